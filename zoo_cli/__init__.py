@@ -1,0 +1,3 @@
+"""zoo: choose, weigh and distil pretrained models into one small, accurate student."""
+
+__version__ = "0.1.0"

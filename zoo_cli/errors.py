@@ -1,0 +1,58 @@
+"""What can go wrong, each kind with its exit code. `__main__` alone catches these and leaves the program."""
+
+
+class ZooError(Exception):
+    """Something the user can mend. Shown as one line: what is wrong, then what to do about it."""
+
+    code = 1
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(ZooError):
+    """Wrong flags or configuration, an unknown name, or an input that is stale."""
+
+    code = 2
+
+
+class ContractError(ZooError):
+    """A file that breaks its contract: corrupt, labels that disagree, repeated ids, values that are not finite."""
+
+    code = 3
+
+
+class TooManyErrors(ZooError):
+    """The work is done, but more samples failed than `--max-errors` allows."""
+
+    code = 4
+
+
+class Paused(ZooError):
+    """Stopped early with a good checkpoint: the same command goes on from there."""
+
+    code = 75
+
+
+class Undefined(Exception):
+    """A score that has no value on these arrays.
+
+    Not an error: the stage records the score as null with this machine-readable reason and puts the source last.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Interrupted(BaseException):
+    """A signal, raised where the program may stop. A BaseException, so that no handler of errors swallows it."""
+
+    def __init__(self, signum: int):
+        super().__init__(signum)
+        self.signum = signum

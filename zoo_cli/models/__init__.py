@@ -1,0 +1,1 @@
+"""One file a model provider, and where a network's features are taken."""

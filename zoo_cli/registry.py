@@ -1,0 +1,229 @@
+"""The names a user can type, as literal tables of "module:function", and the one parser of `name:key=value,…`.
+
+Listing names imports nothing: a module is imported when its entry is resolved. A method's parameters are its
+keyword-only arguments; their annotations say how the text of a spec is converted.
+"""
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a table: where its function lives and what it is, in a line."""
+
+    target: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class Metric(Entry):
+    """A transferability metric, and the facts that the stages need before they import it.
+
+    `on`: the representations it reads, its paper's own first. `zero_means_none`: zero is "no similarity", so that
+    negative scores are clipped before weighting. `interval`: how its uncertainty is estimated, see `selection`.
+    """
+
+    on: tuple[str, ...] = ("features",)
+    zero_means_none: bool = False
+    interval: str = "halves"
+
+
+METRICS: dict[str, Metric] = {
+    "parc": Metric(
+        "zoo_cli.metrics.parc:parc",
+        "rank correlation of feature distances with label distances (Bolya 2021)",
+        on=("features", "probs"),
+        zero_means_none=True,
+        interval="jackknife",
+    ),
+    "rsa": Metric(
+        "zoo_cli.metrics.rsa:rsa",
+        "as parc, with the label columns standardised too (Dwivedi and Roig 2019)",
+        on=("features", "probs"),
+        zero_means_none=True,
+    ),
+    "cka": Metric(
+        "zoo_cli.metrics.cka:cka",
+        "linear centred kernel alignment of features and labels (Kornblith 2019)",
+        on=("features", "probs"),
+        zero_means_none=True,
+    ),
+    "lfc": Metric(
+        "zoo_cli.metrics.lfc:lfc",
+        "label-feature correlation of the Gram matrix (Deshpande 2021)",
+        on=("features", "probs"),
+        zero_means_none=True,
+    ),
+    "leep": Metric(
+        "zoo_cli.metrics.leep:leep",
+        "log-likelihood of the labels through the source's classes (Nguyen 2020)",
+        on=("probs",),
+    ),
+}
+
+WEIGHTINGS: dict[str, Entry] = {
+    "power": Entry("zoo_cli.weighting.power:power", "similarity to the power p; short: p=2 (paper 000, eq. 5)"),
+    "equal": Entry("zoo_cli.weighting.power:equal", "the same weight for every source (p=0)"),
+    "nearest": Entry("zoo_cli.weighting.power:nearest", "the best source alone (p=inf)"),
+    "softmax": Entry("zoo_cli.weighting.softmax:softmax", "softmax of the raw scores at temperature T"),
+    "topk": Entry("zoo_cli.weighting.topk:topk", "the k best sources, then power p among them"),
+    "random": Entry("zoo_cli.weighting.random_weights:random", "a draw from the flat Dirichlet distribution"),
+    "inverse": Entry("zoo_cli.weighting.inverse:inverse", "the worst sources most: the control experiment"),
+    "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
+}
+
+OBJECTIVES: dict[str, Entry] = {
+    "cross-task": Entry(
+        "zoo_cli.objectives.cross_task:CrossTask",
+        "labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)",
+    ),
+}
+
+MODELS: dict[str, Entry] = {
+    "torchvision": Entry("zoo_cli.models.torchvision:load", "torchvision:resnet50, weights by name or file"),
+    "timm": Entry("zoo_cli.models.timm:load", "timm:NAME (extra timm), weights by tag or file"),
+    "python": Entry("zoo_cli.models.python:load", "python:FILE.py:FACTORY with args and a weights file"),
+    "file": Entry("zoo_cli.models.file:load", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
+    "features": Entry("zoo_cli.models.features:load", "features:PATH, stored embeddings or logits, no model at all"),
+}
+
+DATA: dict[str, Entry] = {
+    "folder": Entry("zoo_cli.data.folder:read", "folder:PATH, one folder a class, or flat for unlabelled images"),
+    "parquet": Entry("zoo_cli.data.parquet:read", "parquet:GLOB in the Hugging Face layout"),
+    "csv": Entry("zoo_cli.data.csv_table:read", "csv:FILE with columns path, label, group"),
+    "torchvision": Entry("zoo_cli.data.torchvision:read", "torchvision:NAME?root=PATH, a data set on disk"),
+}
+
+TABLES: dict[str, Mapping[str, Entry]] = {
+    "metric": METRICS,
+    "weighting": WEIGHTINGS,
+    "objective": OBJECTIVES,
+    "model provider": MODELS,
+    "data provider": DATA,
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A spec, resolved: the function, its parameters with the right types, and the one spelling of both."""
+
+    name: str
+    params: dict[str, Any]
+    function: Callable[..., Any]
+
+    @property
+    def spec(self) -> str:
+        """The canonical text: parameters sorted, those at their default left out."""
+        defaults = {k: p.default for k, p in inspect.signature(self.function).parameters.items()}
+        said = {k: v for k, v in sorted(self.params.items()) if v != defaults.get(k, inspect.Parameter.empty)}
+        return self.name + (":" + params_text(said) if said else "")
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """`{"pca": 32, "cosine": True}` as a user types it: `pca=32,cosine=true`."""
+    return ",".join(f"{key}={_text(value)}" for key, value in params.items())
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for an unknown name: what was asked, the nearest known name, all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return UsageError(f'no {kind} "{name}"', f"{guess}one of: {', '.join(known) or 'none'}")
+
+
+def split_spec(text: str) -> tuple[str, dict[str, str]]:
+    """`name:key=value,key=value` in two parts; `p=2` alone is short for `power:p=2`."""
+    name, _, rest = text.strip().partition(":")
+    if "=" in name and not rest:
+        name, rest = "power", name
+    params: dict[str, str] = {}
+    for item in rest.split(",") if rest else []:
+        key, sign, value = item.partition("=")
+        key = key.strip()
+        if not sign or not key or not value.strip():
+            raise UsageError(f'"{item}" in "{text}" is not key=value', "write name:key=value,key=value")
+        if key in params:
+            raise UsageError(f'"{key}" is given twice in "{text}"')
+        params[key] = value.strip()
+    return name, params
+
+
+def resolve(kind: str, text: str) -> Method:
+    """The method that a spec names, with its parameters converted.
+
+    Raises UsageError for an unknown name or parameter, or a value of the wrong type.
+    """
+    table = TABLES[kind]
+    if kind == "weighting" and text.startswith("file:"):
+        return Method("file", {"path": text.removeprefix("file:")}, load(table["file"]))
+    name, raw = split_spec(text)
+    if name not in table:
+        raise nearest(kind, name, table)
+    function = load(table[name])
+    accepted = {k: p for k, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    hints = typing.get_type_hints(function)
+    params = {}
+    for key, value in raw.items():
+        if key not in accepted:
+            raise nearest(f"parameter of {kind} {name}", key, accepted)
+        params[key] = _convert(value, hints[key], f"{key} of {kind} {name}")
+    for key, parameter in accepted.items():
+        if parameter.default is parameter.empty and key not in params:
+            raise UsageError(f"{kind} {name} needs {key}", f"write {name}:{key}=…")
+    return Method(name, params, function)
+
+
+def load(entry: Entry) -> Callable[..., Any]:
+    """The function an entry points to."""
+    module, _, attribute = entry.target.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+def provider(kind: str, text: str) -> tuple[str, str]:
+    """`provider:rest` in two parts. Raises UsageError where the provider is missing or unknown."""
+    table = TABLES[kind]
+    name, sign, rest = text.partition(":")
+    if not sign or not rest:
+        first = next(iter(table))
+        raise UsageError(f'"{text}" does not say where it comes from', f"write PROVIDER:NAME, e.g. {first}:{text}")
+    if name not in table:
+        raise nearest(kind, name, table)
+    return name, rest
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _convert(value: str, annotation: Any, what: str) -> Any:
+    options = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        if value not in options:
+            raise UsageError(f'"{value}" is no {what}', f"one of: {', '.join(map(str, options))}")
+        return value
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        annotation = next(option for option in options if option is not type(None))
+    if annotation is bool:
+        if value.lower() not in ("true", "false"):
+            raise UsageError(f'"{value}" is no {what}', "true or false")
+        return value.lower() == "true"
+    try:
+        number = annotation(value)
+    except ValueError:
+        raise UsageError(f'"{value}" is no {what}', f"it takes {annotation.__name__}") from None
+    if isinstance(number, float) and number != number:
+        raise UsageError(f'"{value}" is no {what}', "it takes a number")
+    return number
