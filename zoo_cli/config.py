@@ -57,6 +57,22 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image before a model sees it, as the model's provider or the user says.
+
+    With `resize` the shorter side becomes `resize` and a centre crop of `input_size` is taken; without it the whole
+    image becomes `input_size` squared. `mean` and `std` are for values in [0, 1], one a channel (1: gray, 3: RGB).
+    """
+
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: int | None = None
+    interpolation: str = "bilinear"
+    channels: int = 3
+
+
+@dataclass(frozen=True)
 class Config:
     """A workspace: its folder, to which every path is relative, and what its `zoo.toml` says."""
 
@@ -99,7 +115,7 @@ def load(root: Path) -> Config:
     if "student" in data:
         said = {"name": "student", **_table(data["student"], "[student]", path)}
         student = _build(Source, said, f"[student] of {path}")
-    sources = []
+    sources: list[Source] = []
     entries = data.get("source", [])
     if not isinstance(entries, list):
         raise UsageError(f"[source] of {path} is one table", "write [[source]], with two brackets")
@@ -191,4 +207,5 @@ _PLAIN = {
 def _is(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "bool"
-    return isinstance(value, {"int": int, "str": str, "float": (int, float)}.get(kind, ()))
+    accepted: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "float": (int, float)}
+    return isinstance(value, accepted.get(kind, ()))
