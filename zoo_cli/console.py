@@ -1,0 +1,296 @@
+"""stdout carries the answer, stderr the story. The only module that prints."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from zoo_cli.errors import UsageError
+
+FORMATS = ("table", "json", "csv", "tsv", "md")
+LINE_EVERY = 30.0
+"""Seconds between the progress lines of a batch log."""
+
+
+class ClosedPipe(Exception):
+    """Nobody reads stdout any more: `zoo rank | head -1`. Not an error of ours or the user's."""
+
+
+@dataclass
+class Console:
+    """Where the program speaks: streams that a test can replace, and how much it says."""
+
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+    verbosity: int = 0
+
+    def say(self, text: str) -> None:
+        """A sentence of the story, unless --quiet."""
+        if self.verbosity >= 0:
+            _write(self.err, _printable(text) + "\n")
+
+    def detail(self, text: str) -> None:
+        """A sentence for --verbose."""
+        if self.verbosity > 0:
+            self.say(text)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know even with --quiet."""
+        _write(self.err, f"zoo: warning: {_printable(text)}\n")
+
+    def fail(self, text: str) -> None:
+        """The one line of an error."""
+        _write(self.err, f"zoo: error: {_printable(text)}\n")
+
+    def answer(self, text: str) -> None:
+        """Text for stdout. Raises ClosedPipe when nobody reads it."""
+        try:
+            self.out.write(text if text.endswith("\n") or not text else text + "\n")
+            self.out.flush()
+        except BrokenPipeError:
+            _silence(self.out)
+            raise ClosedPipe from None
+
+
+_console = Console()
+
+
+def current() -> Console:
+    """The console in use."""
+    return _console
+
+
+@contextmanager
+def use(console: Console) -> Iterator[Console]:
+    """Speak through another console, for a test or a stage that runs other stages."""
+    global _console
+    before, _console = _console, console
+    try:
+        yield console
+    finally:
+        _console = before
+
+
+def say(text: str) -> None:
+    """A sentence of the story, to stderr."""
+    _console.say(text)
+
+
+def detail(text: str) -> None:
+    """A sentence for --verbose, to stderr."""
+    _console.detail(text)
+
+
+def warn(text: str) -> None:
+    """A warning, to stderr."""
+    _console.warn(text)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of an answer: its key in the rows, and how a terminal shows it."""
+
+    key: str
+    title: str = ""
+    style: str = ""  # "", "percent", "score" or a format such as ".2f"
+
+
+def answer(
+    schema: str,
+    rows: Any,
+    fields: Sequence[Field],
+    *,
+    form: str | None,
+    meta: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    table: Sequence[Mapping[str, Any]] | None = None,
+) -> None:
+    """Print rows in the form asked for: a table on a terminal, TSV in a pipe, or json, csv, tsv, md.
+
+    `rows` is the whole answer as JSON shows it; `table` are the rows of the other forms where they differ. `notes`
+    stand below a table, and go to stderr in every other form.
+    """
+    console = _console
+    form = form or ("table" if _is_terminal(console.out) else "tsv")
+    if form not in FORMATS:
+        raise UsageError(f'no format "{form}"', f"one of: {', '.join(FORMATS)}")
+    if form == "json":
+        console.answer(json.dumps({"schema": schema, "data": plain(rows), "meta": plain(dict(meta or {}))}, indent=1))
+        for note in notes:
+            console.detail(note)
+        return
+    lines = rows if table is None else table
+    if form == "table":
+        console.answer(_table(lines, fields, _is_terminal(console.out)))
+        for note in notes:
+            console.answer(note)
+        return
+    console.answer(_delimited(lines, fields, form))
+    for note in notes:
+        console.say(note)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: undefined is null, arrays are lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class Progress:
+    """How far a stage is: a bar on a terminal, a line every 30 s in a batch log."""
+
+    def __init__(self, title: str, total: int, unit: str):
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self.skipped = 0
+        self.start = self.last = time.monotonic()
+        self.bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        if _console.verbosity >= 0 and _is_terminal(_console.err):
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = RichProgress(
+                *columns, TextColumn("{task.fields[rate]}"), console=RichConsole(file=_console.err), transient=True
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=self.total, rate="")
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def skip(self, count: int) -> None:
+        """Work that an earlier run has done: counted, but not into the rate."""
+        self.skipped += count
+        self.advance(0)
+
+    def advance(self, count: int) -> None:
+        """So much more is done."""
+        self.done += count
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done + self.skipped, rate=f"{self.rate:,.0f} {self.unit}/s")
+        elif now - self.last >= LINE_EVERY:
+            self.last = now
+            say(self.line)
+
+    @property
+    def rate(self) -> float:
+        """Units a second, since the start."""
+        return self.done / max(time.monotonic() - self.start, 1e-9)
+
+    @property
+    def line(self) -> str:
+        """One line of a batch log."""
+        count = self.done + self.skipped
+        left = (self.total - count) / self.rate if self.done else math.inf
+        share = 100 * count / max(self.total, 1)
+        return (
+            f"{self.title} {count:,}/{self.total:,} {share:.1f} % {self.rate:,.0f} {self.unit}/s eta {duration(left)}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """`3 h 12 min`, `4 min 10 s`, `8 s`; `?` where unknown."""
+    if not math.isfinite(seconds):
+        return "?"
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction as a terminal shows it."""
+    return "-" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.{digits}f} %"
+
+
+def _cell(value: Any, style: str) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    if style == "percent":
+        return percent(value)
+    if style == "score":
+        return f"{value:.4f}"
+    return format(value, style) if style else _printable(str(value))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal: bool) -> str:
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in fields:
+        numeric = bool(column.style)
+        table.add_column(column.title or column.key, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(row.get(column.key), column.style).replace("[", r"\[") for column in fields))
+    width = None if terminal else 1000
+    console = RichConsole(file=None, force_terminal=terminal, width=width, highlight=False, soft_wrap=not terminal)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form: str) -> str:
+    def text(value: Any) -> str:
+        value = plain(value)
+        if value is None:
+            return ""
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    titles = [column.key for column in fields]
+    cells = [[text(row.get(column.key)) for column in fields] for row in rows]
+    if form == "md":
+        shown = [[cell.replace("|", r"\|") for cell in line] for line in [titles, *cells]]
+        shown.insert(1, ["---"] * len(titles))
+        return "\n".join("| " + " | ".join(line) + " |" for line in shown)
+    if form == "tsv":
+        return "\n".join("\t".join(_printable(cell) for cell in line) for line in [titles, *cells])
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([titles, *cells])
+    return buffer.getvalue()
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _printable(text: str) -> str:
+    """Control characters of a file name must not reach a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            stream.write(text.encode("ascii", "backslashreplace").decode())
+        stream.flush()
+
+
+def _silence(stream: TextIO) -> None:
+    """Python flushes stdout at exit; onto a closed pipe that would be a second error."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,32 @@
+"""The flags that mean the same in every command, declared once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Workspace = Annotated[
+    Path, typer.Option("-C", "--workspace", help="Folder of zoo.toml, to which every path is relative.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make the output again, whatever it was made from.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything drawn. Default: the task's.")]
+Device = Annotated[
+    str, typer.Option("--device", envvar="ZOO_DEVICE", help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is.")
+]
+Precision = Annotated[str, typer.Option("--precision", envvar="ZOO_PRECISION", help="fp32 or bf16.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", envvar="ZOO_WORKERS", help="Threads that decode images. Default: all cores.")
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but warnings and errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
+MaxErrors = Annotated[
+    str | None, typer.Option("--max-errors", help="Samples that may fail, a number or N%, before exit 4.")
+]
+
+HERE = Path()

@@ -1,0 +1,184 @@
+"""Every file format as data: what a column is called, what it holds, what it means. `files` checks against these.
+
+Types are written as Arrow writes them. `[D]`, `[K]` stand for widths that a file fixes for itself.
+"""
+
+from dataclasses import dataclass
+
+ROW_GROUP = 8192
+"""Rows of a full row group, and of a part of an extraction."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `required` columns must be there, `nullable` ones may hold nulls."""
+
+    name: str
+    type: str
+    meaning: str
+    nullable: bool = False
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One artifact. `version` rises when a reader of the old one would go wrong."""
+
+    name: str
+    path: str
+    columns: tuple[Column, ...]
+    version: int = 1
+
+    @property
+    def tag(self) -> str:
+        """What stands in a file's header, e.g. `zoo.manifest/1`."""
+        return f"zoo.{self.name}/{self.version}"
+
+
+MANIFEST = Schema(
+    "manifest",
+    "manifest.parquet",
+    (
+        Column("id", "string", "unique over the whole task; row order is the canonical order"),
+        Column("data", "string", "the data it came from: train, unlabelled or test"),
+        Column("path", "string", "the image's file, relative to the workspace", nullable=True),
+        Column("image", "binary", "the encoded image, where the data has no file for it", nullable=True),
+        Column("label", "int64", "index into classes.json; null unless the split is labelled", nullable=True),
+        Column("split", "string", "labelled, unlabelled or test"),
+        Column("probe", "bool", "in the probe set on which sources are scored"),
+        Column(
+            "truth", "int64", "the known label of an unlabelled or test sample; only evaluate reads it", nullable=True
+        ),
+        Column("sha256", "string", "of the encoded image"),
+        Column("width", "int32", "pixels"),
+        Column("height", "int32", "pixels"),
+        Column("group", "string", "samples that must stay on one side, e.g. a patient", nullable=True),
+    ),
+)
+
+FEATURES = Schema(
+    "features",
+    "features/source=S/data=D/part-00000-of-00004.parquet",
+    (
+        Column("id", "string", "of the manifest, in its order"),
+        Column("embedding", "fixed_size_list<float32>[D]", "penultimate features", required=False),
+        Column("logits", "fixed_size_list<float32>[K]", "the source's own outputs before softmax", required=False),
+    ),
+)
+
+SCORES = Schema(
+    "scores",
+    "scores/METRIC.parquet",
+    (
+        Column("source", "string", "name of the source; @student is the student's starting point"),
+        Column("metric", "string", "name of the metric"),
+        Column("params", "string", "its parameters, as typed"),
+        Column("representation", "string", "features or probs"),
+        Column("n", "int64", "samples of the probe set"),
+        Column("dim", "int64", "width of the representation"),
+        Column("classes", "int64", "target classes that occur"),
+        Column("value", "double", "the score, higher is better; null where undefined", nullable=True),
+        Column("low", "double", "lower end of its 90 % interval", nullable=True),
+        Column("high", "double", "upper end of its 90 % interval", nullable=True),
+        Column("chance", "double", "mean score under permuted labels", nullable=True),
+        Column("status", "string", "ok, undefined, skipped or failed"),
+        Column("reason", "string", "why it has no value or no interval", nullable=True),
+        Column("draws", "list<double>", "replicates of the score, paired over sources by position", nullable=True),
+    ),
+)
+
+RANKING = Schema(
+    "ranking",
+    "ranking.parquet",
+    (
+        Column("rank", "int64", "1 is best, ties share a rank; null where excluded or undefined", nullable=True),
+        Column("source", "string", "name of the source"),
+        Column("metric", "string", "the metric's spec"),
+        Column("representation", "string", "features or probs"),
+        Column("value", "double", "the score", nullable=True),
+        Column("low", "double", "lower end of its 90 % interval", nullable=True),
+        Column("high", "double", "upper end of its 90 % interval", nullable=True),
+        Column("p_best", "double", "probability that this source is the best of those ranked", nullable=True),
+        Column("weight", "double", "its weight under the weighting asked for"),
+        Column("excluded", "string", "why the source takes no part; null where it does", nullable=True),
+    ),
+)
+
+PSEUDO = Schema(
+    "pseudo",
+    "pseudo/source=S/part-00000-of-00001.parquet",
+    (
+        Column("id", "string", "of the manifest: labelled and unlabelled samples, in its order"),
+        Column("probs", "fixed_size_list<halffloat>[K]", "the source's class probabilities; float is accepted too"),
+    ),
+)
+
+PREDICTIONS = Schema(
+    "predictions",
+    "runs/NAME/predictions.parquet",
+    (
+        Column("id", "string", "of the manifest: the test samples"),
+        Column("label", "int64", "the true label; null where nobody knows", nullable=True),
+        Column("logits", "fixed_size_list<float32>[C]", "the student's outputs in the order of classes.json"),
+    ),
+)
+
+ERRORS = Schema(
+    "errors",
+    "errors/STAGE.parquet",
+    (
+        Column("id", "string", "the sample that failed"),
+        Column("path", "string", "its file", nullable=True),
+        Column("error", "string", "why"),
+    ),
+)
+
+SCHEMAS = (MANIFEST, FEATURES, SCORES, RANKING, PSEUDO, PREDICTIONS, ERRORS)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON artifact: its keys, each with what it holds."""
+
+    name: str
+    path: str
+    keys: tuple[tuple[str, str], ...]
+
+
+DOCUMENTS = (
+    Document("classes", "classes.json", (("names", "class names in label order"),)),
+    Document(
+        "source",
+        "features/source=S/source.json",
+        (
+            ("name, provider, model", "the source as the user named it"),
+            ("weights_sha256", "digest of its weights"),
+            ("preprocessing", "input size, resize, interpolation, mean, std, channels"),
+            ("features, classes", "width D of the embedding (0: none) and number K of its classes (0: no head)"),
+            ("class_names, output", "names in order, or null; softmax or sigmoid"),
+            ("trained_on, depth", "as declared"),
+            ("parameters, macs", "size and multiply-accumulates of one image"),
+        ),
+    ),
+    Document(
+        "weights",
+        "weights.json",
+        (
+            ("weighting, metric", "specs"),
+            ("effective_sources", "exp of the entropy of the weights"),
+            ("sources", "list of source, score, weight"),
+        ),
+    ),
+    Document(
+        "run",
+        "runs/NAME/run.json",
+        (
+            ("objective, options", "every option as resolved"),
+            ("weights", "the weights used: list of source, weight"),
+            ("inputs", "fingerprints of what it was made from"),
+            ("versions, threads", "of zoo, torch and torchvision; CPU threads, on which the bits depend"),
+        ),
+    ),
+    Document("config", "runs/NAME/config.json", (("zoo", "how `file:runs/NAME` builds the student again"),)),
+    Document("metrics", "runs/NAME/metrics.jsonl", (("step, loss, …", "one object a logged step"),)),
+)
