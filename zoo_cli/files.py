@@ -109,6 +109,17 @@ def write_table(path: Path, table: "pa.Table", schema: Schema, inputs: Mapping[s
         write(table)
 
 
+def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows of an answer as parquet, types as they come."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist([dict(row) for row in rows])
+    table = table.replace_schema_metadata({HEADER: json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True)
+
+
 @contextmanager
 def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_schema: "pa.Schema") -> Iterator[Any]:
     """As write_table, for rows that arrive in pieces: yields a function that takes the next piece.
@@ -174,6 +185,12 @@ def read_json(path: Path) -> Any:
             raise ContractError(f"{path} is no JSON: {error}") from None
 
 
+def read_text(path: Path) -> str:
+    """A text file in UTF-8."""
+    with _reading(path):
+        return path.read_text(encoding="utf-8")
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines log; a last line torn by a kill is left out."""
     rows = []
@@ -235,12 +252,21 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table"
         return stream.read(columns=list(columns) if columns is not None else None)
 
 
-def column_names(path: Path) -> list[str]:
-    """The names of a parquet file's columns."""
+def read_row_group(path: Path, number: int, column: str) -> list[Any]:
+    """One column of one row group as a list."""
+    import pyarrow.parquet as pq
+
+    with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
+        values: list[Any] = stream.read_row_group(number, columns=[column]).column(column).to_pylist()
+        return values
+
+
+def column_types(path: Path) -> dict[str, str]:
+    """The names of a parquet file's columns, each with its type."""
     import pyarrow.parquet as pq
 
     with _reading(path), _parquet(path):
-        return list(pq.read_schema(path).names)
+        return {field.name: str(field.type) for field in pq.read_schema(path)}
 
 
 def row_count(path: Path) -> int:

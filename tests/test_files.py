@@ -1,0 +1,176 @@
+"""Files are written whole or not at all, and what is damaged is found out."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from zoo_cli import files, schemas
+from zoo_cli.errors import ContractError, UsageError, ZooError
+
+
+def features(rows: int, width: int = 8) -> pa.Table:
+    rng = np.random.default_rng(0)
+    return pa.table(
+        {
+            "id": pa.array([f"s{row}" for row in range(rows)]),
+            "embedding": files.listed(rng.normal(size=(rows, width)).astype(np.float32)),
+        }
+    )
+
+
+def test_a_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    path, table = tmp_path / "deep" / "part.parquet", features(100)
+    files.write_table(path, table, schemas.FEATURES, {"seed": 3})
+    assert files.read_table(path, schemas.FEATURES).equals(table)
+    assert files.read_header(path)["inputs"] == {"seed": 3}
+    assert [p.name for p in path.parent.iterdir()] == ["part.parquet"]
+
+
+def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path: Path) -> None:
+    table = features(20_000, 4)
+    files.write_table(tmp_path / "whole", table, schemas.FEATURES, {})
+    with files.table_writer(tmp_path / "pieces", schemas.FEATURES, {}, table.schema) as write:
+        for start in range(0, 20_000, 777):
+            write(table.slice(start, 777))
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
+    groups = pq.read_metadata(tmp_path / "whole")
+    assert [groups.row_group(k).num_rows for k in range(groups.num_row_groups)] == [8192, 8192, 3616]
+
+
+def test_every_flipped_bit_in_the_pages_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    files.write_table(path, features(500), schemas.FEATURES, {})
+    whole = path.read_bytes()
+    pages = pq.read_metadata(path).row_group(0).column(1)
+    start, rng = pages.data_page_offset, np.random.default_rng(1)
+    for _ in range(50):
+        place = int(rng.integers(start + 40, start + pages.total_compressed_size))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(rng.integers(8))]) + whole[place + 1 :])
+        with pytest.raises(ContractError):
+            files.read_table(path, schemas.FEATURES)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all", b"PAR1" + bytes(100) + b"PAR1"])
+def test_what_is_no_parquet_is_said_in_a_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_bytes(content)
+    with pytest.raises(ContractError, match="no intact parquet file") as raised:
+        files.read_table(path, schemas.FEATURES)
+    assert "\n" not in str(raised.value)
+
+
+def test_another_artifact_or_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    files.write_table(path, features(3), schemas.FEATURES, {})
+    with pytest.raises(ContractError, match=r"zoo.features/1, not a zoo.scores/1"):
+        files.read_table(path, schemas.SCORES)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, {"old": True})
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ZooError, match=r"no room to write .*a.json \(.* MB free\); make room") as raised:
+        files.write_json(path, {"new": True})
+    assert raised.value.code == 1
+    monkeypatch.undo()
+    assert files.read_json(path) == {"old": True}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    sync, rename = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (order.append("dir" if os.path.isdir(f"/proc/self/fd/{handle}") else "file"), sync(handle))
+    )
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append("rename"), rename(a, b)))
+    files.write_text(tmp_path / "x", "hello")
+    assert order == ["file", "rename", "dir"]
+
+
+def test_temporaries_of_the_dead_are_swept_and_of_the_living_kept(tmp_path: Path) -> None:
+    import socket
+
+    dead = tmp_path / f".x.{socket.gethostname()}.999999999.aa.tmp"
+    alive = tmp_path / f".x.{socket.gethostname()}.{os.getpid()}.aa.tmp"
+    for path in (dead, alive):
+        path.write_text("")
+    files.sweep(tmp_path)
+    assert (dead.exists(), alive.exists()) == (False, True)
+
+
+def test_tensors_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        files.write_tensors(tmp_path / "t.safetensors", {"a": torch.ones(2)}, {"k": "v"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "t.safetensors").stat().st_mode & 0o777 == 0o644
+    tensors, metadata = files.read_tensors(tmp_path / "t.safetensors")
+    assert tensors["a"].tolist() == [1, 1]
+    assert metadata == {"k": "v"}
+
+
+def test_torn_tensors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    files.write_tensors(path, {"a": torch.ones(100)})
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ContractError, match="no safetensors file"):
+        files.read_tensors(path)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float16(), 2)])
+def test_every_kind_of_list_of_floats_is_read(kind: pa.DataType) -> None:
+    column = pa.chunked_array([pa.array([[1, 2], [3, 4]], kind), pa.array([[5, 6]], kind)])
+    assert files.matrix(column, "x").tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_a_slice_of_a_list_column_is_read_from_its_own_rows() -> None:
+    column = pa.chunked_array([pa.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32(), 2)).slice(1, 1)])
+    assert files.matrix(column, "x").tolist() == [[3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.chunked_array([pa.array([[1.0], [1.0, 2.0]])]), "ragged"),
+        (pa.chunked_array([pa.array([[1.0], [1.0, 2.0, 3.0]])]), "ragged"),
+        (pa.chunked_array([pa.array([[1.0], None])]), "1 nulls"),
+        (pa.chunked_array([pa.array([[1.0, None]])]), "ragged"),
+        (pa.chunked_array([pa.array([["a"]])]), "takes a list of float"),
+        (pa.chunked_array([pa.array([1.0])]), "takes a list of float"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(column: pa.ChunkedArray, said: str) -> None:
+    with pytest.raises(ContractError, match=said):
+        files.matrix(column, "x")
+
+
+def test_stale_outputs_are_named_by_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    files.write_table(path, features(3), schemas.FEATURES, {"seed": 0, "images": "0" * 32})
+    assert files.check_current(path, {"seed": 0, "images": "0" * 32}, overwrite=False)
+    assert not files.check_current(path, {"seed": 1}, overwrite=True)
+    assert not files.check_current(tmp_path / "none", {}, overwrite=False)
+    with pytest.raises(UsageError, match=r"other inputs: images, seed \(0 there, 1 asked for\); use --overwrite"):
+        files.check_current(path, {"seed": 1, "images": "f" * 32}, overwrite=False)
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": NaN}', "\x00", "[" * 100_000])
+def test_hostile_json_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ContractError, match="no JSON"):
+        files.read_json(tmp_path / "x.json")
