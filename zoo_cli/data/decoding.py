@@ -1,0 +1,316 @@
+"""From an encoded image to the pixels that a model sees, each image decoded once for all models.
+
+What every kind of image becomes is said at `decode`; it follows what torchvision's own loader gives, because that is
+what pretrained models were trained on, and is defined where that loader warns, clips or fails.
+"""
+
+import hashlib
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from zoo_cli import registry
+from zoo_cli.config import Preprocessing
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+MAX_PIXELS = 64_000_000
+WIDEST = 16_000_000  # pixels of a resized image of which only the centre is kept; beyond it only that part is made
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+Encoded = io.BytesIO | io.BufferedReader
+Pixels = npt.NDArray[np.uint8]
+Getter = Callable[[], bytes | Path]
+T = TypeVar("T")
+R = TypeVar("R")
+
+# What damaged bytes make Pillow's readers raise, found by changing bytes at random. A bug of ours is not among our
+# own statements inside the `try`, which only open, load and convert.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL(\.|$)"), 0)
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImage(Exception):
+    """An image that cannot be used; the text is the reason, in one line."""
+
+
+class Geometry(NamedTuple):
+    """What decides the pixels of a view, apart from the image: sources with equal geometries share one view.
+
+    `kept`: the side of the square that is kept, `input_size` or more; the centre crop of `input_size` taken from a
+    larger square is, bit for bit, the view with `kept = input_size`.
+    """
+
+    input_size: int
+    resize: int | None
+    interpolation: str
+    channels: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the manifest records of an image: the hash of its encoded bytes, its size in pixels, upright."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image in mode RGB, fully loaded, upright.
+
+    JPEG, PNG, WebP, BMP, TIFF, PPM and GIF only. The size in the header is checked before anything is decoded.
+    Transparency is dropped, not blended (a transparent pixel shows the colour stored under it); CMYK goes through
+    Pillow's plain formula, colour profiles are ignored; 16 bits become 8 by their high byte; black and white becomes 0
+    and 255; of an animation the first frame is taken; an EXIF orientation is applied. What Pillow only warns about
+    (damaged EXIF, odd metadata) is accepted where the pixels decode.
+
+    Raises BadImage: empty, truncated or corrupt bytes, an unknown format, more pixels than `max_pixels`, pixels without
+    a known range (floating point, more than 16 bits), a path that is no readable file.
+    """
+    with _opened(source) as file:
+        return _decode(file, max_pixels)
+
+
+def facts(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Facts:
+    """Hash and size of an image that decodes. Raises BadImage, as `decode` does."""
+    with _opened(source) as file:
+        try:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+        except OSError as error:
+            raise BadImage(f"cannot be read: {error.strerror or error}") from None
+        image = _decode(file, max_pixels)
+    return Facts(digest, image.width, image.height)
+
+
+def geometry(preprocessing: Preprocessing) -> Geometry:
+    """The part of a preprocessing that decides the pixels: all of it but mean and standard deviation."""
+    p = preprocessing
+    return Geometry(p.input_size, p.resize, p.interpolation, p.channels, p.input_size)
+
+
+def view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
+    """What a model sees of an RGB image, before scaling and normalising: uint8 (H, W, C), H = W = `kept`.
+
+    Gray (ITU-R 601-2 luma) comes first. With `resize` the shorter side becomes `resize`, the longer one is rounded
+    down, and the centre is cropped with torchvision's rounding; an image smaller than the crop is padded with black.
+    Without it the whole image becomes a square. Pillow's resize, so shrinking averages (antialias), except "nearest".
+    Images of extreme shape (a resized picture above 16 million pixels) are cropped before they are resized: the same
+    view, up to rounding, without the memory.
+    """
+    g = preprocessing if isinstance(preprocessing, Geometry) else geometry(preprocessing)
+    if g.interpolation not in INTERPOLATIONS:
+        raise registry.nearest("interpolation", g.interpolation, INTERPOLATIONS)
+    method = INTERPOLATIONS[g.interpolation]
+    if g.channels == 1:
+        image = image.convert("L")
+    if g.resize is not None:
+        image = _resized_centre(image, g.resize, g, method)
+    else:
+        image = image.resize((g.kept, g.kept), method)
+    pixels = np.asarray(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def load_views(
+    items: Iterable[Getter], geometries: Iterable[Geometry], workers: int, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[int, dict[Geometry, Pixels] | BadImage]]:
+    """Every image decoded once, in order: its position and one view a geometry, or why it cannot be used.
+
+    A getter says what to decode and runs in the worker; it may raise BadImage itself. Any other error of a getter ends
+    the iteration. See `in_order` for threads and memory.
+    """
+    wanted = tuple(dict.fromkeys(geometries))
+
+    def load(getter: Getter) -> dict[Geometry, Pixels] | BadImage:
+        try:
+            image = decode(getter(), max_pixels=max_pixels)
+        except BadImage as bad:
+            return bad
+        return {shape: view(image, shape) for shape in wanted}
+
+    return enumerate(in_order(load, items, workers))
+
+
+def load_facts(
+    items: Iterable[Getter], workers: int, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[tuple[int, Facts | BadImage]]:
+    """Hash and size of every image, in order, or why it cannot be used. Threads and errors as in `load_views`."""
+
+    def load(getter: Getter) -> Facts | BadImage:
+        try:
+            return facts(getter(), max_pixels=max_pixels)
+        except BadImage as bad:
+            return bad
+
+    return enumerate(in_order(load, items, workers))
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """`map` in a pool of threads (Pillow decodes without the interpreter's lock), results in the order of the items.
+
+    At most `2 * workers + 2` items are ahead of the consumer, so memory is bounded. `workers = 0` works in the calling
+    thread. On an error, an interrupt or a consumer that stops, what has not started is dropped.
+    """
+    if workers <= 0:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers + 2:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _opened(source: bytes | Path) -> Iterator[Encoded]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    try:
+        if source.exists() and not source.is_file():  # a pipe would never answer
+            raise BadImage("no regular file")
+        file = source.open("rb")
+    except (OSError, ValueError) as error:
+        raise BadImage(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    with file:
+        yield file
+
+
+def _decode(file: Encoded, max_pixels: int) -> Image.Image:
+    _hush_pillow()
+    try:
+        if not file.read(1):
+            raise BadImage("the file is empty")
+        file.seek(0)
+        image = Image.open(file, formats=FORMATS)
+        _check_size(image.size, max_pixels)
+        image.load()
+        rgb = _rgb(image)
+        turn = _UPRIGHT.get(_orientation(image))
+        return rgb if turn is None else rgb.transpose(turn)
+    except UnidentifiedImageError:
+        raise BadImage(f"none of {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"more than {max_pixels:,} pixels") from None
+    except _DAMAGE as error:
+        reason = (str(error).splitlines() or [""])[0].strip()
+        raise BadImage(f"damaged: {reason or type(error).__name__}") from None
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise BadImage(f"{width} x {height} pixels")
+    if width * height > max_pixels:
+        raise BadImage(f"{width} x {height} is more than {max_pixels:,} pixels")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise BadImage("pixels of more than 16 bits have no known range")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    elif image.mode == "F":
+        raise BadImage("floating-point pixels have no known range")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # a palette with transparency in one step makes Pillow warn
+    return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8. Read after loading: for TIFF, Pillow has then turned the image itself.
+
+    EXIF that cannot be read says nothing about the pixels, so it is no damage.
+    """
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE:
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _hush_pillow() -> None:
+    """Keep Pillow's warnings from the user: `decode` decides what each of them means.
+
+    One filter for the whole process, put back where somebody removed it. `warnings.catch_warnings` would not do: the
+    threads share its state and would restore each other's.
+    """
+    if _QUIET not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
+
+
+def _resized_centre(image: Image.Image, resize: int, g: Geometry, method: Image.Resampling) -> Image.Image:
+    """The square of side `kept` at the centre of the resized image, which is made only as far as needed."""
+    width, height = image.size
+    if width <= height:
+        wide, high = resize, int(resize * height / width)
+    else:
+        wide, high = int(resize * width / height), resize
+    margin = centred(g.kept, g.input_size)
+    left, top = centred(wide, g.input_size) - margin, centred(high, g.input_size) - margin
+    if wide * high > WIDEST:
+        first, last = max(left, 0), min(left + g.kept, wide)
+        upper, lower = max(top, 0), min(top + g.kept, high)
+        across, down = width / wide, height / high
+        box = (first * across, upper * down, min(last * across, width), min(lower * down, height))
+        image = image.resize((last - first, lower - upper), method, box=box)
+        left, top = left - first, top - upper
+    else:
+        image = image.resize((wide, high), method)
+    return image.crop((left, top, left + g.kept, top + g.kept))
+
+
+def centred(whole: int, part: int) -> int:
+    """Where a centred part begins, rounded as torchvision does; negative where the part is the larger."""
+    return round((whole - part) / 2) if whole >= part else -((part - whole) // 2)

@@ -1,0 +1,91 @@
+"""Random numbers as a function of what they are for: seed, epoch, sample, column. No state, so nothing to restore.
+
+The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+generators", OOPSLA 2014), chained once for every key, in int64 arithmetic that wraps alike on a CPU and a GPU. Numbers
+do not depend on the batch a sample is in, on the device, on the number of threads, or on what was drawn before.
+"""
+
+import hashlib
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def _signed(value: int) -> int:
+    """A whole number modulo 2^64, as the int64 with the same bits."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+_STEP = _signed(0x9E3779B97F4A7C15)
+_FIRST = _signed(0xBF58476D1CE4E5B9)
+_SECOND = _signed(0x94D049BB133111EB)
+
+
+def derived(seed: int, purpose: str) -> int:
+    """A seed for one purpose ("augment", "labelled stream"), so that equal keys elsewhere give unrelated numbers.
+
+    In [0, 2^63), from SHA-256 of both.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}:{purpose}".encode()).digest()[:8], "big") >> 1
+
+
+def uniform(seed: int, epoch: Tensor | int, sample: Tensor, count: int) -> Tensor:
+    """`count` numbers for every sample: float32 (B, count), uniform on the multiples of 2^-24 in [0, 1).
+
+    `sample` int64 (B,), `epoch` a number or int64 (B,); the result lies on the device of `sample`.
+    """
+    key = _chain(_start(seed, sample), epoch)
+    key = _chain(key, sample)
+    columns = torch.arange(1, count + 1, device=sample.device)
+    bits = _mix(key[:, None] + columns * _STEP)
+    return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+def permutation(seed: int, epoch: int, n: int) -> Tensor:
+    """The order of `n` samples in one epoch: int64 (n,), on the CPU. Ordered by hashes, of which no two are equal."""
+    return _permutation(seed, epoch, n).clone()
+
+
+def stream(seed: int, n: int, start: int, count: int) -> tuple[Tensor, Tensor]:
+    """Positions `start` to `start + count` of the endless stream of permutations, one an epoch.
+
+    Returns which sample and which epoch: int64 (count,) each, on the CPU. Every epoch holds every sample once; a batch
+    may lie across epochs. Resuming needs only the position. Raises ValueError for no samples.
+    """
+    if n < 1:
+        raise ValueError("a stream needs at least one sample")
+    positions = torch.arange(start, start + count)
+    epochs, places = positions // n, positions % n
+    samples = torch.empty_like(positions)
+    for epoch in range(start // n, (start + count - 1) // n + 1):
+        chosen = epochs == epoch
+        samples[chosen] = _permutation(seed, epoch, n)[places[chosen]]
+    return samples, epochs
+
+
+@lru_cache(maxsize=8)  # two streams, each across two epochs; 50,000 samples are 0.4 MB
+def _permutation(seed: int, epoch: int, n: int) -> Tensor:
+    places = torch.arange(1, n + 1)
+    key = _chain(_start(seed, places[:1]), epoch)
+    return torch.argsort(_mix(key + places * _STEP))  # a bijection of distinct numbers: no ties
+
+
+def _start(seed: int, like: Tensor) -> Tensor:
+    return _mix(torch.full_like(like, _signed(seed + _STEP)))
+
+
+def _chain(key: Tensor, value: Tensor | int) -> Tensor:
+    """One more word of the key."""
+    return _mix((key ^ (_signed(value) if isinstance(value, int) else value)) + _STEP)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """A right shift that brings in zeros; torch's own copies the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
