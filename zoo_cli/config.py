@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +91,56 @@ class Config:
         raise UsageError(f'no source "{name}"', f"{guess}one of: {', '.join(sorted(known)) or 'none'}")
 
     @property
+    def manifest(self) -> Path:
+        """Every sample of the task."""
+        return self.root / "manifest.parquet"
+
+    @property
+    def classes(self) -> Path:
+        """The class names in label order."""
+        return self.root / "classes.json"
+
+    def features(self, source: str) -> Path:
+        """The folder of a source's stored outputs."""
+        return self.root / "features" / f"source={source}"
+
+    def pseudo(self, source: str) -> Path:
+        """The folder of a source's pseudo-labels."""
+        return self.root / "pseudo" / f"source={source}"
+
+    def scores(self, name: str) -> Path:
+        """The scores of one metric spec."""
+        return self.root / "scores" / f"{name}.parquet"
+
+    def errors(self, stage: str) -> Path:
+        """The samples that failed in a stage."""
+        return self.root / "errors" / f"{stage}.parquet"
+
+    def run(self, name: str) -> Path:
+        """The folder of a run."""
+        return self.root / "runs" / name
+
+    def with_task(self, **values: Any) -> "Config":
+        """The same with some keys of [task] from flags; None leaves what is said."""
+        said = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if value is not None}
+        return replace(self, task=replace(self.task, **said))
+
+    def select(self, names: Sequence[str]) -> tuple[Source, ...]:
+        """The sources that --source names, by name or as a bare model spec; all where it names none."""
+        if not names:
+            return self.sources
+        known = {source.name for source in self.models}
+        return tuple(
+            self.named(name) if name in known or ":" not in name else Source(source_name(name), name) for name in names
+        )
+
+    def declared(self, source: Source) -> dict[str, Any]:
+        """What a source's outputs depend on, as its user wrote it; JSON-able."""
+        skipped = ("name", "trained_on", "depth")
+        said = {f.name: getattr(source, f.name) for f in fields(Source) if f.name not in skipped}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+
+    @property
     def models(self) -> tuple[Source, ...]:
         """The sources and, last, the student under the name "@student"."""
         return self.sources + ((replace(self.student, name=STUDENT),) if self.student else ())
@@ -142,7 +192,7 @@ def source_name(model: str) -> str:
 
 
 def _check_name(name: str, where: str) -> None:
-    if not name or name.startswith((".", "@")) or any(c in name or ord(c) < 32 for c in name for c in "/\\=\0"):
+    if not name or name.startswith((".", "@")) or any(c in "/\\=" or ord(c) < 32 for c in name):
         raise UsageError(
             f'"{name}" of {where} cannot name a source', "it becomes a folder: no / \\ = and no leading . or @"
         )
@@ -162,7 +212,7 @@ def _known(key: str, names: set[str], where: str) -> None:
 
 
 def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
-    known = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
+    known = {f.name: _type_text(f.type) for f in fields(kind)}  # type: ignore[arg-type]
     values = {}
     for key, value in table.items():
         _known(key, set(known), where)
@@ -173,6 +223,11 @@ def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
     if kind is Source and values.get("output", "softmax") not in ("softmax", "sigmoid"):
         raise UsageError(f'output = "{values["output"]}" in {where}', "softmax or sigmoid")
     return kind(**values)
+
+
+def _type_text(kind: object) -> str:
+    text = kind.__name__ if isinstance(kind, type) else str(kind)
+    return text.replace("collections.abc.", "").replace("typing.", "")
 
 
 def _check(key: str, value: Any, annotation: str, where: str) -> Any:

@@ -1,0 +1,110 @@
+"""zoo.toml is read strictly: what is not known, or of another type, is said with its place."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo_cli import config
+from zoo_cli.errors import UsageError
+
+WHOLE = """
+[task]
+name = "pets"
+aliases = ["oxford-pets"]
+train = "folder:a"
+test = ["folder:b", "folder:c"]
+labelled = 20
+probe = "all"
+probe_per_class = 5
+seed = 3
+[student]
+model = "torchvision:resnet18"
+[[source]]
+name = "birds"
+model = "python:m.py:build"
+args = { card = "c.json", depth = 3 }
+mean = [0, 0.5, 1.0]
+classes = ["a", "b"]
+trained_on = ["cub"]
+[[source]]
+model = "file:zoo/cars"
+classes = 0
+"""
+
+
+def load(tmp_path: Path, text: str) -> config.Config:
+    (tmp_path / "zoo.toml").write_text(text)
+    return config.load(tmp_path)
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    found = load(tmp_path, WHOLE)
+    assert found.task == config.Task(
+        "pets", ("oxford-pets",), ("folder:a",), ("folder:b", "folder:c"), (), "20", "all", 5, 3
+    )
+    assert found.student == config.Source("student", "torchvision:resnet18")
+    birds, cars = found.sources
+    assert birds.args == {"card": "c.json", "depth": 3}
+    assert birds.mean == (0.0, 0.5, 1.0)
+    assert birds.classes == ("a", "b")
+    assert (cars.name, cars.classes) == ("cars", 0)
+    assert [source.name for source in found.models] == ["birds", "cars", "@student"]
+
+
+def test_no_file_means_the_defaults(tmp_path: Path) -> None:
+    assert config.load(tmp_path).task == config.Task()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tusk]", r'unknown key "tusk" in .*; did you mean task\?'),
+        ("[task]\nlabeled = 3", r'unknown key "labeled" in \[task\] .*did you mean labelled\?'),
+        ("[task]\nseed = 1.5", "seed = 1.5 in .*a whole number"),
+        ("[task]\nseed = true", "seed = True in .*a whole number"),
+        ("[task]\ntrain = 3", "train = 3 in .*a list of texts"),
+        ("task = 3", "is no table"),
+        ("[student]", 'no "model" in .student.'),
+        ('[student]\nmodel = "m"\nstd = ["a"]', "std = .*a list of numbers"),
+        ('[student]\nmodel = "m"\noutput = "relu"', "softmax or sigmoid"),
+        ('[source]\nmodel = "m"', r"write \[\[source\]\]"),
+        ('[[source]]\nmodel = "file:a"\n[[source]]\nmodel = "file:b/a"', 'two sources .* are named "a"'),
+        ('[[source]]\nname = "../x"\nmodel = "m"', "cannot name a source"),
+        ('[[source]]\nname = "@student"\nmodel = "m"', "cannot name a source"),
+        ("[task", "is no TOML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as raised:
+        load(tmp_path, text)
+    assert raised.value.code == 2
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_source_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    found = load(tmp_path, WHOLE)
+    with pytest.raises(UsageError, match=r'no source "bird"; did you mean birds\?'):
+        found.named("bird")
+
+
+def test_flags_override_the_file_and_silence_does_not(tmp_path: Path) -> None:
+    found = load(tmp_path, WHOLE).with_task(seed=0, probe_per_class=0, train=["folder:z"], labelled=None)
+    assert (found.task.seed, found.task.probe_per_class, found.task.train, found.task.labelled) == (
+        0,
+        0,
+        ("folder:z",),
+        "20",
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_a_configuration_or_a_usage_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "zoo.toml").write_bytes(data)
+    try:
+        config.load(folder)
+    except UsageError as error:
+        assert "zoo.toml" in str(error)
