@@ -122,7 +122,11 @@ class Config:
 
     def with_task(self, **values: Any) -> "Config":
         """The same with some keys of [task] from flags; None leaves what is said."""
-        said = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if value is not None}
+        said: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+            if value is not None
+        }
         return replace(self, task=replace(self.task, **said))
 
     def select(self, names: Sequence[str]) -> tuple[Source, ...]:

@@ -78,6 +78,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """JSON objects, one a line."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add JSON objects, one a line, to a log that grows while a run goes on."""
     try:

@@ -29,7 +29,7 @@ def compare(
     right_before, right_after = before == labels, after == labels
     positive, negative = ~right_before & right_after, right_before & ~right_after
     n = len(labels)
-    classes = [
+    classes: list[dict[str, Any]] = [
         {
             "class": names[c],
             "n": int((labels == c).sum()),

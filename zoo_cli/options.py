@@ -29,4 +29,11 @@ MaxErrors = Annotated[
     str | None, typer.Option("--max-errors", help="Samples that may fail, a number or N%, before exit 4.")
 ]
 
+Sources = Annotated[list[str] | None, typer.Option("--source", help="A source by name. Repeats. Default: all.")]
+On = Annotated[str | None, typer.Option("--on", help="features or probs. Default: the metric's own.")]
+Metric = Annotated[str, typer.Option("--metric", help="NAME or NAME:key=value.")]
+Weighting = Annotated[str, typer.Option("--weighting", help="p=2, equal, nearest, softmax:T=0.1, …")]
+Features = Annotated[list[Path] | None, typer.Option("--features", help="Stored outputs, without a zoo.toml. Repeats.")]
+Manifest = Annotated[Path | None, typer.Option("--manifest", help="The task's manifest, without a zoo.toml.")]
+
 HERE = Path()

@@ -50,7 +50,7 @@ def to_probabilities(logits: Array, output: str) -> Array:
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
     z -= z.max(axis=1, keepdims=True)
     np.exp(z, out=z)
-    return z / z.sum(axis=1, keepdims=True)
+    return np.asarray(z / z.sum(axis=1, keepdims=True))
 
 
 def parts(path: Path) -> list[Path]:
@@ -90,9 +90,7 @@ def read(
     """
     wanted = None if ids is None else set(ids)
     pieces = [_read_part(part, wanted, columns) for part in parts(path)]
-    present = [
-        column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)
-    ]
+    present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
     found = np.concatenate([piece["id"] for piece in pieces])  # type: ignore[list-item]
     check_unique(found, str(path))
     arrays: dict[str, Array] = {}
@@ -110,7 +108,7 @@ def read(
             _check_values(arrays[column], column, found, path, output)
     stem = name or (path.stem if not path.is_dir() else path.name.removeprefix("source="))
     labels = arrays.get("label")
-    return Stored(stem, found, *(arrays.get(c) for c in ("embedding", "logits", "probs")), labels=labels)
+    return Stored(stem, found, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
 
 
 def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:

@@ -1,0 +1,312 @@
+"""`zoo extract`: features and logits of every source, each image decoded once for all of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo_cli import config, console, files, interruption, schemas
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.options import (
+    HERE,
+    Device,
+    DryRun,
+    Format,
+    Json,
+    MaxErrors,
+    Overwrite,
+    Precision,
+    Workers,
+    Workspace,
+)
+from zoo_cli.stages import devices, failures, outputs, split
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from zoo_cli.data.images import Images
+    from zoo_cli.models.loading import LoadedModel
+
+PART_ROWS = schemas.ROW_GROUP
+CPU_BATCH, CUDA_BATCH = 64, 512
+FIELDS = (
+    console.Field("source"),
+    console.Field("images", style=","),
+    console.Field("features", style="d"),
+    console.Field("classes", style="d"),
+)
+
+
+def extract(
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="A source by name or PROVIDER:NAME. Repeats.")
+    ] = None,
+    train: Annotated[
+        list[str] | None, typer.Option("--train", help="Training images, without a zoo.toml. Repeats.")
+    ] = None,
+    batch_size: Annotated[str, typer.Option("--batch-size", help="Images a forward pass, or auto.")] = "auto",
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    workers: Workers = None,
+    max_errors: MaxErrors = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    form: Format = None,
+    json: Json = False,
+    workspace: Workspace = HERE,
+) -> None:
+    """Store the features and logits of every source, and the student's own starting features.
+
+    zoo extract
+    zoo extract --train folder:pets --source torchvision:resnet18.IMAGENET1K_V1 -C work
+    """
+    settings = config.load(workspace).with_task(train=train)
+    chosen = settings.select(source or []) if source else settings.models
+    if not chosen:
+        raise UsageError(f"no source in {workspace / config.FILE}", "add a [[source]] table, or --source PROVIDER:NAME")
+    rows = make(
+        settings,
+        chosen,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        workers=workers,
+        max_errors=max_errors,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    if not dry_run:
+        console.answer("zoo.extract/1", rows, FIELDS, form="json" if json else form)
+
+
+def ensure(settings: Config, chosen: Sequence[Source]) -> "Images":
+    """The manifest, once every chosen source's outputs are there. Raises UsageError where one is stale."""
+    images = split.ensure(settings)
+    lacking = [source for source in chosen if not outputs.complete(settings, source, images, PART_ROWS)]
+    if lacking:
+        console.say(f"no features of {', '.join(source.name for source in lacking)} yet: zoo extract makes them first")
+        make(settings, lacking)
+    return images
+
+
+def make(
+    settings: Config,
+    chosen: Sequence[Source],
+    *,
+    batch_size: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    workers: int | None = None,
+    max_errors: str | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> list[dict[str, Any]]:
+    """Write what is missing of the chosen sources' outputs; one row a source of what there is then."""
+    devices.check_precision(precision)
+    batch = _batch_size(batch_size)
+    images = split.ensure(settings, workers=workers)
+    where = (
+        None
+        if dry_run or all(outputs.is_stored(source) for source in chosen)
+        else devices.choose(device, purpose="extracting")
+    )
+    jobs: list[Job] = []
+    for source in chosen:
+        if outputs.is_stored(source):
+            if not dry_run:
+                outputs.import_stored(settings, source, images, PART_ROWS, overwrite=overwrite)
+            continue
+        if outputs.complete(settings, source, images, PART_ROWS) and not overwrite:
+            console.say(f"{source.name} is up to date")
+            continue
+        jobs.append(_job(settings, source, images, precision, overwrite, dry_run))
+    wanted = sum(len(rows) for job in jobs for rows in job.missing.values())
+    if dry_run:
+        console.say(
+            f"would extract {wanted:,} outputs from {len(jobs)} sources: {', '.join(job.source.name for job in jobs)}"
+        )
+        return []
+    if jobs and where is not None:
+        failed = _run(jobs, images, where, precision, batch, workers)
+        total = len({row for job in jobs for rows in job.missing.values() for row in rows})
+        failures.record(settings, "extract", failed, total, max_errors or "0")
+    return [outputs.summary(settings, source) for source in chosen]
+
+
+@dataclass
+class Job:
+    """One source and its missing parts: rows of the manifest by the path of the part."""
+
+    source: Source
+    model: "LoadedModel"
+    inputs: dict[str, Any]
+    missing: "dict[Path, np.ndarray]"
+
+
+def _job(settings: Config, source: Source, images: "Images", precision: str, overwrite: bool, dry_run: bool) -> Job:
+    from zoo_cli.models import loading
+
+    model = loading.load(source, settings.root, seed=settings.task.seed)
+    said = {**loading.describe(model), "precision": precision, "declared": settings.declared(source)}
+    folder = settings.features(source.name)
+    files.sweep(folder)
+    if not dry_run:
+        outputs.begin(folder, said, overwrite=overwrite)
+    made_from = {
+        "source": files.fingerprint({k: v for k, v in said.items() if k not in ("name", "trained_on", "depth")})
+    }
+    missing = {
+        path: rows
+        for path, rows in outputs.plan(settings, source, images, PART_ROWS)
+        if overwrite or not files.check_current(path, outputs.part_inputs(images, rows, made_from), overwrite=False)
+    }
+    return Job(source, model, made_from, missing)
+
+
+def _run(
+    jobs: Sequence[Job],
+    images: "Images",
+    device: "torch.device",
+    precision: str,
+    batch: int | None,
+    workers: int | None,
+) -> list[dict[str, Any]]:
+    """Part by part: decode each image once, run every source that lacks the part, commit."""
+    runners = {job.source.name: Runner(job.model, device, precision) for job in jobs}
+    pieces: dict[tuple[int, ...], list[tuple[Job, Path]]] = {}
+    for job in jobs:
+        for path, planned in job.missing.items():
+            pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
+    total = sum(len(rows) for rows in pieces)
+    failed: dict[str, dict[str, Any]] = {}
+    size = batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+    with console.Progress("extract", total, "img") as progress:
+        for rows, takers in sorted(pieces.items()):
+            interruption.check()
+            size, bad = _part(images, rows, takers, runners, size, batch is None, workers, progress)
+            failed.update(bad)
+        console.say(progress.line)
+    return list(failed.values())
+
+
+def _part(
+    images: "Images",
+    rows: Sequence[int],
+    takers: "Sequence[tuple[Job, Path]]",
+    runners: "dict[str, Runner]",
+    size: int,
+    automatic: bool,
+    workers: int | None,
+    progress: console.Progress,
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """One part of every source that lacks it. The batch size that fitted, and the images that failed."""
+    import numpy as np
+    import torch
+
+    from zoo_cli.data import decoding
+
+    while True:
+        collected: dict[str, list[tuple[Any, Any]]] = {job.source.name: [] for job, _ in takers}
+        failed: dict[str, dict[str, Any]] = {}
+        kept: list[int] = []
+        shapes = {decoding.geometry(job.model.preprocessing): None for job, _ in takers}
+        try:
+            for numbers, views in _batches(images, rows, list(shapes), size, workers, failed, progress):
+                kept += numbers
+                tensors = {shape: torch.from_numpy(np.stack(stack)) for shape, stack in views.items()}
+                for job, _ in takers:
+                    runner = runners[job.source.name]
+                    collected[job.source.name].append(runner(tensors[decoding.geometry(job.model.preprocessing)]))
+            break
+        except torch.OutOfMemoryError:
+            if not automatic or size == 1:
+                raise ZooError(f"out of GPU memory with --batch-size {size}", "make it smaller, or auto") from None
+            size //= 2
+            torch.cuda.empty_cache()
+            console.warn(f"out of GPU memory: going on with --batch-size {size}")
+    if len(kept) + len(failed) != len(rows):
+        raise AssertionError(f"{len(rows)} rows in, {len(kept)} out and {len(failed)} failed")
+    order = np.array(kept, dtype=np.int64)
+    for job, path in takers:
+        features, logits = (_joined([item[k] for item in collected[job.source.name]]) for k in (0, 1))
+        outputs.write_part(path, images, np.array(rows), order, features, logits, job.inputs, job.source.name)
+    return size, failed
+
+
+def _batches(
+    images: "Images",
+    rows: Sequence[int],
+    shapes: Sequence[Any],
+    size: int,
+    workers: int | None,
+    failed: dict[str, dict[str, Any]],
+    progress: console.Progress,
+) -> "Iterator[tuple[list[int], dict[Any, list[np.ndarray]]]]":
+    """Batches of decoded views, one stack a geometry; what cannot be decoded goes to `failed`."""
+    from zoo_cli.data import decoding
+
+    numbers: list[int] = []
+    stacks: dict[Any, list[Any]] = {shape: [] for shape in shapes}
+    items = (images.getter(row) for row in rows)
+    for index, views in decoding.load_views(items, shapes, devices.workers(workers)):
+        row = rows[index]
+        progress.advance(1)
+        if isinstance(views, decoding.BadImage):
+            name = str(images.ids[row])
+            failed[name] = {"id": name, "path": images.paths[row], "error": str(views)}
+            continue
+        numbers.append(row)
+        for shape in shapes:
+            stacks[shape].append(views[shape])
+        if len(numbers) == size:
+            yield numbers, stacks
+            numbers, stacks = [], {shape: [] for shape in shapes}
+    if numbers:
+        yield numbers, stacks
+
+
+class Runner:
+    """A source on its device: uint8 images (B, H, W, C) in, features (B, D) and logits (B, K) out, as arrays."""
+
+    def __init__(self, model: "LoadedModel", device: "torch.device", precision: str):
+        import torch
+
+        from zoo_cli.models.capture import Tapped
+
+        self.device, self.precision = device, precision
+        self.network = Tapped(model.module, model.tap).to(device).to(memory_format=torch.channels_last).eval()
+        said = model.preprocessing
+        self.mean = torch.tensor(said.mean, device=device).view(-1, 1, 1)
+        self.std = torch.tensor(said.std, device=device).view(-1, 1, 1)
+
+    def __call__(self, images: "torch.Tensor") -> "tuple[np.ndarray | None, np.ndarray | None]":
+        import torch
+
+        # Channels come last in the images, so this permutation is the channels_last layout already.
+        x = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        with torch.inference_mode(), devices.autocast(self.device, self.precision):
+            features, logits = self.network((x.float() / 255 - self.mean) / self.std)
+        return _array(features), _array(logits)
+
+
+def _array(tensor: "torch.Tensor | None") -> "np.ndarray | None":
+    return None if tensor is None else tensor.float().cpu().numpy()
+
+
+def _joined(pieces: "list[np.ndarray | None]") -> "np.ndarray | None":
+    import numpy as np
+
+    there = [piece for piece in pieces if piece is not None]
+    return np.concatenate(there) if there else None
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f'--batch-size "{text}"', "it takes a whole number or auto")
+    return int(text)
