@@ -1,0 +1,165 @@
+"""A small task for tests of the whole program: pictures, two sources, a student, a zoo.toml.
+
+Three classes (blue, green, red) of twelve PNG pictures of 12 x 12 pixels in class folders; two sources, "alpha" with
+weights from a file and "beta" with weights from the seed; a student. Drawn once a session; each test takes a copy:
+
+    workspace = make(tmp_path / "task")                   # zoo.toml images/ samples.csv models.py alpha.safetensors
+    workspace = make(tmp_path / "task", upto="extract")   # the same after zoo extract: a copy, nothing runs again
+    workspace = make(tmp_path / "task", labelled="all")   # keys of [task] as named; None leaves one out
+    result = run("rank", "--json", workspace=workspace)   # in this process, the console replaced
+    assert result.code == 0, result.err
+    result.data                                           # what --json says under "data"
+    run("rank", "--on", "nose").error                     # the one line of the error
+
+`samples.csv` lists the same pictures with a `group` column, two pictures a group. `edit` changes the zoo.toml's text.
+"""
+
+import atexit
+import contextlib
+import functools
+import io
+import json
+import shutil
+import signal
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo_cli import __main__, console, interruption
+
+CLASSES = ("blue", "green", "red")
+PER_CLASS = 12
+SIDE = 12
+PIPELINE = ("split", "extract", "score", "rank", "pseudo-label")
+
+MODELS = '''"""Networks of a few hundred weights."""
+
+from torch import nn
+
+
+def small(width=8, classes=4):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(width, classes),
+    )
+'''
+MODEL = """
+model = "python:models.py:small"
+args = {{ width = {width}, classes = {classes} }}
+input_size = 12
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+"""
+TASK: dict[str, Any] = {"name": "patterns", "train": "folder:images", "labelled": "50%", "probe": "all"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command answered: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """The answer of --json, without its envelope."""
+        return json.loads(self.out)["data"]
+
+    @property
+    def error(self) -> str:
+        """The one line of its error. Fails where there is none, or more than one, or a traceback."""
+        lines = [line for line in self.err.splitlines() if line.startswith("zoo: error: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.splitlines()[-1] == lines[0], self.err
+        assert "Traceback" not in self.err, self.err
+        return lines[0].removeprefix("zoo: error: ")
+
+
+def make(folder: Path, *, upto: str | None = None, **task: Any) -> Path:
+    """A workspace of its own in `folder`. `upto`: as it is after that stage of the pipeline; `task`: keys of [task]."""
+    assert upto is None or not task, "stages have run on the task as it is"
+    shutil.copytree(_template(upto), folder)
+    if task:
+        (folder / "zoo.toml").write_text(toml(**task), encoding="utf-8")
+    return folder
+
+
+def toml(**task: Any) -> str:
+    """The text of zoo.toml, with some keys of [task] changed."""
+    said = {key: value for key, value in {**TASK, **task}.items() if value is not None}
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in said.items())
+    return (
+        f"[task]\n{lines}\n[student]{MODEL.format(width=6, classes=3)}\n"
+        f'[[source]]\nname = "alpha"{MODEL.format(width=8, classes=4)}weights = "alpha.safetensors"\n'
+        f'trained_on = ["shapes"]\n\n[[source]]\nname = "beta"{MODEL.format(width=5, classes=6)}'
+    )
+
+
+def edit(workspace: Path, old: str, new: str) -> None:
+    """Replace a text that stands once in zoo.toml."""
+    path = workspace / "zoo.toml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def run(*arguments: str, workspace: Path | None = None) -> Result:
+    """Run one command in this process, with -C workspace after it where one is given. Signal handlers are put back."""
+    said = [*arguments] if workspace is None else [*arguments, "-C", str(workspace)]
+    out, err = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            console.use(console.Console(out, err)),
+        ):
+            code = __main__.main(said)
+    finally:
+        interruption.reset()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+@functools.cache
+def _template(upto: str | None) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="zoo-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    place = folder / "task"
+    if upto is None:
+        _draw(place)
+        return place
+    before = PIPELINE.index(upto)
+    shutil.copytree(_template(PIPELINE[before - 1] if before else None), place)
+    result = run(upto, workspace=place)
+    assert result.code == 0, result.err
+    return place
+
+
+def _draw(place: Path) -> None:
+    import numpy as np
+    import torch
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    random = np.random.default_rng(7)
+    rows = ["path,label,group"]
+    for number, name in enumerate(CLASSES):
+        folder = place / "images" / name
+        folder.mkdir(parents=True)
+        for index in range(PER_CLASS):
+            pixels = random.integers(0, random.integers(100, 256), (SIDE, SIDE, 3), dtype=np.uint8)
+            # A colour and a spacing of stripes tell a class, not too easily, so that sources differ in their scores.
+            pixels[:: number + 2, :, 2 - number] = random.integers(120, 200)
+            Image.fromarray(pixels).save(folder / f"{index:02}.png")
+            rows.append(f"images/{name}/{index:02}.png,{name},{name}-{index // 2}")
+    (place / "samples.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (place / "models.py").write_text(MODELS, encoding="utf-8")
+    (place / "zoo.toml").write_text(toml(), encoding="utf-8")
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"0.weight": (8, 3, 3, 3), "0.bias": (8,), "4.weight": (4, 8), "4.bias": (4,)}
+    weights = {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
+    save_file(weights, place / "alpha.safetensors")
