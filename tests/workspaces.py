@@ -1,7 +1,8 @@
-"""A small task for tests of the whole program: pictures, two sources, a student, a zoo.toml.
+"""A small task for tests of the whole program: pictures, three sources, a student, a zoo.toml.
 
-Three classes (blue, green, red) of twelve PNG pictures of 12 x 12 pixels in class folders; two sources, "alpha" with
-weights from a file and "beta" with weights from the seed; a student. Drawn once a session; each test takes a copy:
+Three classes (blue, green, red) of twelve PNG pictures of 12 x 12 pixels in class folders; three sources, "alpha" with
+weights from a file, "beta" and "gamma" with weights from the seed, so that a weighting has a best, a middle and a worst
+to weigh; a student. Drawn once a session; each test takes a copy:
 
     workspace = make(tmp_path / "task")                   # zoo.toml images/ samples.csv models.py alpha.safetensors
     workspace = make(tmp_path / "task", upto="extract")   # the same after zoo extract: a copy, nothing runs again
@@ -94,6 +95,7 @@ def toml(**task: Any) -> str:
         f"[task]\n{lines}\n[student]{MODEL.format(width=6, classes=3)}\n"
         f'[[source]]\nname = "alpha"{MODEL.format(width=8, classes=4)}weights = "alpha.safetensors"\n'
         f'trained_on = ["shapes"]\n\n[[source]]\nname = "beta"{MODEL.format(width=5, classes=6)}'
+        f'\n[[source]]\nname = "gamma"{MODEL.format(width=7, classes=5)}'
     )
 
 
