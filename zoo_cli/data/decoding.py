@@ -6,14 +6,15 @@ what pretrained models were trained on, and is defined where that loader warns, 
 
 import hashlib
 import io
+import logging
 import re
 import struct
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -69,6 +70,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Pillow's log lines reach stderr, unasked
 
 
 class BadImage(Exception):
@@ -151,7 +155,7 @@ def view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
         image = _resized_centre(image, g.resize, g, method)
     else:
         image = image.resize((g.kept, g.kept), method)
-    pixels = np.asarray(image)
+    pixels = np.array(image)  # a copy: Pillow's own memory is read-only, which torch warns about
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
@@ -172,7 +176,8 @@ def load_views(
             return bad
         return {shape: view(image, shape) for shape in wanted}
 
-    return enumerate(in_order(load, items, workers))
+    with closing(in_order(load, items, workers)) as found:
+        yield from enumerate(found)
 
 
 def load_facts(
@@ -186,10 +191,11 @@ def load_facts(
         except BadImage as bad:
             return bad
 
-    return enumerate(in_order(load, items, workers))
+    with closing(in_order(load, items, workers)) as found:
+        yield from enumerate(found)
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
     """`map` in a pool of threads (Pillow decodes without the interpreter's lock), results in the order of the items.
 
     At most `2 * workers + 2` items are ahead of the consumer, so memory is bounded. `workers = 0` works in the calling
@@ -239,9 +245,10 @@ def _decode(file: Encoded, max_pixels: int) -> Image.Image:
         turn = _UPRIGHT.get(_orientation(image))
         return rgb if turn is None else rgb.transpose(turn)
     except UnidentifiedImageError:
-        raise BadImage(f"none of {', '.join(FORMATS)}") from None
+        raise BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
     except Image.DecompressionBombError:
-        raise BadImage(f"more than {max_pixels:,} pixels") from None
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        raise BadImage(f"more than {limit:,} pixels") from None
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [""])[0].strip()
         raise BadImage(f"damaged: {reason or type(error).__name__}") from None
@@ -286,7 +293,7 @@ def _hush_pillow() -> None:
     One filter for the whole process, put back where somebody removed it. `warnings.catch_warnings` would not do: the
     threads share its state and would restore each other's.
     """
-    if _QUIET not in warnings.filters:
+    if warnings.filters[:1] != [_QUIET]:
         warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
 
 

@@ -1,0 +1,148 @@
+"""Class folders: the order never changes, numbers never shift, nothing outside is read."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.data.pictures import encoded, picture
+from zoo_cli.data.samples import open_data
+from zoo_cli.errors import ContractError, UsageError
+
+PNG = encoded(picture())
+
+
+def plant(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PNG)
+
+
+def test_classes_and_files_come_in_code_point_order(tmp_path: Path) -> None:
+    plant(tmp_path, "d/cat/b.png", "d/cat/a.JPG", "d/Zebra/1.webp", "d/cat/10.png", "d/cat/2.png", "d/ärger/x.gif")
+    data = open_data("folder:d", tmp_path)
+    assert data.classes == ("Zebra", "cat", "ärger")
+    assert [(s.id, s.label) for s in data.samples()] == [
+        ("Zebra/1.webp", 0),
+        ("cat/10.png", 1),
+        ("cat/2.png", 1),
+        ("cat/a.JPG", 1),
+        ("cat/b.png", 1),
+        ("ärger/x.gif", 2),
+    ]
+    assert list(data.samples()) == list(data.samples())
+    assert not data.own_ids
+
+
+def test_every_extension_counts_in_any_case_and_nothing_else(tmp_path: Path) -> None:
+    kinds = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm", "gif", "JPEG", "TiF"]
+    plant(tmp_path, *(f"d/c/{number}.{kind}" for number, kind in enumerate(kinds)))
+    plant(tmp_path, "d/c/notes.txt", "d/c/x.png.part", "d/c/.hidden.png", "d/c/png", "d/.cache/y.png")
+    assert len(list(open_data("folder:d", tmp_path).samples())) == len(kinds)
+
+
+def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
+    plant(tmp_path, "d/cat/y/2.png", "d/cat/a.png", "d/cat/x/1.png", "d/cat/x/deep/0.png")
+    assert [s.id for s in open_data("folder:d", tmp_path).samples()] == [
+        "cat/a.png",
+        "cat/x/1.png",
+        "cat/x/deep/0.png",
+        "cat/y/2.png",
+    ]
+
+
+def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
+    plant(tmp_path, "pool/2.png", "pool/1.png")
+    data = open_data("folder:pool", tmp_path)
+    assert data.classes is None
+    assert [(s.id, s.label, s.path, s.image) for s in data.samples()] == [
+        ("1.png", None, "pool/1.png", None),
+        ("2.png", None, "pool/2.png", None),
+    ]
+
+
+def test_paths_are_relative_inside_the_workspace_and_absolute_outside(tmp_path: Path) -> None:
+    plant(tmp_path, "work/in/c/1.png", "out/c/1.png")
+    work = tmp_path / "work"
+    (inside,) = open_data("folder:in", work).samples()
+    assert inside.path == "in/c/1.png"
+    for spec in ("folder:../out", f"folder:{tmp_path}/out"):
+        (outside,) = open_data(spec, work).samples()
+        assert outside.path == (tmp_path / "out/c/1.png").as_posix()
+        assert outside.source(work) == tmp_path / "out/c/1.png"
+
+
+def test_an_empty_class_keeps_its_number_and_is_noted(tmp_path: Path) -> None:
+    plant(tmp_path, "d/a/1.png", "d/c/1.png")
+    (tmp_path / "d/b").mkdir()
+    data = open_data("folder:d", tmp_path)
+    assert data.classes == ("a", "b", "c")
+    assert [s.label for s in data.samples()] == [0, 2]
+    assert len(data.notes) == 1
+    assert '"b"' in data.notes[0]
+
+
+def test_images_beside_the_class_folders_are_noted_not_dropped_in_silence(tmp_path: Path) -> None:
+    plant(tmp_path, "d/a/1.png", "d/stray.png")
+    (note,) = open_data("folder:d", tmp_path).notes
+    assert '"stray.png"' in note
+
+
+@pytest.mark.parametrize("make", [[], ["d"], ["d/a", "d/b"]])
+def test_missing_or_empty_is_a_usage_error(tmp_path: Path, make: list[str]) -> None:
+    for name in make:
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(UsageError, match="no folder" if not make else "no image"):
+        open_data("folder:d", tmp_path)
+
+
+def test_split_folders_are_not_classes(tmp_path: Path) -> None:
+    plant(tmp_path, "pets/train/cat/1.png", "pets/test/cat/1.png")
+    with pytest.raises(UsageError, match="write folder:pets/train"):
+        open_data("folder:pets", tmp_path)
+    plant(tmp_path, "vehicles/train/1.png", "vehicles/car/1.png")
+    assert open_data("folder:vehicles", tmp_path).classes == ("car", "train")
+
+
+@pytest.mark.parametrize("link", ["d/a/out.png", "d/b"])
+def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path, link: str) -> None:
+    plant(tmp_path, "d/a/1.png", "elsewhere/1.png")
+    target = "elsewhere" if link == "d/b" else "elsewhere/1.png"
+    (tmp_path / link).symlink_to(tmp_path / target)
+    with pytest.raises(ContractError, match="leaves the data folder"):
+        list(open_data("folder:d", tmp_path).samples())
+
+
+def test_a_link_inside_the_folder_is_followed_and_a_loop_is_refused(tmp_path: Path) -> None:
+    plant(tmp_path, "d/a/1.png")
+    (tmp_path / "d/b").symlink_to("a")
+    assert [s.id for s in open_data("folder:d", tmp_path).samples()] == ["a/1.png", "b/1.png"]
+    (tmp_path / "d/a/up").symlink_to("..")
+    with pytest.raises(ContractError, match="leads back"):
+        list(open_data("folder:d", tmp_path).samples())
+
+
+def test_two_folders_that_link_to_each_other_do_not_go_on_for_ever(tmp_path: Path) -> None:
+    plant(tmp_path, "d/a/1.png", "d/b/1.png")
+    (tmp_path / "d/a/z").symlink_to("../b")
+    (tmp_path / "d/b/z").symlink_to("../a")
+    with pytest.raises(ContractError, match="leads back"):
+        list(open_data("folder:d", tmp_path).samples())
+
+
+def test_names_that_are_not_utf8_are_refused_and_odd_ones_kept(tmp_path: Path) -> None:
+    plant(tmp_path, "d/a/line\nbreak.png", "d/a/" + "x" * 240 + ".png", "d/a/ .png")
+    assert len(list(open_data("folder:d", tmp_path).samples())) == 3
+    with open(os.fsencode(tmp_path / "d/a") + b"/\xff.png", "wb") as file:
+        file.write(PNG)
+    with pytest.raises(ContractError, match="not UTF-8") as caught:
+        list(open_data("folder:d", tmp_path).samples())
+    assert str(caught.value).isprintable()
+
+
+def test_an_unknown_provider_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean folder"):
+        open_data("foldr:x", tmp_path)
+    with pytest.raises(UsageError, match="does not say where"):
+        open_data("pets", tmp_path)

@@ -1,0 +1,318 @@
+"""The laws of the draw: subsets of subsets, strata, groups, and no dependence on the order of rows."""
+
+import itertools
+import math
+import random
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo_cli.data import manifest
+from zoo_cli.data.manifest import (
+    Assignment,
+    Labelled,
+    assign,
+    parse_labelled,
+    same_content,
+    sample_id,
+)
+from zoo_cli.errors import ContractError, UsageError
+
+
+def draw(
+    labels: list[int | None], parts: list[str] | None = None, groups: list[str | None] | None = None, **more: Any
+) -> Assignment:
+    count = len(labels)
+    ids = more.pop("ids", [f"im/{i}.png" for i in range(count)])
+    return assign(ids, parts or ["train"] * count, labels, groups or [None] * count, **more)
+
+
+def chosen(assignment: Assignment, split: str) -> set[int]:
+    return {i for i, name in enumerate(assignment.split) if name == split}
+
+
+def balanced(classes: int, each: int) -> list[int | None]:
+    return [c for c in range(classes) for _ in range(each)]
+
+
+sizes = st.lists(st.integers(1, 30), min_size=1, max_size=8)
+many = settings(max_examples=120, deadline=None)
+
+
+def spread(counts: list[int], shuffle: int) -> list[int | None]:
+    labels: list[int | None] = [c for c, n in enumerate(counts) for _ in range(n)]
+    random.Random(shuffle).shuffle(labels)
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "amount"),
+    [
+        ("all", "all", 0),
+        ("10%", "share", Fraction(1, 10)),
+        (" 0.5 % ", "share", Fraction(1, 200)),
+        ("100%", "share", 1),
+        ("5/class", "per class", 5),
+        ("1000", "total", 1000),
+    ],
+)
+def test_the_four_ways_to_say_how_many_labels(text: str, kind: str, amount: Fraction) -> None:
+    assert parse_labelled(text) == Labelled(kind, Fraction(amount))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0%", "0/class", "101%", "-5", "5 per class", "5/klass", "ten", "1e3", "٣", "1.5", "%", "1" * 200]
+)
+def test_anything_else_is_a_usage_error_that_says_what_to_write(text: str) -> None:
+    with pytest.raises(UsageError, match='write "10%"'):
+        draw(balanced(2, 4), labelled=text)
+
+
+@many
+@given(st.text(max_size=12))
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    try:
+        said = parse_labelled(text)
+    except UsageError:
+        return
+    assert said.kind == "all" or said.amount > 0
+
+
+def test_what_the_test_key_says() -> None:
+    assert manifest.test_share(()) == 0.2
+    assert manifest.test_share(("0%",)) == 0
+    assert manifest.test_share(("30%",)) == 0.3
+    assert manifest.test_share(("folder:test",)) is None
+    with pytest.raises(UsageError):
+        manifest.test_share(("100%",))
+
+
+def test_made_ids_carry_their_part_and_own_ids_do_not() -> None:
+    assert sample_id("cat/1.jpg", "train", 0, False) == "train/cat/1.jpg"
+    assert sample_id("cat/1.jpg", "train", 1, False) == "train-2/cat/1.jpg"
+    assert sample_id("cat/1.jpg", "test", 0, True) == "cat/1.jpg"
+
+
+@many
+@given(sizes, st.integers(0, 99), st.floats(0, 0.9), st.sampled_from(["all", "10%", "3/class", "7", "50%"]))
+def test_the_draw_does_not_depend_on_the_order_of_rows(
+    counts: list[int], seed: int, fraction: float, labelled: str
+) -> None:
+    labels = spread(counts, 1)
+    ids = [f"{i}" for i in range(len(labels))]
+    groups = [f"g{i % 7}" if i % 3 else None for i in range(len(labels))]
+    order = random.Random(seed).sample(range(len(labels)), len(labels))
+    options: dict[str, Any] = {"seed": seed, "test_fraction": fraction, "labelled": labelled, "probe": 10}
+    one = draw(labels, None, groups, ids=ids, **options)
+    other = draw([labels[i] for i in order], None, [groups[i] for i in order], ids=[ids[i] for i in order], **options)
+    assert [one.split[i] for i in order] == other.split
+    assert [one.probe[i] for i in order] == other.probe
+    assert one.notes == other.notes
+
+
+@many
+@given(sizes, st.integers(0, 99))
+def test_fewer_labels_are_part_of_more(counts: list[int], seed: int) -> None:
+    labels = spread(counts, 2)
+    chains = [
+        ["1/class", "5/class", "20/class", "all"],
+        ["5%", "10%", "33.3%", "100%"],
+        ["1", "2", "9", "20", "1000"],
+    ]
+    for chain in chains:
+        drawn = [chosen(draw(labels, labelled=text, seed=seed), "labelled") for text in chain]
+        for fewer, more in itertools.pairwise(drawn):
+            assert fewer <= more
+        assert drawn[-1] == chosen(draw(labels, labelled="all", seed=seed), "labelled")
+
+
+@many
+@given(sizes, st.integers(1, 100))
+def test_a_share_is_of_every_class_rounded_and_at_least_one(counts: list[int], percent: int) -> None:
+    labels = spread(counts, 3)
+    split = draw(labels, labelled=f"{percent}%", test_fraction=0)
+    got = Counter(labels[i] for i in chosen(split, "labelled"))
+    for label, count in Counter(labels).items():
+        assert got[label] == max(1, math.floor(Fraction(count * percent, 100) + Fraction(1, 2)))
+
+
+@many
+@given(sizes, st.integers(1, 300))
+def test_a_total_is_met_and_in_proportion(counts: list[int], total: int) -> None:
+    labels = spread(counts, 4)
+    got = Counter(labels[i] for i in chosen(draw(labels, labelled=str(total), test_fraction=0), "labelled"))
+    assert sum(got.values()) == min(total, len(labels))
+    if total >= len(counts):
+        assert set(got) == set(labels)
+    for label, count in enumerate(counts):
+        assert got[label] <= count
+        if got[label] > 1:  # beyond the first image, nobody has a seat that a larger class lacks
+            for other, more in enumerate(counts):
+                assert other == label or more < count or got[other] >= got[label] - 1
+
+
+def test_a_class_with_fewer_images_than_asked_gives_all_and_is_named() -> None:
+    drawn = draw([0] * 3 + [1] * 9, labelled="5/class", test_fraction=0, classes=["ant", "bee"])
+    assert len(chosen(drawn, "labelled")) == 8
+    assert any("fewer than 5" in note and "'ant'" in note for note in drawn.notes)
+
+
+@many
+@given(sizes, st.floats(0.01, 0.9), st.integers(0, 9))
+def test_the_test_part_is_stratified_and_leaves_every_class_on_both_sides(
+    counts: list[int], fraction: float, seed: int
+) -> None:
+    labels = spread(counts, 5)
+    got = Counter(labels[i] for i in chosen(draw(labels, test_fraction=fraction, seed=seed), "test"))
+    for label, count in enumerate(counts):
+        assert got[label] == (0 if count == 1 else min(count - 1, max(1, math.floor(count * fraction + 0.5))))
+
+
+def test_a_given_test_part_is_the_test_part_and_nothing_is_carved() -> None:
+    drawn = draw([0, 1] * 10, ["train"] * 15 + ["test"] * 5)
+    assert chosen(drawn, "test") == set(range(15, 20))
+
+
+def test_no_test_part_where_none_is_wanted() -> None:
+    assert not chosen(draw(balanced(3, 10), test_fraction=0), "test")
+
+
+def test_the_draw_of_one_class_does_not_depend_on_another() -> None:
+    both = draw([0] * 50 + [1] * 40, labelled="5/class")
+    alone = draw([0] * 50, labelled="5/class")
+    assert both.split[:50] == alone.split
+
+
+@many
+@given(sizes, st.integers(1, 12), st.floats(0.05, 0.6), st.integers(0, 20))
+def test_groups_stay_on_one_side_of_the_test_border(counts: list[int], groups: int, fraction: float, seed: int) -> None:
+    labels = spread(counts, 6)
+    names = [f"g{i}" for i in range(groups)]
+    pick = random.Random(seed)
+    of: list[str | None] = [pick.choice([*names, None]) for _ in labels]
+    parts = [pick.choice(["train", "train", "train", "unlabelled"]) for _ in labels]
+    drawn = draw(labels, parts, of, test_fraction=fraction, seed=seed)
+    for name in names:
+        sides = {drawn.split[i] == "test" for i in range(len(labels)) if of[i] == name}
+        assert len(sides) <= 1
+    assert all(parts[i] == "train" for i in chosen(drawn, "test"))
+    for label in set(labels):
+        trained = [i for i in range(len(labels)) if labels[i] == label and parts[i] == "train"]
+        assert not trained or any(drawn.split[i] != "test" for i in trained)
+
+
+def test_groups_come_near_the_share_class_by_class() -> None:
+    labels: list[int | None] = [c for c in range(4) for _ in range(100)]
+    groups: list[str | None] = [f"{c}-{i // 5}" for c in range(4) for i in range(100)]
+    drawn = draw(labels, None, groups, test_fraction=0.2)
+    assert Counter(labels[i] for i in chosen(drawn, "test")) == {0: 20, 1: 20, 2: 20, 3: 20}
+
+
+def test_a_class_of_one_group_stays_in_train_and_is_named() -> None:
+    drawn = draw([0] * 10 + [1] * 10, None, ["one"] * 10 + [None] * 10)
+    assert Counter(drawn.split[:10]) == {"labelled": 10}
+    assert any("class 0" in note for note in drawn.notes)
+
+
+def test_large_groups_still_give_every_class_a_test_image() -> None:
+    drawn = draw([0] * 20, None, ["a"] * 12 + ["b"] * 8, test_fraction=0.1)
+    assert chosen(drawn, "test") == set(range(12, 20))
+
+
+def test_groups_across_given_parts_are_noted() -> None:
+    drawn = draw([0, 0, 1, 1], ["train", "test", "train", "test"], ["p", "p", "q", "r"])
+    assert any("both sides" in note and "'p'" in note for note in drawn.notes)
+
+
+def test_labelled_images_are_counted_without_regard_to_groups() -> None:
+    drawn = draw([0] * 20 + [1] * 20, None, ["p"] * 20 + ["q"] * 20, labelled="3/class", test_fraction=0)
+    assert len(chosen(drawn, "labelled")) == 6
+
+
+def test_images_without_a_label_and_the_unlabelled_part_are_unlabelled() -> None:
+    drawn = draw([0, None, 1, 0, 1, None], ["train"] * 4 + ["unlabelled"] * 2, test_fraction=0)
+    assert drawn.split == ["labelled", "unlabelled", "labelled", "labelled", "unlabelled", "unlabelled"]
+
+
+@many
+@given(
+    sizes,
+    st.integers(4, 60),
+    st.sampled_from([0, 2, 3, 5]),
+    st.integers(0, 9),
+    st.sampled_from(["all", "50%", "3/class"]),
+)
+def test_the_probe_is_labelled_and_has_two_of_every_class_it_holds(
+    counts: list[int], size: int, limit: int, seed: int, labelled: str
+) -> None:
+    labels = spread(counts, 7)
+    drawn = draw(labels, labelled=labelled, probe=size, probe_per_class=limit, seed=seed)
+    probe = {i for i, flag in enumerate(drawn.probe) if flag}
+    assert probe <= chosen(drawn, "labelled")
+    got = Counter(labels[i] for i in probe)
+    assert all(count >= 2 for count in got.values())
+    assert not limit or all(count <= limit for count in got.values())
+    room = {c: min(n, limit or n) for c, n in Counter(labels[i] for i in chosen(drawn, "labelled")).items() if n > 1}
+    if 2 * len(room) <= size:
+        assert set(got) == set(room)
+        assert len(probe) == min(size, sum(room.values()))
+    else:
+        assert len(got) == size // 2
+        assert len(probe) == min(size, sum(room[c] for c in got))
+        assert any(f"{size // 2} of the {len(room)} classes" in note for note in drawn.notes)
+
+
+def test_the_probe_is_in_proportion_to_the_classes() -> None:
+    drawn = draw([0] * 600 + [1] * 300 + [2] * 100, probe=100, test_fraction=0)
+    got = Counter(label for label, flag in zip([0] * 600 + [1] * 300 + [2] * 100, drawn.probe, strict=True) if flag)
+    assert got == {0: 60, 1: 30, 2: 10}
+
+
+def test_a_class_with_a_single_labelled_image_is_named_and_left_out() -> None:
+    drawn = draw([0] + [1] * 9, probe="all", test_fraction=0, classes=["ant", "bee"])
+    assert drawn.probe == [False] + [True] * 9
+    assert any("single labelled image: class 'ant'" in note for note in drawn.notes)
+
+
+def test_all_labelled_images_can_be_the_probe() -> None:
+    drawn = draw(balanced(5, 8), probe="all")
+    assert drawn.probe == [split == "labelled" for split in drawn.split]
+    assert not drawn.notes
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"probe": 3}, {"probe": "some"}, {"probe_per_class": 1}, {"probe_per_class": -1}, {"test_fraction": 1.0}],
+)
+def test_a_draw_that_cannot_be_is_a_usage_error(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        draw(balanced(2, 9), **options)
+
+
+def test_repeated_ids_are_named() -> None:
+    with pytest.raises(ContractError, match=r"1 ids are repeated, e\.g\. 'a'"):
+        draw([0, 0, 1], ids=["a", "b", "a"])
+
+
+def test_another_seed_draws_other_images() -> None:
+    labels = balanced(4, 50)
+    assert draw(labels, labelled="10%", seed=0).split != draw(labels, labelled="10%", seed=1).split
+
+
+def test_the_draw_of_today_is_the_draw_of_tomorrow() -> None:
+    drawn = draw(balanced(2, 6), labelled="2/class", probe=4, seed=3)
+    assert "".join(split[0] for split in drawn.split) == "uluutlululut"
+    assert sum(drawn.probe) == 4
+
+
+def test_repeated_content_and_leaks_are_counted() -> None:
+    notes = same_content(["a", "b", "c", "d"], ["labelled", "test", "test", "unlabelled"], ["x", "x", "y", "x"])
+    assert len(notes) == 2
+    assert "1 images occur under more than one id" in notes[0]
+    assert "1 test images are also among" in notes[1]
+    assert "'b'" in notes[1]
+    assert same_content(["a", "b"], ["labelled", "test"], ["x", "y"]) == []

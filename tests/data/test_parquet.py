@@ -1,0 +1,243 @@
+"""Parquet in the Hugging Face layout: names, numbers and ids as the file says, damage named."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.pictures import encoded, picture
+from zoo_cli.data.samples import Data, open_data
+from zoo_cli.errors import ContractError, UsageError
+
+PNG = encoded(picture())
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+NAMES = {b"class_names": b'["cat", "dog", "eel"]'}
+
+
+def plant(file: Path, columns: dict[str, Any], metadata: dict[bytes, bytes] | None = None, **options: Any) -> Path:
+    """A file with an image column, unless the columns bring their own, and the others as given."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = len(next(iter(columns.values())))
+    arrays = {"image": pa.array([{"bytes": PNG, "path": None}] * rows, IMAGE)} if "image" not in columns else {}
+    arrays |= {name: value if isinstance(value, pa.Array) else pa.array(value) for name, value in columns.items()}
+    pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), file, **options)
+    return file
+
+
+def labels(data: Data) -> list[int | None]:
+    return [sample.label for sample in data.samples()]
+
+
+def test_rows_come_in_file_order_with_ids_of_stem_and_row(tmp_path: Path) -> None:
+    plant(tmp_path / "d/b.parquet", {"label": [2]}, NAMES)
+    plant(tmp_path / "d/a.parquet", {"label": [0, 1]}, NAMES, row_group_size=1)
+    data = open_data("parquet:d/*.parquet", tmp_path)
+    assert data.classes == ("cat", "dog", "eel")
+    assert [(s.id, s.label, s.image == PNG, s.path, s.group) for s in data.samples()] == [
+        ("a/0", 0, True, None, None),
+        ("a/1", 1, True, None, None),
+        ("b/0", 2, True, None, None),
+    ]
+    assert not data.own_ids
+    assert list(data.samples()) == list(data.samples())
+
+
+def test_files_of_one_name_in_two_folders_keep_their_ids_apart(tmp_path: Path) -> None:
+    for part in ("x", "y"):
+        plant(tmp_path / part / "train.parquet", {"label": [0]}, NAMES)
+    assert [s.id for s in open_data("parquet:**/train.parquet", tmp_path).samples()] == ["x/train/0", "y/train/0"]
+
+
+def test_own_ids_and_groups_are_taken_as_text(tmp_path: Path) -> None:
+    plant(tmp_path / "a.parquet", {"id": [7, 8], "group": ["p1", None], "label": [0, 1]}, NAMES)
+    data = open_data("parquet:a.parquet", tmp_path)
+    assert data.own_ids
+    assert [(s.id, s.group) for s in data.samples()] == [("7", "p1"), ("8", None)]
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], {"0": "cat", "1": "dog"}])
+def test_hugging_face_metadata_names_the_classes_and_minus_one_means_unknown(tmp_path: Path, names: Any) -> None:
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    said = {b"huggingface": json.dumps({"info": {"features": features}}).encode(), **NAMES}
+    plant(tmp_path / "a.parquet", {"label": pa.array([1, -1, None, 0], pa.int64())}, said)
+    data = open_data("parquet:a.parquet", tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert labels(data) == [1, None, None, 0]
+
+
+def test_the_columns_that_hugging_face_marks_are_found_under_other_names(tmp_path: Path) -> None:
+    features = {"img": {"_type": "Image"}, "kind": {"names": ["a", "b"], "_type": "ClassLabel"}}
+    said = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    image = pa.array([{"bytes": PNG, "path": "x.png"}], IMAGE)
+    plant(tmp_path / "a.parquet", {"image": image, "label": [1]}, said)
+    table = pq.read_table(tmp_path / "a.parquet").rename_columns(["img", "kind"]).replace_schema_metadata(said)
+    pq.write_table(table, tmp_path / "b.parquet")
+    (sample,) = open_data("parquet:b.parquet", tmp_path).samples()
+    assert (sample.image, sample.label) == (PNG, 1)
+
+
+def test_without_names_numbers_name_themselves(tmp_path: Path) -> None:
+    plant(tmp_path / "a1.parquet", {"label": pa.array([3, None], pa.int16())})
+    plant(tmp_path / "a2.parquet", {"label": pa.array([0, 5], pa.int16())})
+    data = open_data("parquet:a*.parquet", tmp_path)
+    assert data.classes == ("0", "1", "2", "3", "4", "5")
+    assert labels(data) == [3, None, 0, 5]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_text_labels_are_classes_in_order_of_their_names(tmp_path: Path, kind: pa.DataType) -> None:
+    plant(tmp_path / "a.parquet", {"label": pa.array(["eel", None, "cat"], pa.string()).cast(kind)})
+    data = open_data("parquet:a.parquet", tmp_path)
+    assert data.classes == ("cat", "eel")
+    assert labels(data) == [1, None, 0]
+
+
+def test_text_labels_follow_a_class_list_where_there_is_one(tmp_path: Path) -> None:
+    plant(tmp_path / "a.parquet", {"label": ["eel", "cat"]}, NAMES)
+    assert labels(open_data("parquet:a.parquet", tmp_path)) == [2, 0]
+    plant(tmp_path / "b.parquet", {"label": ["owl"]}, NAMES)
+    with pytest.raises(ContractError, match="'owl' is outside the 3 classes"):
+        labels(open_data("parquet:b.parquet", tmp_path))
+
+
+def test_no_label_column_or_only_nulls_means_no_classes(tmp_path: Path) -> None:
+    plant(tmp_path / "a.parquet", {"id": ["x"]})
+    plant(tmp_path / "b.parquet", {"label": pa.array([None], pa.int32())})
+    for name in ("a", "b"):
+        data = open_data(f"parquet:{name}.parquet", tmp_path)
+        assert data.classes is None
+        assert labels(data) == [None]
+
+
+@pytest.mark.parametrize("value", [3, -1, 10**12])
+def test_a_label_outside_the_class_list_names_file_and_row(tmp_path: Path, value: int) -> None:
+    plant(tmp_path / "a.parquet", {"label": pa.array([0, value], pa.int64())}, NAMES)
+    with pytest.raises(ContractError, match=r"outside the 3 classes.*a\.parquet, row 1"):
+        labels(open_data("parquet:a.parquet", tmp_path))
+
+
+def test_numbers_that_cannot_be_classes_are_refused(tmp_path: Path) -> None:
+    plant(tmp_path / "a.parquet", {"label": [-2, 0]})
+    with pytest.raises(ContractError, match="negative"):
+        open_data("parquet:a.parquet", tmp_path)
+    plant(tmp_path / "b.parquet", {"label": [0, 10**12]})
+    with pytest.raises(ContractError, match="no class number"):
+        open_data("parquet:b.parquet", tmp_path)
+    plant(tmp_path / "c.parquet", {"label": [0.5]})
+    with pytest.raises(ContractError, match="is double"):
+        open_data("parquet:c.parquet", tmp_path)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_plain_binary_images_are_read_and_missing_ones_are_empty(tmp_path: Path, kind: pa.DataType) -> None:
+    plant(tmp_path / "a.parquet", {"image": pa.array([PNG, None], kind)})
+    assert [s.image for s in open_data("parquet:a.parquet", tmp_path).samples()] == [PNG, b""]
+
+
+def test_an_image_without_bytes_is_the_file_it_names_beside_the_table(tmp_path: Path) -> None:
+    cells = [{"bytes": None, "path": "x/1.png"}, {"bytes": None, "path": None}]
+    plant(tmp_path / "w/a.parquet", {"image": pa.array(cells, IMAGE)})
+    one, two = open_data("parquet:w/a.parquet", tmp_path).samples()
+    assert (one.path, one.image) == ("w/x/1.png", None)
+    assert (two.path, two.image) == (None, b"")
+    for path in ("/etc/passwd", "../../x.png"):
+        plant(tmp_path / "w/b.parquet", {"image": pa.array([{"bytes": None, "path": path}], IMAGE)})
+        with pytest.raises(ContractError, match="leaves the folder"):
+            list(open_data("parquet:w/b.parquet", tmp_path).samples())
+
+
+def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
+    plant(tmp_path / "a1.parquet", {"label": [0]}, NAMES)
+    plant(tmp_path / "a2.parquet", {"label": [0]}, {b"class_names": b'["cat", "eel", "dog"]'})
+    with pytest.raises(ContractError, match="different class names"):
+        open_data("parquet:a*.parquet", tmp_path)
+    plant(tmp_path / "a2.parquet", {"label": [0], "id": ["x"]}, NAMES)
+    with pytest.raises(ContractError, match="different id columns"):
+        open_data("parquet:a*.parquet", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        (b"no json", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
+        (b'"cat"', "no list of texts"),
+        (b"[1, 2]", "no list of texts"),
+        (b"[]", "no list of texts"),
+        (b'["cat", "cat"]', "stands twice"),
+    ],
+)
+def test_a_class_list_that_is_none_is_refused(tmp_path: Path, metadata: bytes, reason: str) -> None:
+    plant(tmp_path / "a.parquet", {"label": [0]}, {b"class_names": metadata})
+    with pytest.raises(ContractError, match=reason):
+        open_data("parquet:a.parquet", tmp_path)
+
+
+def test_a_file_without_images_names_its_columns(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"picture": [b"x"], "label": [0]}), tmp_path / "a.parquet")
+    with pytest.raises(ContractError, match=r'no column image.*"picture", "label"'):
+        open_data("parquet:a.parquet", tmp_path)
+    pq.write_table(pa.table({"image": ["x.png"]}), tmp_path / "a.parquet")
+    with pytest.raises(ContractError, match="no column image with encoded images"):
+        open_data("parquet:a.parquet", tmp_path)
+
+
+def test_an_empty_id_is_refused(tmp_path: Path) -> None:
+    plant(tmp_path / "a.parquet", {"id": ["x", None]})
+    with pytest.raises(ContractError, match=r"an empty id .*row 1"):
+        list(open_data("parquet:a.parquet", tmp_path).samples())
+
+
+def test_no_match_says_what_to_write(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    with pytest.raises(UsageError, match="no file matches"):
+        open_data("parquet:gone-*.parquet", tmp_path)
+    with pytest.raises(UsageError, match=r"write parquet:d/\*\.parquet"):
+        open_data("parquet:d", tmp_path)
+
+
+def test_a_name_with_brackets_is_no_pattern(tmp_path: Path) -> None:
+    plant(tmp_path / "a[1].parquet", {"id": ["x"]})
+    assert [s.id for s in open_data("parquet:a[1].parquet", tmp_path).samples()] == ["x"]
+
+
+def test_damaged_files_are_contract_errors_that_name_the_file(tmp_path: Path) -> None:
+    sound = plant(tmp_path / "a.parquet", {"label": [0, 1, 2]}, NAMES, write_page_checksum=True).read_bytes()
+    draw = random.Random(1)
+    broken = [b"", b"text", b"PAR1" * 3, *(sound[: draw.randrange(len(sound))] for _ in range(20))]
+    for data in broken:
+        (tmp_path / "b.parquet").write_bytes(data)
+        with pytest.raises(ContractError, match=r"b\.parquet"):
+            open_data("parquet:b.parquet", tmp_path)
+
+
+def test_a_flipped_bit_in_a_page_is_found_while_reading(tmp_path: Path) -> None:
+    sound = plant(
+        tmp_path / "a.parquet",
+        {"id": ["x", "y"]},
+        write_page_checksum=True,
+        write_statistics=False,  # they would hold the picture once more
+        compression="none",
+        use_dictionary=False,
+    ).read_bytes()
+    where = sound.index(PNG) + 40
+    (tmp_path / "a.parquet").write_bytes(sound[:where] + bytes([sound[where] ^ 1]) + sound[where + 1 :])
+    data = open_data("parquet:a.parquet", tmp_path)
+    with pytest.raises(ContractError, match=r"a\.parquet"):
+        list(data.samples())
+
+
+def test_the_image_column_is_only_read_with_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path / "a.parquet", {"label": [0]})
+    asked: list[list[str]] = []
+    true = pq.ParquetFile.read
+    monkeypatch.setattr(
+        pq.ParquetFile, "read", lambda self, columns: asked.append(columns) or true(self, columns=columns)
+    )
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("the rows were read"))
+    assert open_data("parquet:a.parquet", tmp_path).classes == ("0",)
+    assert asked == [["label"]]

@@ -1,0 +1,73 @@
+"""Data sets of torchvision that lie on disk."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo_cli.data.decoding import decode
+from zoo_cli.data.samples import open_data
+from zoo_cli.errors import UsageError
+
+
+def plant_digits(root: Path, count: int) -> np.ndarray:
+    """MNIST's files, as its server has them, with random pictures."""
+    raw = root / "MNIST/raw"
+    raw.mkdir(parents=True)
+    pictures = np.random.default_rng(0).integers(0, 255, (count, 28, 28), dtype=np.uint8)
+    for part in ("train", "t10k"):
+        images = struct.pack(">IIII", 2051, count, 28, 28) + pictures.tobytes()
+        labels = struct.pack(">II", 2049, count) + bytes(range(count))
+        for name, data in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
+            (raw / name).write_bytes(data)
+            (raw / f"{name}.gz").write_bytes(gzip.compress(data))
+    return pictures
+
+
+def test_the_pictures_labels_and_names_are_those_of_the_data_set(tmp_path: Path) -> None:
+    pictures = plant_digits(tmp_path / "sets", 3)
+    data = open_data("torchvision:MNIST?root=sets&train=false", tmp_path)
+    assert data.classes is not None
+    assert (len(data.classes), data.classes[0]) == (10, "0 - zero")
+    samples = list(data.samples())
+    assert [(s.id, s.label, s.path) for s in samples] == [(f"MNIST/{i}", i, None) for i in range(3)]
+    assert np.array_equal(np.asarray(decode(samples[1].image or b""))[:, :, 0], pictures[1])
+    assert samples == list(data.samples())
+
+
+def test_a_data_set_that_names_no_classes_is_numbered(tmp_path: Path) -> None:
+    data = open_data("torchvision:FakeData?size=12&num_classes=3", tmp_path)
+    assert data.classes is not None
+    assert set(data.classes) <= {"0", "1", "2"}
+    assert len(list(data.samples())) == 12
+
+
+def test_missing_files_are_one_line_and_nothing_is_downloaded(tmp_path: Path) -> None:
+    for spec in (
+        "torchvision:CIFAR10?root=gone&train=true",
+        "torchvision:MNIST?root=gone",
+        "torchvision:DTD?root=gone",
+    ):
+        with pytest.raises(UsageError, match="cannot be read") as caught:
+            open_data(spec, tmp_path)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "gone").exists() or not any(path.is_file() for path in (tmp_path / "gone").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("CIFAR1?root=x", "did you mean CIFAR10"),
+        ("__doc__?root=x", "no torchvision data set"),
+        ("VisionDataset?root=x", "no torchvision data set"),
+        ("CIFAR10?train=true", "needs the folder"),
+        ("CIFAR10?root=x&trian=true", "did you mean train"),
+        ("CIFAR10?root=x&download=true", "no argument"),
+        ("CIFAR10?root=x&root=y", "given twice"),
+    ],
+)
+def test_wrong_names_and_arguments_are_named(tmp_path: Path, spec: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        open_data(f"torchvision:{spec}", tmp_path)
