@@ -256,12 +256,14 @@ def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form:
             return ""
         return str(value).lower() if isinstance(value, bool) else str(value)
 
+    if form == "md":
+        # Markdown is read by people: values as a terminal shows them.
+        titles = [column.title or column.key for column in fields]
+        lines = [titles, ["---:" if column.style else "---" for column in fields]]
+        lines += [[_cell(row.get(column.key), column.style).replace("|", r"\|") for column in fields] for row in rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
     titles = [column.key for column in fields]
     cells = [[text(row.get(column.key)) for column in fields] for row in rows]
-    if form == "md":
-        shown = [[cell.replace("|", r"\|") for cell in line] for line in [titles, *cells]]
-        shown.insert(1, ["---"] * len(titles))
-        return "\n".join("| " + " | ".join(line) + " |" for line in shown)
     if form == "tsv":
         return "\n".join("\t".join(_printable(cell) for cell in line) for line in [titles, *cells])
     import csv

@@ -68,7 +68,7 @@ def make(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False)
     for source in chosen:
         said = outputs.about(settings, source.name)
         if not said["classes"]:
-            console.warn(f"{source.name} has no head: no pseudo-labels of it")
+            console.say(f"{source.name} has no head: no pseudo-labels of it")
             continue
         inputs = _inputs(images, rows, said)
         folder = settings.pseudo(source.name)

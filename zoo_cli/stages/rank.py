@@ -165,7 +165,11 @@ def order(
             answered.append(_line(row, question, None, None, 0.0, barred[row["source"]]))
     answered.sort(key=lambda row: (row["rank"] is None, row["source"] in barred, row["rank"] or 0, row["source"]))
     return Ranking(
-        question, weighting, answered, float(selection.effective_number(weights)), _yardstick(student, values)
+        question,
+        weighting,
+        answered,
+        selection.effective_number(weights) if weights.any() else 0.0,
+        _yardstick(student, values),
     )
 
 
@@ -219,8 +223,15 @@ def weigh_file(path: Path, names: Sequence[str]) -> "np.ndarray":
 
     from zoo_cli.weighting import file
 
-    blank = np.zeros(len(names))
-    return np.asarray(file.file(blank, list(names), False, weights=files.read_json(path)))
+    told = files.read_json(path)
+    rows = told.get("sources") if isinstance(told, dict) else None
+    if isinstance(rows, list):
+        # A weights.json of ours also lists, with weight 0, the sources that were excluded.
+        absent = [
+            row for row in rows if isinstance(row, dict) and row.get("weight") == 0 and row.get("source") not in names
+        ]
+        told = {**told, "sources": [row for row in rows if row not in absent]}
+    return np.asarray(file.file(np.zeros(len(names)), list(names), False, weights=told))
 
 
 def _weigh(method: registry.Method, values: "np.ndarray", names: list[str], question: score.Question) -> "np.ndarray":

@@ -244,7 +244,7 @@ def _row(name: str, question: Question, values: "np.ndarray | None", labels: "np
 
 def _skipped(name: str, question: Question, count: int) -> dict[str, Any]:
     reason = "no features: it has only outputs" if question.on == "features" else "no probabilities: it has no head"
-    console.warn(f"{name} is left out of {question.method.spec}: {reason}")
+    console.say(f"{name} is left out of {question.method.spec}: {reason}")
     return _blank(name, question, count) | {"status": "skipped", "reason": reason}
 
 

@@ -1,0 +1,177 @@
+"""A run that is stopped goes on where it was, to the same bits."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from zoo_cli import console, files
+
+from ..workspaces import Result, make, run
+from .test_bytes import contents
+
+STEPS = 60
+STUDENT = ("--steps", str(STEPS), "--batch-size", "8", "--checkpoint-every", "7", "--weighting", "p=1")
+NAME = "runs/cross-task-parc-p1-s0"
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    workspace = make(tmp_path_factory.mktemp("unbroken") / "task", upto="pseudo-label")
+    result = run("distill", *STUDENT, workspace=workspace)
+    assert result.code == 0, result.err
+    return contents(workspace / NAME)
+
+
+def stopped_at(step: int, signum: int, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """The command with a signal that arrives while a step of this invocation runs."""
+    counted = 0
+    advance = console.Progress.advance
+
+    def count(self: console.Progress, more: int) -> None:
+        nonlocal counted
+        advance(self, more)
+        if self.title == "distill" and more:
+            counted += 1
+            if counted == step:
+                os.kill(os.getpid(), signum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(console.Progress, "advance", count)
+        return run("distill", *STUDENT, workspace=workspace)
+
+
+def test_twenty_terms_at_random_steps_end_with_the_bits_of_an_unbroken_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str]
+) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    draw, done, stops = random.Random(3), 0, 0
+    while stops < 20:
+        result = stopped_at(draw.randint(1, 4), signal.SIGTERM, workspace, monkeypatch)
+        if result.code == 0:
+            break
+        assert result.code == 143, result.err
+        assert result.error == "stopped by SIGTERM; the same command goes on from here"
+        stops += 1
+        step = files.read_json(workspace / NAME / "state" / "state.json")["step"]
+        assert step > done
+        done = step
+        assert not (workspace / NAME / "predictions.parquet").exists()
+    assert stops == 20
+    result = run("distill", *STUDENT, workspace=workspace)
+    assert result.code == 0, result.err
+    assert f"step {done} of {STEPS}" in result.err
+    assert contents(workspace / NAME) == unbroken
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGUSR1"])
+def test_every_signal_of_a_batch_system_saves_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str], name: str
+) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    signum = getattr(signal, name)
+    result = stopped_at(11, signum, workspace, monkeypatch)
+    assert result.code == 128 + signum
+    assert files.read_json(workspace / NAME / "state" / "state.json")["step"] == 11
+    assert run("distill", *STUDENT, workspace=workspace).code == 0
+    assert contents(workspace / NAME) == unbroken
+
+
+def test_term_to_a_real_process_and_a_fresh_one_after_it(tmp_path: Path) -> None:
+    steps = ("--steps", "400", "--batch-size", "8", "--checkpoint-every", "50", "--weighting", "p=1")
+    whole, broken = (make(tmp_path / name, upto="pseudo-label") for name in ("whole", "broken"))
+    command = [sys.executable, "-m", "zoo_cli", "distill", *steps, "-C"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(whole)], check=True, capture_output=True, env=environment, timeout=120)
+    process = subprocess.Popen([*command, str(broken)], stderr=subprocess.PIPE, text=True, env=environment)
+    state, deadline = broken / NAME / "state" / "state.json", time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert 50 <= json.loads(state.read_text())["step"] < 400
+    subprocess.run([*command, str(broken)], check=True, capture_output=True, env=environment, timeout=120)
+    assert contents(broken / NAME) == contents(whole / NAME)
+
+
+def test_max_time_stops_with_75_and_the_same_command_goes_on(tmp_path: Path, unbroken: dict[str, str]) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    codes = []
+    while not codes or codes[-1] == 75:
+        codes.append(run("distill", *STUDENT, "--max-time", "0.001s", workspace=workspace).code)
+    assert codes == [75] * (STEPS - 1) + [0]
+    assert contents(workspace / NAME) == unbroken
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str]
+) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+
+    def die(*_arguments: object) -> None:
+        raise MemoryError
+
+    advance, counted = console.Progress.advance, []
+
+    def count(self: console.Progress, more: int) -> None:
+        advance(self, more)
+        if self.title == "distill" and more:
+            counted.append(more)
+            if len(counted) == 24:
+                die()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(console.Progress, "advance", count)
+        assert run("distill", *STUDENT, workspace=workspace).code == 70
+    assert files.read_json(workspace / NAME / "state" / "state.json")["step"] == 21
+    result = run("distill", *STUDENT, workspace=workspace)
+    assert "step 21 of 60" in result.err
+    assert contents(workspace / NAME) == unbroken
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    assert stopped_at(9, signal.SIGTERM, workspace, monkeypatch).code == 143
+    held = next((workspace / NAME / "state").glob("*.safetensors"))
+    content = bytearray(held.read_bytes())
+    content[-1] ^= 1
+    held.write_bytes(content)
+    result = run("distill", *STUDENT, workspace=workspace)
+    assert (result.code, "is damaged; --overwrite" in result.error) == (3, True)
+
+
+def test_another_number_of_threads_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    assert stopped_at(3, signal.SIGTERM, workspace, monkeypatch).code == 143
+    standing = workspace / NAME / "run.json"
+    said = json.loads(standing.read_text())
+    standing.write_text(json.dumps({**said, "threads": said["threads"] + 1}))
+    result = run("distill", *STUDENT, workspace=workspace)
+    assert result.code == 0
+    assert f"was begun with threads {said['threads'] + 1}, not {said['threads']}" in result.err
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    wild = ("--lr", "1e18", "--momentum", "0", "--warmup", "30", "--checkpoint-every", "1")
+    result = run("distill", "--steps", "30", "--batch-size", "8", *wild, "--name", "wild", workspace=workspace)
+    assert result.code == 1
+    assert "not finite at step" in result.error
+    assert "lower --lr" in result.error
+    assert not (workspace / "runs/wild/predictions.parquet").exists()
+
+
+def test_a_run_of_other_options_is_refused_by_name(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    assert run("distill", *STUDENT, workspace=workspace).code == 0
+    result = run("distill", *STUDENT, "--lr", "0.5", workspace=workspace)
+    assert result.code == 2
+    assert "lr (0.01 there, 0.5 asked for)" in result.error
+    assert run("distill", *STUDENT, "--lr", "0.5", "--overwrite", workspace=workspace).code == 0
