@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from zoo_cli import files
 from zoo_cli.data.images import NO_LABEL, check_unique
@@ -46,6 +47,8 @@ class Stored:
 def to_probabilities(logits: Array, output: str) -> Array:
     """Softmax or sigmoid of logits (N, K), in float64."""
     z = logits.astype(np.float64)
+    if not z.size:
+        return z
     if output == "sigmoid":
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
     z -= z.max(axis=1, keepdims=True)
@@ -91,15 +94,16 @@ def read(
     wanted = None if ids is None else set(ids)
     pieces = [_read_part(part, wanted, columns) for part in parts(path)]
     present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
-    found = np.concatenate([piece["id"] for piece in pieces])  # type: ignore[list-item]
+    found = np.concatenate([piece["id"] for piece in pieces])
     check_unique(found, str(path))
     arrays: dict[str, Array] = {}
     for column in present:
-        chunks: list[Array] = [piece[column] for piece in pieces if len(piece["id"])]  # type: ignore[arg-type, misc]
+        # Parts without rows may not know their width; where all are empty, one of them stands for the column.
+        filled = [piece for piece in pieces if len(piece["id"])] or pieces[:1]  # type: ignore[arg-type]
+        chunks: list[Array] = [piece[column] for piece in filled]  # type: ignore[misc]
         if len({chunk.shape[1:] for chunk in chunks}) > 1:
             raise ContractError(f"{path}: the parts disagree on the width of {column}")
-        if chunks:
-            arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
     if ids is not None:
         order = _rows_of(ids, found, path, absent)
         found, arrays = found[order], {column: array[order] for column, array in arrays.items()}
@@ -127,10 +131,19 @@ def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> d
     for column in here:
         values = table.column(column)
         if column == "label":
-            piece[column] = np.array([NO_LABEL if value is None else value for value in values.to_pylist()])
+            piece[column] = _labels(values, part)
         elif values.null_count < len(values) or not len(values):
             piece[column] = files.matrix(values, f"{part}: column {column}")
     return piece
+
+
+def _labels(values: pa.ChunkedArray, part: Path) -> Array:
+    if not pa.types.is_integer(values.type) and values.null_count < len(values):
+        raise ContractError(f"{part}: column label is {values.type}", "it takes whole numbers, classes counted from 0")
+    labels = np.array([NO_LABEL if value is None else value for value in values.to_pylist()], dtype=np.int64)
+    if (labels < NO_LABEL).any():
+        raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} is no label")
+    return labels
 
 
 def _rows_of(ids: Array, found: Array, path: Path, absent: frozenset[str]) -> Array:
@@ -146,6 +159,8 @@ def _rows_of(ids: Array, found: Array, path: Path, absent: frozenset[str]) -> Ar
 
 
 def _check_values(array: Array, column: str, ids: Array, path: Path, output: str) -> None:
+    if len(array) and not array.shape[1]:
+        raise ContractError(f"{path}: column {column} holds empty lists")
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
         names = ", ".join(str(name) for name in ids[bad][:5])
