@@ -28,6 +28,7 @@ from zoo_cli.config import Preprocessing
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 MAX_PIXELS = 64_000_000
+AHEAD = 256
 WIDEST = 16_000_000  # pixels of a resized image of which only the centre is kept; beyond it only that part is made
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -198,8 +199,8 @@ def load_facts(
 def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
     """`map` in a pool of threads (Pillow decodes without the interpreter's lock), results in the order of the items.
 
-    At most `2 * workers + 2` items are ahead of the consumer, so memory is bounded. `workers = 0` works in the calling
-    thread. On an error, an interrupt or a consumer that stops, what has not started is dropped.
+    At most AHEAD items, or two a worker, are ahead of the consumer: results are small, and decoding must go on while a
+    batch is in the network. `workers = 0` works in the calling thread. On an error, an interrupt or a consumer that stops, what has not started is dropped.
     """
     if workers <= 0:
         yield from map(function, items)
@@ -209,7 +210,7 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Ge
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers + 2:
+            if len(waiting) > max(AHEAD, 2 * workers):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

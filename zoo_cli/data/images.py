@@ -1,12 +1,16 @@
 """The images of a task, by row of its manifest: what each stage may know of them, and their bytes."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 from zoo_cli import files, schemas
+from zoo_cli.data.decoding import BadImage
 from zoo_cli.errors import ContractError
 
 Array = np.ndarray
@@ -27,6 +31,7 @@ class Images:
     sha256: Array
     paths: Array
     _groups: dict[int, list[bytes | None]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,18 +51,35 @@ class Images:
         """A digest of some columns of some rows."""
         return files.fingerprint([[str(value) for value in getattr(self, name)[rows]] for name in columns])
 
-    def item(self, row: int) -> Path | bytes:
-        """What to decode for a row: its file, or its bytes."""
+    def encoded(self, row: int) -> bytes:
+        """The encoded image of a row, as it was when it was hashed.
+
+        Raises BadImage where its file cannot be read, ContractError where it has changed since.
+        """
         path = self.paths[row]
-        if path is not None:
-            return self.root / str(path)
+        if path is None:
+            return self._stored(row)
+        try:
+            data = (self.root / str(path)).read_bytes()
+        except OSError as error:
+            raise BadImage(f"cannot be read: {error.strerror}") from None
+        if hashlib.sha256(data).hexdigest() != self.sha256[row]:
+            raise ContractError(f"{path} has changed since zoo split", "zoo split --overwrite takes it as it is now")
+        return data
+
+    def getter(self, row: int) -> Callable[[], bytes]:
+        """`encoded` of one row, to be called where the image is needed."""
+        return partial(self.encoded, row)
+
+    def _stored(self, row: int) -> bytes:
         number, offset = divmod(int(row), schemas.ROW_GROUP)
-        if number not in self._groups:
-            # Rows are mostly asked for in order: two groups in memory serve that, and bound it.
-            while len(self._groups) > 1:
-                del self._groups[next(iter(self._groups))]
-            self._groups[number] = files.read_row_group(self.file, number, "image")
-        image = self._groups[number][offset]
+        with self._lock:
+            if number not in self._groups:
+                # Rows are mostly asked for in order: two groups in memory serve that, and bound it.
+                while len(self._groups) > 1:
+                    del self._groups[next(iter(self._groups))]
+                self._groups[number] = files.read_row_group(self.file, number, "image")
+            image = self._groups[number][offset]
         if image is None:
             raise ContractError(f"{self.file}: sample {self.ids[row]} has neither path nor image")
         return image

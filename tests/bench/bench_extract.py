@@ -1,0 +1,92 @@
+"""Extraction: what one decode for all sources saves, and what the pipeline adds to the forward passes alone.
+
+    OMP_NUM_THREADS=1 python -m tests.bench.bench_extract
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zoo_cli import config, console
+from zoo_cli.config import Source
+from zoo_cli.data import decoding
+from zoo_cli.models import loading
+from zoo_cli.stages import extract
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+SMALL = [Source(f"small-{k}", "torchvision:squeezenet1_1", input_size=64, mean=MEAN, std=STD) for k in range(8)]
+LARGE = [Source(f"large-{k}", "torchvision:resnet18", input_size=128, mean=MEAN, std=STD) for k in range(2)]
+
+
+def picture(folder: Path, count: int, side: int) -> None:
+    """Photograph-like JPEG files: smooth colours and some texture."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (side // 16, side // 16, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=np.int16)
+        noisy = np.clip(smooth + rng.integers(-12, 13, smooth.shape), 0, 255).astype(np.uint8)
+        place = folder / "images" / f"class-{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noisy).save(place / f"{number:04}.jpg", quality=90)
+
+
+def seconds(settings: config.Config, sources: list[Source], together: bool) -> float:
+    """The time of an extraction from nothing, models loaded anew, as a user starts it."""
+    start = time.perf_counter()
+    for group in [sources] if together else [[source] for source in sources]:
+        extract.make(settings, group, device="cpu", workers=2, overwrite=True)
+    return time.perf_counter() - start
+
+
+def forward(settings: config.Config, sources: list[Source], count: int) -> float:
+    """The summed time of the forward passes alone, on images that are there already."""
+    total = 0.0
+    for source in sources:
+        model = loading.load(source, settings.root)
+        runner = extract.Runner(model, torch.device("cpu"), "fp32")
+        side = decoding.geometry(model.preprocessing).kept
+        images = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8)
+        start = time.perf_counter()
+        for batch in images.split(extract.CPU_BATCH):
+            runner(batch)
+        total += time.perf_counter() - start
+    return total
+
+
+def measure(count: int = 400, rounds: int = 5) -> dict[str, float]:
+    """Medians of ratios within a round."""
+    with tempfile.TemporaryDirectory() as name, console.use(console.Console(StringIO(), StringIO())):
+        folder = Path(name)
+        jpeg, tiny = folder / "jpeg", folder / "tiny"
+        picture(jpeg, count, 400)
+        picture(tiny, count, 32)
+        gains, costs = [], []
+        for where in (jpeg, tiny):
+            (where / "zoo.toml").write_text('[task]\ntrain = "folder:images"\nname = "bench"\n')
+        slow, quick = config.load(jpeg), config.load(tiny)
+        for _ in range(rounds):
+            apart = seconds(slow, SMALL, together=False)
+            gains.append(apart / seconds(slow, SMALL, together=True))
+            alone = forward(quick, LARGE, count)
+            costs.append(seconds(quick, LARGE, together=True) / alone)
+    return {
+        "8 sources one after the other / together (400 px JPEG, squeezenet at 64 px)": statistics.median(gains),
+        "extraction / summed forward time (32 px JPEG, resnet18 at 128 px)": statistics.median(costs),
+    }
+
+
+@pytest.mark.bench
+def test_one_decode_serves_all_sources() -> None:
+    assert measure(count=64, rounds=1)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=1))
