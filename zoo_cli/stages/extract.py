@@ -108,6 +108,9 @@ def make(
     """Write what is missing of the chosen sources' outputs; one row a source of what there is then."""
     devices.check_precision(precision)
     batch = _batch_size(batch_size)
+    # What is wrong in a flag is said before the work, not after it.
+    failures.limit(max_errors or "0", 0)
+    devices.workers(workers)
     images = split.ensure(settings, workers=workers)
     where = (
         None
@@ -120,7 +123,7 @@ def make(
             if not dry_run:
                 outputs.import_stored(settings, source, images, PART_ROWS, overwrite=overwrite)
             continue
-        if outputs.complete(settings, source, images, PART_ROWS) and not overwrite:
+        if not overwrite and outputs.complete(settings, source, images, PART_ROWS):
             console.say(f"{source.name} is up to date")
             continue
         jobs.append(_job(settings, source, images, precision, overwrite, dry_run))

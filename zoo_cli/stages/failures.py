@@ -1,5 +1,6 @@
 """Samples that failed: written to errors/STAGE.parquet, and too many of them end the program with exit code 4."""
 
+import re
 from typing import Any
 
 from zoo_cli import console, files, schemas
@@ -39,9 +40,7 @@ def ids(settings: Config, stage: str) -> frozenset[str]:
 
 def limit(max_errors: str, total: int) -> float:
     """How many of `total` may fail: "10" or "1%"."""
-    try:
-        share = max_errors.endswith("%")
-        value = float(max_errors.removesuffix("%"))
-    except ValueError:
-        raise UsageError(f'--max-errors "{max_errors}"', "it takes a number or N%") from None
-    return total * value / 100 if share else value
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%?)", max_errors)
+    if not found:
+        raise UsageError(f'--max-errors "{max_errors}"', "it takes a number or N%")
+    return total * float(found[1]) / 100 if found[2] else float(found[1])

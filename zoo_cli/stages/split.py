@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from zoo_cli.data.images import Images
+    from zoo_cli.data.manifest import Assignment
     from zoo_cli.data.samples import Data, Sample
 
 MAX_ERRORS = "1%"
@@ -78,6 +79,8 @@ def make(
     from zoo_cli.data import manifest
 
     task = settings.task
+    failures.limit(max_errors or MAX_ERRORS, 0)
+    devices.workers(workers)
     if not task.train:
         raise UsageError(
             f"no training images: [task] train is empty in {settings.root / config.FILE}", "or --train SPEC"
@@ -103,6 +106,8 @@ def make(
         if again:
             console.say(f"{settings.manifest} is up to date")
         return
+    # What is wrong in a number is said before every image is read, not after: an empty draw reads them all.
+    _assign(settings, inputs, [], ())
     parts = _open(settings, specs)
     if dry_run:
         console.say(f"would check the images of {', '.join(spec for said in specs.values() for spec in said)}")
@@ -149,25 +154,13 @@ def _draw(settings: Config, parts: list[Part], inputs: dict[str, Any], max_error
 
     from zoo_cli.data import manifest
 
-    task = settings.task
     classes = parts[0].data.classes or ()
     rows, failed = _check(settings, parts, workers)
     if not rows:
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
         )
-    drawn = manifest.assign(
-        [row["id"] for row in rows],
-        [row["data"] for row in rows],
-        [row["label"] for row in rows],
-        [row["group"] for row in rows],
-        labelled=task.labelled,
-        test_fraction=inputs["test_fraction"],
-        probe="all" if task.probe == "all" else _whole("probe", task.probe),
-        probe_per_class=task.probe_per_class,
-        seed=task.seed,
-        classes=classes,
-    )
+    drawn = _assign(settings, inputs, rows, classes)
     for row, split, probe in zip(rows, drawn.split, drawn.probe, strict=True):
         row["split"], row["probe"] = split, probe
         row["truth"] = None if split == "labelled" else row["label"]
@@ -183,9 +176,29 @@ def _draw(settings: Config, parts: list[Part], inputs: dict[str, Any], max_error
     counts = {part: drawn.split.count(part) for part in ("labelled", "unlabelled", "test")}
     console.say(
         f"wrote {settings.manifest}: {counts['labelled']:,} labelled, {counts['unlabelled']:,} unlabelled, "
-        f"{counts['test']:,} test, {sum(drawn.probe):,} in the probe, {len(classes)} classes, seed {task.seed}"
+        f"{counts['test']:,} test, {sum(drawn.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
     failures.record(settings, "split", failed, len(rows) + len(failed), max_errors)
+
+
+def _assign(
+    settings: Config, inputs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
+) -> "Assignment":
+    from zoo_cli.data import manifest
+
+    task = settings.task
+    return manifest.assign(
+        [row["id"] for row in rows],
+        [row["data"] for row in rows],
+        [row["label"] for row in rows],
+        [row["group"] for row in rows],
+        labelled=task.labelled,
+        test_fraction=inputs["test_fraction"],
+        probe="all" if task.probe == "all" else _whole("probe", task.probe),
+        probe_per_class=task.probe_per_class,
+        seed=task.seed,
+        classes=classes,
+    )
 
 
 def _check(
@@ -254,8 +267,16 @@ def _listing(root: Path, specs: Mapping[str, Sequence[str]]) -> str:
         place = samples.place(spec.partition(":")[2], root)
         found = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
         found = sorted(found or glob.glob(str(place)))
-        told.append([spec, [(os.path.relpath(path, root), os.path.getsize(path)) for path in found]])
+        told.append([spec, [(os.path.relpath(path, root), _size(path)) for path in found]])
     return files.fingerprint(told)
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; -1 where it cannot be read, as a link that leads nowhere: its image is a failure, no more."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return -1
 
 
 def _whole(key: str, value: int | str) -> int:
