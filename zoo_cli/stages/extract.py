@@ -106,6 +106,8 @@ def make(
     dry_run: bool = False,
 ) -> list[dict[str, Any]]:
     """Write what is missing of the chosen sources' outputs; one row a source of what there is then."""
+    from zoo_cli.models import loading
+
     devices.check_precision(precision)
     batch = _batch_size(batch_size)
     # What is wrong in a flag is said before the work, not after it.
@@ -117,7 +119,7 @@ def make(
         if dry_run or all(outputs.is_stored(source) for source in chosen)
         else devices.choose(device, purpose="extracting")
     )
-    jobs: list[Job] = []
+    todo: list[Source] = []
     for source in chosen:
         if outputs.is_stored(source):
             if not dry_run:
@@ -126,7 +128,13 @@ def make(
         if not overwrite and outputs.complete(settings, source, images, PART_ROWS):
             console.say(f"{source.name} is up to date")
             continue
-        jobs.append(_job(settings, source, images, precision, overwrite, dry_run))
+        todo.append(source)
+    # Every model loads before --overwrite removes what one of them has stored.
+    models = [loading.load(source, settings.root, seed=settings.task.seed) for source in todo]
+    jobs = [
+        _job(settings, source, model, images, precision, overwrite, dry_run)
+        for source, model in zip(todo, models, strict=True)
+    ]
     wanted = sum(len(rows) for job in jobs for rows in job.missing.values())
     if dry_run:
         console.say(
@@ -150,10 +158,17 @@ class Job:
     missing: "dict[Path, np.ndarray]"
 
 
-def _job(settings: Config, source: Source, images: "Images", precision: str, overwrite: bool, dry_run: bool) -> Job:
+def _job(
+    settings: Config,
+    source: Source,
+    model: "LoadedModel",
+    images: "Images",
+    precision: str,
+    overwrite: bool,
+    dry_run: bool,
+) -> Job:
     from zoo_cli.models import loading
 
-    model = loading.load(source, settings.root, seed=settings.task.seed)
     said = {**loading.describe(model), "precision": precision, "declared": settings.declared(source)}
     folder = settings.features(source.name)
     files.sweep(folder)
