@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from zoo_cli import files, schemas
+from zoo_cli import files, provenance, schemas
+from zoo_cli.columns import listed, matrix
 from zoo_cli.errors import ContractError, UsageError, ZooError
 
 
@@ -19,7 +20,7 @@ def features(rows: int, width: int = 8) -> pa.Table:
     return pa.table(
         {
             "id": pa.array([f"s{row}" for row in range(rows)]),
-            "embedding": files.listed(rng.normal(size=(rows, width)).astype(np.float32)),
+            "embedding": listed(rng.normal(size=(rows, width)).astype(np.float32)),
         }
     )
 
@@ -93,9 +94,12 @@ def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(
 ) -> None:
     order: list[str] = []
     sync, rename = os.fsync, os.replace
-    monkeypatch.setattr(
-        os, "fsync", lambda handle: (order.append("dir" if os.path.isdir(f"/proc/self/fd/{handle}") else "file"), sync(handle))
-    )
+
+    def seen(handle: int) -> None:
+        order.append("dir" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", seen)
     monkeypatch.setattr(os, "replace", lambda a, b: (order.append("rename"), rename(a, b)))
     files.write_text(tmp_path / "x", "hello")
     assert order == ["file", "rename", "dir"]
@@ -135,12 +139,12 @@ def test_torn_tensors_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float16(), 2)])
 def test_every_kind_of_list_of_floats_is_read(kind: pa.DataType) -> None:
     column = pa.chunked_array([pa.array([[1, 2], [3, 4]], kind), pa.array([[5, 6]], kind)])
-    assert files.matrix(column, "x").tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert matrix(column, "x").tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_a_slice_of_a_list_column_is_read_from_its_own_rows() -> None:
     column = pa.chunked_array([pa.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32(), 2)).slice(1, 1)])
-    assert files.matrix(column, "x").tolist() == [[3, 4]]
+    assert matrix(column, "x").tolist() == [[3, 4]]
 
 
 @pytest.mark.parametrize(
@@ -156,17 +160,17 @@ def test_a_slice_of_a_list_column_is_read_from_its_own_rows() -> None:
 )
 def test_what_is_no_matrix_is_refused(column: pa.ChunkedArray, said: str) -> None:
     with pytest.raises(ContractError, match=said):
-        files.matrix(column, "x")
+        matrix(column, "x")
 
 
 def test_stale_outputs_are_named_by_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     files.write_table(path, features(3), schemas.FEATURES, {"seed": 0, "images": "0" * 32})
-    assert files.check_current(path, {"seed": 0, "images": "0" * 32}, overwrite=False)
-    assert not files.check_current(path, {"seed": 1}, overwrite=True)
-    assert not files.check_current(tmp_path / "none", {}, overwrite=False)
+    assert provenance.check_current(path, {"seed": 0, "images": "0" * 32}, overwrite=False)
+    assert not provenance.check_current(path, {"seed": 1}, overwrite=True)
+    assert not provenance.check_current(tmp_path / "none", {}, overwrite=False)
     with pytest.raises(UsageError, match=r"other inputs: images, seed \(0 there, 1 asked for\); use --overwrite"):
-        files.check_current(path, {"seed": 1, "images": "f" * 32}, overwrite=False)
+        provenance.check_current(path, {"seed": 1, "images": "f" * 32}, overwrite=False)
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": NaN}', "\x00", "[" * 100_000])

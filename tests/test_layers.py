@@ -11,7 +11,7 @@ import zoo_cli
 PACKAGE = Path(zoo_cli.__file__).parent
 FLOORS = {
     0: {"", "errors"},
-    1: {"files", "schemas", "config", "console", "registry", "options", "interruption"},
+    1: {"files", "schemas", "config", "console", "registry", "options", "interruption", "provenance", "columns"},
     2: {"training", "objectives", "data", "models", "metrics", "weighting", "selection", "flips", "report"},
     3: {"stages"},
     4: {"__main__"},
@@ -40,8 +40,13 @@ def imports(path: Path) -> list[str]:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name if (PACKAGE.parent / name.replace(".", "/")).with_suffix(".py").exists()
-                      or (PACKAGE.parent / name.replace(".", "/")).is_dir() else str(node.module) for name in names]
+            found += [
+                name
+                if (PACKAGE.parent / name.replace(".", "/")).with_suffix(".py").exists()
+                or (PACKAGE.parent / name.replace(".", "/")).is_dir()
+                else str(node.module)
+                for name in names
+            ]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
     return found
@@ -98,12 +103,16 @@ def test_only_the_boundary_leaves_the_program(path: Path) -> None:
             names = [n.id for n in ast.walk(caught) if isinstance(n, ast.Name)] if caught else ["everything"]
             assert not {"everything", "Exception", "BaseException"} & set(names), f"{path}:{node.lineno}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            assert not (node.func.attr == "exit" and getattr(node.func.value, "id", "") == "sys"), f"{path}:{node.lineno}"
+            assert not (node.func.attr == "exit" and getattr(node.func.value, "id", "") == "sys"), (
+                f"{path}:{node.lineno}"
+            )
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_typers_public_names_are_used(path: Path) -> None:
-    wrong = [n for n in imports(path) if n.split(".")[0] == "click" or (n.startswith("typer.") and n != "typer.testing")]
+    wrong = [
+        n for n in imports(path) if n.split(".")[0] == "click" or (n.startswith("typer.") and n != "typer.testing")
+    ]
     assert not wrong
 
 

@@ -17,17 +17,10 @@ from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.schemas import ROW_GROUP, Schema
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from torch import Tensor
 
 HEADER = b"zoo"
-
-
-def fingerprint(*parts: object) -> str:
-    """A digest of JSON-able values: equal values, equal digest, on every machine."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def digest(path: Path) -> str:
@@ -282,82 +275,6 @@ def row_count(path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
 
 
-def matrix(column: "pa.ChunkedArray", what: str) -> "np.ndarray":
-    """A list column of equal widths as one (N, W) array of its own precision; at most one copy.
-
-    Accepts list, large_list and fixed-size list of float16, float32 and float64. Raises ContractError for nulls,
-    ragged rows and other types.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    kind = column.type
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not listed or not pa.types.is_floating(kind.value_type):
-        raise ContractError(f"{what} is {kind}", "it takes a list of float16, float32 or float64")
-    if column.null_count:
-        raise ContractError(f"{what} holds {column.null_count} nulls")
-    pieces = []
-    for chunk in column.chunks:
-        if not len(chunk):
-            continue
-        values = chunk.flatten()
-        if values.null_count or len(values) % len(chunk):
-            raise ContractError(f"{what} is ragged", "every row needs as many values")
-        if not pa.types.is_fixed_size_list(kind):
-            import pyarrow.compute as pc
-
-            if len(pc.unique(pc.list_value_length(chunk))) != 1:
-                raise ContractError(f"{what} is ragged", "every row needs as many values")
-        pieces.append(values.to_numpy(zero_copy_only=False).reshape(len(chunk), -1))
-    if not pieces:
-        return np.zeros((0, getattr(kind, "list_size", 0)), kind.value_type.to_pandas_dtype())
-    if len({piece.shape[1] for piece in pieces}) > 1:
-        raise ContractError(f"{what} is ragged", "every row needs as many values")
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def listed(array: "np.ndarray") -> "pa.FixedSizeListArray":
-    """An (N, W) array as a fixed-size list column; no copy where it is contiguous."""
-    import numpy as np
-    import pyarrow as pa
-
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1])
-
-
-# Standing outputs ---------------------------------------------------------------------------------------------------
-
-
-def differences(made_from: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
-    """What differs between the inputs in a header and those asked for, each as a short phrase."""
-    phrases = []
-    for key in sorted(set(made_from) | set(inputs)):
-        before, now = made_from.get(key), inputs.get(key)
-        if before != now:
-            short = all(len(str(value)) <= 40 and not _is_digest(value) for value in (before, now))
-            phrases.append(f"{key} ({before} there, {now} asked for)" if short else key)
-    return phrases
-
-
-def check_current(path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kept: str | None = None) -> bool:
-    """Whether a standing output was made from these very inputs and need not be made again.
-
-    False: there is none, or it is to be overwritten. Raises UsageError naming what differs where it is stale.
-    """
-    if not path.exists() or overwrite:
-        return False
-    made_from = read_header(path).get("inputs", {}) if path.suffix == ".parquet" else read_json(path).get("inputs", {})
-    changed = differences(made_from, inputs)
-    if changed:
-        raise stale(kept or str(path), changed)
-    return True
-
-
-def stale(what: str, changed: Sequence[str]) -> UsageError:
-    """The error for an output that was made from other inputs."""
-    return UsageError(f"{what} was made from other inputs: {', '.join(changed)}", "use --overwrite to make it again")
-
-
 # Internals ----------------------------------------------------------------------------------------------------------
 
 
@@ -382,11 +299,6 @@ def _type_fits(found: str, wanted: str) -> bool:
         )
     normal = found.replace("item: ", "").replace("element: ", "").replace("large_", "")
     return normal == wanted
-
-
-def _is_digest(value: object) -> bool:
-    text = str(value)
-    return len(text) in (32, 64) and all(c in "0123456789abcdef" for c in text)
 
 
 def _sync(path: Path, flags: int) -> None:

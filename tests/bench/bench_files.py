@@ -1,6 +1,6 @@
 """Writing and reading features: megabytes of embeddings a second, and copies on the way back.
 
-    python -m tests.bench.bench_files
+python -m tests.bench.bench_files
 """
 
 import json
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from zoo_cli import files, schemas
+from zoo_cli.columns import listed
 from zoo_cli.data import stored
 
 ROWS, WIDTH, ROUNDS = 8192, 2048, 5
@@ -30,7 +31,7 @@ def measure() -> dict[str, float]:
         for _ in range(ROUNDS):
             start = time.perf_counter()
             ids = pa.array([f"train/{row:06}" for row in range(ROWS)])
-            table = pa.table({"id": ids, "embedding": files.listed(features)})
+            table = pa.table({"id": ids, "embedding": listed(features)})
             files.write_table(path, table, schemas.FEATURES, {})
             middle = time.perf_counter()
             found = stored.read(path, columns=("embedding",))

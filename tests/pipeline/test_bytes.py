@@ -100,7 +100,6 @@ def test_emptying_truth_changes_no_byte_but_the_labels_of_predictions(tmp_path: 
 
 
 def test_the_probe_does_not_depend_on_unlabelled_or_test_labels(tmp_path: Path) -> None:
-    """Split draws labelled images by class, so it must know the labels of train; those it does not keep move nothing."""
     workspace = make(tmp_path / "task", upto="split")
     table = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST)
     rows = table.to_pylist()

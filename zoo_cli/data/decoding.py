@@ -200,7 +200,8 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Ge
     """`map` in a pool of threads (Pillow decodes without the interpreter's lock), results in the order of the items.
 
     At most AHEAD items, or two a worker, are ahead of the consumer: results are small, and decoding must go on while a
-    batch is in the network. `workers = 0` works in the calling thread. On an error, an interrupt or a consumer that stops, what has not started is dropped.
+    batch is in the network. `workers = 0` works in the calling thread. On an error, an interrupt or a consumer that
+    stops, what has not started is dropped.
     """
     if workers <= 0:
         yield from map(function, items)

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
-from zoo_cli import files, schemas
+from zoo_cli import files, provenance, schemas
 from zoo_cli.data.decoding import BadImage
 from zoo_cli.errors import ContractError
 
@@ -47,9 +47,13 @@ class Images:
             chosen &= self.probe
         return np.flatnonzero(chosen)
 
+    def without(self, ids: frozenset[str]) -> "Images":
+        """The same rows, of which these ids are in no split: their images have failed."""
+        return replace(self, split=np.where([name in ids for name in self.ids], "failed", self.split)) if ids else self
+
     def fingerprint(self, rows: Array, *columns: str) -> str:
         """A digest of some columns of some rows."""
-        return files.fingerprint([[str(value) for value in getattr(self, name)[rows]] for name in columns])
+        return provenance.fingerprint([[str(value) for value in getattr(self, name)[rows]] for name in columns])
 
     def encoded(self, row: int) -> bytes:
         """The encoded image of a row, as it was when it was hashed.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zoo_cli import files
+from zoo_cli import files, provenance
+from zoo_cli.columns import matrix
 from zoo_cli.data.images import NO_LABEL, check_unique
 from zoo_cli.errors import ContractError, UsageError
 
@@ -74,7 +75,7 @@ def identity(path: Path) -> str:
     for part in parts(path):
         head = files.read_header(part)
         said.append([part.name, head.get("inputs") or files.digest(part)])
-    return files.fingerprint(said)
+    return provenance.fingerprint(said)
 
 
 def read(
@@ -133,7 +134,7 @@ def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> d
         if column == "label":
             piece[column] = _labels(values, part)
         elif values.null_count < len(values) or not len(values):
-            piece[column] = files.matrix(values, f"{part}: column {column}")
+            piece[column] = matrix(values, f"{part}: column {column}")
     return piece
 
 

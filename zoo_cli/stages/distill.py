@@ -30,7 +30,7 @@ from zoo_cli.options import (
     Workers,
     Workspace,
 )
-from zoo_cli.stages import devices, outputs, pseudo_label, rank, score, split, students, teaching
+from zoo_cli.stages import devices, failures, outputs, pseudo_label, rank, score, split, students, teaching
 from zoo_cli.stages.runs import Run, versions
 from zoo_cli.stages.teaching import Target
 
@@ -189,7 +189,10 @@ def _images(settings: Config, manifest: Path | None, workers: int | None) -> "tu
     most = int(found.labels.max(initial=-1))
     if most >= len(names):
         raise ContractError(f"{found.file}: label {most} is outside the {len(names)} classes of {listed}")
-    return found, tuple(names)
+    failed = failures.ids(settings, "extract") if manifest is None else frozenset()
+    if failed:
+        console.say(f"{len(failed):,} images that failed in zoo extract are left out")
+    return found.without(failed), tuple(names)
 
 
 def _weighted(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli import config, console, files, interruption, schemas
+from zoo_cli import config, console, files, interruption, provenance, schemas
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.options import (
@@ -142,8 +142,11 @@ def make(
         )
         return []
     if jobs and where is not None:
-        failed = _run(jobs, images, where, precision, batch, workers)
-        total = len({row for job in jobs for rows in job.missing.values() for row in rows})
+        _run(settings, jobs, images, where, precision, batch, workers)
+        # An earlier, interrupted run may have met some of them; others may be whole by now.
+        gone = outputs.lacking(settings, images, PART_ROWS)
+        failed = [row for row in failures.rows(settings, "extract") if row["id"] in gone]
+        total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
         failures.record(settings, "extract", failed, total, max_errors or "0")
     return [outputs.summary(settings, source) for source in chosen]
 
@@ -175,24 +178,26 @@ def _job(
     if not dry_run:
         outputs.begin(folder, said, overwrite=overwrite)
     made_from = {
-        "source": files.fingerprint({k: v for k, v in said.items() if k not in ("name", "trained_on", "depth")})
+        "source": provenance.fingerprint({k: v for k, v in said.items() if k not in ("name", "trained_on", "depth")})
     }
     missing = {
         path: rows
         for path, rows in outputs.plan(settings, source, images, PART_ROWS)
-        if overwrite or not files.check_current(path, outputs.part_inputs(images, rows, made_from), overwrite=False)
+        if overwrite
+        or not provenance.check_current(path, outputs.part_inputs(images, rows, made_from), overwrite=False)
     }
     return Job(source, model, made_from, missing)
 
 
 def _run(
+    settings: Config,
     jobs: Sequence[Job],
     images: "Images",
     device: "torch.device",
     precision: str,
     batch: int | None,
     workers: int | None,
-) -> list[dict[str, Any]]:
+) -> None:
     """Part by part: decode each image once, run every source that lacks the part, commit."""
     runners = {job.source.name: Runner(job.model, device, precision) for job in jobs}
     pieces: dict[tuple[int, ...], list[tuple[Job, Path]]] = {}
@@ -200,18 +205,16 @@ def _run(
         for path, planned in job.missing.items():
             pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
     total = sum(len(rows) for rows in pieces)
-    failed: dict[str, dict[str, Any]] = {}
     size = batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
     with console.Progress("extract", total, "img") as progress:
         for rows, takers in sorted(pieces.items()):
             interruption.check()
-            size, bad = _part(images, rows, takers, runners, size, batch is None, workers, progress)
-            failed.update(bad)
+            size = _part(settings, images, rows, takers, runners, size, batch is None, workers, progress)
         console.say(progress.line)
-    return list(failed.values())
 
 
 def _part(
+    settings: Config,
     images: "Images",
     rows: Sequence[int],
     takers: "Sequence[tuple[Job, Path]]",
@@ -220,8 +223,8 @@ def _part(
     automatic: bool,
     workers: int | None,
     progress: console.Progress,
-) -> tuple[int, dict[str, dict[str, Any]]]:
-    """One part of every source that lacks it. The batch size that fitted, and the images that failed."""
+) -> int:
+    """One part of every source that lacks it. The batch size that fitted."""
     import numpy as np
     import torch
 
@@ -248,11 +251,13 @@ def _part(
             console.warn(f"out of GPU memory: going on with --batch-size {size}")
     if len(kept) + len(failed) != len(rows):
         raise AssertionError(f"{len(rows)} rows in, {len(kept)} out and {len(failed)} failed")
+    if failed:
+        failures.add(settings, "extract", list(failed.values()))
     order = np.array(kept, dtype=np.int64)
     for job, path in takers:
         features, logits = (_joined([item[k] for item in collected[job.source.name]]) for k in (0, 1))
         outputs.write_part(path, images, np.array(rows), order, features, logits, job.inputs, job.source.name)
-    return size, failed
+    return size
 
 
 def _batches(

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli import console, files, registry, schemas
+from zoo_cli import console, files, provenance, registry, schemas
+from zoo_cli.columns import listed
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 
@@ -46,7 +47,7 @@ def complete(settings: Config, source: Source, images: "Images", part_rows: int)
     if not (folder / "source.json").exists():
         return False
     said = files.read_json(folder / "source.json")
-    changed = files.differences(said.get("declared", {}), plain(settings.declared(source)))
+    changed = provenance.differences(said.get("declared", {}), plain(settings.declared(source)))
     weights = settings.root / source.weights if source.weights else None
     if (
         not changed
@@ -56,20 +57,20 @@ def complete(settings: Config, source: Source, images: "Images", part_rows: int)
     ):
         changed = ["weights_sha256"]
     if changed:
-        raise files.stale(str(folder), changed)
+        raise provenance.stale(str(folder), changed)
     made_from = {"source": identity(said)}
     planned = list(plan(settings, source, images, part_rows))
     extra = set(folder.glob("data=*/part-*.parquet")) - {path for path, _ in planned}
     if extra:
-        raise files.stale(str(min(extra)), ["images"])
+        raise provenance.stale(str(min(extra)), ["images"])
     return all(
-        files.check_current(path, part_inputs(images, rows, made_from), overwrite=False) for path, rows in planned
+        provenance.check_current(path, part_inputs(images, rows, made_from), overwrite=False) for path, rows in planned
     )
 
 
 def identity(said: Mapping[str, Any]) -> str:
     """A digest of what a source's outputs depend on: weights, preprocessing, where features are taken, precision."""
-    return files.fingerprint({key: value for key, value in said.items() if key not in OURS})
+    return provenance.fingerprint({key: value for key, value in said.items() if key not in OURS})
 
 
 def part_inputs(images: "Images", rows: "np.ndarray", made_from: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,9 +83,9 @@ def begin(folder: Path, said: Mapping[str, Any], *, overwrite: bool) -> None:
     path, said = folder / "source.json", plain(said)
     if path.exists() and not overwrite:
         before = files.read_json(path)
-        changed = files.differences(*({k: v for k, v in one.items() if k not in OURS} for one in (before, said)))
+        changed = provenance.differences(*({k: v for k, v in one.items() if k not in OURS} for one in (before, said)))
         if changed:
-            raise files.stale(str(folder), changed)
+            raise provenance.stale(str(folder), changed)
         if before == said:
             return
     if overwrite:
@@ -123,7 +124,7 @@ def write_part(
                 f"{source} gives {name} that are not finite for {bad.sum():,} images, e.g. {ids}",
                 "bf16 or float16 weights may overflow; --precision fp32, or leave the source out",
             )
-        columns[name] = files.listed(values.astype(np.float32, copy=False))
+        columns[name] = listed(values.astype(np.float32, copy=False))
     if len(columns) == 1 and len(kept):
         raise ContractError(f"{source} gives neither features nor logits")
     files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from))
@@ -183,6 +184,20 @@ def complete_import(settings: Config, source: Source, digest: str) -> bool:
     """Whether a stored source was brought in before, from the same file."""
     path = settings.features(source.name) / "source.json"
     return path.exists() and files.read_json(path).get("weights_sha256") == digest
+
+
+def lacking(settings: Config, images: "Images", part_rows: int) -> frozenset[str]:
+    """The ids that a finished part of a source that we ran does not hold, because their images failed."""
+    missing: set[str] = set()
+    for source in settings.models:
+        if is_stored(source):
+            continue
+        for path, rows in plan(settings, source, images, part_rows):
+            # The number of rows stands in the footer; the ids are read only where it says that some are missing.
+            if path.exists() and files.row_count(path) < len(rows):
+                held = files.read_parquet(path, ["id"]).column("id").to_pylist()
+                missing |= {str(name) for name in images.ids[rows]}.difference(held)
+    return frozenset(missing)
 
 
 def about(settings: Config, name: str) -> dict[str, Any]:

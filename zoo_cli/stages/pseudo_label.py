@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli import config, console, files, schemas
+from zoo_cli import config, console, files, provenance, schemas
+from zoo_cli.columns import listed
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.options import HERE, Format, Json, Overwrite, Sources, Workspace
@@ -110,7 +111,7 @@ def _current(folder: Path, inputs: dict[str, Any], overwrite: bool) -> bool:
     if not standing:
         return False
     planned = int(standing[0].stem.rpartition("-")[2])
-    current = [files.check_current(part, inputs, overwrite=False, kept=str(folder)) for part in standing]
+    current = [provenance.check_current(part, inputs, overwrite=False, kept=str(folder)) for part in standing]
     return all(current) and len(standing) == planned
 
 
@@ -125,7 +126,7 @@ def _write(folder: Path, ids: "np.ndarray", probs: "np.ndarray", inputs: dict[st
         table = pa.table(
             {
                 "id": pa.array([str(name) for name in ids[rows]], pa.string()),
-                "probs": files.listed(probs[rows].astype(np.float16)),
+                "probs": listed(probs[rows].astype(np.float16)),
             }
         )
         files.write_table(folder / f"part-{part:05}-of-{count:05}.parquet", table, schemas.PSEUDO, inputs)

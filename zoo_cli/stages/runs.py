@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli import __version__, console, files
+from zoo_cli import __version__, console, files, provenance
 from zoo_cli.errors import ContractError, UsageError
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class Run:
             self._clear()
         if standing.exists():
             before = files.read_json(standing)
-            changed = files.differences(_flat(before), _flat(self.said))
+            changed = provenance.differences(_flat(before), _flat(self.said))
             if changed:
-                raise files.stale(str(self.path), changed)
+                raise provenance.stale(str(self.path), changed)
             for key in ("threads", "device", "versions"):
                 if not self.finished and before.get(key) != self.said[key]:
                     console.warn(

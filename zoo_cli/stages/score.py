@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli import config, console, files, registry, schemas
+from zoo_cli import config, console, files, provenance, registry, schemas
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, Undefined, UsageError
 from zoo_cli.options import HERE, Features, Format, Json, Manifest, On, Overwrite, Seed, Sources, Workspace
@@ -131,7 +131,7 @@ def make(
         "sources": {source.name: outputs.identity(outputs.about(settings, source.name)) for source in everyone},
     }
     path = out or settings.scores(question.name)
-    if files.check_current(path, inputs, overwrite=overwrite):
+    if provenance.check_current(path, inputs, overwrite=overwrite):
         standing: list[dict[str, Any]] = files.read_table(path, schemas.SCORES).to_pylist()
         return standing
     absent = failures.ids(settings, "extract")

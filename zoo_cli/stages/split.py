@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli import config, console, files, schemas
+from zoo_cli import config, console, files, provenance, schemas
 from zoo_cli.config import Config
 from zoo_cli.errors import UsageError
 from zoo_cli.options import HERE, DryRun, MaxErrors, Overwrite, Seed, Workers, Workspace
@@ -98,11 +98,11 @@ def make(
     if settings.manifest.exists() and not overwrite:
         made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
         listed = made_from.pop("images", None)
-        changed = files.differences(made_from, inputs)
+        changed = provenance.differences(made_from, inputs)
         if not changed and again and listed != _listing(settings.root, specs):
             changed = ["images"]
         if changed:
-            raise files.stale(str(settings.manifest), changed)
+            raise provenance.stale(str(settings.manifest), changed)
         if again:
             console.say(f"{settings.manifest} is up to date")
         return
@@ -268,7 +268,7 @@ def _listing(root: Path, specs: Mapping[str, Sequence[str]]) -> str:
         found = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
         found = sorted(found or glob.glob(str(place)))
         told.append([spec, [(os.path.relpath(path, root), _size(path)) for path in found]])
-    return files.fingerprint(told)
+    return provenance.fingerprint(told)
 
 
 def _size(path: str) -> int:

@@ -1,13 +1,20 @@
-"""The student of a training command: which model, from which weights, with a head for the task's classes."""
+"""The student of a training command: which model it starts as, and the files it ends as."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from zoo_cli import config
+from zoo_cli import config, files, provenance, schemas
+from zoo_cli.columns import listed
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.stages import devices
+from zoo_cli.stages.runs import Run
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from zoo_cli.data.images import Images
     from zoo_cli.models.student import Student
 
 
@@ -43,3 +50,104 @@ def build(settings: Config, chosen: Source, init: str | None, classes: tuple[str
         model.module.load_state_dict({key: theirs[key] for key in body}, strict=False)
         model = replace(model, weights_sha256=other.weights_sha256)
     return student.build(model, classes, seed)
+
+
+def finish(run: Run, student: "Student", images: "Images", device: "torch.device", workers: int | None) -> None:
+    """The student's files; the predictions come last, and say that all is there."""
+    import numpy as np
+    import pyarrow as pa
+
+    rows = images.where(split=("test",))
+    logits = _predict(student, images, rows, device, workers)
+    truth = images.truth()[rows]
+    files.write_tensors(run.path / "model.safetensors", student.plain_state_dict(), {"format": "pt"})
+    files.write_json(run.path / "config.json", student.config())
+    files.write_text(run.path / "README.md", _card(run, student))
+    table = pa.table(
+        {
+            "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),
+            "label": pa.array([None if label < 0 else int(label) for label in truth], pa.int64()),
+            "logits": listed(logits.astype(np.float32, copy=False)),
+        }
+    )
+    files.write_table(
+        run.path / "predictions.parquet", table, schemas.PREDICTIONS, {"run": provenance.fingerprint(run.said)}
+    )
+
+
+def _predict(
+    student: "Student", images: "Images", rows: "np.ndarray", device: "torch.device", workers: int | None
+) -> "np.ndarray":
+    """The student's logits (M, C) on rows of the manifest, from its own evaluation view."""
+    import numpy as np
+    import torch
+
+    from zoo_cli.data import decoding
+
+    said = student.preprocessing
+    shape = decoding.geometry(said)
+    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (said.mean, said.std))
+    student.eval()
+    found: list[Any] = []
+    views: list[Any] = []
+
+    def run() -> None:
+        x = torch.from_numpy(np.stack(views)).to(device).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            found.append(student((x.float() / 255 - mean) / std)[1].float().cpu().numpy())
+        views.clear()
+
+    getters = [images.getter(row) for row in rows]
+    for index, view in decoding.load_views(getters, [shape], devices.workers(workers)):
+        if isinstance(view, decoding.BadImage):
+            raise ContractError(f"{images.ids[rows[index]]}: {view}", "make the manifest again")
+        views.append(view[shape])
+        if len(views) == 256:
+            run()
+    if views:
+        run()
+    return np.concatenate(found) if found else np.zeros((0, len(student.classes)), np.float32)
+
+
+def _card(run: Run, student: "Student") -> str:
+    """The model card. It holds no accuracy: the labels of the test images are not this stage's to read."""
+    said = student.preprocessing
+    sources = "\n".join(f"| {row['source']} | {row['weight']:.4f} |" for row in run.said["weights"])
+    taught = f"| source | weight |\n|---|---|\n{sources}" if sources else "Labels only: no source."
+    options = "\n".join(f"| {key} | {value} |" for key, value in run.said["options"].items())
+    view = (
+        f"shorter side {said.resize}, centre crop {said.input_size}"
+        if said.resize
+        else f"whole image at {said.input_size}"
+    )
+    names = ", ".join(student.classes[:20]) + (", …" if len(student.classes) > 20 else "")
+    model = run.said["student"]["student"]["model"]
+    return f"""---
+library_name: zoo
+tags: [image-classification, knowledge-distillation]
+---
+
+# {run.path.name}
+
+`{model}` for {len(student.classes)} classes: {names}.
+
+## Input
+
+{said.channels} channels, {view} px ({said.interpolation}), values in [0, 1],
+mean {list(said.mean)}, std {list(said.std)}.
+
+## Use
+
+`zoo` names it `file:{run.path.name}` as a source or a student; `config.json` says how it is built.
+`zoo evaluate accuracy {run.path.name}` judges its predictions on the test images.
+
+## Taught by
+
+{taught}
+
+## Options
+
+| option | value |
+|---|---|
+{options}
+"""
