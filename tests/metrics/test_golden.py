@@ -1,0 +1,81 @@
+"""The true values of six probe sets, computed independently from the definitions in float64."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zoo_cli import registry
+
+from ..shared_material import SHARED
+
+pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the development material")
+
+# Row of the file: (metric as a user types it, the arrays it reads).
+ROWS = {
+    "parc": ("parc", "features"),
+    "parc_probs": ("parc", "probs"),
+    "parc_pca32": ("parc:pca=32", "features"),
+    "parc_pca32_cosine": ("parc:pca=32,cosine=true", "features"),
+    "rsa_labels": ("rsa", "features"),
+    "rsa_labels_probs": ("rsa", "probs"),
+    "cka_linear": ("cka", "features"),
+    "cka_linear_probs": ("cka", "probs"),
+    "cka_linear_debiased": ("cka:debiased=true", "features"),
+    "cka_linear_probs_debiased": ("cka:debiased=true", "probs"),
+    "lfc": ("lfc", "features"),
+    "lfc_offdiag": ("lfc:offdiag=true", "features"),
+    "leep": ("leep", "probs"),
+}
+CASES = (
+    "s1_small_balanced",
+    "s2_imbalanced_ties",
+    "s3_d_gt_n",
+    "s4_n_gt_d",
+    "s5_binary",
+    "s6_wide_many_classes",
+)
+# Two of its 32 columns are constant, so that two of 32 components have no variance: by definition they become 0. The
+# file standardised the rounding noise they hold instead, and its value moves with the processor that BLAS takes it for
+# by more than its own tolerance.
+NOISE = {("s2_imbalanced_ties", "parc_pca32"), ("s2_imbalanced_ties", "parc_pca32_cosine")}
+
+
+@cache
+def golden() -> dict[str, Any]:
+    assert SHARED is not None
+    content = json.loads(Path(SHARED / "golden" / "metrics.json").read_text())
+    recipe: dict[str, Any] = {}
+    exec(content["recipe_python"], recipe)
+    return {case["name"]: {**case, "arrays": recipe["make_case"](**case["recipe"])} for case in content["cases"]}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_arrays_are_those_the_values_were_computed_from(case: str) -> None:
+    for name, said in golden()[case]["sha256"].items():
+        digest, kind, *_ = said.split()
+        array = golden()[case]["arrays"][name]
+        assert hashlib.sha256(array.tobytes()).hexdigest()[: len(digest)] == digest
+        assert str(array.dtype) == kind
+
+
+@pytest.mark.parametrize(("case", "row"), [(c, r) for c in CASES for r in ROWS if (c, r) not in NOISE])
+def test_every_metric_has_its_true_value(case: str, row: str) -> None:
+    spec, on = ROWS[row]
+    method = registry.resolve("metric", spec)
+    arrays = golden()[case]["arrays"]
+    (true,) = [v["value"] for v in golden()[case]["values"] if v["peer"] == "definition" and v["metric"] == row]
+    assert method.function(arrays[on], arrays["labels"], **method.params) == pytest.approx(true, rel=3e-6, abs=0)
+
+
+def test_components_without_variance_leave_the_score_as_if_they_were_not_asked_for() -> None:
+    arrays = golden()["s2_imbalanced_ties"]["arrays"]
+    parc = registry.resolve("metric", "parc").function
+    features, labels = arrays["features"], arrays["labels"]
+    assert np.linalg.matrix_rank(features - features.mean(axis=0)) == 30
+    known = parc(features, labels, pca=30, cosine=True)
+    assert parc(features, labels, pca=32, cosine=True) == pytest.approx(known, abs=1e-12)

@@ -1,0 +1,179 @@
+"""PARC beyond its value: ties, single precision for large probes, and the scores without each sample."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from zoo_cli.errors import Undefined, UsageError
+from zoo_cli.metrics import pairs
+from zoo_cli.metrics.parc import leave_one_out, parc
+from zoo_cli.metrics.rsa import rsa
+
+from .probes import features, one_hot
+
+Array = NDArray[Any]
+
+
+@pytest.fixture
+def single(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat every probe as a large one."""
+    monkeypatch.setattr(pairs, "FLOAT64_ROWS", 0)
+    monkeypatch.setattr(pairs, "FLOAT64_WIDTH", 0)
+
+
+def without_each(x: Array, y: Array, normalized: bool) -> list[float]:
+    """Slowly: the distances of the whole probe, those of each sample struck out, ranked again."""
+    wide = x.astype(np.float64)
+    rows = (wide - wide.mean(axis=0)) / np.where(np.ptp(wide, axis=0) > 0, wide.std(axis=0), 1)
+    distance = np.round(1 - np.corrcoef(rows), 11)
+    results = []
+    for left_out in range(len(y)):
+        kept = np.delete(np.arange(len(y)), left_out)
+        upper = np.triu_indices(len(kept), 1)
+        near = rankdata(-distance[np.ix_(kept, kept)][upper])
+        same = (y[kept][:, None] == y[kept])[upper]
+        if normalized:
+            count, pairs_of_class = len(same), same.sum()
+            above = near[same].sum() - pairs_of_class * (pairs_of_class + 1) / 2
+            results.append(2 * above / (pairs_of_class * (count - pairs_of_class)) - 1)
+        else:
+            results.append(np.corrcoef(near, same)[0, 1])
+    return results
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("sizes", [(8, 8, 8), (12, 5, 2, 1), (20, 4)])
+def test_scores_without_each_sample_equal_those_computed_again(sizes: tuple[int, ...], normalized: bool) -> None:
+    x, y = features(sizes, 7, seed=3)
+    fast = leave_one_out(x, y, normalized=normalized)
+    np.testing.assert_allclose(fast, without_each(x, y, normalized), atol=1e-12)
+
+
+def test_ties_move_the_scores_without_each_sample_only_through_the_share_of_ties() -> None:
+    x, y = features((12, 9, 6), 7, seed=3)
+    x[:4] = x[10]
+    np.testing.assert_allclose(leave_one_out(x, y, normalized=True), without_each(x, y, True), atol=1e-12)
+    np.testing.assert_allclose(leave_one_out(x, y), without_each(x, y, False), atol=1e-4)
+
+
+def test_scores_without_each_sample_stand_in_the_order_of_the_samples() -> None:
+    x, y = features((9, 6, 4), 7)
+    order = np.random.default_rng(0).permutation(len(y))
+    np.testing.assert_allclose(leave_one_out(x[order], y[order]), leave_one_out(x, y)[order], atol=1e-12)
+
+
+def test_standardising_again_without_a_sample_would_spread_the_scores_about_as_much() -> None:
+    x, y = features((40, 40, 40), 20, seed=1)
+    again = [parc(np.delete(x, i, axis=0), np.delete(y, i)) for i in range(len(y))]
+    fast = leave_one_out(x, y)
+    assert np.corrcoef(fast, again)[0, 1] > 0.95
+    assert fast.std() == pytest.approx(np.std(again), rel=0.15)
+
+
+def test_a_sample_that_holds_the_only_pair_of_a_class_leaves_no_score() -> None:
+    x, y = features((2, 1, 1, 1), 7)
+    missing = np.isnan(leave_one_out(x, y))
+    np.testing.assert_array_equal(missing, y == 0)
+
+
+def test_scores_without_each_sample_use_the_parameters_of_the_score() -> None:
+    x, y = features((30, 30), 16)
+    for params in ({"pca": 4}, {"cosine": True}, {"pca": 4, "cosine": True}):
+        assert np.mean(leave_one_out(x, y, **params)) == pytest.approx(parc(x, y, **params), abs=0.01)
+    with pytest.raises(Undefined, match="constant_features"):
+        leave_one_out(np.arange(60.0)[:, None], y)
+
+
+@pytest.mark.usefixtures("single")
+def test_single_precision_moves_the_scores_by_less_than_a_millionth() -> None:
+    x, y = features((60, 50, 40, 30, 20), 128, apart=0.3)
+    rows = pairs.unit_rows(x, np.arange(len(y)))
+    assert rows.dtype == np.float32
+    fast = parc(x, y), rsa(x, y), leave_one_out(x, y)
+    pairs.FLOAT64_ROWS = 1000  # the fixture sets it back
+    assert pairs.unit_rows(x, np.arange(len(y))).dtype == np.float64
+    slow = parc(x, y), rsa(x, y), leave_one_out(x, y)
+    for one, other in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.usefixtures("single")
+def test_equal_rows_are_never_compared_in_single_precision() -> None:
+    x, _ = features((60, 50, 40), 128)
+    assert not pairs.precise(x)
+    x[100] = x[3]
+    assert pairs.precise(x)
+
+
+def test_large_probes_are_single_precision_unless_rows_repeat() -> None:
+    x = np.random.default_rng(0).standard_normal((pairs.FLOAT64_ROWS + 1, pairs.FLOAT64_WIDTH)).astype(np.float32)
+    assert not pairs.precise(x)
+    assert pairs.precise(x[1:])
+    assert pairs.precise(x[:, 1:])
+    x[-1] = x[17]
+    assert pairs.precise(x)
+
+
+@pytest.mark.slow
+def test_a_large_probe_of_equal_rows_keeps_all_its_ties() -> None:
+    y = np.arange(2500) % 100
+    known = one_hot(y)
+    assert parc(known, y, normalized=True) == pytest.approx(1.0, abs=1e-12)
+    # All distances take two values, so that the ranks agree completely.
+    assert parc(known, y) == pytest.approx(1.0, abs=1e-12)
+    assert rsa(known, y) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rank_variance_is_that_of_mid_ranks_also_across_the_parts_it_reads(dtype: type) -> None:
+    draw = np.random.default_rng(0)
+    for values in (
+        draw.standard_normal(50),
+        draw.integers(0, 6, 300) / 8,
+        np.zeros(40),
+        np.repeat([0.0, 1.0], [1, 30]),
+    ):
+        ordered = np.sort(values.astype(dtype))
+        ranks = rankdata(ordered)
+        assert pairs.rank_variance(ordered) == pytest.approx(((ranks - ranks.mean()) ** 2).sum(), abs=1e-9)
+    long = np.sort(draw.integers(0, 50, (1 << 21) + 3) / 64).astype(dtype)
+    sizes = np.unique(long, return_counts=True)[1].astype(float)
+    count = float(len(long))
+    assert pairs.rank_variance(long) == pytest.approx((count**3 - count - (sizes**3 - sizes).sum()) / 12, rel=1e-12)
+
+
+def test_similarities_come_row_by_row_across_tiles() -> None:
+    rows = np.random.default_rng(0).standard_normal((pairs.TILE + 40, 5))
+    expected = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
+    np.testing.assert_allclose(pairs.similarities(rows), expected, atol=1e-12)
+    starts = pairs.row_starts(len(rows))
+    assert pairs.similarities(rows)[starts[280]] == pytest.approx(rows[280] @ rows[281])
+
+
+@pytest.mark.slow
+def test_rsa_of_a_large_probe_counts_ties_across_the_parts_it_reads() -> None:
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 5, 1800)
+    x = draw.integers(0, 2, (1800, 3)).astype(np.float64)
+    from .references import _one_hot, _spearman, _standardised
+
+    upper = np.triu_indices(1800, 1)
+
+    def similarity(values: Array) -> Array:
+        rows = _standardised(values)
+        rows = rows - rows.mean(axis=1, keepdims=True)
+        length = np.sqrt((rows**2).sum(axis=1, keepdims=True))
+        rows = np.where(length > 1e-9, rows / np.where(length > 1e-9, length, 1), 0)
+        return np.round((rows @ rows.T)[upper], 9)
+
+    expected = _spearman(list(-similarity(x)), list(-similarity(_one_hot(y))))
+    assert rsa(x, y) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_negative_number_of_components_is_refused() -> None:
+    x, y = features((9, 6), 7)
+    with pytest.raises(UsageError, match="pca=-1"):
+        parc(x, y, pca=-1)

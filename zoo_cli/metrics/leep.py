@@ -1,0 +1,45 @@
+"""LEEP: log expected empirical prediction.
+
+Nguyen et al. 2020, "LEEP: A New Measure to Evaluate Transferability of Learned Representations", eq. 2; a baseline of
+paper 001 (arXiv 2102.00084).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo_cli.errors import ContractError
+from zoo_cli.metrics.labels import classes
+
+Array = NDArray[Any]
+
+
+def leep(inputs: Array, labels: Array) -> float:
+    """Mean log-likelihood of the labels when each source class stands for the target classes it meets here.
+
+    inputs (N, K): probabilities of the source's classes, rows that sum to 1; labels (N,): integers. Natural logarithm.
+    In (-inf, 0], higher is better; a source that tells nothing has minus the entropy of the labels.
+
+    Raises ContractError where a row is negative or does not sum to 1 within 1e-3; Undefined: `too_few_examples`,
+    `single_class`, `constant_features` (all rows equal).
+
+    A source class without any mass has the conditional 0; nothing is added to avoid log 0, which cannot occur.
+    """
+    probe = classes(inputs, labels)
+    sums = inputs.sum(axis=1, dtype=np.float64)
+    wrong = np.flatnonzero((inputs.min(axis=1) < 0) | (np.abs(sums - 1) > 1e-3))
+    if len(wrong):
+        row = wrong[0]
+        raise ContractError(
+            f"row {row} holds no probabilities: it sums to {sums[row]:g}, its least entry is {inputs[row].min():g}",
+            "leep reads probabilities, not logits or features",
+        )
+    rows = inputs[probe.order].astype(np.float64)
+    joint = np.add.reduceat(rows, probe.starts, axis=0)
+    mass = joint.sum(axis=0)
+    conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
+    ends = probe.starts + probe.counts
+    blocks = zip(probe.starts, ends, conditional, strict=True)
+    expected = np.concatenate([rows[start:end] @ likelihood for start, end, likelihood in blocks])
+    return float(np.log(expected).mean())

@@ -1,0 +1,110 @@
+"""RSA: representational similarity of the features with the labels themselves.
+
+Dwivedi and Roig 2019, as paper 000 (arXiv 2304.12314, A.8) uses it: against labels, not against a trained network.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo_cli.errors import Undefined
+from zoo_cli.metrics.labels import Classes, classes
+from zoo_cli.metrics.pairs import similarities, unit_rows
+
+Array = NDArray[Any]
+
+# A pair is one integer: 41 bits of its similarity on a grid of 2^-40, about 1e-12, above 22 bits that name its label
+# distance. Sorting these integers is ten times as fast as ranking the similarities.
+GRID = 2.0**40
+NAME_BITS = 22
+STEP = 1 << 20
+
+
+def rsa(inputs: Array, labels: Array) -> float:
+    """Spearman correlation, over the pairs of samples, of the features' distance with the labels'. Higher is better.
+
+    inputs (N, D): features or probabilities; labels (N,): integers. On both sides the columns are standardised, those
+    of the labels being the one-hot columns of the classes that occur, and the distance of two samples is 1 - Pearson
+    of their rows. Equal to PARC, range included, for balanced classes and for two; otherwise the label distance takes
+    up to C (C - 1) / 2 + 1 values. Label distances within 1e-9 are tied.
+
+    Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
+    """
+    probe = classes(inputs, labels)
+    if probe.same_pairs == 0:
+        raise Undefined("no_same_class_pair")
+    groups, pairs = _label_groups(probe.counts)
+    values = similarities(unit_rows(inputs, probe.order))
+    ordered = _packed(values, probe, groups)
+    del values
+    count = float(len(ordered))
+    ranks = np.cumsum(pairs) - (pairs - 1) / 2
+    middle = (count + 1) / 2
+    # Labels are grouped by distance and features by similarity, so that the sign of the covariance is turned.
+    covariance, tied = 0.0, 0.0
+    for start, level, names in _chunks(ordered):
+        edges = np.flatnonzero(np.diff(level, prepend=level[0] - 2) > 1)
+        sizes = np.diff(edges, append=len(level))
+        mid = np.repeat(start + edges + (sizes + 1) / 2, sizes)
+        covariance -= float((mid - middle) @ (ranks[names] - middle))
+        tied += float((sizes.astype(np.float64) ** 3 - sizes).sum())
+    variance = (count**3 - count - tied) / 12
+    spread = float((count**3 - count - (pairs**3 - pairs).sum()) / 12)
+    if variance <= 0:
+        raise Undefined("constant_features")
+    return covariance / float(np.sqrt(variance * spread))
+
+
+def _label_groups(counts: Array) -> tuple[Array, Array]:
+    """Which label distance two classes have, (C, C) indices into the distinct distances in ascending order, and the
+    number of pairs at each of them, float64. Index 0 is a class with itself."""
+    share = counts / counts.sum()
+    rows = (np.eye(len(counts)) - share) / np.sqrt(share * (1 - share))
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    distance = 1 - rows @ rows.T
+    np.fill_diagonal(distance, 0.0)
+    upper = np.triu_indices(len(counts), 1)
+    order = np.argsort(distance[upper])
+    steps = np.diff(distance[upper][order], prepend=-1.0) > 1e-9
+    groups = np.zeros((len(counts), len(counts)), dtype=np.int64)
+    groups[upper[0][order], upper[1][order]] = np.cumsum(steps)
+    groups += groups.T
+    pairs = np.bincount(groups[upper], weights=counts[upper[0]] * counts[upper[1]])
+    pairs[0] = (counts * (counts - 1) // 2).sum()
+    return groups, pairs
+
+
+def _packed(values: Array, probe: Classes, groups: Array) -> Array:
+    """The pairs as sorted integers, most distant first: similarity above the index of the label distance."""
+    codes, named = probe.codes[probe.order], groups.astype(np.uint64)
+    packed = np.concatenate([named[code, codes[i + 1 :]] for i, code in enumerate(codes)])
+    for start in range(0, len(values), STEP):
+        near = np.clip(values[start : start + STEP].astype(np.float64), -1, 1)
+        level = np.rint((near + 1) * GRID).astype(np.uint64)
+        packed[start : start + STEP] |= level << np.uint64(NAME_BITS)
+    packed.sort()
+    return packed
+
+
+def _chunks(ordered: Array) -> Iterator[tuple[int, Array, Array]]:
+    """Where a part of the sorted packed pairs begins, its similarities on the grid, int64, and its label distances. No
+    part ends within a group of equal similarities."""
+    count, bits, mask = len(ordered), np.uint64(NAME_BITS), np.uint64((1 << NAME_BITS) - 1)
+    start = 0
+    while start < count:
+        stop = start + STEP
+        level = (ordered[start:stop] >> bits).astype(np.int64)
+        while stop < count:
+            more = (ordered[stop : stop + STEP] >> bits).astype(np.int64)
+            apart = np.flatnonzero(np.diff(more, prepend=level[-1]) > 1)
+            taken = int(apart[0]) if len(apart) else len(more)
+            level = np.concatenate([level, more[:taken]])
+            stop += taken
+            if taken < len(more):
+                break
+        stop = min(stop, count)
+        yield start, level, (ordered[start:stop] & mask).astype(np.int64)
+        start = stop
