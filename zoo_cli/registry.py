@@ -29,13 +29,34 @@ class Metric(Entry):
     """A transferability metric, and the facts that the stages need before they import it.
 
     `on`: the representations it reads, its paper's own first. `zero_means_none`: zero is "no similarity", so that
-    negative scores are clipped before weighting. `interval`: how its uncertainty is estimated, see `selection`.
+    negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each sample, from
+    which the jackknife makes its interval; empty: the interval is made from halves of the probe, see `selection`.
     """
 
     on: tuple[str, ...] = ("features",)
     zero_means_none: bool = False
-    interval: str = "halves"
+    leave_one_out: str = ""
 
+
+COMMANDS: dict[str, str] = {
+    "init": "zoo_cli.stages.init:init",
+    "split": "zoo_cli.stages.split:split",
+    "extract": "zoo_cli.stages.extract:extract",
+    "score": "zoo_cli.stages.score:score",
+    "rank": "zoo_cli.stages.rank:rank",
+    "pseudo-label": "zoo_cli.stages.pseudo_label:pseudo_label",
+    "distill": "zoo_cli.stages.distill:distill",
+    "evaluate accuracy": "zoo_cli.stages.evaluate.accuracy:accuracy",
+    "evaluate flips": "zoo_cli.stages.evaluate.flips:flips",
+    "sources": "zoo_cli.stages.sources:sources",
+    "show": "zoo_cli.stages.show:show",
+    "demo": "zoo_cli.stages.demo:demo",
+    "completion": "zoo_cli.stages.completion:completion",
+}
+"""Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
+
+GROUPS: dict[str, str] = {"evaluate": "What a student, or any stored predictions, are worth."}
+"""Commands of two words: the first word, and what they are about."""
 
 METRICS: dict[str, Metric] = {
     "parc": Metric(
@@ -43,7 +64,7 @@ METRICS: dict[str, Metric] = {
         "rank correlation of feature distances with label distances (Bolya 2021)",
         on=("features", "probs"),
         zero_means_none=True,
-        interval="jackknife",
+        leave_one_out="zoo_cli.metrics.parc:leave_one_out",
     ),
     "rsa": Metric(
         "zoo_cli.metrics.rsa:rsa",
@@ -99,8 +120,8 @@ MODELS: dict[str, Entry] = {
 DATA: dict[str, Entry] = {
     "folder": Entry("zoo_cli.data.folder:read", "folder:PATH, one folder a class, or flat for unlabelled images"),
     "parquet": Entry("zoo_cli.data.parquet:read", "parquet:GLOB in the Hugging Face layout"),
-    "csv": Entry("zoo_cli.data.csv_table:read", "csv:FILE with columns path, label, group"),
-    "torchvision": Entry("zoo_cli.data.torchvision:read", "torchvision:NAME?root=PATH, a data set on disk"),
+    "csv": Entry("zoo_cli.data.csv_table:read", "csv:FILE with columns path, label, id, group"),
+    "torchvision": Entry("zoo_cli.data.torchvision:read", "torchvision:NAME?root=PATH&train=true, a data set on disk"),
 }
 
 TABLES: dict[str, Mapping[str, Entry]] = {
@@ -122,7 +143,9 @@ class Method:
 
     @property
     def spec(self) -> str:
-        """The canonical text: parameters sorted, those at their default left out."""
+        """The canonical text: parameters sorted, those at their default left out. Resolving it gives this again."""
+        if "path" in self.params:
+            return f"{self.name}:{self.params['path']}"
         defaults = {k: p.default for k, p in inspect.signature(self.function).parameters.items()}
         said = {k: v for k, v in sorted(self.params.items()) if v != defaults.get(k, inspect.Parameter.empty)}
         return self.name + (":" + params_text(said) if said else "")
@@ -143,8 +166,8 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
     """`name:key=value,key=value` in two parts; `p=2` alone is short for `power:p=2`."""
-    name, _, rest = text.strip().partition(":")
-    if "=" in name and not rest:
+    name, colon, rest = text.strip().partition(":")
+    if "=" in name and not colon:
         name, rest = "power", name
     params: dict[str, str] = {}
     for item in rest.split(",") if rest else []:
@@ -155,7 +178,7 @@ def split_spec(text: str) -> tuple[str, dict[str, str]]:
         if key in params:
             raise UsageError(f'"{key}" is given twice in "{text}"')
         params[key] = value.strip()
-    return name, params
+    return name.strip(), params
 
 
 def resolve(kind: str, text: str) -> Method:
@@ -164,11 +187,14 @@ def resolve(kind: str, text: str) -> Method:
     Raises UsageError for an unknown name or parameter, or a value of the wrong type.
     """
     table = TABLES[kind]
-    if kind == "weighting" and text.startswith("file:"):
-        return Method("file", {"path": text.removeprefix("file:")}, load(table["file"]))
+    if kind == "weighting" and text.strip().partition(":")[0] == "file":
+        path = text.strip().removeprefix("file").removeprefix(":")
+        if not path:
+            raise UsageError("weighting file needs a path", "write file:weights.json")
+        return Method("file", {"path": path}, load(table["file"]))
     name, raw = split_spec(text)
     if name not in table:
-        raise nearest(kind, name, table)
+        raise nearest(kind, text.strip() if name == "power" else name, table)
     function = load(table[name])
     accepted = {k: p for k, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
     hints = typing.get_type_hints(function)
@@ -185,9 +211,19 @@ def resolve(kind: str, text: str) -> Method:
 
 def load(entry: Entry) -> Callable[..., Any]:
     """The function an entry points to."""
-    module, _, attribute = entry.target.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return function
+    return imported(entry.target)
+
+
+def imported(target: str) -> Callable[..., Any]:
+    """The function that "module:function" names. Its module is imported here and not before."""
+    module, _, attribute = target.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def summary(command: str) -> str:
+    """What a command does: the first line of its function's docstring."""
+    return (imported(COMMANDS[command]).__doc__ or "").strip().partition("\n")[0]
 
 
 def provider(kind: str, text: str) -> tuple[str, str]:
@@ -203,19 +239,22 @@ def provider(kind: str, text: str) -> tuple[str, str]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or value is None:
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    # The shortest text that reads back as the same number: 12 and not 12.0, but no digit less.
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _convert(value: str, annotation: Any, what: str) -> Any:
-    options = typing.get_args(annotation)
-    if typing.get_origin(annotation) is typing.Literal:
-        if value not in options:
-            raise UsageError(f'"{value}" is no {what}', f"one of: {', '.join(map(str, options))}")
-        return value
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        annotation = next(option for option in options if option is not type(None))
+        if value.lower() == "none":
+            return None
+        annotation = next(option for option in typing.get_args(annotation) if option is not type(None))
+    if typing.get_origin(annotation) is typing.Literal:
+        options = {_text(option): option for option in typing.get_args(annotation)}
+        if value not in options:
+            raise UsageError(f'"{value}" is no {what}', f"one of: {', '.join(options)}")
+        return options[value]
     if annotation is bool:
         if value.lower() not in ("true", "false"):
             raise UsageError(f'"{value}" is no {what}', "true or false")
