@@ -1,0 +1,248 @@
+"""What every metric promises, asked of each entry of the table and of its variants."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from zoo_cli import registry, selection
+from zoo_cli.errors import ContractError, Undefined
+
+from .probes import features, one_hot, probabilities
+
+Array = NDArray[Any]
+Score = Callable[[Array, Array], float]
+
+VARIANTS = (
+    "parc:normalized=true",
+    "parc:cosine=true",
+    "parc:pca=6",
+    "parc:pca=6,cosine=true",
+    "cka:debiased=true",
+    "lfc:offdiag=true",
+)
+SPECS = (*registry.METRICS, *VARIANTS)
+
+# Probabilities have no scale of their own: rows that do not sum to 1 are refused.
+NOT_SCALED = {"leep"}
+# Correlations, which stay in [-1, 1]; leep is a log-likelihood.
+CORRELATIONS = set(SPECS) - {"leep"}
+# A sum over features of similarities to the labels, undefined without a single pair of one class; the others are
+# defined, because a sample is of its own class (cka, lfc) or is likelier under its own label (leep).
+NEED_A_SAME_CLASS_PAIR = {"parc", "rsa", "cka:debiased=true", "lfc:offdiag=true", *(s for s in SPECS if "parc:" in s)}
+
+
+def question(spec: str) -> tuple[Score, str]:
+    """The metric, and the representation it reads first."""
+    method = registry.resolve("metric", spec)
+    return partial(method.function, **method.params), registry.METRICS[method.name].on[0]
+
+
+def probe(on: str, sizes: tuple[int, ...] = (9, 7, 5, 3), width: int = 12, seed: int = 0) -> tuple[Array, Array]:
+    """Inputs and labels of one representation."""
+    x, y = features(sizes, width, seed=seed)
+    return (probabilities(y, width, seed=seed) if on == "probs" else x), y
+
+
+def every(*, without: Collection[str] = ()) -> pytest.MarkDecorator:
+    """One test for each metric and variant, but for the exceptions named above."""
+    return pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in without])
+
+
+def test_a_representation_is_features_or_probs() -> None:
+    assert {on for metric in registry.METRICS.values() for on in metric.on} <= {"features", "probs"}
+
+
+@every()
+def test_a_score_is_a_python_float_for_each_representation_the_metric_reads(spec: str) -> None:
+    score, _ = question(spec)
+    for on in registry.METRICS[spec.partition(":")[0]].on:
+        value = score(*probe(on))
+        assert type(value) is float
+        assert np.isfinite(value)
+
+
+@every()
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_samples_does_not_matter(spec: str, seed: int) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    order = np.random.default_rng(seed).permutation(len(y))
+    assert score(x[order], y[order]) == pytest.approx(score(x, y), abs=1e-9)
+
+
+@every()
+def test_names_of_classes_do_not_matter_nor_do_gaps_between_them(spec: str) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    names = np.array([7, -3, 10**12, 0])
+    assert score(x, names[y]) == pytest.approx(score(x, y), abs=1e-9)
+    assert score(x, (2 * y).astype(np.uint8)) == pytest.approx(score(x, y), abs=1e-9)
+
+
+@every(without=NOT_SCALED)
+@pytest.mark.parametrize("factor", [1e-6, 0.3, 1e6])
+def test_a_positive_scale_does_not_matter(spec: str, factor: float) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    wide = x.astype(np.float64)
+    assert score(factor * wide, y) == pytest.approx(score(wide, y), abs=1e-9)
+
+
+@every()
+def test_the_precision_of_storage_does_not_matter_where_it_holds_the_numbers(spec: str) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    if on == "probs":  # multiples of 1/256, which float16 holds, with rows that sum to 1
+        draw = np.random.default_rng(0)
+        x = (draw.multinomial(256, x.astype(np.float64) / x.sum(axis=1, keepdims=True, dtype=np.float64)) / 256).astype(
+            np.float32
+        )
+    else:
+        x = x.astype(np.float16).astype(np.float32)
+    for kind in (np.float16, np.float64):
+        assert score(x.astype(kind), y) == pytest.approx(score(x, y), abs=1e-12)
+
+
+@every()
+def test_the_layout_of_the_arrays_does_not_matter_and_they_are_left_alone(spec: str) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    before = x.copy(), y.copy()
+    x.setflags(write=False)
+    y.setflags(write=False)
+    value = score(x, y)
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(y, before[1])
+    assert score(np.asfortranarray(x), y) == pytest.approx(value, abs=1e-12)
+    assert score(np.repeat(x, 2, axis=0)[::2], np.repeat(y, 2)[::2]) == pytest.approx(value, abs=1e-12)
+
+
+@every()
+@pytest.mark.parametrize("width", [2, 12, 200])
+def test_any_width_has_a_score(spec: str, width: int) -> None:
+    score, on = question(spec)
+    assert np.isfinite(score(*probe(on, width=width)))
+
+
+@every()
+def test_repeated_samples_classes_of_one_and_constant_columns_have_a_score(spec: str) -> None:
+    score, on = question(spec)
+    x, y = probe(on, sizes=(9, 7, 5, 1, 1))
+    x[3:6] = x[0]
+    if on == "features":
+        x[:, 2] = 0.0
+        x[:, 5] = 0.1
+    value = score(x, y)
+    assert np.isfinite(value)
+    if spec in CORRELATIONS:
+        assert abs(value) <= 1
+
+
+@every(without=set(SPECS) - CORRELATIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_correlation_stays_between_minus_one_and_one(spec: str, seed: int) -> None:
+    score, on = question(spec)
+    x, y = probe(on, seed=seed)
+    for values in (x, -x, x + 1e3, one_hot(y), 1 - one_hot(y)):
+        assert abs(score(values, y)) <= 1 + 1e-12
+
+
+@every()
+def test_too_few_samples_one_class_and_constant_inputs_are_undefined_with_their_reason(spec: str) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    with pytest.raises(Undefined) as caught:
+        score(x[:2], np.array([0, 1]))
+    assert caught.value.reason == "too_few_examples"
+    with pytest.raises(Undefined) as caught:
+        score(x, np.full_like(y, 4))
+    assert caught.value.reason == "single_class"
+    with pytest.raises(Undefined) as caught:
+        score(np.repeat(x[:1], len(y), axis=0), y)
+    assert caught.value.reason == "constant_features"
+
+
+@every()
+def test_classes_of_one_sample_each_are_undefined_only_where_pairs_of_a_class_are_compared(spec: str) -> None:
+    score, on = question(spec)
+    x, _ = probe(on)
+    if spec in NEED_A_SAME_CLASS_PAIR:
+        with pytest.raises(Undefined) as caught:
+            score(x, np.arange(len(x)))
+        assert caught.value.reason == "no_same_class_pair"
+    else:
+        assert np.isfinite(score(x, np.arange(len(x))))
+
+
+@every()
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_an_error_that_names_its_place(spec: str, value: float) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    x[7, 3] = value
+    with pytest.raises(ContractError, match=r"row 7, column 3"):
+        score(x, y)
+
+
+@every()
+def test_arrays_that_do_not_belong_together_are_an_error(spec: str) -> None:
+    score, on = question(spec)
+    x, y = probe(on)
+    for inputs, labels in ((x, y[:-1]), (x[0], y), (x, y[:, None]), (x, y.astype(np.float64)), (x.astype(str), y)):
+        with pytest.raises(ContractError):
+            score(inputs, labels)
+
+
+@every()
+def test_inputs_that_know_the_labels_beat_inputs_that_do_not(spec: str) -> None:
+    score, _ = question(spec)
+    _, y = probe("features", sizes=(9, 8, 7, 6, 5, 4, 3))
+    shuffled = np.random.default_rng(0).permutation(y)
+    draw = np.random.default_rng(1)
+    # Not one-hot exactly: a parc on fewer components than classes would have ties to break.
+    known = one_hot(y) + 0.001 * draw.random((len(y), 7))
+    known /= known.sum(axis=1, keepdims=True)
+    assert score(known, y) > score(known, shuffled) + 0.2
+
+
+@every()
+def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
+    score, on = question(spec)
+    x, y = probe(on, sizes=(15, 15, 15, 15), width=8)
+    chance = selection.chance_level(score, x, y, seed=0, count=40)
+    draw = np.random.default_rng(5)
+    shuffled = [score(x, draw.permutation(y)) for _ in range(40)]
+    assert chance is not None
+    assert np.mean(shuffled) == pytest.approx(chance, abs=5 * np.std(shuffled) / np.sqrt(20))
+    assert score(x, y) > chance + 5 * np.std(shuffled)
+
+
+@pytest.mark.parametrize("row", [[0.5, 0.4, 0.05], [1.2, -0.2, 0.0], [3.0, 2.0, -4.0]])
+def test_rows_that_are_no_probabilities_are_an_error_of_leep_that_names_the_row(row: list[float]) -> None:
+    score, _ = question("leep")
+    x, y = probe("probs", width=3)
+    x[4] = row
+    with pytest.raises(ContractError, match="row 4 "):
+        score(x, y)
+
+
+def test_debiased_cka_says_why_it_has_no_value() -> None:
+    score, _ = question("cka:debiased=true")
+    x, y = probe("features", sizes=(8, 1))
+    with pytest.raises(Undefined, match="degenerate_labels"):
+        score(x, y)
+    with pytest.raises(Undefined, match="too_few_examples"):
+        score(x[:3], np.array([0, 0, 1]))
+    with pytest.raises(Undefined, match="constant_features"):
+        score(np.eye(8), np.repeat([0, 1], 4))
+
+
+def test_features_of_width_one_have_no_correlation_between_rows() -> None:
+    x, y = probe("features", width=1)
+    for spec in ("parc", "rsa"):
+        with pytest.raises(Undefined, match="constant_features"):
+            question(spec)[0](x, y)

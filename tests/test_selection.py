@@ -1,0 +1,205 @@
+"""Intervals, chances and ranks: exact where theory is exact, and paired over sources."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from zoo_cli import registry, selection
+from zoo_cli.errors import ContractError, Undefined
+
+from .metrics.probes import features
+
+Array = NDArray[Any]
+
+
+def first_column(x: Array, y: Array) -> float:
+    """A linear statistic: the mean of one number a sample."""
+    assert len(x) == len(y)
+    return float(x[:, 0].mean())
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+    x = np.random.default_rng(0).standard_normal(80)
+    others = np.array([np.delete(x, i).mean() for i in range(80)])
+    found = selection.jackknife(float(x.mean()), others, seed=0)
+    error = x.std(ddof=1) / np.sqrt(80)
+    assert found.low == pytest.approx(x.mean() - 1.6448536 * error)
+    assert found.high == pytest.approx(x.mean() + 1.6448536 * error)
+
+
+@pytest.mark.parametrize("sizes", [(40, 40), (51, 21, 9), (3,) * 30, (2,) * 40])
+def test_halves_of_a_mean_spread_as_its_standard_error_within_classes(sizes: tuple[int, ...]) -> None:
+    draw = np.random.default_rng(1)
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    x = draw.standard_normal((len(y), 1))
+    found = selection.halves(first_column, x, y, float(x.mean()), seed=0)
+    within = sum(k * x[y == c].var() * k / (k - 1) for c, k in enumerate(sizes))
+    assert found.high is not None
+    assert found.high - found.value == pytest.approx(1.645 * np.sqrt(within) / len(y), rel=0.3)
+
+
+@pytest.mark.parametrize("name", ["parc", "cka"])
+def test_an_estimate_is_centred_on_the_score_and_its_draws_spread_as_its_interval(name: str) -> None:
+    x, y = features((20, 15, 10), 8)
+    found = selection.estimate(registry.resolve("metric", name), registry.METRICS[name], x, y, seed=0)
+    assert found.value == registry.resolve("metric", name).function(x, y)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.draws is not None
+    assert found.chance is not None
+    assert found.reason is None
+    assert (found.low + found.high) / 2 == pytest.approx(found.value)
+    assert found.draws.shape == (200,)
+    assert found.draws.dtype == np.float64
+    assert found.draws.mean() == pytest.approx(found.value)
+    assert 1.645 * found.draws.std() == pytest.approx((found.high - found.low) / 2, rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["parc", "rsa"])
+def test_sources_pair_the_same_features_differ_in_no_draw_and_alike_ones_in_little(name: str) -> None:
+    x, y = features((20, 15, 10), 8)
+    near = x + 0.1 * np.random.default_rng(9).standard_normal(x.shape)
+    far = features((20, 15, 10), 8, seed=8)[0]
+    draws = []
+    for inputs in (x, 3 * x, near, far):
+        found = selection.estimate(registry.resolve("metric", name), registry.METRICS[name], inputs, y, seed=4)
+        assert found.draws is not None
+        draws.append(found.draws - found.value)
+    np.testing.assert_allclose(draws[1], draws[0], atol=1e-9)
+    assert np.corrcoef(draws[0], draws[2])[0, 1] > 0.8
+    assert abs(np.corrcoef(draws[0], draws[3])[0, 1]) < 0.8
+
+
+def test_a_seed_gives_the_same_estimate_and_another_one_other_draws() -> None:
+    x, y = features((20, 15, 10), 8)
+    method, facts = registry.resolve("metric", "lfc"), registry.METRICS["lfc"]
+    one, same, other = (selection.estimate(method, facts, x, y, seed=seed) for seed in (1, 1, 2))
+    assert one.draws is not None
+    assert other.draws is not None
+    np.testing.assert_array_equal(one.draws, same.draws)
+    assert (one.low, one.high, one.chance) == (same.low, same.high, same.chance)
+    assert (one.draws != other.draws).all()
+    assert one.low != other.low
+
+
+def test_every_half_holds_the_larger_half_of_every_class() -> None:
+    y = np.array([5, 5, 5, 9, 9, 9, 9, 0, 2, 2])
+    seen = []
+
+    def watch(x: Array, labels: Array) -> float:
+        assert (x[:, 1] == labels).all()
+        assert len(set(x[:, 0])) == len(x)
+        seen.append(tuple(np.unique(labels, return_counts=True)[1]))
+        return float(x[:, 0].mean())
+
+    x = np.stack([np.arange(10.0), y], axis=1)
+    selection.halves(watch, x, y, 0.0, seed=0)
+    assert set(seen) == {(1, 1, 2, 2)}
+
+
+def test_without_two_samples_of_a_class_there_is_no_interval_but_a_reason() -> None:
+    x, _ = features((6,), 3)
+    found = selection.halves(first_column, x, np.arange(6), 0.5, seed=0)
+    assert found == selection.Estimate(0.5, reason="no_class_with_two_examples")
+
+
+def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has() -> None:
+    x, y = features((10, 10), 3)
+    calls = itertools.count()
+
+    def sometimes(x: Array, y: Array, *, every: int) -> float:
+        if next(calls) % every == 0:
+            raise Undefined("constant_features")
+        return first_column(x, y)
+
+    found = selection.halves(lambda a, b: sometimes(a, b, every=1), x, y, 0.5, seed=0)
+    assert found == selection.Estimate(0.5, reason="undefined_on_halves")
+    whole = selection.halves(first_column, x, y, 0.5, seed=0)
+    found = selection.halves(lambda a, b: sometimes(a, b, every=8), x, y, 0.5, seed=0)
+    assert found.high is not None
+    assert whole.high is not None
+    assert found.high - 0.5 == pytest.approx(whole.high - 0.5, rel=0.2)
+
+
+def test_the_jackknife_needs_a_score_without_each_sample_and_three_samples() -> None:
+    assert selection.jackknife(0.5, np.array([0.4, np.nan, 0.5]), seed=0) == selection.Estimate(
+        0.5, reason="undefined_without_one_example"
+    )
+    assert selection.jackknife(0.5, np.array([0.4, 0.5]), seed=0).reason == "too_few_examples"
+
+
+def test_a_probe_too_small_for_an_interval_still_has_an_estimate() -> None:
+    x, y = features((2, 1, 1), 4)
+    for name in ("parc", "rsa", "cka"):
+        found = selection.estimate(registry.resolve("metric", name), registry.METRICS[name], x, y, seed=0)
+        assert np.isfinite(found.value)
+        assert (found.low is None) == (found.high is None) == (found.draws is None) == (found.reason is not None)
+
+
+def test_an_undefined_score_stays_undefined() -> None:
+    x, y = features((5, 4), 4)
+    with pytest.raises(Undefined, match="constant_features"):
+        selection.estimate(registry.resolve("metric", "cka"), registry.METRICS["cka"], 0 * x, y, seed=0)
+
+
+def test_the_chance_level_is_the_mean_under_permuted_labels() -> None:
+    x, y = features((20, 20), 2)
+    size, zero = len(y), (y == 0)
+
+    def product(x: Array, labels: Array) -> float:
+        return float((x[:, 0] * (labels == 0)).mean())
+
+    expected = x[:, 0].mean() * zero.mean()
+    spread = x[:, 0].std() * zero.std() / np.sqrt(size)
+    found = selection.chance_level(product, x, y, seed=0, count=400)
+    assert found == pytest.approx(expected, abs=5 * spread / 20)
+
+
+def test_a_score_without_a_value_has_no_chance_level() -> None:
+    def never(*_: Array) -> float:
+        raise Undefined("single_class")
+
+    assert selection.chance_level(never, np.zeros((4, 1)), np.arange(4), seed=0) is None
+
+
+def test_the_probability_of_being_best_counts_paired_draws_and_splits_ties() -> None:
+    draws = np.array([[1.0, 2.0, 3.0, 0.0], [1.0, 1.0, 4.0, 0.0], [0.0, 1.0, 1.0, 0.0], [np.nan] * 4])
+    np.testing.assert_allclose(
+        selection.best_probability(draws), [(0.5 + 1 + 1 / 3) / 4, (0.5 + 1 + 1 / 3) / 4, 1 / 12, 0]
+    )
+    np.testing.assert_array_equal(selection.best_probability(np.full((2, 3), np.nan)), [0, 0])
+    np.testing.assert_array_equal(selection.best_probability(np.zeros((1, 3))), [1])
+
+
+def test_ranks_are_shared_by_equals_and_undefined_comes_last() -> None:
+    np.testing.assert_array_equal(selection.competition_ranks(np.array([0.1, 0.4, 0.2, 0.2])), [4, 1, 2, 2])
+    np.testing.assert_array_equal(selection.competition_ranks(np.array([np.nan, 0.4, -1.0, np.nan])), [3, 1, 2, 3])
+    np.testing.assert_array_equal(selection.competition_ranks(np.array([np.nan])), [1])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=20))
+def test_a_rank_is_one_more_than_the_number_of_better_ones(values: list[int]) -> None:
+    ranks = selection.competition_ranks(np.array(values, dtype=float))
+    assert ranks.tolist() == [1 + sum(other > value for other in values) for value in values]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=20))
+def test_the_effective_number_is_between_one_and_all_whatever_the_scale(weights: list[float]) -> None:
+    number = selection.effective_number(np.array(weights))
+    assert 1 - 1e-9 <= number <= len(weights) + 1e-9
+    assert selection.effective_number(7 * np.array(weights)) == pytest.approx(number)
+
+
+def test_the_effective_number_of_equal_weights_is_their_number_and_of_one_it_is_one() -> None:
+    assert selection.effective_number(np.full(7, 1 / 7)) == pytest.approx(7)
+    assert selection.effective_number(np.array([0, 1.0, 0])) == 1
+    for wrong in ([0.0, 0.0], [0.5, -0.1], [np.nan, 1.0]):
+        with pytest.raises(ContractError):
+            selection.effective_number(np.array(wrong))
