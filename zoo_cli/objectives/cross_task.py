@@ -1,0 +1,90 @@
+"""Cross-task distillation: labels, and the weighted pseudo-labels of many sources (paper 000, eq. 1, 3 and 4)."""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from zoo_cli.errors import UsageError
+from zoo_cli.objectives import segmented
+from zoo_cli.objectives.segmented import Kind
+from zoo_cli.objectives.supervised import Batch, Objective, labelled
+
+
+class CrossTask(Objective):
+    """lam * CE(labels) + (1 - lam) * sum_s alpha_s * CE(pseudo-labels of s), both halves in one forward pass.
+
+    Every source has a throw-away linear head on the very tensor that the student's head reads; all of them are one
+    `nn.Linear`. One source with alpha 1 is DistillNearest. With lam = 1 there is no source head, and this is plain
+    supervised training. The paper has no temperature; T other than 1 follows Hinton et al. (2015), with its T^2.
+    """
+
+    lam: float
+    temperature: float
+
+    def __init__(
+        self,
+        features: int,
+        class_counts: Sequence[int],
+        kinds: Sequence[Kind],
+        alpha: Sequence[float],
+        generator: torch.Generator,
+        *,
+        lam: float = 0.8,
+        temperature: float = 1.0,
+    ):
+        """Heads for S sources on `features` (D) numbers a row.
+
+        `class_counts` (S,): K_s of each source; `kinds` (S,): "softmax" or "sigmoid"; `alpha` (S,): weights >= 0;
+        `generator`: on the CPU, draws the heads as `nn.Linear` does by default. Raises UsageError for lam outside
+        [0, 1] or a temperature that is not positive, ValueError where the three sequences do not fit together.
+        """
+        super().__init__()
+        if not 0 <= lam <= 1:
+            raise UsageError(f"--lam {lam:g} is not between 0 and 1", "1 is all labels, 0 all pseudo-labels")
+        if not 0 < temperature < math.inf:
+            raise UsageError(f"--kd-temperature {temperature:g} is not positive", "1 leaves the targets as they are")
+        self.lam = lam
+        self.temperature = temperature
+        self.offsets = tuple(accumulate(class_counts, initial=0))
+        self.alpha = tuple(float(a) for a in alpha)
+        self.kinds = tuple(kinds)
+        self.heads: nn.Linear | None = None
+        if lam < 1:
+            segmented.check(self.offsets, self.alpha, self.kinds)
+            self.heads = _linear(features, self.offsets[-1], generator)
+
+    def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logs `labelled_loss`, `labelled_accuracy`, and of the sources' weighted sum `distillation_loss` and
+        `distillation_kl`, the same less the targets' entropy, so that 0 is its floor.
+
+        Raises ValueError where the batch lacks the half that lam asks for.
+        """
+        features, logits = student(batch.images)
+        terms: dict[str, Tensor] = {}
+        total = logits.new_zeros((), dtype=torch.float32)
+        if self.lam > 0:
+            total, terms = labelled(logits, batch.labels)
+        if self.heads is None:
+            return total, terms
+        if batch.targets is None or not len(batch.targets):
+            raise ValueError("the batch has no pseudo-label")
+        scores = segmented.linear(features[len(batch.labels) :], self.heads.weight, self.heads.bias)
+        distilled = segmented.soft_cross_entropy(
+            scores, batch.targets, self.offsets, self.alpha, self.kinds, self.temperature
+        )
+        terms["distillation_loss"] = distilled.loss.detach()
+        terms["distillation_kl"] = distilled.loss.detach() - distilled.floor
+        return self.lam * total + (1 - self.lam) * distilled.loss, terms
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """`nn.Linear` as torch initialises it, drawn from `generator`."""
+    linear = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    bound = 1 / math.sqrt(inputs)
+    with torch.no_grad():
+        linear.weight.uniform_(-bound, bound, generator=generator)
+        linear.bias.uniform_(-bound, bound, generator=generator)
+    return linear

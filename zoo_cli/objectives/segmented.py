@@ -1,0 +1,218 @@
+"""The heads of all sources at once: one product, and one loss over segments of its columns.
+
+A loop over S heads costs some ten small operations a head, forwards and backwards. Here the columns of all heads lie
+side by side, and the loss makes its own gradient in the forward pass: in one kernel on a GPU (`segmented_triton`), over
+slices elsewhere. Padding every head to the widest takes longer than the loop (tests/bench/README.md).
+"""
+
+import functools
+import subprocess
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+Kind = Literal["softmax", "sigmoid"]
+
+Pieces = tuple[Tensor, Tensor | None]
+"""(2, S): each source's loss and its targets' entropy; and the gradient (B, sum K) of the weighted sum of losses."""
+
+
+class SoftLoss(NamedTuple):
+    """The weighted sum of the sources' losses (), each of them (S,), and the lowest value () the sum can have.
+
+    `losses` and `floor`, the weighted entropy of the targets, are detached; loss - floor is the weighted KL divergence.
+    """
+
+    loss: Tensor
+    losses: Tensor
+    floor: Tensor
+
+
+def soft_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    offsets: tuple[int, ...],
+    alpha: tuple[float, ...],
+    kinds: tuple[Kind, ...],
+    temperature: float = 1.0,
+) -> SoftLoss:
+    """sum_s alpha_s * L_s, where L_s compares columns offsets[s]:offsets[s + 1] of logits and targets, mean over rows.
+
+    `logits` (B, sum K), any floating type, computed in float32 at least; `targets` (B, sum K): probabilities, any
+    floating type; `offsets` (S + 1,) from 0 to sum K; `alpha` (S,) >= 0. A softmax source: L = - sum_k q_k log
+    softmax(z)_k, q made to sum to 1 again after its rounding to float16 (paper 000, eq. 3). A sigmoid source: the mean
+    over its classes of - q log sigmoid(z) - (1 - q) log sigmoid(-z). A temperature T takes logits / T, targets to
+    the power 1 / T (normalised, a sigmoid's with its complement), and T^2 times the loss (Hinton et al. 2015).
+    The gradient goes to the logits alone, once. Raises ValueError for shapes or sequences that do not fit.
+    """
+    check(offsets, alpha, kinds)
+    if logits.shape != targets.shape or logits.ndim != 2 or logits.shape[1] != offsets[-1] or not len(logits):
+        raise ValueError(f"logits {tuple(logits.shape)}, targets {tuple(targets.shape)}, {offsets[-1]} columns")
+    loss, pieces, floor = _SoftCrossEntropy.apply(logits, targets, offsets, alpha, kinds, temperature)
+    return SoftLoss(loss, pieces[0], floor)
+
+
+def check(offsets: Sequence[int], alpha: Sequence[float], kinds: Sequence[Kind]) -> None:
+    """Raise ValueError unless these describe the same sources, at least one, each with a class and a weight >= 0."""
+    if not len(offsets) - 1 == len(alpha) == len(kinds) > 0:
+        raise ValueError(f"{len(offsets) - 1} sources, {len(alpha)} weights, {len(kinds)} kinds")
+    if offsets[0] != 0 or any(a >= b for a, b in pairwise(offsets)):
+        raise ValueError(f"offsets {offsets} do not rise from 0")
+    if not all(0 <= a < float("inf") for a in alpha) or not set(kinds) <= {"softmax", "sigmoid"}:
+        raise ValueError(f"weights {alpha}, kinds {kinds}")
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """The gradient is made where softmax and targets are at hand; backward only scales it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        targets: Tensor,
+        offsets: tuple[int, ...],
+        alpha: tuple[float, ...],
+        kinds: tuple[Kind, ...],
+        temperature: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        form = _form(logits.device)
+        pieces, ctx.gradient = form(logits, targets, offsets, alpha, kinds, temperature, ctx.needs_input_grad[0])
+        loss, floor = (pieces * constant(alpha, pieces.dtype, logits.device)).sum(1).unbind()
+        ctx.mark_non_differentiable(pieces, floor)
+        return loss, pieces, floor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = None if ctx.gradient is None else ctx.gradient * scale
+        return gradient, None, None, None, None, None
+
+
+def loss_and_gradient(
+    logits: Tensor,
+    targets: Tensor,
+    offsets: tuple[int, ...],
+    alpha: tuple[float, ...],
+    kinds: tuple[Kind, ...],
+    temperature: float,
+    with_gradient: bool,
+) -> Pieces:
+    """What `soft_cross_entropy` needs, over slices: few operations a source, the rest on all columns at once."""
+    rows = len(logits)
+    z = logits.to(_precision(logits))
+    if temperature != 1:
+        z = z / temperature
+    q = targets.to(z.dtype, copy=True)  # made to sum to 1 in place
+    sizes = [b - a for a, b in pairwise(offsets)]
+    log_p = torch.empty_like(z)
+    parts = tuple(zip(kinds, *(torch.split(x, sizes, 1) for x in (z, q, log_p)), strict=True))
+    for kind, zs, qs, ls in parts:
+        _normalise(qs, kind, 1 / temperature)
+        ls.copy_(torch.log_softmax(zs, 1) if kind == "softmax" else functional.logsigmoid(zs))
+    columns = torch.stack([(q * log_p).sum(0), _plogp(q).sum(0)])
+    sums = torch.stack([part.sum(1) for part in torch.split(columns, sizes, 1)], 1)
+    for s, (kind, zs, qs, _) in enumerate(parts):
+        if kind == "sigmoid":
+            rest = 1 - qs
+            sums[0, s] += (rest * functional.logsigmoid(-zs)).sum()
+            sums[1, s] += _plogp(rest).sum()
+    share = shares(offsets, kinds, rows)
+    pieces = sums * constant(tuple(-x * temperature**2 for x in share), z.dtype, z.device)
+    if not with_gradient:
+        return pieces, None
+    scales = constant(tuple(a * x * temperature for a, x in zip(alpha, share, strict=True)), z.dtype, z.device)
+    scale = scales.repeat_interleave(constant(tuple(sizes), torch.long, z.device), output_size=offsets[-1])
+    return pieces, log_p.exp_().sub_(q).mul_(scale).to(logits.dtype)
+
+
+def shares(offsets: tuple[int, ...], kinds: tuple[Kind, ...], rows: int) -> tuple[float, ...]:
+    """What one column's entry counts in its source's mean: over the rows, of a sigmoid source over its classes too."""
+    sizes = (b - a for a, b in pairwise(offsets))
+    return tuple(1 / (rows * (size if kind == "sigmoid" else 1)) for size, kind in zip(sizes, kinds, strict=True))
+
+
+def _normalise(q: Tensor, kind: Kind, power: float) -> None:
+    """In place, (B, K) to a power and summing to 1 over a row, or each with its complement where a sigmoid made it."""
+    rest = 1 - q if kind == "sigmoid" else None
+    if power != 1:
+        q.pow_(power)
+    if rest is None:
+        q.div_(q.sum(1, keepdim=True))
+    elif power != 1:
+        q.div_(rest.pow_(power).add_(q))
+
+
+def _plogp(p: Tensor) -> Tensor:
+    """p log p, 0 at 0. Twice as fast as xlogy on a CPU."""
+    return p.clamp_min(torch.finfo(p.dtype).tiny).log_().mul_(p)
+
+
+@functools.lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The same tensor (len(values),) at every step, never to be written to: a copy from the host waits for the GPU."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def _precision(logits: Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+@functools.cache
+def _form(device: torch.device) -> Callable[..., Pieces]:
+    """The Triton kernel on a GPU where Triton works, slices elsewhere.
+
+    Triton may be there and yet fail, for want of a C compiler for instance: so it is tried once, on one number.
+    """
+    if device.type == "cuda":
+        try:
+            from zoo_cli.objectives import segmented_triton
+
+            one = torch.ones(1, 1, device=device)
+            segmented_triton.loss_and_gradient(one, one, (0, 1), (1.0,), ("softmax",), 1.0, True)
+        except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError):
+            return loss_and_gradient
+        return segmented_triton.loss_and_gradient
+    return loss_and_gradient
+
+
+def linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """features (B, D) @ weight.T (D, sum K) + bias (sum K,), as `nn.functional.linear` to rounding.
+
+    In float32 on a CPU through oneDNN, which uses the widest registers of every maker's processor: the library that
+    torch links took 2.1 times as long for these three products on an AMD one.
+    """
+    tensors = (features, weight, bias)
+    if (
+        features.device.type == "cpu"
+        and all(x.dtype == torch.float32 for x in tensors)
+        and not torch.is_autocast_enabled("cpu")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    ):
+        product: Tensor = _Product.apply(*tensors)
+        return product
+    return functional.linear(*tensors)
+
+
+class _Product(torch.autograd.Function):
+    """`nn.functional.linear` in float32 through oneDNN."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        return _onednn(features, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        features, weight = ctx.saved_tensors
+        return _onednn(gradient, weight.t()), _onednn(gradient.t(), features.t()), gradient.sum(0)
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product

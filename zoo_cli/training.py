@@ -1,0 +1,297 @@
+"""The one loop that trains every student, whatever the objective: SGD, a schedule, checkpoints, a way to stop.
+
+It knows no files and no console; it hands out states and rows, and asks whether to stop. On a CPU a run resumed from
+any of its states ends with the bits of an unbroken one, at an equal number of threads.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.objectives.supervised import Batch, Objective
+
+Schedule = Literal["constant", "cosine", "steps"]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes. `warmup`, `checkpoint_every` and `log_every` count steps; 0 is never.
+
+    A last checkpoint and a last row come at the end in any case. Raises UsageError for values outside their range.
+    """
+
+    steps: int
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Schedule = "cosine"
+    warmup: int = 0
+    precision: Precision = "fp32"
+    checkpoint_every: int = 500
+    log_every: int = 50
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in allowed:
+                raise UsageError(f'no {name} "{getattr(self, name)}"', f"one of: {', '.join(allowed)}")
+        if self.steps < 1:
+            raise UsageError(f"steps is {self.steps}", "it takes a number from 1 up")
+        for name in ("lr", "momentum", "weight_decay", "warmup", "checkpoint_every", "log_every"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UsageError(f"{name} is {value}", "it takes a number from 0 up")
+        if self.nesterov and not self.momentum:
+            raise UsageError("Nesterov's method needs a momentum")
+
+
+def learning_rate(options: Options, step: int) -> float:
+    """The rate of the step numbered `step` from 0. Warm-up rises to `lr` in equal steps, its last one at `lr`.
+
+    "cosine" falls from `lr` behind the warm-up to 0 at the end; "steps" is a tenth from half of the run, a hundredth
+    from five sixths (30 epochs with steps at 15 and 25, paper 001).
+    """
+    if step < options.warmup:
+        return options.lr * (step + 1) / options.warmup
+    if options.schedule == "cosine":
+        done = (step - options.warmup) / (options.steps - options.warmup)
+        return options.lr * (1 + math.cos(math.pi * done)) / 2
+    if options.schedule == "steps":
+        return options.lr * 0.1 ** ((2 * step >= options.steps) + (6 * step >= 5 * options.steps))
+    return options.lr
+
+
+@dataclass(frozen=True)
+class State:
+    """A run after `step` steps: all that the rest of it depends on, copied, on the CPU, contiguous.
+
+    `tensors`: "model/…", "objective/…" and "momentum/…" by name, "rng/…" uint8, "log/sums" of the rows to come.
+    `log`, which JSON can hold: where the current row's interval began, and the names in it.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    log: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many steps are done, and whether those are all, or `should_stop` said so."""
+
+    step: int
+    stopped: bool
+
+
+class NonFinite(ZooError):
+    """Training has run away: at step number `step`, counted from 1 as in the log, `what` was infinite or no number."""
+
+    def __init__(self, step: int, what: str = "the loss"):
+        super().__init__(f"{what} is not finite at step {step}", "lower --lr, or raise --warmup")
+        self.step = step
+
+
+def train(
+    student: nn.Module,
+    objective: Objective,
+    batches: Callable[[int], Batch],
+    options: Options,
+    *,
+    device: torch.device,
+    seed: int,
+    resume: State | None = None,
+    save: Callable[[State], None],
+    log: Callable[[dict[str, float]], None],
+    should_stop: Callable[[], bool],
+) -> Outcome:
+    """Train `student` in place, and the objective's own parameters with it, both moved to `device`.
+
+    `student(images)` gives the features its head reads, and its logits; it is in train mode, also afterwards.
+    `batches(step)`, from 0, depends on the step alone. `save` gets a state every `checkpoint_every` steps, where
+    `should_stop`, asked after each step, says so, and at the end; every number in it is finite. `log` gets, every
+    `log_every` steps and at the end, `step` (steps done), the means since the last row of `loss` and of the
+    objective's terms, and the last step's `lr`. Parameters that need no gradient stay as they are. Dropout draws from
+    a random state made from `seed`; the caller's is left alone.
+
+    Raises NonFinite, the parameters still being those before that step; ContractError where `resume` is of other
+    networks or another kind of device; ZooError where the memory of the GPU is too small.
+    """
+    student.to(device).train()
+    if device.type == "cuda":
+        student.to(memory_format=torch.channels_last)
+    objective.to(device).train()
+    run = _Run(student, objective, options, device)
+    with _random_state(device, seed):
+        done = 0 if resume is None else run.restore(resume)
+        for step in range(done, options.steps):
+            done = step + 1
+            try:
+                run.step(step, batches(step).to(device))
+            except torch.OutOfMemoryError as error:
+                message = str(error).splitlines()[0]
+                raise ZooError(f"{message} (step {done})", "lower --batch-size, or take --precision bf16") from error
+            stopped = done < options.steps and should_stop()
+            finished = done == options.steps
+            if finished or _due(done, options.log_every):
+                log(run.row(done))
+            if finished or stopped or _due(done, options.checkpoint_every):
+                save(run.state(done))
+            if stopped:
+                return Outcome(done, stopped=True)
+    return Outcome(done, stopped=False)
+
+
+class _Run:
+    """What changes from step to step."""
+
+    def __init__(self, student: nn.Module, objective: Objective, options: Options, device: torch.device):
+        self.student = student
+        self.objective = objective
+        self.options = options
+        self.device = device
+        trained = {name: p for name, p in _named(student, objective, "named_parameters") if p.requires_grad}
+        # Fused: one pass over parameter, gradient and momentum; and it obeys `found_inf` without waiting for a GPU.
+        self.optimiser = torch.optim.SGD(
+            trained.values(),
+            lr=options.lr,
+            momentum=options.momentum,
+            weight_decay=options.weight_decay,
+            nesterov=options.nesterov,
+            fused=True,
+        )
+        self.momentum: dict[str, Tensor] = {}
+        if options.momentum:
+            for name, parameter in trained.items():
+                # A buffer of zeros gives the first step that torch gives without one, and is there to be saved.
+                buffer = self.momentum[f"momentum/{name}"] = torch.zeros_like(parameter)
+                self.optimiser.state[parameter]["momentum_buffer"] = buffer
+        self.trained = trained
+        self.healthy = torch.ones((), device=device)
+        self.row_start = 0
+        self.names: list[str] = []
+        self.sums = torch.zeros(0, dtype=torch.float64, device=device)
+
+    def step(self, step: int, batch: Batch) -> None:
+        """The step numbered `step` from 0."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
+            loss, terms = self.objective.loss(self.student, batch)
+        self.count(loss.detach(), terms)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimiser.param_groups[0]["lr"] = learning_rate(self.options, step)
+        self.optimiser.found_inf = 1 - self.healthy  # type: ignore[attr-defined]
+        self.optimiser.step()
+        with torch.no_grad():
+            self.objective.after_step(self.student, step + 1)
+
+    def count(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
+        """Add up what the row will hold, on the device; and once a loss is not finite, let no later step count.
+
+        The first of the sums is the number of finite steps, so that reading a row tells which step was the first bad
+        one. On a GPU that waits for the row or the checkpoint, and the optimiser passes over the steps until then.
+        """
+        self.healthy = self.healthy * torch.isfinite(loss)
+        values = {"healthy": self.healthy, "loss": loss, **terms}
+        if not len(self.sums):
+            self.names = list(values)
+            self.sums = self.sums.new_zeros(len(values))
+        self.sums += torch.stack([value.float() for value in values.values()])
+        if _reading_is_free(self.device) and not self.healthy:
+            self.read()
+
+    def read(self) -> dict[str, float]:
+        """The sums since the last row. Raises NonFinite for the first step that was not."""
+        sums = dict(zip(self.names, self.sums.tolist(), strict=True))
+        if not self.healthy:
+            raise NonFinite(self.row_start + int(sums["healthy"]) + 1)
+        return sums
+
+    def row(self, done: int) -> dict[str, float]:
+        """The means since the last row, and a new interval."""
+        sums = self.read()
+        steps = sums.pop("healthy")
+        self.row_start = done
+        self.sums = torch.zeros_like(self.sums)
+        means = {name: value / steps for name, value in sums.items()}
+        return {"step": done, **means, "lr": learning_rate(self.options, done - 1)}
+
+    def live(self) -> dict[str, Tensor]:
+        """All that a step changes, by name, not copied."""
+        return dict(_named(self.student, self.objective, "state_dict")) | self.momentum
+
+    def state(self, done: int) -> State:
+        """A copy of everything after `done` steps. Raises NonFinite instead of a state that is not finite."""
+        self.read()
+        for name, tensor in (self.trained | self.momentum).items():
+            if not torch.isfinite(tensor).all():
+                raise NonFinite(done, name)
+        tensors = self.live() | {"rng/cpu": torch.get_rng_state(), "log/sums": self.sums}
+        if self.device.type == "cuda":
+            tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
+        copies = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in tensors.items()}
+        return State(done, copies, {"row_start": self.row_start, "names": self.names})
+
+    def restore(self, state: State) -> int:
+        """Go back to a state; the number of steps done then."""
+        live = self.live()
+        shapes = {name: tuple(tensor.shape) for name, tensor in live.items()}
+        found = {n: tuple(t.shape) for n, t in state.tensors.items() if not n.startswith(("rng/", "log/"))}
+        if shapes != found:
+            name = next(name for name in shapes | found if shapes.get(name) != found.get(name))
+            raise ContractError(
+                f"the checkpoint of step {state.step} is of another model: {name} is {found.get(name, 'missing')} there"
+                f" and {shapes.get(name, 'missing')} here",
+                "train it again with --overwrite",
+            )
+        if ("rng/cuda" in state.tensors) != (self.device.type == "cuda"):
+            raise ContractError(
+                f"the checkpoint of step {state.step} cannot go on on {self.device}: it was made on another kind",
+                "take the --device of the first run",
+            )
+        with torch.no_grad():
+            for name, tensor in live.items():
+                tensor.copy_(state.tensors[name])
+        torch.set_rng_state(state.tensors["rng/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state.tensors["rng/cuda"], self.device)
+        self.sums = state.tensors["log/sums"].to(self.device, copy=True)
+        self.names = list(state.log["names"])
+        self.row_start = int(state.log["row_start"])
+        return state.step
+
+
+def _named(student: nn.Module, objective: Objective, method: str) -> Iterator[tuple[str, Tensor]]:
+    """The pairs of a method of both modules, names starting with "model/" and "objective/"."""
+    for scope, module in (("model", student), ("objective", objective)):
+        for name, tensor in dict(getattr(module, method)()).items():
+            yield f"{scope}/{name}", tensor
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0
+
+
+def _reading_is_free(device: torch.device) -> bool:
+    """Whether a tensor's value can be had without waiting for other work."""
+    return device.type == "cpu"
+
+
+@contextmanager
+def _random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """torch's own random state on the CPU and on this GPU, made from `seed`; the old one comes back afterwards."""
+    gpus = []
+    if device.type == "cuda":
+        gpus = [torch.cuda.current_device() if device.index is None else device.index]
+    number = int.from_bytes(hashlib.sha256(f"training {seed}".encode()).digest()[:7], "big")
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(number)
+        for gpu in gpus:
+            torch.cuda.default_generators[gpu].manual_seed(number)
+        yield
