@@ -83,14 +83,13 @@ def read(
     *,
     ids: Array | None = None,
     columns: Sequence[str] = ("embedding", "logits", "probs"),
-    absent: frozenset[str] = frozenset(),
     output: str = "softmax",
     name: str = "",
 ) -> Stored:
     """The rows of `ids` in that order, or every row in the order stored.
 
-    `absent` are ids that may be missing because their images failed. Raises ContractError for ids that repeat or are
-    missing, values that are not finite, and probabilities that do not sum to 1.
+    Raises ContractError for ids that repeat or are missing, values that are not finite, and probabilities that do not
+    sum to 1.
     """
     wanted = None if ids is None else set(ids)
     pieces = [_read_part(part, wanted, columns) for part in parts(path)]
@@ -106,7 +105,7 @@ def read(
             raise ContractError(f"{path}: the parts disagree on the width of {column}")
         arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
     if ids is not None:
-        order = _rows_of(ids, found, path, absent)
+        order = _rows_of(ids, found, path)
         found, arrays = found[order], {column: array[order] for column, array in arrays.items()}
     for column in columns:
         if column in arrays:
@@ -147,16 +146,16 @@ def _labels(values: pa.ChunkedArray, part: Path) -> Array:
     return labels
 
 
-def _rows_of(ids: Array, found: Array, path: Path, absent: frozenset[str]) -> Array:
+def _rows_of(ids: Array, found: Array, path: Path) -> Array:
     place = {name: row for row, name in enumerate(found)}
-    missing = [str(name) for name in ids if name not in place and name not in absent]
+    missing = [str(name) for name in ids if name not in place]
     if missing:
         examples = ", ".join(missing[:5])
         raise ContractError(
             f"{path} lacks {len(missing):,} of {len(ids):,} ids of the manifest, e.g. {examples}",
             "its ids must be those of the manifest; zoo show tells what both hold",
         )
-    return np.array([place[name] for name in ids if name in place], dtype=np.int64)
+    return np.array([place[name] for name in ids], dtype=np.int64)
 
 
 def _check_values(array: Array, column: str, ids: Array, path: Path, output: str) -> None:

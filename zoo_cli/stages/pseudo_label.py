@@ -63,8 +63,7 @@ def make(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False)
     from zoo_cli.data import stored
 
     images = extract.ensure(settings, chosen)
-    rows = images.where(split=SPLITS)
-    absent = failures.ids(settings, "extract")
+    rows = images.without(failures.ids(settings, "extract")).where(split=SPLITS)
     answered = []
     for source in chosen:
         said = outputs.about(settings, source.name)
@@ -74,9 +73,7 @@ def make(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False)
         inputs = _inputs(images, rows, said)
         folder = settings.pseudo(source.name)
         if not _current(folder, inputs, overwrite):
-            found = stored.read(
-                settings.features(source.name), ids=images.ids[rows], columns=("logits",), absent=absent
-            )
+            found = stored.read(settings.features(source.name), ids=images.ids[rows], columns=("logits",))
             probs = found.probabilities(said["output"])
             assert probs is not None
             _write(folder, found.ids, probs, inputs)

@@ -122,6 +122,9 @@ def make(
     everyone = [*chosen, *(source for source in settings.models if source.name == STUDENT)]
     images = extract.ensure(settings, everyone)
     rows = images.where(probe=True)
+    # Sources pair by sample: what one of them lacks, because its image failed, none is scored on.
+    absent = failures.ids(settings, "extract")
+    rows = rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
     seed = settings.task.seed if seed is None else seed
     inputs = {
         "probe": images.fingerprint(rows, "ids", "labels"),
@@ -134,7 +137,6 @@ def make(
     if provenance.check_current(path, inputs, overwrite=overwrite):
         standing: list[dict[str, Any]] = files.read_table(path, schemas.SCORES).to_pylist()
         return standing
-    absent = failures.ids(settings, "extract")
     results = []
     for source in everyone:
         said = outputs.about(settings, source.name)
@@ -142,11 +144,8 @@ def make(
         if not said["features" if question.on == "features" else "classes"]:
             results.append(_skipped(source.name, question, len(rows)))
             continue
-        found = _read(settings, source.name, images.ids[rows], column, absent)
-        kept = np_isin(images.ids[rows], found.ids)
-        results.append(
-            _row(source.name, question, _inputs(found, question, said["output"]), images.labels[rows][kept], seed)
-        )
+        found = _read(settings, source.name, images.ids[rows], column)
+        results.append(_row(source.name, question, _inputs(found, question, said["output"]), images.labels[rows], seed))
     _write(path, results, inputs)
     return results
 
@@ -198,18 +197,10 @@ def _check_same(results: Sequence[Mapping[str, Any]]) -> None:
         raise ContractError(f"the sources are stored on different samples ({told})", "score them on the same ids")
 
 
-def np_isin(ids: "np.ndarray", among: "np.ndarray") -> "np.ndarray":
-    """Which ids (N,) stand among others, as a mask."""
-    import numpy as np
-
-    known = set(among)
-    return np.array([name in known for name in ids], dtype=bool)
-
-
-def _read(settings: Config, name: str, ids: "np.ndarray", column: str, absent: frozenset[str]) -> "Stored":
+def _read(settings: Config, name: str, ids: "np.ndarray", column: str) -> "Stored":
     from zoo_cli.data import stored
 
-    return stored.read(settings.features(name), ids=ids, columns=(column,), absent=absent)
+    return stored.read(settings.features(name), ids=ids, columns=(column,))
 
 
 def _inputs(found: "Stored", question: Question, output: str) -> "np.ndarray | None":
