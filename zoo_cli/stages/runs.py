@@ -32,7 +32,9 @@ class Run:
         standing = self.path / "run.json"
         if self.path.exists() and not standing.exists() and any(self.path.iterdir()):
             raise UsageError(f"{self.path} is no run folder and not empty", "--out another folder, or remove it")
-        if standing.exists() and overwrite:
+        # A run of which nothing is trained yet, as after a wrong flag, loses nothing when it begins anew.
+        begun = self.finished or (self.path / "state" / "state.json").exists()
+        if standing.exists() and (overwrite or not begun):
             self._clear()
         if standing.exists():
             before = files.read_json(standing)
