@@ -10,16 +10,11 @@ from zoo_cli.errors import TooManyErrors, UsageError
 
 def record(settings: Config, stage: str, failed: list[dict[str, Any]], total: int, max_errors: str) -> None:
     """Write what failed, or remove an older record; raise TooManyErrors above the limit."""
-    import pyarrow as pa
-
     path = settings.errors(stage)
     if not failed:
         path.unlink(missing_ok=True)
         return
-    failed = sorted(failed, key=lambda row: str(row["id"]))
-    arrow = pa.schema([(column.name, pa.string()) for column in schemas.ERRORS.columns])
-    files.write_table(path, pa.Table.from_pylist(failed, schema=arrow), schemas.ERRORS, {"stage": stage})
-    first = failed[0]
+    first = _write(settings, stage, failed)[0]
     console.warn(f"{len(failed):,} of {total:,} images failed, e.g. {first['id']}: {first['error']}; all in {path}")
     if len(failed) > limit(max_errors, total):
         raise TooManyErrors(
@@ -28,14 +23,32 @@ def record(settings: Config, stage: str, failed: list[dict[str, Any]], total: in
         )
 
 
+def add(settings: Config, stage: str, failed: list[dict[str, Any]]) -> None:
+    """Remember failures before the output that lacks them is there: a kill between the two leaves no unnamed hole."""
+    new = {row["id"] for row in failed}
+    _write(settings, stage, [row for row in rows(settings, stage) if row["id"] not in new] + failed)
+
+
+def rows(settings: Config, stage: str) -> list[dict[str, Any]]:
+    """What the record of a stage holds; empty where nothing failed."""
+    path = settings.errors(stage)
+    found: list[dict[str, Any]] = files.read_table(path, schemas.ERRORS).to_pylist() if path.exists() else []
+    return found
+
+
 def ids(settings: Config, stage: str) -> frozenset[str]:
     """The samples that failed in a stage before this one."""
-    path = settings.errors(stage)
-    return (
-        frozenset(files.read_table(path, schemas.ERRORS, ["id"]).column("id").to_pylist())
-        if path.exists()
-        else frozenset()
-    )
+    return frozenset(row["id"] for row in rows(settings, stage))
+
+
+def _write(settings: Config, stage: str, failed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    failed = sorted(failed, key=lambda row: str(row["id"]))
+    arrow = pa.schema([(column.name, pa.string()) for column in schemas.ERRORS.columns])
+    table = pa.Table.from_pylist(failed, schema=arrow)
+    files.write_table(settings.errors(stage), table, schemas.ERRORS, {"stage": stage})
+    return failed
 
 
 def limit(max_errors: str, total: int) -> float:
