@@ -115,7 +115,7 @@ def train(
 
     `student(images)` gives the features its head reads, and its logits; it is in train mode, also afterwards.
     `batches(step)`, from 0, depends on the step alone. `save` gets a state every `checkpoint_every` steps, where
-    `should_stop`, asked after each step, says so, and at the end; every number in it is finite. `log` gets, every
+    `should_stop`, asked after each step, says so, and at the end; what was trained is finite in it. `log` gets, every
     `log_every` steps and at the end, `step` (steps done), the means since the last row of `loss` and of the
     objective's terms, and the last step's `lr`. Parameters that need no gradient stay as they are. Dropout draws from
     a random state made from `seed`; the caller's is left alone.
