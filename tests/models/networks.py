@@ -1,0 +1,73 @@
+"""Small networks, as a user would write them, and what the tests of this folder share."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_cli.config import Source
+from zoo_cli.models import loading
+
+CODE = """
+import json
+from pathlib import Path
+import torch
+from torch import nn
+
+class Tiny(nn.Module):
+    def __init__(self, width, outputs):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.fc = nn.Linear(width, outputs)
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+
+def tiny(width=8, outputs=5, card=None):
+    if card is not None:
+        width = json.loads(Path(card).read_text())["width"]
+    return Tiny(width, outputs)
+
+def half(): return Tiny(8, 5).half()
+def refuses(): raise KeyError("width")
+def leaves(): raise SystemExit(3)
+def number(): return 3
+
+class OwnError(Exception): pass
+def objects(): raise OwnError("no card\\nin the drawer")
+"""
+
+
+class Net(nn.Module):
+    """A body of one strided convolution, and whatever head a test is about."""
+
+    def __init__(self, head: nn.Module, width: int = 6, pool: bool = True):
+        super().__init__()
+        self.body = nn.Conv2d(3, width, 3, 2)
+        self.head = head
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.body(x).relu()
+        return self.head(x.mean((2, 3)) if self.pool else x)
+
+
+def images(size: int = 16, count: int = 2, channels: int = 3, seed: int = 3) -> Tensor:
+    """Normal noise in the shape of images."""
+    return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def declare(model: str, **said: Any) -> Source:
+    """A source with a preprocessing, unless the test says another."""
+    return Source("s", model, **{"input_size": 64, "mean": (0.5,) * 3, "std": (0.25,) * 3, **said})
+
+
+def load(model: str, root: Path, *, seed: int = 1, **said: Any) -> loading.LoadedModel:
+    """A declared source, loaded."""
+    return loading.load(declare(model, **said), root, seed=seed)
+
+
+def write_code(root: Path, code: str = CODE) -> str:
+    """The file with the factories, and its name."""
+    (root / "nets.py").write_text(code)
+    return "nets.py"

@@ -1,0 +1,74 @@
+"""file:FOLDER, a student or expert of ours, or a folder in timm's layout."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from zoo_cli.config import Preprocessing, Source
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.models import architecture, timm, weights
+from zoo_cli.models.architecture import Edit, Provided
+
+SCHEMA = "zoo.student/1"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+def load(source: Source, rest: str, root: Path, seed: int) -> Provided:  # noqa: ARG001 - every provider's signature
+    """The model in a folder, from its config.json; it knows its preprocessing and its class names.
+
+    `classes = 0` leaves the head out. Raises UsageError where the folder holds no model, ContractError where its files
+    are corrupt or no longer belong together.
+    """
+    folder = root / rest
+    file = folder / CONFIG
+    if not file.is_file():
+        raise UsageError(f'source {source.name}: no model in "{rest}"', f"its folder holds {CONFIG} and {WEIGHTS}")
+    try:
+        config = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        raise ContractError(f"{file} is no JSON") from None
+    if not isinstance(config, Mapping):
+        raise ContractError(f"{file} is no JSON object")
+    if source.weights:
+        raise UsageError(f"source {source.name}: a folder has its own weights", "leave weights out")
+    if "zoo" in config:
+        if source.args:
+            raise UsageError(f"source {source.name}: a run of zoo takes no args", "leave args out")
+        return _ours(source, folder, config["zoo"], root)
+    return timm.load_folder(source, folder, config, file)
+
+
+def to_json(built: architecture.Architecture, names: tuple[str, ...], preprocessing: Preprocessing) -> dict[str, Any]:
+    """What config.json says under "zoo": all that `load` needs beside the weights."""
+    return {
+        "schema": SCHEMA,
+        "architecture": built.to_json(),
+        "classes": list(names),
+        "preprocessing": asdict(preprocessing),
+    }
+
+
+def _ours(source: Source, folder: Path, said: Any, root: Path) -> Provided:
+    file = folder / CONFIG
+    if not isinstance(said, Mapping) or said.get("schema") != SCHEMA:
+        schema = said.get("schema") if isinstance(said, Mapping) else None
+        raise ContractError(f'{file} has the schema "{schema}"', f"this version of zoo reads {SCHEMA}")
+    try:
+        recipe = architecture.from_json(said["architecture"])
+        names = tuple(map(str, said["classes"]))
+        known = asdict(Preprocessing(**said["preprocessing"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ContractError(f"{file} lacks or mistakes {error}", "it does not say how to build its model") from None
+    module = architecture.build(recipe, root, source.name)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ContractError(f"{folder} holds no {WEIGHTS}", "the run may not be complete")
+    weights.fill(module, weights.read(path), str(path))
+    if source.classes == 0 and recipe.edits:
+        last = recipe.edits[-1]
+        cut = Edit(replace(last.tap, head=architecture.head_name(last)), 0)
+        module, recipe, names = architecture.apply(module, cut), recipe.edited(cut), ()
+    return Provided(module.eval(), recipe, weights.file_sha256(path), known, names or None, len(names))
