@@ -125,7 +125,7 @@ def make(
             if not dry_run:
                 outputs.import_stored(settings, source, images, PART_ROWS, overwrite=overwrite)
             continue
-        if not overwrite and outputs.complete(settings, source, images, PART_ROWS):
+        if not overwrite and outputs.complete(settings, source, images, PART_ROWS, precision):
             console.say(f"{source.name} is up to date")
             continue
         todo.append(source)

@@ -41,21 +41,19 @@ def plan(settings: Config, source: Source, images: "Images", part_rows: int) -> 
             )
 
 
-def complete(settings: Config, source: Source, images: "Images", part_rows: int) -> bool:
-    """Whether every part is there and current. Raises UsageError naming what differs where one is stale."""
+def complete(settings: Config, source: Source, images: "Images", part_rows: int, precision: str | None = None) -> bool:
+    """Whether every part is there and current. Raises UsageError naming what differs where one is stale.
+
+    `precision`: as asked for; None takes what there is.
+    """
     folder = settings.features(source.name)
     if not (folder / "source.json").exists():
         return False
     said = files.read_json(folder / "source.json")
     changed = provenance.differences(said.get("declared", {}), plain(settings.declared(source)))
-    weights = settings.root / source.weights if source.weights else None
-    if (
-        not changed
-        and weights is not None
-        and weights.is_file()
-        and files.digest(weights) != said.get("weights_sha256")
-    ):
-        changed = ["weights_sha256"]
+    if precision is not None and not is_stored(source):
+        changed += provenance.differences({"precision": said.get("precision")}, {"precision": precision})
+    changed = changed or _changed_files(settings, source, said)
     if changed:
         raise provenance.stale(str(folder), changed)
     made_from = {"source": identity(said)}
@@ -66,6 +64,17 @@ def complete(settings: Config, source: Source, images: "Images", part_rows: int)
     return all(
         provenance.check_current(path, part_inputs(images, rows, made_from), overwrite=False) for path, rows in planned
     )
+
+
+def _changed_files(settings: Config, source: Source, said: Mapping[str, Any]) -> list[str]:
+    """Which files of a source are no longer those that it was run with. Of one that is gone the outputs stay good."""
+    provider, rest = registry.provider("model provider", source.model)
+    named = {
+        "weights_sha256": source.weights or (f"{rest}/model.safetensors" if provider == "file" else ""),
+        "code_sha256": rest.rpartition(":")[0] if provider == "python" else "",
+    }
+    found = {key: settings.root / name for key, name in named.items() if name}
+    return [key for key, path in found.items() if path.is_file() and files.digest(path) != said.get(key)]
 
 
 def identity(said: Mapping[str, Any]) -> str:
