@@ -91,11 +91,11 @@ def test_an_unknown_source_is_answered_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_flags_override_the_file_and_silence_does_not(tmp_path: Path) -> None:
-    found = load(tmp_path, WHOLE).with_task(seed=0, probe_per_class=0, train=["folder:z"], labelled=None)
+    found = load(tmp_path, WHOLE).with_task(seed=0, probe_per_class=0, train=["folder:/z"], labelled=None)
     assert (found.task.seed, found.task.probe_per_class, found.task.train, found.task.labelled) == (
         0,
         0,
-        ("folder:z",),
+        ("folder:/z",),
         "20",
     )
 
@@ -107,3 +107,23 @@ def test_any_bytes_are_a_configuration_or_a_usage_error(tmp_path_factory: pytest
     (folder / "zoo.toml").write_bytes(data)
     with contextlib.suppress(UsageError):
         assert config.load(folder).root == folder
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("folder:pets/train", "folder:../pets/train"),
+        ("parquet:a/*.parquet", "parquet:../a/*.parquet"),
+        ("python:nets/m.py:build", "python:../nets/m.py:build"),
+        ("folder:/abs", "folder:/abs"),
+        ("torchvision:resnet18", "torchvision:resnet18"),
+        ("timm:a.b", "timm:a.b"),
+    ],
+)
+def test_a_path_on_the_command_line_is_relative_to_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, said: str
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert config.typed(spec, Path("work")) == said
+    assert config.typed(spec, Path()) == spec

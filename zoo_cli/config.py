@@ -1,6 +1,7 @@
 """`zoo.toml` as dataclasses: what the task is, which student, which sources. Flags override it, stage by stage."""
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -121,9 +122,9 @@ class Config:
         return self.root / "runs" / name
 
     def with_task(self, **values: Any) -> "Config":
-        """The same with some keys of [task] from flags; None leaves what is said."""
+        """The same with some keys of [task] from flags; None leaves what is said, a list is one of data specs."""
         said: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
+            key: tuple(typed(spec, self.root) for spec in value) if isinstance(value, list) else value
             for key, value in values.items()
             if value is not None
         }
@@ -135,7 +136,8 @@ class Config:
             return self.sources
         known = {source.name for source in self.models}
         return tuple(
-            self.named(name) if name in known or ":" not in name else Source(source_name(name), name) for name in names
+            self.named(name) if name in known or ":" not in name else Source(source_name(name), typed(name, self.root))
+            for name in names
         )
 
     def declared(self, source: Source) -> dict[str, Any]:
@@ -184,6 +186,16 @@ def load(root: Path) -> Config:
             raise UsageError(f'two sources of {path} are named "{source.name}"', "give one another name")
         sources.append(source)
     return Config(root, task, student, tuple(sources))
+
+
+def typed(spec: str, root: Path) -> str:
+    """A spec as it is typed, its path relative to where the user stands, in the words of the zoo.toml of `root`."""
+    provider, _, rest = spec.partition(":")
+    place, sign, factory = rest.partition(":") if provider == "python" else (rest, "", "")
+    here = provider in ("folder", "parquet", "csv", "file", "python", "features")
+    if not here or not place or place.startswith("~") or os.path.isabs(place) or root.resolve() == Path.cwd():
+        return spec
+    return f"{provider}:{Path(os.path.relpath(place, root)).as_posix()}{sign}{factory}"
 
 
 def source_name(model: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 Workspace = Annotated[
-    Path, typer.Option("-C", "--workspace", help="Folder of zoo.toml, to which every path is relative.")
+    Path, typer.Option("-C", "--workspace", help="Folder of zoo.toml and of all that zoo writes.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make the output again, whatever it was made from.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything drawn. Default: the task's.")]

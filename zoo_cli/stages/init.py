@@ -61,9 +61,13 @@ def init(
     zoo init --train folder:pets/train --test folder:pets/test --labelled 20%
     """
     path = workspace / config.FILE
-    for spec in [*train, *(test or []), *(unlabelled or [])]:
+    train, test, unlabelled, source = (
+        [config.typed(spec, workspace) for spec in said or []] for said in (train, test, unlabelled, source)
+    )
+    student = config.typed(student, workspace)
+    for spec in [*train, *test, *unlabelled]:
         registry.provider("data provider", spec)
-    for spec in [student, *(source or [])]:
+    for spec in [student, *source]:
         registry.provider("model provider", spec)
     text = TEMPLATE.format(
         name=_quoted(name or workspace.resolve().name or "task"),
@@ -72,9 +76,7 @@ def init(
         unlabelled=f"unlabelled = {_specs(unlabelled)}" if unlabelled else '# unlabelled = "folder:pool"',
         labelled=_quoted(labelled),
         student=_student(student),
-        sources="".join(
-            SOURCE.format(name=_quoted(config.source_name(spec)), model=_quoted(spec)) for spec in source or []
-        )
+        sources="".join(SOURCE.format(name=_quoted(config.source_name(spec)), model=_quoted(spec)) for spec in source)
         or SOURCE.replace("\n", "\n# ").format(name='"…"', model='"torchvision:resnet18.IMAGENET1K_V1"')[:-2],
     )
     if path.exists() and not overwrite:
