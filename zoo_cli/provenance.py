@@ -27,7 +27,9 @@ def differences(made_from: Mapping[str, Any], inputs: Mapping[str, Any]) -> list
     return phrases
 
 
-def check_current(path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kept: str | None = None) -> bool:
+def check_current(
+    path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kept: str | None = None, maker: str = ""
+) -> bool:
     """Whether a standing parquet artifact was made from these very inputs and need not be made again.
 
     False: there is none, or it is to be overwritten. Raises UsageError naming what differs where it is stale.
@@ -41,13 +43,17 @@ def check_current(path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kep
     )
     changed = differences(made_from, inputs)
     if changed:
-        raise stale(kept or str(path), changed)
+        raise stale(kept or str(path), changed, maker)
     return True
 
 
-def stale(what: str, changed: Sequence[str]) -> UsageError:
-    """The error for an output that was made from other inputs."""
-    return UsageError(f"{what} was made from other inputs: {', '.join(changed)}", "use --overwrite to make it again")
+def stale(what: str, changed: Sequence[str], maker: str = "") -> UsageError:
+    """The error for an output that was made from other inputs. `maker`: the command that makes it, if another may ask.
+
+    Many commands read an output, and their own --overwrite would not make it again.
+    """
+    again = f"zoo {maker} --overwrite makes it again" if maker else "use --overwrite to make it again"
+    return UsageError(f"{what} was made from other inputs: {', '.join(changed)}", again)
 
 
 def _is_digest(value: object) -> bool:

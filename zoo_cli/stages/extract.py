@@ -184,7 +184,9 @@ def _job(
         path: rows
         for path, rows in outputs.plan(settings, source, images, PART_ROWS)
         if overwrite
-        or not provenance.check_current(path, outputs.part_inputs(images, rows, made_from), overwrite=False)
+        or not provenance.check_current(
+            path, outputs.part_inputs(images, rows, made_from), overwrite=False, maker="extract"
+        )
     }
     return Job(source, model, made_from, missing)
 

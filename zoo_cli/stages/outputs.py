@@ -55,14 +55,15 @@ def complete(settings: Config, source: Source, images: "Images", part_rows: int,
         changed += provenance.differences({"precision": said.get("precision")}, {"precision": precision})
     changed = changed or _changed_files(settings, source, said)
     if changed:
-        raise provenance.stale(str(folder), changed)
+        raise provenance.stale(str(folder), changed, _maker(source.name))
     made_from = {"source": identity(said)}
     planned = list(plan(settings, source, images, part_rows))
     extra = set(folder.glob("data=*/part-*.parquet")) - {path for path, _ in planned}
     if extra:
-        raise provenance.stale(str(min(extra)), ["images"])
+        raise provenance.stale(str(min(extra)), ["images"], "extract")
     return all(
-        provenance.check_current(path, part_inputs(images, rows, made_from), overwrite=False) for path, rows in planned
+        provenance.check_current(path, part_inputs(images, rows, made_from), overwrite=False, maker="extract")
+        for path, rows in planned
     )
 
 
@@ -75,6 +76,10 @@ def _changed_files(settings: Config, source: Source, said: Mapping[str, Any]) ->
     }
     found = {key: settings.root / name for key, name in named.items() if name}
     return [key for key, path in found.items() if path.is_file() and files.digest(path) != said.get(key)]
+
+
+def _maker(name: str) -> str:
+    return f"extract --source {name}"
 
 
 def identity(said: Mapping[str, Any]) -> str:
@@ -94,7 +99,7 @@ def begin(folder: Path, said: Mapping[str, Any], *, overwrite: bool) -> None:
         before = files.read_json(path)
         changed = provenance.differences(*({k: v for k, v in one.items() if k not in OURS} for one in (before, said)))
         if changed:
-            raise provenance.stale(str(folder), changed)
+            raise provenance.stale(str(folder), changed, _maker(str(said["name"])))
         if before == said:
             return
     if overwrite:

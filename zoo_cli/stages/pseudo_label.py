@@ -108,7 +108,10 @@ def _current(folder: Path, inputs: dict[str, Any], overwrite: bool) -> bool:
     if not standing:
         return False
     planned = int(standing[0].stem.rpartition("-")[2])
-    current = [provenance.check_current(part, inputs, overwrite=False, kept=str(folder)) for part in standing]
+    current = [
+        provenance.check_current(part, inputs, overwrite=False, kept=str(folder), maker="pseudo-label")
+        for part in standing
+    ]
     return all(current) and len(standing) == planned
 
 

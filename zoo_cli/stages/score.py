@@ -134,7 +134,7 @@ def make(
         "sources": {source.name: outputs.identity(outputs.about(settings, source.name)) for source in everyone},
     }
     path = out or settings.scores(question.name)
-    if provenance.check_current(path, inputs, overwrite=overwrite):
+    if provenance.check_current(path, inputs, overwrite=overwrite, maker=f"score --metric {question.method.spec}"):
         standing: list[dict[str, Any]] = files.read_table(path, schemas.SCORES).to_pylist()
         return standing
     results = []

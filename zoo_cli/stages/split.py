@@ -102,7 +102,7 @@ def make(
         if not changed and again and listed != _listing(settings.root, specs):
             changed = ["images"]
         if changed:
-            raise provenance.stale(str(settings.manifest), changed)
+            raise provenance.stale(str(settings.manifest), changed, "split")
         if again:
             console.say(f"{settings.manifest} is up to date")
         return
