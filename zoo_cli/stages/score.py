@@ -165,6 +165,7 @@ def bare(
         ids, labels = told.ids[rows], told.labels[rows]
     results = []
     sources: dict[str, str] = {}
+    first: tuple[Path, dict[str, int]] | None = None
     for path in paths:
         columns = ("embedding",) if question.on == "features" else ("logits", "probs")
         found = stored.read(path, ids=ids, columns=columns)
@@ -182,19 +183,31 @@ def bare(
         if ids is None:
             # Sources pair by sample: rows in one order for all of them, whatever the order of the files.
             order = np.argsort(found.ids.astype(str), kind="stable")
-            known, y, values = known[order], y[order], values[order]
+            found, known, y, values = found.take(order), known[order], y[order], values[order]
+        classed = dict(zip(found.ids[known].tolist(), y[known].tolist(), strict=True))
+        first = first or (path, classed)
+        _check_same(path, classed, *first)
         results.append(_row(found.name, question, values[known], y[known], seed))
-    _check_same(results)
     if out is not None:
         _write(out, results, {"metric": question.method.spec, "on": question.on, "seed": seed, "sources": sources})
     return results
 
 
-def _check_same(results: Sequence[Mapping[str, Any]]) -> None:
-    counts = {row["source"]: row["n"] for row in results if row["status"] != "skipped"}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name}: {count}" for name, count in counts.items())
-        raise ContractError(f"the sources are stored on different samples ({told})", "score them on the same ids")
+def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapping[str, int]) -> None:
+    """Scores are compared, and their replicates paired, sample by sample."""
+    single = sorted(labels.keys() ^ others.keys())
+    if single:
+        raise ContractError(
+            f"{path} and {other} are stored on different samples: {len(single):,} ids stand in one of them only, "
+            f"e.g. {single[0]}",
+            "score them on the same ids",
+        )
+    wrong = [name for name, label in labels.items() if label != others[name]]
+    if wrong:
+        raise ContractError(
+            f"{path} and {other} disagree on the label of {len(wrong):,} samples, e.g. {wrong[0]}",
+            "they were made for other tasks",
+        )
 
 
 def _read(settings: Config, name: str, ids: "np.ndarray", column: str) -> "Stored":
