@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,16 +118,9 @@ def distill(
         raise registry.nearest("objective", objective, registry.OBJECTIVES)
     _check(lam, batch_size, min_weight, unlabelled_from, augment, steps, epochs)
     learner = students.choose(settings, student)
-    images, classes = _images(settings, manifest, workers)
-    if lam == 1:
-        targets: list[Target] = []
-    elif pseudo:
-        targets = _bare(pseudo, scores, weighting, min_weight)
-    else:
-        targets = _weighted(settings, settings.select(source or []), metric, on, weighting, min_weight)
-    streams = teaching.Streams.of(images, batch_size, lam, unlabelled_from, seed)
+    _check_names(settings, learner, init, name, device, workers)
     options = training.Options(
-        steps=streams.steps(EPOCHS if epochs is None else epochs, batch_size) if steps is None else steps,
+        steps=steps or 1,
         lr=lr,
         momentum=momentum,
         weight_decay=weight_decay,
@@ -136,12 +129,25 @@ def distill(
         precision=precision,  # type: ignore[arg-type]
         checkpoint_every=checkpoint_every,
     )
-    name = name or _name(objective, metric, on, weighting, lam, seed)
+    name = _name(objective, metric, on, weighting, lam, seed) if name is None else name
     path = out or settings.run(name)
-    length = f"{options.steps:,} steps of {batch_size} images, {teaching.told(targets)}"
+    if dry_run and manifest is None and not settings.manifest.exists():
+        console.say(f"would train {path}, after zoo split and whatever else is missing")
+        return
+    images, classes = _images(settings, manifest, workers)
+    streams = teaching.Streams.of(images, batch_size, lam, unlabelled_from, seed)
+    if steps is None:
+        options = replace(options, steps=streams.steps(EPOCHS if epochs is None else epochs, batch_size))
+    length = f"{options.steps:,} steps of {batch_size} images"
     if dry_run:
         console.say(f"would train {path}: {length}")
         return
+    if lam == 1:
+        targets: list[Target] = []
+    elif pseudo:
+        targets = _bare(pseudo, scores, weighting, min_weight)
+    else:
+        targets = _weighted(settings, settings.select(source or []), metric, on, weighting, min_weight)
     where = devices.choose(device, purpose="training")
     free = ("checkpoint_every", "log_every")
     said = {
@@ -167,7 +173,7 @@ def distill(
     if run.finished:
         console.say(f"{path} is up to date")
     else:
-        console.say(f"training {path}: {length}")
+        console.say(f"training {path}: {length}, {teaching.told(targets)}")
         module = students.build(settings, learner, init, classes, seed)
         lesson = teaching.Lesson(run, streams, targets, options, lam, kd_temperature, augment)
         teaching.train(lesson, module, where, workers, None if limit is None else started + limit)
@@ -279,6 +285,22 @@ def _check(
         raise UsageError("--steps and --epochs are two ways to say one thing", "leave one out")
     if (steps is not None and steps < 1) or (epochs is not None and not 0 < epochs < math.inf):
         raise UsageError("a run has at least one step", "--steps N or --epochs N above 0")
+
+
+def _check_names(
+    settings: Config, learner: Source, init: str | None, name: str | None, device: str, workers: int | None
+) -> None:
+    """Names that cannot be, said before the sources are run."""
+    registry.provider("model provider", learner.model)
+    if init is not None:
+        registry.provider("model provider", settings.select([init])[0].model)
+    if name is not None and (not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name)):
+        raise UsageError(
+            f'--name "{name}"', "it names a folder of runs: no / or \\, no leading dot; --out takes a path"
+        )
+    devices.workers(workers)
+    if device != "auto":
+        devices.choose(device, purpose="training")
 
 
 def _name(objective: str, metric: str, on: str | None, weighting: str, lam: float, seed: int) -> str:
