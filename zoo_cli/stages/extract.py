@@ -113,6 +113,10 @@ def make(
     # What is wrong in a flag is said before the work, not after it.
     failures.limit(max_errors or "0", 0)
     devices.workers(workers)
+    if dry_run and not settings.manifest.exists():
+        split.make(settings, workers=workers, dry_run=True)
+        console.say(f"would extract them from {len(chosen)} sources: {', '.join(source.name for source in chosen)}")
+        return []
     images = split.ensure(settings, workers=workers)
     where = (
         None
@@ -144,7 +148,7 @@ def make(
     if jobs and where is not None:
         _run(settings, jobs, images, where, precision, batch, workers)
         # An earlier, interrupted run may have met some of them; others may be whole by now.
-        gone = outputs.lacking(settings, images, PART_ROWS)
+        gone = outputs.lacking(settings, [*settings.models, *chosen], images, PART_ROWS)
         failed = [row for row in failures.rows(settings, "extract") if row["id"] in gone]
         total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
         failures.record(settings, "extract", failed, total, max_errors or "0")

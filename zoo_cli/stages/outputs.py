@@ -1,7 +1,7 @@
 """The stored outputs of sources in a workspace: which parts there are to be, and how one is checked and made."""
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,10 +200,10 @@ def complete_import(settings: Config, source: Source, digest: str) -> bool:
     return path.exists() and files.read_json(path).get("weights_sha256") == digest
 
 
-def lacking(settings: Config, images: "Images", part_rows: int) -> frozenset[str]:
+def lacking(settings: Config, sources: Iterable[Source], images: "Images", part_rows: int) -> frozenset[str]:
     """The ids that a finished part of a source that we ran does not hold, because their images failed."""
     missing: set[str] = set()
-    for source in settings.models:
+    for source in sources:
         if is_stored(source):
             continue
         for path, rows in plan(settings, source, images, part_rows):
