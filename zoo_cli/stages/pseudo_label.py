@@ -94,6 +94,8 @@ def _bare(features: Path, out: Path, output: str, overwrite: bool) -> dict[str, 
     probs = found.probabilities(output)
     if probs is None:
         raise UsageError(f"{features} has neither logits nor probs", "a source without a head has no pseudo-labels")
+    if not len(probs):
+        raise UsageError(f"{features} has no rows")
     if not _current(out, inputs, overwrite):
         _write(out, found.ids, probs, inputs)
     return {"source": out.name.removeprefix("source="), "images": len(found.ids), "classes": probs.shape[1]}
