@@ -161,10 +161,12 @@ def _rows_of(ids: Array, found: Array, path: Path) -> Array:
 def _check_values(array: Array, column: str, ids: Array, path: Path, output: str) -> None:
     if len(array) and not array.shape[1]:
         raise ContractError(f"{path}: column {column} holds empty lists")
-    bad = ~np.isfinite(array).all(axis=1)
+    # Beyond float32 the squares that metrics take would overflow even float64.
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(array.astype(np.float32, copy=False)).all(axis=1)
     if bad.any():
         names = ", ".join(str(name) for name in ids[bad][:5])
-        raise ContractError(f"{path}: column {column} is not finite in {bad.sum():,} rows, e.g. {names}")
+        raise ContractError(f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {names}")
     if column == "probs":
         tolerance = HALF_SUM_TOLERANCE if array.dtype == np.float16 else SUM_TOLERANCE
         values = array.astype(np.float64)
