@@ -1,0 +1,416 @@
+# fish completion for zoo. Written by `zoo completion fish`; change the program, not this file.
+
+# The command on the line, as far as it is typed: "", "rank", "evaluate", "evaluate flips".
+function __zoo_command
+    set -l words (commandline -opc)
+    set -l command
+    set -l waiting 0
+    for word in $words[2..-1]
+        if test $waiting = 1
+            set waiting 0
+            continue
+        end
+        switch $word
+            case -C --workspace
+                set waiting 1
+            case '-*'
+            case '*'
+                set command $command $word
+                if not contains -- "$command" 'evaluate'
+                    break
+                end
+        end
+    end
+    echo "$command"
+end
+
+function __zoo_at
+    set -l command (__zoo_command)
+    test "$argv" = "$command"
+end
+
+function __zoo_workspace
+    set -l words (commandline -opc)
+    set -l found $ZOO_WORKSPACE
+    set -l waiting 0
+    for word in $words[2..-1]
+        if test $waiting = 1
+            set found $word
+            set waiting 0
+            continue
+        end
+        switch $word
+            case -C --workspace
+                set waiting 1
+            case '--workspace=*'
+                set found (string replace -- --workspace= '' $word)
+            case '-C?*'
+                set found (string sub -s 3 -- $word)
+        end
+    end
+    test -n "$found"; or set found .
+    string replace -r -- '^~/' $HOME/ "$found"
+end
+
+# What a value of a kind can be, one a line; what is said of it may follow, after a tab.
+function __zoo_value
+    set -l kind "$argv"
+    set -l value (string replace -r -- '^--[^=]*=' '' (commandline -ct))
+    set -l item $value
+    set -l found
+    if string match -q -- '*:*' $value
+        set -l name (string split -m1 -- : $value)[1]
+        set item (string split -m1 -- : $value)[2]
+        set found (__zoo_words "$kind $name")
+        if not string match -q -- '@*' $found[1]
+            set item (string replace -r -- '.*[:,]' '' $value)
+            if string match -q -- '*=*' $item
+                set -l parts (string split -m1 -- = $item)
+                set found (__zoo_words "$kind $name $parts[1]")
+                set item $parts[2]
+            end
+        end
+    else if string match -q -- '*=*' $value
+        set -l parts (string split -m1 -- = $value)
+        set found (__zoo_words "$kind = $parts[1]")
+        set item $parts[2]
+    end
+    if test (count $found) = 0
+        set item $value
+        set found (__zoo_words $kind)
+    end
+    set -l head (string sub -l (math (string length -- "$value") - (string length -- "$item")) -- "$value")
+    for word in $found
+        switch $word
+            case '@source*'
+                __zoo_sources
+            case '@run*'
+                __zoo_runs $item
+            case '@file*' '@folder*'
+                # Without a prefix fish completes paths itself.
+                test -n "$head"; and __zoo_paths $head $item $word
+            case '*'
+                echo "$head$word"
+        end
+    end
+end
+
+function __zoo_paths -a head item kind
+    set -l start (string unescape -- "$item")
+    set -l base ''
+    string match -q -- '~/*' "$start"; and set base $HOME/
+    for path in (string replace -- '~/' "$base" "$start" | string collect)*
+        set -l shown $path
+        test -n "$base"; and set shown (string replace -- "$base" '~/' $path)
+        if test -d $path
+            echo $head$shown/
+        else if not string match -q -- '@folder*' $kind
+            echo $head$shown
+        end
+    end
+end
+
+function __zoo_sources
+    set -l workspace (__zoo_workspace)
+    for path in $workspace/features/source=*/
+        string match -rg -- 'source=([^@].*)/$' $path
+    end
+    if test -r $workspace/zoo.toml
+        set -l inside 0
+        while read -l line
+            if string match -qr -- '^\s*\[\[source\]\]' $line
+                set inside 1
+            else if string match -qr -- '^\s*\[' $line
+                set inside 0
+            else if test $inside = 1
+                string replace -rf -- '^\s*name\s*=\s*(["\'])(.*?)\1.*' '$2' $line
+            end
+        end <$workspace/zoo.toml
+    end
+end
+
+function __zoo_runs -a item
+    set -l workspace (__zoo_workspace)
+    set -l prefix
+    string match -q -- 'runs/*' "$item"; and set prefix runs/
+    for path in $workspace/runs/*/
+        echo "$prefix"(string replace -r -- '.*/([^/]*)/$' '$1' $path)
+    end
+end
+
+function __zoo_words
+    switch "$argv"
+        case 'representation'
+            printf '%s\n' 'features' 'probs'
+        case 'device'
+            printf '%s\n' 'auto' 'cpu' 'cuda' 'cuda:'
+        case 'device cuda'
+            printf '%s\n' '0' '1' '2' '3' '4' '5' '6' '7'
+        case 'precision'
+            printf '%s\n' 'fp32' 'bf16'
+        case 'format'
+            printf '%s\n' 'table' 'json' 'csv' 'tsv' 'md'
+        case 'schedule'
+            printf '%s\n' 'constant' 'cosine' 'steps'
+        case 'augmentation'
+            printf '%s\n' 'none' 'flip' 'crop' 'affine' 'rand'
+        case 'images'
+            printf '%s\n' 'all' 'unlabelled'
+        case 'output'
+            printf '%s\n' 'softmax' 'sigmoid'
+        case 'share'
+            printf '%s\n' '1%' '5%' '10%' '20%' '1/class' '5/class' 'all'
+        case 'probe'
+            printf '%s\n' 'all'
+        case 'batch'
+            printf '%s\n' 'auto'
+        case 'shell'
+            printf '%s\n' 'bash' 'zsh' 'fish'
+        case 'file' 'weighting file' 'model python' 'model file' 'model features' 'data parquet' 'data csv' 'source python' 'source file' 'source features'
+            printf '%s\n' '@file'
+        case 'folder' 'data folder'
+            printf '%s\n' '@folder'
+        case 'run'
+            printf '%s\n' '@run' '@file'
+        case 'objective'
+            printf '%s\t%s\n' 'cross-task' 'labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)'
+        case 'metric'
+            printf '%s\t%s\n' 'parc' 'rank correlation of feature distances with label distances (Bolya 2021)' \
+                'rsa' 'as parc, with the label columns standardised too (Dwivedi and Roig 2019)' \
+                'cka' 'linear centred kernel alignment of features and labels (Kornblith 2019)' \
+                'lfc' 'label-feature correlation of the Gram matrix (Deshpande 2021)' \
+                'leep' 'log-likelihood of the labels through the source\'s classes (Nguyen 2020)'
+        case 'metric parc'
+            printf '%s\n' 'normalized=' 'pca=' 'cosine='
+        case 'metric parc normalized' 'metric parc cosine' 'metric cka debiased' 'metric lfc offdiag'
+            printf '%s\n' 'true' 'false'
+        case 'metric cka'
+            printf '%s\n' 'debiased='
+        case 'metric lfc'
+            printf '%s\n' 'offdiag='
+        case 'weighting'
+            printf '%s\t%s\n' 'p=' 'similarity to the power p; short: p=2 (paper 000, eq. 5)' \
+                'equal' 'the same weight for every source (p=0)' \
+                'nearest' 'the best source alone (p=inf)' \
+                'softmax:' 'softmax of the raw scores at temperature T' \
+                'topk' 'the k best sources, then power p among them' \
+                'random' 'a draw from the flat Dirichlet distribution' \
+                'inverse' 'the worst sources most: the control experiment' \
+                'file:' 'weights read from a JSON file'
+        case 'weighting power'
+            printf '%s\n' 'p='
+        case 'weighting power p' 'weighting topk p' 'weighting inverse p' 'weighting = p'
+            printf '%s\n' '1' '2' '3' '6' '9' '12' '15' 'inf'
+        case 'weighting softmax'
+            printf '%s\n' 'T='
+        case 'weighting topk'
+            printf '%s\n' 'k=' 'p='
+        case 'weighting random'
+            printf '%s\n' 'seed=' 'k='
+        case 'weighting inverse'
+            printf '%s\n' 'form=' 'p='
+        case 'weighting inverse form'
+            printf '%s\n' 'reciprocal' 'complement'
+        case 'model'
+            printf '%s\t%s\n' 'torchvision:' 'torchvision:resnet50, weights by name or file' \
+                'timm:' 'timm:NAME (extra timm), weights by tag or file' \
+                'python:' 'python:FILE.py:FACTORY with args and a weights file' \
+                'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'features:' 'features:PATH, stored embeddings or logits, no model at all'
+        case 'model torchvision' 'source torchvision'
+            printf '%s\n' 'alexnet' 'convnext_base' 'convnext_large' 'convnext_small' 'convnext_tiny' 'densenet121' 'densenet161' 'densenet169' 'densenet201' 'efficientnet_b0' 'efficientnet_b1' 'efficientnet_b2' 'efficientnet_b3' 'efficientnet_b4' 'efficientnet_b5' 'efficientnet_b6' 'efficientnet_b7' 'efficientnet_v2_l' 'efficientnet_v2_m' 'efficientnet_v2_s' 'googlenet' 'inception_v3' 'maxvit_t' 'mnasnet0_5' 'mnasnet0_75' 'mnasnet1_0' 'mnasnet1_3' 'mobilenet_v2' 'mobilenet_v3_large' 'mobilenet_v3_small' 'regnet_x_16gf' 'regnet_x_1_6gf' 'regnet_x_32gf' 'regnet_x_3_2gf' 'regnet_x_400mf' 'regnet_x_800mf' 'regnet_x_8gf' 'regnet_y_128gf' 'regnet_y_16gf' 'regnet_y_1_6gf' 'regnet_y_32gf' 'regnet_y_3_2gf' 'regnet_y_400mf' 'regnet_y_800mf' 'regnet_y_8gf' 'resnet101' 'resnet152' 'resnet18' 'resnet34' 'resnet50' 'resnext101_32x8d' 'resnext101_64x4d' 'resnext50_32x4d' 'shufflenet_v2_x0_5' 'shufflenet_v2_x1_0' 'shufflenet_v2_x1_5' 'shufflenet_v2_x2_0' 'squeezenet1_0' 'squeezenet1_1' 'swin_b' 'swin_s' 'swin_t' 'swin_v2_b' 'swin_v2_s' 'swin_v2_t' 'vgg11' 'vgg11_bn' 'vgg13' 'vgg13_bn' 'vgg16' 'vgg16_bn' 'vgg19' 'vgg19_bn' 'vit_b_16' 'vit_b_32' 'vit_h_14' 'vit_l_16' 'vit_l_32' 'wide_resnet101_2' 'wide_resnet50_2'
+        case 'data'
+            printf '%s\t%s\n' 'folder:' 'folder:PATH, one folder a class, or flat for unlabelled images' \
+                'parquet:' 'parquet:GLOB in the Hugging Face layout' \
+                'csv:' 'csv:FILE with columns path, label, id, group' \
+                'torchvision:' 'torchvision:NAME?root=PATH&train=true, a data set on disk'
+        case 'source'
+            printf '%s\t%s\n' '@source' '' \
+                'torchvision:' 'torchvision:resnet50, weights by name or file' \
+                'timm:' 'timm:NAME (extra timm), weights by tag or file' \
+                'python:' 'python:FILE.py:FACTORY with args and a weights file' \
+                'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'features:' 'features:PATH, stored embeddings or logits, no model at all'
+    end
+end
+
+complete -c zoo -f
+complete -c zoo -n __zoo_at -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n __zoo_at -l version -d 'Print the version.'
+complete -c zoo -n __zoo_at -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at' -a init -d 'Write a commented zoo.toml.'
+complete -c zoo -n '__zoo_at' -a split -d 'Draw labelled, unlabelled, test and probe samples; check and hash every image.'
+complete -c zoo -n '__zoo_at' -a extract -d 'Store the features and logits of every source, and the student\'s own starting features.'
+complete -c zoo -n '__zoo_at' -a score -d 'Score every source on the probe set. Higher is better in every metric.'
+complete -c zoo -n '__zoo_at' -a rank -d 'Rank the sources, with 90 % intervals, the probability that each is best, and their weights.'
+complete -c zoo -n '__zoo_at' -a pseudo-label -d 'Store the soft targets of every source on the labelled and unlabelled images.'
+complete -c zoo -n '__zoo_at' -a distill -d 'Train a student from labels and from the sources\' weighted pseudo-labels.'
+complete -c zoo -n '__zoo_at' -a evaluate -d 'What a student, or any stored predictions, are worth.'
+complete -c zoo -n '__zoo_at' -a sources -d 'List the sources and the student, with what is known and stored of each.'
+complete -c zoo -n '__zoo_at' -a show -d 'Show an artifact: schema, rows, columns, what it was made from.'
+complete -c zoo -n '__zoo_at' -a demo -d 'Show the whole pipeline on handwritten digits in under a minute, without a network.'
+complete -c zoo -n '__zoo_at' -a completion -d 'Print the completion script of a shell.'
+complete -c zoo -n '__zoo_at evaluate' -a accuracy -d 'Accuracy, balanced accuracy, top-5, negative log-likelihood and calibration of stored predictions.'
+complete -c zoo -n '__zoo_at evaluate' -a flips -d 'Positive flips (wrong before, right after) and negative flips, in all and per class by rate.'
+complete -c zoo -n '__zoo_at evaluate' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at init' -l train -x -k -a '(__zoo_value data)' -d 'Training images, e.g. folder:pets/train. Repeats.'
+complete -c zoo -n '__zoo_at init' -l test -x -k -a '(__zoo_value data)' -d 'Test images. Without: 20 % of train.'
+complete -c zoo -n '__zoo_at init' -l unlabelled -x -k -a '(__zoo_value data)' -d 'More images, no labels.'
+complete -c zoo -n '__zoo_at init' -l labelled -x -k -a '(__zoo_value share)' -d '"10%", "5/class", "1000" or "all".'
+complete -c zoo -n '__zoo_at init' -l name -x -k -a '(__zoo_value text)' -d 'Name of the task. Default: the folder\'s.'
+complete -c zoo -n '__zoo_at init' -l student -x -k -a '(__zoo_value model)' -d 'Model to distil into.'
+complete -c zoo -n '__zoo_at init' -l source -x -k -a '(__zoo_value source)' -d 'A source model, PROVIDER:NAME. Repeats.'
+complete -c zoo -n '__zoo_at init' -l overwrite -d 'Replace a zoo.toml that is there.'
+complete -c zoo -n '__zoo_at init' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at init' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at init' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at init' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at split' -l train -x -k -a '(__zoo_value data)' -d 'Training images. Repeats.'
+complete -c zoo -n '__zoo_at split' -l test -x -k -a '(__zoo_value data)' -d 'Test images. Repeats.'
+complete -c zoo -n '__zoo_at split' -l unlabelled -x -k -a '(__zoo_value data)' -d 'More images. Repeats.'
+complete -c zoo -n '__zoo_at split' -l labelled -x -k -a '(__zoo_value share)' -d '"10%", "5/class", "1000" or "all".'
+complete -c zoo -n '__zoo_at split' -l probe -x -k -a '(__zoo_value probe)' -d 'Size of the probe set, or "all".'
+complete -c zoo -n '__zoo_at split' -l probe-per-class -x -k -a '(__zoo_value text)' -d 'At most this many a class.'
+complete -c zoo -n '__zoo_at split' -l max-errors -x -k -a '(__zoo_value text)' -d 'Samples that may fail, a number or N%, before exit 4.'
+complete -c zoo -n '__zoo_at split' -l seed -x -k -a '(__zoo_value text)' -d 'Seed of everything drawn. Default: the task\'s.'
+complete -c zoo -n '__zoo_at split' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. Default: all cores.'
+complete -c zoo -n '__zoo_at split' -l overwrite -d 'Make the output again, whatever it was made from.'
+complete -c zoo -n '__zoo_at split' -l dry-run -d 'Say what would be done; write nothing.'
+complete -c zoo -n '__zoo_at split' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at split' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at split' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at split' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at extract' -l source -x -k -a '(__zoo_value source)' -d 'A source by name or PROVIDER:NAME. Repeats.'
+complete -c zoo -n '__zoo_at extract' -l train -x -k -a '(__zoo_value data)' -d 'Training images, without a zoo.toml. Repeats.'
+complete -c zoo -n '__zoo_at extract' -l batch-size -x -k -a '(__zoo_value batch)' -d 'Images a forward pass, or auto.'
+complete -c zoo -n '__zoo_at extract' -l device -x -k -a '(__zoo_value device)' -d 'auto, cpu, cuda or cuda:N; auto takes CUDA where it is.'
+complete -c zoo -n '__zoo_at extract' -l precision -x -k -a '(__zoo_value precision)' -d 'fp32 or bf16.'
+complete -c zoo -n '__zoo_at extract' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. Default: all cores.'
+complete -c zoo -n '__zoo_at extract' -l max-errors -x -k -a '(__zoo_value text)' -d 'Samples that may fail, a number or N%, before exit 4.'
+complete -c zoo -n '__zoo_at extract' -l overwrite -d 'Make the output again, whatever it was made from.'
+complete -c zoo -n '__zoo_at extract' -l dry-run -d 'Say what would be done; write nothing.'
+complete -c zoo -n '__zoo_at extract' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at extract' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at extract' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at extract' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at extract' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at extract' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at score' -l metric -x -k -a '(__zoo_value metric)' -d 'NAME or NAME:key=value. Repeats. Default: all.'
+complete -c zoo -n '__zoo_at score' -l on -x -k -a '(__zoo_value representation)' -d 'features or probs. Default: the metric\'s own.'
+complete -c zoo -n '__zoo_at score' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeats. Default: all.'
+complete -c zoo -n '__zoo_at score' -l features -r -F -d 'Stored outputs, without a zoo.toml. Repeats.'
+complete -c zoo -n '__zoo_at score' -l manifest -r -F -d 'The task\'s manifest, without a zoo.toml.'
+complete -c zoo -n '__zoo_at score' -l out -r -F -d 'Where the scores of one metric go.'
+complete -c zoo -n '__zoo_at score' -l seed -x -k -a '(__zoo_value text)' -d 'Seed of everything drawn. Default: the task\'s.'
+complete -c zoo -n '__zoo_at score' -l overwrite -d 'Make the output again, whatever it was made from.'
+complete -c zoo -n '__zoo_at score' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at score' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at score' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at score' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at score' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at score' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at rank' -l metric -x -k -a '(__zoo_value metric)' -d 'NAME or NAME:key=value.'
+complete -c zoo -n '__zoo_at rank' -l on -x -k -a '(__zoo_value representation)' -d 'features or probs. Default: the metric\'s own.'
+complete -c zoo -n '__zoo_at rank' -l weighting -x -k -a '(__zoo_value weighting)' -d 'p=2, equal, nearest, softmax:T=0.1, …'
+complete -c zoo -n '__zoo_at rank' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeats. Default: all.'
+complete -c zoo -n '__zoo_at rank' -l features -r -F -d 'Stored outputs, without a zoo.toml. Repeats.'
+complete -c zoo -n '__zoo_at rank' -l manifest -r -F -d 'The task\'s manifest, without a zoo.toml.'
+complete -c zoo -n '__zoo_at rank' -l scores -r -F -d 'A scores file, without a zoo.toml.'
+complete -c zoo -n '__zoo_at rank' -l out -r -F -d 'Where the ranking goes. Default: ranking.parquet.'
+complete -c zoo -n '__zoo_at rank' -l seed -x -k -a '(__zoo_value text)' -d 'Seed of everything drawn. Default: the task\'s.'
+complete -c zoo -n '__zoo_at rank' -l overwrite -d 'Make the output again, whatever it was made from.'
+complete -c zoo -n '__zoo_at rank' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at rank' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at rank' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at rank' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at rank' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at rank' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at pseudo-label' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeats. Default: all.'
+complete -c zoo -n '__zoo_at pseudo-label' -l features -r -F -d 'Stored outputs, without a zoo.toml; needs --out.'
+complete -c zoo -n '__zoo_at pseudo-label' -l out -r -F -d 'Folder of the pseudo-labels of --features.'
+complete -c zoo -n '__zoo_at pseudo-label' -l output -x -k -a '(__zoo_value output)' -d 'What the logits of --features are for: softmax or sigmoid.'
+complete -c zoo -n '__zoo_at pseudo-label' -l overwrite -d 'Make the output again, whatever it was made from.'
+complete -c zoo -n '__zoo_at pseudo-label' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at pseudo-label' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at pseudo-label' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at pseudo-label' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at pseudo-label' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at pseudo-label' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at distill' -l objective -x -k -a '(__zoo_value objective)' -d 'What is minimised.'
+complete -c zoo -n '__zoo_at distill' -l weighting -x -k -a '(__zoo_value weighting)' -d 'p=2, equal, nearest, softmax:T=0.1, …'
+complete -c zoo -n '__zoo_at distill' -l metric -x -k -a '(__zoo_value metric)' -d 'NAME or NAME:key=value.'
+complete -c zoo -n '__zoo_at distill' -l on -x -k -a '(__zoo_value representation)' -d 'features or probs. Default: the metric\'s own.'
+complete -c zoo -n '__zoo_at distill' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeats. Default: all.'
+complete -c zoo -n '__zoo_at distill' -l student -x -k -a '(__zoo_value model)' -d 'PROVIDER:NAME. Default: [student] of zoo.toml.'
+complete -c zoo -n '__zoo_at distill' -l init -x -k -a '(__zoo_value source)' -d 'A source whose weights the student\'s body starts from.'
+complete -c zoo -n '__zoo_at distill' -l name -x -k -a '(__zoo_value text)' -d 'Name of the run. Default: objective-metric-weighting-sSEED.'
+complete -c zoo -n '__zoo_at distill' -l steps -x -k -a '(__zoo_value text)' -d 'Length of training, in steps.'
+complete -c zoo -n '__zoo_at distill' -l epochs -x -k -a '(__zoo_value text)' -d 'Or in passes over the unlabelled stream. Default: 30.'
+complete -c zoo -n '__zoo_at distill' -l batch-size -x -k -a '(__zoo_value text)' -d 'Half labelled, half unlabelled.'
+complete -c zoo -n '__zoo_at distill' -l lam -x -k -a '(__zoo_value text)' -d 'Share of the labels in the loss; 1 is labels only.'
+complete -c zoo -n '__zoo_at distill' -l lr -x -k -a '(__zoo_value text)' -d 'Learning rate.'
+complete -c zoo -n '__zoo_at distill' -l momentum -x -k -a '(__zoo_value text)' -d 'Of SGD.'
+complete -c zoo -n '__zoo_at distill' -l weight-decay -x -k -a '(__zoo_value text)' -d 'Of SGD.'
+complete -c zoo -n '__zoo_at distill' -l schedule -x -k -a '(__zoo_value schedule)' -d 'constant, cosine or steps.'
+complete -c zoo -n '__zoo_at distill' -l warmup -x -k -a '(__zoo_value text)' -d 'Steps of rising learning rate.'
+complete -c zoo -n '__zoo_at distill' -l augment -x -k -a '(__zoo_value augmentation)' -d 'none, flip, crop, affine (for glyphs and signs) or rand.'
+complete -c zoo -n '__zoo_at distill' -l kd-temperature -x -k -a '(__zoo_value text)' -d 'Softens both sides of distillation.'
+complete -c zoo -n '__zoo_at distill' -l min-weight -x -k -a '(__zoo_value text)' -d 'Sources below it are left out.'
+complete -c zoo -n '__zoo_at distill' -l unlabelled-from -x -k -a '(__zoo_value images)' -d 'all or unlabelled.'
+complete -c zoo -n '__zoo_at distill' -l checkpoint-every -x -k -a '(__zoo_value text)' -d 'Steps between checkpoints.'
+complete -c zoo -n '__zoo_at distill' -l max-time -x -k -a '(__zoo_value text)' -d 'Stop with a checkpoint after, e.g. 3h50m; exit 75.'
+complete -c zoo -n '__zoo_at distill' -l manifest -r -F -d 'The task\'s manifest, without a zoo.toml.'
+complete -c zoo -n '__zoo_at distill' -l pseudo -r -F -d 'Pseudo-labels, without a zoo.toml. Repeats.'
+complete -c zoo -n '__zoo_at distill' -l scores -r -F -d 'Scores of the sources of --pseudo.'
+complete -c zoo -n '__zoo_at distill' -l out -r -F -d 'The run\'s folder, used as given. Default: runs/NAME.'
+complete -c zoo -n '__zoo_at distill' -l seed -x -k -a '(__zoo_value text)' -d 'Seed of everything drawn. Default: the task\'s.'
+complete -c zoo -n '__zoo_at distill' -l device -x -k -a '(__zoo_value device)' -d 'auto, cpu, cuda or cuda:N; auto takes CUDA where it is.'
+complete -c zoo -n '__zoo_at distill' -l precision -x -k -a '(__zoo_value precision)' -d 'fp32 or bf16.'
+complete -c zoo -n '__zoo_at distill' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. Default: all cores.'
+complete -c zoo -n '__zoo_at distill' -l overwrite -d 'Make the output again, whatever it was made from.'
+complete -c zoo -n '__zoo_at distill' -l dry-run -d 'Say what would be done; write nothing.'
+complete -c zoo -n '__zoo_at distill' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at distill' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at distill' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at distill' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at distill' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at distill' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -l out -r -F -d 'Write the rows to a .parquet or .json file.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -F -k -a '(__zoo_value run)'
+complete -c zoo -n '__zoo_at evaluate flips' -l teacher -x -k -a '(__zoo_value run)' -d 'Predictions of a teacher on the same samples.'
+complete -c zoo -n '__zoo_at evaluate flips' -l out -r -F -d 'Write the answer to .json, or its classes to .parquet.'
+complete -c zoo -n '__zoo_at evaluate flips' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at evaluate flips' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at evaluate flips' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at evaluate flips' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at evaluate flips' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at evaluate flips' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at evaluate flips' -F -k -a '(__zoo_value run)'
+complete -c zoo -n '__zoo_at sources' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at sources' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at sources' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at sources' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at sources' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at sources' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at show' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe.'
+complete -c zoo -n '__zoo_at show' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at show' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of all that zoo writes.'
+complete -c zoo -n '__zoo_at show' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at show' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at show' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at show' -F -k -a '(__zoo_value run)'
+complete -c zoo -n '__zoo_at demo' -l out -r -F -d 'Folder to work in, kept. Default: a new temporary one.'
+complete -c zoo -n '__zoo_at demo' -l seed -x -k -a '(__zoo_value text)' -d 'Seed of everything drawn. Default: the task\'s.'
+complete -c zoo -n '__zoo_at demo' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at demo' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at demo' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at completion' -s q -l quiet -d 'Say nothing but warnings and errors.'
+complete -c zoo -n '__zoo_at completion' -s v -l verbose -d 'Say more.'
+complete -c zoo -n '__zoo_at completion' -s h -l help -d 'Show what it does and its flags.'
+complete -c zoo -n '__zoo_at completion' -k -a '(__zoo_value shell)'

@@ -1,0 +1,102 @@
+"""How long a user waits for the first screen, and for a TAB.
+
+python -m tests.bench.bench_startup
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from zoo_cli.report import completions
+from zoo_cli.stages import command_line
+
+ROUNDS, TABS = 11, 200
+QUIET = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+LIMIT = 10.0
+"""Milliseconds that a TAB may take."""
+LINES = {
+    "command": ("zoo ra", ("zoo", "ra")),
+    "weighting": ("zoo rank --weighting=p=", ("zoo", "rank", "--weighting", "=", "p", "=")),
+    "architecture": ("zoo distill --student torchvision:", ("zoo", "distill", "--student", "torchvision", ":")),
+    "source": ("zoo extract --source ", ("zoo", "extract", "--source", "")),
+    "flag": ("zoo distill --", ("zoo", "distill", "--")),
+}
+CALL = """
+source "$1"
+compopt() { :; }  # it works only while readline completes
+COMP_LINE=$2 COMP_POINT=${#2} COMP_WORDS=("${@:5}") COMP_CWORD=$(($# - 5))
+start=$EPOCHREALTIME
+for ((tab = 0; tab < $4; tab++)); do _zoo zoo "$3"; done
+end=$EPOCHREALTIME
+echo "$((${end/[.,]/} - ${start/[.,]/})) ${#COMPREPLY[@]}"
+"""
+
+
+def startup() -> dict[str, dict[str, float]]:
+    """Median of ROUNDS of a bare Python, of `zoo --help` and of one command's help, taken in turns.
+
+    Beside the seconds on the wall the processor's, which leave out the moments that other programs took.
+    """
+    forms = {
+        "python -c pass": ["-c", "pass"],
+        "zoo --help": ["-m", "zoo_cli", "--help"],
+        "zoo rank --help": ["-m", "zoo_cli", "rank", "--help"],
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
+    for turn in range(ROUNDS + 1):  # the first one warms up
+        for name, words in forms.items():
+            start = time.perf_counter()
+            child = os.posix_spawn(sys.executable, [sys.executable, *words], os.environ, file_actions=[QUIET])
+            _, status, used = os.wait4(child, 0)
+            assert status == 0, name
+            if turn:
+                found[name].append((time.perf_counter() - start, used.ru_utime + used.ru_stime))
+    return {
+        name: {"seconds": round(statistics.median(wall), 3), "processor seconds": round(statistics.median(busy), 3)}
+        for name, (wall, busy) in ((name, zip(*times, strict=True)) for name, times in found.items())
+    }
+
+
+def tab() -> dict[str, float]:
+    """Milliseconds of one TAB in bash, as the mean of TABS in one process, in a workspace of forty sources."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "zoo.bash"
+        script.write_text(completions.script("bash", command_line.program()))
+        for number in range(20):
+            (Path(folder) / "features" / f"source=stored-{number}").mkdir(parents=True)
+        tables = [f'[[source]]\nname = "declared-{number}"\nmodel = "torchvision:resnet50"\n' for number in range(20)]
+        (Path(folder) / "zoo.toml").write_text("".join(tables))
+        for name, (line, words) in LINES.items():
+            typed = "" if words[-1] in ("=", ":") else words[-1]
+            call = ["bash", "-c", CALL, "bash", str(script), line, typed, str(TABS), *words]
+            result = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True)
+            microseconds, offered = map(int, result.stdout.split())
+            assert offered, result.stderr
+            found[name] = round(microseconds / TABS / 1000, 3)
+    return found
+
+
+@pytest.mark.bench
+def test_the_first_screen_comes_at_once() -> None:
+    found = startup()
+    assert found["zoo --help"]["processor seconds"] < 0.5, found
+
+
+@pytest.mark.bench
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_a_tab_takes_no_time() -> None:
+    found = tab()
+    assert max(found.values()) <= LIMIT, found
+
+
+if __name__ == "__main__":
+    print(json.dumps({"start-up": startup(), "milliseconds of one TAB in bash": tab()}, indent=1))
