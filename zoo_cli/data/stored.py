@@ -166,7 +166,9 @@ def _check_values(array: Array, column: str, ids: Array, path: Path, output: str
         bad = ~np.isfinite(array.astype(np.float32, copy=False)).all(axis=1)
     if bad.any():
         names = ", ".join(str(name) for name in ids[bad][:5])
-        raise ContractError(f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {names}")
+        raise ContractError(
+            f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {names}"
+        )
     if column == "probs":
         tolerance = HALF_SUM_TOLERANCE if array.dtype == np.float16 else SUM_TOLERANCE
         values = array.astype(np.float64)
