@@ -1,13 +1,19 @@
 """Small networks, as a user would write them, and what the tests of this folder share."""
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo_cli.config import Source
+from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.models import loading
+from zoo_cli.models.student import Student
 
 CODE = """
 import json
@@ -28,6 +34,14 @@ def tiny(width=8, outputs=5, card=None):
         width = json.loads(Path(card).read_text())["width"]
     return Tiny(width, outputs)
 
+class Keeping(Tiny):
+    scale = None
+    def forward(self, x):
+        if self.scale is None:
+            self.scale = torch.linspace(1, 2, 8)
+        return self.fc(self.body(x).mean((2, 3)) * self.scale)
+
+def keeping(): return Keeping(8, 5)
 def half(): return Tiny(8, 5).half()
 def refuses(): raise KeyError("width")
 def leaves(): raise SystemExit(3)
@@ -71,3 +85,35 @@ def write_code(root: Path, code: str = CODE) -> str:
     """The file with the factories, and its name."""
     (root / "nets.py").write_text(code)
     return "nets.py"
+
+
+def refusal(source: Source, root: Path, kind: type[ZooError] = UsageError) -> str:
+    """The one line with which loading this source fails, by an error of this kind."""
+    with pytest.raises(ZooError) as caught:
+        loading.load(source, root)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class Payload:
+    """A pickle that makes a folder when it is read."""
+
+    def __init__(self, canary: Path):
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.canary),)
+
+
+def store(learner: Student, folder: Path) -> Path:
+    """The two files of a run that a model is loaded from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(learner.plain_state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(learner.config()))
+    return folder
+
+
+def reload(root: Path, folder: str = "run", **said: Any) -> loading.LoadedModel:
+    """The model of a folder."""
+    return loading.load(Source("again", f"file:{folder}", **said), root)

@@ -6,28 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from tests.models.networks import images, load, write_code
-from zoo_cli.config import Source
+from tests.models.networks import images, load, reload, store, write_code
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.models import loading, student
+from zoo_cli.models import student
 from zoo_cli.models.capture import Tapped
-from zoo_cli.models.student import Student
 
 NAMES = ("pit", "crack", "fine")
-
-
-def store(learner: Student, folder: Path) -> Path:
-    """The two files of a run that a model is loaded from."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(learner.plain_state_dict(), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(learner.config()))
-    return folder
-
-
-def reload(root: Path, folder: str = "run", **said: Any) -> loading.LoadedModel:
-    return loading.load(Source("again", f"file:{folder}", **said), root)
 
 
 @pytest.fixture
@@ -144,6 +129,12 @@ def test_loading_a_folder_leaves_the_global_generator_alone(root: Path) -> None:
     before = torch.get_rng_state()
     reload(root)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_a_network_keeps_from_being_looked_at_can_be_trained(root: Path) -> None:
+    learner = student.build(load("python:nets.py:keeping", root), NAMES, seed=1).train()
+    learner(images(16))[1].sum().backward()
+    assert learner.module.body[0].weight.grad.abs().sum() > 0
 
 
 def test_a_changed_factory_file_is_refused(root: Path) -> None:

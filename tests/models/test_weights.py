@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.models.networks import images, load, write_code
+from tests.models.networks import Payload, images, load, write_code
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import weights
 from zoo_cli.models.foreign import FORCED, UNFORCED, seeded, tensors_only
@@ -90,16 +90,6 @@ def test_weights_that_do_not_fit_name_the_first_keys(change: Any, words: str, ro
     change(other)
     with pytest.raises(ContractError, match=f"does not fit the architecture: .*{words}"):
         load(TINY, root, weights=save(other, root / "w.safetensors"))
-
-
-class Payload:
-    """A pickle that makes a file when it is read."""
-
-    def __init__(self, canary: Path):
-        self.canary = canary
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.canary),)
 
 
 @pytest.mark.parametrize("writer", [torch.save, lambda data, path: path.write_bytes(pickle.dumps(data))])

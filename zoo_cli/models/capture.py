@@ -206,7 +206,8 @@ def _observe(module: nn.Module, example: Tensor, feature_layer: str) -> tuple[Te
     if suffix:
         handles.append(module.get_submodule(wanted).register_forward_pre_hook(enters, with_kwargs=True))
     try:
-        with torch.inference_mode():
+        # Not inference_mode: what a network computes once and keeps would then be of no use for training a student.
+        with torch.no_grad():
             y = _first(module(example))
     finally:
         for handle in handles:
