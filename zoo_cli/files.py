@@ -243,11 +243,17 @@ def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
-    """Any parquet file, page checksums verified where it has them."""
+    """Any parquet file, page checksums verified where it has them. Raises ContractError where it is damaged."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
-        return stream.read(columns=list(columns) if columns is not None else None)
+        table = stream.read(columns=list(columns) if columns is not None else None)
+        for column in table.columns:
+            # Text that is not UTF-8 would only be found when somebody looks at it.
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                column.validate(full=True)
+        return table
 
 
 def read_row_group(path: Path, number: int, column: str) -> list[Any]:
@@ -341,6 +347,6 @@ def _parquet(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         line = str(error).splitlines()[0] if str(error) else "unreadable"
         raise ContractError(f"{path} is no intact parquet file: {line}", "make it again, or fetch it again") from None
