@@ -3,14 +3,13 @@
 import os
 import pty
 import select
-import signal
 import struct
+import subprocess
 import termios
 import time
 from collections.abc import Sequence
 from fcntl import ioctl
 from pathlib import Path
-from types import TracebackType
 
 SHOW = "\x18d"
 """Control-X d: each shell's start-up file binds it to "write the line to $SHOWN"."""
@@ -25,32 +24,48 @@ class Terminal:
     def __init__(self, argv: Sequence[str], cwd: Path, environment: dict[str, str]):
         self.shown = cwd.parent / "shown"
         self.screen = b""
-        self.child, self.handle = pty.fork()
-        if self.child == 0:
-            os.chdir(cwd)
-            os.execvpe(argv[0], list(argv), {**environment, "SHOWN": str(self.shown)})
+        self.handle, inside = pty.openpty()
         ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 4000, 0, 0))
-        self.line("")
+        # The leader of a new session that opens a terminal is controlled by it. Not pty.fork(), which a process with
+        # threads should not call.
+        opened = ["sh", "-c", 'exec "$@" <"$TTY" >"$TTY" 2>&1', "sh", *argv]
+        told = {**environment, "SHOWN": str(self.shown), "TTY": os.ttyname(inside)}
+        self.child = subprocess.Popen(opened, cwd=cwd, env=told, start_new_session=True)
+        self._wait_for_start()
+        os.close(inside)
 
     def line(self, keys: str) -> str:
         """What the line holds after these keys on an empty one; spaces at its end count."""
         self.shown.unlink(missing_ok=True)
         os.write(self.handle, (CLEAR + keys + SHOW).encode())
-        end = time.monotonic() + PATIENCE
-        while not self.shown.exists():
-            if time.monotonic() > end:
-                raise TimeoutError(f"{keys!r}: {self.screen[-2000:]!r}")
+        if not self._appears(PATIENCE):
+            raise TimeoutError(f"{keys!r}: {self.screen[-2000:]!r}")
+        return self.shown.read_text()
+
+    def _wait_for_start(self) -> None:
+        """Some shells forget what was typed before they were ready: ask until there is an answer."""
+        self.shown.unlink(missing_ok=True)
+        for _ in range(int(PATIENCE)):
+            os.write(self.handle, SHOW.encode())
+            if self._appears(1.0):
+                self._appears(0.3, again=True)
+                return
+        raise TimeoutError(f"the shell does not start: {self.screen[-2000:]!r}")
+
+    def _appears(self, seconds: float, *, again: bool = False) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.shown.exists() and not again:
+                return True
             ready, _, _ = select.select([self.handle], [], [], 0.005)
             if ready:
                 self.screen += os.read(self.handle, 65536)
-        return self.shown.read_text()
+        return self.shown.exists()
 
     def __enter__(self) -> "Terminal":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        os.kill(self.child, signal.SIGKILL)
-        os.waitpid(self.child, 0)
+    def __exit__(self, *_exception: object) -> None:
+        self.child.kill()
+        self.child.wait()
         os.close(self.handle)
