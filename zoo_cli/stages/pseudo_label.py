@@ -73,7 +73,9 @@ def make(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False)
         inputs = _inputs(images, rows, said)
         folder = settings.pseudo(source.name)
         if not _current(folder, inputs, overwrite):
-            found = stored.read(settings.features(source.name), ids=images.ids[rows], columns=("logits",))
+            found = stored.read(
+                settings.features(source.name), ids=images.ids[rows], columns=("logits",), needed="logits"
+            )
             probs = found.probabilities(said["output"])
             assert probs is not None
             _write(folder, found.ids, probs, inputs)

@@ -213,7 +213,7 @@ def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapp
 def _read(settings: Config, name: str, ids: "np.ndarray", column: str) -> "Stored":
     from zoo_cli.data import stored
 
-    return stored.read(settings.features(name), ids=ids, columns=(column,))
+    return stored.read(settings.features(name), ids=ids, columns=(column,), needed=column)
 
 
 def _inputs(found: "Stored", question: Question, output: str) -> "np.ndarray | None":
