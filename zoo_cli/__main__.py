@@ -1,0 +1,124 @@
+"""The list of commands, and the one place where errors become exit codes."""
+
+import functools
+import inspect
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zoo_cli import __version__, console, interruption
+from zoo_cli.errors import Interrupted, ZooError
+from zoo_cli.options import Quiet, Verbose
+from zoo_cli.registry import COMMANDS, GROUPS, imported
+
+ABOUT = """Choose, weigh and distil pretrained models into one small, accurate student.
+
+In a folder with a zoo.toml: zoo extract, zoo rank, zoo distill. Every stage makes what it needs and is missing.
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or stale input, 3 a file breaks its contract,
+4 too many samples failed, 70 a bug in zoo, 75 stopped early with a checkpoint, 128+n signal n."""
+
+BUG = 70
+CLOSED_PIPE = 128 + 13
+
+
+def app() -> typer.Typer:
+    """The command line, built from the list of commands."""
+    settings: dict[str, Any] = {
+        "add_completion": False,
+        "no_args_is_help": True,
+        "rich_markup_mode": None,
+        "pretty_exceptions_enable": False,
+        "context_settings": {"help_option_names": ["-h", "--help"]},
+    }
+    top = typer.Typer(help=ABOUT, **settings)
+    top.callback()(_top)
+    groups = {name: typer.Typer(help=about, **settings) for name, about in GROUPS.items()}
+    for name, target in COMMANDS.items():
+        group, _, command = name.rpartition(" ")
+        if group and command == next(key for key in COMMANDS if key.startswith(group + " ")).rpartition(" ")[2]:
+            top.add_typer(groups[group], name=group)
+        (groups[group] if group else top).command(command)(_spoken(imported(target)))
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    # Two spinning OpenMP threads on shared cores make a small training step thirty times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    interruption.install()
+    try:
+        app()(args=None if argv is None else list(argv), prog_name="zoo")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except ZooError as error:
+        console.current().fail(str(error))
+        return error.code
+    except console.ClosedPipe:
+        return CLOSED_PIPE
+    except Interrupted as stop:
+        console.current().fail(f"stopped by {signal.Signals(stop.signum).name}; the same command goes on from here")
+        return 128 + stop.signum
+    except Exception:
+        traceback.print_exc()
+        console.current().fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
+        return BUG
+    return 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.current().answer(f"zoo {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    context: typer.Context,
+    workspace: Annotated[
+        Path | None, typer.Option("-C", "--workspace", envvar="ZOO_WORKSPACE", help="Folder of zoo.toml.")
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback has acted on it
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    if workspace is not None:
+        # So that -C means the same before the command as after it, where it wins.
+        defaults: dict[str, Any] = {}
+        for name in COMMANDS:
+            group, _, command = name.rpartition(" ")
+            (defaults.setdefault(group, {}) if group else defaults)[command] = {"workspace": str(workspace)}
+        context.default_map = defaults
+
+
+_top.__doc__ = ABOUT
+
+
+def _spoken(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with -q and -v, which say how much is said and concern no stage."""
+
+    @functools.wraps(function)
+    def command(*args: Any, quiet: bool = False, verbose: bool = False, **kwargs: Any) -> None:
+        console.current().verbosity = verbose - quiet
+        function(*args, **kwargs)
+
+    signature = inspect.signature(function)
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
+    ]
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
+    command.__annotations__ = {**function.__annotations__, "quiet": Quiet, "verbose": Verbose}
+    # Without this mark the lines of an example run together in --help.
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    command.__doc__ = "\n\n".join(f"\b\n{text}" if text.startswith("zoo ") else text for text in paragraphs)
+    return command
+
+
+if __name__ == "__main__":
+    sys.exit(main())
