@@ -231,7 +231,10 @@ def weigh_file(path: Path, names: Sequence[str]) -> "np.ndarray":
             row for row in rows if isinstance(row, dict) and row.get("weight") == 0 and row.get("source") not in names
         ]
         told = {**told, "sources": [row for row in rows if row not in absent]}
-    return np.asarray(file.file(np.zeros(len(names)), list(names), False, weights=told))
+    try:
+        return np.asarray(file.file(np.zeros(len(names)), list(names), False, weights=told))
+    except ContractError as error:
+        raise ContractError(f"{path}: {error.message}", error.hint) from None
 
 
 def _weigh(method: registry.Method, values: "np.ndarray", names: list[str], question: score.Question) -> "np.ndarray":
