@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zoo_cli import files, provenance
+from zoo_cli import files, provenance, schemas
 from zoo_cli.columns import matrix
 from zoo_cli.data.images import NO_LABEL, check_unique
 from zoo_cli.errors import ContractError, UsageError
 
 Array = np.ndarray
+OURS = tuple(schema.tag for schema in (schemas.FEATURES, schemas.PSEUDO, schemas.PREDICTIONS))
 SUM_TOLERANCE = 1e-3
 HALF_SUM_TOLERANCE = 1e-2  # float16 rounds a thousand small probabilities by more than a float32 does
 
@@ -119,6 +120,9 @@ def read(
 
 
 def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
+    tag = files.read_header(part).get("schema")
+    if tag is not None and tag not in OURS:
+        raise ContractError(f"{part} is a {tag}, not one of {', '.join(OURS)}", "a newer zoo may have written it")
     names = files.column_types(part)
     if "id" not in names:
         raise ContractError(f"{part} has no column id")
