@@ -22,6 +22,7 @@ probe_per_class = 5
 seed = 3
 [student]
 model = "torchvision:resnet18"
+classes = "names.txt"
 [[source]]
 name = "birds"
 model = "python:m.py:build"
@@ -45,12 +46,13 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert found.task == config.Task(
         "pets", ("oxford-pets",), ("folder:a",), ("folder:b", "folder:c"), (), "20", "all", 5, 3
     )
-    assert found.student == config.Source("student", "torchvision:resnet18")
+    assert found.student == config.Source("student", "torchvision:resnet18", classes=("names.txt",))
     birds, cars = found.sources
     assert birds.args == {"card": "c.json", "depth": 3}
     assert birds.mean == (0.0, 0.5, 1.0)
     assert birds.classes == ("a", "b")
     assert (cars.name, cars.classes) == ("cars", 0)
+    assert found.named("@student").classes == ("names.txt",)
     assert [source.name for source in found.models] == ["birds", "cars", "@student"]
 
 

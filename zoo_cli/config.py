@@ -261,6 +261,8 @@ def _check(key: str, value: Any, annotation: str, where: str) -> Any:
             return value
     if key == "labelled" and _is(value, "int"):
         return str(value)
+    if key == "classes" and _is(value, "str"):
+        return (value,)  # a file with one name a line, read where the model is loaded
     raise UsageError(f"{key} = {value!r} in {where}", f"it takes {wanted}")
 
 

@@ -1,0 +1,60 @@
+"""The batch script on real images and real pretrained networks, at a size for every run of the tests."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ..shared_material import SHARED
+
+pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the development material")
+NETWORKS = ("cifar10_resnet20", "cifar10_mlperf_resnet8", "mnist_lenet5", "miniimagenet_conv4_encoder")
+
+
+def test_real_images_and_networks_end_in_a_student_and_its_flips(tmp_path: Path) -> None:
+    assert SHARED is not None
+    for part, rows in (("train", 200), ("test", 60)):
+        whole = pq.read_table(SHARED / "data" / f"flowers5-{part}.parquet")
+        pq.write_table(whole.slice(0, rows), tmp_path / f"flowers5-{part}.parquet")
+    program = tmp_path / "bin" / "zoo"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m zoo_cli "$@"\n')
+    program.chmod(0o755)
+    result = subprocess.run(
+        [
+            "bash",
+            str(Path(__file__).with_name("pipeline.sh")),
+            str(tmp_path / "flowers5-train.parquet"),
+            str(tmp_path / "flowers5-test.parquet"),
+            str(SHARED / "weights"),
+            str(tmp_path / "work"),
+            *NETWORKS,
+        ],
+        env={
+            **os.environ,
+            "PATH": f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "STUDENT": "cifar10_resnet20",
+            "LABELLED": "20%",
+            "STEPS": "12",
+            "BATCH": "32",
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    ranking = pq.read_table(tmp_path / "work" / "ranking.parquet").to_pylist()
+    assert {row["source"] for row in ranking} == set(NETWORKS)
+    assert ranking[-1]["source"] == "mnist_lenet5", "digits in black and white tell least of flowers"
+    assert sum(row["weight"] for row in ranking) == pytest.approx(1)
+    runs = {path.parent.name for path in (tmp_path / "work" / "runs").glob("*/predictions.parquet")}
+    assert runs == {"labels-only-s0", *(f"cross-task-parc-{w}-s0" for w in ("equal", "nearest", "p12"))}
+    flips = json.loads((tmp_path / "work" / "flips-s0.json").read_text())["data"]
+    assert flips["n"] == 60
+    assert flips["delta"] == pytest.approx(flips["accuracy_after"] - flips["accuracy_before"])
+    assert "has no head and cannot teach" in result.stderr
