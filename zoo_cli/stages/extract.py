@@ -178,7 +178,6 @@ def _job(
 
     said = {**loading.describe(model), "precision": precision, "declared": settings.declared(source)}
     folder = settings.features(source.name)
-    files.sweep(folder)
     if not dry_run:
         outputs.begin(folder, said, overwrite=overwrite)
     made_from = {
