@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli import config, console, files, interruption, provenance, schemas
+from zoo_cli import config, console, interruption, provenance, schemas
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.options import (
