@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import UsageError, ZooError
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LINE_EVERY = 30.0
@@ -26,8 +26,9 @@ class ClosedPipe(Exception):
 class Console:
     """Where the program speaks: streams that a test can replace, and how much it says."""
 
-    out: TextIO = field(default_factory=lambda: sys.stdout)
-    err: TextIO = field(default_factory=lambda: sys.stderr)
+    # A stream that the shell has closed (`>&-`) is None: what goes there goes nowhere.
+    out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))
+    err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))
     verbosity: int = 0
 
     def say(self, text: str) -> None:
@@ -56,6 +57,9 @@ class Console:
         except BrokenPipeError:
             _silence(self.out)
             raise ClosedPipe from None
+        except OSError as error:
+            _silence(self.out)
+            raise ZooError(f"cannot write to stdout: {error.strerror}", "what was made before is kept") from None
 
 
 _console = Console()
@@ -284,7 +288,8 @@ def _printable(text: str) -> str:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    # A story that nobody can hear is no reason to stop the work.
+    with contextlib.suppress(OSError):
         try:
             stream.write(text)
         except UnicodeEncodeError:
