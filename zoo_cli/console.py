@@ -27,8 +27,8 @@ class Console:
     """Where the program speaks: streams that a test can replace, and how much it says."""
 
     # A stream that the shell has closed (`>&-`) is None: what goes there goes nowhere.
-    out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))
-    err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))
+    out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))  # noqa: SIM115
+    err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     verbosity: int = 0
 
     def say(self, text: str) -> None:
