@@ -52,8 +52,7 @@ class Console:
     def answer(self, text: str) -> None:
         """Text for stdout. Raises ClosedPipe when nobody reads it."""
         try:
-            self.out.write(text if text.endswith("\n") or not text else text + "\n")
-            self.out.flush()
+            _put(self.out, text if text.endswith("\n") or not text else text + "\n")
         except BrokenPipeError:
             _silence(self.out)
             raise ClosedPipe from None
@@ -290,11 +289,15 @@ def _printable(text: str) -> str:
 def _write(stream: TextIO, text: str) -> None:
     # A story that nobody can hear is no reason to stop the work.
     with contextlib.suppress(OSError):
-        try:
-            stream.write(text)
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode())
-        stream.flush()
+        _put(stream, text)
+
+
+def _put(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # a name that the stream's encoding cannot say
+        stream.write(text.encode("ascii", "backslashreplace").decode())
+    stream.flush()
 
 
 def _silence(stream: TextIO) -> None:
