@@ -32,7 +32,13 @@ from zoo_cli import __main__, console, interruption
 CLASSES = ("blue", "green", "red")
 PER_CLASS = 12
 SIDE = 12
-PIPELINE = ("split", "extract", "score", "rank", "pseudo-label")
+PIPELINE = {
+    "split": ("split",),
+    "extract": ("extract",),
+    "score": ("score", "--metric", "parc"),
+    "rank": ("rank",),
+    "pseudo-label": ("pseudo-label",),
+}
 
 MODELS = '''"""Networks of a few hundred weights."""
 
@@ -134,9 +140,10 @@ def _template(upto: str | None) -> Path:
     if upto is None:
         _draw(place)
         return place
-    before = PIPELINE.index(upto)
-    shutil.copytree(_template(PIPELINE[before - 1] if before else None), place)
-    result = run(upto, workspace=place)
+    stages = list(PIPELINE)
+    before = stages.index(upto)
+    shutil.copytree(_template(stages[before - 1] if before else None), place)
+    result = run(*PIPELINE[upto], workspace=place)
     assert result.code == 0, result.err
     return place
 
