@@ -12,12 +12,12 @@ PACKAGE = Path(zoo_cli.__file__).parent
 FLOORS = {
     0: {"", "errors"},
     1: {"files", "schemas", "config", "console", "registry", "options", "interruption", "provenance", "columns"},
-    2: {"training", "objectives", "data", "models", "metrics", "weighting", "selection", "flips", "report"},
+    2: {"training", "objectives", "data", "models", "metrics", "weighting", "selection", "verdict", "aggregation", "flips", "report"},
     3: {"stages"},
     4: {"__main__"},
 }
 WITHIN = {("training", "objectives"), ("files", "schemas")}
-PURE = ("metrics", "weighting", "objectives", "selection", "flips", "training")
+PURE = ("metrics", "weighting", "objectives", "selection", "verdict", "aggregation", "flips", "training")
 FORBIDDEN_NAMES = {"utils", "core", "common", "helpers", "base", "manager"}
 
 
@@ -89,7 +89,7 @@ def test_methods_know_no_files_and_no_console(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_metrics_and_weightings_are_numpy_alone(path: Path) -> None:
-    if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in ("metrics", "weighting", "selection"):
+    if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in ("metrics", "weighting", "selection", "verdict", "aggregation"):
         assert not {name.partition(".")[0] for name in imports(path)} & {"torch", "torchvision", "pyarrow"}
 
 
