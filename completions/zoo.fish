@@ -295,7 +295,7 @@ complete -c zoo -n '__zoo_at extract' -s C -l workspace -x -a '(__fish_complete_
 complete -c zoo -n '__zoo_at extract' -s q -l quiet -d 'Say nothing but warnings and errors.'
 complete -c zoo -n '__zoo_at extract' -s v -l verbose -d 'Say more.'
 complete -c zoo -n '__zoo_at extract' -s h -l help -d 'Show what it does and its flags.'
-complete -c zoo -n '__zoo_at score' -l metric -x -k -a '(__zoo_value metric)' -d 'NAME or NAME:key=value. Repeats. Default: all.'
+complete -c zoo -n '__zoo_at score' -l metric -x -k -a '(__zoo_value metric)' -d 'NAME or NAME:key=value. Repeats. Default: the quick ones.'
 complete -c zoo -n '__zoo_at score' -l on -x -k -a '(__zoo_value representation)' -d 'features or probs. Default: the metric\'s own.'
 complete -c zoo -n '__zoo_at score' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeats. Default: all.'
 complete -c zoo -n '__zoo_at score' -l features -r -F -d 'Stored outputs, without a zoo.toml. Repeats.'

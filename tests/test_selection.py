@@ -11,16 +11,43 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry, selection
 from zoo_cli.errors import ContractError, Undefined
+from zoo_cli.metrics.probe import Probe
+from zoo_cli.selection import Estimate
 
-from .metrics.probes import features
+from .metrics.probes import features, score
 
 Array = NDArray[Any]
 
 
-def first_column(x: Array, y: Array) -> float:
+def first_column(probe: Probe) -> float:
     """A linear statistic: the mean of one number a sample."""
-    assert len(x) == len(y)
-    return float(x[:, 0].mean())
+    assert len(probe.inputs) == probe.size
+    return float(probe.inputs[:, 0].mean())
+
+
+def halves(function: Any, x: Array, y: Array, value: float) -> Estimate:
+    probe = Probe.of(x, y)
+    drawn = selection.replicates(probe.target, seed=0)
+    (scores,) = selection.on_halves([function], probe, drawn)
+    return selection.halves(value, scores, drawn.share, seed=0)
+
+
+def estimates(names: Any, x: Array, y: Array, seed: int = 0) -> list[Any]:
+    methods = [registry.resolve("metric", name) for name in names]
+    return selection.estimate([(one, registry.METRICS[one.name]) for one in methods], Probe.of(x, y), seed=seed)
+
+
+def estimate(name: str, x: Array, y: Array, seed: int = 0) -> Estimate:
+    (found,) = estimates([name], x, y, seed)
+    assert isinstance(found, Estimate)
+    return found
+
+
+def levels(function: Any, x: Array, y: Array, count: int = 10) -> float | None:
+    probe = Probe.of(x, y)
+    drawn = selection.replicates(probe.target, seed=0, permutations=count)
+    (level,) = selection.chance_levels([function], probe, drawn)
+    return level
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
@@ -37,7 +64,7 @@ def test_halves_of_a_mean_spread_as_its_standard_error_within_classes(sizes: tup
     draw = np.random.default_rng(1)
     y = np.repeat(np.arange(len(sizes)), sizes)
     x = draw.standard_normal((len(y), 1))
-    found = selection.halves(first_column, x, y, float(x.mean()), seed=0)
+    found = halves(first_column, x, y, float(x.mean()))
     within = sum(k * x[y == c].var() * k / (k - 1) for c, k in enumerate(sizes))
     assert found.high is not None
     assert found.high - found.value == pytest.approx(1.645 * np.sqrt(within) / len(y), rel=0.3)
@@ -46,8 +73,8 @@ def test_halves_of_a_mean_spread_as_its_standard_error_within_classes(sizes: tup
 @pytest.mark.parametrize("name", ["parc", "cka"])
 def test_an_estimate_is_centred_on_the_score_and_its_draws_spread_as_its_interval(name: str) -> None:
     x, y = features((20, 15, 10), 8)
-    found = selection.estimate(registry.resolve("metric", name), registry.METRICS[name], x, y, seed=0)
-    assert found.value == registry.resolve("metric", name).function(x, y)
+    found = estimate(name, x, y)
+    assert found.value == score(name, x, y)
     assert found.low is not None
     assert found.high is not None
     assert found.draws is not None
@@ -67,7 +94,7 @@ def test_sources_pair_the_same_features_differ_in_no_draw_and_alike_ones_in_litt
     far = features((20, 15, 10), 8, seed=8)[0]
     draws = []
     for inputs in (x, 3 * x, near, far):
-        found = selection.estimate(registry.resolve("metric", name), registry.METRICS[name], inputs, y, seed=4)
+        found = estimate(name, inputs, y, seed=4)
         assert found.draws is not None
         draws.append(found.draws - found.value)
     np.testing.assert_allclose(draws[1], draws[0], atol=1e-9)
@@ -77,10 +104,10 @@ def test_sources_pair_the_same_features_differ_in_no_draw_and_alike_ones_in_litt
 
 def test_a_seed_gives_the_same_estimate_and_another_one_other_draws() -> None:
     x, y = features((20, 15, 10), 8)
-    method, facts = registry.resolve("metric", "lfc"), registry.METRICS["lfc"]
-    one, same, other = (selection.estimate(method, facts, x, y, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (estimate("lfc", x, y, seed=seed) for seed in (1, 1, 2))
     assert one.draws is not None
     assert other.draws is not None
+    assert same.draws is not None
     np.testing.assert_array_equal(one.draws, same.draws)
     assert (one.low, one.high, one.chance) == (same.low, same.high, same.chance)
     assert (one.draws != other.draws).all()
@@ -91,20 +118,21 @@ def test_every_half_holds_the_larger_half_of_every_class() -> None:
     y = np.array([5, 5, 5, 9, 9, 9, 9, 0, 2, 2])
     seen = []
 
-    def watch(x: Array, labels: Array) -> float:
-        assert (x[:, 1] == labels).all()
+    def watch(probe: Probe) -> float:
+        x = probe.inputs
+        assert (x[:, 1] == np.unique(y)[probe.target.codes]).all()
         assert len(set(x[:, 0])) == len(x)
-        seen.append(tuple(np.unique(labels, return_counts=True)[1]))
+        seen.append(tuple(probe.target.counts))
         return float(x[:, 0].mean())
 
     x = np.stack([np.arange(10.0), y], axis=1)
-    selection.halves(watch, x, y, 0.0, seed=0)
+    halves(watch, x, y, 0.0)
     assert set(seen) == {(1, 1, 2, 2)}
 
 
 def test_without_two_samples_of_a_class_there_is_no_interval_but_a_reason() -> None:
     x, _ = features((6,), 3)
-    found = selection.halves(first_column, x, np.arange(6), 0.5, seed=0)
+    found = halves(first_column, x, np.arange(6), 0.5)
     assert found == selection.Estimate(0.5, reason="no_class_with_two_examples")
 
 
@@ -112,15 +140,15 @@ def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has
     x, y = features((10, 10), 3)
     calls = itertools.count()
 
-    def sometimes(x: Array, y: Array, *, every: int) -> float:
+    def sometimes(probe: Probe, *, every: int) -> float:
         if next(calls) % every == 0:
             raise Undefined("constant_features")
-        return first_column(x, y)
+        return first_column(probe)
 
-    found = selection.halves(lambda a, b: sometimes(a, b, every=1), x, y, 0.5, seed=0)
+    found = halves(lambda probe: sometimes(probe, every=1), x, y, 0.5)
     assert found == selection.Estimate(0.5, reason="undefined_on_halves")
-    whole = selection.halves(first_column, x, y, 0.5, seed=0)
-    found = selection.halves(lambda a, b: sometimes(a, b, every=8), x, y, 0.5, seed=0)
+    whole = halves(first_column, x, y, 0.5)
+    found = halves(lambda probe: sometimes(probe, every=8), x, y, 0.5)
     assert found.high is not None
     assert whole.high is not None
     assert found.high - 0.5 == pytest.approx(whole.high - 0.5, rel=0.2)
@@ -136,35 +164,96 @@ def test_the_jackknife_needs_a_score_without_each_sample_and_three_samples() -> 
 def test_a_probe_too_small_for_an_interval_still_has_an_estimate() -> None:
     x, y = features((2, 1, 1), 4)
     for name in ("parc", "rsa", "cka"):
-        found = selection.estimate(registry.resolve("metric", name), registry.METRICS[name], x, y, seed=0)
+        found = estimate(name, x, y)
         assert np.isfinite(found.value)
         assert (found.low is None) == (found.high is None) == (found.draws is None) == (found.reason is not None)
 
 
 def test_an_undefined_score_stays_undefined() -> None:
     x, y = features((5, 4), 4)
-    with pytest.raises(Undefined, match="constant_features"):
-        selection.estimate(registry.resolve("metric", "cka"), registry.METRICS["cka"], 0 * x, y, seed=0)
+    for found in estimates(["parc", "cka"], 0 * x, y):
+        assert isinstance(found, Undefined)
+        assert found.reason == "constant_features"
+
+
+def test_one_score_without_a_value_leaves_the_others_as_they_are_alone() -> None:
+    x, y = features((5, 4), 4)
+    y = np.arange(9)
+    none, some = estimates(["parc", "cka"], x, y)
+    assert isinstance(none, Undefined)
+    assert some.value == estimate("cka", x, y).value
+
+
+@pytest.mark.parametrize("width", [6, 90])
+def test_scores_asked_together_are_those_asked_alone_on_halves_and_permutations_too(width: int) -> None:
+    x, y = features((20, 15, 10), width)
+    names = [name for name, facts in registry.METRICS.items() if "features" in facts.on and not facts.needs]
+    for name, found in zip(names, estimates(names, x, y), strict=True):
+        alone = estimate(name, x, y)
+        assert (found.reason, found.flags, found.ceiling) == (alone.reason, alone.flags, alone.ceiling)
+        for key in ("value", "low", "high", "chance"):
+            one, other = getattr(found, key), getattr(alone, key)
+            assert (one is None) == (other is None)
+            assert one is None or one == pytest.approx(other, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("width", [6, 90])
+@pytest.mark.parametrize("name", ["cka", "cka:debiased=true", "lfc", "lfc:offdiag=true", "parc", "rsa"])
+def test_a_sub_probe_has_the_score_of_its_samples_alone(name: str, width: int) -> None:
+    x, y = features((20, 15, 10), width)
+    rows = np.random.default_rng(0).permutation(45)[:30]
+    method, whole = registry.resolve("metric", name), Probe.of(x + 3, y)
+    method.function(whole, **method.params)
+    expected = score(name, (x + 3)[rows], y[rows])
+    assert method.function(whole.take(rows), **method.params) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_score_that_is_the_same_on_every_half_has_no_interval_but_a_reason() -> None:
+    x, y = features((10, 10), 3)
+    assert halves(lambda _: 0.7, x, y, 0.5).reason == "constant_on_halves"
+
+
+def test_a_score_at_its_ceiling_is_flagged() -> None:
+    y = np.repeat([0, 1, 2], 6)
+    found = estimate("cka", np.eye(3)[y], y)
+    assert found.ceiling == 1.0
+    assert found.flags == ("saturated",)
+    x, y = features((8, 6, 4), 5)
+    found = estimate("parc", x, y)
+    assert found.flags == ()
+    assert found.ceiling == pytest.approx(score("parc", x, y) / score("parc", x, y, normalized=True))
+
+
+def test_a_metric_says_what_to_know_of_its_value() -> None:
+    def noting(probe: Probe) -> float:
+        probe.notes.append("zero_rows")
+        return first_column(probe)
+
+    x, y = features((8, 6), 3)
+    method = registry.Method("noting", {}, noting)
+    (found,) = selection.estimate([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
+    assert isinstance(found, Estimate)
+    assert found.flags == ("zero_rows",)
 
 
 def test_the_chance_level_is_the_mean_under_permuted_labels() -> None:
     x, y = features((20, 20), 2)
     size, zero = len(y), (y == 0)
 
-    def product(x: Array, labels: Array) -> float:
-        return float((x[:, 0] * (labels == 0)).mean())
+    def product(probe: Probe) -> float:
+        return float((probe.inputs[:, 0] * (probe.target.codes == 0)).mean())
 
     expected = x[:, 0].mean() * zero.mean()
     spread = x[:, 0].std() * zero.std() / np.sqrt(size)
-    found = selection.chance_level(product, x, y, seed=0, count=400)
+    found = levels(product, x, y, count=400)
     assert found == pytest.approx(expected, abs=5 * spread / 20)
 
 
 def test_a_score_without_a_value_has_no_chance_level() -> None:
-    def never(*_: Array) -> float:
+    def never(_: Probe) -> float:
         raise Undefined("single_class")
 
-    assert selection.chance_level(never, np.zeros((4, 1)), np.arange(4), seed=0) is None
+    assert levels(never, np.zeros((4, 1)), np.arange(4)) is None
 
 
 def test_the_probability_of_being_best_counts_paired_draws_and_splits_ties() -> None:

@@ -31,11 +31,17 @@ class Metric(Entry):
     `on`: the representations it reads, its paper's own first. `zero_means_none`: zero is "no similarity", so that
     negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each sample, from
     which the jackknife makes its interval; empty: the interval is made from halves of the probe, see `selection`.
+    `ceiling`: the highest value it can have, or the function of it; None: it has none. `needs`: names of further arrays
+    of a `Probe` that it reads, see `stages.inputs`. `cheap`: one of the papers' scores that takes seconds at most,
+    which `zoo score` computes where nothing is asked for.
     """
 
     on: tuple[str, ...] = ("features",)
     zero_means_none: bool = False
     leave_one_out: str = ""
+    ceiling: float | str | None = None
+    needs: tuple[str, ...] = ()
+    cheap: bool = False
 
 
 COMMANDS: dict[str, str] = {
@@ -65,29 +71,39 @@ METRICS: dict[str, Metric] = {
         on=("features", "probs"),
         zero_means_none=True,
         leave_one_out="zoo_cli.metrics.parc:leave_one_out",
+        ceiling="zoo_cli.metrics.parc:ceiling",
+        cheap=True,
     ),
     "rsa": Metric(
         "zoo_cli.metrics.rsa:rsa",
         "as parc, with the label columns standardised too (Dwivedi and Roig 2019)",
         on=("features", "probs"),
         zero_means_none=True,
+        ceiling="zoo_cli.metrics.rsa:ceiling",
+        cheap=True,
     ),
     "cka": Metric(
         "zoo_cli.metrics.cka:cka",
         "linear centred kernel alignment of features and labels (Kornblith 2019)",
         on=("features", "probs"),
         zero_means_none=True,
+        ceiling=1.0,
+        cheap=True,
     ),
     "lfc": Metric(
         "zoo_cli.metrics.lfc:lfc",
         "label-feature correlation of the Gram matrix (Deshpande 2021)",
         on=("features", "probs"),
         zero_means_none=True,
+        ceiling=1.0,
+        cheap=True,
     ),
     "leep": Metric(
         "zoo_cli.metrics.leep:leep",
         "log-likelihood of the labels through the source's classes (Nguyen 2020)",
         on=("probs",),
+        ceiling=0.0,
+        cheap=True,
     ),
 }
 

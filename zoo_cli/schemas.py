@@ -83,6 +83,8 @@ SCORES = Schema(
         Column("chance", "double", "mean score under permuted labels", nullable=True),
         Column("status", "string", "ok, undefined, skipped or failed"),
         Column("reason", "string", "why it has no value or no interval", nullable=True),
+        Column("ceiling", "double", "the highest value possible on this probe", nullable=True, required=False),
+        Column("flags", "string", "what to know of the value: saturated, …; by commas", nullable=True, required=False),
         Column("draws", "list<double>", "replicates of the score, paired over sources by position", nullable=True),
     ),
 )

@@ -5,10 +5,10 @@ the whole probe. All sources of one run are given the same seed and the same sam
 what one probe does to all of them alike cancels from P(best).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,37 @@ from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.registry import Method, Metric
 
 Array = NDArray[Any]
-Score = Callable[[Array, Array], float]
 
 DRAWS = 200  # replicates kept of each score
 HALVES = 64  # halves behind them: their standard deviation is known to 9 %, which costs the interval 0.3 % of coverage
 PERMUTATIONS = 10
 QUANTILE = 1.6448536269514722  # of the normal distribution at 95 %: two sides of 90 %
+SATURATED = 1e-9  # a score that is so near to its ceiling tells sources apart no more
+
+
+class Target(Protocol):
+    """The label side of a probe, as `metrics.labels.Classes`: codes (N,), counts (C,)."""
+
+    @property
+    def codes(self) -> Array: ...
+    @property
+    def counts(self) -> Array: ...
+    def take(self, rows: Array) -> Any: ...
+    def permuted(self, order: Array) -> Any: ...
+
+
+class Probe(Protocol):
+    """One source on the probe set, as `metrics.probe.Probe`."""
+
+    @property
+    def target(self) -> Any: ...
+    @property
+    def notes(self) -> list[str]: ...
+    def take(self, rows: Array, target: Any) -> "Probe": ...
+    def with_labels(self, target: Any) -> "Probe": ...
+
+
+Score = Callable[[Any], float]
 
 
 @dataclass(frozen=True)
@@ -32,7 +57,8 @@ class Estimate:
 
     `low`, `high`: ends of the 90 % interval; `chance`: the mean score under permuted labels; `draws` (B,): replicates
     around `value`, paired over sources by position. Without an interval, `low`, `high` and `draws` are None and
-    `reason` is machine readable.
+    `reason` is machine readable. `ceiling`: the highest value possible on this probe, None where there is none;
+    `flags`: what a reader must know of the value, machine readable: `saturated` at the ceiling, or a metric's own.
     """
 
     value: float
@@ -41,22 +67,93 @@ class Estimate:
     chance: float | None = None
     draws: Array | None = None
     reason: str | None = None
+    ceiling: float | None = None
+    flags: tuple[str, ...] = ()
 
 
-def estimate(method: Method, facts: Metric, inputs: Array, labels: Array, *, seed: int) -> Estimate:
-    """A metric's score of inputs (N, D) and labels (N,) with its interval and chance level.
+@dataclass(frozen=True)
+class Replicates:
+    """The halves and the permutations of one target, the same for every source.
 
-    The interval is made as the metric's entry says: by the jackknife where it names its leave-one-out scores, else by
-    halves of the probe. Raises Undefined where the score itself has no value.
+    `halves`: rows of each half, and its label side; `permutations`: label sides; `share`: by how much the variance
+    between halves exceeds that between whole probes, see `halves`.
     """
-    function: Score = partial(method.function, **method.params)
-    value = float(function(inputs, labels))
-    if facts.leave_one_out:
-        others = registry.imported(facts.leave_one_out)(inputs, labels, **method.params)
-        found = jackknife(value, others, seed=seed)
-    else:
-        found = halves(function, inputs, labels, value, seed=seed)
-    return replace(found, chance=chance_level(function, inputs, labels, seed=seed))
+
+    halves: tuple[tuple[Array, Any], ...]
+    permutations: tuple[Any, ...]
+    share: float
+
+
+def replicates(target: Target, *, seed: int, permutations: int = PERMUTATIONS) -> Replicates:
+    """Draw the halves and permutations of a target. They depend on its labels, the seed and nothing else."""
+    sizes = target.counts
+    share = float((sizes * (sizes / ((sizes + 1) // 2) - 1)).sum() / sizes.sum())
+    rows = _draw(target.codes, seed)
+    draw = np.random.default_rng([seed, 2])
+    return Replicates(
+        tuple((chosen, target.take(chosen)) for chosen in rows),
+        tuple(target.permuted(draw.permutation(len(target.codes))) for _ in range(permutations)),
+        share,
+    )
+
+
+def estimate(
+    questions: Sequence[tuple[Method, Metric]], probe: Probe, *, seed: int, drawn: Replicates | None = None
+) -> list[Estimate | Undefined]:
+    """The scores of one source by several metrics, each with its interval and chance level, in one pass.
+
+    Each half and each permutation is one sub-probe on which all metrics are evaluated, so that they share its products.
+    An interval is made as the metric's entry says: by the jackknife where it names its leave-one-out scores, else by
+    halves of the probe. `drawn`: the replicates of the target, where they are known already. In place of a score that
+    has no value stands why.
+    """
+    drawn = replicates(probe.target, seed=seed) if drawn is None else drawn
+    found: list[Estimate | Undefined] = [_whole(method, facts, probe) for method, facts in questions]
+    for i, (method, facts) in enumerate(questions):
+        one = found[i]
+        if isinstance(one, Estimate) and facts.leave_one_out:
+            others = registry.imported(facts.leave_one_out)(probe, **method.params)
+            found[i] = _joined(one, jackknife(one.value, others, seed=seed))
+    halved = [i for i, one in enumerate(found) if isinstance(one, Estimate) and not questions[i][1].leave_one_out]
+    for i, scores in zip(halved, on_halves([_score(questions[i][0]) for i in halved], probe, drawn), strict=True):
+        one = found[i]
+        assert isinstance(one, Estimate)
+        found[i] = _joined(one, halves(one.value, scores, drawn.share, seed=seed))
+    known = [i for i, one in enumerate(found) if isinstance(one, Estimate)]
+    levels = chance_levels([_score(questions[i][0]) for i in known], probe, drawn)
+    for i, level in zip(known, levels, strict=True):
+        one = found[i]
+        assert isinstance(one, Estimate)
+        found[i] = replace(one, chance=level)
+    return found
+
+
+def on_halves(functions: Sequence[Score], probe: Probe, drawn: Replicates) -> Array:
+    """The scores of every half by each of Q functions: (Q, HALVES), NaN where one has no value."""
+    scores = np.full((len(functions), len(drawn.halves)), np.nan)
+    if not functions or drawn.share == 0:
+        return scores
+    for column, (rows, target) in enumerate(drawn.halves):
+        half = probe.take(rows, target)
+        for row, function in enumerate(functions):
+            try:
+                scores[row, column] = function(half)
+            except Undefined:
+                continue
+    return scores
+
+
+def chance_levels(functions: Sequence[Score], probe: Probe, drawn: Replicates) -> list[float | None]:
+    """The mean score by each of Q functions under the permuted labels; None where one of them has no value."""
+    scores = np.full((len(functions), len(drawn.permutations)), np.nan)
+    for column, target in enumerate(drawn.permutations):
+        other = probe.with_labels(target)
+        for row, function in enumerate(functions):
+            try:
+                scores[row, column] = function(other)
+            except Undefined:
+                continue
+    return [None if np.isnan(row).any() else float(row.mean()) for row in scores]
 
 
 def jackknife(value: float, leave_one_out: Array, *, seed: int, count: int = DRAWS) -> Estimate:
@@ -74,48 +171,32 @@ def jackknife(value: float, leave_one_out: Array, *, seed: int, count: int = DRA
     return _spread(value, (leave_one_out.mean() - leave_one_out) * np.sqrt((size - 1) / size), seed, count)
 
 
-def halves(function: Score, inputs: Array, labels: Array, value: float, *, seed: int, count: int = DRAWS) -> Estimate:
-    """The interval of a score, `value`, of inputs (N, D) and labels (N,) from its deviations on halves of the probe.
+def halves(value: float, scores: Array, share: float, *, seed: int, count: int = DRAWS) -> Estimate:
+    """The interval of a score, `value`, from the scores (H,) of halves of its probe, NaN where one has none.
 
     A half holds half of every class, rounded up, drawn without replacement: no class vanishes, and all halves have the
     same class sizes, as probes have that are drawn by class. Only the spread of the scores of the halves around their
     own mean is used, never their percentiles: a half has another expected score than the whole.
 
     Factor: a linear statistic, a mean of one term a sample, varies between halves of k_c of the n_c samples of class c
-    with n_c / k_c - 1 times its variance between whole probes. That is 1 for even classes, so halves need no factor;
-    what odd classes and classes of one sample leave of it is divided out. A statistic of pairs varies a little more,
-    which leaves its intervals conservative; tests/metrics/README.md has the coverage measured for each metric.
+    with n_c / k_c - 1 times its variance between whole probes: `share` is the mean of that. It is 1 for even classes,
+    so that halves need no factor; what odd classes and classes of one sample leave of it is divided out. A statistic of
+    pairs varies a little more, which leaves its intervals conservative; tests/metrics/README.md has the coverage
+    measured for each metric.
 
-    No interval, with the reason: `no_class_with_two_examples`, or `undefined_on_halves` where most halves have no
-    score.
+    No interval, with the reason: `no_class_with_two_examples`; `undefined_on_halves` where most halves have no score;
+    `constant_on_halves` where all have the same, as a score has that saturates on fewer samples.
     """
-    sizes = np.unique(labels, return_counts=True)[1]
-    share = float((sizes * (sizes / ((sizes + 1) // 2) - 1)).sum() / sizes.sum())
     if share == 0:
         return Estimate(value, reason="no_class_with_two_examples")
-    scores = np.full(HALVES, np.nan)
-    for i, chosen in enumerate(_draw(labels, seed)):
-        try:
-            scores[i] = function(inputs[chosen], labels[chosen])
-        except Undefined:
-            continue
     defined = np.isfinite(scores)
-    if 2 * defined.sum() < HALVES:
+    if 2 * defined.sum() < len(scores):
         return Estimate(value, reason="undefined_on_halves")
+    if np.ptp(scores[defined]) <= 1e-12 * np.abs(scores[defined]).max():
+        return Estimate(value, reason="constant_on_halves")
     # A half without a score takes no part, and keeps its place so that the others still pair over sources.
     deviations = np.where(defined, scores - scores[defined].mean(), 0.0)
     return _spread(value, deviations / np.sqrt((defined.sum() - 1) * share), seed, count)
-
-
-def chance_level(
-    function: Score, inputs: Array, labels: Array, *, seed: int, count: int = PERMUTATIONS
-) -> float | None:
-    """The mean score of inputs (N, D) under `count` permutations of labels (N,); None where it has no value."""
-    draw = np.random.default_rng([seed, 2])
-    try:
-        return float(np.mean([function(inputs, draw.permutation(labels)) for _ in range(count)]))
-    except Undefined:
-        return None
 
 
 def best_probability(draws: Array) -> Array:
@@ -149,6 +230,31 @@ def effective_number(weights: Array) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
+def _score(method: Method) -> Score:
+    return partial(method.function, **method.params)
+
+
+def _whole(method: Method, facts: Metric, probe: Probe) -> Estimate | Undefined:
+    """The score itself, with its ceiling and flags."""
+    probe.notes.clear()
+    try:
+        value = float(method.function(probe, **method.params))
+    except Undefined as undefined:
+        return undefined
+    flags = list(probe.notes)
+    if isinstance(facts.ceiling, str):
+        ceiling: float | None = float(registry.imported(facts.ceiling)(probe, **method.params))
+    else:
+        ceiling = facts.ceiling
+    if ceiling is not None and value >= ceiling - SATURATED * max(1.0, abs(ceiling)):
+        flags.append("saturated")
+    return Estimate(value, ceiling=ceiling, flags=tuple(flags))
+
+
+def _joined(one: Estimate, interval: Estimate) -> Estimate:
+    return replace(one, low=interval.low, high=interval.high, draws=interval.draws, reason=interval.reason)
+
+
 def _spread(value: float, parts: Array, seed: int, count: int) -> Estimate:
     """The estimate whose variance is the sum of squares of parts (K,): each draw is a random mix of them."""
     reach = QUANTILE * float(np.sqrt(parts @ parts))
@@ -158,7 +264,7 @@ def _spread(value: float, parts: Array, seed: int, count: int) -> Estimate:
 
 
 def _draw(labels: Array, seed: int) -> list[Array]:
-    """Row indices, ascending, of each half. They depend on the labels, the seed and nothing else."""
+    """Row indices, ascending, of each half."""
     draw = np.random.default_rng([seed, 0])
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return [

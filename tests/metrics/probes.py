@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo_cli import registry
+from zoo_cli.metrics.probe import Probe
+
 Array = NDArray[Any]
+
+
+def score(spec: str, inputs: Array, labels: Array, **params: Any) -> float:
+    """A metric of the table, of inputs (N, D) and labels (N,)."""
+    method = registry.resolve("metric", spec)
+    value: float = method.function(Probe.of(inputs, labels), **{**method.params, **params})
+    return value
 
 
 def features(sizes: Sequence[int], width: int, *, apart: float = 1.0, seed: int = 0) -> tuple[Array, Array]:

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry, selection
 from zoo_cli.errors import ContractError, Undefined
+from zoo_cli.metrics.probe import Probe
 
 from .probes import features, one_hot, probabilities
+from .probes import score as scored
 
 Array = NDArray[Any]
 Score = Callable[[Array, Array], float]
@@ -37,8 +39,7 @@ NEED_A_SAME_CLASS_PAIR = {"parc", "rsa", "cka:debiased=true", "lfc:offdiag=true"
 
 def question(spec: str) -> tuple[Score, str]:
     """The metric, and the representation it reads first."""
-    method = registry.resolve("metric", spec)
-    return partial(method.function, **method.params), registry.METRICS[method.name].on[0]
+    return partial(scored, spec), registry.METRICS[spec.partition(":")[0]].on[0]
 
 
 def probe(on: str, sizes: tuple[int, ...] = (9, 7, 5, 3), width: int = 12, seed: int = 0) -> tuple[Array, Array]:
@@ -213,7 +214,9 @@ def test_inputs_that_know_the_labels_beat_inputs_that_do_not(spec: str) -> None:
 def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
     score, on = question(spec)
     x, y = probe(on, sizes=(15, 15, 15, 15), width=8)
-    chance = selection.chance_level(score, x, y, seed=0, count=40)
+    method, whole = registry.resolve("metric", spec), Probe.of(x, y)
+    drawn = selection.replicates(whole.target, seed=0, permutations=40)
+    (chance,) = selection.chance_levels([partial(method.function, **method.params)], whole, drawn)
     draw = np.random.default_rng(5)
     shuffled = [score(x, draw.permutation(y)) for _ in range(40)]
     assert chance is not None

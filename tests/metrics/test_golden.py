@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from zoo_cli import registry
+from zoo_cli.metrics.probe import Probe
 
 from ..shared_material import SHARED
 
@@ -69,13 +70,14 @@ def test_every_metric_has_its_true_value(case: str, row: str) -> None:
     method = registry.resolve("metric", spec)
     arrays = golden()[case]["arrays"]
     (true,) = [v["value"] for v in golden()[case]["values"] if v["peer"] == "definition" and v["metric"] == row]
-    assert method.function(arrays[on], arrays["labels"], **method.params) == pytest.approx(true, rel=3e-6, abs=0)
+    probe = Probe.of(arrays[on], arrays["labels"])
+    assert method.function(probe, **method.params) == pytest.approx(true, rel=3e-6, abs=0)
 
 
 def test_components_without_variance_leave_the_score_as_if_they_were_not_asked_for() -> None:
     arrays = golden()["s2_imbalanced_ties"]["arrays"]
     parc = registry.resolve("metric", "parc").function
-    features, labels = arrays["features"], arrays["labels"]
-    assert np.linalg.matrix_rank(features - features.mean(axis=0)) == 30
-    known = parc(features, labels, pca=30, cosine=True)
-    assert parc(features, labels, pca=32, cosine=True) == pytest.approx(known, abs=1e-12)
+    probe = Probe.of(arrays["features"], arrays["labels"])
+    assert np.linalg.matrix_rank(probe.matrix.centred) == 30
+    known = parc(probe, pca=30, cosine=True)
+    assert parc(probe, pca=32, cosine=True) == pytest.approx(known, abs=1e-12)

@@ -9,12 +9,24 @@ from scipy.stats import rankdata
 
 from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics import pairs
-from zoo_cli.metrics.parc import leave_one_out, parc
-from zoo_cli.metrics.rsa import rsa
+from zoo_cli.metrics import parc as module
+from zoo_cli.metrics.probe import Probe
 
-from .probes import features, one_hot
+from .probes import features, one_hot, score
 
 Array = NDArray[Any]
+
+
+def parc(x: Array, y: Array, **params: Any) -> float:
+    return score("parc", x, y, **params)
+
+
+def rsa(x: Array, y: Array) -> float:
+    return score("rsa", x, y)
+
+
+def leave_one_out(x: Array, y: Array, **params: Any) -> Array:
+    return module.leave_one_out(Probe.of(x, y), **params)
 
 
 @pytest.fixture
@@ -90,11 +102,11 @@ def test_scores_without_each_sample_use_the_parameters_of_the_score() -> None:
 @pytest.mark.usefixtures("single")
 def test_single_precision_moves_the_scores_by_less_than_a_millionth() -> None:
     x, y = features((60, 50, 40, 30, 20), 128, apart=0.3)
-    rows = pairs.unit_rows(x, np.arange(len(y)))
+    rows = pairs.unit_rows(x)
     assert rows.dtype == np.float32
     fast = parc(x, y), rsa(x, y), leave_one_out(x, y)
     pairs.FLOAT64_ROWS = 1000  # the fixture sets it back
-    assert pairs.unit_rows(x, np.arange(len(y))).dtype == np.float64
+    assert pairs.unit_rows(x).dtype == np.float64
     slow = parc(x, y), rsa(x, y), leave_one_out(x, y)
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from zoo_cli import registry
-from zoo_cli.metrics.parc import parc
-from zoo_cli.metrics.rsa import rsa
 
 from . import references
-from .probes import features, one_hot, probabilities
+from .probes import features, one_hot, probabilities, score
 
 REFERENCES: dict[str, Callable[..., float]] = {
     "parc": references.parc,
@@ -42,37 +40,36 @@ def test_a_metric_equals_its_formula(spec: str, sizes: str, width: int) -> None:
     if spec == "leep":
         x = probabilities(y, width, seed=width)
     x[5] = x[2]  # equal rows, so that distances tie
-    method = registry.resolve("metric", spec)
-    assert method.function(x, y, **method.params) == pytest.approx(REFERENCES[spec](x, y), rel=1e-9, abs=1e-12)
+    assert score(spec, x, y) == pytest.approx(REFERENCES[spec](x, y), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_normalized_parc_is_the_chance_that_a_same_class_pair_is_nearer_rescaled(sizes: str) -> None:
     x, y = features(SIZES[sizes], 6, seed=1)
-    assert parc(x, y, normalized=True) == pytest.approx(2 * references.auc(x, y) - 1, abs=1e-12)
+    assert score("parc", x, y, normalized=True) == pytest.approx(2 * references.auc(x, y) - 1, abs=1e-12)
 
 
 def test_normalized_parc_is_parc_over_its_ceiling_where_no_distance_ties() -> None:
     x, y = features((9, 7, 5), 10)
     pairs, same = 21 * 20 / 2, 9 * 4 + 7 * 3 + 5 * 2
     ceiling = np.sqrt(3 * same * (pairs - same) / (pairs**2 - 1))
-    assert parc(x, y, normalized=True) == pytest.approx(parc(x, y) / ceiling, rel=1e-12)
+    assert score("parc", x, y, normalized=True) == pytest.approx(score("parc", x, y) / ceiling, rel=1e-12)
 
 
 def test_well_separated_classes_reach_the_ceiling_of_parc() -> None:
     x, y = features((6, 6, 6), 30, apart=50.0)
-    assert parc(x, y, normalized=True) == pytest.approx(1.0)
+    assert score("parc", x, y, normalized=True) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("sizes", [(7, 7, 7), (13, 4)])
 def test_rsa_is_parc_for_balanced_classes_and_for_two(sizes: tuple[int, ...]) -> None:
     x, y = features(sizes, 9)
-    assert rsa(x, y) == pytest.approx(parc(x, y), rel=1e-12)
+    assert score("rsa", x, y) == pytest.approx(score("parc", x, y), rel=1e-12)
 
 
 def test_rsa_is_not_parc_for_unequal_classes() -> None:
     x, y = features((12, 6, 3), 9)
-    assert abs(rsa(x, y) - parc(x, y)) > 1e-3
+    assert abs(score("rsa", x, y) - score("parc", x, y)) > 1e-3
 
 
 @pytest.mark.parametrize("cosine", [False, True])
@@ -83,19 +80,18 @@ def test_as_many_components_as_columns_are_a_rotation_that_cosine_after_standard
     largest = np.abs(loadings).argmax(axis=1)
     signed = loadings * np.sign(loadings[np.arange(5), largest])[:, None]
     scores: Any = (wide - wide.mean(axis=0)) @ signed.T
-    assert parc(x, y, pca=5, cosine=cosine) == pytest.approx(parc(scores, y, cosine=cosine), rel=1e-9)
-    assert parc(x, y, pca=99, cosine=cosine) == parc(x, y, pca=5, cosine=cosine)
+    assert score("parc", x, y, pca=5, cosine=cosine) == pytest.approx(score("parc", scores, y, cosine=cosine), rel=1e-9)
+    assert score("parc", x, y, pca=99, cosine=cosine) == score("parc", x, y, pca=5, cosine=cosine)
 
 
 def test_leep_of_a_source_that_tells_nothing_is_minus_the_entropy_of_the_labels() -> None:
     y = np.repeat([0, 1, 2], [10, 20, 30])
     x = np.tile([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2]], (30, 1))
     shares = np.array([1 / 6, 1 / 3, 1 / 2])
-    leep = registry.resolve("metric", "leep").function
-    assert leep(x, y) == pytest.approx((shares * np.log(shares)).sum())
+    assert score("leep", x, y) == pytest.approx((shares * np.log(shares)).sum())
 
 
 def test_leep_of_a_source_that_knows_the_classes_is_zero_also_with_an_unused_one() -> None:
     y = np.repeat([0, 1, 2], 5)
     x = np.concatenate([one_hot(y), np.zeros((15, 2))], axis=1)
-    assert registry.resolve("metric", "leep").function(x, y) == pytest.approx(0.0, abs=1e-12)
+    assert score("leep", x, y) == pytest.approx(0.0, abs=1e-12)

@@ -10,54 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
-from zoo_cli.metrics.labels import Classes, classes
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
 
-def cka(inputs: Array, labels: Array, *, debiased: bool = False) -> float:
+def cka(probe: Probe, *, debiased: bool = False) -> float:
     """Alignment of the Gram matrices of features and one-hot labels. Higher is better.
 
-    inputs (N, D): features or probabilities; labels (N,): integers. ||F'Y|| ^2 / (||F'F|| ||Y'Y||), both sides centred,
-    Frobenius norms; features are not standardised. In [0, 1]. `debiased`: from the U-centred Gram matrices, whose
+    Inputs (N, D): features or probabilities. ||F'Y||^2 / (||F'F|| ||Y'Y||), both sides centred, Frobenius norms;
+    features are not standardised. In [0, 1]. `debiased`: from the U-centred Gram matrices, whose
     expected value is 0 where features and labels are independent; about [-1, 1], needs N >= 4.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`, and with `debiased`
     `no_same_class_pair`, and `degenerate_labels` where all labels but one are equal.
     """
-    probe = classes(inputs, labels)
-    centred = inputs - inputs.mean(axis=0, dtype=np.float64)
+    target = probe.compared()
     if debiased:
-        return _debiased(centred, probe)
-    count, sizes = float(len(labels)), probe.counts.astype(np.float64)
-    sums = probe.sums(centred)
+        return _debiased(probe, target)
+    count, sizes = float(probe.size), target.sizes
     spread = (sizes**2).sum() - 2 * (sizes**3).sum() / count + ((sizes**2).sum() / count) ** 2
-    return float(np.vdot(sums, sums) / np.sqrt(squared_gram(centred) * spread))
+    return float(probe.squared_sums / np.sqrt(probe.matrix.squared_gram * spread))
 
 
-def squared_gram(rows: Array) -> float:
-    """||X'X||^2 = ||XX'||^2 (Frobenius) of rows X (N, D), through the smaller of the two."""
-    gram = rows.T @ rows if rows.shape[1] < rows.shape[0] else rows @ rows.T
-    return float(np.vdot(gram, gram))
-
-
-def _debiased(centred: Array, probe: Classes) -> float:
+def _debiased(probe: Probe, target: Classes) -> float:
     """U-centring without an N x N matrix: <K~, L~> = <K, L> + 1'K1 1'L1 / ((N-1)(N-2)) - 2 (K1)'(L1) / (N-2), K and L
     with zero diagonals. Centred features leave K1 = -diagonal."""
-    count, sizes = float(len(centred)), probe.counts.astype(np.float64)
+    count = float(probe.size)
     if count < 4:
         raise Undefined("too_few_examples")
-    if probe.same_pairs == 0:
-        raise Undefined("no_same_class_pair")
-    sums, diagonal = probe.sums(centred), np.einsum("ij,ij->i", centred, centred)
-    mates = sizes[probe.codes] - 1
+    probe.paired()
+    diagonal, mates = probe.matrix.lengths, target.sizes[target.codes] - 1
 
     def inner(products: float, first: Array, second: Array) -> float:
         total = float(first.sum() * second.sum()) / ((count - 1) * (count - 2))
         return products + total - 2 * float(first @ second) / (count - 2)
 
-    cross = inner(float(np.vdot(sums, sums) - diagonal.sum()), -diagonal, mates)
-    features = inner(squared_gram(centred) - float(diagonal @ diagonal), -diagonal, -diagonal)
+    cross = inner(probe.squared_sums - float(diagonal.sum()), -diagonal, mates)
+    features = inner(probe.matrix.squared_gram - float(diagonal @ diagonal), -diagonal, -diagonal)
     targets = inner(float(mates.sum()), mates, mates)
     # Both are squared norms: what rounding leaves of a zero is far below these bounds.
     if targets <= 1e-12 * mates.sum():

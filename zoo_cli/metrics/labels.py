@@ -1,17 +1,18 @@
-"""What every score asks of its arrays first: finite inputs, integer labels, more than one class."""
+"""The label side of a score: re-indexed, sorted by class, computed once for all sources of a target."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo_cli.errors import ContractError, Undefined
+from zoo_cli.errors import ContractError
 
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classes:
     """The labels of a probe, re-indexed over the C classes that occur, and its rows sorted by class.
 
@@ -24,53 +25,57 @@ class Classes:
     order: Array
     starts: Array
 
+    @classmethod
+    def of(cls, labels: Array) -> "Classes":
+        """Re-index labels (N,), integers with gaps allowed. Raises ContractError for anything else."""
+        if labels.ndim != 1:
+            raise ContractError(f"labels of shape {labels.shape} are no list", "a score takes labels (N,)")
+        if labels.dtype.kind not in "iu":
+            raise ContractError(f"labels are {labels.dtype}, not integers")
+        _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        return cls(codes, counts, np.argsort(codes, kind="stable"), np.cumsum(counts) - counts)
+
+    def take(self, rows: Array) -> "Classes":
+        """The label side of some of the samples, rows (M,): indices."""
+        return Classes.of(self.codes[rows])
+
+    def permuted(self, order: Array) -> "Classes":
+        """The label side of the same samples with the labels of others, those of order (N,)."""
+        return Classes.of(self.codes[order])
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
     @property
     def same_pairs(self) -> int:
         """Number of pairs i < j of one class."""
         return int((self.counts * (self.counts - 1) // 2).sum())
 
+    @cached_property
+    def sizes(self) -> Array:
+        """The class sizes as float64 (C,)."""
+        return self.counts.astype(np.float64)
+
+    @cached_property
+    def members(self) -> list[Array]:
+        """The rows of each class, ascending."""
+        return np.split(self.order, self.starts[1:])
+
+    @cached_property
+    def same_places(self) -> Array:
+        """Where the same-class pairs stand among `pairs.similarities`: (same_pairs,), row by row in each class."""
+        begin = _row_begins(len(self))
+        return np.concatenate(
+            [begin[rows[i]] + rows[j] for rows in self.members for i, j in [np.triu_indices(len(rows), 1)]]
+        )
+
     def sums(self, values: Array) -> Array:
-        """The sum of the rows of each class: (N, D) to (C, D)."""
+        """The sum of the rows of each class: (N, D) to (C, D), in float64 for float64 values."""
         total: Array = np.add.reduceat(values[self.order], self.starts, axis=0)
         return total
 
 
-def classes(inputs: Array, labels: Array) -> Classes:
-    """Check the arrays of a score, inputs (N, D) and labels (N,) with gaps allowed, and re-index the labels.
-
-    Raises ContractError for arrays that no score can read, naming row and column of a value that is not finite;
-    Undefined `too_few_examples` below three rows, `single_class`, and `constant_features` where all rows are equal.
-    """
-    if inputs.ndim != 2 or labels.ndim != 1 or len(inputs) != len(labels):
-        raise ContractError(
-            f"inputs of shape {inputs.shape} and labels of shape {labels.shape} do not belong together",
-            "a score takes inputs (N, D) and labels (N,)",
-        )
-    if inputs.dtype.kind not in "fiu":
-        raise ContractError(f"inputs are {inputs.dtype}, not real numbers")
-    if labels.dtype.kind not in "iu":
-        raise ContractError(f"labels are {labels.dtype}, not integers")
-    _check_finite(inputs)
-    if len(labels) < 3:
-        raise Undefined("too_few_examples")
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(counts) == 1:
-        raise Undefined("single_class")
-    # Stops at the first row that differs: no pass over the array in the usual case.
-    if all(np.array_equal(inputs[0], row) for row in inputs[1:]):
-        raise Undefined("constant_features")
-    order = np.argsort(codes, kind="stable")
-    return Classes(codes, counts, order, np.cumsum(counts) - counts)
-
-
-def _check_finite(inputs: Array) -> None:
-    with np.errstate(invalid="ignore", over="ignore"):
-        # A sum is not finite where an entry is not; one that overflowed by itself is looked at entry by entry.
-        suspect = np.flatnonzero(~np.isfinite(inputs.sum(axis=1, dtype=np.float64)))
-    for row in suspect:
-        columns = np.flatnonzero(~np.isfinite(inputs[row]))
-        if len(columns):
-            raise ContractError(
-                f"inputs hold {inputs[row, columns[0]]} (row {row}, column {columns[0]})",
-                "extract this sample again, or leave it out",
-            )
+def _row_begins(count: int) -> Array:
+    """What to add to j to get the place of the pair (i, j), i < j, for each i: (N,)."""
+    rows = np.arange(count)
+    return rows * (2 * count - rows - 1) // 2 - rows - 1

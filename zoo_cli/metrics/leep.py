@@ -10,36 +10,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.errors import ContractError
-from zoo_cli.metrics.labels import classes
+from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
 
-def leep(inputs: Array, labels: Array) -> float:
+def leep(probe: Probe) -> float:
     """Mean log-likelihood of the labels when each source class stands for the target classes it meets here.
 
-    inputs (N, K): probabilities of the source's classes, rows that sum to 1; labels (N,): integers. Natural logarithm.
-    In (-inf, 0], higher is better; a source that tells nothing has minus the entropy of the labels.
+    Inputs (N, K): probabilities of the source's classes, rows that sum to 1. Natural logarithm. In (-inf, 0], higher is
+    better; a source that tells nothing has minus the entropy of the labels.
 
     Raises ContractError where a row is negative or does not sum to 1 within 1e-3; Undefined: `too_few_examples`,
     `single_class`, `constant_features` (all rows equal).
 
     A source class without any mass has the conditional 0; nothing is added to avoid log 0, which cannot occur.
     """
-    probe = classes(inputs, labels)
+    target = probe.compared()
+    check_probabilities(probe.inputs)
+    rows = probe.inputs[target.order].astype(np.float64)
+    joint = np.add.reduceat(rows, target.starts, axis=0)
+    mass = joint.sum(axis=0)
+    conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
+    ends = target.starts + target.counts
+    blocks = zip(target.starts, ends, conditional, strict=True)
+    expected = np.concatenate([rows[start:end] @ likelihood for start, end, likelihood in blocks])
+    return float(np.log(expected).mean())
+
+
+def check_probabilities(inputs: Array) -> None:
+    """Raise ContractError, naming the row, where inputs (N, K) are negative or a row does not sum to 1 within 1e-3."""
     sums = inputs.sum(axis=1, dtype=np.float64)
     wrong = np.flatnonzero((inputs.min(axis=1) < 0) | (np.abs(sums - 1) > 1e-3))
     if len(wrong):
         row = wrong[0]
         raise ContractError(
             f"row {row} holds no probabilities: it sums to {sums[row]:g}, its least entry is {inputs[row].min():g}",
-            "leep reads probabilities, not logits or features",
+            "this score reads probabilities, not logits or features",
         )
-    rows = inputs[probe.order].astype(np.float64)
-    joint = np.add.reduceat(rows, probe.starts, axis=0)
-    mass = joint.sum(axis=0)
-    conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
-    ends = probe.starts + probe.counts
-    blocks = zip(probe.starts, ends, conditional, strict=True)
-    expected = np.concatenate([rows[start:end] @ likelihood for start, end, likelihood in blocks])
-    return float(np.log(expected).mean())

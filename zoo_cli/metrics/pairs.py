@@ -20,13 +20,12 @@ FLOAT64_WIDTH = 64
 TIE = 1e-12
 
 
-def unit_rows(inputs: Array, order: Array, *, cosine: bool = False) -> Array:
+def unit_rows(inputs: Array, *, cosine: bool = False) -> Array:
     """Rows whose dot products are the similarities of the standardised inputs.
 
-    inputs (N, D) of any precision; order (N,): the row order of the result. Columns are standardised (population
-    deviation; a constant column becomes 0), then each row is centred, unless `cosine`, and scaled to length 1. A row
-    without any variance becomes 0, so that it correlates with nothing. Returns (N, D), float64 or float32, see
-    `precise`.
+    inputs (N, D) of any precision. Columns are standardised (population deviation; a constant column becomes 0), then
+    each row is centred, unless `cosine`, and scaled to length 1. A row without any variance becomes 0, so that it
+    correlates with nothing. Returns (N, D), float64 or float32, see `precise`.
     """
     count, width = inputs.shape
     mean = inputs.mean(axis=0, dtype=np.float64)
@@ -39,7 +38,7 @@ def unit_rows(inputs: Array, order: Array, *, cosine: bool = False) -> Array:
     scale = np.where(varies, 1.0 / np.sqrt(np.where(varies, variance, 1.0) / count), 0.0)
     rows = np.empty((count, width), np.float64 if precise(inputs) else np.float32)
     for start in range(0, count, TILE):
-        block = (inputs[order[start : start + TILE]] - mean) * scale
+        block = (inputs[start : start + TILE] - mean) * scale
         before = np.einsum("ij,ij->i", block, block)
         if not cosine:
             block -= block.mean(axis=1, keepdims=True)
@@ -56,8 +55,12 @@ def precise(inputs: Array) -> bool:
 
     Equal rows have equal similarities to every other row, and rounding in float32 would break those ties.
     """
-    count, width = inputs.shape
-    return count <= FLOAT64_ROWS or width < FLOAT64_WIDTH or _repeats(inputs)
+    return small(inputs) or _repeats(inputs)
+
+
+def small(inputs: Array) -> bool:
+    """Whether single precision saves no time that is felt on rows (N, D)."""
+    return len(inputs) <= FLOAT64_ROWS or inputs.shape[1] < FLOAT64_WIDTH
 
 
 def similarities(rows: Array) -> Array:
@@ -98,7 +101,7 @@ def rank_variance(ordered: Array) -> float:
 
     t runs over the sizes of the groups of equal values. 0 where all values are equal.
     """
-    count, slack, step = len(ordered), tolerance(ordered), 1 << 20
+    count, slack, step = len(ordered), tolerance(ordered), 1 << 16
     tied, begin = 0.0, 0
     for start in range(0, count - 1, step):
         chunk = ordered[start : start + step + 1]

@@ -4,14 +4,16 @@ Dwivedi and Roig 2019, as paper 000 (arXiv 2304.12314, A.8) uses it: against lab
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
-from zoo_cli.metrics.labels import Classes, classes
-from zoo_cli.metrics.pairs import similarities, unit_rows
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.parc import correlation
+from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
@@ -22,24 +24,23 @@ NAME_BITS = 22
 STEP = 1 << 20
 
 
-def rsa(inputs: Array, labels: Array) -> float:
+def rsa(probe: Probe) -> float:
     """Spearman correlation, over the pairs of samples, of the features' distance with the labels'. Higher is better.
 
-    inputs (N, D): features or probabilities; labels (N,): integers. On both sides the columns are standardised, those
-    of the labels being the one-hot columns of the classes that occur, and the distance of two samples is 1 - Pearson
-    of their rows. Equal to PARC, range included, for balanced classes and for two; otherwise the label distance takes
-    up to C (C - 1) / 2 + 1 values. Label distances within 1e-9 are tied.
+    Inputs (N, D): features or probabilities. On both sides the columns are standardised, those of the labels being the
+    one-hot columns of the classes that occur, and the distance of two samples is 1 - Pearson of their rows. Equal to
+    PARC, range included, for balanced classes and for two; otherwise the label distance takes up to C (C - 1) / 2 + 1
+    values. Label distances within 1e-9 are tied.
 
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
     """
-    probe = classes(inputs, labels)
-    if probe.same_pairs == 0:
-        raise Undefined("no_same_class_pair")
-    groups, pairs = _label_groups(probe.counts)
-    values = similarities(unit_rows(inputs, probe.order))
-    ordered = _packed(values, probe, groups)
-    del values
+    target, found = probe.paired(), probe.matrix.pairs()
+    groups, pairs = _label_groups(tuple(target.counts.tolist()))
+    if len(pairs) == 2:
+        return correlation(found, target)
+    ordered = _packed(found.values, target, groups)
     count = float(len(ordered))
+    spread = _spread(pairs)
     ranks = np.cumsum(pairs) - (pairs - 1) / 2
     middle = (count + 1) / 2
     # Labels are grouped by distance and features by similarity, so that the sign of the covariance is turned.
@@ -51,15 +52,29 @@ def rsa(inputs: Array, labels: Array) -> float:
         covariance -= float((mid - middle) @ (ranks[names] - middle))
         tied += float((sizes.astype(np.float64) ** 3 - sizes).sum())
     variance = (count**3 - count - tied) / 12
-    spread = float((count**3 - count - (pairs**3 - pairs).sum()) / 12)
     if variance <= 0:
         raise Undefined("constant_features")
     return covariance / float(np.sqrt(variance * spread))
 
 
-def _label_groups(counts: Array) -> tuple[Array, Array]:
+def ceiling(probe: Probe) -> float:
+    """The RSA of features whose distances have the order of the labels' distances, and no two of which tie."""
+    _, pairs = _label_groups(tuple(probe.paired().counts.tolist()))
+    count = float(pairs.sum())
+    return float(np.sqrt(_spread(pairs) / ((count**3 - count) / 12)))
+
+
+def _spread(pairs: Array) -> float:
+    """The sum of squared deviations of the mid-ranks of the label distances, of which so many are equal each time."""
+    count = float(pairs.sum())
+    return float((count**3 - count - (pairs**3 - pairs).sum()) / 12)
+
+
+@lru_cache(maxsize=64)
+def _label_groups(sizes: tuple[int, ...]) -> tuple[Array, Array]:
     """Which label distance two classes have, (C, C) indices into the distinct distances in ascending order, and the
     number of pairs at each of them, float64. Index 0 is a class with itself."""
+    counts = np.array(sizes)
     share = counts / counts.sum()
     rows = (np.eye(len(counts)) - share) / np.sqrt(share * (1 - share))
     rows -= rows.mean(axis=1, keepdims=True)
@@ -77,9 +92,9 @@ def _label_groups(counts: Array) -> tuple[Array, Array]:
     return groups, pairs
 
 
-def _packed(values: Array, probe: Classes, groups: Array) -> Array:
+def _packed(values: Array, target: Classes, groups: Array) -> Array:
     """The pairs as sorted integers, most distant first: similarity above the index of the label distance."""
-    codes, named = probe.codes[probe.order], groups.astype(np.uint64)
+    codes, named = target.codes, groups.astype(np.uint64)
     packed = np.concatenate([named[code, codes[i + 1 :]] for i, code in enumerate(codes)])
     for start in range(0, len(values), STEP):
         near = np.clip(values[start : start + STEP].astype(np.float64), -1, 1)

@@ -72,9 +72,9 @@ def rank(
         ranking = of_file(scores, weighting, settings)
     else:
         if features:
-            rows = score.bare(question, features, manifest, settings.task.seed if seed is None else seed, None)
+            rows = score.bare([question], features, manifest, settings.task.seed if seed is None else seed, None)
         else:
-            rows = score.make(settings, question, settings.select(source or []), seed=seed, overwrite=overwrite)
+            rows = score.make(settings, [question], settings.select(source or []), seed=seed, overwrite=overwrite)
         ranking = order(settings, question, method, weighting, rows)
     inside = scores is None and not features
     if inside or out is not None:
@@ -102,7 +102,7 @@ def make(settings: Config, metric: str, on: str | None, weighting: str, chosen: 
     """The ranking of the workspace's sources, scored first where they are not."""
     question = score.ask(metric, on)
     method = registry.resolve("weighting", weighting)
-    return order(settings, question, method, weighting, score.make(settings, question, chosen))
+    return order(settings, question, method, weighting, score.make(settings, [question], chosen))
 
 
 def of_file(path: Path, weighting: str, settings: Config, among: Sequence[str] | None = None) -> Ranking:

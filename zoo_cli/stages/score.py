@@ -12,13 +12,13 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, Undefined, UsageError
 from zoo_cli.options import HERE, Features, Format, Json, Manifest, On, Overwrite, Seed, Sources, Workspace
 from zoo_cli.registry import METRICS, Method
-from zoo_cli.stages import extract, failures, outputs
+from zoo_cli.stages import extract, failures, inputs, outputs
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from zoo_cli.data.stored import Stored
-    from zoo_cli.selection import Estimate
+    from zoo_cli.metrics.labels import Classes
+    from zoo_cli.selection import Replicates
 
 FIELDS = (
     console.Field("source"),
@@ -32,12 +32,13 @@ FIELDS = (
     console.Field("dim", style="d"),
     console.Field("status"),
     console.Field("reason"),
+    console.Field("flags"),
 )
 
 
 def score(
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="NAME or NAME:key=value. Repeats. Default: all.")
+        list[str] | None, typer.Option("--metric", help="NAME or NAME:key=value. Repeats. Default: the quick ones.")
     ] = None,
     on: On = None,
     source: Sources = None,
@@ -57,16 +58,14 @@ def score(
     """
     settings = config.load(workspace)
     chosen = settings.select(source or [])
-    specs = metric or list(METRICS)
+    specs = metric or [name for name, facts in METRICS.items() if facts.cheap]
     if out is not None and len(specs) != 1:
         raise UsageError(f"--out takes the scores of one metric, not of {len(specs)}", "name it with --metric")
-    rows: list[dict[str, Any]] = []
-    for spec in specs:
-        question = ask(spec, on, strict=metric is not None)
-        if features:
-            rows += bare(question, features, manifest, settings.task.seed if seed is None else seed, out)
-        else:
-            rows += make(settings, question, chosen, seed=seed, overwrite=overwrite, out=out)
+    questions = [ask(spec, on, strict=metric is not None) for spec in specs]
+    if features:
+        rows = bare(questions, features, manifest, settings.task.seed if seed is None else seed, out)
+    else:
+        rows = make(settings, questions, chosen, seed=seed, overwrite=overwrite, out=out, strict=metric is not None)
     shown = [
         {key: row.get(key) for key in (column.name for column in schemas.SCORES.columns) if key != "draws"}
         for row in rows
@@ -109,14 +108,19 @@ def ask(spec: str, on: str | None, *, strict: bool = True) -> Question:
 
 def make(
     settings: Config,
-    question: Question,
+    questions: Sequence[Question],
     chosen: Sequence[Source],
     *,
     seed: int | None = None,
     overwrite: bool = False,
     out: Path | None = None,
+    strict: bool = True,
 ) -> list[dict[str, Any]]:
-    """The scores of the chosen sources and of the student's starting features, from file where they are current."""
+    """The scores of the chosen sources and of the student's starting features, from file where they are current.
+
+    Each source is read once, for all questions whose scores are not. Not `strict`: a question that needs an array that
+    no source has is left out.
+    """
     if not chosen:
         raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
     everyone = [*chosen, *(source for source in settings.models if source.name == STUDENT)]
@@ -126,71 +130,112 @@ def make(
     absent = failures.ids(settings, "extract")
     rows = rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
     seed = settings.task.seed if seed is None else seed
-    inputs = {
-        "probe": images.fingerprint(rows, "ids", "labels"),
-        "metric": question.method.spec,
-        "on": question.on,
-        "seed": seed,
-        "sources": {source.name: outputs.identity(outputs.about(settings, source.name)) for source in everyone},
-    }
-    path = out or settings.scores(question.name)
-    if provenance.check_current(path, inputs, overwrite=overwrite, maker=f"score --metric {question.method.spec}"):
-        standing: list[dict[str, Any]] = files.read_table(path, schemas.SCORES).to_pylist()
-        return standing
-    results = []
-    for source in everyone:
-        said = outputs.about(settings, source.name)
-        column = {"features": "embedding", "probs": "logits"}[question.on]
-        if not said["features" if question.on == "features" else "classes"]:
-            results.append(_skipped(source.name, question, len(rows)))
-            continue
-        found = _read(settings, source.name, images.ids[rows], column)
-        results.append(_row(source.name, question, _inputs(found, question, said["output"]), images.labels[rows], seed))
-    _write(path, results, inputs)
-    return results
+    identities = {source.name: outputs.identity(outputs.about(settings, source.name)) for source in everyone}
+    probe = images.fingerprint(rows, "ids", "labels")
+    answers: dict[str, list[dict[str, Any]]] = {}
+    pending: list[tuple[Question, Path, dict[str, Any]]] = []
+    for question in questions:
+        path = out or settings.scores(question.name)
+        made_from = {"probe": probe, "metric": question.method.spec, "on": question.on, "seed": seed}
+        made_from["sources"] = {
+            name: [identity, further]
+            if (further := inputs.identities(settings, question.facts.needs, name))
+            else identity
+            for name, identity in identities.items()
+        }
+        if provenance.check_current(
+            path, made_from, overwrite=overwrite, maker=f"score --metric {question.method.spec}"
+        ):
+            answers[question.name] = files.read_table(path, schemas.SCORES).to_pylist()
+        else:
+            pending.append((question, path, made_from))
+    if pending:
+        asked = [question for question, _, _ in pending]
+        found = _score_all(settings, asked, everyone, images.ids[rows], images.labels[rows], seed)
+        for question, path, made_from in pending:
+            results = [found[source.name, question.name] for source in everyone]
+            if strict or not question.facts.needs or any(row["status"] != "skipped" for row in results):
+                _write(path, results, made_from)
+                answers[question.name] = results
+    return [row for question in questions for row in answers.get(question.name, [])]
 
 
 def bare(
-    question: Question, paths: Sequence[Path], manifest: Path | None, seed: int, out: Path | None
+    questions: Sequence[Question], paths: Sequence[Path], manifest: Path | None, seed: int, out: Path | None
 ) -> list[dict[str, Any]]:
     """The scores of stored outputs given by path, with their own labels or those of a manifest's probe set."""
     import numpy as np
 
+    from zoo_cli import selection
     from zoo_cli.data import images, stored
+    from zoo_cli.metrics.labels import Classes
 
     ids = labels = None
     if manifest is not None:
         told = images.read(manifest, manifest.parent)
         rows = told.where(probe=True)
         ids, labels = told.ids[rows], told.labels[rows]
-    results = []
+    columns = inputs.columns({question.on for question in questions}, _needs(questions))
+    answers: list[list[dict[str, Any]]] = []
     sources: dict[str, str] = {}
     first: tuple[Path, dict[str, int]] | None = None
+    side: tuple[Classes, Replicates] | None = None
     for path in paths:
-        columns = ("embedding",) if question.on == "features" else ("logits", "probs")
         found = stored.read(path, ids=ids, columns=columns)
         if found.name in sources:
             raise UsageError(f'two --features are named "{found.name}"', "rename a file: its stem is the source's name")
         sources[found.name] = stored.identity(path)
-        values = _inputs(found, question, "softmax")
-        if values is None:
-            results.append(_skipped(found.name, question, len(found.ids)))
-            continue
         y = found.labels if labels is None else labels
         if y is None:
             raise ContractError(f"{path} has no column label", "add one, or name the task's manifest with --manifest")
-        known = y >= 0
-        if ids is None:
-            # Sources pair by sample: rows in one order for all of them, whatever the order of the files.
-            order = np.argsort(found.ids.astype(str), kind="stable")
-            found, known, y, values = found.take(order), known[order], y[order], values[order]
-        classed = dict(zip(found.ids[known].tolist(), y[known].tolist(), strict=True))
+        # Sources pair by sample: rows in one order for all of them, whatever the order of the files.
+        order = np.argsort(found.ids.astype(str), kind="stable") if ids is None else np.arange(len(y))
+        order = order[y[order] >= 0]
+        found, y = found.take(order), y[order]
+        classed = dict(zip(found.ids.tolist(), y.tolist(), strict=True))
         first = first or (path, classed)
         _check_same(path, classed, *first)
-        results.append(_row(found.name, question, values[known], y[known], seed))
+        if side is None:
+            target = Classes.of(y)
+            side = target, selection.replicates(target, seed=seed)
+        origin = inputs.Origin(None, found.name, found.ids, found, "softmax")
+        answers.append(_rows(origin, questions, side[0], side[1], seed))
+    results = [row for answer in zip(*answers, strict=True) for row in answer]
     if out is not None:
+        (question,) = questions
         _write(out, results, {"metric": question.method.spec, "on": question.on, "seed": seed, "sources": sources})
     return results
+
+
+def _score_all(
+    settings: Config,
+    questions: Sequence[Question],
+    sources: Sequence[Source],
+    ids: "np.ndarray",
+    labels: "np.ndarray",
+    seed: int,
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The row of every source and question. The label side is made once."""
+    from zoo_cli import selection
+    from zoo_cli.data import stored
+    from zoo_cli.metrics.labels import Classes
+
+    target = Classes.of(labels)
+    drawn = selection.replicates(target, seed=seed)
+    columns = inputs.columns({question.on for question in questions}, _needs(questions))
+    results = {}
+    for source in sources:
+        said = outputs.about(settings, source.name)
+        held = [column for column in columns if said["features" if column == "embedding" else "classes"]]
+        found = stored.read(settings.features(source.name), ids=ids, columns=held) if held else None
+        origin = inputs.Origin(settings, source.name, ids, found, said["output"])
+        rows = _rows(origin, questions, target, drawn, seed)
+        results.update({(source.name, question.name): row for question, row in zip(questions, rows, strict=True)})
+    return results
+
+
+def _needs(questions: Sequence[Question]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(need for question in questions for need in question.facts.needs))
 
 
 def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapping[str, int]) -> None:
@@ -210,44 +255,39 @@ def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapp
         )
 
 
-def _read(settings: Config, name: str, ids: "np.ndarray", column: str) -> "Stored":
-    from zoo_cli.data import stored
-
-    return stored.read(settings.features(name), ids=ids, columns=(column,), needed=column)
-
-
-def _inputs(found: "Stored", question: Question, output: str) -> "np.ndarray | None":
-    return found.embedding if question.on == "features" else found.probabilities(output)
-
-
-def _row(name: str, question: Question, values: "np.ndarray | None", labels: "np.ndarray", seed: int) -> dict[str, Any]:
-    import numpy as np
-
+def _rows(
+    origin: inputs.Origin, questions: Sequence[Question], target: "Classes", drawn: "Replicates", seed: int
+) -> list[dict[str, Any]]:
+    """The answers of one source to all questions, in their order: one probe a representation."""
     from zoo_cli import selection
 
-    assert values is not None
-    row = {
-        **_blank(name, question, len(labels)),
-        "dim": values.shape[1],
-        "classes": len(np.unique(labels)),
-    }
-    try:
-        estimate: Estimate = selection.estimate(question.method, question.facts, values, labels, seed=seed)
-    except Undefined as undefined:
-        return row | {"status": "undefined", "reason": undefined.reason}
-    return row | {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "chance": estimate.chance,
-        "draws": None if estimate.draws is None else estimate.draws.tolist(),
-        "status": "ok",
-        "reason": estimate.reason,
-    }
+    answers: dict[int, dict[str, Any]] = {}
+    for on in dict.fromkeys(question.on for question in questions):
+        asked = {i: question for i, question in enumerate(questions) if question.on == on}
+        try:
+            probe, missing = inputs.probe(origin, target, on, _needs(list(asked.values())))
+        except inputs.Missing as absent:
+            answers |= {i: _skipped(origin.name, question, len(target), absent.reason) for i, question in asked.items()}
+            continue
+        for i, question in list(asked.items()):
+            reasons = [missing[need] for need in question.facts.needs if need in missing]
+            if reasons:
+                answers[i] = _skipped(origin.name, asked.pop(i), len(target), reasons[0])
+        methods = [(question.method, question.facts) for question in asked.values()]
+        found = selection.estimate(methods, probe, seed=seed, drawn=drawn)
+        for (i, question), one in zip(asked.items(), found, strict=True):
+            row = _blank(origin.name, question, len(target))
+            row |= {"dim": probe.matrix.width, "classes": len(target.counts)}
+            if isinstance(one, Undefined):
+                answers[i] = row | {"status": "undefined", "reason": one.reason}
+                continue
+            shown = {key: getattr(one, key) for key in ("value", "low", "high", "chance", "reason", "ceiling")}
+            draws = None if one.draws is None else one.draws.tolist()
+            answers[i] = row | shown | {"draws": draws, "flags": ",".join(one.flags) or None}
+    return [answers[i] for i in range(len(questions))]
 
 
-def _skipped(name: str, question: Question, count: int) -> dict[str, Any]:
-    reason = "no features: it has only outputs" if question.on == "features" else "no probabilities: it has no head"
+def _skipped(name: str, question: Question, count: int, reason: str) -> dict[str, Any]:
     console.say(f"{name} is left out of {question.method.spec}: {reason}")
     return _blank(name, question, count) | {"status": "skipped", "reason": reason}
 
@@ -255,7 +295,7 @@ def _skipped(name: str, question: Question, count: int) -> dict[str, Any]:
 def _blank(name: str, question: Question, count: int) -> dict[str, Any]:
     params = question.method.spec.partition(":")[2]
     told = {"source": name, "metric": question.method.name, "params": params, "representation": question.on}
-    empty = dict.fromkeys(("value", "low", "high", "chance", "reason", "draws"))
+    empty = dict.fromkeys(("value", "low", "high", "chance", "reason", "ceiling", "flags", "draws"))
     return {**told, "n": count, "dim": 0, "classes": 0, **empty, "status": "ok"}
 
 

@@ -1,0 +1,124 @@
+"""What a metric reads: one source on the probe set."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo_cli.errors import ContractError, Undefined
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.matrix import Matrix
+
+Array = NDArray[Any]
+
+SAMPLED = ("logits", "probs", "gradients", "reference")
+"""The further arrays that have a row a sample."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """One source on the probe set: its inputs, the labels, and further arrays where a metric asks for them.
+
+    `matrix`: the inputs (N, D), features or probabilities, and their products that metrics share; `target`: the label
+    side, shared by all sources. `logits`, `probs` (N, K); `gradients` (N, P); `reference` (N, D'): features of a
+    network trained on the target; `source_means` (K, D), `source_counts` (K,): the source's own classes. `name`: the
+    source's. A metric adds to `notes` what its reader must know of the value, machine readable.
+    """
+
+    matrix: Matrix
+    target: Classes
+    name: str = ""
+    logits: Array | None = None
+    probs: Array | None = None
+    gradients: Array | None = None
+    reference: Array | None = None
+    source_means: Array | None = None
+    source_counts: Array | None = None
+    notes: list[str] = field(default_factory=list)
+    sides: dict[str, Matrix] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, inputs: Array, labels: "Array | Classes", *, name: str = "", **further: Any) -> "Probe":
+        """A checked probe of inputs (N, D) and labels (N,), or of a target made before.
+
+        Raises ContractError for arrays that no score can read, naming row and column of a value that is not finite.
+        """
+        target = labels if isinstance(labels, Classes) else Classes.of(labels)
+        matrix = Matrix.of(inputs)
+        for kind, array in {"inputs": inputs, **{key: further.get(key) for key in SAMPLED}}.items():
+            if array is not None and (array.ndim != 2 or len(array) != len(target)):
+                raise ContractError(
+                    f"{kind} of shape {array.shape} and {len(target)} labels do not belong together",
+                    f"a score takes {kind} (N, D) and labels (N,)",
+                )
+        return cls(matrix, target, name, **further)
+
+    @property
+    def inputs(self) -> Array:
+        """Features or probabilities (N, D)."""
+        return self.matrix.inputs
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return len(self.target)
+
+    def take(self, rows: Array, target: Classes | None = None) -> "Probe":
+        """The sub-probe of some samples, rows (M,): indices; with their label side where it is known already."""
+        some = {key: value[rows] for key in SAMPLED if (value := getattr(self, key)) is not None}
+        target = self.target.take(rows) if target is None else target
+        sides = {key: side.take(rows) for key, side in self.sides.items()}
+        return replace(self, matrix=self.matrix.take(rows), target=target, notes=[], sides=sides, **some)
+
+    def with_labels(self, target: Classes) -> "Probe":
+        """The same samples under other labels. What is computed without labels is shared."""
+        return replace(self, target=target, notes=[])
+
+    def side(self, name: str) -> Matrix:
+        """A further array that has a row a sample, as a matrix with products of its own, shared as the inputs' are."""
+        if name not in self.sides:
+            self.sides[name] = Matrix(getattr(self, name))
+        return self.sides[name]
+
+    def compared(self) -> Classes:
+        """The label side, for a metric that compares inputs with labels.
+
+        Raises Undefined: `too_few_examples` below three samples, `single_class`, and `constant_features` where all
+        rows are equal.
+        """
+        if self.size < 3:
+            raise Undefined("too_few_examples")
+        if len(self.target.counts) == 1:
+            raise Undefined("single_class")
+        if self.matrix.constant:
+            raise Undefined("constant_features")
+        return self.target
+
+    def paired(self) -> Classes:
+        """As `compared`, and Undefined `no_same_class_pair` where no two samples share a class."""
+        target = self.compared()
+        if target.same_pairs == 0:
+            raise Undefined("no_same_class_pair")
+        return target
+
+    @cached_property
+    def sums(self) -> Array:
+        """The sums of the centred inputs of each class (C, D)."""
+        return self.target.sums(self.matrix.centred)
+
+    @cached_property
+    def class_gram(self) -> Array:
+        """The products of those sums with the centred inputs (C, N). For inputs with at least as many columns as rows
+        they come from the Gram matrix."""
+        if self.matrix.tall:
+            return np.asarray(self.sums @ self.matrix.centred.T)
+        return self.target.sums(self.matrix.gram)
+
+    @cached_property
+    def squared_sums(self) -> float:
+        """The squared lengths of the class sums of the centred inputs, added up."""
+        if self.matrix.tall:
+            return float(np.vdot(self.sums, self.sums))
+        return float(self.class_gram[self.target.codes, np.arange(self.size)].sum())

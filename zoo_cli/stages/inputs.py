@@ -1,0 +1,110 @@
+"""What metrics read of a source: its features or probabilities, and the further arrays that some of them need."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zoo_cli.config import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zoo_cli.data.stored import Stored
+    from zoo_cli.metrics.labels import Classes
+    from zoo_cli.metrics.probe import Probe
+
+
+class Missing(Exception):
+    """An array that this source does not have. The source is skipped with this reason, for people to read."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One source, read once: its stored outputs `found` of the samples `ids` (N,), all that a metric's inputs are made
+    of. `settings` is None where outputs were given by path and there may be no workspace.
+    """
+
+    settings: Config | None
+    name: str
+    ids: "np.ndarray"
+    found: "Stored | None"
+    output: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """How an array comes about. `read` gives it or raises Missing; `columns`: those of the source's stored parts that
+    it takes. `identity`, of a source: what else it is made from, so that scores become stale with it.
+    """
+
+    read: Callable[[Origin], "np.ndarray"]
+    columns: tuple[str, ...] = ()
+    identity: Callable[[Config, str], Any] | None = None
+
+
+def features(origin: Origin) -> "np.ndarray":
+    """Penultimate features (N, D)."""
+    if origin.found is None or origin.found.embedding is None:
+        raise Missing("no features: it has only outputs")
+    return origin.found.embedding
+
+
+def probs(origin: Origin) -> "np.ndarray":
+    """Probabilities (N, K) of the source's own classes, float64."""
+    found = None if origin.found is None else origin.found.probabilities(origin.output)
+    if found is None:
+        raise Missing("no probabilities: it has no head")
+    return found
+
+
+def logits(origin: Origin) -> "np.ndarray":
+    """The source's own outputs (N, K) before softmax or sigmoid."""
+    if origin.found is None or origin.found.logits is None:
+        raise Missing("no logits: it has no head, or only its probabilities are known")
+    return origin.found.logits
+
+
+REPRESENTATIONS: dict[str, Need] = {
+    "features": Need(features, ("embedding",)),
+    "probs": Need(probs, ("logits", "probs")),
+}
+"""What --on names."""
+
+NEEDS: dict[str, Need] = {
+    "logits": Need(logits, ("logits",)),
+    "probs": Need(probs, ("logits", "probs")),
+}
+"""The further arrays of a `Probe`, by their names there. A metric lists those it reads under `needs` in its table."""
+
+
+def columns(on: Iterable[str], needs: Iterable[str]) -> tuple[str, ...]:
+    """The columns of stored outputs that these representations and needs take."""
+    taken = [REPRESENTATIONS[name] for name in on] + [NEEDS[name] for name in needs]
+    return tuple(dict.fromkeys(column for need in taken for column in need.columns))
+
+
+def identities(settings: Config, needs: Iterable[str], source: str) -> dict[str, Any]:
+    """What the needed arrays of a source are made from beyond its stored outputs."""
+    return {name: make(settings, source) for name in needs if (make := NEEDS[name].identity) is not None}
+
+
+def probe(origin: Origin, target: "Classes", on: str, needs: Iterable[str]) -> "tuple[Probe, dict[str, str]]":
+    """The probe of a source on one representation, and which of the needed arrays are missing, each with its reason.
+
+    Raises Missing where the representation itself is.
+    """
+    from zoo_cli.metrics.probe import Probe
+
+    further: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    inputs = REPRESENTATIONS[on].read(origin)
+    for name in needs:
+        try:
+            further[name] = NEEDS[name].read(origin)
+        except Missing as absent:
+            missing[name] = absent.reason
+    return Probe.of(inputs, target, name=origin.name, **further), missing
