@@ -69,7 +69,13 @@ def complete(settings: Config, source: Source, images: "Images", part_rows: int,
 
 def _changed_files(settings: Config, source: Source, said: Mapping[str, Any]) -> list[str]:
     """Which files of a source are no longer those that it was run with. Of one that is gone the outputs stay good."""
+    from zoo_cli.data import stored
+
     provider, rest = registry.provider("model provider", source.model)
+    if provider == "features":
+        path = settings.root / rest
+        gone = not path.exists() and not glob.glob(str(path))
+        return [] if gone or stored.identity(path) == said.get("weights_sha256") else ["weights_sha256"]
     named = {
         "weights_sha256": source.weights or (f"{rest}/model.safetensors" if provider == "file" else ""),
         "code_sha256": rest.rpartition(":")[0] if provider == "python" else "",
