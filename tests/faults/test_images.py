@@ -1,0 +1,318 @@
+"""Images of every kind, and data that is not there: what becomes of each, and who is named."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.data.pictures import encoded
+from tests.workspaces import Result, run
+from zoo_cli.data import decoding
+
+Make = Callable[..., Path]
+BAD = Path("images/red/00.png")
+
+
+def giant(side: int) -> bytes:
+    """A PNG that says it is `side` pixels wide and high and holds next to nothing."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def errors(workspace: Path, stage: str) -> list[dict[str, str]]:
+    path = workspace / "errors" / f"{stage}.parquet"
+    rows: list[dict[str, str]] = pq.read_table(path).to_pylist() if path.exists() else []
+    return rows
+
+
+def manifest(workspace: Path) -> dict[str, dict[str, object]]:
+    return {row["id"]: row for row in pq.read_table(workspace / "manifest.parquet").to_pylist()}
+
+
+NOISE = Image.fromarray(np.random.default_rng(3).integers(0, 256, (12, 12, 3), np.uint8))
+WHOLE = encoded(NOISE)
+BROKEN = {
+    "of no bytes": (b"", "the file is empty"),
+    "truncated": (WHOLE[: len(WHOLE) // 2], "damaged: "),
+    "corrupt": (WHOLE[:60] + bytes(40) + WHOLE[100:], "damaged: "),
+    "that is text": (b"not an image\n", "cannot be read as JPEG"),
+    "of a format that is not read": (encoded(NOISE, "PCX"), "cannot be read as JPEG"),
+    "too large": (giant(8001), "8001 x 8001 is more than 64,000,000 pixels"),
+    "far too large": (giant(60_000), "more than 64,000,000 pixels"),
+    "of floating-point pixels": (encoded(Image.new("F", (12, 12), 0.5), "TIFF"), "floating-point"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_image_is_named_once_and_the_sound_ones_are_kept(workspace: Make, kind: str) -> None:
+    place = workspace()
+    data, reason = BROKEN[kind]
+    (place / BAD).write_bytes(data)
+    result = run("split", workspace=place)
+    assert result.code == 4
+    assert "split: 1 of 36 images failed, more than --max-errors 1%" in result.error
+    assert str(place / "errors/split.parquet") in result.error
+    (row,) = errors(place, "split")
+    assert (row["id"], row["path"]) == ("train/red/00.png", "images/red/00.png")
+    assert reason in row["error"]
+    assert "\n" not in row["error"]
+    assert len(manifest(place)) == 35
+    assert "train/red/00.png" not in manifest(place)
+    # The sound ones are done: the next stage goes on with them.
+    assert run("extract", workspace=place).code == 0
+
+
+@pytest.mark.parametrize(("allowed", "code"), [("1%", 4), ("2.7%", 4), ("2.8%", 0), ("0", 4), ("1", 0)])
+def test_failures_count_against_max_errors(workspace: Make, allowed: str, code: int) -> None:
+    place = workspace()
+    (place / BAD).write_bytes(b"")
+    assert run("split", "--max-errors", allowed, workspace=place).code == code
+    assert len(errors(place, "split")) == 1
+    assert len(manifest(place)) == 35
+
+
+def test_failures_of_less_than_one_in_a_hundred_are_only_named(workspace: Make) -> None:
+    place = workspace()
+    for number in range(100):
+        Image.fromarray(np.full((2, 2, 3), number, np.uint8)).save(place / "images" / "blue" / f"more{number}.png")
+    (place / BAD).write_bytes(b"")
+    result = run("split", workspace=place)
+    assert result.code == 0
+    assert "1 of 136 images failed, e.g. train/red/00.png: the file is empty" in result.err
+    assert len(errors(place, "split")) == 1
+
+
+def test_only_broken_images_are_no_task(workspace: Make) -> None:
+    place = workspace()
+    for path in (place / "images").rglob("*.png"):
+        path.write_bytes(b"")
+    result = run("split", workspace=place)
+    assert result.code == 2
+    assert "no readable image" in result.error
+
+
+def test_the_size_of_an_image_is_read_from_its_header(workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = workspace()
+    (place / BAD).write_bytes(giant(8001))
+    load = Image.Image.load
+    decoded: list[tuple[int, int]] = []
+
+    def counted(image: Image.Image) -> object:
+        decoded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", counted)
+    run("split", workspace=place)
+    assert (8001, 8001) not in decoded
+
+
+SIXTEEN = np.arange(144, dtype=np.uint16).reshape(12, 12) * 400
+FRAMES = [Image.new("RGB", (12, 12), (200, 10, 10)), Image.new("RGB", (12, 12), (10, 200, 10))]
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+ODD = {
+    "CMYK": (encoded(NOISE.convert("CMYK"), "JPEG"), (12, 12)),
+    "of a palette": (encoded(NOISE.quantize(16)), (12, 12)),
+    "of a palette with transparency": (encoded(NOISE.quantize(16), "PNG", transparency=3), (12, 12)),
+    "of 16 bits": (encoded(Image.fromarray(SIXTEEN)), (12, 12)),
+    "animated": (encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), (12, 12)),
+    "turned by EXIF": (encoded(NOISE.resize((12, 8)), "JPEG", exif=TURNED), (8, 12)),
+    "gray": (encoded(NOISE.convert("L")), (12, 12)),
+    "black and white": (encoded(NOISE.convert("1")), (12, 12)),
+    "with transparency": (encoded(NOISE.convert("RGBA")), (12, 12)),
+    "of one pixel": (encoded(NOISE.resize((1, 1))), (1, 1)),
+    "of extreme shape": (encoded(NOISE.resize((3000, 1))), (3000, 1)),
+    "under a wrong ending": (encoded(NOISE, "WEBP", lossless=True), (12, 12)),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_image_has_a_defined_result(workspace: Make, kind: str) -> None:
+    place = workspace()
+    data, (width, height) = ODD[kind]
+    (place / BAD).write_bytes(data)
+    assert run("split", workspace=place).code == 0
+    row = manifest(place)["train/red/00.png"]
+    assert (row["width"], row["height"]) == (width, height)
+    result = run("extract", "--source", "alpha", workspace=place)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[1].split("\t")[:2] == ["alpha", "36"]
+
+
+def test_odd_pixels_become_what_the_decoder_promises() -> None:
+    assert decoding.decode(ODD["animated"][0]).getpixel((5, 5)) == (200, 10, 10)
+    high = np.asarray(decoding.decode(ODD["of 16 bits"][0]))[:, :, 0]
+    assert (high == SIXTEEN >> 8).all()
+    assert decoding.decode(ODD["turned by EXIF"][0]).size == (8, 12)
+
+
+def spec(place: Path, name: str, rows: list[str]) -> None:
+    (place / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("train", "told"),
+    [
+        ("folder:nowhere", "no folder"),
+        ("folder:empty", "no image in"),
+        ("folder:images/red", "no classes"),
+        ("csv:nowhere.csv", "no table"),
+        ("parquet:nowhere*.parquet", "nowhere*.parquet"),
+        ("folder:splits", "holds splits"),
+    ],
+)
+def test_data_that_is_not_there_is_named(workspace: Make, train: str, told: str) -> None:
+    place = workspace(train=train)
+    (place / "empty").mkdir()
+    for part in ("train", "test"):
+        (place / "splits" / part / "cat").mkdir(parents=True)
+    result = run("split", workspace=place)
+    assert result.code == 2
+    assert told in result.error
+    assert not (place / "manifest.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["path,label,id", "images/red/00.png,red,a", "images/red/01.png,red,a"], "1 ids are repeated, e.g. 'a'"),
+        (["path,label", "images/red/00.png,red", "images/red/00.png,red"], "ids are repeated"),
+        (["path,label", "../secret.png,red"], 'path "../secret.png" leaves the folder of its table'),
+        (["path,label", "/etc/passwd,red"], 'path "/etc/passwd" leaves the folder'),
+        (["path,label", "images/red/00.png"], "1 cells where the header has 2"),
+        (["file,label", "images/red/00.png,red"], "not a header with path once"),
+        (["path,label", "images/red/00.png,-1", "images/red/01.png,2"], "a negative label"),
+    ],
+)
+def test_a_table_that_breaks_its_contract_is_refused_where_it_does(workspace: Make, rows: list[str], told: str) -> None:
+    place = workspace(train="csv:task.csv")
+    spec(place, "task.csv", rows)
+    result = run("split", workspace=place)
+    assert result.code == 3
+    assert told in result.error
+    assert not (place / "manifest.parquet").exists()
+
+
+def test_a_test_class_that_training_does_not_have_is_refused(workspace: Make) -> None:
+    place = workspace(test="csv:test.csv")
+    spec(place, "test.csv", ["path,label", "images/red/00.png,purple"])
+    result = run("split", workspace=place)
+    assert result.code == 3
+    assert 'class "purple" of csv:test.csv is none of the task\'s 3 classes' in result.error
+
+
+def test_an_image_that_trains_and_tests_is_warned_of(workspace: Make) -> None:
+    place = workspace(test="folder:images")
+    result = run("split", workspace=place)
+    assert result.code == 0
+    assert "36 test images are also among the training images" in result.err
+
+
+@pytest.mark.parametrize("target", ["nowhere.png", "/etc/hostname", "."])
+def test_a_link_is_an_image_a_failure_or_refused_but_never_followed_out(workspace: Make, target: str) -> None:
+    place = workspace()
+    (place / BAD).unlink()
+    (place / BAD).symlink_to(target)
+    result = run("split", workspace=place)
+    if target == "nowhere.png":
+        assert result.code == 4
+        assert "cannot be opened" in errors(place, "split")[0]["error"]
+    else:
+        assert result.code == 3
+        assert "link" in result.error
+
+
+@pytest.mark.parametrize("command", [("extract",), ("distill", "--lam", "1", "--steps", "1")])
+def test_an_image_that_changed_after_the_split_is_refused(workspace: Make, command: tuple[str, ...]) -> None:
+    place = workspace(upto="split")
+    # The same size in bytes and pixels: only the hash can tell.
+    data = bytearray((place / BAD).read_bytes())
+    Image.fromarray(np.asarray(Image.open(place / BAD)) ^ 1).save(place / BAD)
+    assert (place / BAD).read_bytes() != data
+    result = run(*command, workspace=place)
+    assert result.code == 3
+    assert result.error == (
+        "images/red/00.png has changed since zoo split; zoo split --overwrite takes it as it is now"
+    )
+    assert run("split", "--overwrite", workspace=place).code == 0
+    assert run("extract", workspace=place).code == 0
+
+
+def test_a_new_image_makes_the_manifest_stale_for_zoo_split(workspace: Make) -> None:
+    place = workspace(upto="extract")
+    Image.new("RGB", (12, 12)).save(place / "images" / "red" / "new.png")
+    result = run("split", workspace=place)
+    assert result.code == 2
+    assert "was made from other inputs: images; zoo split --overwrite makes it again" in result.error
+    assert run("split", "--overwrite", workspace=place).code == 0
+    # Features of other images are stale, and the command that is named mends them.
+    stale = run("rank", workspace=place)
+    assert stale.code == 2
+    assert "images; zoo extract --overwrite makes it again" in stale.error
+    assert run("extract", "--overwrite", workspace=place).code == 0
+    assert run("rank", workspace=place).code == 0
+
+
+def rows_of(result: Result) -> dict[str, int]:
+    return {row["source"]: row["images"] for row in result.data}
+
+
+def test_rows_in_are_rows_out_and_errors(workspace: Make) -> None:
+    place = workspace(upto="split")
+    (place / BAD).unlink()
+    (place / "images/blue/03.png").unlink()
+    strict = run("extract", "--max-errors", "1", workspace=place)
+    assert strict.code == 4
+    assert "extract: 2 of 36 images failed, more than --max-errors 1" in strict.error
+    again = run("extract", "--max-errors", "2", "--overwrite", "--json", workspace=place)
+    assert again.code == 0
+    lost = {row["id"]: row["error"] for row in errors(place, "extract")}
+    assert set(lost) == {"train/red/00.png", "train/blue/03.png"}
+    assert all("No such file" in reason for reason in lost.values())
+    assert set(rows_of(again).values()) == {36 - len(lost)}
+
+
+def test_what_failed_in_extract_is_left_out_of_every_later_stage(workspace: Make) -> None:
+    place = workspace(upto="split")
+    kept = (place / BAD).read_bytes()
+    (place / BAD).unlink()
+    assert run("extract", "--max-errors", "1", workspace=place).code == 0
+    scores = run("score", "--metric", "parc", "--json", workspace=place)
+    whole = run("score", "--metric", "parc", "--json", workspace=workspace(upto="extract"))
+    assert {row["n"] for row in scores.data} == {row["n"] - 1 for row in whole.data}
+    assert run("pseudo-label", workspace=place).code == 0
+    quick = ("--batch-size", "8", "--steps", "1", "--augment", "none")
+    student = run("distill", *quick, workspace=place)
+    assert student.code == 0, student.err
+    assert "1 images that failed in zoo extract are left out" in student.err
+    # Its image is back, but one source alone is run on it: the sources are still compared on the same samples.
+    (place / BAD).write_bytes(kept)
+    assert run("extract", "--source", "beta", "--overwrite", "--max-errors", "1", workspace=place).code == 0
+    assert [row["id"] for row in errors(place, "extract")] == ["train/red/00.png"]
+    assert {row["n"] for row in run("score", "--metric", "cka", "--json", workspace=place).data} == {14}
+    # All of them are run again: nothing is lacking, and the record is gone.
+    assert run("extract", "--overwrite", workspace=place).code == 0
+    assert errors(place, "extract") == []
+    assert run("score", "--metric", "cka", "--overwrite", workspace=place).code == 0
+
+
+def test_a_source_whose_features_are_not_finite_is_refused(workspace: Make) -> None:
+    place = workspace(upto="split")
+    # It is sound on the batch of random numbers that finds its head, and overflows on images.
+    blow = "class Blow(nn.Module):\n    def forward(self, x):\n        return x * (1e30 if len(x) > 2 else 1) * 1e30\n"
+    code = (place / "models.py").read_text(encoding="utf-8")
+    code = code.replace("nn.Flatten(),", "nn.Flatten(), Blow(),") + "\n\n" + blow
+    (place / "models.py").write_text(code, encoding="utf-8")
+    result = run("extract", "--source", "beta", workspace=place)
+    assert result.code == 3
+    assert "beta gives embedding that are not finite for 36 images, e.g. train/blue/00.png" in result.error
+    assert not list(place.glob("features/*/*/part-*.parquet"))
