@@ -213,6 +213,14 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     assert result.error == f"{tmp_path / 'file'} is no folder; --out another folder"
 
 
+def test_an_image_that_cannot_be_written_is_no_bug(copied: Path) -> None:
+    shutil.rmtree(copied / "digits")
+    (copied / "digits").write_text("in the way")
+    result = workspaces.run("demo", "--out", str(copied))
+    assert result.code == 1
+    assert result.error.startswith(f"cannot write {copied / 'digits'}")
+
+
 def test_without_its_packages_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
