@@ -1,0 +1,87 @@
+"""How often the 90 % interval of a score holds the expected score of a probe of its size.
+
+    python -m tests.metrics.coverage            prints the table of tests/metrics/README.md (ten minutes)
+
+Gaussian classes in 32 dimensions, and a source of 40 classes that reads them linearly. The class means stay, the
+samples are drawn anew for every probe. The expected score is the mean over all probes.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo_cli import registry, selection
+
+Array = NDArray[Any]
+
+WIDTH, SOURCE_CLASSES = 32, 40
+SPECS = ("parc", "rsa", "cka", "cka:debiased=true", "lfc", "leep")
+SHAPES = ((100, 5), (100, 20), (200, 10), (300, 5), (300, 20))
+DESIGNS = ("equal", "unequal", "random")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """`share` of the intervals that hold the expected score; `width`: half an interval over 1.645 true deviations."""
+
+    expected: float
+    deviation: float
+    share: float
+    width: float
+
+
+def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, intervals: int) -> Coverage:
+    """Score `probes` probes of `count` samples and give the first `intervals` of them an interval.
+
+    `design` of the class sizes: "equal"; "unequal", falling as 1 / rank, at least 2 and the same in every probe;
+    "random", every label drawn evenly, so that the sizes differ from probe to probe.
+    """
+    draw = np.random.default_rng([count, classes, DESIGNS.index(design)])
+    means = draw.standard_normal((classes, WIDTH))
+    reading = 0.6 * draw.standard_normal((WIDTH, SOURCE_CLASSES))
+    method = registry.resolve("metric", spec)
+    facts = registry.METRICS[method.name]
+    score: Callable[[Array, Array], float] = partial(method.function, **method.params)
+    values, found = [], []
+    for i in range(probes):
+        labels = draw.integers(0, classes, count) if design == "random" else _sizes(design, count, classes)
+        inputs = 0.8 * means[labels] + draw.standard_normal((count, WIDTH))
+        if facts.on[0] == "probs":
+            inputs = np.exp(inputs @ reading)
+            inputs /= inputs.sum(axis=1, keepdims=True)
+        values.append(score(inputs, labels))
+        if i >= intervals:
+            continue
+        if facts.leave_one_out:
+            others = registry.imported(facts.leave_one_out)(inputs, labels, **method.params)
+            found.append(selection.jackknife(values[-1], others, seed=i))
+        else:
+            found.append(selection.halves(score, inputs, labels, values[-1], seed=i))
+    expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
+    share = float(((low <= expected) & (expected <= high)).mean())
+    return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / selection.QUANTILE / deviation)
+
+
+def _sizes(design: str, count: int, classes: int) -> Array:
+    if design == "equal":
+        return np.arange(count) % classes
+    shares = 1 / np.arange(1.0, classes + 1)
+    sizes = np.maximum(2, (shares / shares.sum() * count).astype(int))
+    sizes[0] += count - sizes.sum()
+    return np.repeat(np.arange(classes), sizes)
+
+
+if __name__ == "__main__":
+    print("| metric | N, C | " + " | ".join(DESIGNS) + " |")
+    print("|---|---|" + "---|" * len(DESIGNS))
+    for name in sys.argv[1:] or SPECS:
+        for shape in SHAPES:
+            cells = [coverage(name, design, *shape, probes=600, intervals=200) for design in DESIGNS]
+            told = " | ".join(f"{100 * cell.share:.0f} % ({cell.width:.2f})" for cell in cells)
+            print(f"| {name} | {shape[0]}, {shape[1]} | {told} |", flush=True)
