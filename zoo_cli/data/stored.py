@@ -1,7 +1,7 @@
 """Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or anybody's parquet."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,20 +84,21 @@ def read(
     *,
     ids: Array | None = None,
     columns: Sequence[str] = ("embedding", "logits", "probs"),
-    needed: str = "",
+    needed: Collection[str] = (),
     output: str = "softmax",
     name: str = "",
 ) -> Stored:
     """The rows of `ids` in that order, or every row in the order stored.
 
-    `needed`: one of `columns` that must be there. Raises ContractError for ids that repeat or are missing, values that
-    are not finite, and probabilities that do not sum to 1.
+    `needed`: those of `columns` that must be there. Raises ContractError for ids that repeat or are missing, values
+    that are not finite, and probabilities that do not sum to 1.
     """
     wanted = None if ids is None else set(ids)
     pieces = [_read_part(part, wanted, columns) for part in parts(path)]
     present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
-    if needed and needed not in present:
-        raise ContractError(f"{path} has no column {needed} in all its parts", "make it again, or fetch it again")
+    for column in needed:
+        if column not in present:
+            raise ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
     found = np.concatenate([piece["id"] for piece in pieces])
     check_unique(found, str(path))
     arrays: dict[str, Array] = {}

@@ -74,7 +74,7 @@ def make(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False)
         folder = settings.pseudo(source.name)
         if not _current(folder, inputs, overwrite):
             found = stored.read(
-                settings.features(source.name), ids=images.ids[rows], columns=("logits",), needed="logits"
+                settings.features(source.name), ids=images.ids[rows], columns=("logits",), needed=("logits",)
             )
             probs = found.probabilities(said["output"])
             assert probs is not None

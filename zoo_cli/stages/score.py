@@ -227,7 +227,9 @@ def _score_all(
     for source in sources:
         said = outputs.about(settings, source.name)
         held = [column for column in columns if said["features" if column == "embedding" else "classes"]]
-        found = stored.read(settings.features(source.name), ids=ids, columns=held) if held else None
+        # Probabilities are stored as logits in a workspace.
+        needed = {"embedding", "logits"}.intersection(held)
+        found = stored.read(settings.features(source.name), ids=ids, columns=held, needed=needed) if held else None
         origin = inputs.Origin(settings, source.name, ids, found, said["output"])
         rows = _rows(origin, questions, target, drawn, seed)
         results.update({(source.name, question.name): row for question, row in zip(questions, rows, strict=True)})
