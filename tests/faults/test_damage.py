@@ -1,0 +1,202 @@
+"""Artifacts that were damaged on disk, weights that are no weights, code that hides in a checkpoint."""
+
+import contextlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.workspaces import edit, run
+from zoo_cli import files, schemas
+from zoo_cli.data import images, stored
+from zoo_cli.errors import ZooError
+
+Make = Callable[..., Path]
+QUICK = ("--steps", "1", "--batch-size", "8", "--augment", "none")
+FEATURES = "features/source=alpha/data=train/part-00000-of-00001.parquet"
+PSEUDO = "pseudo/source=beta/part-00000-of-00001.parquet"
+SCORES = "scores/parc.parquet"
+
+
+def flipped(data: bytes, place: int, bit: int = 0) -> bytes:
+    return data[:place] + bytes([data[place] ^ (1 << bit)]) + data[place + 1 :]
+
+
+def pages_end(data: bytes) -> int:
+    """Where the footer of a parquet file begins."""
+    return len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda data: data[: len(data) * 2 // 3],
+    "of no bytes": lambda _: b"",
+    "of text": lambda _: b"this is no artifact\n" * 30,
+    "with a flipped bit": lambda data: flipped(data, 150 if data[:4] == b"PAR1" else data.index(b":")),
+}
+READERS = [
+    ("manifest.parquet", ("rank",), "split --overwrite"),
+    (FEATURES, ("score", "--metric", "cka"), "extract --source alpha --overwrite"),
+    ("features/source=alpha/source.json", ("rank",), "extract --source alpha --overwrite"),
+    (SCORES, ("rank",), "score --metric parc --overwrite"),
+    (PSEUDO, ("distill", *QUICK), "pseudo-label --overwrite"),
+    ("classes.json", ("distill", *QUICK), "split --overwrite"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(("artifact", "reader", "maker"), READERS, ids=lambda value: value if "/" in value else "")
+def test_a_damaged_artifact_is_named_and_can_be_made_again(
+    workspace: Make, artifact: str, reader: tuple[str, ...], maker: str, damage: str
+) -> None:
+    place = workspace(upto="pseudo-label")
+    path = place / artifact
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    result = run(*reader, workspace=place)
+    assert result.code == 3
+    assert str(path) in result.error
+    assert run(*maker.split(), workspace=place).code == 0
+    assert run(*reader, workspace=place).code == 0
+
+
+@pytest.mark.parametrize("bit", [0, 7])
+def test_every_flipped_bit_of_a_page_is_found(workspace: Make, bit: int) -> None:
+    path = workspace(upto="extract") / FEATURES
+    data = path.read_bytes()
+    whole = pq.read_table(path)
+    silent = []
+    for place in range(4, pages_end(data), 5):
+        path.write_bytes(flipped(data, place, bit))
+        try:
+            found = files.read_parquet(path)
+        except ZooError:
+            continue
+        if not found.equals(whole):
+            silent.append(place)
+    assert silent == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("artifact", [FEATURES, SCORES, "manifest.parquet"])
+def test_no_flipped_bit_anywhere_is_a_bug_of_ours(workspace: Make, artifact: str) -> None:
+    place = workspace(upto="score")
+    path = place / artifact
+    data = path.read_bytes()
+    read: dict[str, Callable[[], object]] = {
+        FEATURES: lambda: stored.read(path),
+        SCORES: lambda: files.read_table(path, schemas.SCORES).to_pylist(),
+        "manifest.parquet": lambda: images.read(path, place).truth(),
+    }
+    random = np.random.default_rng(0)
+    for position in range(len(data)):
+        path.write_bytes(flipped(data, position, int(random.integers(8))))
+        with contextlib.suppress(ZooError):
+            files.read_header(path)
+            read[artifact]()
+
+
+def test_an_artifact_of_another_kind_is_refused(workspace: Make) -> None:
+    place = workspace(upto="score")
+    (place / "manifest.parquet").write_bytes((place / SCORES).read_bytes())
+    result = run("evaluate", "accuracy", str(place / SCORES), workspace=place)
+    assert result.code == 3
+    assert "is a zoo.scores/1, not one of" in result.error
+    bare = run("distill", "--manifest", str(place / SCORES), "--lam", "1", *QUICK, workspace=place)
+    assert bare.code == 3
+    assert "is a zoo.scores/1, not a zoo.manifest/1" in bare.error
+
+
+def test_a_manifest_whose_ids_repeat_is_refused(workspace: Make) -> None:
+    place = workspace(upto="split")
+    held = pq.read_table(place / "manifest.parquet")
+    ids = held.column("id").to_pylist()
+    twice = held.set_column(0, "id", [[ids[0], *ids[:-1]]])
+    pq.write_table(twice.replace_schema_metadata(held.schema.metadata), place / "manifest.parquet")
+    result = run("extract", workspace=place)
+    assert result.code == 3
+    assert f"manifest.parquet: 1 ids stand twice, e.g. {ids[0]}" in result.error
+
+
+def test_a_column_that_a_part_has_lost_is_named(workspace: Make) -> None:
+    place = workspace(upto="extract")
+    path = place / FEATURES
+    path.write_bytes(path.read_bytes().replace(b"embedding", b"embeddinh"))
+    result = run("rank", workspace=place)
+    assert result.code == 3
+    assert "source=alpha has no column embedding in all its parts" in result.error
+
+
+def test_a_damaged_checkpoint_of_a_run_is_refused(workspace: Make) -> None:
+    place = workspace(upto="pseudo-label")
+    paused = run("distill", "--steps", "50", "--max-time", "0s", "--batch-size", "8", "--name", "mine", workspace=place)
+    assert paused.code == 75
+    (held,) = (place / "runs/mine/state").glob("*.safetensors")
+    held.write_bytes(flipped(held.read_bytes(), held.stat().st_size - 5))
+    again = ("distill", "--steps", "50", "--batch-size", "8", "--name", "mine")
+    result = run(*again, workspace=place)
+    assert result.code == 3
+    assert f"the checkpoint {held} is damaged; --overwrite begins the run again" in result.error
+    assert run(*again, "--overwrite", workspace=place).code == 0
+
+
+class Payload:
+    """Runs when it is unpickled."""
+
+    def __init__(self, canary: Path):
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.canary,)
+
+
+@pytest.mark.parametrize("ending", ["pt", "pth", "bin"])
+@pytest.mark.parametrize("form", ["pickle", "torch"])
+def test_a_checkpoint_that_holds_code_is_refused_and_not_run(workspace: Make, form: str, ending: str) -> None:
+    place = workspace(upto="split")
+    path, canary = place / f"alpha.{ending}", place / "canary"
+    state = {"0.weight": Payload(canary)}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(state))
+    else:
+        torch.save(state, path)
+    edit(place, "alpha.safetensors", path.name)
+    result = run("extract", workspace=place)
+    assert result.code == 3
+    assert f"{path} holds pickled code, which zoo never runs" in result.error
+    assert "safetensors" in result.error
+    assert not canary.exists()
+    pickle.loads(path.read_bytes()) if form == "pickle" else torch.load(path, weights_only=False)
+    assert canary.exists(), "the payload would have done nothing"
+
+
+def test_a_checkpoint_of_tensors_is_read(workspace: Make) -> None:
+    place = workspace(upto="split")
+    torch.save({"state_dict": load_file(place / "alpha.safetensors")}, place / "alpha.pt")
+    edit(place, "alpha.safetensors", "alpha.pt")
+    assert run("extract", workspace=place).code == 0
+
+
+@pytest.mark.parametrize("damage", ["truncated", "of no bytes", "of text"])
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_a_damaged_weights_file_is_named(workspace: Make, ending: str, damage: str) -> None:
+    place = workspace(upto="split")
+    path = place / f"alpha.{ending}"
+    if ending == "pt":
+        torch.save(load_file(place / "alpha.safetensors"), path)
+        edit(place, "alpha.safetensors", path.name)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    result = run("extract", workspace=place)
+    assert result.code == 3
+    assert str(path) in result.error
+
+
+def test_weights_of_another_architecture_are_refused(workspace: Make) -> None:
+    place = workspace(upto="split")
+    edit(place, "width = 8, classes = 4", "width = 8, classes = 5")
+    result = run("extract", workspace=place)
+    assert result.code == 3
+    assert "alpha.safetensors does not fit the architecture: 4.weight is 4x8 instead of 5x8" in result.error

@@ -1,0 +1,203 @@
+"""Inputs that changed since an output was made: exit 2, what differs, and the command that mends it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.workspaces import edit, run
+
+Make = Callable[..., Path]
+QUICK = ("--steps", "1", "--batch-size", "8", "--augment", "none")
+COMMANDS = [("extract",), ("score",), ("rank",), ("pseudo-label",), ("distill", *QUICK)]
+
+
+def other_weights(place: Path) -> None:
+    save_file(
+        {name: value + 1 for name, value in load_file(place / "alpha.safetensors").items()}, place / "alpha.safetensors"
+    )
+
+
+def other_code(place: Path) -> None:
+    with (place / "models.py").open("a", encoding="utf-8") as stream:
+        stream.write("# another version\n")
+
+
+def other_view(place: Path) -> None:
+    text = (place / "zoo.toml").read_text(encoding="utf-8")
+    (place / "zoo.toml").write_text(text.replace("input_size = 12", "input_size = 10"), encoding="utf-8")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "another split": (
+        lambda place: edit(place, 'labelled = "50%"', 'labelled = "25%"'),
+        "manifest.parquet was made from other inputs: labelled (50% there, 25% asked for)",
+        "split",
+    ),
+    "another seed": (
+        lambda place: edit(place, 'labelled = "50%"', 'labelled = "50%"\nseed = 1'),
+        "manifest.parquet was made from other inputs: seed (0 there, 1 asked for)",
+        "split",
+    ),
+    "another weight file": (
+        other_weights,
+        "source=alpha was made from other inputs: weights_sha256",
+        "extract --source alpha",
+    ),
+    "another preprocessing": (other_view, "input_size (12 there, 10 asked for)", "extract --source alpha"),
+    "other code": (other_code, "source=alpha was made from other inputs: code_sha256", "extract --source alpha"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_stale_input_is_refused_by_every_command_that_reads_it(
+    workspace: Make, change: str, command: tuple[str, ...]
+) -> None:
+    alter, told, maker = CHANGES[change]
+    place = workspace(upto="pseudo-label")
+    alter(place)
+    result = run(*command, workspace=place)
+    assert result.code == 2
+    assert told in result.error
+    assert result.error.endswith(f"; zoo {maker} --overwrite makes it again")
+
+
+def mended(place: Path, command: tuple[str, ...]) -> list[str]:
+    """What the errors say to run until a command is through."""
+    said: list[str] = []
+    for _ in range(12):
+        result = run(*command, workspace=place)
+        if result.code == 0:
+            return said
+        assert result.code == 2, result.err
+        hint = result.error.rpartition("; ")[2]
+        if hint == "use --overwrite to make it again":
+            assert run(*command, "--overwrite", workspace=place).code == 0
+            said.append("--overwrite")
+            continue
+        advised = hint.removeprefix("zoo ").removesuffix(" makes it again")
+        said.append(advised)
+        assert run(*advised.split(), workspace=place).code == 0, advised
+    raise AssertionError(said)
+
+
+def test_following_the_advice_ends_with_a_student(workspace: Make) -> None:
+    place = workspace(upto="pseudo-label")
+    assert run("distill", *QUICK, workspace=place).code == 0
+    other_weights(place)
+    edit(place, 'labelled = "50%"', 'labelled = "25%"')
+    assert mended(place, ("distill", *QUICK)) == [
+        "split --overwrite",
+        "extract --source alpha --overwrite",
+        "score --metric parc --overwrite",
+        "pseudo-label --overwrite",
+        "--overwrite",
+    ]
+
+
+def test_splitting_again_makes_no_features_stale(workspace: Make) -> None:
+    place = workspace(upto="extract")
+    before = {path: path.read_bytes() for path in place.glob("features/*/*/*.parquet")}
+    edit(place, 'labelled = "50%"', 'labelled = "25%"')
+    assert run("split", "--overwrite", workspace=place).code == 0
+    result = run("extract", workspace=place)
+    assert result.code == 0
+    assert result.err.count("is up to date") == 4
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_precision_that_was_not_asked_for_before_is_not_passed_over(workspace: Make) -> None:
+    result = run("extract", "--precision", "bf16", workspace=workspace(upto="extract"))
+    assert result.code == 2
+    assert "precision (fp32 there, bf16 asked for)" in result.error
+
+
+def test_a_source_whose_weights_are_gone_keeps_its_outputs(workspace: Make) -> None:
+    place = workspace(upto="extract")
+    (place / "alpha.safetensors").unlink()
+    assert run("rank", workspace=place).code == 0
+    result = run("extract", "--source", "alpha", "--overwrite", workspace=place)
+    assert result.code == 2
+    assert 'source alpha: no weights file "alpha.safetensors"' in result.error
+    # What could not be made again was not removed either.
+    assert run("rank", workspace=place).code == 0
+
+
+def test_a_run_of_other_options_names_them_and_is_kept(workspace: Make) -> None:
+    place = workspace(upto="pseudo-label")
+    assert run("distill", *QUICK, "--name", "mine", workspace=place).code == 0
+    before = (place / "runs/mine/model.safetensors").read_bytes()
+    result = run("distill", *QUICK, "--name", "mine", "--lr", "0.5", workspace=place)
+    assert result.code == 2
+    assert "runs/mine was made from other inputs: lr (0.01 there, 0.5 asked for)" in result.error
+    assert (place / "runs/mine/model.safetensors").read_bytes() == before
+    assert "runs/mine is up to date" in run("distill", *QUICK, "--name", "mine", workspace=place).err
+    strange = run("distill", *QUICK, "--out", str(place / "images"), workspace=place)
+    assert strange.code == 2
+    assert "is no run folder and not empty" in strange.error
+
+
+@pytest.mark.parametrize(
+    ("artifact", "command", "tag"),
+    [
+        ("manifest.parquet", ("rank",), "zoo.manifest"),
+        ("scores/parc.parquet", ("rank",), "zoo.scores"),
+        ("features/source=beta/data=train/part-00000-of-00001.parquet", ("score", "--metric", "cka"), "zoo.features"),
+        ("pseudo/source=beta/part-00000-of-00001.parquet", ("distill", *QUICK), "zoo.pseudo"),
+    ],
+)
+def test_a_file_of_a_newer_schema_is_refused(
+    workspace: Make, artifact: str, command: tuple[str, ...], tag: str
+) -> None:
+    place = workspace(upto="pseudo-label")
+    held = pq.read_table(place / artifact)
+    said = json.loads(held.schema.metadata[b"zoo"])
+    assert said["schema"] == f"{tag}/1"
+    said["schema"] = f"{tag}/2"
+    pq.write_table(held.replace_schema_metadata({b"zoo": json.dumps(said).encode()}), place / artifact)
+    result = run(*command, workspace=place)
+    assert result.code == 3
+    assert f"{artifact} is a {tag}/2, not" in result.error
+    assert "a newer zoo may have written it" in result.error
+
+
+def sources(**weights: object) -> str:
+    return json.dumps({"sources": [{"source": name, "weight": weight} for name, weight in weights.items()]})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (sources(alpha=-1, beta=2, gamma=0), 'the weight of source "alpha" is -1'),
+        (sources(alpha=0, beta=0, gamma=0), "all weights in the file of weights are 0"),
+        (sources(alpha=1, beta=1, gamma=1, delta=1), 'has a source "delta" that takes no part'),
+        (sources(alpha=1, beta=1), 'has none for source "gamma"'),
+        (sources(alpha="1", beta=1, gamma=1), "which is no number"),
+        (sources(alpha=float("nan"), beta=1, gamma=1), "NaN is no JSON"),
+        (sources(alpha=1, beta=1, gamma=1).replace("1}", "1e999}", 1), 'the weight of source "alpha" is inf'),
+        ("[1, 2]", "has another form"),
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("", "is no JSON"),
+    ],
+    ids=["negative", "zero", "unknown", "missing", "text", "NaN", "infinite", "list", "torn", "deep", "empty"],
+)
+def test_weights_that_cannot_be_are_refused(workspace: Make, tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "weights.json"
+    path.write_text(text, encoding="utf-8")
+    result = run("rank", "--weighting", f"file:{path}", workspace=workspace(upto="rank"))
+    assert result.code == 3
+    assert result.error.startswith(str(path))
+    assert told in result.error
+
+
+def test_a_weights_file_that_is_not_there_is_wrong_usage(workspace: Make) -> None:
+    place = workspace(upto="rank")
+    result = run("distill", *QUICK, "--weighting", "file:nowhere.json", workspace=place)
+    assert result.code == 2
+    assert "nowhere.json" in result.error
+    assert run("rank", "--weighting", f"file:{place}/weights.json", workspace=place).code == 0
