@@ -103,6 +103,7 @@ RANKING = Schema(
         Column("p_best", "double", "probability that this source is the best of those ranked", nullable=True),
         Column("weight", "double", "its weight under the weighting asked for"),
         Column("excluded", "string", "why the source takes no part; null where it does", nullable=True),
+        Column("borda", "double", "Borda count, where several metrics are ranked by", nullable=True, required=False),
     ),
 )
 

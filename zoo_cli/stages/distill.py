@@ -30,7 +30,18 @@ from zoo_cli.options import (
     Workers,
     Workspace,
 )
-from zoo_cli.stages import devices, failures, outputs, pseudo_label, rank, score, split, students, teaching
+from zoo_cli.stages import (
+    devices,
+    failures,
+    outputs,
+    pseudo_label,
+    rank,
+    ranking,
+    split,
+    students,
+    teaching,
+    weights,
+)
 from zoo_cli.stages.runs import Run, versions
 from zoo_cli.stages.teaching import Target
 
@@ -205,14 +216,14 @@ def _weighted(
     settings: Config, chosen: Sequence[Source], metric: str, on: str | None, weighting: str, least: float
 ) -> list[Target]:
     """The weighted sources of the workspace, ranked and with pseudo-labels made first where they are missing."""
-    ranking = rank.make(settings, metric, on, weighting, chosen)
+    found = ranking.make(settings, ranking.ask([metric], on, weighting), chosen)
     pseudo_label.make(settings, chosen)
-    weights = {}
-    for name, weight in ranking.weights.items():
+    given = {}
+    for name, weight in found.weights.items():
         if weight and not outputs.about(settings, name)["classes"]:
             console.warn(f"{name} has no head and cannot teach: its weight {weight:.2g} goes to the others")
             continue
-        weights[name] = weight
+        given[name] = weight
     return [
         Target(
             name,
@@ -221,7 +232,7 @@ def _weighted(
             outputs.about(settings, name)["output"],
             stored_digest(settings.pseudo(name)),
         )
-        for name, weight in teaching.pick(weights, least).items()
+        for name, weight in teaching.pick(given, least).items()
     ]
 
 
@@ -232,12 +243,12 @@ def _bare(folders: Sequence[Path], scores: Path | None, weighting: str, least: f
         raise UsageError("two --pseudo have the same name", "rename a folder: it is the source's name")
     method = registry.resolve("weighting", weighting)
     if scores is not None:
-        weights = rank.of_file(scores, weighting, Config(Path()), names).weights
+        given = ranking.of_file(scores, weighting, Config(Path()), names).weights
     elif method.name in ("equal", "file", "random") or method.spec in ("power:p=0", "power:p=0.0"):
-        weights = rank.weigh_alike(method, names)
+        given = weights.alike(method, names)
     else:
         raise UsageError(f"--weighting {weighting} needs scores", "--scores FILE, or --weighting equal")
-    kept = teaching.pick(weights, least)
+    kept = teaching.pick(given, least)
     heads = {name: files.read_header(stored_parts(folder)[0]) for name, folder in zip(names, folders, strict=True)}
     return [
         Target(name, folder, kept[name], heads[name].get("inputs", {}).get("output", "softmax"), stored_digest(folder))
@@ -307,8 +318,8 @@ def _name(objective: str, metric: str, on: str | None, weighting: str, lam: floa
     """`cross-task-parc-p2-s0`; labels-only-s0 where no source takes part."""
     if lam == 1:
         return f"labels-only-s{seed}"
-    question = score.ask(metric, on)
-    return "-".join([objective, question.name, rank.slug(weighting), f"s{seed}"])
+    asked = ranking.ask([metric], on, weighting)
+    return "-".join([objective, asked.name, weights.slug(weighting), f"s{seed}"])
 
 
 def _seconds(text: str | None) -> float | None:

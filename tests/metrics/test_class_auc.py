@@ -1,0 +1,35 @@
+"""PARC by class: the classes that a source tells apart stand out."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo_cli.metrics.class_auc import class_auc
+
+
+def slow(inputs: np.ndarray, labels: np.ndarray, c: int) -> float:
+    z = (inputs - inputs.mean(0)) / inputs.std(0)
+    near = np.corrcoef(z)
+    same = [near[i, j] for i in range(len(z)) for j in range(i) if labels[i] == labels[j] == c]
+    other = [near[i, j] for i in range(len(z)) for j in range(len(z)) if labels[i] == c != labels[j]]
+    return float(np.mean([(s > o) + 0.5 * (s == o) for s in same for o in other]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_it_is_the_share_of_couples_of_pairs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.array([3] * 5 + [7] * 4 + [9] * 6)
+    inputs = rng.standard_normal((15, 4)) + labels[:, None] * 0.1
+    found = class_auc(inputs, labels)
+    assert np.allclose(found, [slow(inputs, labels, c) for c in (3, 7, 9)])
+
+
+def test_a_class_of_its_own_is_told_apart_and_a_single_sample_is_not_judged() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 20 + [1] * 20 + [2])
+    inputs = rng.standard_normal((41, 64))
+    inputs[:20, :32] += 6
+    found = class_auc(inputs, labels)
+    assert found[0] > 0.99
+    assert np.isnan(found[2])

@@ -1,0 +1,143 @@
+"""What `zoo rank` answers: order, exclusion, several metrics as one, the capacity term, the classes, the verdict."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from zoo_cli import files
+from zoo_cli.stages.ranking import split
+
+from ..workspaces import edit, make, run
+
+
+def stored(path: Path, features: np.ndarray, labels: np.ndarray) -> str:
+    """Features of one source as somebody would store them."""
+    ids = [f"s{row:03}" for row in range(len(labels))]
+    pq.write_table(pa.table({"id": ids, "label": labels, "embedding": features.tolist()}), path)
+    return str(path)
+
+
+def zoo(folder: Path, strengths: dict[str, float], seed: int = 0, samples: int = 120) -> list[str]:
+    """Gaussian sources on one probe set of six classes: the strength of a source is how far its classes lie apart."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(samples) % 6
+    flags = []
+    for name, strength in strengths.items():
+        centres = rng.standard_normal((6, 16))
+        features = rng.standard_normal((samples, 16)) + strength * centres[labels]
+        flags += ["--features", stored(folder / f"{name}.parquet", features, labels)]
+    return flags
+
+
+def test_the_verdict_names_a_clear_best_a_tie_and_no_fit(tmp_path: Path) -> None:
+    for strengths, kind, sources in (
+        ({"strong": 2.0, "weak": 0.3, "none": 0.0}, "best", ["strong"]),
+        ({"one": 1.0, "two": 1.0, "none": 0.0}, "tie", ["one", "two"]),
+        ({"a": 0.0, "b": 0.0, "c": 0.0}, "none", []),
+    ):
+        result = run("rank", *zoo(tmp_path, strengths), "--json", "-C", str(tmp_path))
+        assert result.code == 0, result.err
+        verdict = json.loads(result.out)["meta"]["verdict"]
+        assert (verdict["kind"], sorted(verdict["sources"])) == (kind, sources)
+        shown = run("rank", *zoo(tmp_path, strengths), "--format", "table", "-C", str(tmp_path))
+        assert shown.out.splitlines()[-1] == verdict["sentence"]
+
+
+def test_several_metrics_are_ranked_by_their_mean_z_with_borda_beside_it(tmp_path: Path) -> None:
+    flags = zoo(tmp_path, {"strong": 2.0, "weak": 0.5, "none": 0.0})
+    single = {
+        name: {row["source"]: row["value"] for row in run("score", *flags, "--metric", name, "--json").data}
+        for name in ("parc", "lfc")
+    }
+    rows = run("rank", *flags, "--metric", "parc,lfc", "--json").data
+    assert [row["source"] for row in rows] == ["strong", "weak", "none"]
+    assert [row["borda"] for row in rows] == [4.0, 2.0, 0.0]
+    for row in rows:
+        z = [
+            (scores[row["source"]] - np.mean(list(scores.values()))) / np.std(list(scores.values()), ddof=1)
+            for scores in single.values()
+        ]
+        assert row["value"] == pytest.approx(np.mean(z))
+        assert row["low"] < row["value"] < row["high"]
+    assert rows[0]["metric"] == "parc,lfc"
+    again = run("rank", *flags, "--metric", "parc", "--metric", "lfc", "--json").data
+    assert again == rows
+
+
+def test_metrics_of_two_representations_are_not_one_ranking(tmp_path: Path) -> None:
+    result = run("rank", "--metric", "parc,leep", workspace=tmp_path)
+    assert (result.code, "one ranking uses one representation" in result.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "specs"),
+    [
+        ("parc", ["parc"]),
+        ("parc,lfc", ["parc", "lfc"]),
+        ("parc:pca=32,cosine=true,lfc", ["parc:pca=32,cosine=true", "lfc"]),
+        ("lfc,parc:pca=32,cosine=true", ["lfc", "parc:pca=32,cosine=true"]),
+    ],
+)
+def test_commas_between_metrics_and_within_their_parameters_are_told_apart(text: str, specs: list[str]) -> None:
+    assert split(text) == specs
+
+
+def test_the_capacity_term_adds_a_fiftieth_of_each_declared_depth(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="extract")
+    plain = {row["source"]: row for row in run("rank", "--json", workspace=workspace).data}
+    for name, depth in (("alpha", 18), ("beta", 50)):
+        edit(workspace, f'name = "{name}"\n', f'name = "{name}"\ndepth = {depth}\n')
+    rows = {row["source"]: row for row in run("rank", "--plasticity", "--json", workspace=workspace).data}
+    values = np.array([plain[name]["value"] for name in plain])
+    for name, depth in (("alpha", 18), ("beta", 50)):
+        z = (plain[name]["value"] - values.mean()) / values.std(ddof=1)
+        assert rows[name]["value"] == pytest.approx(z + depth / 50)
+    assert rows["gamma"]["excluded"] == "undefined: no depth declared"
+    assert rows["gamma"]["weight"] == 0
+
+
+def test_a_source_that_has_seen_the_task_takes_no_part_and_a_near_name_warns(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="extract")
+    edit(workspace, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
+    rows = run("rank", "--json", workspace=workspace).data
+    assert (rows[-1]["source"], rows[-1]["rank"], rows[-1]["weight"]) == ("alpha", None, 0)
+    assert rows[-1]["excluded"] == "trained on patterns"
+    edit(workspace, 'trained_on = ["patterns"]', 'trained_on = ["pattern"]')
+    result = run("rank", "--json", workspace=workspace)
+    assert all(row["excluded"] is None for row in result.data)
+    assert 'alpha was trained on "pattern", nearly the name of this task' in result.err
+    edit(workspace, "[task]\n", '[task]\naliases = ["pattern"]\n')
+    assert run("rank", "--json", workspace=workspace).data[-1]["excluded"] == "trained on pattern"
+
+
+def test_equal_sources_share_a_rank(tmp_path: Path) -> None:
+    flags = zoo(tmp_path, {"a": 1.0})
+    pq.write_table(pq.read_table(tmp_path / "a.parquet"), tmp_path / "twin.parquet")
+    rows = run("rank", *flags, "--features", str(tmp_path / "twin.parquet"), "--json").data
+    assert [(row["source"], row["rank"], row["p_best"], row["weight"]) for row in rows] == [
+        ("a", 1, 0.5, 0.5),
+        ("twin", 1, 0.5, 0.5),
+    ]
+
+
+def test_the_classes_that_make_a_source_good_are_explained_beside_the_student(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="extract")
+    rows = run("rank", "--explain", "alpha", "--json", workspace=workspace).data
+    assert {row["class"] for row in rows} == {"blue", "green", "red"}
+    assert [row["auc"] for row in rows] == sorted((row["auc"] for row in rows), reverse=True)
+    assert all(0 <= row["student"] <= 1 for row in rows)
+
+
+def test_the_exported_weights_are_what_file_reads(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="score")
+    rows = run("rank", "--weighting", "p=3", "--json", workspace=workspace).data
+    exported = files.read_json(workspace / "weights.json")
+    assert {row["source"]: row["weight"] for row in exported["sources"]} == {
+        row["source"]: row["weight"] for row in rows
+    }
+    again = run("rank", "--weighting", f"file:{workspace / 'weights.json'}", "--json", workspace=workspace).data
+    assert [row["weight"] for row in again] == pytest.approx([row["weight"] for row in rows])
