@@ -292,3 +292,21 @@ def test_the_effective_number_of_equal_weights_is_their_number_and_of_one_it_is_
     for wrong in ([0.0, 0.0], [0.5, -0.1], [np.nan, 1.0]):
         with pytest.raises(ContractError):
             selection.effective_number(np.array(wrong))
+
+
+def test_who_beats_whom_is_a_share_of_paired_replicates_with_ties_half() -> None:
+    draws = np.array([[1.0, 1.0, 3.0, 2.0], [0.0, 2.0, 1.0, 2.0], [np.nan] * 4])
+    found = selection.beats(draws)
+    assert found[0, 1] == (1 + 0 + 1 + 0.5) / 4
+    assert found[1, 0] == 1 - found[0, 1]
+    assert np.isnan(found[2]).all()
+    assert np.isnan(found[:, 2]).all()
+
+
+def test_rank_intervals_hold_the_ranks_of_nine_in_ten_replicates() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.array([3.0, 1.0, 1.0])[:, None] + 0.1 * rng.standard_normal((3, 500))
+    assert selection.rank_intervals(draws).tolist() == [[1, 1], [2, 3], [2, 3]]
+    lacking = np.vstack([draws, np.full((1, 500), np.nan)])
+    assert np.isnan(selection.rank_intervals(lacking)[3]).all()
+    assert selection.rank_intervals(lacking)[:3].tolist() == [[1, 1], [2, 3], [2, 3]]

@@ -101,6 +101,8 @@ RANKING = Schema(
         Column("low", "double", "lower end of its 90 % interval", nullable=True),
         Column("high", "double", "upper end of its 90 % interval", nullable=True),
         Column("p_best", "double", "probability that this source is the best of those ranked", nullable=True),
+        Column("rank_low", "int64", "lower end of the 90 % interval of its rank", nullable=True, required=False),
+        Column("rank_high", "int64", "upper end of the 90 % interval of its rank", nullable=True, required=False),
         Column("weight", "double", "its weight under the weighting asked for"),
         Column("excluded", "string", "why the source takes no part; null where it does", nullable=True),
         Column("borda", "double", "Borda count, where several metrics are ranked by", nullable=True, required=False),

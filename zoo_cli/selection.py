@@ -211,6 +211,33 @@ def best_probability(draws: Array) -> Array:
     return result
 
 
+def beats(draws: Array) -> Array:
+    """How likely each source is to be better than each other one: (S, S) shares of paired replicates, ties half.
+
+    draws (S, B), rows of NaN for sources without a value; entries of those, and of a source with itself, are NaN.
+    """
+    count = len(draws)
+    found = np.full((count, count), np.nan)
+    for a in range(count):
+        for b in range(count):
+            if a != b and np.isfinite(draws[a]).all() and np.isfinite(draws[b]).all():
+                found[a, b] = ((draws[a] > draws[b]) + 0.5 * (draws[a] == draws[b])).mean()
+    return found
+
+
+def rank_intervals(draws: Array) -> Array:
+    """The 90 % interval of each source's rank, (S, 2): the 5 % and 95 % quantiles of its rank over the replicates.
+
+    draws (S, B); NaN for a source without a value, which ranks nowhere.
+    """
+    known = np.isfinite(draws).all(axis=1)
+    found = np.full((len(draws), 2), np.nan)
+    if known.any():
+        ranks = 1 + (draws[known][None, :, :] > draws[known][:, None, :]).sum(axis=1)
+        found[known] = np.quantile(ranks, [0.05, 0.95], axis=1, method="nearest").T
+    return found
+
+
 def competition_ranks(values: Array) -> Array:
     """Ranks of values (S,), 1 for the highest; equal ones share a rank and the next one is skipped: 1, 2, 2, 4.
 

@@ -33,6 +33,7 @@ FIELDS = (
     console.Field("low", style="score"),
     console.Field("high", style="score"),
     console.Field("p_best", "P(best)", ".2f"),
+    console.Field("ranks", style=">"),
     console.Field("weight", style=".4f"),
     console.Field("excluded"),
 )
@@ -95,7 +96,7 @@ def write(settings: Config, found: Ranking, path: Path) -> None:
     import pyarrow as pa
 
     kinds = {"int64": pa.int64(), "string": pa.string(), "double": pa.float64()}
-    columns = [column for column in schemas.RANKING.columns if column.required or not found.asked.raw]
+    columns = [column for column in schemas.RANKING.columns if column.name != "borda" or not found.asked.raw]
     arrow = pa.schema([(column.name, kinds[column.type]) for column in columns])
     told = {"metric": found.asked.metric, "on": found.asked.questions[0].on, "weighting": found.asked.weighting}
     files.write_table(path, pa.Table.from_pylist(found.rows, schema=arrow), schemas.RANKING, told)
@@ -121,12 +122,16 @@ def answer(found: Ranking, form: str | None) -> None:
     notes.append(found.verdict.sentence)
     fields = FIELDS if found.asked.raw else (*FIELDS[:3], console.Field("borda", style=".1f"), *FIELDS[3:])
     rows = [{key: row[key] for key in row if key != "borda" or not found.asked.raw} for row in found.rows]
+    table = [
+        row | {"ranks": None if row["rank_low"] is None else f"{row['rank_low']}-{row['rank_high']}"} for row in rows
+    ]
     meta = {
         "metric": found.asked.metric,
         "representation": found.asked.questions[0].on,
         "weighting": found.asked.weighting,
         "effective_sources": found.effective,
         "student": found.student,
+        "beats": found.beats,
         "verdict": {
             "kind": found.verdict.kind,
             "sources": found.verdict.names,
@@ -134,7 +139,7 @@ def answer(found: Ranking, form: str | None) -> None:
             "sentence": found.verdict.sentence,
         },
     }
-    console.answer("zoo.rank/1", rows, fields, form=form, meta=meta, notes=notes)
+    console.answer("zoo.rank/1", rows, fields, form=form, meta=meta, notes=notes, table=table)
 
 
 def _place(found: Ranking) -> str:

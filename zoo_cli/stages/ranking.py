@@ -53,13 +53,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Ranking:
-    """An answered question: one row a source in order, the verdict, and where the student itself would stand."""
+    """An answered question: one row a source in order, the verdict, and where the student itself would stand.
+
+    `beats`: how likely each source is to be better than each other one.
+    """
 
     asked: Asked
     rows: list[Row]
     effective: float
     student: Row | None
     verdict: "Verdict"
+    beats: dict[str, dict[str, float | None]]
 
     @property
     def weights(self) -> dict[str, float]:
@@ -122,7 +126,7 @@ def order(settings: Config, asked: Asked, rows: Sequence[Row]) -> Ranking:
     table = _Table.of(rows, ranked, asked, _depths(settings, ranked) if asked.plasticity else None)
     values, draws = table.values[:-1], table.draws[:-1]
     places = selection.competition_ranks(values)
-    chances = selection.best_probability(draws)
+    chances, intervals = selection.best_probability(draws), selection.rank_intervals(draws)
     given = weights.weigh(asked.method, values, ranked, asked.zero_means_none, asked.metric)
     answered = []
     for s, name in enumerate(ranked):
@@ -131,6 +135,8 @@ def order(settings: Config, asked: Asked, rows: Sequence[Row]) -> Ranking:
             _line(asked, name)
             | {
                 "rank": int(places[s]) if known else None,
+                "rank_low": _whole(float(intervals[s, 0])),
+                "rank_high": _whole(float(intervals[s, 1])),
                 "value": _known(float(values[s])),
                 "low": _known(float(table.low[s])),
                 "high": _known(float(table.high[s])),
@@ -145,7 +151,11 @@ def order(settings: Config, asked: Asked, rows: Sequence[Row]) -> Ranking:
     yardstick = (float(table.values[-1]), table.draws[-1])
     found = verdict.judge(ranked, values, draws, table.chance[:-1], yardstick)
     effective = selection.effective_number(given) if given.any() else 0.0
-    return Ranking(asked, answered, effective, table.student(rows), found)
+    wins = {
+        name: {other: _known(float(p)) for other, p in zip(ranked, line, strict=True) if other != name}
+        for name, line in zip(ranked, selection.beats(draws), strict=True)
+    }
+    return Ranking(asked, answered, effective, table.student(rows), found, wins)
 
 
 @dataclass(frozen=True)
@@ -216,7 +226,8 @@ class _Table:
 
 
 def _line(asked: Asked, name: str) -> Row:
-    empty = dict.fromkeys(("rank", "value", "low", "high", "p_best", "excluded", "borda"))
+    keys = ("rank", "rank_low", "rank_high", "value", "low", "high", "p_best", "excluded", "borda")
+    empty = dict.fromkeys(keys)
     return {
         "source": name,
         "metric": asked.metric,
@@ -244,3 +255,7 @@ def _depths(settings: Config, names: Sequence[str]) -> "np.ndarray":
 
 def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _whole(value: float) -> int | None:
+    return int(value) if math.isfinite(value) else None
