@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -245,7 +246,8 @@ def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal:
         table.add_column(column.title or column.key, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(row.get(column.key), column.style).replace("[", r"\[") for column in fields))
-    width = None if terminal else 1000
+    # Not rich's own, which takes COLUMNS=0 for a terminal that shows nothing.
+    width = shutil.get_terminal_size().columns if terminal else 1000
     console = RichConsole(file=None, force_terminal=terminal, width=width, highlight=False, soft_wrap=not terminal)
     with console.capture() as capture:
         console.print(table)
@@ -257,7 +259,7 @@ def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form:
         value = plain(value)
         if value is None:
             return ""
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        return str(value).lower() if isinstance(value, bool) else _printable(str(value))
 
     if form == "md":
         # Markdown is read by people: values as a terminal shows them.
@@ -268,7 +270,7 @@ def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form:
     titles = [column.key for column in fields]
     cells = [[text(row.get(column.key)) for column in fields] for row in rows]
     if form == "tsv":
-        return "\n".join("\t".join(_printable(cell) for cell in line) for line in [titles, *cells])
+        return "\n".join("\t".join(line) for line in [titles, *cells])
     import csv
     import io
 
