@@ -53,6 +53,7 @@ class Source:
     output: str = "softmax"
     trained_on: tuple[str, ...] = ()
     feature_layer: str = ""
+    gradient_layer: str = ""
     head: bool = True
     depth: int | None = None
 
@@ -105,6 +106,10 @@ class Config:
         """The folder of a source's stored outputs."""
         return self.root / "features" / f"source={source}"
 
+    def gradients(self, source: str) -> Path:
+        """The folder of a source's stored gradients."""
+        return self.root / "gradients" / f"source={source}"
+
     def pseudo(self, source: str) -> Path:
         """The folder of a source's pseudo-labels."""
         return self.root / "pseudo" / f"source={source}"
@@ -141,8 +146,8 @@ class Config:
         )
 
     def declared(self, source: Source) -> dict[str, Any]:
-        """What a source's outputs depend on, as its user wrote it; JSON-able."""
-        skipped = ("name", "trained_on", "depth")
+        """What a source's features and logits depend on, as its user wrote it; JSON-able."""
+        skipped = ("name", "trained_on", "depth", "gradient_layer")
         said = {f.name: getattr(source, f.name) for f in fields(Source) if f.name not in skipped}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
 
