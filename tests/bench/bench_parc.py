@@ -45,10 +45,11 @@ def test_parc_holds_little_more_than_one_single_precision_number_a_pair(count: i
 def timing(count: int) -> dict[str, Any]:
     """Seconds of processor time of both forms on `count` images, their ratio and the difference of their values."""
     from zoo_cli.metrics.parc import parc
+    from zoo_cli.metrics.probe import Probe
 
     features, labels = probe(count)
     forms: dict[str, Callable[[], float]] = {
-        "zoo": lambda: parc(features, labels),
+        "zoo": lambda: parc(Probe.of(features, labels)),
         "scipy": lambda: definition(features, labels),
     }
     seconds: dict[str, list[float]] = {name: [] for name in forms}
@@ -117,11 +118,12 @@ def _growth(features: str, labels: str) -> dict[str, Any]:
     import numpy as np
 
     from zoo_cli.metrics.parc import parc
+    from zoo_cli.metrics.probe import Probe
 
     x, y = np.load(features), np.load(labels)
-    parc(x[:100], y[:100] // 50)
+    parc(Probe.of(x[:100], y[:100] // 50))
     before = _status("VmRSS")
-    parc(x, y)
+    parc(Probe.of(x, y))
     return {"before_mb": round(before), "growth_mb": round(_status("VmHWM") - before)}
 
 

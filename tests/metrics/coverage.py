@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli import registry, selection
+from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
@@ -46,7 +47,7 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
     reading = 0.6 * draw.standard_normal((WIDTH, SOURCE_CLASSES))
     method = registry.resolve("metric", spec)
     facts = registry.METRICS[method.name]
-    score: Callable[[Array, Array], float] = partial(method.function, **method.params)
+    score: Callable[[Probe], float] = partial(method.function, **method.params)
     values, found = [], []
     for i in range(probes):
         labels = draw.integers(0, classes, count) if design == "random" else _sizes(design, count, classes)
@@ -54,14 +55,17 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
         if facts.on[0] == "probs":
             inputs = np.exp(inputs @ reading)
             inputs /= inputs.sum(axis=1, keepdims=True)
-        values.append(score(inputs, labels))
+        probe = Probe.of(inputs, labels)
+        values.append(score(probe))
         if i >= intervals:
             continue
         if facts.leave_one_out:
-            others = registry.imported(facts.leave_one_out)(inputs, labels, **method.params)
+            others = registry.imported(facts.leave_one_out)(probe, **method.params)
             found.append(selection.jackknife(values[-1], others, seed=i))
         else:
-            found.append(selection.halves(score, inputs, labels, values[-1], seed=i))
+            drawn = selection.replicates(probe.target, seed=i, permutations=0)
+            (scores,) = selection.on_halves([score], probe, drawn)
+            found.append(selection.halves(values[-1], scores, drawn.share, seed=i))
     expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
     low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
     share = float(((low <= expected) & (expected <= high)).mean())
