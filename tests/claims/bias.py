@@ -1,0 +1,79 @@
+"""How each score depends on the size of the probe: its mean at n less its mean on a probe of 3,200.
+
+    OMP_NUM_THREADS=1 python -m tests.claims.bias
+
+One simulated source: 32 features, 10 balanced classes whose centres lie 0.3 standard deviations apart in each feature;
+its 20 class probabilities are a softmax of a fixed linear map of the features. A score that is biased upwards on small
+probes (most are) compares sources on one probe set, never across probe sets of different sizes.
+"""
+
+import argparse
+import json
+
+import numpy as np
+
+from zoo_cli import registry
+from zoo_cli.errors import Undefined
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.probe import Probe
+
+WIDTH, CLASSES, OUTPUTS, EFFECT, LARGE = 32, 10, 20, 0.3, 3200
+SIZES = (50, 100, 200, 400, 800)
+
+
+def source(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (N, 32), probabilities (N, 20) and labels (N,) of one draw of the probe set."""
+    fixed, rng = np.random.default_rng(0), np.random.default_rng([1, seed, size])
+    centres, head = fixed.standard_normal((CLASSES, WIDTH)), fixed.standard_normal((WIDTH, OUTPUTS)) * 0.3
+    labels = np.arange(size) % CLASSES
+    features = np.maximum(rng.standard_normal((size, WIDTH)) + EFFECT * centres[labels] + 0.5, 0)
+    logits = features @ head
+    probs = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return features, probs / probs.sum(axis=1, keepdims=True), labels
+
+
+def means(metric: str, size: int, trials: int) -> tuple[float, float]:
+    """Mean and standard deviation of a score over draws of the probe set."""
+    method, facts = registry.resolve("metric", metric), registry.METRICS[metric]
+    found = []
+    for seed in range(trials):
+        features, probs, labels = source(seed, size)
+        probe = Probe.of(features if facts.on[0] == "features" else probs, Classes.of(labels), name="simulated")
+        try:
+            found.append(method.function(probe, **method.params))
+        except Undefined:
+            continue
+    return (float(np.mean(found)), float(np.std(found))) if found else (float("nan"), float("nan"))
+
+
+def table(trials: int, metrics: list[str]) -> dict[str, dict[str, float]]:
+    """For each metric: its mean on a large probe, its bias at each smaller size, and its spread at 200."""
+    rows = {}
+    for name in metrics:
+        large, _ = means(name, LARGE, max(2, trials // 8))
+        row = {f"at {LARGE}": large}
+        for size in SIZES:
+            mean, spread = means(name, size, trials)
+            row[f"bias at {size}"] = mean - large
+            if size == 200:
+                row["sd at 200"] = spread
+        rows[name] = row
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--metric", action="append")
+    said = parser.parse_args()
+    known = [name for name, facts in registry.METRICS.items() if not facts.needs]
+    rows = table(said.trials, said.metric or known)
+    keys = list(next(iter(rows.values())))
+    print("| metric | " + " | ".join(keys) + " |\n|---|" + "---:|" * len(keys))
+    for name, row in rows.items():
+        print(f"| {name} | " + " | ".join(f"{row[key]:.3f}" for key in keys) + " |")
+    print(json.dumps({"trials": said.trials}))
+
+
+if __name__ == "__main__":
+    main()
