@@ -133,7 +133,7 @@ def answer(
     if form == "table":
         console.answer(_table(lines, fields, _is_terminal(console.out)))
         for note in notes:
-            console.answer(note)
+            console.answer(_printable(note))
         return
     console.answer(_delimited(lines, fields, form))
     for note in notes:
