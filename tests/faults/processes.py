@@ -1,0 +1,164 @@
+"""zoo in a process of its own, for signals, kills and pipes.
+
+One warm process has been through the whole pipeline and forks for every run, so that a test waits for what it tests and
+not for the imports of torch. `python -m zoo_cli` itself is tested where the start matters.
+"""
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.workspaces import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVER = r"""
+import json, os, pathlib, signal, sys, tempfile
+os.environ["ZOO_WORKERS"] = "0"  # a thread of its own would not survive the fork
+from tests.workspaces import make, run
+with tempfile.TemporaryDirectory() as folder:
+    place = make(pathlib.Path(folder) / "task", upto="pseudo-label")
+    assert run("distill", "--steps", "2", "--batch-size", "8", workspace=place).code == 0
+del os.environ["ZOO_WORKERS"]
+from zoo_cli import __main__, training
+from zoo_cli.stages import extract
+
+print("ready", flush=True)
+for line in sys.stdin:
+    said = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        for number, name in ((1, said["out"]), (2, said["err"])):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        exec(said["before"])
+        try:
+            code = __main__.main(said["arguments"])
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            code = 99
+        sys.stdout.flush()
+        os._exit(code)
+    print(pid, flush=True)
+    status = os.waitpid(pid, 0)[1]
+    with open(said["code"] + ".part", "w") as stream:
+        stream.write(str(os.waitstatus_to_exitcode(status)))
+    os.replace(said["code"] + ".part", said["code"])
+"""
+SMALL_PARTS = """
+import time
+from zoo_cli.stages import outputs
+extract.PART_ROWS = 4
+_write = outputs.write_part
+def slowly(*arguments):
+    time.sleep({pause})
+    _write(*arguments)
+    time.sleep({pause})
+outputs.write_part = slowly
+"""
+"""Parts of four images, and a pause before and after each is written."""
+
+
+@functools.cache
+def _server() -> "subprocess.Popen[str]":
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    # Not -W error: a thread of the test runner's environment must not decide whether this process can fork.
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+
+    def end() -> None:
+        server.kill()
+        server.communicate()
+
+    atexit.register(end)
+    return server
+
+
+@dataclass
+class Process:
+    """A running command: its process id, and files for what it says."""
+
+    pid: int
+    place: Path
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return (self.place / "code").exists()
+
+    def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
+        """Wait for something to happen while it runs. Fails when it ends before that, or does not come."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert not self.ended, f"it has ended: {self.result()}"
+            assert time.monotonic() < end, "it does not happen"
+            time.sleep(0.002)
+
+    def send(self, signum: int) -> None:
+        """Send it a signal; nothing where it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signum)
+
+    def result(self, seconds: float = 60) -> Result:
+        """Wait for its end: the exit code (negative: killed by that signal), stdout and stderr."""
+        end = time.monotonic() + seconds
+        while not self.ended:
+            if time.monotonic() > end:
+                self.send(signal.SIGKILL)
+                raise AssertionError(f"it does not end: {(self.place / 'err').read_text()}")
+            time.sleep(0.002)
+        told = {name: (self.place / name).read_text() for name in ("code", "out", "err")}
+        return Result(int(told["code"]), told["out"], told["err"])
+
+
+def start(*arguments: str, workspace: Path, before: str = "", place: Path) -> Process:
+    """Start a command on a workspace. `before`: python that runs first; `place`: a new folder for what it says."""
+    place.mkdir(parents=True)
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    said = {
+        "arguments": [*arguments, "-C", str(workspace)],
+        "before": before,
+        **{name: str(place / name) for name in ("out", "err", "code")},
+    }
+    server.stdin.write(json.dumps(said) + "\n")
+    server.stdin.flush()
+    return Process(int(server.stdout.readline()), place)
+
+
+def zoo(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    stdout: int = subprocess.PIPE,
+    python: str | None = None,
+) -> Result:
+    """`python -m zoo_cli` from its very start, its streams pipes; or some other program."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
+    ended = subprocess.run(
+        [sys.executable, *(["-c", python] if python else ["-m", "zoo_cli"]), *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        env={**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(environment or {})},
+    )
+    return Result(ended.returncode, ended.stdout or "", ended.stderr)
