@@ -12,12 +12,12 @@ PACKAGE = Path(zoo_cli.__file__).parent
 FLOORS = {
     0: {"", "errors"},
     1: {"files", "schemas", "config", "console", "registry", "options", "interruption", "provenance", "columns"},
-    2: {"training", "objectives", "data", "models", "metrics", "weighting", "selection", "verdict", "aggregation", "flips", "report"},
+    2: {"training", "objectives", "data", "models", "metrics", "weighting", "selection", "verdict", "aggregation", "sets", "flips", "report"},
     3: {"stages"},
     4: {"__main__"},
 }
 WITHIN = {("training", "objectives"), ("files", "schemas")}
-PURE = ("metrics", "weighting", "objectives", "selection", "verdict", "aggregation", "flips", "training")
+PURE = ("metrics", "weighting", "objectives", "selection", "verdict", "aggregation", "sets", "flips", "training")
 FORBIDDEN_NAMES = {"utils", "core", "common", "helpers", "base", "manager"}
 
 

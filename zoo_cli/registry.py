@@ -33,7 +33,10 @@ class Metric(Entry):
     which the jackknife makes its interval; empty: the interval is made from halves of the probe, see `selection`.
     `ceiling`: the highest value it can have, or the function of it; None: it has none. `needs`: names of further arrays
     of a `Probe` that it reads, see `stages.inputs`. `cheap`: one of the papers' scores that takes seconds at most,
-    which `zoo score` computes where nothing is asked for.
+    which `zoo score` computes where nothing is asked for. `chance`: its level where nothing is shared, the mean under
+    permuted "labels" or a number known by theory; None: it asks for no agreement, and has none. `member`, `joined`: of
+    a score that sets of sources have too, the function of one source's part (N,), and that of the parts of several
+    (S, N), see `stages.ensembles`.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -42,6 +45,9 @@ class Metric(Entry):
     ceiling: float | str | None = None
     needs: tuple[str, ...] = ()
     cheap: bool = False
+    chance: float | str | None = "labels"
+    member: str = ""
+    joined: str = ""
 
 
 COMMANDS: dict[str, str] = {
@@ -104,6 +110,55 @@ METRICS: dict[str, Metric] = {
         on=("probs",),
         ceiling=0.0,
         cheap=True,
+    ),
+    "rsa-ref": Metric(
+        "zoo_cli.metrics.rsa_ref:rsa_ref",
+        "agreement with a network trained on the target, --reference (Dwivedi and Roig 2019)",
+        on=("features", "probs"),
+        zero_means_none=True,
+        ceiling=1.0,
+        needs=("reference",),
+        cheap=True,
+        chance=0.0,
+    ),
+    "domain-similarity": Metric(
+        "zoo_cli.metrics.domain_similarity:domain_similarity",
+        "earth mover's distance of the source's class means to the target's (Cui 2018)",
+        leave_one_out="zoo_cli.metrics.domain_similarity:leave_one_out",
+        ceiling=1.0,
+        needs=("source_means", "source_counts"),
+        cheap=True,
+        chance=None,
+    ),
+    "sparsity": Metric(
+        "zoo_cli.metrics.sparsity:sparsity",
+        "share of features that are zero: assumed, our reading of Ueno and Kondo 2020",
+        leave_one_out="zoo_cli.metrics.sparsity:leave_one_out",
+        ceiling=1.0,
+        cheap=True,
+        chance=None,
+    ),
+    "nleep": Metric(
+        "zoo_cli.metrics.nleep:nleep",
+        "leep through a mixture of Gaussians of the features, extra metrics (Li 2021)",
+        on=("features", "probs"),
+        ceiling=0.0,
+    ),
+    "ms-leep": Metric(
+        "zoo_cli.metrics.ms_leep:ms_leep",
+        "mean leep of a set of sources (Agostinelli 2022)",
+        on=("probs",),
+        ceiling=0.0,
+        member="zoo_cli.metrics.leep:predictions",
+        joined="zoo_cli.metrics.ms_leep:joined",
+    ),
+    "e-leep": Metric(
+        "zoo_cli.metrics.e_leep:e_leep",
+        "leep of the mean prediction of a set of sources (Agostinelli 2022)",
+        on=("probs",),
+        ceiling=0.0,
+        member="zoo_cli.metrics.leep:predictions",
+        joined="zoo_cli.metrics.e_leep:joined",
     ),
 }
 

@@ -34,6 +34,11 @@ class Schema:
         """What stands in a file's header, e.g. `zoo.manifest/1`."""
         return f"zoo.{self.name}/{self.version}"
 
+    @property
+    def file(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
+
 
 MANIFEST = Schema(
     "manifest",
@@ -63,6 +68,16 @@ FEATURES = Schema(
         Column("id", "string", "of the manifest, in its order"),
         Column("embedding", "fixed_size_list<float32>[D]", "penultimate features", required=False),
         Column("logits", "fixed_size_list<float32>[K]", "the source's own outputs before softmax", required=False),
+    ),
+)
+
+SOURCE_MEANS = Schema(
+    "source-means",
+    "features/source=S/source_means.parquet",
+    (
+        Column("class", "string", "name of a class that the source was trained on; each stands once"),
+        Column("count", "int64", "training images of the class"),
+        Column("mean", "fixed_size_list<float32>[D]", "mean of their features, as the embedding of the source"),
     ),
 )
 
@@ -138,7 +153,7 @@ ERRORS = Schema(
     ),
 )
 
-SCHEMAS = (MANIFEST, FEATURES, SCORES, RANKING, PSEUDO, PREDICTIONS, ERRORS)
+SCHEMAS = (MANIFEST, FEATURES, SOURCE_MEANS, SCORES, RANKING, PSEUDO, PREDICTIONS, ERRORS)
 
 
 @dataclass(frozen=True)
@@ -163,6 +178,17 @@ DOCUMENTS = (
             ("class_names, output", "names in order, or null; softmax or sigmoid"),
             ("trained_on, depth", "as declared"),
             ("parameters, macs", "size and multiply-accumulates of one image"),
+        ),
+    ),
+    Document(
+        "set",
+        "scores/METRIC.json",
+        (
+            ("metric, score", "of the set as a whole, a metric that scores sets of sources: ms-leep, e-leep"),
+            ("sources", "list of source, score of the set so far, gain, low, high: in the order they were chosen"),
+            ("stopped_at", "the next one, whose gain is less than its uncertainty; null where none was left"),
+            ("left_out", "sources that may not enter, each with the reason"),
+            ("inputs", "what it was made from, as in the scores"),
         ),
     ),
     Document(

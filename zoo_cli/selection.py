@@ -119,7 +119,7 @@ def estimate(
         one = found[i]
         assert isinstance(one, Estimate)
         found[i] = _joined(one, halves(one.value, scores, drawn.share, seed=seed))
-    known = [i for i, one in enumerate(found) if isinstance(one, Estimate)]
+    known = [i for i, one in enumerate(found) if isinstance(one, Estimate) and questions[i][1].chance == "labels"]
     levels = chance_levels([_score(questions[i][0]) for i in known], probe, drawn)
     for i, level in zip(known, levels, strict=True):
         one = found[i]
@@ -275,7 +275,8 @@ def _whole(method: Method, facts: Metric, probe: Probe) -> Estimate | Undefined:
         ceiling = facts.ceiling
     if ceiling is not None and value >= ceiling - SATURATED * max(1.0, abs(ceiling)):
         flags.append("saturated")
-    return Estimate(value, ceiling=ceiling, flags=tuple(flags))
+    chance = None if isinstance(facts.chance, str) else facts.chance
+    return Estimate(value, chance=chance, ceiling=ceiling, flags=tuple(flags))
 
 
 def _joined(one: Estimate, interval: Estimate) -> Estimate:

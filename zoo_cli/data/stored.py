@@ -64,7 +64,7 @@ def parts(path: Path) -> list[Path]:
         found = sorted(path.rglob("*.parquet"))
     else:
         found = [path] if path.exists() else sorted(Path(name) for name in glob.glob(str(path)))
-    found = [part for part in found if not part.name.startswith(".")]
+    found = [part for part in found if not part.name.startswith(".") and part.name != schemas.SOURCE_MEANS.file]
     if not found:
         raise UsageError(f"no parquet file at {path}")
     return found

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.errors import ContractError
+from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -26,16 +27,28 @@ def leep(probe: Probe) -> float:
 
     A source class without any mass has the conditional 0; nothing is added to avoid log 0, which cannot occur.
     """
+    return float(np.log(predictions(probe)).mean())
+
+
+def predictions(probe: Probe) -> Array:
+    """The expected empirical prediction of every sample: how likely its own label is through the source's classes.
+
+    Inputs and errors as in `leep`. (N,), in (0, 1], in the order of `target.order`: sorted by class.
+    """
     target = probe.compared()
     check_probabilities(probe.inputs)
-    rows = probe.inputs[target.order].astype(np.float64)
+    return expected(probe.inputs, target)
+
+
+def expected(probs: Array, target: Classes) -> Array:
+    """The same of probabilities (N, K) that are known to be such."""
+    rows = probs[target.order].astype(np.float64)
     joint = np.add.reduceat(rows, target.starts, axis=0)
     mass = joint.sum(axis=0)
     conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
     ends = target.starts + target.counts
     blocks = zip(target.starts, ends, conditional, strict=True)
-    expected = np.concatenate([rows[start:end] @ likelihood for start, end, likelihood in blocks])
-    return float(np.log(expected).mean())
+    return np.concatenate([rows[start:end] @ likelihood for start, end, likelihood in blocks])
 
 
 def check_probabilities(inputs: Array) -> None:

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo_cli import files, schemas
+from zoo_cli.columns import matrix
 from zoo_cli.config import Config
+from zoo_cli.errors import ContractError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
     from zoo_cli.data.stored import Stored
     from zoo_cli.metrics.labels import Classes
@@ -25,7 +30,9 @@ class Missing(Exception):
 @dataclass(frozen=True)
 class Origin:
     """One source, read once: its stored outputs `found` of the samples `ids` (N,), all that a metric's inputs are made
-    of. `settings` is None where outputs were given by path and there may be no workspace.
+    of. `settings` is None where outputs were given by path and there may be no workspace. `folder`: where the outputs
+    and what goes with them lie, None where they are no folder; `reference` (N, D'): features of a network trained on
+    the target, of the same samples.
     """
 
     settings: Config | None
@@ -33,6 +40,8 @@ class Origin:
     ids: "np.ndarray"
     found: "Stored | None"
     output: str
+    folder: Path | None = None
+    reference: "np.ndarray | None" = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,41 @@ def logits(origin: Origin) -> "np.ndarray":
     return origin.found.logits
 
 
+def reference(origin: Origin) -> "np.ndarray":
+    """Features (N, D') of a network trained on the target."""
+    if origin.reference is None:
+        raise Missing("no --reference: features of a network trained on the task")
+    return origin.reference
+
+
+def source_means(origin: Origin) -> "np.ndarray":
+    """The mean feature of each class that the source was trained on (K, D)."""
+    table = _source_classes(origin)
+    return matrix(table.column("mean"), f"column mean of {schemas.SOURCE_MEANS.file} of {origin.name}")
+
+
+def source_counts(origin: Origin) -> "np.ndarray":
+    """The number of training images of each of them (K,)."""
+    counts: np.ndarray = _source_classes(origin).column("count").to_numpy()
+    return counts
+
+
+def _source_classes(origin: Origin) -> "pa.Table":
+    path = None if origin.folder is None else origin.folder / schemas.SOURCE_MEANS.file
+    if path is None or not path.exists():
+        raise Missing("missing source class means")
+    table = files.read_table(path, schemas.SOURCE_MEANS)
+    names = table.column("class").to_pylist()
+    if len(set(names)) < len(names):
+        raise ContractError(f"{path} names a class twice", "one row a class")
+    return table
+
+
+def _source_classes_identity(settings: Config, source: str) -> str | None:
+    path = settings.features(source) / schemas.SOURCE_MEANS.file
+    return files.digest(path) if path.exists() else None
+
+
 REPRESENTATIONS: dict[str, Need] = {
     "features": Need(features, ("embedding",)),
     "probs": Need(probs, ("logits", "probs")),
@@ -77,6 +121,9 @@ REPRESENTATIONS: dict[str, Need] = {
 NEEDS: dict[str, Need] = {
     "logits": Need(logits, ("logits",)),
     "probs": Need(probs, ("logits", "probs")),
+    "reference": Need(reference),
+    "source_means": Need(source_means, identity=_source_classes_identity),
+    "source_counts": Need(source_counts),
 }
 """The further arrays of a `Probe`, by their names there. A metric lists those it reads under `needs` in its table."""
 

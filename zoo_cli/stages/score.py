@@ -1,18 +1,20 @@
 """`zoo score`: how similar each source is to the task, by every metric asked for, with its uncertainty."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli import config, console, files, provenance, registry, schemas
+from zoo_cli import config, console, files, provenance, schemas
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, Undefined, UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.options import HERE, Features, Format, Json, Manifest, On, Overwrite, Seed, Sources, Workspace
-from zoo_cli.registry import METRICS, Method
-from zoo_cli.stages import extract, failures, inputs, outputs
+from zoo_cli.registry import METRICS
+from zoo_cli.stages import ensembles, exclusion, extract, failures, inputs, outputs
+from zoo_cli.stages.questions import Question as Question
+from zoo_cli.stages.questions import answered, needs, put, write
+from zoo_cli.stages.questions import ask as ask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +46,9 @@ def score(
     source: Sources = None,
     features: Features = None,
     manifest: Manifest = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Stored features of a small network trained on the task.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the scores of one metric go.")] = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
@@ -61,49 +66,33 @@ def score(
     specs = metric or [name for name, facts in METRICS.items() if facts.cheap]
     if out is not None and len(specs) != 1:
         raise UsageError(f"--out takes the scores of one metric, not of {len(specs)}", "name it with --metric")
-    questions = [ask(spec, on, strict=metric is not None) for spec in specs]
+    strict = metric is not None
+    questions = [ask(spec, on, strict=strict) for spec in specs]
+    if reference is not None and "reference" not in needs(questions):
+        raise UsageError(f"{', '.join(specs)}: no metric that reads a --reference", "rsa-ref does")
+    sets: dict[str, dict[str, Any]] = {}
     if features:
-        rows = bare(questions, features, manifest, settings.task.seed if seed is None else seed, out)
+        drawn = settings.task.seed if seed is None else seed
+        rows = bare(questions, features, manifest, drawn, out, reference=reference, strict=strict, sets=sets)
     else:
-        rows = make(settings, questions, chosen, seed=seed, overwrite=overwrite, out=out, strict=metric is not None)
+        rows = make(
+            settings,
+            questions,
+            chosen,
+            seed=seed,
+            overwrite=overwrite,
+            out=out,
+            strict=strict,
+            reference=reference,
+            sets=sets,
+        )
     shown = [
         {key: row.get(key) for key in (column.name for column in schemas.SCORES.columns) if key != "draws"}
         for row in rows
     ]
-    console.answer("zoo.score/1", shown, FIELDS, form="json" if json else form)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A metric, resolved, and the representation it is asked on."""
-
-    method: Method
-    on: str
-
-    @property
-    def facts(self) -> registry.Metric:
-        """The metric's entry in the table."""
-        return METRICS[self.method.name]
-
-    @property
-    def name(self) -> str:
-        """The name of its file: the spec, and the representation where it is not the metric's own."""
-        text = self.method.spec.replace(":", "-").replace(",", "-")
-        return text if self.on == self.facts.on[0] else f"{text}-{self.on}"
-
-
-def ask(spec: str, on: str | None, *, strict: bool = True) -> Question:
-    """The question that --metric and --on put. Raises UsageError for a representation the metric does not read.
-
-    Not `strict`: a metric that does not read it is asked on its own representation.
-    """
-    method = registry.resolve("metric", spec)
-    accepted = METRICS[method.name].on
-    if on is not None and on not in ("features", "probs"):
-        raise UsageError(f'no representation "{on}"', "features or probs")
-    if on is not None and on not in accepted and strict:
-        raise UsageError(f"{method.name} reads {' or '.join(accepted)}, not {on}", f"leave --on {on} out")
-    return Question(method, on if on in accepted else accepted[0])
+    notes = [line for chosen_set in sets.values() for line in ensembles.told(chosen_set)]
+    meta = {"sets": list(sets.values())} if sets else {}
+    console.answer("zoo.score/1", shown, FIELDS, form="json" if json else form, meta=meta, notes=notes)
 
 
 def make(
@@ -115,12 +104,18 @@ def make(
     overwrite: bool = False,
     out: Path | None = None,
     strict: bool = True,
+    reference: Path | None = None,
+    sets: dict[str, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """The scores of the chosen sources and of the student's starting features, from file where they are current.
 
     Each source is read once, for all questions whose scores are not. Not `strict`: a question that needs an array that
-    no source has is left out.
+    no source has is left out. `reference`: where it is not said again, scores made with one stay current. `sets` is
+    given the set of sources that each question chooses which scores sets too.
     """
+    from zoo_cli import selection
+    from zoo_cli.metrics.labels import Classes
+
     if not chosen:
         raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
     everyone = [*chosen, *(source for source in settings.models if source.name == STUDENT)]
@@ -132,6 +127,8 @@ def make(
     seed = settings.task.seed if seed is None else seed
     identities = {source.name: outputs.identity(outputs.about(settings, source.name)) for source in everyone}
     probe = images.fingerprint(rows, "ids", "labels")
+    joint = any(question.facts.joined for question in questions)
+    barred = exclusion.barred(settings, [source.name for source in chosen]) if joint else {}
     answers: dict[str, list[dict[str, Any]]] = {}
     pending: list[tuple[Question, Path, dict[str, Any]]] = []
     for question in questions:
@@ -143,27 +140,60 @@ def make(
             else identity
             for name, identity in identities.items()
         }
-        if provenance.check_current(
-            path, made_from, overwrite=overwrite, maker=f"score --metric {question.method.spec}"
-        ):
+        if "reference" in question.facts.needs:
+            made_from["reference"] = _reference_identity(reference, path)
+        maker = f"score --metric {question.method.spec}"
+        current = provenance.check_current(path, made_from, overwrite=overwrite, maker=maker)
+        if current and question.facts.joined:
+            told = {**made_from, "left_out": barred}
+            current = provenance.check_current(ensembles.place(path), told, overwrite=overwrite, maker=maker)
+        if current:
             answers[question.name] = files.read_table(path, schemas.SCORES).to_pylist()
+        elif "reference" in question.facts.needs and reference is None:
+            if strict:
+                raise UsageError(
+                    f"{question.method.spec} compares with a small network trained on the task",
+                    f"zoo {maker} --reference PATH, its stored features",
+                )
         else:
             pending.append((question, path, made_from))
     if pending:
         asked = [question for question, _, _ in pending]
-        found = _score_all(settings, asked, everyone, images.ids[rows], images.labels[rows], seed)
+        target = Classes.of(images.labels[rows])
+        drawn = selection.replicates(target, seed=seed)
+        found = _score_all(settings, asked, everyone, images.ids[rows], target, drawn, seed, reference)
         for question, path, made_from in pending:
             results = [found[source.name, question.name] for source in everyone]
-            if strict or not question.facts.needs or any(row["status"] != "skipped" for row in results):
-                _write(path, results, made_from)
-                answers[question.name] = results
+            if not answered(question, results, strict):
+                continue
+            if question.facts.joined:
+                chosen_set = ensembles.choose(
+                    question.method, question.facts, results, drawn, seed=seed, left_out=barred
+                )
+                ensembles.write(path, chosen_set, {**made_from, "left_out": barred})
+            write(path, results, made_from)
+            answers[question.name] = results
+    for question in questions:
+        if sets is not None and question.facts.joined:
+            sets[question.name] = ensembles.read(out or settings.scores(question.name))
     return [row for question in questions for row in answers.get(question.name, [])]
 
 
 def bare(
-    questions: Sequence[Question], paths: Sequence[Path], manifest: Path | None, seed: int, out: Path | None
+    questions: Sequence[Question],
+    paths: Sequence[Path],
+    manifest: Path | None,
+    seed: int,
+    out: Path | None,
+    *,
+    reference: Path | None = None,
+    strict: bool = True,
+    sets: dict[str, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The scores of stored outputs given by path, with their own labels or those of a manifest's probe set."""
+    """The scores of stored outputs given by path, with their own labels or those of a manifest's probe set.
+
+    `reference`, `strict` and `sets` as in `make`.
+    """
     import numpy as np
 
     from zoo_cli import selection
@@ -173,13 +203,14 @@ def bare(
     ids = labels = None
     if manifest is not None:
         told = images.read(manifest, manifest.parent)
-        rows = told.where(probe=True)
-        ids, labels = told.ids[rows], told.labels[rows]
-    columns = inputs.columns({question.on for question in questions}, _needs(questions))
+        chosen = told.where(probe=True)
+        ids, labels = told.ids[chosen], told.labels[chosen]
+    columns = inputs.columns({question.on for question in questions}, needs(questions))
     answers: list[list[dict[str, Any]]] = []
     sources: dict[str, str] = {}
     first: tuple[Path, dict[str, int]] | None = None
     side: tuple[Classes, Replicates] | None = None
+    held: np.ndarray | None = None
     for path in paths:
         found = stored.read(path, ids=ids, columns=columns)
         if found.name in sources:
@@ -198,12 +229,27 @@ def bare(
         if side is None:
             target = Classes.of(y)
             side = target, selection.replicates(target, seed=seed)
-        origin = inputs.Origin(None, found.name, found.ids, found, "softmax")
-        answers.append(_rows(origin, questions, side[0], side[1], seed))
-    results = [row for answer in zip(*answers, strict=True) for row in answer]
-    if out is not None:
-        (question,) = questions
-        _write(out, results, {"metric": question.method.spec, "on": question.on, "seed": seed, "sources": sources})
+        if held is None and reference is not None:
+            held = _read_reference(reference, found.ids)
+        origin = inputs.Origin(None, found.name, found.ids, found, "softmax", path if path.is_dir() else None, held)
+        answers.append(put(origin, questions, side[0], side[1], seed))
+    results: list[dict[str, Any]] = []
+    for place, question in enumerate(questions):
+        rows = [answer[place] for answer in answers]
+        if not answered(question, rows, strict):
+            continue
+        results += rows
+        made_from = {"metric": question.method.spec, "on": question.on, "seed": seed, "sources": sources}
+        if "reference" in question.facts.needs and reference is not None:
+            made_from["reference"] = stored.identity(reference)
+        if question.facts.joined and side is not None:
+            chosen_set = ensembles.choose(question.method, question.facts, rows, side[1], seed=seed, left_out={})
+            if sets is not None:
+                sets[question.name] = chosen_set
+            if out is not None:
+                ensembles.write(out, chosen_set, made_from)
+        if out is not None:
+            write(out, rows, made_from)
     return results
 
 
@@ -212,17 +258,16 @@ def _score_all(
     questions: Sequence[Question],
     sources: Sequence[Source],
     ids: "np.ndarray",
-    labels: "np.ndarray",
+    target: "Classes",
+    drawn: "Replicates",
     seed: int,
+    reference: Path | None,
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """The row of every source and question. The label side is made once."""
-    from zoo_cli import selection
+    """The row of every source and question."""
     from zoo_cli.data import stored
-    from zoo_cli.metrics.labels import Classes
 
-    target = Classes.of(labels)
-    drawn = selection.replicates(target, seed=seed)
-    columns = inputs.columns({question.on for question in questions}, _needs(questions))
+    held_reference = None if reference is None else _read_reference(reference, ids)
+    columns = inputs.columns({question.on for question in questions}, needs(questions))
     results = {}
     for source in sources:
         said = outputs.about(settings, source.name)
@@ -230,14 +275,29 @@ def _score_all(
         # Probabilities are stored as logits in a workspace.
         needed = {"embedding", "logits"}.intersection(held)
         found = stored.read(settings.features(source.name), ids=ids, columns=held, needed=needed) if held else None
-        origin = inputs.Origin(settings, source.name, ids, found, said["output"])
-        rows = _rows(origin, questions, target, drawn, seed)
+        folder = settings.features(source.name)
+        origin = inputs.Origin(settings, source.name, ids, found, said["output"], folder, held_reference)
+        rows = put(origin, questions, target, drawn, seed)
         results.update({(source.name, question.name): row for question, row in zip(questions, rows, strict=True)})
     return results
 
 
-def _needs(questions: Sequence[Question]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(need for question in questions for need in question.facts.needs))
+def _read_reference(path: Path, ids: "np.ndarray") -> "np.ndarray":
+    """Features (N, D') of the reference network on these samples."""
+    from zoo_cli.data import stored
+
+    found = stored.read(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
+    assert found is not None
+    return found
+
+
+def _reference_identity(reference: Path | None, scores: Path) -> Any:
+    """A digest of the reference; where none is named, of the one that standing scores were made with."""
+    from zoo_cli.data import stored
+
+    if reference is not None:
+        return stored.identity(reference)
+    return files.read_header(scores).get("inputs", {}).get("reference") if scores.exists() else None
 
 
 def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapping[str, int]) -> None:
@@ -255,56 +315,3 @@ def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapp
             f"{path} and {other} disagree on the label of {len(wrong):,} samples, e.g. {wrong[0]}",
             "they were made for other tasks",
         )
-
-
-def _rows(
-    origin: inputs.Origin, questions: Sequence[Question], target: "Classes", drawn: "Replicates", seed: int
-) -> list[dict[str, Any]]:
-    """The answers of one source to all questions, in their order: one probe a representation."""
-    from zoo_cli import selection
-
-    answers: dict[int, dict[str, Any]] = {}
-    for on in dict.fromkeys(question.on for question in questions):
-        asked = {i: question for i, question in enumerate(questions) if question.on == on}
-        try:
-            probe, missing = inputs.probe(origin, target, on, _needs(list(asked.values())))
-        except inputs.Missing as absent:
-            answers |= {i: _skipped(origin.name, question, len(target), absent.reason) for i, question in asked.items()}
-            continue
-        for i, question in list(asked.items()):
-            reasons = [missing[need] for need in question.facts.needs if need in missing]
-            if reasons:
-                answers[i] = _skipped(origin.name, asked.pop(i), len(target), reasons[0])
-        methods = [(question.method, question.facts) for question in asked.values()]
-        found = selection.estimate(methods, probe, seed=seed, drawn=drawn)
-        for (i, question), one in zip(asked.items(), found, strict=True):
-            row = _blank(origin.name, question, len(target))
-            row |= {"dim": probe.matrix.width, "classes": len(target.counts)}
-            if isinstance(one, Undefined):
-                answers[i] = row | {"status": "undefined", "reason": one.reason}
-                continue
-            shown = {key: getattr(one, key) for key in ("value", "low", "high", "chance", "reason", "ceiling")}
-            draws = None if one.draws is None else one.draws.tolist()
-            answers[i] = row | shown | {"draws": draws, "flags": ",".join(one.flags) or None}
-    return [answers[i] for i in range(len(questions))]
-
-
-def _skipped(name: str, question: Question, count: int, reason: str) -> dict[str, Any]:
-    console.say(f"{name} is left out of {question.method.spec}: {reason}")
-    return _blank(name, question, count) | {"status": "skipped", "reason": reason}
-
-
-def _blank(name: str, question: Question, count: int) -> dict[str, Any]:
-    params = question.method.spec.partition(":")[2]
-    told = {"source": name, "metric": question.method.name, "params": params, "representation": question.on}
-    empty = dict.fromkeys(("value", "low", "high", "chance", "reason", "ceiling", "flags", "draws"))
-    return {**told, "n": count, "dim": 0, "classes": 0, **empty, "status": "ok"}
-
-
-def _write(path: Path, results: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]) -> None:
-    import pyarrow as pa
-
-    kinds = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "list<double>": pa.list_(pa.float64())}
-    arrow = pa.schema([(column.name, kinds[column.type]) for column in schemas.SCORES.columns])
-    ordered = [{column.name: row.get(column.name) for column in schemas.SCORES.columns} for row in results]
-    files.write_table(path, pa.Table.from_pylist(ordered, schema=arrow), schemas.SCORES, inputs)
