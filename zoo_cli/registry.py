@@ -104,6 +104,14 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         cheap=True,
     ),
+    "lgc": Metric(
+        "zoo_cli.metrics.lgc:lgc",
+        "as lfc, of the gradients of the source's outputs: zoo extract --gradients (Deshpande 2021)",
+        on=("gradients",),
+        zero_means_none=True,
+        ceiling=1.0,
+        needs=("gradients_sum", "projected_gradients"),
+    ),
     "leep": Metric(
         "zoo_cli.metrics.leep:leep",
         "log-likelihood of the labels through the source's classes (Nguyen 2020)",

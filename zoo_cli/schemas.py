@@ -81,6 +81,20 @@ SOURCE_MEANS = Schema(
     ),
 )
 
+GRADIENTS = Schema(
+    "gradients",
+    "gradients/source=S/part-0123456789abcdef.parquet",
+    (
+        Column("id", "string", "of the manifest: samples of a probe set, each in one part"),
+        Column(
+            "gradient",
+            "fixed_size_list<float32>[P]",
+            "of the source's outputs by the weights of one layer, side by side, or projected: inner products are LGC's",
+        ),
+        Column("gradient_sum", "fixed_size_list<float32>[P]", "the same of the sum of the outputs"),
+    ),
+)
+
 SCORES = Schema(
     "scores",
     "scores/METRIC.parquet",
@@ -88,7 +102,7 @@ SCORES = Schema(
         Column("source", "string", "name of the source; @student is the student's starting point"),
         Column("metric", "string", "name of the metric"),
         Column("params", "string", "its parameters, as typed"),
-        Column("representation", "string", "features or probs"),
+        Column("representation", "string", "features, probs or gradients"),
         Column("n", "int64", "samples of the probe set"),
         Column("dim", "int64", "width of the representation"),
         Column("classes", "int64", "target classes that occur"),
@@ -153,7 +167,7 @@ ERRORS = Schema(
     ),
 )
 
-SCHEMAS = (MANIFEST, FEATURES, SOURCE_MEANS, SCORES, RANKING, PSEUDO, PREDICTIONS, ERRORS)
+SCHEMAS = (MANIFEST, FEATURES, SOURCE_MEANS, GRADIENTS, SCORES, RANKING, PSEUDO, PREDICTIONS, ERRORS)
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,16 @@ DOCUMENTS = (
             ("class_names, output", "names in order, or null; softmax or sigmoid"),
             ("trained_on, depth", "as declared"),
             ("parameters, macs", "size and multiply-accumulates of one image"),
+        ),
+    ),
+    Document(
+        "gradients",
+        "gradients/source=S/gradients.json",
+        (
+            ("source, gradient_layer", "fingerprint of its source.json; the layer as declared"),
+            ("layer, weights, outputs", "the layer found, its number of weights, gradients a sample"),
+            ("projection, seed", "number of signed sums, or none; what the signs are drawn from"),
+            ("projected", "the columns that are projected: the others were short enough to keep"),
         ),
     ),
     Document(

@@ -13,7 +13,7 @@ from zoo_cli.metrics.matrix import Matrix
 
 Array = NDArray[Any]
 
-SAMPLED = ("logits", "probs", "gradients", "reference")
+SAMPLED = ("logits", "probs", "gradients_sum", "reference")
 """The further arrays that have a row a sample."""
 
 
@@ -21,10 +21,11 @@ SAMPLED = ("logits", "probs", "gradients", "reference")
 class Probe:
     """One source on the probe set: its inputs, the labels, and further arrays where a metric asks for them.
 
-    `matrix`: the inputs (N, D), features or probabilities, and their products that metrics share; `target`: the label
-    side, shared by all sources. `logits`, `probs` (N, K); `gradients` (N, P); `reference` (N, D'): features of a
-    network trained on the target; `source_means` (K, D), `source_counts` (K,): the source's own classes. `name`: the
-    source's. A metric adds to `notes` what its reader must know of the value, machine readable.
+    `matrix`: the inputs (N, D), features, probabilities or gradients, and their products that metrics share; `target`:
+    the label side, shared by all sources. `logits`, `probs` (N, K); `gradients_sum` (N, P), and of which outputs, trace
+    or sum, the gradients are `projected_gradients`; `reference` (N, D'): features of a network trained on the target;
+    `source_means` (K, D), `source_counts` (K,): the source's own classes. `name`: the source's. A metric adds to
+    `notes` what its reader must know of the value, machine readable.
     """
 
     matrix: Matrix
@@ -32,7 +33,8 @@ class Probe:
     name: str = ""
     logits: Array | None = None
     probs: Array | None = None
-    gradients: Array | None = None
+    gradients_sum: Array | None = None
+    projected_gradients: tuple[str, ...] = ()
     reference: Array | None = None
     source_means: Array | None = None
     source_counts: Array | None = None

@@ -22,7 +22,8 @@ from zoo_cli.options import (
     Workers,
     Workspace,
 )
-from zoo_cli.stages import devices, failures, outputs, split
+from zoo_cli.stages import devices, failures, gradients, outputs, split
+from zoo_cli.stages.runner import Runner as Runner
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,12 @@ def extract(
     train: Annotated[
         list[str] | None, typer.Option("--train", help="Training images, without a zoo.toml. Repeats.")
     ] = None,
+    with_gradients: Annotated[
+        bool, typer.Option("--gradients", help="Also what lgc compares: gradients of the probe set.")
+    ] = False,
+    projection: Annotated[
+        str | None, typer.Option("--projection", help="Numbers a gradient is projected to, or none. Default: 10000.")
+    ] = None,
     batch_size: Annotated[str, typer.Option("--batch-size", help="Images a forward pass, or auto.")] = "auto",
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -62,12 +69,17 @@ def extract(
     """Store the features and logits of every source, and the student's own starting features.
 
     zoo extract
+    zoo extract --gradients
     zoo extract --train folder:pets --source torchvision:resnet18.IMAGENET1K_V1 -C work
     """
     settings = config.load(workspace).with_task(train=train)
     chosen = settings.select(source or []) if source else settings.models
     if not chosen:
         raise UsageError(f"no source in {workspace / config.FILE}", "add a [[source]] table, or --source PROVIDER:NAME")
+    if with_gradients:
+        gradients.check_projection(projection or gradients.PROJECTION)
+    elif projection is not None:
+        raise UsageError("--projection is of gradients", "add --gradients")
     rows = make(
         settings,
         chosen,
@@ -79,6 +91,18 @@ def extract(
         overwrite=overwrite,
         dry_run=dry_run,
     )
+    if with_gradients and (settings.manifest.exists() or not dry_run):
+        gradients.make(
+            settings,
+            chosen,
+            split.ensure(settings),
+            projection=projection or gradients.PROJECTION,
+            batch=_batch_size(batch_size),
+            device=device,
+            workers=workers,
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
     if not dry_run:
         console.answer("zoo.extract/1", rows, FIELDS, form="json" if json else form)
 
@@ -295,34 +319,6 @@ def _batches(
             numbers, stacks = [], {shape: [] for shape in shapes}
     if numbers:
         yield numbers, stacks
-
-
-class Runner:
-    """A source on its device: uint8 images (B, H, W, C) in, features (B, D) and logits (B, K) out, as arrays."""
-
-    def __init__(self, model: "LoadedModel", device: "torch.device", precision: str):
-        import torch
-
-        from zoo_cli.models.capture import Tapped
-
-        self.device, self.precision = device, precision
-        self.network = Tapped(model.module, model.tap).to(device).to(memory_format=torch.channels_last).eval()
-        said = model.preprocessing
-        self.mean = torch.tensor(said.mean, device=device).view(-1, 1, 1)
-        self.std = torch.tensor(said.std, device=device).view(-1, 1, 1)
-
-    def __call__(self, images: "torch.Tensor") -> "tuple[np.ndarray | None, np.ndarray | None]":
-        import torch
-
-        # Channels come last in the images, so this permutation is the channels_last layout already.
-        x = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        with torch.inference_mode(), devices.autocast(self.device, self.precision):
-            features, logits = self.network((x.float() / 255 - self.mean) / self.std)
-        return _array(features), _array(logits)
-
-
-def _array(tensor: "torch.Tensor | None") -> "np.ndarray | None":
-    return None if tensor is None else tensor.float().cpu().numpy()
 
 
 def _joined(pieces: "list[np.ndarray | None]") -> "np.ndarray | None":

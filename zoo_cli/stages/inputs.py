@@ -1,19 +1,21 @@
 """What metrics read of a source: its features or probabilities, and the further arrays that some of them need."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo_cli import files, schemas
 from zoo_cli.columns import matrix
-from zoo_cli.config import Config
+from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError
+from zoo_cli.stages import gradient_parts, gradients
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from zoo_cli.data.images import Images
     from zoo_cli.data.stored import Stored
     from zoo_cli.metrics.labels import Classes
     from zoo_cli.metrics.probe import Probe
@@ -47,12 +49,14 @@ class Origin:
 @dataclass(frozen=True)
 class Need:
     """How an array comes about. `read` gives it or raises Missing; `columns`: those of the source's stored parts that
-    it takes. `identity`, of a source: what else it is made from, so that scores become stale with it.
+    it takes. `identity`, of a source: what else it is made from, so that scores become stale with it. `prepare` makes
+    it where it is not stored yet.
     """
 
-    read: Callable[[Origin], "np.ndarray"]
+    read: Callable[[Origin], Any]
     columns: tuple[str, ...] = ()
     identity: Callable[[Config, str], Any] | None = None
+    prepare: "Callable[[Config, Sequence[Source], Images], None] | None" = None
 
 
 def features(origin: Origin) -> "np.ndarray":
@@ -112,11 +116,45 @@ def _source_classes_identity(settings: Config, source: str) -> str | None:
     return files.digest(path) if path.exists() else None
 
 
+def gradient(origin: Origin) -> "np.ndarray":
+    """Gradients (N, P) of the source's outputs, whose inner products are summed over the outputs."""
+    return _gradients(origin, "gradient")
+
+
+def gradient_sum(origin: Origin) -> "np.ndarray":
+    """Gradients (N, P) of the sum of the source's outputs."""
+    return _gradients(origin, "gradient_sum")
+
+
+def projected_gradients(origin: Origin) -> tuple[str, ...]:
+    """Which of the two are projected: trace, sum."""
+    said = _about_gradients(origin)
+    return tuple(
+        outputs for outputs, column in (("trace", "gradient"), ("sum", "gradient_sum")) if column in said["projected"]
+    )
+
+
+def _gradients(origin: Origin, column: str) -> "np.ndarray":
+    _about_gradients(origin)
+    assert origin.settings is not None
+    return gradient_parts.read(origin.settings, origin.name, origin.ids, column)
+
+
+def _about_gradients(origin: Origin) -> dict[str, Any]:
+    if origin.settings is None:
+        raise Missing("no gradients: only zoo extract --gradients takes them")
+    said = gradient_parts.about(origin.settings, origin.name)
+    if said is None:
+        raise Missing("no gradients: it has no head, or only its stored outputs are known")
+    return said
+
+
 REPRESENTATIONS: dict[str, Need] = {
     "features": Need(features, ("embedding",)),
     "probs": Need(probs, ("logits", "probs")),
+    "gradients": Need(gradient),
 }
-"""What --on names."""
+"""What --on names, and what lgc reads."""
 
 NEEDS: dict[str, Need] = {
     "logits": Need(logits, ("logits",)),
@@ -124,6 +162,8 @@ NEEDS: dict[str, Need] = {
     "reference": Need(reference),
     "source_means": Need(source_means, identity=_source_classes_identity),
     "source_counts": Need(source_counts),
+    "gradients_sum": Need(gradient_sum, identity=gradient_parts.about, prepare=gradients.ensure),
+    "projected_gradients": Need(projected_gradients),
 }
 """The further arrays of a `Probe`, by their names there. A metric lists those it reads under `needs` in its table."""
 
@@ -137,6 +177,13 @@ def columns(on: Iterable[str], needs: Iterable[str]) -> tuple[str, ...]:
 def identities(settings: Config, needs: Iterable[str], source: str) -> dict[str, Any]:
     """What the needed arrays of a source are made from beyond its stored outputs."""
     return {name: make(settings, source) for name in needs if (make := NEEDS[name].identity) is not None}
+
+
+def prepare(settings: Config, sources: Sequence[Source], images: "Images", needs: Iterable[str]) -> None:
+    """Make what the needs can make of what they lack, of these sources and the probe set."""
+    for name in needs:
+        if (make := NEEDS[name].prepare) is not None:
+            make(settings, sources, images)
 
 
 def probe(origin: Origin, target: "Classes", on: str, needs: Iterable[str]) -> "tuple[Probe, dict[str, str]]":

@@ -124,6 +124,7 @@ def make(
     # Sources pair by sample: what one of them lacks, because its image failed, none is scored on.
     absent = failures.ids(settings, "extract")
     rows = rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
+    inputs.prepare(settings, everyone, images, needs(questions))
     seed = settings.task.seed if seed is None else seed
     identities = {source.name: outputs.identity(outputs.about(settings, source.name)) for source in everyone}
     probe = images.fingerprint(rows, "ids", "labels")
