@@ -119,6 +119,30 @@ METRICS: dict[str, Metric] = {
         ceiling=0.0,
         cheap=True,
     ),
+    "random": Metric("zoo_cli.metrics.random_score:random", "a draw for the source's name: the control", cheap=True),
+    "logme": Metric("zoo_cli.metrics.logme:logme", "log evidence of a linear model on the features (You 2021)"),
+    "hscore": Metric(
+        "zoo_cli.metrics.hscore:hscore",
+        "what the features' directions hold of the labels; shrunk=true for N < D (Bao 2019)",
+        ceiling="zoo_cli.metrics.hscore:ceiling",
+    ),
+    "nce": Metric(
+        "zoo_cli.metrics.nce:nce",
+        "minus the entropy of the labels given the source's class (Tran 2019)",
+        on=("probs",),
+        ceiling=0.0,
+    ),
+    "knn": Metric("zoo_cli.metrics.knn:knn", "accuracy of the k nearest other samples", ceiling=1.0),
+    "ridge": Metric("zoo_cli.metrics.ridge:ridge", "linear probe on the sample left out, in closed form", ceiling=1.0),
+    "transrate": Metric("zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)"),
+    "gbc": Metric(
+        "zoo_cli.metrics.gbc:gbc",
+        "minus the overlap of the classes as Gaussians (Pándy 2022)",
+        ceiling="zoo_cli.metrics.gbc:ceiling",
+    ),
+    "sfda": Metric(
+        "zoo_cli.metrics.sfda:sfda", "confidence of a self-challenging discriminant analysis (Shao 2022)", ceiling=1.0
+    ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",
         "agreement with a network trained on the target, --reference (Dwivedi and Roig 2019)",

@@ -1,6 +1,7 @@
 """Each metric against its formula, written slowly; and what the formulas say of special probes."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,32 @@ REFERENCES: dict[str, Callable[..., float]] = {
     "cka:debiased=true": references.cka_debiased,
     "lfc": references.lfc,
     "lfc:offdiag=true": references.lfc_offdiag,
+    "lgc": references.lfc,
+    "lgc:outputs=sum": references.lfc,
     "leep": references.leep,
+    "ms-leep": references.leep,
+    "e-leep": references.leep,
+    "nce": references.nce,
+    "logme": references.logme,
+    "hscore": references.hscore,
+    "hscore:shrunk=true": references.hscore_shrunk,
+    "transrate": references.transrate,
+    "transrate:form=paper": references.transrate_paper,
+    "gbc": references.gbc,
+    "gbc:log=true": references.gbc_log,
+    "gbc:form=diagonal,pca=0": references.gbc_diagonal,
+    "sfda": references.sfda,
+    "knn": references.knn,
+    "knn:k=1": partial(references.knn, k=1),
+    "knn:k=3,distance=cosine": partial(references.knn, k=3, distance="cosine"),
+    "ridge": references.ridge,
 }
+# It is a draw; there is no formula.
+NO_FORMULA = {"random"}
+# They read more than inputs and labels, or draw; their files of tests hold what they equal.
+ELSEWHERE = {"rsa-ref", "domain-similarity", "sparsity", "nleep"}
+# Found again by iterating, or by inverting matrices that are nearly singular.
+LOOSE = {"logme": 1e-6, "sfda": 1e-6}
 SIZES = {
     "balanced": (8, 8, 8, 8),
     "imbalanced": (17, 9, 4, 2, 1),
@@ -29,7 +54,7 @@ SIZES = {
 
 
 def test_every_metric_of_the_table_has_a_reference() -> None:
-    assert set(registry.METRICS) <= set(REFERENCES)
+    assert set(registry.METRICS) - NO_FORMULA - ELSEWHERE <= set(REFERENCES)
 
 
 @pytest.mark.parametrize("width", [3, 12, 70])
@@ -37,10 +62,10 @@ def test_every_metric_of_the_table_has_a_reference() -> None:
 @pytest.mark.parametrize("spec", REFERENCES)
 def test_a_metric_equals_its_formula(spec: str, sizes: str, width: int) -> None:
     x, y = features(SIZES[sizes], width, seed=width)
-    if spec == "leep":
+    if registry.METRICS[spec.partition(":")[0]].on[0] == "probs":
         x = probabilities(y, width, seed=width)
     x[5] = x[2]  # equal rows, so that distances tie
-    assert score(spec, x, y) == pytest.approx(REFERENCES[spec](x, y), rel=1e-9, abs=1e-12)
+    assert score(spec, x, y) == pytest.approx(REFERENCES[spec](x, y), rel=LOOSE.get(spec, 1e-9), abs=1e-12)
 
 
 @pytest.mark.parametrize("sizes", SIZES)

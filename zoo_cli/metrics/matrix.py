@@ -156,6 +156,21 @@ class Matrix:
             return Spectrum(values[kept] ** 2, right=np.ascontiguousarray(right[kept].T))
         return Spectrum(values[kept] ** 2, left=np.ascontiguousarray(left[:, kept]))
 
+    @cached_property
+    def _all_scores(self) -> Array:
+        found = self.spectrum
+        if found.right is not None:
+            return np.asarray(self.centred @ found.right)
+        assert found.left is not None
+        return np.asarray(found.left * np.sqrt(found.values))
+
+    def scores(self, count: int | None = None) -> Array:
+        """The centred rows in the basis of their largest principal components (N, count), all R of them by default, of
+        any sign, by the `spectrum`."""
+        if count is None or "_all_scores" in self.__dict__ or self.spectrum.right is None:
+            return self._all_scores[:, :count]
+        return np.asarray(self.centred @ self.spectrum.right[:, :count])
+
     def components(self, count: int) -> Array:
         """Scores (N, min(count, N, D)) of the largest principal components, each signed so that its largest loading is
         positive: Pearson over components is not invariant to their signs. Components beyond the rank are 0."""
@@ -203,6 +218,16 @@ class Matrix:
             block = single[start : start + BLOCK]
             total += block.T @ block
         return total
+
+
+def well_conditioned(gram: Array) -> Array | None:
+    """The lower Cholesky factor of gram (M, M); None where its reciprocal condition is below KNOWN."""
+    try:
+        factor = linalg.cholesky(gram, lower=True, check_finite=False)
+    except linalg.LinAlgError:
+        return None
+    share, _ = linalg.lapack.dpocon(factor, np.abs(gram).sum(axis=0).max(), uplo="L")
+    return factor if share > KNOWN else None
 
 
 def _check_finite(inputs: Array) -> None:

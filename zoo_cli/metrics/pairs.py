@@ -4,6 +4,7 @@ Ranks of a million distances by `argsort` cost ten times as much as sorting them
 values among many: sort all, then look the few up.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 TILE = 256
+WHOLE = 1024  # so few rows are multiplied at once, which takes half the work: the product is symmetric
 # Products in float32 above this many rows: half the time and memory, and its rounding only swaps near-ties, which
 # moves a rank correlation by less than 1e-6. Below, and for narrow inputs, float64 costs nothing that is felt.
 FLOAT64_ROWS = 2048
@@ -66,6 +68,8 @@ def small(inputs: Array) -> bool:
 def similarities(rows: Array) -> Array:
     """Dot products of all pairs i < j of rows (N, D), row by row: (N(N-1)/2,), in the precision of the rows."""
     count = len(rows)
+    if count <= WHOLE:
+        return np.asarray((rows @ rows.T).ravel()[_triangle(count)])
     values = np.empty(count * (count - 1) // 2, rows.dtype)
     filled = 0
     for start in range(0, count, TILE):
@@ -74,6 +78,12 @@ def similarities(rows: Array) -> Array:
             values[filled : filled + size] = products[line + 1 :]
             filled += size
     return values
+
+
+@lru_cache(maxsize=4)
+def _triangle(count: int) -> Array:
+    """The places of the pairs i < j in a square, row by row."""
+    return np.flatnonzero(np.triu(np.ones((count, count), dtype=bool), 1))
 
 
 def row_starts(count: int) -> Array:
@@ -108,7 +118,7 @@ def rank_variance(ordered: Array) -> float:
         edges = np.flatnonzero(chunk[1:] - chunk[:-1] > slack) + start + 1
         if len(edges):
             sizes = np.diff(edges, prepend=begin).astype(np.float64)
-            tied += float((sizes**3 - sizes).sum())
+            tied += float(sizes @ (sizes * sizes) - sizes.sum())
             begin = int(edges[-1])
     last = float(count - begin)
     return (float(count) ** 3 - float(count) - tied - (last**3 - last)) / 12.0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.labels import Classes
-from zoo_cli.metrics.matrix import Matrix
+from zoo_cli.metrics.matrix import Matrix, Spectrum
 
 Array = NDArray[Any]
 
@@ -117,6 +117,12 @@ class Probe:
         if self.matrix.tall:
             return np.asarray(self.sums @ self.matrix.centred.T)
         return self.target.sums(self.matrix.gram)
+
+    def projected(self, spectrum: Spectrum) -> Array:
+        """The one-hot columns of the labels on the left singular vectors of the centred inputs (R, C)."""
+        if spectrum.left is not None:
+            return np.asarray(self.target.sums(spectrum.left).T)
+        return np.asarray((self.sums @ spectrum.right).T / np.sqrt(spectrum.values)[:, None])
 
     @cached_property
     def squared_sums(self) -> float:

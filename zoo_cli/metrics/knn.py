@@ -1,0 +1,92 @@
+"""Nearest neighbours, leave one out: how often the samples around one have its label."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo_cli.errors import Undefined, UsageError
+from zoo_cli.metrics import pairs
+from zoo_cli.metrics.probe import Probe
+
+Array = NDArray[Any]
+
+CHUNK = 256
+CROWDED = 64  # with more candidates than this for a row, a product of all is cheaper than one by one
+GRID = 1e12
+
+
+def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = "euclidean") -> float:
+    """The share of samples whose label wins the vote of their k nearest other samples. Higher is better.
+
+    Inputs (N, D): features. In [0, 1]. Of equal distances the sample that stands first is the nearer; of equal votes
+    the class whose neighbour is the nearest wins. Cosine: 1 less the cosine of the features as they are; a row of zeros
+    is at distance 1 from all. A sample is never its own neighbour, as it may become in published code where rows
+    repeat.
+
+    Raises Undefined: `too_few_examples` (also for N <= k), `single_class`, `constant_features`.
+    """
+    if k < 1:
+        raise UsageError(f"k={k} is no number of neighbours")
+    target = probe.compared()
+    if probe.size <= k:
+        raise Undefined("too_few_examples")
+    labels = target.codes[_neighbours(probe, k, distance)]
+    votes = (labels[:, :, None] == labels[:, None, :]).sum(axis=2)
+    winners = labels[np.arange(probe.size), votes.argmax(axis=1)]
+    return float((winners == target.codes).mean())
+
+
+def _neighbours(probe: Probe, k: int, distance: str) -> Array:
+    """The k nearest other rows of each row, nearest first (N, k).
+
+    A product of all rows, in single precision where there are many, leaves few candidates; these are compared exactly.
+    """
+    matrix, count = probe.matrix, probe.size
+    if distance == "euclidean":
+        rows, lengths = matrix.centred, matrix.lengths
+    else:
+        rows = probe.inputs.astype(np.float64)
+        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        rows = rows / np.where(norms > 0, norms, 1.0)[:, None]
+        lengths = np.zeros(count)
+    if distance == "euclidean" and not matrix.tall:
+        products = matrix.gram
+    else:
+        kind = np.float64 if pairs.small(probe.inputs) else np.float32
+        single: Array = rows.astype(kind, copy=False)
+        products = single @ single.T
+    scale = max(1.0 if distance == "cosine" else 0.0, float(lengths.max()))
+    slack = 8 * np.sqrt(matrix.width) * float(np.finfo(products.dtype).eps) * scale + 2 / GRID * scale
+    halved = (lengths / 2).astype(products.dtype)
+    found = np.empty((count, k), dtype=np.int64)
+    for start in range(0, count, CHUNK):
+        block = halved - products[start : start + CHUNK]
+        own = np.arange(len(block))
+        block[own, start + own] = np.inf
+        nearest = block.min(axis=1) if k == 1 else np.partition(block, k - 1, axis=1)[:, k - 1]
+        line, other = np.nonzero(block <= (nearest + slack)[:, None])
+        exact = _exact(rows, lengths, start, line, other, distance) / scale
+        order = np.lexsort((other, np.rint(exact * GRID), line))
+        first = np.searchsorted(line, own)
+        found[start : start + CHUNK] = other[order][first[:, None] + np.arange(k)]
+    return found
+
+
+def _exact(rows: Array, lengths: Array, start: int, line: Array, other: Array, distance: str) -> Array:
+    """Half the squared distances, or minus the cosines, of pairs of a row of the block and another row."""
+    found = np.empty(len(line))
+    crowded = np.bincount(line) > CROWDED
+    for i in np.flatnonzero(crowded):
+        mine = line == i
+        products = rows[other[mine]] @ rows[start + i]
+        found[mine] = (lengths[other[mine]] + lengths[start + i]) / 2 - products
+    rest = np.flatnonzero(~crowded[line])
+    for some in np.split(rest, range(4096, len(rest), 4096)):
+        one, two = rows[start + line[some]], rows[other[some]]
+        if distance == "euclidean":
+            one = one - two
+            found[some] = np.einsum("ij,ij->i", one, one) / 2
+        else:
+            found[some] = -np.einsum("ij,ij->i", one, two)
+    return found

@@ -1,0 +1,29 @@
+"""NCE: negative conditional entropy.
+
+Tran et al. 2019, "Transferability and Hardness of Supervised Classification Tasks".
+"""
+
+import numpy as np
+
+from zoo_cli.metrics.leep import check_probabilities
+from zoo_cli.metrics.probe import Probe
+
+
+def nce(probe: Probe) -> float:
+    """Minus the entropy of the labels that is left when the source's most probable class is known. Higher is better.
+
+    Inputs (N, K): probabilities of the source's classes, rows that sum to 1; of equal ones the first class counts.
+    Natural logarithm. In [-H(Y), 0], H(Y) the entropy of the labels.
+
+    Raises ContractError where a row is negative or does not sum to 1 within 1e-3; Undefined: `too_few_examples`,
+    `single_class`, `constant_features` (all rows equal).
+
+    Empty cells of the joint distribution add nothing; the published code adds a small number to each.
+    """
+    target = probe.compared()
+    check_probabilities(probe.inputs)
+    classes = len(target.counts)
+    named = probe.inputs.argmax(axis=1) * classes + target.codes
+    cells, joint = np.unique(named, return_counts=True)
+    chosen = np.bincount(cells // classes, weights=joint)
+    return float((joint * np.log(joint / chosen[cells // classes])).sum() / probe.size)

@@ -1,0 +1,50 @@
+"""TransRate: how much shorter a code of the features becomes when the classes are known.
+
+Huang et al. 2022, "Frustratingly Easy Transferability Estimation".
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from zoo_cli.metrics.probe import Probe
+
+Array = NDArray[Any]
+
+EPS = 1e-4
+
+
+def transrate(probe: Probe, *, form: Literal["code", "paper"] = "code") -> float:
+    """Coding rate of the features less that of the features within each class. Higher is better.
+
+    Inputs (N, D): features, centred by their mean. R(Z) = log det(I + Z'Z / (n eps)) / 2, eps = 1e-4, n the rows of Z.
+    `code`, the authors' listing: R(Z) less the mean of R over the classes; it depends on the features' scale.
+    `paper`: Z scaled to ||Z|| = 1, classes weighed by their sizes. At least 0 in practice, without an upper end.
+
+    Raises Undefined: `too_few_examples`, `single_class`, `constant_features`.
+    """
+    target, matrix = probe.compared(), probe.matrix
+    count = float(probe.size)
+    scale = 1.0 if form == "code" else 1 / float(matrix.lengths.sum())
+    weights = np.full(len(target.counts), 1 / len(target.counts)) if form == "code" else target.sizes / count
+    whole = _rate(matrix.gram, scale, count)
+    within = [_rate(_gram(probe, rows), scale, float(len(rows))) for rows in target.members]
+    return whole - float(weights @ np.array(within))
+
+
+def _gram(probe: Probe, rows: Array) -> Array:
+    """The Gram matrix of some of the centred rows, of the smaller side."""
+    if not probe.matrix.tall:
+        return np.asarray(probe.matrix.gram[np.ix_(rows, rows)])
+    some = probe.matrix.centred[rows]
+    return np.asarray(some @ some.T if len(rows) < some.shape[1] else some.T @ some)
+
+
+def _rate(gram: Array, scale: float, count: float) -> float:
+    """log det(I + scale gram / (count eps)) / 2 of gram (M, M)."""
+    rate = gram * (scale / (count * EPS))
+    rate.flat[:: len(rate) + 1] += 1.0
+    factor = linalg.cholesky(rate, lower=True, overwrite_a=True, check_finite=False)
+    return float(np.log(factor.diagonal()).sum())
