@@ -250,6 +250,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table"
 
     with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
         table = stream.read(columns=list(columns) if columns is not None else None)
+        if table.num_rows != stream.metadata.num_rows:
+            raise pa.ArrowInvalid(f"{table.num_rows} rows instead of {stream.metadata.num_rows}")
         for column in table.columns:
             # Text that is not UTF-8 would only be found when somebody looks at it.
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
