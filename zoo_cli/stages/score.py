@@ -113,7 +113,6 @@ def make(
     no source has is left out. `reference`: where it is not said again, scores made with one stay current. `sets` is
     given the set of sources that each question chooses which scores sets too.
     """
-    from zoo_cli import selection
     from zoo_cli.metrics.labels import Classes
 
     if not chosen:
@@ -161,7 +160,7 @@ def make(
     if pending:
         asked = [question for question, _, _ in pending]
         target = Classes.of(images.labels[rows])
-        drawn = selection.replicates(target, seed=seed)
+        drawn = _drawn(target, seed)
         found = _score_all(settings, asked, everyone, images.ids[rows], target, drawn, seed, reference)
         for question, path, made_from in pending:
             results = [found[source.name, question.name] for source in everyone]
@@ -197,7 +196,6 @@ def bare(
     """
     import numpy as np
 
-    from zoo_cli import selection
     from zoo_cli.data import images, stored
     from zoo_cli.metrics.labels import Classes
 
@@ -229,7 +227,7 @@ def bare(
         _check_same(path, classed, *first)
         if side is None:
             target = Classes.of(y)
-            side = target, selection.replicates(target, seed=seed)
+            side = target, _drawn(target, seed)
         if held is None and reference is not None:
             held = _read_reference(reference, found.ids)
         origin = inputs.Origin(None, found.name, found.ids, found, "softmax", path if path.is_dir() else None, held)
@@ -252,6 +250,15 @@ def bare(
         if out is not None:
             write(out, rows, made_from)
     return results
+
+
+def _drawn(target: "Classes", seed: int) -> "Replicates":
+    """The halves and permutations of the labels; of a probe without samples, where there is nothing to draw, itself."""
+    from zoo_cli import selection
+
+    if not len(target):
+        return selection.Replicates(((target.order, target),), (target,), 0.0)
+    return selection.replicates(target, seed=seed)
 
 
 def _score_all(
