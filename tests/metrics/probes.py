@@ -15,8 +15,30 @@ Array = NDArray[Any]
 def score(spec: str, inputs: Array, labels: Array, **params: Any) -> float:
     """A metric of the table, of inputs (N, D) and labels (N,)."""
     method = registry.resolve("metric", spec)
-    value: float = method.function(Probe.of(inputs, labels), **{**method.params, **params})
+    probe = Probe.of(inputs, labels, **further(registry.METRICS[method.name].needs, inputs))
+    value: float = method.function(probe, **{**method.params, **params})
     return value
+
+
+def further(needs: Sequence[str], inputs: Array) -> dict[str, Any]:
+    """The arrays that a metric needs besides, made of the inputs so that they go along with the order of samples."""
+    if inputs.ndim != 2 or inputs.dtype.kind != "f" or not np.isfinite(inputs).all():
+        return {}
+    made: dict[str, Any] = {
+        "reference": reference(inputs),
+        "source_means": np.random.default_rng(3).standard_normal((5, inputs.shape[1])),
+        "source_counts": np.array([40, 10, 0, 25, 5]),
+        "gradients_sum": inputs,
+        "projected_gradients": (),
+    }
+    return {need: made[need] for need in needs}
+
+
+def reference(inputs: Array) -> Array:
+    """Features (N, 6) of another network for the same samples: bent directions of theirs, whatever their scale."""
+    mix = np.random.default_rng(4).standard_normal((inputs.shape[1], 6))
+    wide = inputs.astype(np.float64)
+    return np.asarray(np.maximum(wide @ mix / np.abs(wide).max(), -0.1))
 
 
 def features(sizes: Sequence[int], width: int, *, apart: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
