@@ -179,15 +179,57 @@ function __zoo_words
                 'rsa' 'as parc, with the label columns standardised too (Dwivedi and Roig 2019)' \
                 'cka' 'linear centred kernel alignment of features and labels (Kornblith 2019)' \
                 'lfc' 'label-feature correlation of the Gram matrix (Deshpande 2021)' \
-                'leep' 'log-likelihood of the labels through the source\'s classes (Nguyen 2020)'
+                'lgc' 'as lfc, of the gradients of the source\'s outputs: zoo extract --gradients (Deshpande 2021)' \
+                'leep' 'log-likelihood of the labels through the source\'s classes (Nguyen 2020)' \
+                'random' 'a draw for the source\'s name: the control' \
+                'logme' 'log evidence of a linear model on the features (You 2021)' \
+                'hscore' 'what the features\' directions hold of the labels; shrunk=true for N < D (Bao 2019)' \
+                'nce' 'minus the entropy of the labels given the source\'s class (Tran 2019)' \
+                'knn' 'accuracy of the k nearest other samples' \
+                'ridge' 'linear probe on the sample left out, in closed form' \
+                'transrate' 'coding rate less that within the classes (Huang 2022)' \
+                'gbc' 'minus the overlap of the classes as Gaussians (Pándy 2022)' \
+                'sfda' 'confidence of a self-challenging discriminant analysis (Shao 2022)' \
+                'rsa-ref' 'agreement with a network trained on the target, --reference (Dwivedi and Roig 2019)' \
+                'domain-similarity' 'earth mover\'s distance of the source\'s class means to the target\'s (Cui 2018)' \
+                'sparsity' 'share of features that are zero: assumed, our reading of Ueno and Kondo 2020' \
+                'nleep' 'leep through a mixture of Gaussians of the features, extra metrics (Li 2021)' \
+                'ms-leep' 'mean leep of a set of sources (Agostinelli 2022)' \
+                'e-leep' 'leep of the mean prediction of a set of sources (Agostinelli 2022)'
         case 'metric parc'
             printf '%s\n' 'normalized=' 'pca=' 'cosine='
-        case 'metric parc normalized' 'metric parc cosine' 'metric cka debiased' 'metric lfc offdiag'
+        case 'metric parc normalized' 'metric parc cosine' 'metric cka debiased' 'metric lfc offdiag' 'metric hscore shrunk' 'metric gbc log'
             printf '%s\n' 'true' 'false'
         case 'metric cka'
             printf '%s\n' 'debiased='
         case 'metric lfc'
             printf '%s\n' 'offdiag='
+        case 'metric lgc'
+            printf '%s\n' 'outputs='
+        case 'metric lgc outputs'
+            printf '%s\n' 'trace' 'sum'
+        case 'metric random'
+            printf '%s\n' 'seed='
+        case 'metric hscore'
+            printf '%s\n' 'shrunk='
+        case 'metric knn'
+            printf '%s\n' 'k=' 'distance='
+        case 'metric knn distance'
+            printf '%s\n' 'euclidean' 'cosine'
+        case 'metric transrate'
+            printf '%s\n' 'form='
+        case 'metric transrate form'
+            printf '%s\n' 'code' 'paper'
+        case 'metric gbc'
+            printf '%s\n' 'form=' 'pca=' 'log='
+        case 'metric gbc form'
+            printf '%s\n' 'spherical' 'diagonal'
+        case 'metric domain-similarity'
+            printf '%s\n' 'gamma=' 'min_images='
+        case 'metric sparsity'
+            printf '%s\n' 'hoyer=' 'tol='
+        case 'metric nleep'
+            printf '%s\n' 'seed=' 'seeds='
         case 'weighting'
             printf '%s\t%s\n' 'p=' 'similarity to the power p; short: p=2 (paper 000, eq. 5)' \
                 'equal' 'the same weight for every source (p=0)' \
@@ -242,7 +284,7 @@ complete -c zoo -n '__zoo_at' -a init -d 'Write a commented zoo.toml.'
 complete -c zoo -n '__zoo_at' -a split -d 'Draw labelled, unlabelled, test and probe samples; check and hash every image.'
 complete -c zoo -n '__zoo_at' -a extract -d 'Store the features and logits of every source, and the student\'s own starting features.'
 complete -c zoo -n '__zoo_at' -a score -d 'Score every source on the probe set. Higher is better in every metric.'
-complete -c zoo -n '__zoo_at' -a rank -d 'Rank the sources, with 90 % intervals, the probability that each is best, and their weights.'
+complete -c zoo -n '__zoo_at' -a rank -d 'Rank the sources, with 90 % intervals, the probability that each is best, their weights, and a verdict.'
 complete -c zoo -n '__zoo_at' -a pseudo-label -d 'Store the soft targets of every source on the labelled and unlabelled images.'
 complete -c zoo -n '__zoo_at' -a distill -d 'Train a student from labels and from the sources\' weighted pseudo-labels.'
 complete -c zoo -n '__zoo_at' -a evaluate -d 'What a student, or any stored predictions, are worth.'
@@ -282,6 +324,8 @@ complete -c zoo -n '__zoo_at split' -s v -l verbose -d 'Say more.'
 complete -c zoo -n '__zoo_at split' -s h -l help -d 'Show what it does and its flags.'
 complete -c zoo -n '__zoo_at extract' -l source -x -k -a '(__zoo_value source)' -d 'A source by name or PROVIDER:NAME. Repeats.'
 complete -c zoo -n '__zoo_at extract' -l train -x -k -a '(__zoo_value data)' -d 'Training images, without a zoo.toml. Repeats.'
+complete -c zoo -n '__zoo_at extract' -l gradients -d 'Also what lgc compares: gradients of the probe set.'
+complete -c zoo -n '__zoo_at extract' -l projection -x -k -a '(__zoo_value text)' -d 'Numbers a gradient is projected to, or none. Default: 10000.'
 complete -c zoo -n '__zoo_at extract' -l batch-size -x -k -a '(__zoo_value batch)' -d 'Images a forward pass, or auto.'
 complete -c zoo -n '__zoo_at extract' -l device -x -k -a '(__zoo_value device)' -d 'auto, cpu, cuda or cuda:N; auto takes CUDA where it is.'
 complete -c zoo -n '__zoo_at extract' -l precision -x -k -a '(__zoo_value precision)' -d 'fp32 or bf16.'
@@ -300,6 +344,7 @@ complete -c zoo -n '__zoo_at score' -l on -x -k -a '(__zoo_value representation)
 complete -c zoo -n '__zoo_at score' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeats. Default: all.'
 complete -c zoo -n '__zoo_at score' -l features -r -F -d 'Stored outputs, without a zoo.toml. Repeats.'
 complete -c zoo -n '__zoo_at score' -l manifest -r -F -d 'The task\'s manifest, without a zoo.toml.'
+complete -c zoo -n '__zoo_at score' -l reference -r -F -d 'Stored features of a small network trained on the task.'
 complete -c zoo -n '__zoo_at score' -l out -r -F -d 'Where the scores of one metric go.'
 complete -c zoo -n '__zoo_at score' -l seed -x -k -a '(__zoo_value text)' -d 'Seed of everything drawn. Default: the task\'s.'
 complete -c zoo -n '__zoo_at score' -l overwrite -d 'Make the output again, whatever it was made from.'
@@ -309,9 +354,11 @@ complete -c zoo -n '__zoo_at score' -s C -l workspace -x -a '(__fish_complete_di
 complete -c zoo -n '__zoo_at score' -s q -l quiet -d 'Say nothing but warnings and errors.'
 complete -c zoo -n '__zoo_at score' -s v -l verbose -d 'Say more.'
 complete -c zoo -n '__zoo_at score' -s h -l help -d 'Show what it does and its flags.'
-complete -c zoo -n '__zoo_at rank' -l metric -x -k -a '(__zoo_value metric)' -d 'NAME or NAME:key=value.'
+complete -c zoo -n '__zoo_at rank' -l metric -x -k -a '(__zoo_value metric)' -d 'NAME or NAME:key=value; several by their mean z. [parc]'
 complete -c zoo -n '__zoo_at rank' -l on -x -k -a '(__zoo_value representation)' -d 'features or probs. Default: the metric\'s own.'
 complete -c zoo -n '__zoo_at rank' -l weighting -x -k -a '(__zoo_value weighting)' -d 'p=2, equal, nearest, softmax:T=0.1, …'
+complete -c zoo -n '__zoo_at rank' -l plasticity -d 'Add the capacity term: z-score + depth / 50 of each source.'
+complete -c zoo -n '__zoo_at rank' -l explain -x -k -a '(__zoo_value text)' -d 'Show instead which classes make this source good.'
 complete -c zoo -n '__zoo_at rank' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeats. Default: all.'
 complete -c zoo -n '__zoo_at rank' -l features -r -F -d 'Stored outputs, without a zoo.toml. Repeats.'
 complete -c zoo -n '__zoo_at rank' -l manifest -r -F -d 'The task\'s manifest, without a zoo.toml.'
