@@ -3,6 +3,7 @@
 Li et al. 2021, "Ranking Neural Checkpoints", sec. 4; with the extra `metrics` (scikit-learn).
 """
 
+import threading
 import warnings
 from typing import Any
 
@@ -18,6 +19,7 @@ Array = NDArray[Any]
 
 KEPT = 0.8  # of the variance
 PER_CLASS = 5
+QUIET = threading.Lock()  # which warnings are heard is one setting for all threads
 REGULAR = 1e-3  # added to each variance of a component, in units of the mean variance of all
 
 
@@ -71,7 +73,7 @@ def _fitted(matrix: Matrix, components: int, seed: int) -> Array:
     scores = scores / np.sqrt((scores**2).mean())
     order = np.argsort(matrix.lengths, kind="stable")
     mixture = GaussianMixture(components, covariance_type="diag", reg_covar=REGULAR, random_state=seed)
-    with warnings.catch_warnings():
+    with QUIET, warnings.catch_warnings():
         # After 100 rounds the likelihood hardly moves, and the memberships less.
         warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(scores[order])

@@ -1,0 +1,106 @@
+"""Domain similarity: the exact earth mover's distance, its parts in the jackknife, and what it refuses."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from zoo_cli.errors import ContractError, Undefined, UsageError
+from zoo_cli.metrics.domain_similarity import domain_similarity, leave_one_out, transport
+from zoo_cli.metrics.probe import Probe
+
+from .probes import features
+
+Array = NDArray[Any]
+
+
+def slowly(away: Array, supply: Array, demand: Array) -> float:
+    """The least mean distance of whole grains: each one of supply goes to one of demand, which has as many."""
+    total = int(supply.sum())
+    assert total == demand.sum()
+    rows, columns = np.repeat(np.arange(len(supply)), supply), np.repeat(np.arange(len(demand)), demand)
+    cost = away[rows][:, columns]
+    return float(cost[linear_sum_assignment(cost)].sum() / total)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 5))
+def test_the_distance_is_that_of_the_best_assignment_of_grains(seed: int, sources: int, targets: int) -> None:
+    draw = np.random.default_rng(seed)
+    supply, demand = draw.integers(1, 7, sources), draw.integers(1, 7, targets)
+    supply, demand = supply * demand.sum(), demand * supply.sum()
+    away = draw.random((sources, targets)) * 10.0 ** draw.integers(-6, 7)
+    found = transport(away, supply / supply.sum(), demand / demand.sum())
+    assert found.distance == pytest.approx(slowly(away, supply, demand), rel=1e-9)
+    np.testing.assert_allclose(found.flow.sum(axis=0), demand / demand.sum(), atol=1e-12)
+    np.testing.assert_allclose(found.flow.sum(axis=1), supply / supply.sum(), atol=1e-12)
+
+
+def probe(sizes: tuple[int, ...] = (12, 9, 6), classes: int = 4, width: int = 5, seed: int = 0) -> Probe:
+    x, y = features(sizes, width, seed=seed)
+    draw = np.random.default_rng([seed, 1])
+    means, counts = draw.standard_normal((classes, width)).astype(np.float32), draw.integers(5, 40, classes)
+    return Probe.of(x, y, source_means=means, source_counts=counts)
+
+
+def test_it_is_the_exponential_of_the_distance_of_class_means_weighted_by_images() -> None:
+    one = probe()
+    assert one.source_means is not None
+    assert one.source_counts is not None
+    ours = np.stack([one.inputs[one.target.codes == c].astype(np.float64).mean(axis=0) for c in range(3)])
+    away = np.linalg.norm(one.source_means.astype(np.float64)[:, None] - ours[None], axis=2)
+    distance = slowly(away, one.source_counts * 27, np.array([12, 9, 6]) * one.source_counts.sum())
+    assert domain_similarity(one) == pytest.approx(np.exp(-0.01 * distance), rel=1e-9)
+    assert domain_similarity(one, gamma=2.0) == pytest.approx(np.exp(-2 * distance), rel=1e-9)
+
+
+def test_a_source_of_the_same_classes_in_the_same_shares_is_at_the_ceiling() -> None:
+    x, y = features((12, 9, 6), 5)
+    means = np.stack([x[y == c].astype(np.float64).mean(axis=0) for c in range(3)])
+    same = Probe.of(x, y, source_means=means, source_counts=np.array([24, 18, 12]))
+    assert domain_similarity(same) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_classes_of_few_images_and_of_none_are_left_out() -> None:
+    x, y = features((12, 9, 6), 5)
+    draw = np.random.default_rng(2)
+    means, counts = draw.standard_normal((4, 5)), np.array([50, 3, 0, 20])
+    whole = Probe.of(x, y, source_means=means, source_counts=counts)
+    some = Probe.of(x, y, source_means=means[[0, 1, 3]], source_counts=counts[[0, 1, 3]])
+    few = Probe.of(x, y, source_means=means[[0, 3]], source_counts=counts[[0, 3]])
+    assert domain_similarity(whole) == domain_similarity(some)
+    assert domain_similarity(whole, min_images=10) == domain_similarity(few) != domain_similarity(some)
+    with pytest.raises(Undefined, match="no_source_class"):
+        domain_similarity(whole, min_images=51)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_similarity_without_a_sample_is_that_without_it_to_first_order(seed: int) -> None:
+    one = probe(sizes=(30, 25, 20, 15), seed=seed)
+    known = [domain_similarity(one.take(np.delete(np.arange(90), i)), gamma=0.5) for i in range(90)]
+    found = leave_one_out(one, gamma=0.5)
+    whole = domain_similarity(one, gamma=0.5)
+    assert np.corrcoef(known, found)[0, 1] > 0.99
+    assert np.std(found) == pytest.approx(np.std(known), rel=0.05)
+    assert np.abs(found - known).max() < 0.2 * np.abs(np.array(known) - whole).max()
+
+
+def test_it_refuses_what_makes_no_distance() -> None:
+    one = probe()
+    with pytest.raises(UsageError, match="gamma=0 is no rate"):
+        domain_similarity(one, gamma=0.0)
+    with pytest.raises(UsageError, match="min_images=-1"):
+        domain_similarity(one, min_images=-1)
+    x, y = features((12, 9, 6), 5)
+    for means, counts, said in (
+        (np.ones((4, 6)), np.ones(4), "features of width 5"),
+        (np.ones((4, 5)), np.ones(3), "3 counts"),
+        (np.full((1, 5), np.nan), np.ones(1), "not finite"),
+        (np.ones((1, 5)), np.array([-1]), "below 0"),
+    ):
+        with pytest.raises(ContractError, match=said):
+            domain_similarity(Probe.of(x, y, source_means=means, source_counts=counts))

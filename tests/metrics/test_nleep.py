@@ -1,0 +1,71 @@
+"""NLEEP: LEEP of a mixture's components, repeatable, and with the spread of its beginnings."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from zoo_cli.errors import UsageError
+from zoo_cli.metrics.leep import leep
+from zoo_cli.metrics.nleep import nleep
+from zoo_cli.metrics.probe import Probe
+
+from .probes import features
+
+pytest.importorskip("sklearn")
+
+
+def test_it_is_leep_of_the_memberships_of_the_mixture() -> None:
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+
+    x, y = features((40, 30, 30), 10, seed=3)
+    wide = x.astype(np.float64)
+    scores = PCA(n_components=0.8, svd_solver="full").fit_transform(wide)
+    scores /= np.sqrt((scores**2).mean())
+    order = np.argsort(((wide - wide.mean(axis=0)) ** 2).sum(axis=1))
+    mixture = GaussianMixture(15, covariance_type="diag", reg_covar=1e-3, random_state=0).fit(scores[order])
+    known = leep(Probe.of(mixture.predict_proba(scores), y))
+    assert nleep(Probe.of(x, y), seeds=1) == pytest.approx(known, abs=1e-6)
+
+
+def test_the_value_is_the_mean_over_beginnings_and_their_spread_is_told() -> None:
+    x, y = features((40, 30, 30), 10, apart=0.7, seed=1)
+    each = [nleep(Probe.of(x, y), seed=seed, seeds=1) for seed in range(2, 6)]
+    one = Probe.of(x, y)
+    assert nleep(one, seed=2, seeds=4) == pytest.approx(np.mean(each), abs=1e-12)
+    assert one.notes == [f"seeds_sd={np.std(each, ddof=1):.2g}"]
+    assert np.std(each) > 1e-3
+    single = Probe.of(x, y)
+    nleep(single, seeds=1)
+    assert single.notes == []
+
+
+def test_there_are_fewer_components_than_samples_and_warnings_of_the_mixture_are_kept_away() -> None:
+    x, y = features((3, 2, 2, 2), 6)
+    x[1] = x[0]
+    assert -2 < nleep(Probe.of(x, y)) <= 0
+
+
+def test_permuted_labels_fit_no_mixture_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = features((20, 20), 6)
+    one = Probe.of(x, y)
+    value = nleep(one)
+    monkeypatch.setattr("sklearn.mixture.GaussianMixture.fit", None)
+    assert nleep(one.with_labels(one.target.permuted(np.arange(40)[::-1]))) != value
+
+
+def test_better_separated_classes_score_higher() -> None:
+    values = [nleep(Probe.of(*features((30, 30, 30), 8, apart=apart, seed=2))) for apart in (0.1, 0.6, 2.0)]
+    assert values == sorted(values)
+
+
+def test_without_scikit_learn_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.mixture", None)
+    with pytest.raises(UsageError, match=r"zoo-cli\[metrics\]"):
+        nleep(Probe.of(*features((9, 7), 6)))
+
+
+def test_at_least_one_beginning() -> None:
+    with pytest.raises(UsageError, match="seeds=0"):
+        nleep(Probe.of(*features((9, 7), 6)), seeds=0)

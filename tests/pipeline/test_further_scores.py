@@ -1,0 +1,281 @@
+"""`zoo score` where a metric needs more than a source's outputs: a reference, class means, or other sources."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from zoo_cli import files, schemas
+from zoo_cli.columns import listed
+from zoo_cli.metrics.domain_similarity import domain_similarity
+from zoo_cli.metrics.probe import Probe
+
+from ..workspaces import edit, make, run
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return make(tmp_path / "task", upto="extract")
+
+
+def values(data: list[dict[str, Any]]) -> dict[str, float | None]:
+    return {row["source"]: row["value"] for row in data}
+
+
+def means(path: Path, width: int, *, classes: int = 3, names: list[str] | None = None) -> Path:
+    """The class means of a source, as another program writes them: plain lists."""
+    draw = np.random.default_rng(width)
+    table = {
+        "class": names or [f"class {i}" for i in range(classes)],
+        "count": pa.array(range(10, 10 * classes + 1, 10), pa.int64()),
+        "mean": [row.tolist() for row in draw.random((classes, width))],
+    }
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+# A reference ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_reference_is_named_once_and_its_scores_are_ranked_without_it(workspace: Path) -> None:
+    reference = str(workspace / "features" / "source=@student")
+    result = run("score", "--metric", "rsa-ref", "--reference", reference, "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    found = values(result.data)
+    assert found["@student"] == pytest.approx(1.0)
+    assert all(row["chance"] == 0 for row in result.data)
+    assert values(run("score", "--metric", "rsa-ref", "--json", workspace=workspace).data) == found
+    ranked = run("rank", "--metric", "rsa-ref", "--json", workspace=workspace)
+    assert ranked.code == 0, ranked.err
+    assert {row["source"]: row["value"] for row in ranked.data} == {k: v for k, v in found.items() if k != "@student"}
+
+
+@pytest.mark.parametrize("command", ["score", "rank"])
+def test_without_a_reference_it_says_what_to_name(workspace: Path, command: str) -> None:
+    result = run(command, "--metric", "rsa-ref", workspace=workspace)
+    assert result.code == 2
+    assert "zoo score --metric rsa-ref --reference PATH" in result.error
+    assert not (workspace / "scores" / "rsa-ref.parquet").exists()
+
+
+def test_another_reference_makes_the_scores_stale(workspace: Path) -> None:
+    first, second = (str(workspace / "features" / f"source={name}") for name in ("alpha", "beta"))
+    assert run("score", "--metric", "rsa-ref", "--reference", first, workspace=workspace).code == 0
+    result = run("score", "--metric", "rsa-ref", "--reference", second, workspace=workspace)
+    assert result.code == 2
+    assert "made from other inputs: reference" in result.error
+    again = run("score", "--metric", "rsa-ref", "--reference", second, "--overwrite", "--json", workspace=workspace)
+    assert values(again.data)["beta"] == pytest.approx(1.0)
+
+
+def test_a_reference_that_nobody_reads_is_wrong_usage(workspace: Path) -> None:
+    result = run("score", "--metric", "parc", "--reference", "nowhere", workspace=workspace)
+    assert result.code == 2
+    assert "rsa-ref does" in result.error
+
+
+def test_a_reference_must_hold_features_of_the_probe_set(workspace: Path, tmp_path: Path) -> None:
+    logits = tmp_path / "logits.parquet"
+    pq.write_table(pa.table({"id": ["a"], "logits": [[0.5, 1.0]]}), logits)
+    result = run("score", "--metric", "rsa-ref", "--reference", str(logits), workspace=workspace)
+    assert result.code == 3
+    assert "no column embedding" in result.error
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"id": ["a"], "embedding": [[0.5, 1.0]]}), other)
+    result = run("score", "--metric", "rsa-ref", "--reference", str(other), workspace=workspace)
+    assert result.code == 3
+    assert "lacks 15 of 15 ids" in result.error
+
+
+def test_a_reference_serves_bare_paths_too(workspace: Path) -> None:
+    alpha, beta = (str(workspace / "features" / f"source={name}") for name in ("alpha", "beta"))
+    arguments = ("--features", alpha, "--features", beta, "--manifest", str(workspace / "manifest.parquet"))
+    bare = run("score", "--metric", "rsa-ref", "--reference", beta, *arguments, "--json")
+    assert bare.code == 0, bare.err
+    inside = run("score", "--metric", "rsa-ref", "--reference", beta, "--json", workspace=workspace)
+    assert values(bare.data) == {name: values(inside.data)[name] for name in ("alpha", "beta")}
+    assert run("score", "--metric", "rsa-ref", *arguments, "--json").data[0]["status"] == "skipped"
+
+
+@pytest.mark.slow
+def test_the_documented_chain_trains_a_small_network_and_compares_with_it(workspace: Path) -> None:
+    chain = (
+        ("distill", "--lam", "1", "--steps", "6", "--batch-size", "8", "--name", "small"),
+        ("extract", "--source", f"file:{workspace / 'runs' / 'small'}"),
+        ("score", "--metric", "rsa-ref", "--reference", str(workspace / "features" / "source=small")),
+    )
+    for arguments in chain:
+        result = run(*arguments, workspace=workspace)
+        assert result.code == 0, result.err
+    assert (workspace / "scores" / "rsa-ref.parquet").exists()
+
+
+# Class means ---------------------------------------------------------------------------------------------------------
+
+
+def test_sources_without_class_means_are_skipped_with_the_reason_and_others_scored(workspace: Path) -> None:
+    path = means(workspace / "features" / "source=alpha" / "source_means.parquet", 8)
+    result = run("score", "--metric", "domain-similarity", "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    rows = {row["source"]: row for row in result.data}
+    assert [rows[name]["status"] for name in ("alpha", "beta", "gamma", "@student")] == ["ok"] + 3 * ["skipped"]
+    assert rows["beta"]["reason"] == "missing source class means"
+    assert "beta is left out of domain-similarity: missing source class means" in result.err
+    assert rows["alpha"]["value"] == pytest.approx(domain_similarity(probe(workspace, "alpha", path)))
+    assert rows["alpha"]["low"] < rows["alpha"]["value"] < rows["alpha"]["high"]
+    assert rows["alpha"]["chance"] is None
+
+
+def probe(workspace: Path, source: str, path: Path) -> Probe:
+    told = {
+        row["id"]: row["label"] for row in pq.read_table(workspace / "manifest.parquet").to_pylist() if row["probe"]
+    }
+    parts = sorted((workspace / "features" / f"source={source}").glob("data=*/*.parquet"))
+    stored = {row["id"]: row["embedding"] for part in parts for row in pq.read_table(part).to_pylist()}
+    table = pq.read_table(path)
+    return Probe.of(
+        np.array([stored[name] for name in told], np.float32),
+        np.array(list(told.values())),
+        source_means=np.array(table.column("mean").to_pylist()),
+        source_counts=table.column("count").to_numpy(),
+    )
+
+
+def test_class_means_are_no_part_of_the_features_and_make_the_scores_stale(workspace: Path) -> None:
+    before = run("score", "--metric", "parc", "--json", workspace=workspace).data
+    assert run("score", "--metric", "domain-similarity", workspace=workspace).code == 0
+    means(workspace / "features" / "source=alpha" / "source_means.parquet", 8)
+    assert run("extract", workspace=workspace).code == 0
+    again = run("score", "--metric", "parc", "--overwrite", "--json", workspace=workspace)
+    assert again.code == 0, again.err
+    assert again.data == before
+    result = run("score", "--metric", "domain-similarity", workspace=workspace)
+    assert result.code == 2
+    assert "made from other inputs: sources" in result.error
+
+
+def test_class_means_are_read_beside_bare_features(workspace: Path) -> None:
+    folder = workspace / "features" / "source=alpha"
+    path = means(folder / "source_means.parquet", 8)
+    arguments = ("--features", str(folder), "--manifest", str(workspace / "manifest.parquet"))
+    result = run("score", "--metric", "domain-similarity:min_images=20", *arguments, "--json")
+    assert result.code == 0, result.err
+    assert values(result.data)["alpha"] == pytest.approx(
+        domain_similarity(probe(workspace, "alpha", path), min_images=20)
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"width": 5}, "features of width 8"),
+        ({"width": 8, "names": ["cat", "dog", "cat"]}, "names a class twice"),
+    ],
+)
+def test_class_means_that_cannot_be_the_sources_are_an_error(
+    workspace: Path, written: dict[str, Any], said: str
+) -> None:
+    means(workspace / "features" / "source=alpha" / "source_means.parquet", **written)
+    result = run("score", "--metric", "domain-similarity", workspace=workspace)
+    assert result.code == 3
+    assert said in result.error
+
+
+def test_class_means_can_be_written_with_the_schema(workspace: Path) -> None:
+    path = workspace / "features" / "source=alpha" / schemas.SOURCE_MEANS.file
+    table = pa.table({"class": ["a"], "count": pa.array([3], pa.int64()), "mean": listed(np.ones((1, 8), np.float32))})
+    files.write_table(path, table, schemas.SOURCE_MEANS, {})
+    result = run("score", "--metric", "domain-similarity", "--json", workspace=workspace)
+    assert values(result.data)["alpha"] is not None
+
+
+# Without flags -------------------------------------------------------------------------------------------------------
+
+
+def test_scores_whose_inputs_nobody_has_are_left_out_where_nothing_is_asked_for(workspace: Path) -> None:
+    result = run("score", "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    assert {"rsa-ref", "domain-similarity"}.isdisjoint(row["metric"] for row in result.data)
+    assert "left out" not in result.err
+    means(workspace / "features" / "source=alpha" / "source_means.parquet", 8)
+    reference = str(workspace / "features" / "source=beta")
+    result = run("score", "--reference", reference, "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    assert {"rsa-ref", "domain-similarity", "sparsity"} <= {row["metric"] for row in result.data}
+
+
+def test_a_reading_of_ours_says_so(workspace: Path) -> None:
+    rows = run("score", "--metric", "sparsity", "--json", workspace=workspace).data
+    assert all("assumed" in row["flags"].split(",") and row["chance"] is None for row in rows)
+
+
+# Sets ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_score_of_sets_tells_each_source_alone_and_the_set_below_the_table(workspace: Path) -> None:
+    result = run("score", "--metric", "e-leep", "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    alone = values(run("score", "--metric", "leep", "--json", workspace=workspace).data)
+    assert values(result.data) == pytest.approx(alone)
+    (chosen,) = json.loads(result.out)["meta"]["sets"]
+    stored = json.loads((workspace / "scores" / "e-leep.json").read_text())
+    assert {key: value for key, value in stored.items() if key != "inputs"} == chosen
+    best = max((name for name in alone if name != "@student"), key=lambda name: alone[name] or -9)
+    assert chosen["sources"][0] == {
+        "source": best, "score": pytest.approx(alone[best]), "gain": None, "low": None, "high": None
+    }  # fmt: skip
+    assert chosen["stopped_at"]["low"] <= 0
+    assert "@student" not in [step["source"] for step in (*chosen["sources"], chosen["stopped_at"])]
+    again = run("score", "--metric", "e-leep", "--format", "table", workspace=workspace)
+    assert again.code == 0, again.err
+    assert f"e-leep of a set: {best} alone {alone[best]:.4f}" in again.out
+    assert f"{chosen['stopped_at']['source']} would add" in again.out
+
+
+def test_a_source_that_has_seen_the_task_enters_no_set(workspace: Path) -> None:
+    best = _first(workspace, "--overwrite")
+    assert best == "alpha"
+    edit(workspace, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
+    stale = run("score", "--metric", "e-leep", workspace=workspace)
+    assert stale.code == 2
+    assert "left_out" in stale.error
+    assert _first(workspace, "--overwrite") != "alpha"
+    told = run("score", "--metric", "e-leep", "--format", "table", workspace=workspace)
+    assert "alpha may not enter: trained on patterns" in told.out
+
+
+def _first(workspace: Path, *more: str) -> str:
+    result = run("score", "--metric", "e-leep", "--json", *more, workspace=workspace)
+    assert result.code == 0, result.err
+    name: str = json.loads(result.out)["meta"]["sets"][0]["sources"][0]["source"]
+    return name
+
+
+def test_a_set_is_chosen_from_bare_paths_and_stored_beside_the_scores(workspace: Path, tmp_path: Path) -> None:
+    paths = [str(workspace / "features" / f"source={name}") for name in ("alpha", "beta")]
+    arguments = [text for path in paths for text in ("--features", path)]
+    arguments += ["--manifest", str(workspace / "manifest.parquet"), "--out", str(tmp_path / "sets.parquet")]
+    result = run("score", "--metric", "ms-leep", *arguments, "--json")
+    assert result.code == 0, result.err
+    (chosen,) = json.loads(result.out)["meta"]["sets"]
+    assert len(chosen["sources"]) == 1
+    assert json.loads((tmp_path / "sets.json").read_text())["sources"] == chosen["sources"]
+
+
+def test_a_set_that_is_gone_is_chosen_again(workspace: Path) -> None:
+    first = run("score", "--metric", "e-leep", "--json", workspace=workspace)
+    path = workspace / "scores" / "e-leep.json"
+    before = path.read_bytes()
+    path.unlink()
+    assert run("score", "--metric", "e-leep", "--json", workspace=workspace).out == first.out
+    assert path.read_bytes() == before
+
+
+def test_scores_of_one_source_have_no_set(workspace: Path) -> None:
+    result = run("score", "--metric", "parc", "--json", workspace=workspace)
+    assert json.loads(result.out)["meta"] == {}
+    assert not (workspace / "scores" / "parc.json").exists()
