@@ -85,8 +85,11 @@ def _server() -> "subprocess.Popen[str]":
     assert server.stdout.readline() == "ready\n"
 
     def end() -> None:
-        server.kill()
-        server.communicate()
+        try:
+            server.communicate(timeout=10)  # the end of its input; it removes its temporary files
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.communicate()
 
     atexit.register(end)
     return server
