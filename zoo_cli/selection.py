@@ -87,7 +87,7 @@ class Replicates:
 def replicates(target: Target, *, seed: int, permutations: int = PERMUTATIONS) -> Replicates:
     """Draw the halves and permutations of a target. They depend on its labels, the seed and nothing else."""
     sizes = target.counts
-    share = float((sizes * (sizes / ((sizes + 1) // 2) - 1)).sum() / sizes.sum())
+    share = float((sizes * (sizes / ((sizes + 1) // 2) - 1)).sum()) / max(1, len(target.codes))
     rows = _draw(target.codes, seed)
     draw = np.random.default_rng([seed, 2])
     return Replicates(

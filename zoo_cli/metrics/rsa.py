@@ -6,6 +6,7 @@ Dwivedi and Roig 2019, as paper 000 (arXiv 2304.12314, A.8) uses it: against lab
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ Array = NDArray[Any]
 GRID = 2.0**40
 NAME_BITS = 22
 STEP = 1 << 20
+KEPT_ROWS = 1024
+_KEPT: WeakKeyDictionary[Classes, Array] = WeakKeyDictionary()
 
 
 def rsa(probe: Probe) -> float:
@@ -94,14 +97,25 @@ def _label_groups(sizes: tuple[int, ...]) -> tuple[Array, Array]:
 
 def _packed(values: Array, target: Classes, groups: Array) -> Array:
     """The pairs as sorted integers, most distant first: similarity above the index of the label distance."""
-    codes, named = target.codes, groups.astype(np.uint64)
-    packed = np.concatenate([named[code, codes[i + 1 :]] for i, code in enumerate(codes)])
+    packed = _names(target, groups)
     for start in range(0, len(values), STEP):
         near = np.clip(values[start : start + STEP].astype(np.float64), -1, 1)
         level = np.rint((near + 1) * GRID).astype(np.uint64)
         packed[start : start + STEP] |= level << np.uint64(NAME_BITS)
     packed.sort()
     return packed
+
+
+def _names(target: Classes, groups: Array) -> Array:
+    """The index of the label distance of every pair i < j, row by row; kept with a small target, which has many
+    sources."""
+    if target in _KEPT:
+        return _KEPT[target].astype(np.uint64)
+    codes, named = target.codes, groups.astype(np.uint64)
+    names = np.concatenate([named[code, codes[i + 1 :]] for i, code in enumerate(codes)])
+    if len(target) <= KEPT_ROWS:
+        _KEPT[target] = names.astype(np.uint32)
+    return names
 
 
 def _chunks(ordered: Array) -> Iterator[tuple[int, Array, Array]]:

@@ -1,5 +1,6 @@
 """`zoo score`: how similar each source is to the task, by every metric asked for, with its uncertainty."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zoo_cli.metrics.labels import Classes
     from zoo_cli.selection import Replicates
 
+SMALL = 1024  # samples
 FIELDS = (
     console.Field("source"),
     console.Field("metric"),
@@ -271,13 +273,16 @@ def _score_all(
     seed: int,
     reference: Path | None,
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """The row of every source and question."""
+    """The row of every source and question. Small probes are scored by as many threads as there are cores: their
+    products are too small for the threads of BLAS."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from zoo_cli.data import stored
 
     held_reference = None if reference is None else _read_reference(reference, ids)
     columns = inputs.columns({question.on for question in questions}, needs(questions))
-    results = {}
-    for source in sources:
+
+    def one(source: Source) -> list[dict[str, Any]]:
         said = outputs.about(settings, source.name)
         held = [column for column in columns if said["features" if column == "embedding" else "classes"]]
         # Probabilities are stored as logits in a workspace.
@@ -285,9 +290,19 @@ def _score_all(
         found = stored.read(settings.features(source.name), ids=ids, columns=held, needed=needed) if held else None
         folder = settings.features(source.name)
         origin = inputs.Origin(settings, source.name, ids, found, said["output"], folder, held_reference)
-        rows = put(origin, questions, target, drawn, seed)
-        results.update({(source.name, question.name): row for question, row in zip(questions, rows, strict=True)})
-    return results
+        return put(origin, questions, target, drawn, seed)
+
+    pool = ThreadPoolExecutor((os.cpu_count() or 1) if len(ids) <= SMALL else 1)
+    try:
+        answers = list(pool.map(one, sources))
+    finally:
+        # Whoever interrupts waits for the sources that are being scored, and not for all that are left.
+        pool.shutdown(cancel_futures=True)
+    return {
+        (source.name, question.name): row
+        for source, rows in zip(sources, answers, strict=True)
+        for question, row in zip(questions, rows, strict=True)
+    }
 
 
 def _read_reference(path: Path, ids: "np.ndarray") -> "np.ndarray":
