@@ -105,6 +105,7 @@ def _spoken(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*args: Any, quiet: bool = False, verbose: bool = False, **kwargs: Any) -> None:
         console.current().verbosity = verbose - quiet
+        console.check_format(kwargs.get("form"))
         function(*args, **kwargs)
 
     signature = inspect.signature(function)

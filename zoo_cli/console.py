@@ -122,8 +122,7 @@ def answer(
     """
     console = _console
     form = form or ("table" if _is_terminal(console.out) else "tsv")
-    if form not in FORMATS:
-        raise UsageError(f'no format "{form}"', f"one of: {', '.join(FORMATS)}")
+    check_format(form)
     if form == "json":
         console.answer(json.dumps({"schema": schema, "data": plain(rows), "meta": plain(dict(meta or {}))}, indent=1))
         for note in notes:
@@ -138,6 +137,12 @@ def answer(
     console.answer(_delimited(lines, fields, form))
     for note in notes:
         console.say(note)
+
+
+def check_format(form: str | None) -> None:
+    """Raise UsageError for an answer's form that there is not, before the work is done."""
+    if form is not None and form not in FORMATS:
+        raise UsageError(f'no format "{form}"', f"one of: {', '.join(FORMATS)}")
 
 
 def plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Signals. A stage runs until one arrives; where work would be lost, it asks `pending()` and stops by itself."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ _pending: int | None = None
 
 def install() -> None:
     """Let every signal of a batch system, and Ctrl-C, end the program in good order."""
+    reset()
     for signum in SIGNALS:
         # nohup and background shells start programs with HUP or INT ignored: leave that as it is.
         if signal.getsignal(signum) is not signal.SIG_IGN:
@@ -53,7 +55,9 @@ def reset() -> None:
 
 def _handle(signum: int, _frame: FrameType | None) -> None:
     global _pending
-    first = _pending is None
+    if _pending is not None:
+        # The first one is being obeyed. Who sends a second does not want to wait, and nothing half written is left.
+        os._exit(128 + signum)
     _pending = signum
-    if not (_deferred and first):
+    if not _deferred:
         raise Interrupted(signum)

@@ -224,7 +224,6 @@ def test_a_first_interrupt_waits_for_the_step_and_a_second_one_ends_at_once(work
     assert time.monotonic() - before < 2
 
 
-@pytest.mark.xfail(strict=True, reason="interruption raises while the program is ending; it should leave at once")
 def test_an_interrupt_while_the_program_is_ending_leaves_no_traceback(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="split")
     slow_terminal = SMALL_PARTS.format(pause=0.05) + (

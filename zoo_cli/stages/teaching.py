@@ -161,7 +161,6 @@ def train(
     if outcome.stopped:
         signum = interruption.pending()
         if signum is not None:
-            interruption.reset()
             raise Interrupted(signum)
         raise Paused(f"--max-time is over at step {outcome.step:,}", "the same command goes on from its checkpoint")
     students.finish(run, student, streams.images, device, workers)
