@@ -1,0 +1,64 @@
+"""The same as `coverage` for scores that read a reference, the source's class means, or no labels.
+
+    python -m tests.metrics.coverage_further    prints the second table of tests/metrics/README.md (five minutes)
+
+The reference network has class means of its own and sees a little of what the source sees. Features are rectified for
+sparsity. The means of the source's 30 classes lie where they will.
+"""
+
+import sys
+from functools import partial
+
+import numpy as np
+
+from zoo_cli import registry, selection
+from zoo_cli.metrics.probe import Probe
+
+from .coverage import WIDTH, Coverage
+
+SPECS = ("rsa-ref", "domain-similarity:gamma=0.1", "sparsity", "sparsity:hoyer=0.5", "nleep:seeds=2")
+SHAPES = ((100, 5), (100, 20), (300, 5), (300, 20))
+DESIGNS = ("equal", "random")
+
+
+def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, intervals: int) -> Coverage:
+    """As `coverage.coverage`."""
+    draw = np.random.default_rng([count, classes])
+    means, others = draw.standard_normal((classes, WIDTH)), draw.standard_normal((classes, 16))
+    mix = 0.3 * draw.standard_normal((WIDTH, 16))
+    source = {"source_means": draw.standard_normal((30, WIDTH)), "source_counts": draw.integers(5, 100, 30)}
+    method = registry.resolve("metric", spec)
+    facts = registry.METRICS[method.name]
+    score = partial(method.function, **method.params)
+    values, found = [], []
+    for i in range(probes):
+        labels = np.arange(count) % classes if design == "equal" else draw.integers(0, classes, count)
+        inputs = 0.8 * means[labels] + draw.standard_normal((count, WIDTH))
+        reference = others[labels] + inputs @ mix + draw.standard_normal((count, 16))
+        rectified = np.maximum(inputs, 0) if method.name == "sparsity" else inputs
+        probe = Probe.of(rectified, labels, reference=reference, **source)
+        values.append(score(probe))
+        if i >= intervals:
+            continue
+        if facts.leave_one_out:
+            others_out = registry.imported(facts.leave_one_out)(probe, **method.params)
+            found.append(selection.jackknife(values[-1], others_out, seed=i))
+        else:
+            drawn = selection.replicates(probe.target, seed=i, permutations=0)
+            (scores,) = selection.on_halves([score], probe, drawn)
+            found.append(selection.halves(values[-1], scores, drawn.share, seed=i))
+    expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
+    share = float(((low <= expected) & (expected <= high)).mean())
+    return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / selection.QUANTILE / deviation)
+
+
+if __name__ == "__main__":
+    print("| metric | N, C | " + " | ".join(DESIGNS) + " |")
+    print("|---|---|" + "---|" * len(DESIGNS))
+    for name in sys.argv[1:] or SPECS:
+        for shape in SHAPES:
+            few = 2 if name.startswith("nleep") else 1
+            cells = [coverage(name, design, *shape, probes=300 // few, intervals=150 // few**2) for design in DESIGNS]
+            told = " | ".join(f"{100 * cell.share:.0f} % ({cell.width:.2f})" for cell in cells)
+            print(f"| {name} | {shape[0]}, {shape[1]} | {told} |", flush=True)
