@@ -12,7 +12,20 @@ PACKAGE = Path(zoo_cli.__file__).parent
 FLOORS = {
     0: {"", "errors"},
     1: {"files", "schemas", "config", "console", "registry", "options", "interruption", "provenance", "columns"},
-    2: {"training", "objectives", "data", "models", "metrics", "weighting", "selection", "verdict", "aggregation", "sets", "flips", "report"},
+    2: {
+        "training",
+        "objectives",
+        "data",
+        "models",
+        "metrics",
+        "weighting",
+        "selection",
+        "verdict",
+        "aggregation",
+        "sets",
+        "flips",
+        "report",
+    },
     3: {"stages"},
     4: {"__main__"},
 }
@@ -89,7 +102,13 @@ def test_methods_know_no_files_and_no_console(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_metrics_and_weightings_are_numpy_alone(path: Path) -> None:
-    if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in ("metrics", "weighting", "selection", "verdict", "aggregation"):
+    if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in (
+        "metrics",
+        "weighting",
+        "selection",
+        "verdict",
+        "aggregation",
+    ):
         assert not {name.partition(".")[0] for name in imports(path)} & {"torch", "torchvision", "pyarrow"}
 
 

@@ -56,6 +56,13 @@ def test_undefined_sources_take_no_part_and_none_at_all_is_said() -> None:
     assert judge(["a"], values[:1], draws[:1], np.zeros(1)).kind == "unknown"
 
 
+def test_a_score_without_a_chance_level_orders_sources_and_says_that_it_cannot_say_more() -> None:
+    values = [0.5, 0.3]
+    found = judge(["a", "b"], np.array(values), replicates(values, 0.02), np.full(2, np.nan))
+    assert (found.kind, found.names, found.fits) == ("best", ("a",), ())
+    assert found.sentence.endswith("(this score cannot say whether a source fits)")
+
+
 def test_long_lists_are_cut() -> None:
     values = [0.5] * 8
     found = judge([f"s{k}" for k in range(8)], np.array(values), replicates(values, 0.02), np.zeros(8))

@@ -1,7 +1,7 @@
 """What to do about a ranking: which sources fit the task, which one is best, in a sentence to act on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -32,19 +32,27 @@ def judge(
     """The verdict on S sources from their scores, values (S,), replicates, draws (S, B), and chance levels (S,).
 
     `student`: the same score of the student's own starting features and its replicates (B,), paired with the others.
-    NaN marks what has no value. A source fits when its score exceeds both its chance level under permuted labels and
+    NaN marks what has no value; where no source has a chance level, only the order is judged, and `fits` is empty. A source fits when its score exceeds both its chance level under permuted labels and
     the student's, each by a one-sided 95 % bound that holds for all sources at once: without that, among ten useless
     sources four in ten verdicts would find one. Among those that fit, one is the best when each other one loses to it
     in 95 % of the paired replicates; otherwise those that do not lose so often tie with it.
     """
-    known = np.flatnonzero(np.isfinite(values) & np.isfinite(draws).all(axis=1) & np.isfinite(chance))
+    known = np.flatnonzero(np.isfinite(values) & np.isfinite(draws).all(axis=1))
     if not len(known):
         return Verdict("unknown", (), (), "no source has an interval: a larger probe set would tell")
+    if not np.isfinite(chance[known]).any():
+        found = _order(names, values, draws, known)
+        return replace(found, fits=(), sentence=f"{found.sentence} (this score cannot say whether a source fits)")
+    known = known[np.isfinite(chance[known])]
     passed = _exceeds(values[known] - chance[known], draws[known] - values[known, None])
     if student is not None and np.isfinite(student[0]) and np.isfinite(student[1]).all():
         deviations = (draws[known] - values[known, None]) - (student[1] - student[0])
         passed &= _exceeds(values[known] - student[0], deviations)
-    fitting = known[passed]
+    return _order(names, values, draws, known[passed])
+
+
+def _order(names: Sequence[str], values: Array, draws: Array, fitting: Array) -> Verdict:
+    """The best of those that fit, or those that tie for it."""
     order = sorted(fitting, key=lambda s: (-values[s], names[s]))
     if not order:
         return Verdict("none", (), (), NO_GAIN)

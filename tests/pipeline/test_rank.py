@@ -141,3 +141,12 @@ def test_the_exported_weights_are_what_file_reads(tmp_path: Path) -> None:
     }
     again = run("rank", "--weighting", f"file:{workspace / 'weights.json'}", "--json", workspace=workspace).data
     assert [row["weight"] for row in again] == pytest.approx([row["weight"] for row in rows])
+
+
+def test_scores_of_all_sources_serve_a_ranking_of_some(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="score")
+    everyone = {row["source"]: row for row in run("rank", "--json", workspace=workspace).data}
+    some = run("rank", "--source", "alpha", "--source", "gamma", "--json", workspace=workspace)
+    assert some.code == 0, some.err
+    assert {row["source"]: row["value"] for row in some.data} == {n: everyone[n]["value"] for n in ("alpha", "gamma")}
+    assert run("rank", "--json", workspace=workspace).code == 0

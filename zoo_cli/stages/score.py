@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,12 +146,14 @@ def make(
         if "reference" in question.facts.needs:
             made_from["reference"] = _reference_identity(reference, path)
         maker = f"score --metric {question.method.spec}"
-        current = provenance.check_current(path, made_from, overwrite=overwrite, maker=maker)
+        some = made_from if question.facts.joined else _among(path, made_from)
+        current = provenance.check_current(path, some, overwrite=overwrite, maker=maker)
         if current and question.facts.joined:
             told = {**made_from, "left_out": barred}
             current = provenance.check_current(ensembles.place(path), told, overwrite=overwrite, maker=maker)
         if current:
-            answers[question.name] = files.read_table(path, schemas.SCORES).to_pylist()
+            standing = files.read_table(path, schemas.SCORES).to_pylist()
+            answers[question.name] = [row for row in standing if row["source"] in identities]
         elif "reference" in question.facts.needs and reference is None:
             if strict:
                 raise UsageError(
@@ -273,8 +276,11 @@ def _score_all(
     seed: int,
     reference: Path | None,
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """The row of every source and question. Small probes are scored by as many threads as there are cores: their
-    products are too small for the threads of BLAS."""
+    """The row of every source and question.
+
+    Small probes are scored by as many threads as there are cores, each with one thread of BLAS, whose own threads gain
+    nothing on small products: where it can be told so, by the threadpoolctl that comes with the extra metrics.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from zoo_cli.data import stored
@@ -292,9 +298,15 @@ def _score_all(
         origin = inputs.Origin(settings, source.name, ids, found, said["output"], folder, held_reference)
         return put(origin, questions, target, drawn, seed)
 
-    pool = ThreadPoolExecutor((os.cpu_count() or 1) if len(ids) <= SMALL else 1)
     try:
-        answers = list(pool.map(one, sources))
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        threadpool_limits = None
+    small = len(ids) <= SMALL and threadpool_limits is not None
+    pool = ThreadPoolExecutor((os.cpu_count() or 1) if small else 1)
+    try:
+        with threadpool_limits(1, "blas") if small else nullcontext():
+            answers = list(pool.map(one, sources))
     finally:
         # Whoever interrupts waits for the sources that are being scored, and not for all that are left.
         pool.shutdown(cancel_futures=True)
@@ -338,3 +350,9 @@ def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapp
             f"{path} and {other} disagree on the label of {len(wrong):,} samples, e.g. {wrong[0]}",
             "they were made for other tasks",
         )
+
+
+def _among(path: Path, made_from: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs asked for, with those of further sources that a standing file also holds: it serves some of them."""
+    standing = files.read_header(path).get("inputs", {}).get("sources", {}) if path.exists() else {}
+    return {**made_from, "sources": {**standing, **made_from["sources"]}}
