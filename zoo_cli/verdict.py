@@ -32,10 +32,11 @@ def judge(
     """The verdict on S sources from their scores, values (S,), replicates, draws (S, B), and chance levels (S,).
 
     `student`: the same score of the student's own starting features and its replicates (B,), paired with the others.
-    NaN marks what has no value; where no source has a chance level, only the order is judged, and `fits` is empty. A source fits when its score exceeds both its chance level under permuted labels and
-    the student's, each by a one-sided 95 % bound that holds for all sources at once: without that, among ten useless
-    sources four in ten verdicts would find one. Among those that fit, one is the best when each other one loses to it
-    in 95 % of the paired replicates; otherwise those that do not lose so often tie with it.
+    NaN marks what has no value; where no source has a chance level, only the order is judged, and `fits` is empty.
+    A source fits when its score exceeds both its chance level under permuted labels and the student's, each by a
+    one-sided 95 % bound that holds for all sources at once: without that, among ten useless sources four in ten
+    verdicts would find one. Among those that fit, one is the best when each other one loses to it in 95 % of the
+    paired replicates; otherwise those that do not lose so often tie with it.
     """
     known = np.flatnonzero(np.isfinite(values) & np.isfinite(draws).all(axis=1))
     if not len(known):
