@@ -26,7 +26,8 @@ def lgc(probe: Probe, *, outputs: Literal["trace", "sum"] = "trace") -> float:
     them and `outputs=sum`, the gradient of their sum (the probe's `gradients_sum`), are our readings for many.
 
     Of projected vectors the value is an estimate. `projection_sd=…` is noted: its standard deviation over seeds of the
-    projection, found from the five that stand side by side, the standard deviation of their scores over sqrt(5).
+    projection, found from the five that stand side by side, the standard deviation of their scores over sqrt(5). The
+    noise of a projection also draws the value towards 0, the less the wider it is.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features` where all gradients are equal,
     `no_gradients_of_sum` where the sum is asked for and only the trace is known.
