@@ -61,7 +61,7 @@ def _shrunk(probe: Probe) -> float:
     shrunk = gram * ((1 - share) / count)
     shrunk.flat[:: len(shrunk) + 1] += share * mean
     try:
-        factor = linalg.cho_factor(shrunk, lower=True, overwrite_a=True, check_finite=False)
+        factor = linalg.cho_factor(shrunk.T, lower=True, overwrite_a=True, check_finite=False)
     except linalg.LinAlgError:
         raise Undefined("singular_covariance") from None
     if matrix.tall:

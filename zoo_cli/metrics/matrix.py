@@ -141,7 +141,7 @@ class Matrix:
     @cached_property
     def spectrum(self) -> Spectrum:
         """The eigendecomposition of the Gram matrix. Values below KNOWN of the largest one are not known well."""
-        values, vectors = linalg.eigh(self.gram, driver="evd", check_finite=False)
+        values, vectors = linalg.eigh(self.gram.T, driver="evd", check_finite=False)
         kept = np.flatnonzero(values > values[-1] * len(values) * np.finfo(np.float64).eps)[::-1]
         found = np.ascontiguousarray(vectors[:, kept])
         return Spectrum(values[kept], right=found) if self.tall else Spectrum(values[kept], left=found)
@@ -223,7 +223,8 @@ class Matrix:
 def well_conditioned(gram: Array) -> Array | None:
     """The lower Cholesky factor of gram (M, M); None where its reciprocal condition is below KNOWN."""
     try:
-        factor = linalg.cholesky(gram, lower=True, check_finite=False)
+        # A symmetric matrix is its own transpose, which is in the order that LAPACK reads.
+        factor = linalg.cholesky(gram.T, lower=True, check_finite=False)
     except linalg.LinAlgError:
         return None
     share, _ = linalg.lapack.dpocon(factor, np.abs(gram).sum(axis=0).max(), uplo="L")

@@ -37,24 +37,25 @@ def sfda(probe: Probe) -> float:
     total, between = float(matrix.lengths.sum()), float(((probe.sums**2).sum(axis=1) / target.sizes).sum())
     if total - between <= 1e-14 * total:
         raise Undefined("no_spread_within_classes")
-    logits, share = _discriminant(matrix.centred, matrix.gram if matrix.tall else None, target, None)
+    logits, share = _discriminant(matrix.centred, probe.sums, matrix.gram if matrix.tall else None, target, None)
     confidence = _softmax(_softmax(logits))[np.arange(probe.size), target.codes][:, None]
     means = probe.sums / target.sizes[:, None]
     others = (means.sum(axis=0) - means) / (len(means) - 1)
-    mixed = confidence * matrix.centred + (1 - confidence) * others[target.codes]
-    mixed -= mixed.mean(axis=0)
-    logits, _ = _discriminant(mixed, mixed.T @ mixed if matrix.tall else None, target, share)
+    mixed = confidence * matrix.centred
+    mixed += (1 - confidence) * others[target.codes]
+    logits, _ = _discriminant(mixed, target.sums(mixed), mixed.T @ mixed if matrix.tall else None, target, share)
     return float(_softmax(logits)[np.arange(probe.size), target.codes].mean())
 
 
-def _discriminant(rows: Array, gram: Array | None, target: Classes, share: float | None) -> tuple[Array, float]:
-    """The logits (N, C) of centred rows (N, D), and the share of the identity in their covariance.
+def _discriminant(
+    rows: Array, sums: Array, gram: Array | None, target: Classes, share: float | None
+) -> tuple[Array, float]:
+    """The logits (N, C) of rows (N, D) with class sums (C, D), and the share of the identity in their covariance.
 
     `gram` (D, D): the products of their columns, where N > D. Where the covariance may be nearly singular, the logits
     come from differences, of rows and class means and of one class mean and another: products would cancel in them.
     """
     count, width = rows.shape
-    sums = target.sums(rows)
     means = sums / target.sizes[:, None]
     if gram is None:
         apart = rows - means[target.codes]
@@ -97,7 +98,7 @@ def _whitened(covariance: Array, columns: Array, floor: float) -> Array:
     """Columns (D, M) scaled so that a covariance (D, D) becomes the identity. Its eigenvalues are at least `floor`,
     which rounding may hide."""
     try:
-        factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+        factor = linalg.cholesky(covariance.T, lower=True, check_finite=False)
         return np.asarray(linalg.solve_triangular(factor, columns, lower=True, check_finite=False))
     except linalg.LinAlgError:
         values, vectors = linalg.eigh(covariance, check_finite=False)

@@ -46,5 +46,5 @@ def _rate(gram: Array, scale: float, count: float) -> float:
     """log det(I + scale gram / (count eps)) / 2 of gram (M, M)."""
     rate = gram * (scale / (count * EPS))
     rate.flat[:: len(rate) + 1] += 1.0
-    factor = linalg.cholesky(rate, lower=True, overwrite_a=True, check_finite=False)
+    factor = linalg.cholesky(rate.T, lower=True, overwrite_a=True, check_finite=False)
     return float(np.log(factor.diagonal()).sum())

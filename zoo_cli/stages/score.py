@@ -1,8 +1,6 @@
 """`zoo score`: how similar each source is to the task, by every metric asked for, with its uncertainty."""
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +11,7 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.options import HERE, Features, Format, Json, Manifest, On, Overwrite, Seed, Sources, Workspace
 from zoo_cli.registry import METRICS
-from zoo_cli.stages import ensembles, exclusion, extract, failures, inputs, outputs
+from zoo_cli.stages import ensembles, exclusion, extract, failures, inputs, outputs, pool
 from zoo_cli.stages.questions import Question as Question
 from zoo_cli.stages.questions import answered, needs, put, write
 from zoo_cli.stages.questions import ask as ask
@@ -276,13 +274,7 @@ def _score_all(
     seed: int,
     reference: Path | None,
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """The row of every source and question.
-
-    Small probes are scored by as many threads as there are cores, each with one thread of BLAS, whose own threads gain
-    nothing on small products: where it can be told so, by the threadpoolctl that comes with the extra metrics.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
+    """The row of every source and question."""
     from zoo_cli.data import stored
 
     held_reference = None if reference is None else _read_reference(reference, ids)
@@ -298,18 +290,7 @@ def _score_all(
         origin = inputs.Origin(settings, source.name, ids, found, said["output"], folder, held_reference)
         return put(origin, questions, target, drawn, seed)
 
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        threadpool_limits = None
-    small = len(ids) <= SMALL and threadpool_limits is not None
-    pool = ThreadPoolExecutor((os.cpu_count() or 1) if small else 1)
-    try:
-        with threadpool_limits(1, "blas") if small else nullcontext():
-            answers = list(pool.map(one, sources))
-    finally:
-        # Whoever interrupts waits for the sources that are being scored, and not for all that are left.
-        pool.shutdown(cancel_futures=True)
+    answers = pool.each(one, sources, small=len(ids) <= SMALL)
     return {
         (source.name, question.name): row
         for source, rows in zip(sources, answers, strict=True)

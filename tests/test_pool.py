@@ -1,0 +1,44 @@
+"""Work on many sources: the same results in the same order, and an end to it."""
+
+import importlib.util
+import threading
+import time
+
+import pytest
+
+from zoo_cli.stages import pool
+
+INSTALLED = importlib.util.find_spec("threadpoolctl") is not None
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_results_stand_in_the_order_of_the_items(small: bool) -> None:
+    def late(item: int) -> int:
+        time.sleep(0.01 * (3 - item % 3))
+        return item * item
+
+    assert pool.each(late, list(range(9)), small=small) == [item * item for item in range(9)]
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_an_error_ends_the_work_and_items_that_wait_are_left(small: bool) -> None:
+    begun = []
+
+    def failing(item: int) -> None:
+        begun.append(item)
+        if item == 0:
+            raise ValueError("the first one")
+        time.sleep(0.05)
+
+    with pytest.raises(ValueError, match="the first one"):
+        pool.each(failing, list(range(200)), small=small)
+    assert len(begun) < 200
+
+
+@pytest.mark.skipif(not INSTALLED, reason="needs threadpoolctl")
+def test_small_work_is_done_beside_this_thread_and_large_work_in_it() -> None:
+    def where(_: int) -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    assert not any(pool.each(where, [1, 2], small=True))
+    assert all(pool.each(where, [1, 2], small=False))

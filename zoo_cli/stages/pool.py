@@ -1,0 +1,35 @@
+"""The same work on many sources, on all cores."""
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(function: Callable[[T], R], items: Sequence[T], *, small: bool) -> list[R]:
+    """The results of a function of each item, in order.
+
+    `small` work runs in as many threads as there are cores, each with one thread of BLAS, whose own threads gain
+    nothing on small products. Without threadpoolctl, which comes with the extra metrics, BLAS cannot be told so, and
+    items follow one another, as large ones do.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    limits = None
+    if small and len(items) > 1:
+        try:
+            limits = importlib.import_module("threadpoolctl").threadpool_limits
+        except ImportError:
+            limits = None
+    if limits is None:
+        return [function(item) for item in items]
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    try:
+        with limits(1, "blas"):
+            return list(pool.map(function, items))
+    finally:
+        # Whoever interrupts waits for the items in work, and not for all that are left.
+        pool.shutdown(cancel_futures=True)
