@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-Workspace = Annotated[
-    Path, typer.Option("-C", "--workspace", help="Folder of zoo.toml and of all that zoo writes.")
-]
+Workspace = Annotated[Path, typer.Option("-C", "--workspace", help="Folder of zoo.toml and of all that zoo writes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make the output again, whatever it was made from.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything drawn. Default: the task's.")]
 Device = Annotated[

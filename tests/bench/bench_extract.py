@@ -1,6 +1,6 @@
 """Extraction: what one decode for all sources saves, and what the pipeline adds to the forward passes alone.
 
-    OMP_NUM_THREADS=1 python -m tests.bench.bench_extract
+OMP_NUM_THREADS=1 python -m tests.bench.bench_extract
 """
 
 import json
