@@ -157,7 +157,9 @@ def test_rank_variance_is_that_of_mid_ranks_also_across_the_parts_it_reads(dtype
     assert pairs.rank_variance(long) == pytest.approx((count**3 - count - (sizes**3 - sizes).sum()) / 12, rel=1e-12)
 
 
-def test_similarities_come_row_by_row_across_tiles() -> None:
+@pytest.mark.parametrize("whole", [0, 1024])
+def test_similarities_come_row_by_row_across_tiles(monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
+    monkeypatch.setattr(pairs, "WHOLE", whole)
     rows = np.random.default_rng(0).standard_normal((pairs.TILE + 40, 5))
     expected = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
     np.testing.assert_allclose(pairs.similarities(rows), expected, atol=1e-12)

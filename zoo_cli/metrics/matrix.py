@@ -117,8 +117,18 @@ class Matrix:
     @cached_property
     def squared_gram(self) -> float:
         """The squared Frobenius norm of the Gram matrix. Large products are float32, added up in float64."""
-        gram = self.gram if "gram" in self.__dict__ or not self._coarse else self._coarse_gram()
-        return float(np.vdot(gram, gram))
+        if "gram" in self.__dict__ or pairs.small(self.inputs):
+            return float(np.vdot(self.gram, self.gram))
+        single = self.centred.astype(np.float32)
+        if self.tall:
+            blocks = (single[start : start + BLOCK] for start in range(0, len(single), BLOCK))
+            gram = np.zeros((self.width, self.width))
+            for block in blocks:
+                gram += block.T @ block
+            return float(np.vdot(gram, gram))
+        products = single @ single.T
+        rows = (products[start : start + BLOCK].astype(np.float64) for start in range(0, len(single), BLOCK))
+        return float(sum(np.vdot(block, block) for block in rows))
 
     @cached_property
     def lengths(self) -> Array:
@@ -204,20 +214,6 @@ class Matrix:
         # Components beyond the rank hold only rounding, which standardising would blow up.
         kept = lengths[:count] > lengths[0] * max(self.inputs.shape) * np.finfo(np.float64).eps
         return np.asarray(left[:, :count] * (lengths[:count] * sign * kept))
-
-    @property
-    def _coarse(self) -> bool:
-        return not pairs.small(self.inputs)
-
-    def _coarse_gram(self) -> Array:
-        single = self.centred.astype(np.float32)
-        if not self.tall:
-            return np.asarray(single @ single.T)
-        total = np.zeros((self.width, self.width))
-        for start in range(0, len(single), BLOCK):
-            block = single[start : start + BLOCK]
-            total += block.T @ block
-        return total
 
 
 def well_conditioned(gram: Array) -> Array | None:
