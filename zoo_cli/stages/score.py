@@ -144,7 +144,7 @@ def make(
         if "reference" in question.facts.needs:
             made_from["reference"] = _reference_identity(reference, path)
         maker = f"score --metric {question.method.spec}"
-        some = made_from if question.facts.joined else _among(path, made_from)
+        some = made_from if question.facts.joined or overwrite else _among(path, made_from)
         current = provenance.check_current(path, some, overwrite=overwrite, maker=maker)
         if current and question.facts.joined:
             told = {**made_from, "left_out": barred}
