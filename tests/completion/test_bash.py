@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from zoo_cli import registry
+
 from .cases import COMMON
 from .conftest import needs
 from .terminal import Terminal
@@ -39,7 +41,7 @@ CASES = {
     "zoo rank -C else/where -q --source torch": "zoo rank -C else/where -q --source torchvision:",
 }
 OFFERED = {
-    "zoo rank --metric ": "parc rsa cka lfc leep",
+    "zoo rank --metric ": " ".join(registry.METRICS),
     "zoo rank --weighting p=": "1 2 3 6 9 12 15 inf",
     "zoo rank --weighting=p=": "1 2 3 6 9 12 15 inf",
     "zoo extract --source ": "birds cars birds-resnet50 plants torchvision: timm: python: file: features:",

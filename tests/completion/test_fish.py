@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from zoo_cli import registry
+
 from .cases import COMMON
 from .conftest import needs
 from .terminal import Terminal
@@ -36,7 +38,7 @@ CASES = {
     "zoo evaluate --h": "zoo evaluate --help ",
 }
 OFFERED = {
-    "zoo rank --metric ": "parc rsa cka lfc leep",
+    "zoo rank --metric ": " ".join(registry.METRICS),
     "zoo rank --weighting=p=": " ".join(f"--weighting=p={p}" for p in (1, 2, 3, 6, 9, 12, 15, "inf")),
     "zoo extract -C else --source ": "far torchvision: timm: python: file: features:",
     "zoo evaluate ": "accuracy flips",

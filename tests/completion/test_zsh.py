@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from zoo_cli import registry
+
 from .cases import COMMON
 from .conftest import needs
 from .terminal import Terminal
@@ -36,7 +38,7 @@ CASES = {
     "zoo show runs/cr": "zoo show runs/cross-task-parc-p2-s0 ",
 }
 OFFERED = {
-    "zoo rank --metric ": "parc rsa cka lfc leep",
+    "zoo rank --metric ": " ".join(registry.METRICS),
     "zoo rank --weighting p=": "p=1 p=2 p=3 p=6 p=9 p=12 p=15 p=inf",
     "zoo extract -C else --source ": "far torchvision: timm: python: file: features:",
     "zoo evaluate ": "accuracy flips",
