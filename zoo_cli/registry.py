@@ -36,7 +36,8 @@ class Metric(Entry):
     which `zoo score` computes where nothing is asked for. `chance`: its level where nothing is shared, the mean under
     permuted "labels" or a number known by theory; None: it asks for no agreement, and has none. `member`, `joined`: of
     a score that sets of sources have too, the function of one source's part (N,), and that of the parts of several
-    (S, N), see `stages.ensembles`.
+    (S, N), see `stages.ensembles`. `fifths`: its interval is made from four fifths of the probe, because on halves it
+    saturates or bends; `logarithmic`: and on the logarithm of its size, see `selection.halves`.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -48,6 +49,8 @@ class Metric(Entry):
     chance: float | str | None = "labels"
     member: str = ""
     joined: str = ""
+    fifths: bool = False
+    logarithmic: bool = False
 
 
 COMMANDS: dict[str, str] = {
@@ -125,6 +128,7 @@ METRICS: dict[str, Metric] = {
         "zoo_cli.metrics.hscore:hscore",
         "what the features' directions hold of the labels; shrunk=true for N < D (Bao 2019)",
         ceiling="zoo_cli.metrics.hscore:ceiling",
+        fifths=True,
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",
@@ -134,14 +138,21 @@ METRICS: dict[str, Metric] = {
     ),
     "knn": Metric("zoo_cli.metrics.knn:knn", "accuracy of the k nearest other samples", ceiling=1.0),
     "ridge": Metric("zoo_cli.metrics.ridge:ridge", "linear probe on the sample left out, in closed form", ceiling=1.0),
-    "transrate": Metric("zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)"),
+    "transrate": Metric(
+        "zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)", fifths=True
+    ),
     "gbc": Metric(
         "zoo_cli.metrics.gbc:gbc",
         "minus the overlap of the classes as Gaussians (Pándy 2022)",
         ceiling="zoo_cli.metrics.gbc:ceiling",
+        fifths=True,
+        logarithmic=True,
     ),
     "sfda": Metric(
-        "zoo_cli.metrics.sfda:sfda", "confidence of a self-challenging discriminant analysis (Shao 2022)", ceiling=1.0
+        "zoo_cli.metrics.sfda:sfda",
+        "confidence of a self-challenging discriminant analysis (Shao 2022)",
+        ceiling=1.0,
+        fifths=True,
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",

@@ -76,25 +76,27 @@ class Replicates:
     """The halves and the permutations of one target, the same for every source.
 
     `halves`: rows of each half, and its label side; `permutations`: label sides; `share`: by how much the variance
-    between halves exceeds that between whole probes, see `halves`.
+    between halves exceeds that between whole probes, see `halves`. `fifths`: the same with four fifths of every class
+    in place of halves, for scores that on half a probe are another score: they saturate, or bend too much.
     """
 
     halves: tuple[tuple[Array, Any], ...]
     permutations: tuple[Any, ...]
     share: float
+    fifths: "Replicates | None" = None
+
+    def of(self, facts: Metric) -> "Replicates":
+        """The subsets from which this metric's interval is made."""
+        return self.fifths if facts.fifths and self.fifths is not None else self
 
 
 def replicates(target: Target, *, seed: int, permutations: int = PERMUTATIONS) -> Replicates:
     """Draw the halves and permutations of a target. They depend on its labels, the seed and nothing else."""
-    sizes = target.counts
-    share = float((sizes * (sizes / ((sizes + 1) // 2) - 1)).sum()) / max(1, len(target.codes))
-    rows = _draw(target.codes, seed)
     draw = np.random.default_rng([seed, 2])
-    return Replicates(
-        tuple((chosen, target.take(chosen)) for chosen in rows),
-        tuple(target.permuted(draw.permutation(len(target.codes))) for _ in range(permutations)),
-        share,
-    )
+    permuted = tuple(target.permuted(draw.permutation(len(target.codes))) for _ in range(permutations))
+    fifths = _subsets(target, seed, np.maximum(1, 4 * target.counts // 5))
+    halves = _subsets(target, seed, (target.counts + 1) // 2)
+    return Replicates(halves[0], permuted, halves[1], Replicates(fifths[0], permuted, fifths[1]))
 
 
 def estimate(
@@ -115,10 +117,15 @@ def estimate(
             others = registry.imported(facts.leave_one_out)(probe, **method.params)
             found[i] = _joined(one, jackknife(one.value, others, seed=seed))
     halved = [i for i, one in enumerate(found) if isinstance(one, Estimate) and not questions[i][1].leave_one_out]
-    for i, scores in zip(halved, on_halves([_score(questions[i][0]) for i in halved], probe, drawn), strict=True):
-        one = found[i]
-        assert isinstance(one, Estimate)
-        found[i] = _joined(one, halves(one.value, scores, drawn.share, seed=seed))
+    for fifths in (False, True):
+        group = [i for i in halved if questions[i][1].fifths is fifths]
+        some = drawn if not fifths or drawn.fifths is None else drawn.fifths
+        for i, scores in zip(group, on_halves([_score(questions[i][0]) for i in group], probe, some), strict=True):
+            one = found[i]
+            assert isinstance(one, Estimate)
+            method, facts = questions[i]
+            logarithmic = facts.logarithmic and not method.params.get("log", False)
+            found[i] = _joined(one, halves(one.value, scores, some.share, seed=seed, logarithmic=logarithmic))
     known = [i for i, one in enumerate(found) if isinstance(one, Estimate) and questions[i][1].chance == "labels"]
     levels = chance_levels([_score(questions[i][0]) for i in known], probe, drawn)
     for i, level in zip(known, levels, strict=True):
@@ -171,7 +178,9 @@ def jackknife(value: float, leave_one_out: Array, *, seed: int, count: int = DRA
     return _spread(value, (leave_one_out.mean() - leave_one_out) * np.sqrt((size - 1) / size), seed, count)
 
 
-def halves(value: float, scores: Array, share: float, *, seed: int, count: int = DRAWS) -> Estimate:
+def halves(
+    value: float, scores: Array, share: float, *, seed: int, count: int = DRAWS, logarithmic: bool = False
+) -> Estimate:
     """The interval of a score, `value`, from the scores (H,) of halves of its probe, NaN where one has none.
 
     A half holds half of every class, rounded up, drawn without replacement: no class vanishes, and all halves have the
@@ -184,11 +193,19 @@ def halves(value: float, scores: Array, share: float, *, seed: int, count: int =
     pairs varies a little more, which leaves its intervals conservative; tests/metrics/README.md has the coverage
     measured for each metric.
 
+    `logarithmic`: the score is minus a sum of exponentials, and its spread is that of minus the logarithm of its size.
+
     No interval, with the reason: `no_class_with_two_examples`; `undefined_on_halves` where most halves have no score;
     `constant_on_halves` where all have the same, as a score has that saturates on fewer samples.
     """
     if share == 0:
         return Estimate(value, reason="no_class_with_two_examples")
+    if logarithmic and value < 0 and (scores[np.isfinite(scores)] < 0).all():
+        found = halves(-np.log(-value), -np.log(-scores), share, seed=seed, count=count)
+        if found.draws is None or found.low is None or found.high is None:
+            return replace(found, value=value)
+        ends = -np.exp(-found.low), -np.exp(-found.high)
+        return replace(found, value=value, low=float(ends[0]), high=float(ends[1]), draws=-np.exp(-found.draws))
     defined = np.isfinite(scores)
     if 2 * defined.sum() < len(scores):
         return Estimate(value, reason="undefined_on_halves")
@@ -291,11 +308,13 @@ def _spread(value: float, parts: Array, seed: int, count: int) -> Estimate:
     return Estimate(value, low=value - reach, high=value + reach, draws=draws)
 
 
-def _draw(labels: Array, seed: int) -> list[Array]:
-    """Row indices, ascending, of each half."""
+def _subsets(target: Target, seed: int, kept: Array) -> tuple[tuple[tuple[Array, Any], ...], float]:
+    """Subsets of a target with `kept` (C,) samples a class: their rows, ascending, and label sides; their share."""
     draw = np.random.default_rng([seed, 0])
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    return [
-        np.sort(np.concatenate([draw.permutation(rows)[: (len(rows) + 1) // 2] for rows in members]))
+    members = [np.flatnonzero(target.codes == label) for label in np.unique(target.codes)]
+    rows = [
+        np.sort(np.concatenate([draw.permutation(mine)[:count] for mine, count in zip(members, kept, strict=True)]))
         for _ in range(HALVES)
     ]
+    share = float((target.counts * (target.counts / kept - 1)).sum()) / max(1, len(target.codes))
+    return tuple((chosen, target.take(chosen)) for chosen in rows), share

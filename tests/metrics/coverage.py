@@ -63,9 +63,10 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
             others = registry.imported(facts.leave_one_out)(probe, **method.params)
             found.append(selection.jackknife(values[-1], others, seed=i))
         else:
-            drawn = selection.replicates(probe.target, seed=i, permutations=0)
+            drawn = selection.replicates(probe.target, seed=i, permutations=0).of(facts)
             (scores,) = selection.on_halves([score], probe, drawn)
-            found.append(selection.halves(values[-1], scores, drawn.share, seed=i))
+            logarithmic = facts.logarithmic and not method.params.get("log", False)
+            found.append(selection.halves(values[-1], scores, drawn.share, seed=i, logarithmic=logarithmic))
     expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
     low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
     share = float(((low <= expected) & (expected <= high)).mean())

@@ -32,8 +32,8 @@ def test_hscore_of_more_columns_than_samples_is_saturated_and_has_no_interval() 
     assert found.value == found.ceiling == 2.0
     assert found.flags == ("saturated",)
     assert found.reason == "constant_on_halves"
-    # Halves already hold fewer samples than columns.
-    x, y = features((12, 12, 12), 20)
+    # Four fifths of the probe hold fewer samples than columns.
+    x, y = features((12, 12, 12), 32)
     found = estimate("hscore", x, y)
     assert found.flags == ()
     assert found.reason == "constant_on_halves"
