@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python -m tests.claims.bias
 
 One simulated source: 32 features, 10 balanced classes whose centres lie 0.3 standard deviations apart in each feature;
-its 20 class probabilities are a softmax of a fixed linear map of the features. A score that is biased upwards on small
-probes (most are) compares sources on one probe set, never across probe sets of different sizes.
+its 20 class probabilities are a softmax of a fixed linear map of the features, its "gradients" a fixed map of squashed
+features, the reference network's features its own with noise, its own classes 20 fixed means. A score that is biased
+upwards on small probes (most are) compares sources on one probe set, never across probe sets of different sizes.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from zoo_cli.metrics.probe import Probe
 
 WIDTH, CLASSES, OUTPUTS, EFFECT, LARGE = 32, 10, 20, 0.3, 3200
 SIZES = (50, 100, 200, 400, 800)
+GRADIENT = np.random.default_rng(3).standard_normal((WIDTH, 200))
+MEANS = np.random.default_rng(4).standard_normal((OUTPUTS, WIDTH)) + 0.5
 
 
 def source(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -38,7 +41,14 @@ def means(metric: str, size: int, trials: int) -> tuple[float, float]:
     found = []
     for seed in range(trials):
         features, probs, labels = source(seed, size)
-        probe = Probe.of(features if facts.on[0] == "features" else probs, Classes.of(labels), name="simulated")
+        inputs = {"features": features, "probs": probs, "gradients": np.tanh(features) @ GRADIENT}[facts.on[0]]
+        further = {
+            "reference": features + np.random.default_rng([2, seed, size]).standard_normal(features.shape),
+            "source_means": MEANS,
+            "source_counts": np.arange(100, 100 + OUTPUTS),
+        }
+        needed = {key: value for key, value in further.items() if key in facts.needs}
+        probe = Probe.of(inputs, Classes.of(labels), name="simulated", **needed)
         try:
             found.append(method.function(probe, **method.params))
         except Undefined:
@@ -66,8 +76,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--metric", action="append")
     said = parser.parse_args()
-    known = [name for name, facts in registry.METRICS.items() if not facts.needs]
-    rows = table(said.trials, said.metric or known)
+    rows = table(said.trials, said.metric or list(registry.METRICS))
     keys = list(next(iter(rows.values())))
     print("| metric | " + " | ".join(keys) + " |\n|---|" + "---:|" * len(keys))
     for name, row in rows.items():
