@@ -122,7 +122,9 @@ METRICS: dict[str, Metric] = {
         ceiling=0.0,
         cheap=True,
     ),
-    "random": Metric("zoo_cli.metrics.random_score:random", "a draw for the source's name: the control", cheap=True),
+    "random": Metric(
+        "zoo_cli.metrics.random_score:random", "a draw for the source's name: the control", cheap=True, chance=0.5
+    ),
     "logme": Metric("zoo_cli.metrics.logme:logme", "log evidence of a linear model on the features (You 2021)"),
     "hscore": Metric(
         "zoo_cli.metrics.hscore:hscore",
