@@ -2,5 +2,7 @@
 
 import signal
 
-# A test run under nohup, or in the background of a shell, starts with HUP ignored, which zoo rightly leaves alone.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# A test run under nohup, or in the background of a shell, starts with these ignored, which zoo rightly leaves alone.
+for _ignored, _usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_ignored) is signal.SIG_IGN:
+        signal.signal(_ignored, _usual)
