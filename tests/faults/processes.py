@@ -110,10 +110,19 @@ class Process:
     def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
         """Wait for something to happen while it runs. Fails when it ends before that, or does not come."""
         end = time.monotonic() + seconds
-        while not condition():
+        while not self._holds(condition):
             assert not self.ended, f"it has ended: {self.result()}"
-            assert time.monotonic() < end, "it does not happen"
+            if time.monotonic() > end:
+                self.send(signal.SIGKILL)
+                raise AssertionError("it does not happen")
             time.sleep(0.002)
+
+    @staticmethod
+    def _holds(condition: Callable[[], object]) -> bool:
+        try:
+            return bool(condition())
+        except FileNotFoundError:  # it has not begun to speak
+            return False
 
     def send(self, signum: int) -> None:
         """Send it a signal; nothing where it has ended."""
