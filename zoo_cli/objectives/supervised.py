@@ -1,6 +1,7 @@
 """What an objective is, and the plainest one: cross-entropy with labels (paper 000, eq. 2)."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,19 +32,19 @@ class Batch:
         )
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """What training minimises. Its parameters, throw-away heads, learn with the student and are left behind.
 
     Whatever must outlive an interruption is a parameter or a buffer. A network that is only asked, a teacher, belongs
     in neither: hold it in a tuple, and it stays in eval mode and out of the checkpoints.
     """
 
+    @abstractmethod
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss () and what the log shows beside it, each () and detached, of one batch.
 
         `student(images)` gives the features (B, D) that its head reads, and its logits (B, C).
         """
-        raise NotImplementedError
 
     def after_step(self, student: nn.Module, step: int) -> None:
         """What follows step number `step`, counted from 1, under no_grad: nothing, unless weights are averaged."""

@@ -216,6 +216,8 @@ def _weighted(
     settings: Config, chosen: Sequence[Source], metric: str, on: str | None, weighting: str, least: float
 ) -> list[Target]:
     """The weighted sources of the workspace, ranked and with pseudo-labels made first where they are missing."""
+    from zoo_cli.data import stored
+
     found = ranking.make(settings, ranking.ask([metric], on, weighting), chosen)
     pseudo_label.make(settings, chosen)
     given = {}
@@ -230,7 +232,7 @@ def _weighted(
             settings.pseudo(name),
             weight,
             outputs.about(settings, name)["output"],
-            stored_digest(settings.pseudo(name)),
+            stored.identity(settings.pseudo(name)),
         )
         for name, weight in teaching.pick(given, least).items()
     ]
@@ -238,37 +240,27 @@ def _weighted(
 
 def _bare(folders: Sequence[Path], scores: Path | None, weighting: str, least: float) -> list[Target]:
     """Pseudo-labels given by path, weighted by a scores file, or alike."""
+    from zoo_cli.data import stored
+
     names = [folder.stem.removeprefix("source=") for folder in folders]
     if len(set(names)) < len(names):
         raise UsageError("two --pseudo have the same name", "rename a folder: it is the source's name")
     method = registry.resolve("weighting", weighting)
     if scores is not None:
         given = ranking.of_file(scores, weighting, Config(Path()), names).weights
-    elif method.name in ("equal", "file", "random") or method.spec in ("power:p=0", "power:p=0.0"):
+    elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
         given = weights.alike(method, names)
     else:
         raise UsageError(f"--weighting {weighting} needs scores", "--scores FILE, or --weighting equal")
     kept = teaching.pick(given, least)
-    heads = {name: files.read_header(stored_parts(folder)[0]) for name, folder in zip(names, folders, strict=True)}
+    heads = {name: files.read_header(stored.parts(folder)[0]) for name, folder in zip(names, folders, strict=True)}
     return [
-        Target(name, folder, kept[name], heads[name].get("inputs", {}).get("output", "softmax"), stored_digest(folder))
+        Target(
+            name, folder, kept[name], heads[name].get("inputs", {}).get("output", "softmax"), stored.identity(folder)
+        )
         for name, folder in zip(names, folders, strict=True)
         if name in kept
     ]
-
-
-def stored_parts(folder: Path) -> list[Path]:
-    """The parquet files of a folder of pseudo-labels."""
-    from zoo_cli.data import stored
-
-    return stored.parts(folder)
-
-
-def stored_digest(folder: Path) -> str:
-    """A digest of a folder of pseudo-labels."""
-    from zoo_cli.data import stored
-
-    return stored.identity(folder)
 
 
 def _check(

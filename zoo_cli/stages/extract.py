@@ -204,9 +204,7 @@ def _job(
     folder = settings.features(source.name)
     if not dry_run:
         outputs.begin(folder, said, overwrite=overwrite)
-    made_from = {
-        "source": provenance.fingerprint({k: v for k, v in said.items() if k not in ("name", "trained_on", "depth")})
-    }
+    made_from = {"source": outputs.identity(said)}
     missing = {
         path: rows
         for path, rows in outputs.plan(settings, source, images, PART_ROWS)
