@@ -11,7 +11,18 @@ import zoo_cli
 PACKAGE = Path(zoo_cli.__file__).parent
 FLOORS = {
     0: {"", "errors"},
-    1: {"files", "schemas", "config", "console", "registry", "options", "interruption", "provenance", "columns"},
+    1: {
+        "files",
+        "schemas",
+        "config",
+        "console",
+        "registry",
+        "options",
+        "interruption",
+        "provenance",
+        "columns",
+        "specs",
+    },
     2: {
         "training",
         "objectives",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo_cli import registry
+from zoo_cli import registry, specs
 from zoo_cli.errors import UsageError
 
 PACKAGE = Path(registry.__file__).parent
@@ -63,7 +63,7 @@ def test_a_target_that_does_not_exist_is_noticed() -> None:
     ],
 )
 def test_a_spec_is_a_name_and_typed_parameters(kind: str, text: str, name: str, params: dict[str, Any]) -> None:
-    method = registry.resolve(kind, text)
+    method = specs.resolve(kind, text)
     assert method.name == name
     assert method.params == params
     assert [type(value) for value in method.params.values()] == [type(params[key]) for key in method.params]
@@ -97,7 +97,7 @@ def test_a_spec_is_a_name_and_typed_parameters(kind: str, text: str, name: str, 
 )
 def test_a_spec_that_cannot_be_read_says_what_can(kind: str, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
-        registry.resolve(kind, text)
+        specs.resolve(kind, text)
 
 
 def example(
@@ -138,8 +138,8 @@ PARAMS = st.fixed_dictionaries(
 @settings(deadline=None)
 @given(PARAMS)
 def test_the_canonical_spec_reads_back_as_the_same_method(params: dict[str, Any]) -> None:
-    method = registry.Method("example", params, example)
-    again = registry.resolve("example", method.spec)
+    method = specs.Method("example", params, example)
+    again = specs.resolve("example", method.spec)
     defaults = {"ratio": 0.5, "count": 3, "on": False, "level": 1, "note": ""}
     assert defaults | params == defaults | again.params
     assert again.spec == method.spec
@@ -147,13 +147,13 @@ def test_the_canonical_spec_reads_back_as_the_same_method(params: dict[str, Any]
 
 @pytest.mark.usefixtures("table")
 def test_optional_and_literal_parameters_are_converted() -> None:
-    method = registry.resolve("example", "example:few=4,form=b,level=2")
+    method = specs.resolve("example", "example:few=4,form=b,level=2")
     assert method.params == {"few": 4, "form": "b", "level": 2}
-    assert registry.resolve("example", "example:form=none,few=None").params == {"few": None, "form": None}
+    assert specs.resolve("example", "example:form=none,few=None").params == {"few": None, "form": None}
     with pytest.raises(UsageError, match="one of: 1, 2"):
-        registry.resolve("example", "example:level=3")
+        specs.resolve("example", "example:level=3")
     with pytest.raises(UsageError, match="one of: a, b"):
-        registry.resolve("example", "example:form=c")
+        specs.resolve("example", "example:form=c")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_optional_and_literal_parameters_are_converted() -> None:
     ],
 )
 def test_the_canonical_spec_leaves_defaults_out_and_no_digit(text: str, spec: str) -> None:
-    assert registry.resolve("weighting", text).spec == spec
+    assert specs.resolve("weighting", text).spec == spec
 
 
 @pytest.mark.parametrize("kind", ["metric", "weighting"])
@@ -179,16 +179,16 @@ def test_the_canonical_spec_leaves_defaults_out_and_no_digit(text: str, spec: st
 )
 def test_whatever_is_typed_is_a_method_or_wrong_usage(kind: str, text: str) -> None:
     try:
-        method = registry.resolve(kind, text)
+        method = specs.resolve(kind, text)
     except UsageError:
         return
-    assert registry.resolve(kind, method.spec).spec == method.spec
+    assert specs.resolve(kind, method.spec).spec == method.spec
 
 
 def test_a_provider_is_what_stands_before_the_first_colon() -> None:
-    assert registry.provider("data provider", "folder:C:/pets") == ("folder", "C:/pets")
+    assert specs.provider("data provider", "folder:C:/pets") == ("folder", "C:/pets")
     for text in ("folder", "folder:", ":x", "pets/train"):
         with pytest.raises(UsageError, match=r"does not say where it comes from|no data provider"):
-            registry.provider("data provider", text)
+            specs.provider("data provider", text)
     with pytest.raises(UsageError, match="did you mean folder"):
-        registry.provider("data provider", "foldr:x")
+        specs.provider("data provider", "foldr:x")

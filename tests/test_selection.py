@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection
+from zoo_cli import registry, selection, specs
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.selection import Estimate
@@ -33,7 +33,7 @@ def halves(function: Any, x: Array, y: Array, value: float) -> Estimate:
 
 
 def estimates(names: Any, x: Array, y: Array, seed: int = 0) -> list[Any]:
-    methods = [registry.resolve("metric", name) for name in names]
+    methods = [specs.resolve("metric", name) for name in names]
     return selection.estimate([(one, registry.METRICS[one.name]) for one in methods], Probe.of(x, y), seed=seed)
 
 
@@ -202,7 +202,7 @@ def test_scores_asked_together_are_those_asked_alone_on_halves_and_permutations_
 def test_a_sub_probe_has_the_score_of_its_samples_alone(name: str, width: int) -> None:
     x, y = features((20, 15, 10), width)
     rows = np.random.default_rng(0).permutation(45)[:30]
-    method, whole = registry.resolve("metric", name), Probe.of(x + 3, y)
+    method, whole = specs.resolve("metric", name), Probe.of(x + 3, y)
     method.function(whole, **method.params)
     expected = score(name, (x + 3)[rows], y[rows])
     assert method.function(whole.take(rows), **method.params) == pytest.approx(expected, abs=1e-9)
@@ -230,7 +230,7 @@ def test_a_metric_says_what_to_know_of_its_value() -> None:
         return first_column(probe)
 
     x, y = features((8, 6), 3)
-    method = registry.Method("noting", {}, noting)
+    method = specs.Method("noting", {}, noting)
     (found,) = selection.estimate([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
     assert isinstance(found, Estimate)
     assert found.flags == ("zero_rows",)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry
 from zoo_cli.errors import ContractError, Undefined
-from zoo_cli.registry import Method, Metric
+from zoo_cli.registry import Metric
+from zoo_cli.specs import Method
 
 Array = NDArray[Any]
 

@@ -293,7 +293,7 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     """Processor seconds a source for the quick scores of the papers, with intervals and chance levels."""
     import numpy as np
 
-    from zoo_cli import registry, selection
+    from zoo_cli import registry, selection, specs
     from zoo_cli.metrics.labels import Classes
     from zoo_cli.metrics.probe import Probe
 
@@ -303,7 +303,7 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     cheap = [name for name, facts in registry.METRICS.items() if facts.cheap and not facts.needs]
     methods = {
         on: [
-            (registry.resolve("metric", name), registry.METRICS[name])
+            (specs.resolve("metric", name), registry.METRICS[name])
             for name in cheap
             if registry.METRICS[name].on[0] == on
         ]
@@ -328,11 +328,10 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
 
 
 def _scores(specs: list[str], inputs: Any, labels: Any) -> list[float]:
-    from zoo_cli import registry
     from zoo_cli.metrics.probe import Probe
 
     probe = Probe.of(inputs, labels)
-    methods = [registry.resolve("metric", spec) for spec in specs]
+    methods = [specs.resolve("metric", spec) for spec in specs]
     return [method.function(probe, **method.params) for method in methods]
 
 

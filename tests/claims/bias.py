@@ -13,7 +13,7 @@ import json
 
 import numpy as np
 
-from zoo_cli import registry
+from zoo_cli import registry, specs
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
@@ -37,7 +37,7 @@ def source(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def means(metric: str, size: int, trials: int) -> tuple[float, float]:
     """Mean and standard deviation of a score over draws of the probe set."""
-    method, facts = registry.resolve("metric", metric), registry.METRICS[metric]
+    method, facts = specs.resolve("metric", metric), registry.METRICS[metric]
     found = []
     for seed in range(trials):
         features, probs, labels = source(seed, size)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo_cli import registry, selection, verdict
+from zoo_cli import registry, selection, specs, verdict
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
 
@@ -23,7 +23,7 @@ SAMPLES, CLASSES, WIDTH, SOURCES = 200, 10, 32, 10
 
 def judged(features: list[np.ndarray], labels: np.ndarray, metric: str, seed: int) -> verdict.Verdict:
     """The verdict on sources and, last, the student."""
-    method, target = registry.resolve("metric", metric), Classes.of(labels)
+    method, target = specs.resolve("metric", metric), Classes.of(labels)
     drawn = selection.replicates(target, seed=seed)
     facts = registry.METRICS[method.name]
     found = []

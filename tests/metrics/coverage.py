@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection
+from zoo_cli import registry, selection, specs
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -45,7 +45,7 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
     draw = np.random.default_rng([count, classes, DESIGNS.index(design)])
     means = draw.standard_normal((classes, WIDTH))
     reading = 0.6 * draw.standard_normal((WIDTH, SOURCE_CLASSES))
-    method = registry.resolve("metric", spec)
+    method = specs.resolve("metric", spec)
     facts = registry.METRICS[method.name]
     score: Callable[[Probe], float] = partial(method.function, **method.params)
     values, found = [], []

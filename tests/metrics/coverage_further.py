@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from zoo_cli import registry, selection
+from zoo_cli import registry, selection, specs
 from zoo_cli.metrics.probe import Probe
 
 from .coverage import WIDTH, Coverage
@@ -27,7 +27,7 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
     means, others = draw.standard_normal((classes, WIDTH)), draw.standard_normal((classes, 16))
     mix = 0.3 * draw.standard_normal((WIDTH, 16))
     source = {"source_means": draw.standard_normal((30, WIDTH)), "source_counts": draw.integers(5, 100, 30)}
-    method = registry.resolve("metric", spec)
+    method = specs.resolve("metric", spec)
     facts = registry.METRICS[method.name]
     score = partial(method.function, **method.params)
     values, found = [], []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo_cli import registry
+from zoo_cli import registry, specs
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 def score(spec: str, inputs: Array, labels: Array, **params: Any) -> float:
     """A metric of the table, of inputs (N, D) and labels (N,)."""
-    method = registry.resolve("metric", spec)
+    method = specs.resolve("metric", spec)
     probe = Probe.of(inputs, labels, **further(registry.METRICS[method.name].needs, inputs))
     value: float = method.function(probe, **{**method.params, **params})
     return value

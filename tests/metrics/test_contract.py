@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection
+from zoo_cli import registry, selection, specs
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.probe import Probe
 
@@ -243,7 +243,7 @@ def test_inputs_that_know_the_labels_beat_inputs_that_do_not(spec: str) -> None:
 def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
     score, on = question(spec)
     x, y = probe(on, sizes=(15, 15, 15, 15), width=8)
-    method = registry.resolve("metric", spec)
+    method = specs.resolve("metric", spec)
     whole = Probe.of(x, y, **further(registry.METRICS[method.name].needs, x))
     drawn = selection.replicates(whole.target, seed=0, permutations=40)
     (chance,) = selection.chance_levels([partial(method.function, **method.params)], whole, drawn)

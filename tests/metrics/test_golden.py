@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.metrics.probe import Probe
 
 from ..shared_material import SHARED
@@ -80,7 +80,7 @@ def test_the_arrays_are_those_the_values_were_computed_from(case: str) -> None:
 @pytest.mark.parametrize(("case", "row"), [(c, r) for c in CASES for r in ROWS if (c, r) not in NOISE])
 def test_every_metric_has_its_true_value(case: str, row: str) -> None:
     spec, on = ROWS[row]
-    method = registry.resolve("metric", spec)
+    method = specs.resolve("metric", spec)
     arrays = golden()[case]["arrays"]
     (true,) = [v["value"] for v in golden()[case]["values"] if v["peer"] == "definition" and v["metric"] == row]
     probe = Probe.of(arrays[on], arrays["labels"])
@@ -89,7 +89,7 @@ def test_every_metric_has_its_true_value(case: str, row: str) -> None:
 
 def test_components_without_variance_leave_the_score_as_if_they_were_not_asked_for() -> None:
     arrays = golden()["s2_imbalanced_ties"]["arrays"]
-    parc = registry.resolve("metric", "parc").function
+    parc = specs.resolve("metric", "parc").function
     probe = Probe.of(arrays["features"], arrays["labels"])
     assert np.linalg.matrix_rank(probe.matrix.centred) == 30
     known = parc(probe, pca=30, cosine=True)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from zoo_cli import registry, selection
+from zoo_cli import registry, selection, specs
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.metrics.rsa_ref import rsa_ref
@@ -76,7 +76,7 @@ def test_a_sub_probe_has_the_score_of_its_own_rows(rows: list[int]) -> None:
 def test_it_does_not_change_with_labels_and_its_chance_level_is_zero() -> None:
     whole = probe()
     assert rsa_ref(whole) == rsa_ref(whole.with_labels(whole.target.permuted(np.arange(24)[::-1])))
-    method = registry.resolve("metric", "rsa-ref")
+    method = specs.resolve("metric", "rsa-ref")
     (found,) = selection.estimate([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
     assert isinstance(found, selection.Estimate)
     assert found.chance == 0.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection
+from zoo_cli import registry, selection, specs
 from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics import pairs
 from zoo_cli.metrics.matrix import Matrix
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def estimate(spec: str, x: Array, y: Array) -> Estimate:
-    method = registry.resolve("metric", spec)
+    method = specs.resolve("metric", spec)
     (found,) = selection.estimate([(method, registry.METRICS[method.name])], Probe.of(x, y), seed=0)
     assert isinstance(found, Estimate)
     return found
@@ -144,7 +144,7 @@ def test_a_sample_has_no_more_neighbours_than_there_are_others() -> None:
 
 def test_a_random_score_depends_on_the_name_and_the_seed_alone() -> None:
     x, y = features((9, 7), 4)
-    function = registry.resolve("metric", "random").function
+    function = specs.resolve("metric", "random").function
     named = [function(Probe.of(x, y, name=name)) for name in ("a", "b", "a")]
     assert named[0] == named[2] != named[1]
     assert function(Probe.of(x, y, name="a"), seed=1) != named[0]

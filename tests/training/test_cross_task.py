@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training import plain, small
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Batch, Supervised
@@ -159,9 +159,9 @@ def test_a_value_out_of_range_is_a_users_error(options):
 
 
 def test_the_spec_of_a_user_names_its_parameters():
-    method = registry.resolve("objective", "cross-task:lam=0.5,temperature=2")
+    method = specs.resolve("objective", "cross-task:lam=0.5,temperature=2")
     assert method.params == {"lam": 0.5, "temperature": 2.0}
-    assert registry.resolve("objective", "cross-task").params == {}
+    assert specs.resolve("objective", "cross-task").params == {}
     assert method.function is CrossTask
 
 

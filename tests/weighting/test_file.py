@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.errors import ContractError
 
 NAMES = ("a", "b", "c")
 
 
 def weigh(sources: Any, names: tuple[str, ...] = NAMES) -> list[float]:
-    method = registry.resolve("weighting", "file:somewhere/weights.json")
+    method = specs.resolve("weighting", "file:somewhere/weights.json")
     assert method.params == {"path": "somewhere/weights.json"}
     weights = method.function(np.full(len(names), np.nan), names, True, weights={"sources": sources, "metric": "parc"})
     result: list[float] = weights.tolist()
@@ -61,7 +61,7 @@ def test_another_form_is_an_error_that_shows_the_form(sources: Any) -> None:
 
 @pytest.mark.parametrize("content", [[], None, "text", 3, {"weights": []}])
 def test_a_file_without_sources_is_an_error(content: Any) -> None:
-    method = registry.resolve("weighting", "file:w.json")
+    method = specs.resolve("weighting", "file:w.json")
     with pytest.raises(ContractError, match="another form"):
         method.function(np.zeros(3), NAMES, True, weights=content)
 

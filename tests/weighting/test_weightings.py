@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from zoo_cli import registry
+from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, UsageError
 
 Array = NDArray[Any]
@@ -46,14 +46,14 @@ scores = st.lists(st.one_of(st.floats(-1, 1), st.just(float("nan"))), min_size=2
 
 
 def weigh(spec: str, values: Sequence[float], zero_means_none: bool = True) -> Array:
-    method = registry.resolve("weighting", spec)
+    method = specs.resolve("weighting", spec)
     names = [f"s{i}" for i in range(len(values))]
     result: Array = method.function(np.array(values), names, zero_means_none, **method.params)
     return result
 
 
 def test_every_weighting_of_the_table_is_asked() -> None:
-    assert set(registry.WEIGHTINGS) == {registry.resolve("weighting", s).name for s in SPECS} | NOT_FROM_SCORES
+    assert set(registry.WEIGHTINGS) == {specs.resolve("weighting", s).name for s in SPECS} | NOT_FROM_SCORES
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.data.decoding import centred
 from zoo_cli.data.random_numbers import derived, uniform
 
@@ -61,7 +61,7 @@ def augment(
     Raises UsageError for an unknown kind, ValueError for images smaller than a centre crop.
     """
     if kind not in KINDS:
-        raise registry.nearest("augmentation", kind, KINDS)
+        raise specs.nearest("augmentation", kind, KINDS)
     numbers = uniform(derived(seed, "augment"), epoch, sample, _COUNT).double()
     if kind in ("none", "flip"):
         views = _centre(images, size).float() / 255

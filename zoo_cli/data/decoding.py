@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.config import Preprocessing
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
@@ -148,7 +148,7 @@ def view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
     """
     g = preprocessing if isinstance(preprocessing, Geometry) else geometry(preprocessing)
     if g.interpolation not in INTERPOLATIONS:
-        raise registry.nearest("interpolation", g.interpolation, INTERPOLATIONS)
+        raise specs.nearest("interpolation", g.interpolation, INTERPOLATIONS)
     method = INTERPOLATIONS[g.interpolation]
     if g.channels == 1:
         image = image.convert("L")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from zoo_cli import registry
+from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError
 
 
@@ -55,7 +55,7 @@ def open_data(spec: str, root: Path) -> Data:
     Raises UsageError for an unknown provider or a missing place, ContractError for files that break their contract
     (some of them only while the samples are read).
     """
-    name, rest = registry.provider("data provider", spec)
+    name, rest = specs.provider("data provider", spec)
     data: Data = registry.load(registry.DATA[name])(rest, root)
     return data
 

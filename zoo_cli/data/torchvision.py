@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from PIL import Image
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.data.samples import Data, Sample, numbered, place, shown
 from zoo_cli.errors import UsageError
 
@@ -54,7 +54,7 @@ def _factory(name: str) -> Callable[..., Any]:
         raise UsageError(f"torchvision cannot be imported: {error}", "install it for the torch that is here") from None
     known = [key for key in datasets.__all__ if isinstance(getattr(datasets, key), type) and key != "VisionDataset"]
     if name not in known:
-        raise registry.nearest("torchvision data set", name, known)
+        raise specs.nearest("torchvision data set", name, known)
     factory: Callable[..., Any] = getattr(datasets, name)
     return factory
 
@@ -66,7 +66,7 @@ def _arguments(name: str, factory: Callable[..., Any], query: str, root: Path) -
     arguments: dict[str, Any] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
         if key in OURS or (key not in known and not open_ended):
-            raise registry.nearest(f"argument of torchvision:{name}", key, set(known) - OURS)
+            raise specs.nearest(f"argument of torchvision:{name}", key, set(known) - OURS)
         if key in arguments:
             raise UsageError(f'"{key}" is given twice in torchvision:{name}?{query}')
         arguments[key] = place(text, root) if key == "root" else _value(text)

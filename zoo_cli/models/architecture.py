@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo_cli import registry
+from zoo_cli import registry, specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError
 from zoo_cli.models.capture import Listener, Tap
@@ -101,7 +101,7 @@ def build(architecture: Architecture, root: Path, name: str) -> nn.Module:
 
     Raises ContractError where a user's own file is no longer the one that it was built from.
     """
-    provider, rest = registry.provider("model provider", architecture.model)
+    provider, rest = specs.provider("model provider", architecture.model)
     source = Source(name, architecture.model, architecture.args, classes=architecture.classes)
     provided: Provided = registry.load(registry.MODELS[provider])(source, rest, root, 0)
     if provided.architecture.code_sha256 != architecture.code_sha256:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo_cli import registry
+from zoo_cli import registry, specs
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.models import cost
@@ -43,7 +43,7 @@ class LoadedModel:
 
 def is_stored(source: Source) -> bool:
     """Whether the source is stored features, of which no model is known. Raises UsageError for a bad model spec."""
-    return registry.provider("model provider", source.model)[0] == "features"
+    return specs.provider("model provider", source.model)[0] == "features"
 
 
 def load(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
@@ -53,7 +53,7 @@ def load(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
     UsageError for wrong declarations (among them a preprocessing that nobody knows), ContractError for weights that
     are corrupt or do not fit, ZooError where they cannot be fetched.
     """
-    provider, rest = registry.provider("model provider", source.model)
+    provider, rest = specs.provider("model provider", source.model)
     source = replace(source, classes=_declared(source, root))
     provided: Provided = registry.load(registry.MODELS[provider])(source, rest, root, seed)
     preprocessing = _preprocessing(source, provided.preprocessing)
@@ -157,5 +157,5 @@ def _preprocessing(source: Source, known: Mapping[str, Any]) -> Preprocessing:
         raise UsageError(f"{where}: input_size = {size}, resize = {resize}", "a crop is cut from a larger side")
     interpolation = values.get("interpolation", "bilinear")
     if interpolation not in INTERPOLATIONS:
-        raise registry.nearest("interpolation", interpolation, INTERPOLATIONS)
+        raise specs.nearest("interpolation", interpolation, INTERPOLATIONS)
     return Preprocessing(size, mean, std, resize, interpolation, channels)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.models import weights
@@ -35,7 +35,7 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
     function = names.get(factory)
     if not callable(function):
         known = [name for name, value in names.items() if callable(value) and name[0] != "_"]
-        raise registry.nearest(f"factory in {text}", factory, known)
+        raise specs.nearest(f"factory in {text}", factory, known)
     with guarded(f"{factory} of {text}", "mend it, or the args of the source", names), seeded(seed):
         module = function(**{key: _path(value, root) for key, value in source.args.items()})
     if not isinstance(module, nn.Module):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import weights
@@ -30,7 +30,7 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
     timm = _timm()
     name, _, tag = rest.partition(".")
     if name not in (known := timm.list_models()):
-        raise registry.nearest("timm model", name, _near(name, known))
+        raise specs.nearest("timm model", name, _near(name, known))
     said = source.weights
     file = weights.locate(said, root, source.name) if weights.means_file(said, root) else None
     if said and file is None:
@@ -39,7 +39,7 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
         tag = tag or ("" if said == "pretrained" else said)
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
-        raise registry.nearest(f"weights of timm:{name} and no file", tag, tags)
+        raise specs.nearest(f"weights of timm:{name} and no file", tag, tags)
     pretrained = file is None and bool(said or tag)
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes
     full = f"{name}.{tag}" if tag else name

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo_cli import registry
+from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.models import weights
@@ -29,14 +29,14 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
     name, _, tag = rest.partition(".")
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise registry.nearest("torchvision model", name, known)
+        raise specs.nearest("torchvision model", name, known)
     members = torchvision.models.get_model_weights(name).__members__
     if tag and source.weights and source.weights != tag:
         raise UsageError(f'source {source.name}: "{tag}" and weights = "{source.weights}"', "say the weights once")
     said = tag or source.weights
     enum = members.get(said)
     if said and enum is None and (tag or not weights.means_file(said, root)):
-        raise registry.nearest(f"weights of torchvision:{name} and no file", said, members)
+        raise specs.nearest(f"weights of torchvision:{name} and no file", said, members)
     file = weights.locate(said, root, source.name) if said and enum is None else None
 
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes

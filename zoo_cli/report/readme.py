@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from zoo_cli import errors, files, registry, schemas
+from zoo_cli import errors, files, registry, schemas, specs
 
 
 def refresh(text: str) -> str:
@@ -93,7 +93,7 @@ def _parameters(entry: registry.Entry) -> str:
             if default is None or default is parameter.empty:
                 told.append(f"`{parameter.name}=…`" + (", which it needs" if default is parameter.empty else ""))
             else:
-                told.append(f"`{registry.params_text({parameter.name: default})}`")
+                told.append(f"`{specs.params_text({parameter.name: default})}`")
     return ", ".join(told)
 
 

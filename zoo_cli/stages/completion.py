@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import console, registry
+from zoo_cli import console, specs
 
 
 def completion(
@@ -18,5 +18,5 @@ def completion(
     from zoo_cli.stages import command_line
 
     if shell not in completions.SHELLS:
-        raise registry.nearest("shell", shell, completions.SHELLS)
+        raise specs.nearest("shell", shell, completions.SHELLS)
     console.current().answer(completions.script(shell, command_line.program()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo_cli import config, console, files, registry
+from zoo_cli import config, console, files, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.options import (
@@ -126,7 +126,7 @@ def distill(
     seed = settings.task.seed if seed is None else seed
     limit = _seconds(max_time)
     if objective not in registry.OBJECTIVES:
-        raise registry.nearest("objective", objective, registry.OBJECTIVES)
+        raise specs.nearest("objective", objective, registry.OBJECTIVES)
     _check(lam, batch_size, min_weight, unlabelled_from, augment, steps, epochs)
     learner = students.choose(settings, student)
     _check_names(settings, learner, init, name, device, workers)
@@ -245,7 +245,7 @@ def _bare(folders: Sequence[Path], scores: Path | None, weighting: str, least: f
     names = [folder.stem.removeprefix("source=") for folder in folders]
     if len(set(names)) < len(names):
         raise UsageError("two --pseudo have the same name", "rename a folder: it is the source's name")
-    method = registry.resolve("weighting", weighting)
+    method = specs.resolve("weighting", weighting)
     if scores is not None:
         given = ranking.of_file(scores, weighting, Config(Path()), names).weights
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
@@ -283,7 +283,7 @@ def _check(
     if unlabelled_from not in ("all", "unlabelled"):
         raise UsageError(f'--unlabelled-from "{unlabelled_from}"', "all or unlabelled")
     if augment not in augmentation.KINDS:
-        raise registry.nearest("augmentation", augment, augmentation.KINDS)
+        raise specs.nearest("augmentation", augment, augmentation.KINDS)
     if steps is not None and epochs is not None:
         raise UsageError("--steps and --epochs are two ways to say one thing", "leave one out")
     if (steps is not None and steps < 1) or (epochs is not None and not 0 < epochs < math.inf):
@@ -294,9 +294,9 @@ def _check_names(
     settings: Config, learner: Source, init: str | None, name: str | None, device: str, workers: int | None
 ) -> None:
     """Names that cannot be, said before the sources are run."""
-    registry.provider("model provider", learner.model)
+    specs.provider("model provider", learner.model)
     if init is not None:
-        registry.provider("model provider", settings.select([init])[0].model)
+        specs.provider("model provider", settings.select([init])[0].model)
     if name is not None and (not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name)):
         raise UsageError(
             f'--name "{name}"', "it names a folder of runs: no / or \\, no leading dot; --out takes a path"

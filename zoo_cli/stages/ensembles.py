@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_cli import files, registry
 from zoo_cli.config import STUDENT
-from zoo_cli.registry import Method, Metric
+from zoo_cli.registry import Metric
+from zoo_cli.specs import Method
 
 if TYPE_CHECKING:
     from zoo_cli.metrics.probe import Probe

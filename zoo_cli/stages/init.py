@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console, files, registry
+from zoo_cli import config, console, files, specs
 from zoo_cli.errors import UsageError
 from zoo_cli.options import HERE, Workspace
 
@@ -66,9 +66,9 @@ def init(
     )
     student = config.typed(student, workspace)
     for spec in [*train, *test, *unlabelled]:
-        registry.provider("data provider", spec)
+        specs.provider("data provider", spec)
     for spec in [student, *source]:
-        registry.provider("model provider", spec)
+        specs.provider("model provider", spec)
     text = TEMPLATE.format(
         name=_quoted(name or workspace.resolve().name or "task"),
         train=_specs(train),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli import console, files, provenance, registry, schemas
+from zoo_cli import console, files, provenance, schemas, specs
 from zoo_cli.columns import listed
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
@@ -21,7 +21,7 @@ OURS = ("name", "trained_on", "depth")
 
 def is_stored(source: Source) -> bool:
     """Whether a source is somebody's stored outputs, of which no model is known."""
-    return registry.provider("model provider", source.model)[0] == "features"
+    return specs.provider("model provider", source.model)[0] == "features"
 
 
 def plan(settings: Config, source: Source, images: "Images", part_rows: int) -> "Iterator[tuple[Path, np.ndarray]]":
@@ -71,7 +71,7 @@ def _changed_files(settings: Config, source: Source, said: Mapping[str, Any]) ->
     """Which files of a source are no longer those that it was run with. Of one that is gone the outputs stay good."""
     from zoo_cli.data import stored
 
-    provider, rest = registry.provider("model provider", source.model)
+    provider, rest = specs.provider("model provider", source.model)
     if provider == "features":
         path = settings.root / rest
         gone = not path.exists() and not glob.glob(str(path))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli import console, files, registry, schemas
+from zoo_cli import console, files, registry, schemas, specs
 from zoo_cli.errors import Undefined, UsageError
-from zoo_cli.registry import METRICS, Method
+from zoo_cli.registry import METRICS
+from zoo_cli.specs import Method
 from zoo_cli.stages import ensembles, inputs
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def ask(spec: str, on: str | None, *, strict: bool = True) -> Question:
 
     Not `strict`: a metric that does not read it is asked on its own representation.
     """
-    method = registry.resolve("metric", spec)
+    method = specs.resolve("metric", spec)
     accepted = METRICS[method.name].on
     if on is not None and on not in ("features", "probs"):
         raise UsageError(f'no representation "{on}"', "features or probs")

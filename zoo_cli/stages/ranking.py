@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli import files, registry, schemas
+from zoo_cli import files, schemas, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.stages import exclusion, outputs, score, weights
@@ -25,7 +25,7 @@ class Asked:
 
     questions: tuple[score.Question, ...]
     weighting: str
-    method: registry.Method
+    method: specs.Method
     plasticity: bool = False
 
     @property
@@ -73,14 +73,14 @@ class Ranking:
 
 def ask(metrics: Sequence[str], on: str | None, weighting: str, plasticity: bool = False) -> Asked:
     """What --metric, --on and --weighting ask. Metrics come one by one or with commas between them."""
-    specs = [spec for text in metrics for spec in split(text)]
-    if len(set(specs)) < len(specs):
+    texts = [spec for text in metrics for spec in split(text)]
+    if len(set(texts)) < len(texts):
         raise UsageError("a metric is named twice", "once is enough")
-    questions = tuple(score.ask(spec, on, strict=len(specs) == 1) for spec in specs)
+    questions = tuple(score.ask(spec, on, strict=len(texts) == 1) for spec in texts)
     if len({question.on for question in questions}) > 1:
         told = ", ".join(f"{question.method.name} reads {question.on}" for question in questions)
         raise UsageError(f"one ranking uses one representation: {told}", "--on probs where all of them read it")
-    return Asked(questions, weighting, registry.resolve("weighting", weighting), plasticity)
+    return Asked(questions, weighting, specs.resolve("weighting", weighting), plasticity)
 
 
 def split(text: str) -> list[str]:

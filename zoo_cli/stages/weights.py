@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo_cli import console, files, registry
+from zoo_cli import console, files, specs
 from zoo_cli.errors import ContractError
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def weigh(
-    method: registry.Method, values: "np.ndarray", names: Sequence[str], zero_means_none: bool, metric: str
+    method: specs.Method, values: "np.ndarray", names: Sequence[str], zero_means_none: bool, metric: str
 ) -> "np.ndarray":
     """The weights (S,) of sources by their scores, values (S,); NaN where a score is undefined."""
     import numpy as np
@@ -29,7 +29,7 @@ def weigh(
     return np.asarray(method.function(values, list(names), zero_means_none, **method.params))
 
 
-def alike(method: registry.Method, names: list[str]) -> dict[str, float]:
+def alike(method: specs.Method, names: list[str]) -> dict[str, float]:
     """The weights of sources of which no score is known, by a weighting that needs none."""
     import numpy as np
 
@@ -64,6 +64,6 @@ def slug(weighting: str) -> str:
     """A weighting as a part of a file name: `p2`, `nearest`, `softmax-T0.1`."""
     if weighting.startswith("file:"):
         return f"file-{Path(weighting.removeprefix('file:')).stem}"
-    name, params = registry.split_spec(weighting)
+    name, params = specs.split_spec(weighting)
     said = "-".join(f"{key}{value}" for key, value in params.items())
     return said if name == "power" and said else "-".join(part for part in (name, said) if part)

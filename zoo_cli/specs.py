@@ -1,0 +1,133 @@
+"""The one parser of what a user types: `name:key=value,…` for methods, `provider:rest` for models and data.
+
+A method's parameters are its keyword-only arguments; their annotations say how the text of a spec is converted.
+"""
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo_cli import registry
+from zoo_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Method:
+    """A spec, resolved: the function, its parameters with the right types, and the one spelling of both."""
+
+    name: str
+    params: dict[str, Any]
+    function: Callable[..., Any]
+
+    @property
+    def spec(self) -> str:
+        """The canonical text: parameters sorted, those at their default left out. Resolving it gives this again."""
+        if "path" in self.params:
+            return f"{self.name}:{self.params['path']}"
+        defaults = {k: p.default for k, p in inspect.signature(self.function).parameters.items()}
+        said = {k: v for k, v in sorted(self.params.items()) if v != defaults.get(k, inspect.Parameter.empty)}
+        return self.name + (":" + params_text(said) if said else "")
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """`{"pca": 32, "cosine": True}` as a user types it: `pca=32,cosine=true`."""
+    return ",".join(f"{key}={_text(value)}" for key, value in params.items())
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for an unknown name: what was asked, the nearest known name, all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return UsageError(f'no {kind} "{name}"', f"{guess}one of: {', '.join(known) or 'none'}")
+
+
+def split_spec(text: str) -> tuple[str, dict[str, str]]:
+    """`name:key=value,key=value` in two parts; `p=2` alone is short for `power:p=2`."""
+    name, colon, rest = text.strip().partition(":")
+    if "=" in name and not colon:
+        name, rest = "power", name
+    params: dict[str, str] = {}
+    for item in rest.split(",") if rest else []:
+        key, sign, value = item.partition("=")
+        key = key.strip()
+        if not sign or not key or not value.strip():
+            raise UsageError(f'"{item}" in "{text}" is not key=value', "write name:key=value,key=value")
+        if key in params:
+            raise UsageError(f'"{key}" is given twice in "{text}"')
+        params[key] = value.strip()
+    return name.strip(), params
+
+
+def resolve(kind: str, text: str) -> Method:
+    """The method that a spec names, with its parameters converted.
+
+    Raises UsageError for an unknown name or parameter, or a value of the wrong type.
+    """
+    table = registry.TABLES[kind]
+    if kind == "weighting" and text.strip().partition(":")[0] == "file":
+        path = text.strip().removeprefix("file").removeprefix(":")
+        if not path:
+            raise UsageError("weighting file needs a path", "write file:weights.json")
+        return Method("file", {"path": path}, registry.load(table["file"]))
+    name, raw = split_spec(text)
+    if name not in table:
+        raise nearest(kind, text.strip() if name == "power" else name, table)
+    function = registry.load(table[name])
+    accepted = {k: p for k, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    hints = typing.get_type_hints(function)
+    params = {}
+    for key, value in raw.items():
+        if key not in accepted:
+            raise nearest(f"parameter of {kind} {name}", key, accepted)
+        params[key] = _convert(value, hints[key], f"{key} of {kind} {name}")
+    for key, parameter in accepted.items():
+        if parameter.default is parameter.empty and key not in params:
+            raise UsageError(f"{kind} {name} needs {key}", f"write {name}:{key}=…")
+    return Method(name, params, function)
+
+
+def provider(kind: str, text: str) -> tuple[str, str]:
+    """`provider:rest` in two parts. Raises UsageError where the provider is missing or unknown."""
+    table = registry.TABLES[kind]
+    name, sign, rest = text.partition(":")
+    if not sign or not rest:
+        first = next(iter(table))
+        raise UsageError(f'"{text}" does not say where it comes from', f"write PROVIDER:NAME, e.g. {first}:{text}")
+    if name not in table:
+        raise nearest(kind, name, table)
+    return name, rest
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    # The shortest text that reads back as the same number: 12 and not 12.0, but no digit less.
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _convert(value: str, annotation: Any, what: str) -> Any:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        if value.lower() == "none":
+            return None
+        annotation = next(option for option in typing.get_args(annotation) if option is not type(None))
+    if typing.get_origin(annotation) is typing.Literal:
+        options = {_text(option): option for option in typing.get_args(annotation)}
+        if value not in options:
+            raise UsageError(f'"{value}" is no {what}', f"one of: {', '.join(options)}")
+        return options[value]
+    if annotation is bool:
+        if value.lower() not in ("true", "false"):
+            raise UsageError(f'"{value}" is no {what}', "true or false")
+        return value.lower() == "true"
+    try:
+        number = annotation(value)
+    except ValueError:
+        raise UsageError(f'"{value}" is no {what}', f"it takes {annotation.__name__}") from None
+    if isinstance(number, float) and number != number:
+        raise UsageError(f'"{value}" is no {what}', "it takes a number")
+    return number
