@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry, selection, specs
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.specs import Method
 
 Array = NDArray[Any]
 
@@ -59,18 +60,23 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
         values.append(score(probe))
         if i >= intervals:
             continue
-        if facts.leave_one_out:
-            others = registry.imported(facts.leave_one_out)(probe, **method.params)
-            found.append(selection.jackknife(values[-1], others, seed=i))
-        else:
-            drawn = selection.replicates(probe.target, seed=i, permutations=0).of(facts)
-            (scores,) = selection.on_halves([score], probe, drawn)
-            logarithmic = facts.logarithmic and not method.params.get("log", False)
-            found.append(selection.halves(values[-1], scores, drawn.share, seed=i, logarithmic=logarithmic))
+        found.append(interval(method, probe, values[-1], seed=i))
     expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
     low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
     share = float(((low <= expected) & (expected <= high)).mean())
     return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / selection.QUANTILE / deviation)
+
+
+def interval(method: Method, probe: Probe, value: float, *, seed: int) -> selection.Estimate:
+    """The interval of a score as `selection.estimate` makes it, without the chance level."""
+    facts = registry.METRICS[method.name]
+    if facts.leave_one_out:
+        others = registry.imported(facts.leave_one_out)(probe, **method.params)
+        return selection.jackknife(value, others, seed=seed)
+    drawn = selection.replicates(probe.target, seed=seed, permutations=0).of(facts)
+    (scores,) = selection.on_halves([partial(method.function, **method.params)], probe, drawn)
+    logarithmic = facts.logarithmic and not method.params.get("log", False)
+    return selection.halves(value, scores, drawn.share, seed=seed, logarithmic=logarithmic)
 
 
 def _sizes(design: str, count: int, classes: int) -> Array:

@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from zoo_cli import registry, selection, specs
+from zoo_cli import selection, specs
 from zoo_cli.metrics.probe import Probe
 
-from .coverage import WIDTH, Coverage
+from .coverage import WIDTH, Coverage, interval
 
 SPECS = ("rsa-ref", "domain-similarity:gamma=0.1", "sparsity", "sparsity:hoyer=0.5", "nleep:seeds=2")
 SHAPES = ((100, 5), (100, 20), (300, 5), (300, 20))
@@ -28,7 +28,6 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
     mix = 0.3 * draw.standard_normal((WIDTH, 16))
     source = {"source_means": draw.standard_normal((30, WIDTH)), "source_counts": draw.integers(5, 100, 30)}
     method = specs.resolve("metric", spec)
-    facts = registry.METRICS[method.name]
     score = partial(method.function, **method.params)
     values, found = [], []
     for i in range(probes):
@@ -40,14 +39,7 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
         values.append(score(probe))
         if i >= intervals:
             continue
-        if facts.leave_one_out:
-            others_out = registry.imported(facts.leave_one_out)(probe, **method.params)
-            found.append(selection.jackknife(values[-1], others_out, seed=i))
-        else:
-            drawn = selection.replicates(probe.target, seed=i, permutations=0).of(facts)
-            (scores,) = selection.on_halves([score], probe, drawn)
-            logarithmic = facts.logarithmic and not method.params.get("log", False)
-            found.append(selection.halves(values[-1], scores, drawn.share, seed=i, logarithmic=logarithmic))
+        found.append(interval(method, probe, values[-1], seed=i))
     expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
     low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
     share = float(((low <= expected) & (expected <= high)).mean())
