@@ -47,6 +47,24 @@ class Metric(Entry):
     logarithmic: bool = False
 
 
+@dataclass(frozen=True)
+class Objective(Entry):
+    """What a training command can minimise.
+
+    `command`: the one that offers it. `taught`: by teachers of the student's own label space (general transfer, paper
+    002); its class takes an `objectives.teachers.Taught`. `labels`: it learns from the labelled images alone, with
+    their labels; or the parameter that says so; False: from all images. `lr`, for 256 images in a batch where `taught`,
+    `epochs`, `schedule`: its paper's, the defaults of the flags of that name.
+    """
+
+    command: str = "distill"
+    taught: bool = False
+    labels: bool | str = False
+    lr: float = 0.01
+    epochs: float = 30.0
+    schedule: str = "cosine"
+
+
 COMMANDS: dict[str, str] = {
     "init": "zoo_cli.stages.init:init",
     "split": "zoo_cli.stages.split:split",
@@ -212,8 +230,8 @@ WEIGHTINGS: dict[str, Entry] = {
     "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
 }
 
-OBJECTIVES: dict[str, Entry] = {
-    "cross-task": Entry(
+OBJECTIVES: dict[str, Objective] = {
+    "cross-task": Objective(
         "zoo_cli.objectives.cross_task:CrossTask",
         "labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)",
     ),

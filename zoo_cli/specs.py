@@ -79,7 +79,7 @@ def resolve(kind: str, text: str) -> Method:
         raise nearest(kind, text.strip() if name == "power" else name, table)
     function = registry.load(table[name])
     accepted = {k: p for k, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(vars(function)["__init__"] if isinstance(function, type) else function)
     params = {}
     for key, value in raw.items():
         if key not in accepted:

@@ -145,6 +145,8 @@ def train(
                 save(run.state(done))
             if stopped:
                 return Outcome(done, stopped=True)
+    with torch.no_grad():
+        objective.finish(student)
     return Outcome(done, stopped=False)
 
 

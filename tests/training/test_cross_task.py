@@ -158,10 +158,11 @@ def test_a_value_out_of_range_is_a_users_error(options):
         small.objective(**options)
 
 
-def test_the_spec_of_a_user_names_its_parameters():
-    method = specs.resolve("objective", "cross-task:lam=0.5,temperature=2")
-    assert method.params == {"lam": 0.5, "temperature": 2.0}
-    assert specs.resolve("objective", "cross-task").params == {}
+def test_what_a_flag_says_is_no_parameter_of_the_spec():
+    with pytest.raises(UsageError, match="lam"):
+        specs.resolve("objective", "cross-task:lam=0.5")
+    method = specs.resolve("objective", "cross-task")
+    assert method.params == {}
     assert method.function is CrossTask
 
 

@@ -31,7 +31,6 @@ class CrossTask(Objective):
         kinds: Sequence[Kind],
         alpha: Sequence[float],
         generator: torch.Generator,
-        *,
         lam: float = 0.8,
         temperature: float = 1.0,
     ):

@@ -14,21 +14,31 @@ class Batch:
     """What a step learns from. The first rows of `images` are the labelled ones.
 
     `images` (B, channels, H, W), floating point; `labels` (Bl,) int64 in [0, C), Bl <= B; `targets` (B - Bl, sum K):
-    the stored class probabilities of every source, side by side, for the rows without labels, float16, 32 or 64.
+    the stored class probabilities of every source, side by side, for the rows without labels, float16, 32 or 64;
+    `strong` (B - Bl, channels, H, W): other, harder views of the rows without labels; `answers` (M, B, C): the stored
+    logits of M teachers, in the student's class order, for every row.
     """
 
     images: Tensor
     labels: Tensor
     targets: Tensor | None = None
+    strong: Tensor | None = None
+    answers: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """The same batch there; images in the memory order that convolutions on a GPU prefer."""
         order = torch.channels_last if device.type == "cuda" else torch.preserve_format
+        held = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
         return dataclasses.replace(
             self,
-            images=self.images.to(device, non_blocking=True, memory_format=order),
-            labels=self.labels.to(device, non_blocking=True),
-            targets=None if self.targets is None else self.targets.to(device, non_blocking=True),
+            **{
+                name: tensor.to(
+                    device,
+                    non_blocking=True,
+                    memory_format=order if name in ("images", "strong") else torch.preserve_format,
+                )
+                for name, tensor in held.items()
+            },
         )
 
 
@@ -48,6 +58,9 @@ class Objective(nn.Module, ABC):
 
     def after_step(self, student: nn.Module, step: int) -> None:
         """What follows step number `step`, counted from 1, under no_grad: nothing, unless weights are averaged."""
+
+    def finish(self, student: nn.Module) -> None:
+        """What follows the last step, under no_grad, behind the last checkpoint: averaged weights take their place."""
 
 
 class Supervised(Objective):
