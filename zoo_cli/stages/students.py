@@ -1,17 +1,16 @@
 """The student of a training command: which model it starts as, and the files it ends as."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo_cli import config, files, provenance, schemas
 from zoo_cli.columns import listed
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.stages import devices
+from zoo_cli.errors import UsageError
+from zoo_cli.stages import prediction
 from zoo_cli.stages.runs import Run
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from zoo_cli.data.images import Images
@@ -58,7 +57,7 @@ def finish(run: Run, student: "Student", images: "Images", device: "torch.device
     import pyarrow as pa
 
     rows = images.where(split=("test",))
-    logits = _predict(student, images, rows, device, workers)
+    logits = prediction.predict(student, student.preprocessing, images, rows, device, workers)
     truth = images.truth()[rows]
     files.write_tensors(run.path / "model.safetensors", student.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", student.config())
@@ -73,40 +72,6 @@ def finish(run: Run, student: "Student", images: "Images", device: "torch.device
     files.write_table(
         run.path / "predictions.parquet", table, schemas.PREDICTIONS, {"run": provenance.fingerprint(run.said)}
     )
-
-
-def _predict(
-    student: "Student", images: "Images", rows: "np.ndarray", device: "torch.device", workers: int | None
-) -> "np.ndarray":
-    """The student's logits (M, C) on rows of the manifest, from its own evaluation view."""
-    import numpy as np
-    import torch
-
-    from zoo_cli.data import decoding
-
-    said = student.preprocessing
-    shape = decoding.geometry(said)
-    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (said.mean, said.std))
-    student.eval()
-    found: list[Any] = []
-    views: list[Any] = []
-
-    def run() -> None:
-        x = torch.from_numpy(np.stack(views)).to(device).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            found.append(student((x.float() / 255 - mean) / std)[1].float().cpu().numpy())
-        views.clear()
-
-    getters = [images.getter(row) for row in rows]
-    for index, view in decoding.load_views(getters, [shape], devices.workers(workers)):
-        if isinstance(view, decoding.BadImage):
-            raise ContractError(f"{images.ids[rows[index]]}: {view}", "make the manifest again")
-        views.append(view[shape])
-        if len(views) == 256:
-            run()
-    if views:
-        run()
-    return np.concatenate(found) if found else np.zeros((0, len(student.classes)), np.float32)
 
 
 def _card(run: Run, student: "Student") -> str:
