@@ -1,15 +1,17 @@
-"""The student: a loaded network with a new head for the target classes."""
+"""The student: a loaded network, with a new head for the target classes, or with its own where it has learnt them."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.models import architecture, file
 from zoo_cli.models.architecture import Architecture, Edit
-from zoo_cli.models.capture import Tap, Tapped
+from zoo_cli.models.capture import TOLERANCE, Tap, Tapped
 from zoo_cli.models.foreign import seeded
 from zoo_cli.models.loading import LoadedModel
 
@@ -106,3 +108,48 @@ def build(model: LoadedModel, classes: tuple[str, ...], seed: int) -> Student:
     if not edit.wrap:
         tap = Tap(**{**vars(model.tap), "classes": len(classes)})
     return Student(module, tap, model.architecture.edited(edit), classes, model.preprocessing)
+
+
+def trained(model: LoadedModel, classes: tuple[str, ...], order: tuple[int, ...] | None) -> Student:
+    """A student that keeps the head it has: a loaded model already trained on the task of these `classes` (C,).
+
+    `order`: which of its outputs stands for each class, as `label_space.order` says; None where they agree. In another
+    order the rows of its last layer are put into the task's, so that its folder needs no note of it; the columns of
+    the logits then are the original's up to rounding, since a matrix product may round differently by position. Its
+    features are what its head reads, whatever `feature_layer` says. The model itself is not touched.
+    Raises UsageError where no one layer of the model is its head, or where that layer's rows cannot be moved.
+    """
+    name, tap = model.source.name, model.tap
+    if not tap.head:
+        raise UsageError(
+            f"source {name}: no layer of it is its head, so it cannot be a student that is trained already",
+            "leave feature_layer and head = false out, or let it learn a new head: zoo finetune",
+        )
+    module = copy.deepcopy(model.module)
+    head = module.get_submodule(tap.head)
+    conv = isinstance(head, nn.Conv2d)
+    width = head.in_channels if conv else head.in_features
+    tap = replace(tap, module=tap.head, side="input", pool=conv, dim=int(width), call=tap.head_call)  # type: ignore[arg-type]
+    student = Student(module, tap, model.architecture, classes, model.preprocessing)
+    if order is not None and order != tuple(range(len(classes))):
+        _reorder(student, head, order, name)
+    return student
+
+
+def _reorder(student: Student, head: nn.Module, order: tuple[int, ...], name: str) -> None:
+    """Put the rows of the head into this order, and see on a batch of two that the logits (2, C) follow."""
+    said = student.preprocessing
+    shape = (2, said.channels, said.input_size, said.input_size)
+    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor(order)
+    with torch.no_grad():
+        wanted = student(example)[1][:, rows]
+        for values in head.parameters(recurse=False):
+            values.copy_(values[rows])
+        logits = student(example)[1]
+    # A head that is called twice, or that shares its weights with another layer, gives something else now.
+    if not torch.allclose(logits, wanted, rtol=0, atol=TOLERANCE * float(wanted.std())):
+        raise UsageError(
+            f"source {name}: its classes are in another order, and its head cannot be put into the task's",
+            "give its classes and the task's one order",
+        )
