@@ -235,6 +235,52 @@ OBJECTIVES: dict[str, Objective] = {
         "zoo_cli.objectives.cross_task:CrossTask",
         "labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)",
     ),
+    "supervised": Objective(
+        "zoo_cli.objectives.supervised:Supervised",
+        "labels alone (paper 000, eq. 2)",
+        command="finetune",
+        labels=True,
+        schedule="steps",
+    ),
+    "fixmatch": Objective(
+        "zoo_cli.objectives.fixmatch:FixMatch",
+        "labels, and confident answers on weak views as labels of strong ones (Sohn 2020)",
+        command="finetune",
+    ),
+    "kl": Objective(
+        "zoo_cli.objectives.kl:KL",
+        "the answers of a teacher of the same classes (paper 002, KL-Dist)",
+        taught=True,
+        lr=1e-4,
+        epochs=20.0,
+        schedule="constant",
+    ),
+    "xe-kl": Objective(
+        "zoo_cli.objectives.xe_kl:XeKL",
+        "labels and a teacher's answers; alpha=0.5 of the teacher (paper 002, XE-KL-Dist)",
+        taught=True,
+        labels=True,
+        lr=1e-4,
+        epochs=20.0,
+        schedule="constant",
+    ),
+    "mcl": Objective(
+        "zoo_cli.objectives.mcl:MCL",
+        "as xe-kl, held back by slow weights; retention=0.61 of the old ones (paper 002, + MCL)",
+        taught=True,
+        labels=True,
+        epochs=20.0,
+        schedule="constant",
+    ),
+    "dp": Objective(
+        "zoo_cli.objectives.dp:DP",
+        "a teacher's answers where it knows better, else the student's own; labels=false (paper 002, + DP)",
+        taught=True,
+        labels="labels",
+        lr=1e-4,
+        epochs=20.0,
+        schedule="constant",
+    ),
 }
 
 MODELS: dict[str, Entry] = {

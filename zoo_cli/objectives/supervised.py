@@ -79,9 +79,12 @@ def labelled(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]
     """
     if not len(labels):
         raise ValueError("the batch has no labelled row")
-    logits = logits[: len(labels)]
-    if logits.dtype in (torch.bfloat16, torch.float16):
-        logits = logits.float()
+    logits = precise(logits[: len(labels)])
     loss = nn.functional.cross_entropy(logits, labels)
     accuracy = (logits.argmax(1) == labels).float().mean()
     return loss, {"labelled_loss": loss.detach(), "labelled_accuracy": accuracy}
+
+
+def precise(logits: Tensor) -> Tensor:
+    """The same numbers in float32 at least: softmax and sums lose too much in the short types of autocast."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits

@@ -1,10 +1,12 @@
 """What objectives of general transfer are given: teachers of the student's own label space (paper 002)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from zoo_cli.errors import UsageError
 from zoo_cli.objectives.supervised import Batch
 
 
@@ -15,12 +17,17 @@ class Taught:
     `teachers` (M,): each gives logits (B, C) of the images as the student sees them, in the student's class order;
     empty where the batches bring their stored `answers`. `original`: a copy of the student as it was, which gives
     features and logits as the student does. `steps`: length of the run. `temperature`: T of every KL divergence.
+    Raises UsageError for a temperature that is not positive.
     """
 
     teachers: tuple[nn.Module, ...]
     original: nn.Module
     steps: int
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"--kd-temperature {self.temperature:g} is not positive", "1 leaves answers as they are")
 
 
 def answers(taught: Taught, batch: Batch) -> Tensor:
@@ -29,3 +36,32 @@ def answers(taught: Taught, batch: Batch) -> Tensor:
         return batch.answers
     with torch.no_grad():
         return torch.stack([teacher(batch.images) for teacher in taught.teachers])
+
+
+def answer(taught: Taught, batch: Batch) -> Tensor:
+    """The logits (B, C) of the one teacher. Raises ValueError where there are several, or none."""
+    found = answers(taught, batch)
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} teachers where one is asked for")
+    return found[0]
+
+
+def own(taught: Taught, batch: Batch) -> Tensor:
+    """The logits (B, C) of the student as it was, on the same images, without gradient."""
+    with torch.no_grad():
+        _, logits = taught.original(batch.images)
+    return logits  # type: ignore[no-any-return]
+
+
+def single(taught: Taught) -> Taught:
+    """The same, where there is at most one teacher. Raises ValueError for several."""
+    if len(taught.teachers) > 1:
+        raise ValueError(f"{len(taught.teachers)} teachers where one is asked for")
+    return taught
+
+
+def fraction(name: str, value: float, hint: str) -> float:
+    """The value of the parameter `name`. Raises UsageError outside [0, 1]."""
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name}={value:g} is not between 0 and 1", hint)
+    return value

@@ -1,0 +1,107 @@
+"""Distillation held back by slow weights, which are what the student ends as (paper 002, XE-KL-Dist + MCL)."""
+
+import torch
+from torch import Tensor, nn
+
+from zoo_cli.errors import UsageError
+from zoo_cli.objectives import teachers
+from zoo_cli.objectives.kl import divergences
+from zoo_cli.objectives.supervised import Batch, Objective, labelled, precise
+from zoo_cli.objectives.teachers import Taught
+
+RETENTION = 0.61
+"""What the paper's public settings keep of the original weights: 0.9999 to the power of its 5,005 updates."""
+
+
+class MCL(Objective):
+    """alpha * KL + (1 - alpha) * CE moves the fast weights; every N steps slow <- tau * slow + (1 - tau) * fast.
+
+    KL is that of `KL` between the softmax over the teacher's k highest logits and the student's at the same classes.
+    It is left out on negative flips: rows where the teacher is wrong and the student right, the student as it is at
+    this step (the public code; the paper's text has no such rule). KL is the mean over the rows that are left, 0 where
+    none is; CE the mean over all rows, of logits as in `XeKL`.
+
+    The slow weights begin as the original student; batch-norm statistics are averaged with them, whole numbers copied.
+    They are held in float64: an update of a ten-thousandth of the difference is lost in float32. `finish` puts them
+    into the student. The public code counts its N in fractions of a batch; ours counts steps.
+    """
+
+    def __init__(
+        self,
+        taught: Taught,
+        *,
+        alpha: float = 0.68,
+        k: int = 100,
+        retention: float = RETENTION,
+        tau: float | None = None,
+        steps_per_update: int = 2,
+        reset: bool = False,
+    ):
+        """`retention`: the share of the original weights in the slow ones at the end of the run, tau ** updates.
+
+        `tau` may be given instead. `k` is at most the number of classes. `reset`: after each update the fast weights
+        go on from the slow ones, with their momentum as it was. Raises UsageError for values outside their range, for
+        both `retention` and `tau`, and for a run too short for one update; ValueError for several teachers.
+        """
+        super().__init__()
+        self.taught = teachers.single(taught)
+        self.alpha = teachers.fraction("mcl:alpha", alpha, "1 is all teacher, 0 all labels")
+        teachers.fraction("mcl:retention", retention, "1 leaves the student as it was, 0 as it was trained")
+        for name, value in (("k", k), ("steps_per_update", steps_per_update)):
+            if value < 1:
+                raise UsageError(f"mcl:{name}={value} is below 1", "it takes a whole number from 1 up")
+        updates = taught.steps // steps_per_update
+        if not updates:
+            raise UsageError(
+                f"mcl:steps_per_update={steps_per_update} is more than the {taught.steps} steps of the run",
+                "the student would stay as it was: lower it, or train longer",
+            )
+        if tau is None:
+            tau = retention ** (1 / updates)
+        elif retention != RETENTION:
+            raise UsageError("mcl has both retention and tau", "each says the other: give one of them")
+        self.k = k
+        self.tau = teachers.fraction("mcl:tau", tau, "1 leaves the slow weights as they are, 0 makes them the fast")
+        self.steps_per_update = steps_per_update
+        self.reset = reset
+        self._slow = {key: "slow/" + key.replace(".", "/") for key in taught.original.state_dict()}
+        for key, value in taught.original.state_dict().items():
+            value = value.detach()
+            held = value.to(torch.float64, copy=True) if value.is_floating_point() else value.clone()
+            self.register_buffer(self._slow[key], held)
+
+    def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logs `labelled_loss`, `labelled_accuracy`, `distillation_kl`, and `negative_flips`, the share of rows left
+        out of it; all of the fast weights. Raises ValueError where a row has no label.
+        """
+        _, logits = student(batch.images)
+        if len(batch.labels) != len(logits):
+            raise ValueError(f"{len(logits) - len(batch.labels)} rows have no label")
+        targets = teachers.answer(self.taught, batch)
+        logits = precise(logits)
+        left_out = (targets.argmax(1) != batch.labels) & (logits.argmax(1) == batch.labels)
+        rows, k = len(logits), min(self.k, logits.shape[1])
+        highest = targets.topk(k, 1).indices
+        each = divergences(logits.gather(1, highest), targets.gather(1, highest), self.taught.temperature)
+        kl = torch.where(left_out, 0.0, each).sum() / (rows - left_out.sum()).clamp_min(1)
+        loss, terms = labelled(logits, batch.labels)
+        terms |= {"distillation_kl": kl.detach(), "negative_flips": left_out.float().mean()}
+        return self.alpha * kl + (1 - self.alpha) * loss, terms
+
+    def after_step(self, student: nn.Module, step: int) -> None:
+        """Every N steps, slow <- tau * slow + (1 - tau) * fast."""
+        if step % self.steps_per_update:
+            return
+        for key, fast in student.state_dict().items():
+            slow = self.get_buffer(self._slow[key])
+            if slow.is_floating_point():
+                slow.mul_(self.tau).add_(fast, alpha=1 - self.tau)
+            else:
+                slow.copy_(fast)
+        if self.reset:
+            self.finish(student)
+
+    def finish(self, student: nn.Module) -> None:
+        """The student gets the slow weights."""
+        for key, value in student.state_dict().items():
+            value.copy_(self.get_buffer(self._slow[key]))

@@ -1,0 +1,29 @@
+"""Distillation from one teacher, and the labels (paper 002, XE-KL-Dist)."""
+
+from torch import Tensor, nn
+
+from zoo_cli.objectives import teachers
+from zoo_cli.objectives.kl import divergences
+from zoo_cli.objectives.supervised import Batch, Objective, labelled
+from zoo_cli.objectives.teachers import Taught
+
+
+class XeKL(Objective):
+    """alpha * KL + (1 - alpha) * CE, the KL divergence of `KL` over all rows, CE over the labelled rows.
+
+    CE takes the student's logits. The public code of the paper gives it probabilities, a second softmax, which we take
+    for a slip.
+    """
+
+    def __init__(self, taught: Taught, *, alpha: float = 0.5):
+        """Raises UsageError for alpha outside [0, 1], ValueError for several teachers."""
+        super().__init__()
+        self.taught = teachers.single(taught)
+        self.alpha = teachers.fraction("xe-kl:alpha", alpha, "1 is all teacher, 0 all labels")
+
+    def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logs `labelled_loss`, `labelled_accuracy` and `distillation_kl`. Raises ValueError without a label."""
+        _, logits = student(batch.images)
+        kl = divergences(logits, teachers.answer(self.taught, batch), self.taught.temperature).mean()
+        loss, terms = labelled(logits, batch.labels)
+        return self.alpha * kl + (1 - self.alpha) * loss, {**terms, "distillation_kl": kl.detach()}
