@@ -6,27 +6,13 @@ import torch
 from torch import Tensor
 
 from tests.data.pictures import picture
+from tests.data.views import COUNT, batch, choosing, set_columns, views
 from zoo_cli.config import Preprocessing
 from zoo_cli.data import augmentation
 from zoo_cli.data.augmentation import KINDS, augment, evaluation_view
 from zoo_cli.data.caching import cache_geometry
 from zoo_cli.data.decoding import view
 from zoo_cli.errors import UsageError
-
-COUNT = 96
-
-
-def batch(count: int = COUNT, channels: int = 3, height: int = 40, width: int = 40) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.randint(0, 256, (count, channels, 6, 6), generator=generator).float()
-    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").round().to(torch.uint8)
-
-
-def views(
-    images: Tensor, kind: str, size: int = 32, *, seed: int = 1, epoch: int = 0, first: int = 0, **more: object
-) -> Tensor:
-    sample = torch.arange(first, first + len(images))
-    return augment(images, kind, size, seed=seed, epoch=epoch, sample=sample, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -46,7 +32,7 @@ def test_a_view_does_not_depend_on_the_rest_of_the_batch(kind: str, channels: in
     assert torch.equal(shuffled, whole[order])
 
 
-@pytest.mark.parametrize("kind", ["flip", "crop", "affine", "rand"])
+@pytest.mark.parametrize("kind", ["flip", "shift", "crop", "affine", "rand"])
 def test_another_epoch_seed_or_sample_is_another_view(kind: str) -> None:
     images = batch()
     whole = views(images, kind)
@@ -64,6 +50,33 @@ def test_none_is_the_centre_crop_and_flip_mirrors_half_of_them() -> None:
     plain = torch.tensor([torch.equal(a, b) for a, b in zip(flipped, centre, strict=True)])
     assert bool((mirrored ^ plain).all())
     assert 150 < int(mirrored.sum()) < 250
+
+
+@pytest.mark.parametrize(("size", "most"), [(32, 4), (30, 3)])
+def test_shift_mirrors_half_and_moves_by_whole_pixels_up_to_an_eighth(size: int, most: int) -> None:
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    images = torch.stack([x * 3, y * 3, torch.zeros(64, 64)]).to(torch.uint8).expand(3000, 3, 64, 64)
+    got = views(images, "shift", size) * 255 / 3
+    left, top = got[:, 0, 0].amin(1), got[:, 1, 0, 0]  # a pixel's value says where it comes from
+    for first in (left, top):
+        moved = first - (64 - size) / 2
+        counts = torch.bincount((moved.round() + most).long(), minlength=2 * most + 1)
+        assert float((moved - moved.round()).abs().max()) < 1e-3
+        assert len(counts) == 2 * most + 1
+        assert int(counts.min()) > 0.8 * 3000 / (2 * most + 1)
+    mirrored = got[:, 0, 0, 0] > got[:, 0, 0, -1]
+    assert 0.45 < float(mirrored.float().mean()) < 0.55
+    whole = torch.where(mirrored[:, None, None], got[:, 0].flip(2), got[:, 0])
+    assert float((whole - left[:, None, None] - torch.arange(size)).abs().max()) < 1e-3
+
+
+def test_what_a_shift_brings_in_from_beyond_the_image_repeats_its_border() -> None:
+    images = batch(height=32, width=32)
+    got = views(images, "shift") * 255
+    padded = torch.nn.functional.pad(images.float(), (4,) * 4, mode="replicate")
+    crops = torch.stack([padded[:, :, i : i + 32, j : j + 32] for i in range(9) for j in range(9)], 1)
+    crops = torch.cat([crops, crops.flip(4)], 1)
+    assert float((crops - got[:, None]).abs().amax((2, 3, 4)).amin(1).max()) < 0.01
 
 
 def test_a_crop_shows_a_box_of_the_image_with_torchvisions_area_and_shape() -> None:
@@ -128,16 +141,10 @@ def test_affine_at_its_centre_is_the_centre_crop(monkeypatch: pytest.MonkeyPatch
 
 def drawn(monkeypatch: pytest.MonkeyPatch, operation: str, sign: float) -> Tensor:
     """What "rand" does with one operation, the other draw and the crop doing nothing."""
-    images = batch(height=32, width=32)
-    numbers = torch.full((augmentation._COUNT,), 0.9)
-    numbers[augmentation._RAND + 2] = sign
-    names = augmentation.OPERATIONS
-    numbers[augmentation._RAND] = (names.index(operation) + 0.5) / len(names)
-    numbers[augmentation._RAND + 1] = (names.index("identity") + 0.5) / len(names)
+    set_columns(monkeypatch, {augmentation._MIRROR: 0.9, augmentation._RAND + 2: sign, **choosing(operation)})
     monkeypatch.setattr(augmentation, "AREA", (1.0, 1.0))
     monkeypatch.setattr(augmentation, "RATIO", (1.0, 1.0))
-    monkeypatch.setattr(augmentation, "uniform", lambda _, __, sample, ___: numbers.expand(len(sample), -1))
-    return views(images, "rand")
+    return views(batch(height=32, width=32), "rand")
 
 
 FACTOR = {0.1: 0.73, 0.9: 1.27}
@@ -225,7 +232,7 @@ def test_the_evaluation_view_of_a_cached_image_is_the_models_own_view(
 
 
 def test_images_smaller_than_a_centre_crop_are_refused() -> None:
-    for kind in ("none", "flip", "affine"):
+    for kind in ("none", "flip", "shift", "affine"):
         with pytest.raises(ValueError, match="no crop of 48"):
             views(batch(2), kind, 48)
 

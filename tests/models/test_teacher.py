@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.data.pictures import picture
 from tests.models.networks import images, load, write_code
 from zoo_cli.config import Preprocessing
-from zoo_cli.data import augmentation
+from zoo_cli.data import augmentation, colours
 from zoo_cli.data.decoding import view
 from zoo_cli.errors import UsageError
 from zoo_cli.models import student, teacher
@@ -84,7 +84,7 @@ def test_a_teacher_sees_what_decoding_for_itself_gives(
 
 
 def test_luma_is_that_of_the_colours_of_augmentation() -> None:
-    assert teacher.LUMA == augmentation._LUMA
+    assert teacher.LUMA == colours.LUMA
 
 
 @pytest.mark.parametrize("side", [20, 48, 64])

@@ -10,19 +10,21 @@ image repeats its border.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from zoo_cli import specs
+from zoo_cli.data.colours import COLOURS
 from zoo_cli.data.decoding import centred
 from zoo_cli.data.random_numbers import derived, uniform
 
 KINDS = {
     "none": "the centre crop",
     "flip": "the centre crop, mirrored at random",
+    "shift": "the centre crop, mirrored at random, moved by whole pixels, up to an eighth of its side",
     "crop": "a random resized crop (8-100 % of the area, sides 3:4 to 4:3), mirrored at random",
     "affine": "the centre crop, rotated, moved, scaled and sheared a little, never mirrored: for glyphs and signs",
     "rand": "crop, then two random changes of shape or colour (RandAugment, magnitude 9 of 30)",
@@ -32,11 +34,13 @@ RATIO = (3 / 4, 4 / 3)
 TRIES = 10
 ANGLE, SHIFT, SCALE, SHEAR = 15.0, 0.1, (0.9, 1.1), 5.0
 
-STRENGTH = 9 / 30
-_LUMA = (0.299, 0.587, 0.114)
+WARPS = ("identity", "shear x", "shear y", "shift x", "shift y", "rotate")
+OPERATIONS = (*WARPS, *COLOURS)
+STRENGTH, STRONG = 9 / 30, 10 / 30  # of "rand", and of strong views
+GRAY = 0.5
 
 # which columns of a sample's random numbers mean what
-_BOX, _MIRROR, _AFFINE, _RAND, _COUNT = 0, 22, 23, 28, 32
+_BOX, _MIRROR, _AFFINE, _RAND, _CUTOUT, _COUNT = 0, 22, 23, 28, 32, 34
 
 
 def augment(
@@ -49,43 +53,44 @@ def augment(
     sample: Tensor,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    strong: bool = False,
 ) -> Tensor:
     """Random views of a batch.
 
     `images` uint8 (B, C, H, W), C = 1 or 3; `sample` int64 (B,) and `epoch`, a number or int64 (B,), say which random
-    numbers each image gets. Both may lie on the CPU while the images are on a GPU: then "rand" chooses its groups
+    numbers each image gets. Both may lie on the CPU while the images are on a GPU: then RandAugment chooses its groups
     without waiting for the GPU. "crop" and "rand" draw as torchvision's RandomResizedCrop does (ten tries, then the
     largest centre box of a fitting ratio) followed by a mirroring of half the images; "rand" is RandAugment (Cubuk
     2020, n = 2, m = 9) with its geometric operations composed into the crop's warp, before those on colour.
+
+    `strong`: FixMatch's harder view (Sohn 2020, arXiv 2001.07685), from random numbers of its own: the geometry of the
+    kind, two operations of RandAugment drawn for each image (those of "rand" at m = 10; none beside them), then a
+    square of half the side around any pixel in mid gray. Always at full magnitude, where FixMatch draws that too.
 
     Raises UsageError for an unknown kind, ValueError for images smaller than a centre crop.
     """
     if kind not in KINDS:
         raise specs.nearest("augmentation", kind, KINDS)
-    numbers = uniform(derived(seed, "augment"), epoch, sample, _COUNT).double()
-    if kind in ("none", "flip"):
+    numbers = uniform(derived(seed, "strong" if strong else "augment"), epoch, sample, _COUNT).double()
+    if kind in ("none", "flip") and not strong:
         views = _centre(images, size).float() / 255
         if kind == "flip":
             mirrored = (numbers[:, _MIRROR] < 0.5).to(images.device)
             views = torch.where(mirrored[:, None, None, None], views.flip(3), views)
         return normalised(views, mean, std)
-    height, width = images.shape[2:]
-    if kind == "affine":
-        warp = _composed(
-            _boxed(_centre_box(images, size).to(numbers), height, width), _wobble(numbers[:, _AFFINE:_RAND])
-        )
+    warp = _shown(images, kind, size, numbers)
+    if kind != "rand" and not strong:
         return normalised(_warped(images, warp, size), mean, std)
-    warp = _boxed(_random_box(numbers[:, _BOX:_MIRROR], height, width), height, width)
-    warp[:, 0, 0] *= torch.where(numbers[:, _MIRROR] < 0.5, -1.0, 1.0)
-    if kind == "crop":
-        return normalised(_warped(images, warp, size), mean, std)
+    strength = STRONG if strong else STRENGTH
     chosen = (numbers[:, _RAND : _RAND + 2] * len(OPERATIONS)).long()
     signs = torch.where(numbers[:, _RAND + 2 : _RAND + 4] < 0.5, -1.0, 1.0)
     for turn in (0, 1):
-        warp = _composed(warp, _geometric(chosen[:, turn], signs[:, turn]))
+        warp = _composed(warp, _geometric(chosen[:, turn], signs[:, turn], strength))
     views = _warped(images, warp, size)
     for turn in (0, 1):
-        _colour(views, chosen[:, turn], signs[:, turn])
+        _colour(views, chosen[:, turn], signs[:, turn], strength)
+    if strong:
+        _cut_out(views, numbers[:, _CUTOUT : _CUTOUT + 2])
     return normalised(views, mean, std)
 
 
@@ -118,6 +123,24 @@ def _centre_box(images: Tensor, size: int) -> Tensor:
     if min(height, width) < size:
         raise ValueError(f"no crop of {size} in images of {width} x {height}")
     return torch.tensor([[centred(width, size), centred(height, size), size, size]])
+
+
+def _shown(images: Tensor, kind: str, size: int, numbers: Tensor) -> Tensor:
+    """The map of a kind from its views to the images, (B, 3, 3), before any operation of RandAugment."""
+    height, width = images.shape[2:]
+    if kind in ("crop", "rand"):
+        box = _random_box(numbers[:, _BOX:_MIRROR], height, width)
+    else:
+        box = _centre_box(images, size).to(numbers).repeat(len(numbers), 1)
+    if kind == "shift":
+        most = size // 8
+        box[:, :2] += (numbers[:, _AFFINE + 1 : _AFFINE + 3] * (2 * most + 1)).floor() - most
+    warp = _boxed(box, height, width)
+    if kind == "affine":
+        warp = _composed(warp, _wobble(numbers[:, _AFFINE:_RAND]))
+    elif kind != "none":
+        warp[:, 0, 0] *= torch.where(numbers[:, _MIRROR] < 0.5, -1.0, 1.0)
+    return warp
 
 
 def _random_box(numbers: Tensor, height: int, width: int) -> Tensor:
@@ -158,19 +181,19 @@ def _wobble(numbers: Tensor) -> Tensor:
     return matrix
 
 
-def _geometric(chosen: Tensor, signs: Tensor) -> Tensor:
-    """The maps of the geometric operations of "rand", (B, 3, 3); the identity for those on colour."""
+def _geometric(chosen: Tensor, signs: Tensor, strength: float) -> Tensor:
+    """The maps of RandAugment's geometric operations, (B, 3, 3); the identity for those on colour."""
 
     def amount(name: str, value: float) -> Tensor:
         return torch.where(chosen == OPERATIONS.index(name), signs * value, 0.0).double()
 
-    angle = amount("rotate", math.radians(30 * STRENGTH))
+    angle = amount("rotate", math.radians(30 * strength))
     matrix = _identity(len(chosen), angle)
     matrix[:, 0, 0] = matrix[:, 1, 1] = torch.cos(angle)
-    matrix[:, 0, 1] = amount("shear x", 0.3 * STRENGTH) - torch.sin(angle)
-    matrix[:, 1, 0] = amount("shear y", 0.3 * STRENGTH) + torch.sin(angle)
-    matrix[:, 0, 2] = amount("shift x", 2 * 150 / 331 * STRENGTH)
-    matrix[:, 1, 2] = amount("shift y", 2 * 150 / 331 * STRENGTH)
+    matrix[:, 0, 1] = amount("shear x", 0.3 * strength) - torch.sin(angle)
+    matrix[:, 1, 0] = amount("shear y", 0.3 * strength) + torch.sin(angle)
+    matrix[:, 0, 2] = amount("shift x", 2 * 150 / 331 * strength)
+    matrix[:, 1, 2] = amount("shift y", 2 * 150 / 331 * strength)
     return matrix
 
 
@@ -199,92 +222,21 @@ def _warped(images: Tensor, warp: Tensor, size: int) -> Tensor:
     )
 
 
-def _colour(views: Tensor, chosen: Tensor, signs: Tensor) -> None:
+def _colour(views: Tensor, chosen: Tensor, signs: Tensor, strength: float) -> None:
     """Apply the chosen colour operations in place, each to the group of images that drew it."""
     for name, operation in COLOURS.items():
         rows = (chosen == OPERATIONS.index(name)).nonzero().flatten()
         if len(rows):
-            factor = (1 + signs[rows] * 0.9 * STRENGTH).to(views.device, torch.float32)[:, None, None, None]
+            factor = (1 + signs[rows] * 0.9 * strength).to(views.device, torch.float32)[:, None, None, None]
             where = rows.to(views.device)
-            views[where] = operation(views[where], factor)
+            views[where] = operation(views[where], factor, strength)
 
 
-def _brightness(x: Tensor, factor: Tensor) -> Tensor:
-    return (x * factor).clamp(0, 1)
-
-
-def _saturation(x: Tensor, factor: Tensor) -> Tensor:
-    return _blended(_gray(x), x, factor)
-
-
-def _contrast(x: Tensor, factor: Tensor) -> Tensor:
-    level = _levels(_gray(x)).sum((1, 2, 3), keepdim=True) / x[0, 0].numel() / 255
-    return _blended(level, x, factor)
-
-
-def _sharpness(x: Tensor, factor: Tensor) -> Tensor:
-    """Blended with a blur of the inner pixels; the outermost row and column stay as they are."""
-    blurred = x.clone()
-    height, width = x.shape[2:]
-    near = [x[:, :, i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
-    total = 4 * near[4]
-    for part in near:
-        total = total + part
-    blurred[:, :, 1:-1, 1:-1] = total / 13
-    return _blended(blurred, x, factor)
-
-
-def _posterise(x: Tensor, _: Tensor) -> Tensor:
-    lost = round(4 * STRENGTH)
-    return (_levels(x) >> lost << lost).float() / 255
-
-
-def _solarise(x: Tensor, _: Tensor) -> Tensor:
-    return torch.where(x >= 1 - STRENGTH, 1 - x, x)
-
-
-def _autocontrast(x: Tensor, _: Tensor) -> Tensor:
-    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    return torch.where(high > low, (x - low) / (high - low).clamp_min(1e-6), x)
-
-
-def _equalise(x: Tensor, _: Tensor) -> Tensor:
-    """Every channel's levels spread evenly, as Pillow's equalize; a channel of one level stays."""
-    levels = _levels(x).flatten(0, 1).flatten(1)
-    channels, pixels = levels.shape
-    offset = 256 * torch.arange(channels, device=x.device)[:, None]
-    counts = torch.bincount((levels + offset).flatten(), minlength=256 * channels).view(channels, 256)
-    step = (pixels - counts.gather(1, levels.amax(1, keepdim=True))) // 255
-    table = (counts.cumsum(1) - counts + step // 2) // step.clamp_min(1)
-    spread = table.clamp(0, 255).gather(1, levels)
-    return (torch.where(step > 0, spread, levels).float() / 255).view_as(x)
-
-
-def _gray(x: Tensor) -> Tensor:
-    if x.shape[1] == 1:
-        return x
-    return _LUMA[0] * x[:, :1] + _LUMA[1] * x[:, 1:2] + _LUMA[2] * x[:, 2:]
-
-
-def _levels(x: Tensor) -> Tensor:
-    """Whole numbers 0 to 255: their sums are exact, so they do not depend on the order of summation."""
-    return (x * 255).round().long()
-
-
-def _blended(a: Tensor, b: Tensor, factor: Tensor) -> Tensor:
-    """b where the factor is 1, a where it is 0, beyond b above 1."""
-    return (a * (1 - factor) + b * factor).clamp(0, 1)
-
-
-WARPS = ("identity", "shear x", "shear y", "shift x", "shift y", "rotate")
-COLOURS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "brightness": _brightness,
-    "saturation": _saturation,
-    "contrast": _contrast,
-    "sharpness": _sharpness,
-    "posterise": _posterise,
-    "solarise": _solarise,
-    "autocontrast": _autocontrast,
-    "equalise": _equalise,
-}
-OPERATIONS = (*WARPS, *COLOURS)
+def _cut_out(views: Tensor, places: Tensor) -> None:
+    """Gray a square in place, around the pixel at `places` (B, 2), across and down, in [0, 1): half the side wide."""
+    size = views.shape[3]
+    side = size // 2
+    first = ((places * size).long() - side // 2).to(views.device)[:, :, None]
+    pixel = torch.arange(size, device=views.device)
+    across, down = ((first <= pixel) & (pixel < first + side)).unbind(1)
+    views.masked_fill_((down[:, :, None] & across[:, None, :])[:, None], GRAY)

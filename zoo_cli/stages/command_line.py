@@ -38,6 +38,7 @@ KINDS = {
     "--labelled": "share",
     "--probe": "probe",
     "extract --batch-size": "batch",
+    "evaluate ranking ACCURACIES": "file",
     "completion SHELL": "shell",
 }
 """What a value is, by flag, where its type alone does not tell."""
@@ -49,7 +50,7 @@ CHOICES = {
     "precision": ("fp32", "bf16"),
     "format": console.FORMATS,
     "schedule": ("constant", "cosine", "steps"),
-    "augmentation": ("none", "flip", "crop", "affine", "rand"),
+    "augmentation": ("none", "flip", "shift", "crop", "affine", "rand"),
     "images": ("all", "unlabelled"),
     "output": ("softmax", "sigmoid"),
     "share": ("1%", "5%", "10%", "20%", "1/class", "5/class", "all"),
