@@ -33,6 +33,7 @@ FLOORS = {
         "selection",
         "verdict",
         "aggregation",
+        "judgement",
         "sets",
         "flips",
         "report",
@@ -41,7 +42,18 @@ FLOORS = {
     4: {"__main__"},
 }
 WITHIN = {("training", "objectives"), ("files", "schemas")}
-PURE = ("metrics", "weighting", "objectives", "selection", "verdict", "aggregation", "sets", "flips", "training")
+PURE = (
+    "metrics",
+    "weighting",
+    "objectives",
+    "selection",
+    "verdict",
+    "aggregation",
+    "judgement",
+    "sets",
+    "flips",
+    "training",
+)
 FORBIDDEN_NAMES = {"utils", "core", "common", "helpers", "base", "manager"}
 
 

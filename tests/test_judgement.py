@@ -1,0 +1,231 @@
+"""Measures of a metric against accuracies: scipy's on tables with ties, and all orders written out on small ones."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from zoo_cli import judgement
+from zoo_cli.errors import Undefined
+
+Array = NDArray[Any]
+NAN = math.nan
+
+
+def tables(most: int, *, undefined: bool = False) -> st.SearchStrategy[tuple[Array, Array]]:
+    """Scores and accuracies with many ties; where asked for, some scores are NaN."""
+    score = st.integers(-3, 3).map(float) | st.floats(-5, 5, width=32)
+    one = st.tuples(st.one_of(score, st.just(NAN)) if undefined else score, st.integers(0, 4).map(lambda n: n / 5))
+    return st.lists(one, min_size=2, max_size=most).map(lambda rows: (np.array(rows)[:, 0], np.array(rows)[:, 1]))
+
+
+def by_scipy(values: Array, accuracies: Array) -> tuple[float, ...]:
+    functions = (stats.spearmanr, stats.pearsonr, stats.kendalltau, stats.weightedtau)
+    return tuple(float(function(values, accuracies)[0]) for function in functions)
+
+
+def orders(values: Array) -> list[tuple[int, ...]]:
+    """Every order of the sources in which no score comes before a greater one, and NaN comes last."""
+    keys = [-math.inf if math.isnan(value) else value for value in values]
+    found = itertools.permutations(range(len(values)))
+    return [order for order in found if all(keys[a] >= keys[b] for a, b in itertools.pairwise(order))]
+
+
+@given(tables(30))
+def test_correlations_are_those_of_scipy_with_and_without_ties(table: tuple[Array, Array]) -> None:
+    values, accuracies = table
+    assume(np.ptp(values) > 1e-3)
+    assume(np.ptp(accuracies) > 0)
+    assert judgement.correlations(values, accuracies) == pytest.approx(by_scipy(values, accuracies), abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [2, 3, 28, 400])
+def test_correlations_of_random_tables_are_those_of_scipy(size: int) -> None:
+    draw = np.random.default_rng(size)
+    for levels in (2, 5, 1000):
+        values, accuracies = draw.integers(0, levels, size) - 1.5, draw.integers(0, levels, size) / levels
+        values[:2], accuracies[:2] = (0.25, -0.25), (0.3, 0.7)
+        assert judgement.correlations(values, accuracies) == pytest.approx(by_scipy(values, accuracies), abs=1e-12)
+
+
+def test_correlations_are_over_the_sources_that_have_a_score() -> None:
+    values, accuracies = np.array([0.3, NAN, 0.1, 0.2, NAN]), np.array([0.9, 0.1, 0.5, 0.4, 0.95])
+    assert judgement.correlations(values, accuracies) == pytest.approx(by_scipy(values[[0, 2, 3]], np.array([9, 5, 4])))
+    assert judgement.judge(values, accuracies)["undefined"] == 2
+
+
+def test_scores_as_large_or_small_as_floats_are_have_correlations() -> None:
+    accuracies = np.array([0.1, 0.4, 0.2, 0.8])
+    for scale in (1e308, 1e-300):
+        values = np.array([-1.0, 0.5, 0.0, 1.0])
+        expected = by_scipy(values, accuracies)
+        assert judgement.correlations(values * scale, accuracies) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "accuracies", "reason"),
+    [
+        ([0.2, NAN, NAN], [0.1, 0.2, 0.3], "fewer_than_two_scores"),
+        ([0.5, 0.5, NAN], [0.1, 0.2, 0.3], "constant_scores"),
+        ([0.1 + 0.2, 0.3, 0.3], [0.1, 0.2, 0.3], "constant_scores"),
+        ([0.0, 0.0, 0.0], [0.1, 0.2, 0.3], "constant_scores"),
+        ([0.1, 0.2, NAN], [0.7, 0.7, 0.1], "constant_accuracies"),
+    ],
+)
+def test_a_correlation_of_nothing_is_undefined_and_says_why(
+    values: list[float], accuracies: list[float], reason: str
+) -> None:
+    with pytest.raises(Undefined, match=f"^{reason}$"):
+        judgement.correlations(np.array(values), np.array(accuracies))
+    row = judgement.judge(np.array(values), np.array(accuracies))
+    assert [row[name] for name in judgement.CORRELATIONS] == [None] * 4
+    assert row["reason"] == reason
+    assert None not in (row["relative_accuracy"], row["regret"], row["trials"])
+
+
+@given(tables(6, undefined=True))
+def test_ties_count_by_the_mean_over_all_their_orders(table: tuple[Array, Array]) -> None:
+    values, accuracies = table
+    assume(accuracies.max() > 0)
+    every, best = orders(values), np.sort(accuracies)[::-1]
+    curves = [np.cumsum(accuracies[list(order)]) / np.cumsum(best) for order in every]
+    np.testing.assert_allclose(judgement.relative_accuracy(values, accuracies), np.mean(curves, axis=0), atol=1e-12)
+    regrets = [best[0] - accuracies[order[0]] for order in every]
+    assert judgement.regret(values, accuracies) == pytest.approx(np.mean(regrets), abs=1e-12)
+    trials = [1 + next(i for i, s in enumerate(order) if accuracies[s] == best[0]) for order in every]
+    assert judgement.trials(values, accuracies) == pytest.approx(np.mean(trials), abs=1e-12)
+
+
+@given(tables(12, undefined=True), st.randoms(use_true_random=False))
+def test_the_order_in_which_sources_are_listed_changes_nothing(table: tuple[Array, Array], shuffle: Any) -> None:
+    values, accuracies = table
+    order = list(range(len(values)))
+    shuffle.shuffle(order)
+    one, other = judgement.judge(values, accuracies), judgement.judge(values[order], accuracies[order])
+    assert one == {name: pytest.approx(value, abs=1e-9) for name, value in other.items()}
+
+
+@given(tables(12, undefined=True))
+def test_every_measure_stays_within_its_range(table: tuple[Array, Array]) -> None:
+    row = judgement.judge(*table)
+    for name, (low, high) in judgement.RANGES.items():
+        assert row[name] is None or low <= row[name] <= high
+    if row["relative_accuracy_at"] is not None:
+        assert row["relative_accuracy_at"][-1] == pytest.approx(1)
+        assert row["trials"] <= row["sources"]
+
+
+def test_a_hand_written_table() -> None:
+    # Order by score: b, then c and d tied, then a; e has no score. True order: b and d, c, a, e.
+    values, accuracies = np.array([1.0, 4.0, 2.0, 2.0, NAN]), np.array([0.4, 0.8, 0.6, 0.8, 0.1])
+    row = judgement.judge(values, accuracies)
+    assert row["relative_accuracy_at"] == pytest.approx([1, 1.5 / 1.6, 1, 1, 1])
+    assert row["relative_accuracy"] == pytest.approx((4 + 1.5 / 1.6) / 5)
+    assert (row["sources"], row["undefined"], row["regret"], row["trials"]) == (5, 1, 0, 1)
+    assert row["kendall"] == pytest.approx(4 / math.sqrt(5 * 5))
+
+
+def test_a_perfect_metric_and_its_opposite() -> None:
+    accuracies = np.array([0.2, 0.9, 0.5, 0.7])
+    best, worst = judgement.judge(accuracies**3, accuracies), judgement.judge(-accuracies, accuracies)
+    assert [best[name] for name in ("spearman", "kendall", "weighted_kendall")] == [1, 1, 1]
+    assert [worst[name] for name in judgement.CORRELATIONS] == pytest.approx([-1] * 4)
+    assert (best["relative_accuracy"], best["regret"], best["trials"]) == (1, 0, 1)
+    assert (worst["regret"], worst["trials"]) == (pytest.approx(0.7), 4)
+
+
+def test_a_metric_to_which_all_sources_are_equal_is_a_random_order() -> None:
+    accuracies = np.array([0.2, 0.9, 0.5, 0.7, 0.3])
+    row = judgement.judge(np.zeros(5), accuracies)
+    assert row["trials"] == 3
+    assert row["regret"] == pytest.approx(0.9 - accuracies.mean())
+    best = np.sort(accuracies)[::-1].cumsum() / np.arange(1, 6)
+    assert row["relative_accuracy_at"] == pytest.approx(list(accuracies.mean() / best))
+
+
+def test_nothing_is_said_of_a_metric_without_a_score_or_where_all_fail() -> None:
+    for values, accuracies, reason in (
+        ([NAN, NAN], [0.1, 0.2], "no_scores"),
+        ([0.1, 0.2], [0.0, 0.0], "constant_accuracies"),
+    ):
+        row = judgement.judge(np.array(values), np.array(accuracies))
+        assert row["reason"] == reason
+        assert {row[name] for name in (*judgement.RANGES, "relative_accuracy_at")} == {None}
+
+
+def test_the_unit_of_the_accuracies_is_that_of_the_regret_and_changes_nothing_else() -> None:
+    draw = np.random.default_rng(3)
+    values, accuracies = draw.standard_normal(20), draw.random(20)
+    fractions, percents = judgement.judge(values, accuracies), judgement.judge(values, 100 * accuracies)
+    assert percents.pop("regret") == pytest.approx(100 * fractions.pop("regret"))
+    assert percents == {name: pytest.approx(value) for name, value in fractions.items()}
+
+
+def judged(*regrets: float | None, spearman: float | None = 0.5, at: int = 2) -> list[dict[str, Any]]:
+    rows = []
+    for regret in regrets:
+        row = judgement.judge(np.arange(at), np.arange(at) + 1.0)
+        rows.append({**row, "regret": regret, "spearman": spearman, "reason": None if regret else "no_scores"})
+    return rows
+
+
+def test_the_interval_over_targets_is_students() -> None:
+    row = judgement.over_targets(judged(0.20, 0.25, 0.31, 0.22))
+    expected = stats.t.interval(0.9, 3, np.mean([0.20, 0.25, 0.31, 0.22]), stats.sem([0.20, 0.25, 0.31, 0.22]))
+    assert (row["regret_low"], row["regret_high"]) == pytest.approx(expected)
+    assert row["regret"] == pytest.approx(0.245)
+    assert (row["spearman"], row["spearman_low"], row["spearman_high"]) == (0.5, 0.5, 0.5)
+
+
+def test_an_interval_ends_where_its_measure_does() -> None:
+    row = judgement.over_targets(judged(0.0, 0.3))
+    assert (row["regret_low"], row["regret"]) == (0, 0.15)
+    assert row["regret_high"] > 1
+
+
+def test_one_target_has_no_interval() -> None:
+    row = judgement.over_targets(judged(0.1))
+    assert (row["targets"], row["regret"], row["regret_low"], row["regret_high"]) == (1, 0.1, None, None)
+    assert row["relative_accuracy_at_low"] == [None, None]
+
+
+def test_targets_without_a_value_do_not_count_into_the_mean() -> None:
+    row = judgement.over_targets([*judged(0.1, 0.3), *judged(None, spearman=None)])
+    assert (row["targets"], row["correlated"], row["regret"]) == (2, 2, 0.2)
+    assert row["reason"] == "no_scores"
+
+
+def test_the_curve_over_targets_goes_as_far_as_every_target() -> None:
+    row = judgement.over_targets([*judged(0.1, at=5), *judged(0.1, at=3)])
+    assert row["relative_accuracy_at"] == [1, 1, 1]
+
+
+def test_several_probe_sets_of_a_target_count_by_their_mean() -> None:
+    accuracies = np.array([0.2, 0.9, 0.5])
+    draws = [np.array([0.1, 0.9, 0.5]), np.array([0.9, 0.1, NAN]), np.array([NAN, NAN, NAN])]
+    rows = [judgement.judge(values, accuracies) for values in draws]
+    row = judgement.together(rows)
+    assert row["spearman"] == pytest.approx(0)
+    assert row["regret"] == pytest.approx(0.35)
+    assert row["relative_accuracy_at"] == pytest.approx([(1 + 2 / 9) / 2, (1 + 1.1 / 1.4) / 2, 1])
+    assert (row["sources"], row["undefined"], row["reason"]) == (3, 3, "no_scores")
+    assert judgement.together(rows[:1]) == rows[0]
+
+
+@pytest.mark.parametrize(("targets", "least"), [(3, 0.8), (8, 0.84)])
+def test_nearly_nine_in_ten_intervals_hold_the_mean_over_all_targets(targets: int, least: float) -> None:
+    draw = np.random.default_rng(targets)
+    every = []
+    for effect in draw.normal(0.5, 0.5, 4000):  # each target has its own
+        values = draw.standard_normal(12)
+        every.append(judgement.correlations(values, effect * values + draw.standard_normal(12))[0])
+    (blank,) = judged(0.1)
+    drawn = draw.choice(every, (400, targets))
+    rows = [judgement.over_targets([{**blank, "spearman": value} for value in values]) for values in drawn]
+    assert least <= np.mean([row["spearman_low"] <= np.mean(every) <= row["spearman_high"] for row in rows]) <= 0.95
