@@ -54,7 +54,7 @@ class DP(Objective):
         """
         _, logits = student(batch.images)
         asked = precise(teachers.answers(self.taught, batch))
-        candidates = torch.cat([precise(teachers.own(self.taught, batch))[None].to(asked.dtype), asked])
+        candidates = torch.cat([precise(teachers.own(self.taught, batch))[None], asked])
         labels = None
         if self.labels:
             labels = batch.labels

@@ -56,7 +56,7 @@ class FixMatch(Objective):
             raise ValueError(f"the batch has {count} strong views of {rows - first} unlabelled rows")
         _, logits = student(torch.cat([batch.images, batch.strong]))
         loss, terms = labelled(logits, batch.labels)
-        weak, strong = precise(logits[first:].detach()[:count]), precise(logits[rows:])
+        weak, strong = precise(logits[first:rows].detach()), precise(logits[rows:])
         q, answer = (weak / self.temperature).softmax(1).max(1)
         confident = q >= self.threshold
         each = nn.functional.cross_entropy(strong, answer, reduction="none")

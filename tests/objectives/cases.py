@@ -1,0 +1,108 @@
+"""Networks whose answers a test can write down, and students and teachers to train with."""
+
+import copy
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from tests.training import small
+from zoo_cli.objectives.supervised import Batch
+from zoo_cli.objectives.teachers import Taught
+
+
+class Table(nn.Module):
+    """Answers image i, row i of an identity matrix, with row i of its `logits`."""
+
+    def __init__(self, logits: Tensor):
+        super().__init__()
+        self.logits = nn.Parameter(logits.clone())
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return images, images @ self.logits
+
+
+class Teacher(nn.Module):
+    """The logits alone of a network that gives features and logits, in eval mode."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)[1]
+
+
+class Case:
+    """Logits (rows, classes) of a student, of the student as it was, and of teachers; labels, some of them right."""
+
+    def __init__(self, seed=0, rows=6, classes=5, teachers=1, spread=3.0, labelled=None):
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw():
+            return spread * torch.randn(rows, classes, generator=generator, dtype=torch.float64)
+
+        self.student, self.original, self.teachers = draw(), draw(), [draw() for _ in range(teachers)]
+        labels = torch.randint(0, classes, (rows,), generator=generator)
+        self.labels = labels[: rows if labelled is None else labelled]
+        self.images = torch.eye(rows, dtype=torch.float64)
+
+    def taught(self, temperature=1.0, steps=10) -> Taught:
+        teachers = tuple(Teacher(Table(logits)) for logits in self.teachers)
+        return Taught(teachers, Table(self.original).eval(), steps, temperature)
+
+    def batch(self) -> Batch:
+        return Batch(self.images, self.labels)
+
+    def found(self, objective, batch=None):
+        """(loss, gradient on the student's logits, terms)."""
+        student = Table(self.student)
+        loss, terms = objective.loss(student, self.batch() if batch is None else batch)
+        loss.backward()
+        return loss.detach(), student.logits.grad, terms
+
+    def wanted(self, formula):
+        """(loss, gradient) of a formula of the student's logits, by autograd."""
+        logits = self.student.clone().requires_grad_()
+        loss = formula(logits)
+        loss.backward()
+        return loss.detach(), logits.grad
+
+
+def agree(found, wanted):
+    """Loss and gradient to 1e-10."""
+    for ours, theirs in zip(found[:2], wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def taught(student: nn.Module, teachers=1, steps=12, **options) -> Taught:
+    """Small teachers, rather sure of themselves, for a small student, which is copied as it is now."""
+    dtype = next(student.parameters()).dtype
+    networks = [small.Student(50 + i).to(dtype) for i in range(teachers)]
+    for network in networks:
+        network.head.weight.data.mul_(5)
+    return Taught(tuple(map(Teacher, networks)), copy.deepcopy(student).eval(), steps, **options)
+
+
+def views(labelled=6, unlabelled=6):
+    """`small.batches` with strong views in the place of stored targets."""
+    plain = small.batches(labelled, unlabelled)
+
+    def batch(step: int) -> Batch:
+        generator = torch.Generator().manual_seed(7000 + step)
+        strong = torch.randn(unlabelled, 3, 8, 8, generator=generator)
+        return dataclasses.replace(plain(step), targets=None, strong=strong)
+
+    return batch
+
+
+class Still(small.Student):
+    """A small student whose batch norm and dropout stay as in use while it learns."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__(seed)
+        self.train()
+
+    def train(self, _mode: bool = True):
+        return super().train(False)

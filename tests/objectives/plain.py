@@ -1,0 +1,101 @@
+"""The objectives as their formulas stand on paper: loops over rows and classes, one number at a time."""
+
+import torch
+
+
+def log_softmax(z, temperature=1.0):
+    """A list of the log-probabilities of one row of logits."""
+    z = [value / temperature for value in z]
+    most = max(float(value.detach()) for value in z)
+    total = sum(torch.exp(value - most) for value in z)
+    return [value - most - torch.log(total) for value in z]
+
+
+def kl(target, student, temperature=1.0):
+    """T^2 KL(target || student) of one row."""
+    p, s = log_softmax(target.detach(), temperature), log_softmax(student, temperature)
+    return temperature**2 * sum(torch.exp(a) * (a - b) for a, b in zip(p, s, strict=True))
+
+
+def cross_entropy(student, label):
+    return -log_softmax(student)[int(label)]
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def first_highest(values):
+    values = [float(value.detach()) if isinstance(value, torch.Tensor) else value for value in values]
+    return values.index(max(values))
+
+
+def xe_kl(student, teacher, labels, alpha, temperature):
+    taught = mean(kl(t, s, temperature) for t, s in zip(teacher, student, strict=True))
+    told = mean(cross_entropy(student[i], label) for i, label in enumerate(labels))
+    return alpha * taught + (1 - alpha) * told
+
+
+def mcl(student, teacher, labels, alpha, k, temperature):
+    kept = []
+    for s, t, y in zip(student, teacher, labels, strict=True):
+        if first_highest(t) != y and first_highest(s) == y:
+            continue
+        highest = sorted(range(len(t)), key=lambda c, t=t: -float(t[c]))[:k]
+        kept.append(kl(t[highest], s[highest], temperature))
+    taught = mean(kept) if kept else 0.0
+    return alpha * taught + (1 - alpha) * mean(cross_entropy(s, y) for s, y in zip(student, labels, strict=True))
+
+
+def choices(original, teachers, labels, select, confidence):
+    """For every row 0, the original student, or 1 + the place of the teacher that it learns from."""
+    found = []
+    for row, own in enumerate(original):
+        answers = [own, *(teacher[row] for teacher in teachers)]
+        believed = []
+        for answer in answers:
+            scale = [float(v) for v in (answer if confidence == "logit" else log_softmax(answer))]
+            believed.append(max(scale) if labels is None else scale[int(labels[row])])
+        choice = 0
+        for place in range(1, len(answers)):
+            if select == "prob" and believed[place] > believed[choice]:
+                choice = place
+            if select == "flip":
+                flips = first_highest(answers[place]) == labels[row] != first_highest(own)
+                if flips and (choice == 0 or believed[place] > believed[choice]):
+                    choice = place
+        found.append(choice)
+    return found
+
+
+def dp(student, original, teachers, labels, select, confidence, temperature):
+    chosen = choices(original, teachers, labels, select, confidence)
+    targets = [([original, *teachers])[choice][row] for row, choice in enumerate(chosen)]
+    return mean(kl(t, s, temperature) for t, s in zip(targets, student, strict=True))
+
+
+def flips(original, teachers, labels, chosen):
+    """Four counts: positive flips, those given to a right teacher, negative flips, those given to a wrong one."""
+    counts = [0, 0, 0, 0]
+    for row, y in enumerate(labels.tolist()):
+        own = first_highest(original[row]) == y
+        theirs = [first_highest(teacher[row]) == y for teacher in teachers]
+        choice = chosen[row]
+        if not own and any(theirs):
+            counts[0] += 1
+            counts[1] += choice > 0 and theirs[choice - 1]
+        if own and not all(theirs):
+            counts[2] += 1
+            counts[3] += choice > 0 and not theirs[choice - 1]
+    return counts
+
+
+def fixmatch(labelled, labels, weak, strong, threshold, temperature, weights):
+    told = mean(cross_entropy(z, y) for z, y in zip(labelled, labels, strict=True))
+    guessed = 0.0
+    for w, s in zip(weak, strong, strict=True):
+        q = [float(torch.exp(v)) for v in log_softmax(w.detach(), temperature)]
+        if max(q) >= threshold:
+            guessed = guessed + cross_entropy(s, first_highest(q))
+    return weights[0] * told + weights[1] * guessed / len(weak)

@@ -1,0 +1,253 @@
+"""What holds of every objective of the table."""
+
+import copy
+import dataclasses
+import inspect
+from typing import get_args
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.objectives import cases
+from tests.training import small
+from tests.training.small import Run, weights
+from zoo_cli import registry, training
+from zoo_cli.objectives.cross_task import CrossTask
+from zoo_cli.objectives.fixmatch import FixMatch
+from zoo_cli.objectives.supervised import Batch, Objective, Supervised
+
+OBJECTIVES = sorted(registry.OBJECTIVES)
+TAUGHT = [name for name in OBJECTIVES if registry.OBJECTIVES[name].taught]
+SINGLE = [name for name in TAUGHT if name != "dp"]
+
+
+def make(name, student, steps=12, teachers=1):
+    """(objective, batches) of a small student."""
+    facts = registry.OBJECTIVES[name]
+    if facts.taught:
+        found = cases.taught(student, teachers, steps)
+        return registry.load(facts)(found), small.batches(12, 0)
+    if name == "cross-task":
+        return small.objective(), small.batches()
+    if name == "fixmatch":
+        return FixMatch(threshold=0.4), cases.views()
+    assert name == "supervised"
+    return Supervised(), small.batches(12, 0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_loss_is_finite_and_the_terms_are_detached_numbers(name):
+    student = small.Student().train()
+    goal, batches = make(name, student)
+    loss, terms = goal.loss(student, batches(0))
+    assert isinstance(goal, Objective)
+    assert terms
+    for value in (loss, *terms.values()):
+        assert value.shape == ()
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+    assert loss.requires_grad
+    assert not any(term.requires_grad for term in terms.values())
+    again = goal.loss(copy.deepcopy(student), batches(1))[1]
+    assert list(again) == list(terms)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_training_lowers_the_loss(name):
+    student = cases.Still()
+    goal, batches = make(name, student, steps=60)
+    run = Run(student, goal, lambda step: batches(step % 3), steps=60, lr=0.05, log_every=6).train()
+    assert 0 <= run.rows[-1]["loss"] < run.rows[0]["loss"]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_two_runs_agree_to_the_bit(name):
+    runs = []
+    for _ in range(2):
+        student = small.Student()
+        runs.append(Run(student, *make(name, student), lr=0.1).train())
+    assert torch.equal(weights(runs[0].student), weights(runs[1].student))
+    assert runs[0].rows == runs[1].rows
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("stop", [1, 5, 8, 11])
+def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(name, stop):
+    """Objectives see the student as it was before the first step, the resumed one too."""
+    original = small.Student()
+    goal, batches = make(name, original)
+    whole = Run(copy.deepcopy(original), goal, batches, lr=0.1).train()
+    part = Run(copy.deepcopy(original), make(name, original)[0], batches, lr=0.1, stop_after=stop).train()
+    rest = Run(small.Student(8), make(name, original)[0], batches, lr=0.1, resume=part.states[-1]).train()
+    assert torch.equal(weights(rest.student), weights(whole.student))
+    assert part.rows + rest.rows == whole.rows
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_finished_run_resumed_ends_with_the_same_bits(name):
+    original = small.Student()
+    goal, batches = make(name, original)
+    whole = Run(copy.deepcopy(original), goal, batches, lr=0.1).train()
+    again = Run(small.Student(8), make(name, original)[0], batches, lr=0.1, resume=whole.states[-1]).train()
+    assert not again.rows
+    assert torch.equal(weights(again.student), weights(whole.student))
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_teachers_and_the_student_as_it_was_are_asked_and_nothing_else(name):
+    """No gradient, no step, no running statistic, no switch to train mode, no place in a checkpoint."""
+    student = small.Student()
+    goal, batches = make(name, student)
+    networks = [*goal.taught.teachers, goal.taught.original]
+    before = [weights(network) for network in networks]
+    run = Run(student, goal, batches, lr=0.1).train()
+    for network, bits in zip(networks, before, strict=True):
+        assert torch.equal(weights(network), bits)
+        assert not any(module.training for module in network.modules())
+        assert all(p.grad is None for p in network.parameters())
+    assert not torch.equal(weights(student), before[-1])
+    assert not list(goal.parameters())
+    slow = len(student.state_dict()) if name == "mcl" else 0
+    assert sum(key.startswith("objective/") for key in run.states[-1].tensors) == slow
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_stored_answers_are_those_of_the_teachers_who_then_rest(name):
+    student = cases.Still()
+    goal, batches = make(name, student)
+    batch = batches(0)
+    wanted = goal.loss(student, batch)[0]
+    answers = torch.stack([teacher(batch.images) for teacher in goal.taught.teachers]).detach()
+    goal.taught = dataclasses.replace(goal.taught, teachers=())
+    assert torch.equal(goal.loss(student, dataclasses.replace(batch, answers=answers))[0], wanted)
+    half = goal.loss(student, dataclasses.replace(batch, answers=answers.half()))[0]
+    assert half.item() == pytest.approx(wanted.item(), rel=0.01)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_several_teachers_of_one_objective_for_one_are_refused(name):
+    student = small.Student()
+    with pytest.raises(ValueError, match="2 teachers where one is asked for"):
+        make(name, student, teachers=2)
+    goal, batches = make(name, student)
+    batch = dataclasses.replace(batches(0), answers=torch.zeros(2, 12, 4))
+    with pytest.raises(ValueError, match="2 teachers where one is asked for"):
+        goal.loss(student, batch)
+
+
+class Short(small.Student):
+    """A student whose logits come in a short type, as under autocast."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+        self.eval()
+
+    def forward(self, images):
+        features, logits = super().forward(images)
+        return features, logits.to(self.dtype)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_short_logits_are_added_up_in_float32(name, dtype):
+    short, exact = Short(dtype), cases.Still()
+    goal, batches = make(name, exact)
+    loss, terms = goal.loss(short, batches(0))
+    assert {loss.dtype, *(term.dtype for term in terms.values())} == {torch.float32}
+    assert loss.item() == pytest.approx(goal.loss(exact, batches(0))[0].item(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_bf16_trains_near_fp32(name):
+    runs = []
+    for precision in ("fp32", "bf16"):
+        student = small.Student()
+        runs.append(Run(student, *make(name, student), lr=0.001, precision=precision).train())
+    torch.testing.assert_close(weights(runs[1].student), weights(runs[0].student), rtol=0.05, atol=0.01)
+    assert runs[1].rows[0]["loss"] == pytest.approx(runs[0].rows[0]["loss"], rel=0.1)
+
+
+class Reads(TorchDispatchMode):
+    """The operations that make a GPU's host wait: reading a number, or a shape that depends on numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal") or any(
+            index is not None and index.dtype == torch.bool for index in indices
+        ):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_no_step_waits_for_a_number(name):
+    student = small.Student()
+    goal, batches = make(name, student)
+    batch = batches(0)
+    with Reads() as reads:
+        loss, _ = goal.loss(student, batch)
+        loss.backward()
+        with torch.no_grad():
+            goal.after_step(student, 2)
+            goal.finish(student)
+    assert not reads.found
+
+
+def test_a_wait_is_noticed():
+    x = torch.arange(3.0)
+    with Reads() as reads:
+        float(x.sum())
+        x[x > 1]
+    assert reads.found == ["_local_scalar_dense", "index"]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_facts_of_the_table_are_facts(name):
+    facts = registry.OBJECTIVES[name]
+    kind = registry.load(facts)
+    assert facts.command in ("distill", "finetune")
+    assert facts.schedule in get_args(training.Schedule)
+    first, *rest = inspect.signature(kind).parameters.values() if kind is not Supervised else (None,)
+    assert facts.taught == (first is not None and first.name == "taught")
+    if facts.taught:
+        assert all(p.kind is p.KEYWORD_ONLY for p in rest)
+    if isinstance(facts.labels, str):
+        assert next(p for p in rest if p.name == facts.labels).annotation is bool
+    if facts.labels is False and kind is not CrossTask and kind is not FixMatch:
+        student = small.Student()
+        goal, batches = make(name, student)
+        goal.loss(student, Batch(batches(0).images, torch.zeros(0, dtype=torch.long)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_gpu_agrees_with_the_cpu_and_never_waits(name):
+    found = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        student = cases.Still()
+        goal, batches = make(name, student)
+        if registry.OBJECTIVES[name].taught:
+            for network in (*goal.taught.teachers, goal.taught.original):
+                network.to(device)
+        student, goal, batch = student.to(device), goal.to(device), batches(0).to(device)
+        goal.loss(student, batch)  # constants are copied once
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            loss, terms = goal.loss(student, batch)
+            loss.backward()
+            with torch.no_grad():
+                goal.after_step(student, 2)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        gradient = torch.cat([p.grad.flatten() for p in student.parameters()])
+        found.append([loss.detach().cpu(), gradient.cpu(), *(term.cpu() for term in terms.values())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
