@@ -1,10 +1,19 @@
-"""What a network says of images of the task: logits, from its own evaluation view."""
+"""What a network says of images of the task: logits, from its own evaluation view.
 
-from collections.abc import Sequence
+`zoo extract` runs no source on the test images. The judging commands may: what a source of the task's own classes says
+of them is kept in `predictions/`, made again without a flag when it is stale, because nobody trains on it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli.errors import ContractError
-from zoo_cli.stages import devices
+from zoo_cli import console, files, provenance, schemas, specs
+from zoo_cli.columns import listed
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.stages import devices, failures, outputs, split
 from zoo_cli.stages.runner import Pixels
 
 if TYPE_CHECKING:
@@ -14,8 +23,11 @@ if TYPE_CHECKING:
     from zoo_cli.config import Preprocessing
     from zoo_cli.data.images import Images
     from zoo_cli.models.capture import Tapped
+    from zoo_cli.models.loading import LoadedModel
 
 BATCH = 256
+HELD = ("config.json", "model.safetensors", "pytorch_model.bin")
+"""The files of a model's folder on which its outputs depend."""
 
 
 def predict(
@@ -61,3 +73,119 @@ def predict(
         run()
     logits = np.concatenate(found) if found else np.zeros((0, network.tap.classes), np.float32)
     return logits if order is None else logits[:, list(order)]
+
+
+def of_source(
+    settings: Config, source: Source, device: "Callable[[], torch.device]", workers: int | None
+) -> tuple[Path, tuple[str, ...]]:
+    """The file of a source's predictions on the test images, made first where it is missing or stale; the classes.
+
+    `device` is asked only where there is something to run. Raises UsageError where the source answers in other classes
+    than the task's.
+    """
+    path = settings.root / "predictions" / f"source={source.name}.parquet"
+    made_from = {
+        "source": provenance.fingerprint(
+            outputs.plain(settings.declared(source)), _files(settings, source), settings.task.seed
+        )
+    }
+    return path, _kept(settings, path, made_from, source.name, lambda: _loaded(settings, source), device, workers)
+
+
+def of_untrained(
+    settings: Config, source: Source, device: "Callable[[], torch.device]", workers: int | None
+) -> tuple[Path, tuple[str, ...]]:
+    """As of_source, for the source's architecture with random weights, from the seed 0, in the place of its own."""
+    from zoo_cli.models import architecture
+
+    model = _loaded(settings, source)
+    module = architecture.build(model.architecture, settings.root, source.name)
+    path = settings.root / "predictions" / f"untrained={source.name}.parquet"
+    said = [model.architecture.to_json(), vars(model.preprocessing), model.class_names]
+    made_from = {"source": provenance.fingerprint(outputs.plain(said))}
+    what = f"{source.name} without its weights"
+    return path, _kept(settings, path, made_from, what, lambda: replace(model, module=module), device, workers)
+
+
+def _loaded(settings: Config, source: Source) -> "LoadedModel":
+    from zoo_cli.models import loading
+
+    return loading.load(source, settings.root, seed=settings.task.seed)
+
+
+def _kept(
+    settings: Config,
+    path: Path,
+    made_from: Mapping[str, str],
+    what: str,
+    load: "Callable[[], LoadedModel]",
+    device: "Callable[[], torch.device]",
+    workers: int | None,
+) -> tuple[str, ...]:
+    """Make the predictions of a model at `path` unless they are there and current; the task's classes."""
+    import numpy as np
+    import pyarrow as pa
+
+    from zoo_cli.models import label_space
+    from zoo_cli.models.capture import Tapped
+
+    images = split.ensure(settings, workers=workers).without(failures.ids(settings, "extract"))
+    classes = _classes(settings)
+    rows = images.where(split=("test",))
+    if not len(rows):
+        raise UsageError(f"{settings.manifest} has no test image", "name some with test = … under [task]")
+    truth = [None if label < 0 else int(label) for label in images.truth()[rows]]
+    inputs = {
+        **made_from,
+        "test images": images.fingerprint(rows, "ids", "sha256"),
+        "labels": provenance.fingerprint(truth, classes),
+    }
+    if path.exists():
+        changed = provenance.differences(_header(path), inputs)
+        if not changed:
+            return classes
+        console.say(f"{path} was made from other inputs: {', '.join(changed)}; it is made again")
+    model = load()
+    order = label_space.order(model.source.name, model.class_names, model.classes, classes)
+    where = device()
+    console.say(f"running {what} on {len(rows):,} test images")
+    logits = predict(Tapped(model.module, model.tap), model.preprocessing, images, rows, where, workers, order)
+    bad = images.ids[rows][~np.isfinite(logits).all(axis=1)]
+    if len(bad):
+        raise ContractError(f"{what} gives logits that are not finite for {len(bad):,} images, e.g. {bad[0]}")
+    table = pa.table(
+        {
+            "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),
+            "label": pa.array(truth, pa.int64()),
+            "logits": listed(logits),
+        }
+    )
+    files.write_table(path, table, schemas.PREDICTIONS, inputs)
+    return classes
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What stored predictions were made from; nothing that is known where the file is damaged."""
+    try:
+        found: dict[str, Any] = files.read_header(path).get("inputs", {})
+    except ContractError:
+        return {}
+    return found
+
+
+def _classes(settings: Config) -> tuple[str, ...]:
+    names = files.read_json(settings.classes).get("names")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ContractError(f"{settings.classes} has no list of names", "zoo split writes it beside the manifest")
+    return tuple(names)
+
+
+def _files(settings: Config, source: Source) -> dict[str, str]:
+    """The digests of all files that a source names: weights, code, a model's folder, class names, what args name."""
+    provider, rest = specs.provider("model provider", source.model)
+    named = [source.weights, rest.rpartition(":")[0] if provider == "python" else rest]
+    named += [value for value in source.args.values() if isinstance(value, str)]
+    named += [source.classes[0]] if isinstance(source.classes, tuple) and len(source.classes) == 1 else []
+    named = [name for name in named if name]
+    named += [f"{name}/{held}" for name in named for held in HELD]
+    return {name: files.digest(place) for name in named if (place := settings.root / name).is_file()}

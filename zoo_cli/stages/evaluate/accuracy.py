@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli import console
-from zoo_cli.errors import UsageError
-from zoo_cli.options import HERE, Format, Json, Workspace
+from zoo_cli.options import HERE, Device, Format, Json, Workers, Workspace
 from zoo_cli.stages.evaluate import answers, predictions
 
 FIELDS = (
@@ -22,26 +21,30 @@ FIELDS = (
 
 
 def accuracy(
-    run: Annotated[list[Path] | None, typer.Argument(help="Run folders or parquet files. Default: every run.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Argument(help="Run folders, parquet files or models. Default: every run.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the rows to a .parquet or .json file.")] = None,
+    device: Device = "auto",
+    workers: Workers = None,
     form: Format = None,
     json: Json = False,
     workspace: Workspace = HERE,
 ) -> None:
     """Accuracy, balanced accuracy, top-5, negative log-likelihood and calibration of stored predictions.
 
+    A model, by its name in zoo.toml or as PROVIDER:NAME, is run on the test images once. Its classes are the task's.
+
     zoo evaluate accuracy
-    zoo evaluate accuracy runs/a theirs.parquet --json
+    zoo evaluate accuracy runs/a theirs.parquet file:experts/b --json
     """
     from zoo_cli import flips
 
-    found = list(run or []) or sorted(path.parent for path in (workspace / "runs").glob("*/predictions.parquet"))
-    if not found:
-        raise UsageError(f"no finished run in {workspace / 'runs'}", "zoo distill makes one")
+    answers.check(out)
+    reader = predictions.Reader(workspace, device, workers)
     rows = []
-    for path in found:
-        told = predictions.read(answers.place(path, workspace))
-        name = path.name if path.parent == workspace / "runs" else str(path)
-        rows.append({"run": name, **flips.quality(told.labels, told.logits)})
+    for text in run or answers.finished(workspace):
+        told = reader(text)
+        rows.append({"run": answers.called(text, workspace), **flips.quality(told.labels, told.logits)})
     answers.keep(out, "zoo.evaluate-accuracy/1", rows, rows)
     console.answer("zoo.evaluate-accuracy/1", rows, FIELDS, form="json" if json else form)

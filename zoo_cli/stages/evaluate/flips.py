@@ -1,15 +1,23 @@
-"""`zoo evaluate flips`: what AFTER gained and lost against BEFORE."""
+"""`zoo evaluate flips`: what AFTER gained and lost against BEFORE, in which classes, and what models know of others."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo_cli import console
-from zoo_cli.errors import ContractError
-from zoo_cli.options import HERE, Format, Json, Workspace
-from zoo_cli.stages.evaluate import answers, predictions
+from zoo_cli.errors import UsageError
+from zoo_cli.options import HERE, Device, Format, Json, Workers, Workspace
+from zoo_cli.stages.evaluate import answers, class_embeddings, pairs, predictions
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zoo_cli.stages.evaluate.predictions import Predictions
+
+NAMED = 5
+"""How many classes of a set a note names."""
 FIELDS = (
     console.Field("class"),
     console.Field("n", style=","),
@@ -21,54 +29,131 @@ FIELDS = (
 
 
 def flips(
-    before: Annotated[Path, typer.Argument(help="A run folder, or a parquet with id, label and logits or probs.")],
-    after: Annotated[Path, typer.Argument(help="The same samples, judged by another model.")],
-    teacher: Annotated[
-        Path | None, typer.Option("--teacher", help="Predictions of a teacher on the same samples.")
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="BEFORE AFTER",
+            help="Two of: a run folder; a parquet with id, label and logits or probs; a model. With --all any number.",
+        ),
+    ] = None,
+    teacher: Annotated[str | None, typer.Option("--teacher", help="What a teacher says of the same samples.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="What each knows that each other does not. Default: of every run.")
+    ] = False,
+    class_embeddings_file: Annotated[
+        Path | None,
+        typer.Option("--class-embeddings", help="Vectors of the class names: parquet, CSV or JSON. Default: spelling."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the answer to .json, or its classes to .parquet.")
+        Path | None, typer.Option("--out", help="Write the answer to .json, or its rows to .parquet.")
     ] = None,
+    device: Device = "auto",
+    workers: Workers = None,
     form: Format = None,
     json: Json = False,
     workspace: Workspace = HERE,
 ) -> None:
     """Positive flips (wrong before, right after) and negative flips, in all and per class by rate.
 
+    With --all a row for every ordered pair: the share of samples that the teacher has right and the student wrong. Two
+    controls stand below: the first network's architecture with random weights, and a run that differs in its seed.
+
     zoo evaluate flips runs/labels-only-s0 runs/cross-task-parc-p2-s0
+    zoo evaluate flips --all runs/a runs/b file:experts/c
     """
+    answers.check(out)
+    reader = predictions.Reader(workspace, device, workers)
+    texts = list(run or [])
+    form = "json" if json else form
+    if every:
+        if teacher is not None or class_embeddings_file is not None:
+            raise UsageError("--all takes neither --teacher nor --class-embeddings", "leave them out")
+        pairs.answer(reader, texts or answers.finished(workspace), out, form)
+        return
+    if len(texts) != 2:
+        raise UsageError(f"BEFORE and AFTER are two, not {len(texts)}", "--all compares any number")
+    first = reader(texts[0])
+    after = reader(texts[1], labels=False).judged(first)
+    taught = None if teacher is None else reader(teacher, labels=False).judged(first)
+    result = compared(first, after, taught, class_embeddings_file)
+    answers.keep(out, "zoo.evaluate-flips/1", result, result["classes"])
+    console.answer(
+        "zoo.evaluate-flips/1", result, FIELDS, form=form, table=result["classes"], notes=_notes(result, teacher)
+    )
+
+
+def compared(
+    first: "Predictions", after: "np.ndarray", taught: "np.ndarray | None", embeddings: Path | None
+) -> dict[str, Any]:
+    """The flips from predictions to the classes (N,) predicted after: the numbers, the classes, and where they lie."""
+    import numpy as np
+
+    from zoo_cli import expertise
     from zoo_cli import flips as measures
 
-    first = predictions.read(answers.place(before, workspace))
-    sides = [predictions.read(answers.place(path, workspace), labels=False) for path in (after, teacher) if path]
-    for side in sides:
-        if side.logits.shape[1] != first.logits.shape[1]:
-            raise ContractError(
-                f"{side.name} has {side.logits.shape[1]} classes, {first.name} has {first.logits.shape[1]}",
-                "flips need one label space",
-            )
-    classes = [measures.predicted(side.aligned(first)) for side in sides]
-    result = measures.compare(
-        first.labels, measures.predicted(first.logits), classes[0], first.classes, classes[1] if teacher else None
-    )
+    before = measures.predicted(first.logits)
+    result = measures.compare(first.labels, before, after, first.classes, taught)
     for row in result["classes"]:
         row |= {"positive_rate": row["positive"] / row["n"], "negative_rate": row["negative"] / row["n"]}
-    answers.keep(out, "zoo.evaluate-flips/1", result, result["classes"])
+    count = len(first.classes)
+    there = np.flatnonzero(np.bincount(first.labels, minlength=count))
+    gained = measures.positive_by_class(first.labels, before, after, count)[there]
+    wrong = measures.errors_by_class(first.labels, before, count)[there]
+    names = [first.classes[c] for c in there]
+    sets = [expertise.holding(gained, share) for share in expertise.SHARES]
+    vectors, by = class_embeddings.vectors(embeddings, names, first.named)
+    similarity = [None] * len(sets) if vectors is None else expertise.alike(sets, vectors)
+    result["top"] = [
+        {
+            "share": share,
+            "count": len(chosen),
+            "positive": int(gained[chosen].sum()),
+            "held": int(gained[chosen].sum()) / int(gained.sum()) if gained.any() else None,
+            "classes": [names[c] for c in chosen],
+            "similarity": alike,
+        }
+        for share, chosen, alike in zip(expertise.SHARES, sets, similarity, strict=True)
+    ]
+    result["similarity_by"] = by
+    result["concentration"] = expertise.concentration(gained, wrong)
+    return result
+
+
+def _notes(result: dict[str, Any], teacher: str | None) -> list[str]:
+    """What stands below the table."""
     notes = [
         f"accuracy {console.percent(result['accuracy_before'])} -> {console.percent(result['accuracy_after'])}, "
         f"gained {result['positive']:,} ({console.percent(result['positive_rate'])}), "
         f"lost {result['negative']:,} ({console.percent(result['negative_rate'])}) of {result['n']:,}"
     ]
-    if teacher:
+    if teacher is not None:
         notes.append(
             f"the teacher knew {console.percent(result['complementary'])} that the student did not; "
             f"{result['transferred']:,} of those samples ({console.percent(result['transfer_rate'])}) are right now"
         )
-    console.answer(
-        "zoo.evaluate-flips/1",
-        result,
-        FIELDS,
-        form="json" if json else form,
-        table=result["classes"],
-        notes=notes,
+    found = result["concentration"]
+    if found is None:
+        return notes
+    half, evenness = found["half"], found["entropy"]
+    group = next(row for row in result["top"] if row["share"] == 50)
+    notes.append(
+        f"{half['value']:,} of {found['classes']:,} classes hold half of the gained ({_listed(group['classes'])}); "
+        f"by chance {half['low']:.0f} to {half['high']:.0f} of them, p = {half['p']:.3f}"
     )
+    notes.append(
+        f"entropy over classes {evenness['value']:.3f} of 1; "
+        f"by chance {evenness['low']:.3f} to {evenness['high']:.3f}, p = {evenness['p']:.3f}"
+    )
+    alike = group["similarity"]
+    if alike is not None:
+        by = "spelling" if result["similarity_by"] == "spelling" else result["similarity_by"]
+        notes.append(
+            f"their names by {by}: mean similarity {alike['mean']['value']:.3f} (random sets "
+            f"{alike['mean']['mean']:.3f}, p = {alike['mean']['p']:.3f}), largest {alike['max']['value']:.3f} "
+            f"(random sets {alike['max']['mean']:.3f}, p = {alike['max']['p']:.3f})"
+        )
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")

@@ -1,19 +1,27 @@
-"""Predictions to judge: of a run folder, or of anybody's parquet with id, label and logits or probs."""
+"""Predictions to judge: of a run folder, of anybody's parquet with id, label and logits or probs, or of a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli import console, files
+from zoo_cli import config, console, files, specs
+from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.stages import devices, prediction
+from zoo_cli.stages.evaluate import answers
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """ids (N,), labels (N,) and logits or log-probabilities (N, C); `unknown` are ids left out for want of a label."""
+    """ids (N,), labels (N,) and logits or log-probabilities (N, C); `unknown` are ids left out for want of a label.
+
+    `classes`: their names, the numbers from 0 where nobody has `named` them.
+    """
 
     name: str
     ids: "np.ndarray"
@@ -21,6 +29,7 @@ class Predictions:
     logits: "np.ndarray"
     classes: tuple[str, ...]
     unknown: "np.ndarray"
+    named: bool = True
 
     def aligned(self, first: "Predictions") -> "np.ndarray":
         """Its logits in the order of another's samples.
@@ -51,11 +60,77 @@ class Predictions:
             )
         return np.asarray(self.logits[rows])
 
+    def judged(self, first: "Predictions") -> "np.ndarray":
+        """The classes (N,) that it predicts for another's samples, in their order.
 
-def read(path: Path, *, labels: bool = True) -> Predictions:
+        Raises ContractError as `aligned` does, and for another number of classes.
+        """
+        from zoo_cli import flips
+
+        if self.logits.shape[1] != first.logits.shape[1]:
+            raise ContractError(
+                f"{self.name} has {self.logits.shape[1]} classes, {first.name} has {first.logits.shape[1]}",
+                "flips need one label space",
+            )
+        return flips.predicted(self.aligned(first))
+
+
+@dataclass
+class Reader:
+    """Reads the predictions that a user names, and runs the models that stand for some of them."""
+
+    workspace: Path
+    device: str
+    workers: int | None
+
+    def __post_init__(self) -> None:
+        devices.workers(self.workers)
+
+    def __call__(self, text: str, *, labels: bool = True) -> Predictions:
+        """The predictions of a run folder, a parquet file or a model: what exists as a path wins over a name.
+
+        Raises UsageError where the text names none of these, or a model of other classes than the task's.
+        """
+        path = answers.place(Path(text), self.workspace)
+        if path.exists():
+            return read(path, labels=labels)
+        file, classes = prediction.of_source(self.settings, self.source(text), self.where, self.workers)
+        return replace(read(file, labels=labels, classes=classes), name=text)
+
+    def source(self, text: str) -> Source:
+        """The model of this name: of a [[source]], "student", or a spec. Raises UsageError where it can be none."""
+        names = {source.name for source in self.settings.models}
+        if text in names:
+            return self.settings.named(text)
+        if text == "student" and STUDENT in names:
+            return self.settings.named(STUDENT)
+        if ":" not in text:
+            raise UsageError(
+                f"no file at {text}, and no source of this name",
+                "a run folder, a parquet file, a source of zoo.toml, student, or PROVIDER:NAME",
+            )
+        specs.provider("model provider", text)
+        return self.settings.select([text])[0]
+
+    @cached_property
+    def settings(self) -> Config:
+        """The workspace, read when a model is named."""
+        return config.load(self.workspace)
+
+    def where(self) -> "torch.device":
+        """The device of --device, chosen when there is something to run."""
+        return self._device
+
+    @cached_property
+    def _device(self) -> "torch.device":
+        return devices.choose(self.device, purpose="predicting")
+
+
+def read(path: Path, *, labels: bool = True, classes: tuple[str, ...] | None = None) -> Predictions:
     """The predictions at a path: a run folder or a parquet file; samples whose label nobody knows are left out.
 
-    Raises ContractError for repeated ids, values that are not finite, or labels outside the classes.
+    `classes`: their names, where the caller knows them. Raises ContractError for repeated ids, values that are not
+    finite, or labels outside the classes.
     """
     import numpy as np
 
@@ -63,8 +138,10 @@ def read(path: Path, *, labels: bool = True) -> Predictions:
 
     file = path / "predictions.parquet" if path.is_dir() else path
     if not file.exists():
-        what = "run folder with predictions.parquet" if path.is_dir() else "file"
-        raise UsageError(f"no {what} at {path}", "a run that was stopped has none yet: run the same command again")
+        raise UsageError(
+            f"no run folder with predictions.parquet at {path}",
+            "a run that was stopped has none yet: run the same command again",
+        )
     found = stored.read(file, columns=("logits", "probs"))
     values = found.logits
     if values is None and found.probs is not None:
@@ -72,7 +149,7 @@ def read(path: Path, *, labels: bool = True) -> Predictions:
     if values is None:
         raise ContractError(f"{file} has neither logits nor probs")
     known = found.labels if found.labels is not None else np.full(len(found.ids), -1)
-    classes = _classes(path, values.shape[1])
+    names = classes or _classes(path, values.shape[1])
     unlabelled = found.ids[known < 0]
     if labels:
         if not (known >= 0).any():
@@ -82,14 +159,15 @@ def read(path: Path, *, labels: bool = True) -> Predictions:
             found, values, known = found.take(known >= 0), values[known >= 0], known[known >= 0]
         if known.max() >= values.shape[1]:
             raise ContractError(f"{file}: label {known.max()} is outside its {values.shape[1]} classes")
-    return Predictions(str(path), found.ids, known, values, classes, unlabelled)
+    listed = names or tuple(str(number) for number in range(values.shape[1]))
+    return Predictions(str(path), found.ids, known, values, listed, unlabelled, named=names is not None)
 
 
-def _classes(path: Path, count: int) -> tuple[str, ...]:
-    """The class names beside a run's predictions, else the numbers."""
+def _classes(path: Path, count: int) -> tuple[str, ...] | None:
+    """The class names beside a run's predictions; None where nobody says them."""
     if path.is_dir() and (path / "config.json").exists():
         said: Any = files.read_json(path / "config.json")
         names = said.get("zoo", {}).get("classes") if isinstance(said, dict) else None
         if isinstance(names, list) and len(names) == count:
             return tuple(map(str, names))
-    return tuple(str(number) for number in range(count))
+    return None
