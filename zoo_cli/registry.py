@@ -54,7 +54,8 @@ class Objective(Entry):
     `command`: the one that offers it. `taught`: by teachers of the student's own label space (general transfer, paper
     002); its class takes an `objectives.teachers.Taught`. `labels`: it learns from the labelled images alone, with
     their labels; or the parameter that says so; False: from all images. `lr`, for 256 images in a batch where `taught`,
-    `epochs`, `schedule`: its paper's, the defaults of the flags of that name.
+    `epochs`, `schedule`, `batch_size`, `augment`: its paper's, the defaults of the flags of that name. `nesterov`:
+    whether SGD takes Nesterov's momentum.
     """
 
     command: str = "distill"
@@ -63,6 +64,9 @@ class Objective(Entry):
     lr: float = 0.01
     epochs: float = 30.0
     schedule: str = "cosine"
+    batch_size: int = 128
+    augment: str = "crop"
+    nesterov: bool = False
 
 
 COMMANDS: dict[str, str] = {
@@ -73,8 +77,11 @@ COMMANDS: dict[str, str] = {
     "rank": "zoo_cli.stages.rank:rank",
     "pseudo-label": "zoo_cli.stages.pseudo_label:pseudo_label",
     "distill": "zoo_cli.stages.distill:distill",
+    "finetune": "zoo_cli.stages.finetune:finetune",
     "evaluate accuracy": "zoo_cli.stages.evaluate.accuracy:accuracy",
     "evaluate flips": "zoo_cli.stages.evaluate.flips:flips",
+    "evaluate transfer": "zoo_cli.stages.evaluate.transfer:transfer",
+    "evaluate ranking": "zoo_cli.stages.evaluate.ranking:ranking",
     "sources": "zoo_cli.stages.sources:sources",
     "show": "zoo_cli.stages.show:show",
     "demo": "zoo_cli.stages.demo:demo",
@@ -241,11 +248,15 @@ OBJECTIVES: dict[str, Objective] = {
         command="finetune",
         labels=True,
         schedule="steps",
+        batch_size=32,
+        nesterov=True,
     ),
     "fixmatch": Objective(
         "zoo_cli.objectives.fixmatch:FixMatch",
         "labels, and confident answers on weak views as labels of strong ones (Sohn 2020)",
         command="finetune",
+        augment="shift",
+        nesterov=True,
     ),
     "kl": Objective(
         "zoo_cli.objectives.kl:KL",
@@ -254,6 +265,7 @@ OBJECTIVES: dict[str, Objective] = {
         lr=1e-4,
         epochs=20.0,
         schedule="constant",
+        augment="flip",
     ),
     "xe-kl": Objective(
         "zoo_cli.objectives.xe_kl:XeKL",
@@ -263,6 +275,7 @@ OBJECTIVES: dict[str, Objective] = {
         lr=1e-4,
         epochs=20.0,
         schedule="constant",
+        augment="flip",
     ),
     "mcl": Objective(
         "zoo_cli.objectives.mcl:MCL",
@@ -271,6 +284,7 @@ OBJECTIVES: dict[str, Objective] = {
         labels=True,
         epochs=20.0,
         schedule="constant",
+        augment="flip",
     ),
     "dp": Objective(
         "zoo_cli.objectives.dp:DP",
@@ -280,6 +294,7 @@ OBJECTIVES: dict[str, Objective] = {
         lr=1e-4,
         epochs=20.0,
         schedule="constant",
+        augment="flip",
     ),
 }
 

@@ -78,13 +78,13 @@ def resolve(kind: str, text: str) -> Method:
     if name not in table:
         raise nearest(kind, text.strip() if name == "power" else name, table)
     function = registry.load(table[name])
-    accepted = {k: p for k, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    hints = typing.get_type_hints(vars(function)["__init__"] if isinstance(function, type) else function)
+    signature = inspect.signature(function, eval_str=True)
+    accepted = {k: p for k, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
     params = {}
     for key, value in raw.items():
         if key not in accepted:
             raise nearest(f"parameter of {kind} {name}", key, accepted)
-        params[key] = _convert(value, hints[key], f"{key} of {kind} {name}")
+        params[key] = _convert(value, accepted[key].annotation, f"{key} of {kind} {name}")
     for key, parameter in accepted.items():
         if parameter.default is parameter.empty and key not in params:
             raise UsageError(f"{kind} {name} needs {key}", f"write {name}:{key}=…")

@@ -37,7 +37,7 @@ def stopped_at(step: int, signum: int, workspace: Path, monkeypatch: pytest.Monk
     def count(self: console.Progress, more: int) -> None:
         nonlocal counted
         advance(self, more)
-        if self.title == "distill" and more:
+        if self.title == "train" and more:
             counted += 1
             if counted == step:
                 os.kill(os.getpid(), signum)
@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
 
     def count(self: console.Progress, more: int) -> None:
         advance(self, more)
-        if self.title == "distill" and more:
+        if self.title == "train" and more:
             counted.append(more)
             if len(counted) == 24:
                 die()

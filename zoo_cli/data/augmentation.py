@@ -75,8 +75,8 @@ def augment(
     if kind in ("none", "flip") and not strong:
         views = _centre(images, size).float() / 255
         if kind == "flip":
-            mirrored = (numbers[:, _MIRROR] < 0.5).to(images.device)
-            views = torch.where(mirrored[:, None, None, None], views.flip(3), views)
+            turned = mirrored(seed, epoch, sample).to(images.device)
+            views = torch.where(turned[:, None, None, None], views.flip(3), views)
         return normalised(views, mean, std)
     warp = _shown(images, kind, size, numbers)
     if kind != "rand" and not strong:
@@ -92,6 +92,11 @@ def augment(
     if strong:
         _cut_out(views, numbers[:, _CUTOUT : _CUTOUT + 2])
     return normalised(views, mean, std)
+
+
+def mirrored(seed: int, epoch: Tensor | int, sample: Tensor) -> Tensor:
+    """Which samples (B,) `augment` mirrors, where it mirrors at random: bool, where `sample` lies."""
+    return uniform(derived(seed, "augment"), epoch, sample, _MIRROR + 1)[:, _MIRROR] < 0.5
 
 
 def evaluation_view(images: Tensor, size: int, mean: Sequence[float] = (), std: Sequence[float] = ()) -> Tensor:

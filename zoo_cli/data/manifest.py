@@ -157,6 +157,16 @@ def assign(
     return Assignment(split, flags, notes)
 
 
+def held_out(
+    ids: Sequence[str], labels: Sequence[int], groups: Sequence[str | None], fraction: float, seed: int
+) -> list[int]:
+    """The positions, ascending, of a share of labelled samples (N,) to judge by: stratified, groups kept together.
+
+    Every class gives a sample, unless it then had none left to learn from.
+    """
+    return sorted(_carved(range(len(ids)), ids, labels, groups, set(), fraction, seed, [], str))
+
+
 def same_content(ids: Sequence[str], split: Sequence[str], sha256: Sequence[str]) -> list[str]:
     """Notes on images that occur more than once: under how many ids, and how many test images are also trained on."""
     found: dict[str, list[int]] = defaultdict(list)

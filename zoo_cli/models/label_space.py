@@ -27,7 +27,8 @@ def order(name: str, theirs: Sequence[str] | None, count: int, classes: Sequence
 
 
 def _other(name: str, what: str, classes: Sequence[str]) -> UsageError:
+    more = ", …" if len(classes) > 3 else ""
     return UsageError(
-        f"{name} has {what}; the task has {len(classes)} other classes, {', '.join(classes[:3])}, …",
+        f"{name} has {what}; the {len(classes)} classes of the task are others: {', '.join(classes[:3])}{more}",
         "networks of other label spaces teach through --objective cross-task",
     )

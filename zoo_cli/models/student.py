@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,22 @@ class Student(Tapped):
         self.architecture = built
         self.classes = classes
         self.preprocessing = preprocessing
+        self.frozen = False
+
+    def freeze_body(self) -> None:
+        """Leave nothing but the head to learn. The rest stays as it is and in eval mode, its batch norms too."""
+        assert self.tap.head, "a student has a head"
+        self.module.requires_grad_(False)
+        self.module.get_submodule(self.tap.head).requires_grad_(True)
+        self.frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; a frozen body is not trained."""
+        super().train(mode)
+        if self.frozen:
+            self.module.eval()
+        return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = super().forward(x)

@@ -1,5 +1,6 @@
 """The folder of a run: what it was made from, its log, its checkpoints, and the student when it is done."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from zoo_cli.errors import ContractError, UsageError
 if TYPE_CHECKING:
     from zoo_cli.training import State
 
-ASKED = ("objective", "student", "options", "weights", "inputs")
+ASKED = ("objective", "student", "options", "weights", "teachers", "inputs")
 """The keys of run.json on which the student depends, apart from the machine."""
+PARTS = ("state", "teachers", "sweep")
+"""The folders in a run's own: its checkpoints, and the runs that lead to it."""
 
 
 @dataclass
@@ -89,8 +92,8 @@ class Run:
     def _clear(self) -> None:
         for name in ("predictions.parquet", "model.safetensors", "config.json", "README.md", "metrics.jsonl"):
             (self.path / name).unlink(missing_ok=True)
-        for old in (self.path / "state").glob("*"):
-            old.unlink()
+        for part in PARTS:
+            shutil.rmtree(self.path / part, ignore_errors=True)
         (self.path / "run.json").unlink()
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from zoo_cli import config, files, provenance, schemas
+from zoo_cli import config, files, provenance, schemas, specs
 from zoo_cli.columns import listed
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
@@ -11,9 +11,11 @@ from zoo_cli.stages import prediction
 from zoo_cli.stages.runs import Run
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from zoo_cli.data.images import Images
+    from zoo_cli.models.loading import LoadedModel
     from zoo_cli.models.student import Student
 
 
@@ -51,12 +53,42 @@ def build(settings: Config, chosen: Source, init: str | None, classes: tuple[str
     return student.build(model, classes, seed)
 
 
-def finish(run: Run, student: "Student", images: "Images", device: "torch.device", workers: int | None) -> None:
-    """The student's files; the predictions come last, and say that all is there."""
+def check(settings: Config, chosen: Source, init: str | None = None) -> None:
+    """Raise UsageError for models of an unknown provider, or without any network, before the sources are run."""
+    for source in (chosen, *(() if init is None else settings.select([init]))):
+        if specs.provider("model provider", source.model)[0] == "features":
+            raise UsageError(f"of {source.name} only stored outputs are known", "a student needs a network")
+
+
+def loaded(settings: Config, chosen: Source, seed: int) -> "LoadedModel":
+    """The network that a student starts as."""
+    from zoo_cli.models import loading
+
+    return loading.load(chosen, settings.root, seed=seed)
+
+
+def trained(model: "LoadedModel", classes: tuple[str, ...]) -> "Student":
+    """A student that is trained for the task already, with the head it has.
+
+    Raises UsageError for one of other classes.
+    """
+    from zoo_cli.models import label_space, student
+
+    name = model.source.name
+    try:
+        order = label_space.order(name, model.class_names, model.classes, classes)
+    except UsageError as error:
+        raise UsageError(error.message, f"train it for the task first: zoo finetune {name}") from None
+    return student.trained(model, classes, order)
+
+
+def finish(
+    run: Run, student: "Student", images: "Images", rows: "np.ndarray", device: "torch.device", workers: int | None
+) -> None:
+    """The student's files; the predictions, of these rows, come last, and say that all is there."""
     import numpy as np
     import pyarrow as pa
 
-    rows = images.where(split=("test",))
     logits = prediction.predict(student, student.preprocessing, images, rows, device, workers)
     truth = images.truth()[rows]
     files.write_tensors(run.path / "model.safetensors", student.plain_state_dict(), {"format": "pt"})
@@ -77,8 +109,9 @@ def finish(run: Run, student: "Student", images: "Images", device: "torch.device
 def _card(run: Run, student: "Student") -> str:
     """The model card. It holds no accuracy: the labels of the test images are not this stage's to read."""
     said = student.preprocessing
-    sources = "\n".join(f"| {row['source']} | {row['weight']:.4f} |" for row in run.said["weights"])
-    taught = f"| source | weight |\n|---|---|\n{sources}" if sources else "Labels only: no source."
+    by = [*run.said["weights"], *run.said.get("teachers", [])]
+    sources = "\n".join(f"| {row['source']} | {row['weight']:.4f} |" for row in by)
+    taught = f"| source | weight |\n|---|---|\n{sources}" if sources else "No source: labels and images of the task."
     options = "\n".join(f"| {key} | {value} |" for key, value in run.said["options"].items())
     view = (
         f"shorter side {said.resize}, centre crop {said.input_size}"

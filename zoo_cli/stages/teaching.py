@@ -1,15 +1,17 @@
-"""What a student is taught with: the pseudo-labels of the weighted sources, the two streams of images, the lesson."""
+"""How students are taught: the two streams of images, the lesson of one run, and the lessons of a command in turn."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from zoo_cli import console, interruption
-from zoo_cli.errors import ContractError, Interrupted, Paused, UsageError
-from zoo_cli.stages import devices, students
-from zoo_cli.stages.runs import Run
+from zoo_cli import console, files, interruption
+from zoo_cli.errors import Interrupted, Paused, UsageError
+from zoo_cli.stages import devices, outputs, pictures, students
+from zoo_cli.stages.course import Course
+from zoo_cli.stages.pictures import Pictures
+from zoo_cli.stages.runs import Run, versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,44 +19,19 @@ if TYPE_CHECKING:
 
     from zoo_cli.data.images import Images
     from zoo_cli.models.student import Student
-    from zoo_cli.objectives.supervised import Batch
+    from zoo_cli.objectives.supervised import Batch, Objective
     from zoo_cli.training import Options
 
 TIMED = 2
-
-
-@dataclass(frozen=True)
-class Target:
-    """The stored pseudo-labels of one source, and its weight in the loss."""
-
-    name: str
-    path: Path
-    weight: float
-    output: str
-    digest: str
-
-
-def pick(weights: Mapping[str, float], least: float) -> dict[str, float]:
-    """The sources whose weight is `least` or more, their weights renormalised. Says what is left out."""
-    kept = {name: weight for name, weight in weights.items() if weight > 0 and weight >= least}
-    if not kept:
-        raise UsageError(f"no source has a weight of at least {least:g}", "lower --min-weight, or take --lam 1")
-    dropped = [weight for name, weight in weights.items() if name not in kept and weight > 0]
-    if dropped:
-        console.say(
-            f"{len(dropped)} sources below --min-weight {least:g} are left out: weight {sum(dropped):.2g} in all"
-        )
-    total = sum(kept.values())
-    return {name: weight / total for name, weight in kept.items()}
-
-
-def told(targets: Sequence[Target]) -> str:
-    """The sources and weights in a phrase."""
-    if not targets:
-        return "labels only"
-    first = sorted(targets, key=lambda target: -target.weight)
-    named = ", ".join(f"{target.name} {target.weight:.2f}" for target in first[:4])
-    return f"from {named}" + (f" and {len(first) - 4} more" if len(first) > 4 else "")
+FREE = ("checkpoint_every", "log_every")
+"""Options on which the student does not depend."""
+FIELDS = (
+    console.Field("run"),
+    console.Field("steps", style=","),
+    console.Field("loss", style=".4f"),
+    console.Field("labelled_accuracy", "labelled", "percent"),
+    console.Field("path"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,91 +45,174 @@ class Streams:
     seed: int
 
     @classmethod
-    def of(cls, images: "Images", batch_size: int, lam: float, unlabelled_from: str, seed: int) -> "Streams":
-        """Half a batch labelled, half unlabelled; with lam 1 all of it labelled."""
-        splits = ("labelled", "unlabelled") if unlabelled_from == "all" else ("unlabelled",)
+    def of(cls, images: "Images", course: Course, seed: int, *, labels: bool, others: bool) -> "Streams":
+        """A batch of labelled images, of images whose labels are not used, or half of it each."""
+        splits = ("labelled", "unlabelled") if course.unlabelled_from == "all" else ("unlabelled",)
         labelled, unlabelled = images.where(split=("labelled",)), images.where(split=splits)
-        if not len(labelled):
+        if labels and not len(labelled):
             raise UsageError("no labelled image to train on", "zoo split --labelled says how many")
-        if not len(unlabelled) and lam < 1:
+        if others and not len(unlabelled):
             raise UsageError("no unlabelled image to distil on", "--unlabelled-from all takes the labelled ones too")
-        half = batch_size // 2
-        return cls(images, labelled, unlabelled, (batch_size, 0) if lam == 1 else (batch_size - half, half), seed)
+        count = course.batch_size
+        batch = (count - count // 2, count // 2) if labels and others else (count * labels, count * others)
+        return cls(images, labelled, unlabelled, batch, seed)
 
-    def steps(self, epochs: float, batch_size: int) -> int:
-        """So many passes over the unlabelled images, counted in half batches whatever lam is: equal steps for all."""
-        count = len(self.unlabelled) or len(self.labelled)
-        return max(1, round(epochs * count / max(1, batch_size // 2)))
+    @property
+    def rows(self) -> "np.ndarray":
+        """The rows that take part, in ascending order."""
+        import numpy as np
 
-    def inputs(self) -> dict[str, str]:
+        parts = [rows for rows, count in zip((self.labelled, self.unlabelled), self.batch, strict=True) if count]
+        found: np.ndarray = np.unique(np.concatenate(parts))
+        return found
+
+    def inputs(self, judged: "np.ndarray") -> dict[str, str]:
         """Digests of what a run reads of the manifest; the truth is not among it."""
-        test = self.images.where(split=("test",))
-        return {
-            "labelled images": self.images.fingerprint(self.labelled, "ids", "sha256", "labels"),
-            "unlabelled images": self.images.fingerprint(self.unlabelled, "ids", "sha256") if self.batch[1] else "",
-            "test images": self.images.fingerprint(test, "ids", "sha256"),
-        }
+        taught = self.images.fingerprint(self.labelled, "ids", "sha256", "labels") if self.batch[0] else ""
+        others = self.images.fingerprint(self.unlabelled, "ids", "sha256") if self.batch[1] else ""
+        test = self.images.fingerprint(judged, "ids", "sha256")
+        return {"labelled images": taught, "unlabelled images": others, "test images": test}
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One run: its folder, its images, its targets and how it goes."""
+    """One run of a command: where it goes, which images it sees, and, made when it is needed, what it learns by.
 
-    run: Run
-    streams: Streams
-    targets: Sequence[Target]
-    options: "Options"
-    lam: float
-    temperature: float
-    augment: str
-
-
-def train(
-    lesson: Lesson, student: "Student", device: "torch.device", workers: int | None, deadline: float | None
-) -> None:
-    """Train the student, from the last checkpoint where there is one, and write what it has become.
-
-    Raises Interrupted or Paused, after a checkpoint, when a signal came or the deadline (time.monotonic) passed.
+    `said`: what run.json says of it beyond the course; its keys are those of run.json. `told`: by what it learns, in a
+    phrase. `judged`: the rows of its predictions. `targets`, `answers`: see `pictures.batches`.
     """
-    import torch
 
+    path: Path
+    streams: Streams
+    options: "Options"
+    said: Mapping[str, Any]
+    told: str
+    student: "Callable[[], Student]"
+    objective: "Callable[[Student, torch.device], Objective]"
+    judged: "np.ndarray"
+    targets: "Callable[[], torch.Tensor | None]" = field(default=lambda: None)
+    answers: "Callable[[Pictures, Student], torch.Tensor | None]" = field(default=lambda _pictures, _student: None)
+    strong: bool = False
+
+
+def teach(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures | None = None) -> list[dict[str, Any]]:
+    """Train the students that are not there yet, one after the other from one decoding; a row of each run's log.
+
+    Raises UsageError where a run of another making stands in the place of one of them, before any is trained;
+    Interrupted or Paused, after a checkpoint, when a signal came or the time of the course is over.
+    """
+    import numpy as np
+
+    device = course.device() if shared is None else shared.device
+    runs = [begun(lesson, course, task, device) for lesson in lessons]
+    todo = [(run, lesson) for run, lesson in zip(runs, lessons, strict=True) if not run.finished]
+    if shared is None and todo:
+        rows = np.unique(np.concatenate([lesson.streams.rows for _, lesson in todo]))
+        shared = Pictures(lessons[0].streams.images, rows, device, course.workers)
+    for run, lesson in zip(runs, lessons, strict=True):
+        if run.finished:
+            console.say(f"{run.path} is up to date")
+            continue
+        assert shared is not None
+        started = time.monotonic()
+        console.say(f"training {run.path}: {length(lesson.options, course)}, {lesson.told}")
+        _train(run, lesson, course, shared)
+        spent = {"seconds": round(time.monotonic() - started, 1)}
+        files.write_json(run.path.with_name(f"{run.path.name}.log.json"), spent)
+    return [row(run.path) for run in runs]
+
+
+def teach_to(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures) -> dict[str, Any]:
+    """Teach lessons of which each builds on those before it; the row of the last one.
+
+    The folders of the others lie in that of the last. Where its student is there, the others are not asked for.
+    """
+    last = begun(lessons[-1], course, task, shared.device)
+    if last.finished:
+        console.say(f"{last.path} is up to date")
+        return row(last.path)
+    return teach(lessons, course, task, shared)[-1]
+
+
+def length(options: "Options", course: Course) -> str:
+    """How long a run is, in a phrase."""
+    return f"{options.steps:,} steps of {course.batch_size} images"
+
+
+def row(path: Path) -> dict[str, Any]:
+    """What is answered of a run: the last row of its log, its name and its place."""
+    last = files.read_lines(path / "metrics.jsonl")[-1]
+    return {**last, "run": path.name, "steps": last["step"], "path": str(path)}
+
+
+def saying(course: Course, options: "Options", seed: int) -> dict[str, Any]:
+    """What run.json says of a course under "options"."""
+    return {
+        **{key: value for key, value in asdict(options).items() if key not in FREE},
+        "batch_size": course.batch_size,
+        "augment": course.augment,
+        "unlabelled_from": course.unlabelled_from,
+        "recalibrate": course.recalibrate,
+        "seed": seed,
+    }
+
+
+def begun(lesson: Lesson, course: Course, task: str, device: "torch.device") -> Run:
+    """The run of a lesson, its folder made or found to be of this very run. Raises UsageError naming what differs."""
+    said = {
+        "weights": [],
+        **lesson.said,
+        "options": {**saying(course, lesson.options, lesson.streams.seed), **lesson.said.get("options", {})},
+        "inputs": {**lesson.streams.inputs(lesson.judged), **lesson.said.get("inputs", {})},
+        "task": task,
+        "device": device.type,
+        "threads": devices.threads(),
+        "versions": versions(),
+    }
+    run = Run(lesson.path, outputs.plain(said))
+    run.begin(overwrite=course.overwrite)
+    return run
+
+
+def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
+    """Train one student, from the last checkpoint where there is one, and write what it has become."""
     from zoo_cli import training
-    from zoo_cli.objectives.cross_task import CrossTask
 
-    run, streams = lesson.run, lesson.streams
-    stored = _targets(lesson)
-    generator = torch.Generator().manual_seed(streams.seed)
-    objective = CrossTask(
-        student.features_dim,
-        [values.shape[1] for values in stored],
-        [target.output for target in lesson.targets],  # type: ignore[misc]
-        [target.weight for target in lesson.targets],
-        generator,
-        lam=lesson.lam,
-        temperature=lesson.temperature,
+    options, device = lesson.options, shared.device
+    targets = lesson.targets()
+    student = lesson.student()
+    objective = lesson.objective(student, device)
+    said = student.preprocessing
+    made = pictures.batches(
+        shared,
+        lesson.streams,
+        said,
+        course.augment,
+        targets=targets,
+        answers=lesson.answers(shared, student),
+        strong=lesson.strong,
     )
-    batches = _batches(lesson, student, stored, device, workers)
     state = run.state()
     done = 0 if state is None else state.step
-    if done < lesson.options.steps:
-        pace = _pace(student, objective, batches, lesson.options, device)
-        left = console.duration(pace * (lesson.options.steps - done))
-        console.say(f"step {done:,} of {lesson.options.steps:,}, eta {left}")
+    if done < options.steps:
+        left = console.duration(_pace(student, objective, made, options, device) * (options.steps - done))
+        console.say(f"step {done:,} of {options.steps:,}, eta {left}")
     run.log_from(done)
 
     def should_stop() -> bool:
         progress.advance(1)
-        return interruption.pending() is not None or (deadline is not None and time.monotonic() >= deadline)
+        late = course.deadline is not None and time.monotonic() >= course.deadline
+        return interruption.pending() is not None or late
 
-    with interruption.deferred(), console.Progress("distill", lesson.options.steps, "step") as progress:
+    with interruption.deferred(), console.Progress("train", options.steps, "step") as progress:
         progress.skip(done)
         outcome = training.train(
             student,
             objective,
-            batches,
-            lesson.options,
+            made,
+            options,
             device=device,
-            seed=streams.seed,
+            seed=lesson.streams.seed,
             resume=state,
             save=run.save,
             log=run.log,
@@ -163,92 +223,16 @@ def train(
         if signum is not None:
             raise Interrupted(signum)
         raise Paused(f"--max-time is over at step {outcome.step:,}", "the same command goes on from its checkpoint")
-    students.finish(run, student, streams.images, device, workers)
+    if course.recalibrate:
+        from zoo_cli.models import batch_norm
 
-
-def _targets(lesson: Lesson) -> "list[np.ndarray]":
-    """The pseudo-labels (Nu, K) of every source for the unlabelled stream, in its order."""
-    from zoo_cli.data import stored
-
-    found = []
-    ids = lesson.streams.images.ids[lesson.streams.unlabelled]
-    for target in lesson.targets:
-        values = stored.read(target.path, ids=ids, columns=("probs",), output=target.output).probs
-        if values is None:
-            raise ContractError(f"{target.path} has no column probs", "zoo pseudo-label makes it")
-        found.append(values)
-    return found
-
-
-def _batches(
-    lesson: Lesson, student: "Student", stored: "list[np.ndarray]", device: "torch.device", workers: int | None
-) -> "Callable[[int], Batch]":
-    """The batch of a step, a function of the step alone: images augmented on the device, labels, targets."""
-    import numpy as np
-    import torch
-
-    from zoo_cli.data import augmentation, random_numbers
-    from zoo_cli.data.caching import ImageCache
-    from zoo_cli.objectives.supervised import Batch
-
-    streams, said = lesson.streams, student.preprocessing
-    images = streams.images
-    rows = np.union1d(streams.labelled, streams.unlabelled) if streams.batch[1] else streams.labelled
-    with console.Progress("decode", len(rows), "img") as progress:
-        cache = ImageCache(
-            [images.getter(row) for row in rows],
-            said,
-            device,
-            devices.workers(workers),
-            progress=lambda _done, _total: progress.advance(1),
-            ids=[str(name) for name in images.ids[rows]],
-        )
-    if cache.place == "stream":
-        console.say(f"{cache.bytes / 1e9:.1f} GB of images do not fit in memory: they are decoded as they are needed")
-    labelled = torch.from_numpy(np.searchsorted(rows, streams.labelled))
-    unlabelled = torch.from_numpy(np.searchsorted(rows, streams.unlabelled)) if streams.batch[1] else labelled[:0]
-    labels = torch.from_numpy(images.labels[streams.labelled])
-    targets = torch.from_numpy(np.concatenate(stored, axis=1)) if stored else None
-    if targets is not None and device.type == "cuda" and targets.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
-        targets = targets.to(device)
-    numbers = torch.from_numpy(rows)
-
-    def batch(step: int) -> Batch:
-        places, epochs, samples = [], [], []
-        picked: dict[str, torch.Tensor] = {}
-        # One sample may stand in both halves in one epoch: odd numbers for one stream, even for the other.
-        for name, pool, count, odd in (
-            ("labelled", labelled, streams.batch[0], 1),
-            ("unlabelled", unlabelled, streams.batch[1], 0),
-        ):
-            if not count:
-                continue
-            seed = random_numbers.derived(streams.seed, f"{name} stream")
-            chosen, epoch = random_numbers.stream(seed, len(pool), step * count, count)
-            picked[name] = chosen
-            places.append(pool[chosen])
-            epochs.append(epoch)
-            samples.append(2 * numbers[pool[chosen]] + odd)
-        views = augmentation.augment(
-            cache.batch(torch.cat(places)),
-            lesson.augment,
-            said.input_size,
-            seed=streams.seed,
-            epoch=torch.cat(epochs),
-            sample=torch.cat(samples),
-            mean=said.mean,
-            std=said.std,
-        )
-        if targets is None:
-            return Batch(views, labels[picked["labelled"]])
-        return Batch(views, labels[picked["labelled"]], targets[picked["unlabelled"].to(targets.device)])
-
-    return batch
+        batch_norm.recalibrate(student, shared.clean(said, lesson.streams.rows, course.batch_size))
+    students.finish(run, student, lesson.streams.images, lesson.judged, device, course.workers)
 
 
 def _pace(
     student: "Student",
-    objective: "torch.nn.Module",
+    objective: "Objective",
     batches: "Callable[[int], Batch]",
     options: "Options",
     device: "torch.device",
@@ -272,7 +256,7 @@ def _pace(
     tick()
     training.train(
         copy.deepcopy(student),
-        copy.deepcopy(objective),  # type: ignore[arg-type]
+        copy.deepcopy(objective),
         batches,
         replace(options, steps=TIMED, warmup=0, lr=0.0, log_every=0, checkpoint_every=0),
         device=device,

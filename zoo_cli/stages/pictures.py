@@ -1,0 +1,153 @@
+"""The training images of a command, decoded once for all of its runs, and the batches that runs make of them."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from zoo_cli import console
+from zoo_cli.stages import devices
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from zoo_cli.config import Preprocessing
+    from zoo_cli.data.caching import ImageCache
+    from zoo_cli.data.images import Images
+    from zoo_cli.objectives.supervised import Batch
+    from zoo_cli.stages.teaching import Streams
+
+
+class Pictures:
+    """Rows of the manifest as pixels on the device, one decoding for each preprocessing that students ask for."""
+
+    def __init__(self, images: "Images", rows: "np.ndarray", device: "torch.device", workers: int | None):
+        self.images = images
+        self.rows = rows
+        self.device = device
+        self.workers = devices.workers(workers)
+        self._caches: dict[Preprocessing, ImageCache] = {}
+
+    def cache(self, said: "Preprocessing") -> "ImageCache":
+        """The pixels of all rows (in ascending order) as a network of this preprocessing trains on them."""
+        from zoo_cli.data.caching import ImageCache
+
+        if said in self._caches:
+            return self._caches[said]
+        with console.Progress("decode", len(self.rows), "img") as progress:
+            cache = ImageCache(
+                [self.images.getter(row) for row in self.rows],
+                said,
+                self.device,
+                self.workers,
+                progress=lambda _done, _total: progress.advance(1),
+                ids=[str(name) for name in self.images.ids[self.rows]],
+            )
+        if cache.place == "stream":
+            size = f"{cache.bytes / 1e9:.1f} GB"
+            console.say(f"{size} of images do not fit in memory: they are decoded as they are needed")
+        self._caches[said] = cache
+        return cache
+
+    def places(self, rows: "np.ndarray") -> "torch.Tensor":
+        """Where rows of the manifest stand among the rows held here: int64 (M,)."""
+        import numpy as np
+        import torch
+
+        return torch.from_numpy(np.searchsorted(self.rows, rows))
+
+    def clean(self, said: "Preprocessing", rows: "np.ndarray", count: int) -> "Iterator[torch.Tensor]":
+        """The evaluation views of rows, `count` at a time, in their order."""
+        import torch
+
+        from zoo_cli.data import augmentation
+
+        cache = self.cache(said)
+        for places in torch.split(self.places(rows), count):
+            yield augmentation.evaluation_view(cache.batch(places), said.input_size, said.mean, said.std)
+
+
+def batches(
+    pictures: Pictures,
+    streams: "Streams",
+    said: "Preprocessing",
+    augment: str,
+    *,
+    targets: "torch.Tensor | None" = None,
+    answers: "torch.Tensor | None" = None,
+    strong: bool = False,
+) -> "Callable[[int], Batch]":
+    """The batch of a step, a function of the step alone: images augmented on the device, labels, what is stored.
+
+    `targets` (Nu, sum K): of the unlabelled stream, in its order. `answers` (V, M, N, C): the teachers' stored logits
+    of all N rows held, of the plain view and, where V is 2, of the mirrored one. `strong`: a second view of the rows
+    without labels.
+    """
+    import torch
+
+    from zoo_cli.data import augmentation, random_numbers
+    from zoo_cli.objectives.supervised import Batch
+
+    cache = pictures.cache(said)
+    labelled, unlabelled = pictures.places(streams.labelled), pictures.places(streams.unlabelled)
+    labels = torch.from_numpy(pictures.images.labels[streams.labelled])
+    numbers = torch.from_numpy(pictures.rows)
+    targets, answers = _near(targets, pictures.device), _near(answers, pictures.device)
+    nothing = torch.empty(0, dtype=torch.int64)
+
+    def batch(step: int) -> Batch:
+        places, epochs, samples = [], [], []
+        picked = {"labelled": nothing, "unlabelled": nothing}
+        # One sample may stand in both halves in one epoch: odd numbers for one stream, even for the other.
+        for name, pool, count, odd in (
+            ("labelled", labelled, streams.batch[0], 1),
+            ("unlabelled", unlabelled, streams.batch[1], 0),
+        ):
+            if not count:
+                continue
+            seed = random_numbers.derived(streams.seed, f"{name} stream")
+            chosen, epoch = random_numbers.stream(seed, len(pool), step * count, count)
+            picked[name] = chosen
+            places.append(pool[chosen])
+            epochs.append(epoch)
+            samples.append(2 * numbers[pool[chosen]] + odd)
+        place, epoch, sample = torch.cat(places), torch.cat(epochs), torch.cat(samples)
+        pixels = cache.batch(place)
+        first = streams.batch[0] if strong else len(place)
+
+        def views(rows: slice, strong: bool) -> torch.Tensor:
+            return augmentation.augment(
+                pixels[rows],
+                augment,
+                said.input_size,
+                strong=strong,
+                seed=streams.seed,
+                epoch=epoch[rows],
+                sample=sample[rows],
+                mean=said.mean,
+                std=said.std,
+            )
+
+        told = None
+        if answers is not None:
+            side = torch.zeros(len(place), dtype=torch.int64)
+            if len(answers) > 1:
+                side = augmentation.mirrored(streams.seed, epoch, sample).long()
+            told = answers[side.to(answers.device), :, place.to(answers.device)].transpose(0, 1)
+        return Batch(
+            views(slice(None), False),
+            labels[picked["labelled"]],
+            None if targets is None else targets[picked["unlabelled"].to(targets.device)],
+            views(slice(first, None), True) if strong else None,
+            told,
+        )
+
+    return batch
+
+
+def _near(stored: "torch.Tensor | None", device: "torch.device") -> "torch.Tensor | None":
+    """On the GPU, where at most half of its free memory is needed for it."""
+    import torch
+
+    if stored is not None and device.type == "cuda" and stored.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        return stored.to(device)
+    return stored

@@ -1,0 +1,141 @@
+"""The teachers of general transfer: networks, or stored answers, in the label space of the task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo_cli import console
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.stages import extract, outputs, prediction
+from zoo_cli.stages.pictures import Pictures
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from zoo_cli.data.images import Images
+    from zoo_cli.models.loading import LoadedModel
+    from zoo_cli.models.student import Student
+    from zoo_cli.models.teacher import Teacher
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Known:
+    """A teacher: a loaded network, or the folder `stored` of one of which only outputs are known.
+
+    `order`: which of its outputs stands for each class of the task, None where they agree. `digest`: of what it is.
+    """
+
+    name: str
+    model: "LoadedModel | None"
+    stored: Path | None
+    order: tuple[int, ...] | None
+    digest: str
+
+    def asked(self, student: "Student", device: "torch.device") -> "Teacher":
+        """The network, to be asked on the images of a student. Raises UsageError where there is none."""
+        from zoo_cli.models.teacher import Teacher
+
+        if self.model is None:
+            raise UsageError(f"of {self.name} only stored outputs are known", "--targets stored --augment none")
+        return Teacher.of(self.model, student.preprocessing, self.order).to(device)
+
+
+def load(settings: Config, chosen: Sequence[Source], classes: tuple[str, ...], seed: int) -> list[Known]:
+    """The teachers that --source names. Raises UsageError for one of another label space or without probabilities."""
+    from zoo_cli.data import stored
+    from zoo_cli.models import label_space, loading
+
+    found = []
+    for source in chosen:
+        if source.output != "softmax":
+            raise UsageError(
+                f"{source.name} gives every class a probability of its own: it has no one answer to teach",
+                "--objective cross-task learns from such sources",
+            )
+        if loading.is_stored(source):
+            extract.ensure(settings, [source])
+            path = settings.features(source.name)
+            known = outputs.about(settings, source.name)
+            order = label_space.order(source.name, known["class_names"], known["classes"], classes)
+            found.append(Known(source.name, None, path, order, stored.identity(path)))
+            continue
+        model = loading.load(source, settings.root, seed=seed)
+        order = label_space.order(source.name, model.class_names, model.classes, classes)
+        if model.class_names is None:
+            console.warn(f"the class names of {source.name} are not known: they are taken to be the task's, in order")
+        found.append(Known(source.name, model, None, order, model.weights_sha256))
+    return found
+
+
+def by_accuracy(
+    teachers: Sequence[Known], images: "Images", device: "torch.device", workers: int | None
+) -> list[tuple[Known, float]]:
+    """The teachers by rising accuracy on the labelled images of the task; equal ones as they were named."""
+    from zoo_cli.models.capture import Tapped
+
+    rows = images.where(split=("labelled",))
+    if not len(rows):
+        raise UsageError("no labelled image to order the teachers by", "--teachers sequential:order=given")
+    found = []
+    for teacher in teachers:
+        if teacher.model is None:
+            logits = _stored(teacher, images, rows)
+        else:
+            network = Tapped(teacher.model.module, teacher.model.tap)
+            said = teacher.model.preprocessing
+            logits = prediction.predict(network, said, images, rows, device, workers, teacher.order)
+        found.append((teacher, float((logits.argmax(1) == images.labels[rows]).mean())))
+    return sorted(found, key=lambda pair: pair[1])
+
+
+def answers(teachers: Sequence[Known], pictures: Pictures, student: "Student", mirrored: bool) -> "torch.Tensor":
+    """The logits (V, M, N, C) of M teachers on the student's evaluation views of the N images held.
+
+    V is 1, or 2 where the mirrored views are asked too. Stored outputs are of the plain view alone. Raises UsageError
+    where mirrored ones are asked of them.
+    """
+    import torch
+
+    found = []
+    said = student.preprocessing
+    for teacher in teachers:
+        if teacher.model is None:
+            if mirrored:
+                raise UsageError(
+                    f"the stored outputs of {teacher.name} are of the plain view, not of the mirrored one",
+                    "--augment none, or --targets stored-clean",
+                )
+            values = torch.from_numpy(_stored(teacher, pictures.images, pictures.rows))
+            found.append(values[None])
+            continue
+        network = teacher.asked(student, pictures.device)
+        sides: list[list[torch.Tensor]] = [[], []] if mirrored else [[]]
+        with console.Progress(f"ask {teacher.name}", len(pictures.rows), "img") as progress:
+            for views in pictures.clean(said, pictures.rows, BATCH):
+                for side, parts in enumerate(sides):
+                    parts.append(network(views.flip(3) if side else views).float().cpu())
+                progress.advance(len(views))
+        found.append(torch.stack([torch.cat(parts) for parts in sides]))
+    return torch.stack(found, 1)
+
+
+def _stored(teacher: Known, images: "Images", rows: "np.ndarray") -> "np.ndarray":
+    """The stored logits (M, C) of a teacher on rows of the manifest, float32; of probabilities their logarithms."""
+    import numpy as np
+
+    from zoo_cli.data import stored
+
+    assert teacher.stored is not None
+    found = stored.read(teacher.stored, ids=images.ids[rows], columns=("logits", "probs"))
+    values = found.logits
+    if values is None and found.probs is not None:
+        values = np.log(np.maximum(found.probs.astype(np.float64), np.finfo(np.float32).tiny))
+    if values is None:
+        raise ContractError(f"{teacher.stored} has neither logits nor probs", "a teacher answers with one of them")
+    values = values.astype(np.float32)
+    return values if teacher.order is None else values[:, list(teacher.order)]

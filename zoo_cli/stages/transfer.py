@@ -1,0 +1,279 @@
+"""General knowledge transfer: a student that is trained already learns from teachers of its own classes (paper 002)."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_cli import console, files, interruption, registry, specs
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import UsageError
+from zoo_cli.stages import students, teachers, teaching, weights
+from zoo_cli.stages.course import Course, Places
+from zoo_cli.stages.pictures import Pictures
+from zoo_cli.stages.teachers import Known
+from zoo_cli.stages.teaching import Lesson, Streams
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoo_cli.data.images import Images
+    from zoo_cli.models.loading import LoadedModel
+    from zoo_cli.models.student import Student
+    from zoo_cli.objectives.supervised import Objective
+    from zoo_cli.training import Options
+
+MANY = {"sequential": ("ascending", "descending", "given"), "parallel": (), "soup": ()}
+"""How several teachers teach, and in which orders."""
+VIEWS = {"live": None, "stored": ("none", "flip"), "stored-clean": None}
+"""Where the teachers' answers come from, and the augmentations of which they can then be."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags of general transfer say, in the words of their names."""
+
+    method: specs.Method
+    facts: registry.Objective
+    sources: tuple[str, ...]
+    teachers: str | None
+    targets: str | None
+    temperature: float
+
+    @property
+    def mode(self) -> str:
+        """How several teachers teach."""
+        return specs.split_spec(self.teachers or "sequential")[0]
+
+    @property
+    def order(self) -> str:
+        """The order of teachers in sequence: the paper begins with the least accurate one."""
+        return specs.split_spec(self.teachers or "sequential")[1].get("order", "ascending")
+
+    @property
+    def stored(self) -> bool:
+        """Whether the teachers are asked once, before the first step."""
+        return (self.targets or "live") != "live"
+
+    @property
+    def labels(self) -> bool:
+        """Whether it learns from the labelled images, with their labels."""
+        if isinstance(self.facts.labels, bool):
+            return self.facts.labels
+        default = inspect.signature(self.method.function).parameters[self.facts.labels].default
+        return bool(self.method.params.get(self.facts.labels, default))
+
+    def check(self, course: Course) -> None:
+        """Raise UsageError for values that are none, and for those that exclude one another."""
+        name, params = specs.split_spec(self.teachers or "sequential")
+        if name not in MANY:
+            raise specs.nearest("way of several teachers", name, MANY)
+        for key, value in params.items():
+            if key != "order" or value not in MANY[name]:
+                known = [f"sequential:order={order}" for order in MANY["sequential"]]
+                raise UsageError(f'--teachers "{self.teachers}"', f"one of: {', '.join([*MANY, *known])}")
+        if name == "parallel" and self.method.name != "dp":
+            raise UsageError(
+                f"{self.method.name} has one teacher a step: it cannot choose among several by sample",
+                "--objective dp, or --teachers sequential or soup",
+            )
+        views = self.targets or "live"
+        if views not in VIEWS:
+            raise specs.nearest("--targets", views, VIEWS)
+        fitting = VIEWS[views]
+        if fitting is not None and course.augment not in fitting:
+            raise UsageError(
+                f"stored targets are of the plain or the mirrored view, not of --augment {course.augment}",
+                "--augment none or flip, --targets live, or --targets stored-clean to take them all the same",
+            )
+
+    def name(self, settings: Config) -> str:
+        """How the student is called, without its seed."""
+        said = [weights.slug(self.method.spec), "+".join(one.name for one in self.chosen(settings))]
+        if len(self.chosen(settings)) > 1:
+            said.append(self.mode)
+        return "-".join(said)
+
+    def chosen(self, settings: Config) -> Sequence[Source]:
+        """The teachers by name. Raises UsageError where there is none."""
+        found = settings.select(self.sources)
+        if not found:
+            raise UsageError("no teacher: there is no [[source]] in zoo.toml", "--source NAME, or PROVIDER:NAME")
+        if len({one.name for one in found}) < len(found):
+            raise UsageError("two teachers have one name", "name each once")
+        return found
+
+    def length(self, course: Course, images: "Images", seed: int) -> "tuple[Streams, Options]":
+        """The streams of a run, and its options with the number of steps. An epoch is one of the images it sees."""
+        streams = Streams.of(images, course, seed, labels=self.labels, others=not self.labels)
+        return streams, course.lasting(len(streams.rows), course.batch_size)
+
+
+def run(
+    settings: Config,
+    asked: Asked,
+    course: Course,
+    places: Places,
+    images: "Images",
+    classes: tuple[str, ...],
+    learner: Source,
+) -> list[dict[str, Any]]:
+    """Train a student for each seed; a row each."""
+    rows = []
+    shared: Pictures | None = None
+    for path, seed in places.of([asked.name(settings)]):
+        streams, _ = asked.length(course, images, seed)
+        known = teachers.load(settings, asked.chosen(settings), classes, seed)
+        for teacher in known:
+            if teacher.model is None and not asked.stored:
+                raise UsageError(
+                    f"of {teacher.name} only stored outputs are known: it cannot be asked",
+                    "--targets stored --augment none",
+                )
+        model = students.loaded(settings, learner, seed)
+        device = course.device() if shared is None else shared.device
+        shared = shared or Pictures(images, streams.rows, device, course.workers)
+        one = _Transfer(settings, asked, course, images, classes, learner, model, known, path, seed)
+        rows.append(one.run(shared))
+    return rows
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """One run: the student as it is before (`model`), its teachers, and where it goes."""
+
+    settings: Config
+    asked: Asked
+    course: Course
+    images: "Images"
+    classes: tuple[str, ...]
+    learner: Source
+    model: "LoadedModel"
+    known: Sequence[Known]
+    path: Path
+    seed: int
+
+    def run(self, shared: Pictures) -> dict[str, Any]:
+        """Train it, phase by phase; its row."""
+        mode = self.asked.mode if len(self.known) > 1 else "one"
+        if mode in ("one", "parallel"):
+            return self.taught([self.lesson(self.path, self.known, self.first)], shared)
+        if mode == "soup":
+            return self.soup(shared)
+        turns = list(self.known)
+        if self.asked.order != "given":
+            told = teachers.by_accuracy(turns, self.images, shared.device, self.course.workers)
+            turns = [teacher for teacher, _ in told]
+            if self.asked.order == "descending":
+                turns.reverse()
+            named = ", ".join(f"{teacher.name} {console.percent(accuracy)}" for teacher, accuracy in told)
+            console.say(f"teachers by their accuracy on the labelled images: {named}")
+        lessons = []
+        student = self.first
+        for number, teacher in enumerate(turns, 1):
+            last = number == len(turns)
+            path = self.path if last else self.path / "teachers" / f"{number}-{teacher.name}"
+            before = [other.name for other in turns[: number - 1]]
+            lessons.append(self.lesson(path, [teacher], student, before))
+            student = partial(self.after, path)
+        return self.taught(lessons, shared)
+
+    def taught(self, lessons: Sequence[Lesson], shared: Pictures) -> dict[str, Any]:
+        """The row of the last lesson, after those that lead to it."""
+        return teaching.teach_to(lessons, self.course, self.settings.task.name, shared)
+
+    def lesson(self, path: Path, known: Sequence[Known], student: Any, before: Sequence[str] = ()) -> Lesson:
+        """What one phase learns, from which teachers."""
+        streams, options = self.asked.length(self.course, self.images, self.seed)
+        stored = self.asked.stored
+        mirrored = self.asked.targets == "stored" and self.course.augment == "flip"
+        return Lesson(
+            path,
+            streams,
+            options,
+            self.said(known, before),
+            f"from {', '.join(teacher.name for teacher in known)}",
+            student=student,
+            objective=partial(self.objective, () if stored else tuple(known), options),
+            judged=self.images.where(split=("test",)),
+            answers=partial(_answers, known, mirrored) if stored else _none,
+        )
+
+    def said(self, known: Sequence[Known], before: Sequence[str] = ()) -> dict[str, Any]:
+        """What run.json says of a phase."""
+        return {
+            "objective": self.asked.method.spec,
+            "student": {"student": self.settings.declared(self.learner), "after": list(before)},
+            "options": {
+                "kd_temperature": self.asked.temperature,
+                "targets": self.asked.targets or "live",
+                "teachers": self.asked.mode if len(self.known) > 1 else "one",
+            },
+            "teachers": [{"source": teacher.name, "weight": 1 / len(known)} for teacher in known],
+            "inputs": {
+                "student weights": self.model.weights_sha256,
+                **{f"teacher {teacher.name}": teacher.digest for teacher in self.known},
+            },
+        }
+
+    def objective(
+        self, known: Sequence[Known], options: "Options", student: "Student", device: "torch.device"
+    ) -> "Objective":
+        """The objective, with its own copy of the student as it is now."""
+        import copy
+
+        from zoo_cli.objectives.teachers import Taught
+
+        original = copy.deepcopy(student).to(device).eval().requires_grad_(False)
+        asked = tuple(teacher.asked(student, device) for teacher in known)
+        taught = Taught(asked, original, options.steps, self.asked.temperature)
+        objective: Objective = self.asked.method.function(taught, **self.asked.method.params)
+        return objective
+
+    def first(self) -> "Student":
+        """The student before its first teacher."""
+        return students.trained(self.model, self.classes)
+
+    def after(self, path: Path) -> "Student":
+        """The student as the phase in a folder left it."""
+        source = Source(path.name, f"file:{path.resolve()}")
+        return students.trained(students.loaded(self.settings, source, self.seed), self.classes)
+
+    def soup(self, shared: Pictures) -> dict[str, Any]:
+        """A student for each teacher, and the average of their weights."""
+        from zoo_cli.models import batch_norm, soup
+
+        folders = [self.path / "teachers" / teacher.name for teacher in self.known]
+        alone = replace(self, course=replace(self.course, recalibrate=False))
+        lessons = [
+            alone.lesson(folder, [teacher], self.first) for folder, teacher in zip(folders, self.known, strict=True)
+        ]
+        task = self.settings.task.name
+        whole = teaching.begun(self.lesson(self.path, self.known, self.first), self.course, task, shared.device)
+        if whole.finished:
+            console.say(f"{whole.path} is up to date")
+            return teaching.row(whole.path)
+        done = teaching.teach(lessons, alone.course, task, shared)
+        student = self.after(folders[0])
+        states = [files.read_tensors(folder / "model.safetensors")[0] for folder in folders]
+        student.module.load_state_dict(soup.soup(states))
+        student.to(shared.device)
+        if self.course.recalibrate:
+            views = shared.clean(student.preprocessing, shared.rows, self.course.batch_size)
+            batch_norm.recalibrate(student, views)
+        interruption.check()
+        files.write_lines(whole.path / "metrics.jsonl", [{"step": done[-1]["step"]}])
+        students.finish(
+            whole, student, self.images, self.images.where(split=("test",)), shared.device, self.course.workers
+        )
+        return teaching.row(whole.path)
+
+
+def _answers(known: Sequence[Known], mirrored: bool, shared: Pictures, student: "Student") -> "torch.Tensor":
+    return teachers.answers(known, shared, student, mirrored)
+
+
+def _none(_shared: Pictures, _student: "Student") -> None:
+    return None
