@@ -200,7 +200,7 @@ def _pearson(x: Array, y: Array) -> float:
     # Scaled before anything is summed or squared: scores may be as large as floats are.
     x, y = x / np.abs(x).max(), y / np.abs(y).max()
     x, y = x - x.mean(), y - y.mean()
-    return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1.0, 1.0))
+    return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
 
 
 def _tau(agreement: Array, untied: tuple[Array, Array], importance: Array) -> float:
