@@ -27,12 +27,19 @@ KINDS = {
     "--test": "data",
     "--unlabelled": "data",
     "--teacher": "run",
+    "RUN": "run",
+    "AFTER": "run",
     "--on": "representation",
     "--device": "device",
     "--precision": "precision",
     "--format": "format",
     "--schedule": "schedule",
     "--augment": "augmentation",
+    "--teachers": "teaching",
+    "--targets": "targets",
+    "--freeze": "frozen",
+    "finetune SOURCE": "start",
+    "finetune --objective": "learning",
     "--unlabelled-from": "images",
     "--output": "output",
     "--labelled": "share",
@@ -52,6 +59,9 @@ CHOICES = {
     "schedule": ("constant", "cosine", "steps"),
     "augmentation": ("none", "flip", "shift", "crop", "affine", "rand"),
     "images": ("all", "unlabelled"),
+    "teaching": ("sequential", "parallel", "soup"),
+    "targets": ("live", "stored", "stored-clean"),
+    "frozen": ("body",),
     "output": ("softmax", "sigmoid"),
     "share": ("1%", "5%", "10%", "20%", "1/class", "5/class", "all"),
     "probe": ("all",),
@@ -108,16 +118,22 @@ def _words() -> dict[str, Words]:
     """What a value of each kind can be, see `completions.description`."""
     words: dict[str, Words] = {kind: dict.fromkeys(values, "") for kind, values in CHOICES.items()}
     words |= {"file": {"@file": ""}, "folder": {"@folder": ""}, "run": {"@run": "", "@file": ""}}
-    words["objective"] = {name: entry.summary for name, entry in registry.OBJECTIVES.items()}
-    words |= _methods("metric") | _methods("weighting")
+    words |= _methods("metric") | _methods("weighting") | _methods("objective")
+    words["learning"] = _objectives("finetune")
+    words["objective"] = _objectives("distill")
     # A power is written short: p=2.
     words["weighting"] = {"p=" if name == "power" else name: line for name, line in words["weighting"].items()}
     words["weighting = p"] = words["weighting power p"]
     for kind, table in (("model", "model provider"), ("data", "data provider")):
         words |= _providers(kind, registry.TABLES[table])
     words["source"] = {"@source": "", **words["model"]}
+    words["start"] = {"best": "the highest-ranked source", "student": "that of zoo.toml", **words["source"]}
     words |= {key.replace("model", "source", 1): value for key, value in words.items() if key.startswith("model ")}
     return words
+
+
+def _objectives(command: str) -> Words:
+    return {name: entry.summary for name, entry in registry.OBJECTIVES.items() if entry.command == command}
 
 
 def _methods(kind: str) -> dict[str, Words]:
