@@ -1,9 +1,10 @@
 """Flips on a table written by hand, and the identities that hold on every table."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.stats import binomtest
 
 from zoo_cli import flips
 
@@ -92,3 +93,97 @@ def test_ece_equals_the_sum_over_bins() -> None:
             right = (p.argmax(1) == labels)[inside]
             expected += inside.mean() * abs(right.mean() - p.max(1)[inside].mean())
     assert np.isclose(flips.quality(labels, logits)["ece"], expected)
+
+
+def loop(labels: np.ndarray, before: np.ndarray, after: np.ndarray, teacher: np.ndarray) -> dict[str, float]:
+    """The measures sample by sample, with nothing shared."""
+    found = dict.fromkeys(("gained", "lost", "offered", "transferred", "pos", "neg", "pos_after", "neg_after"), 0)
+    for label, b, a, t in zip(labels, before, after, teacher, strict=True):
+        found["gained"] += b != label and a == label
+        found["lost"] += b == label and a != label
+        found["offered"] += b != label and t == label
+        found["transferred"] += b != label and t == label and a == label
+        found["pos"] += b != label and t == label
+        found["neg"] += b == label and t != label
+        found["pos_after"] += a != label and t == label
+        found["neg_after"] += a == label and t != label
+    return found
+
+
+@given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
+def test_a_transfer_and_its_teacher_are_what_a_loop_over_samples_counts(table: np.ndarray) -> None:
+    labels, before, after, teacher = table
+    expected = loop(labels, before, after, teacher)
+    found, taught = flips.transfer(labels, before, after), flips.taught(labels, before, after, teacher)
+    assert (found["gained"], found["lost"]) == (expected["gained"], expected["lost"])
+    assert (taught["offered"], taught["transferred"]) == (expected["offered"], expected["transferred"])
+    assert np.isclose(taught["pos_flips_delta"], (expected["pos_after"] - expected["pos"]) / 30)
+    assert np.isclose(taught["neg_flips_delta"], (expected["neg_after"] - expected["neg"]) / 30)
+
+
+@given(arrays.arrays(np.int64, (3, 30), elements=st.integers(0, 4)))
+def test_counts_by_class_are_those_of_a_loop(table: np.ndarray) -> None:
+    labels, before, after = table
+    wrong, gained = [0] * 5, [0] * 5
+    for label, b, a in zip(labels, before, after, strict=True):
+        wrong[label] += b != label
+        gained[label] += b != label and a == label
+    assert flips.errors_by_class(labels, before, 5).tolist() == wrong
+    assert flips.positive_by_class(labels, before, after, 5).tolist() == gained
+
+
+@given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
+def test_the_identities_of_a_transfer_hold(table: np.ndarray) -> None:
+    labels, before, after, teacher = table
+    found, taught = flips.transfer(labels, before, after), flips.taught(labels, before, after, teacher)
+    compared = flips.compare(labels, before, after, list("abcde"), teacher)
+    assert np.isclose(found["delta"], found["gain"] - found["loss"])
+    assert found["delta"] == compared["delta"]
+    assert np.isclose(found["delta"], taught["neg_flips_delta"] - taught["pos_flips_delta"])
+    assert [taught[key] for key in ("complementary", "transferred", "transfer_rate")] == [
+        compared[key] for key in ("complementary", "transferred", "transfer_rate")
+    ]
+    against = flips.compare(labels, before, teacher, list("abcde"))
+    assert np.isclose(taught["difference"], against["positive_rate"] - against["negative_rate"])
+    assert np.isclose(taught["difference"], taught["accuracy"] - found["accuracy_before"])
+
+
+def test_a_student_that_becomes_its_teacher_has_taken_all_of_it() -> None:
+    taught = flips.taught(LABELS, BEFORE, TEACHER, TEACHER)
+    assert taught["transfer_rate"] == 1
+    assert taught["pos_flips_delta"] == -taught["complementary"]
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+@settings(deadline=None)
+def test_mcnemar_is_the_two_sided_binomial_test(gained: int, lost: int) -> None:
+    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert np.isclose(flips.mcnemar(gained, lost), expected)
+
+
+def test_mcnemar_of_a_large_test_set_is_a_number() -> None:
+    assert flips.mcnemar(26_000, 24_000) < 1e-15
+    assert flips.mcnemar(25_000, 25_000) == 1
+
+
+def test_an_outcome_is_a_success_only_beyond_five_percent() -> None:
+    right, wrong = np.zeros(40, int), np.ones(40, int)
+    for gained, expected in ((5, "undecided"), (6, "success")):
+        better = np.where(np.arange(40) < gained, 0, 1)
+        assert flips.transfer(right, wrong, better)["outcome"] == expected
+        worse = np.where(np.arange(40) < gained, 1, 0)
+        assert flips.transfer(right, right, worse)["outcome"] == expected.replace("success", "failure")
+    assert flips.transfer(right, right, right)["outcome"] == "undecided"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_least_level_at_which_its_steps_reject(p: list[float]) -> None:
+    adjusted = flips.holm(p)
+    assert all(a >= b for a, b in zip(adjusted, p, strict=True))
+    for level in (0.01, 0.05, 0.3):
+        rejected = set()
+        for place, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
+            if (len(p) - place) * p[index] > level:
+                break
+            rejected.add(index)
+        assert {index for index, value in enumerate(adjusted) if value <= level} == rejected
