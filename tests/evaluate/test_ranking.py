@@ -230,14 +230,18 @@ def test_runs_that_were_not_made_alike_do_not_compare(tmp_path: Path) -> None:
 
 def test_a_fine_tuned_source_is_its_students_start(tmp_path: Path) -> None:
     scores = written("scores.csv", "source,parc\na,1\nb,2\n")
-    for name, right, lr in (("a", 15, 0.1), ("b", 10, 0.01)):
-        student = {"student": {"name": name, "model": f"python:{name}.py:small"}}
-        options = {"steps": 100, "lr": lr, "seed": 0}
-        trained(
-            tmp_path / "runs" / name, right, {}, objective="supervised", student=student, options=options, task="pets"
-        )
+
+    def tuned(name: str, source: str, right: int, lr: float, freeze: str = "") -> None:
+        student = {"student": {"model": f"python:{source}.py:small"}, "freeze": freeze}
+        said = {"objective": "supervised", "source": source, "student": student, "task": "pets"}
+        trained(tmp_path / "runs" / name, right, {}, options={"steps": 100, "lr": lr, "seed": 0}, **said)
+
+    tuned("finetune-a-s0", "a", 15, 0.1)
+    tuned("finetune-b-s0", "b", 10, 0.01)
     (row,) = ranking(scores, "runs")["targets"]
     assert (row["target"], row["spearman"], row["regret"]) == ("pets", -1, 0.25)
+    tuned("finetune-head-b-s0", "b", 5, 0.01, freeze="body")
+    assert "differ in student" in run("evaluate", "ranking", scores, "runs").error
 
 
 def test_seeds_in_a_table_count_by_their_mean() -> None:
@@ -333,7 +337,7 @@ def test_paths_where_nothing_is_are_refused(tmp_path: Path, paths: tuple[str, st
     assert told in result.error
 
 
-@pytest.mark.parametrize("said", ["[]", '{"objective": "cross-task"}', '{"objective": "supervised", "student": 1}'])
+@pytest.mark.parametrize("said", ["[]", '{"objective": "cross-task"}', '{"objective": "supervised", "weights": [1]}'])
 def test_a_run_that_is_none_of_ours_is_refused(tmp_path: Path, said: str) -> None:
     tables()
     (tmp_path / "runs" / "a").mkdir(parents=True)
@@ -364,13 +368,15 @@ def test_one_target_is_said_to_have_no_interval() -> None:
     shown = run("evaluate", "ranking", *paths, "--format", "table").out
     assert "one target, 2 sources: no interval over targets" in shown
     assert "low" not in shown.splitlines()[0]
+    assert "not every measure" not in shown
 
 
 def test_means_of_different_targets_are_said_to_be_so() -> None:
     scores = "source,target,parc,leep\na,pets,1,\nb,pets,2,\na,cars,1,1\nb,cars,2,2\n"
     accuracies = "source,target,accuracy\na,pets,0.1\nb,pets,0.2\na,cars,0.1\nb,cars,0.2\n"
     result = run("evaluate", "ranking", *tables(scores, accuracies), "--format", "table")
-    assert "not every metric has a value on every target" in result.out
+    assert "not every measure has a value: no scores" in result.out
+    assert "are not judged on the same ones" in result.out
     row = of(ranking(*tables(scores, accuracies)), "leep")
     assert (row["targets"], row["reason"], row["regret"]) == (1, "no_scores", 0)
 

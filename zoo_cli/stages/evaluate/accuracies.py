@@ -101,9 +101,8 @@ def _of_runs(path: Path, runs: Sequence[Path]) -> Accuracies:
 
 def _source(said: dict[str, Any]) -> str | None:
     """The one source that a run learned from: the only one with a weight, or the one that was fine-tuned."""
-    if said.get("objective") == "supervised":
-        name = said["student"]["student"].get("name")
-        return None if name is None else str(name)
+    if "source" in said:
+        return str(said["source"])
     weighted = [row["source"] for row in said.get("weights", ()) if row["weight"] > 0]
     return str(weighted[0]) if len(weighted) == 1 else None
 
@@ -120,7 +119,8 @@ def _making(said: dict[str, Any]) -> dict[str, Any]:
     """What all runs of one comparison share: all but the source, the seed and the learning rate."""
     shared = {key: value for key, value in said["options"].items() if key not in OWN}
     shared |= {key: said["inputs"].get(key) for key in ("labelled images", "test images")}
-    student = None if said["objective"] == "supervised" else said["student"]
+    # A source that is fine-tuned is the student itself.
+    student = {key: value for key, value in said["student"].items() if key != "student" or "source" not in said}
     return shared | {"objective": said["objective"], "student": student}
 
 

@@ -211,8 +211,11 @@ def _notes(metrics: Sequence[Row], judged: dict[str, list[str]], chance: Row) ->
         notes = [f"one target, {counts} sources: no interval over targets"]
     else:
         notes = [f"means over {len(judged)} targets of {counts} sources, intervals over targets at 90 %"]
-    if any(row["targets"] < len(judged) or row["correlated"] < len(judged) for row in metrics):
-        notes.append("not every metric has a value on every target: their means are not all of the same targets")
+    reasons = sorted({reason for row in metrics for reason in (row["reason"] or "").split(",") if reason})
+    if reasons:
+        notes.append(f"not every measure has a value: {', '.join(reasons).replace('_', ' ')}")
+    if any(0 < row["correlated"] < len(judged) for row in metrics):
+        notes.append("metrics without a value on some targets are not judged on the same ones: see targets, correlated")
     if chance["regret"] is not None:
         notes.append(
             f"a random order: relative accuracy {console.percent(chance['relative_accuracy'])}, "
