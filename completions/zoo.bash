@@ -2,8 +2,8 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill evaluate sources show demo completion' ;;
-        'commands evaluate') REPLY='accuracy flips' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune evaluate sources show demo completion' ;;
+        'commands evaluate') REPLY='accuracy flips transfer ranking' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -12,21 +12,27 @@ _zoo_table() {
         'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags pseudo-label') REPLY='--source --features --out --output --overwrite --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags distill') REPLY='--objective --weighting --metric --on --source --student --init --name --steps --epochs --batch-size --lam --lr --momentum --weight-decay --schedule --warmup --augment --kd-temperature --min-weight --unlabelled-from --checkpoint-every --max-time --manifest --pseudo --scores --out --seed --device --precision --workers --overwrite --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags evaluate accuracy') REPLY='--out --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags evaluate flips') REPLY='--teacher --out --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags distill') REPLY='--objective --weighting --metric --on --source --each-source --draws --teachers --targets --student --init --name --steps --epochs --batch-size --lam --lr --momentum --weight-decay --schedule --warmup --augment --kd-temperature --min-weight --unlabelled-from --recalibrate --checkpoint-every --max-time --manifest --pseudo --scores --out --seed --device --precision --workers --overwrite --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags finetune') REPLY='--objective --freeze --metric --name --steps --epochs --batch-size --lr --threshold --temperature --lam --unlabelled-weight --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --manifest --out --seed --device --precision --workers --overwrite --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags evaluate accuracy') REPLY='--out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags evaluate ranking') REPLY='--out --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags show') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
         'flags completion') REPLY='-q --quiet -v --verbose -h --help' ;;
+        'argument finetune') REPLY=start ;;
         'argument evaluate accuracy') REPLY=run ;;
         'argument evaluate flips') REPLY=run ;;
+        'argument evaluate transfer') REPLY=run ;;
+        'argument evaluate ranking') REPLY=file ;;
         'argument show') REPLY=run ;;
         'argument completion') REPLY=shell ;;
         'kind '*' -C' | 'kind '*' --workspace') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind '*' --explain' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lam' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind '*' --explain' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lam' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
@@ -36,13 +42,17 @@ _zoo_table() {
         'kind '*' --format') REPLY=format ;;
         'kind '*' --metric') REPLY=metric ;;
         'kind '*' --on') REPLY=representation ;;
-        'kind '*' --features' | 'kind '*' --manifest' | 'kind '*' --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo') REPLY=file ;;
+        'kind '*' --features' | 'kind '*' --manifest' | 'kind '*' --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --class-embeddings') REPLY=file ;;
         'kind '*' --weighting') REPLY=weighting ;;
         'kind '*' --output') REPLY=output ;;
-        'kind '*' --objective') REPLY=objective ;;
+        'kind distill --objective') REPLY=objective ;;
+        'kind finetune --objective') REPLY=learning ;;
+        'kind '*' --teachers') REPLY=teaching ;;
+        'kind '*' --targets') REPLY=targets ;;
         'kind '*' --schedule') REPLY=schedule ;;
         'kind '*' --augment') REPLY=augmentation ;;
         'kind '*' --unlabelled-from') REPLY=images ;;
+        'kind '*' --freeze') REPLY=frozen ;;
         'kind '*' --teacher') REPLY=run ;;
         'words representation') REPLY='features probs' ;;
         'words device') REPLY='auto cpu cuda cuda:' ;;
@@ -50,8 +60,11 @@ _zoo_table() {
         'words precision') REPLY='fp32 bf16' ;;
         'words format') REPLY='table json csv tsv md' ;;
         'words schedule') REPLY='constant cosine steps' ;;
-        'words augmentation') REPLY='none flip crop affine rand' ;;
+        'words augmentation') REPLY='none flip shift crop affine rand' ;;
         'words images') REPLY='all unlabelled' ;;
+        'words teaching') REPLY='sequential parallel soup' ;;
+        'words targets') REPLY='live stored stored-clean' ;;
+        'words frozen') REPLY=body ;;
         'words output') REPLY='softmax sigmoid' ;;
         'words share') REPLY='1% 5% 10% 20% 1/class 5/class all' ;;
         'words probe') REPLY=all ;;
@@ -60,10 +73,9 @@ _zoo_table() {
         'words file' | 'words weighting file' | 'words model python' | 'words model file' | 'words model features' | 'words data parquet' | 'words data csv' | 'words source python' | 'words source file' | 'words source features') REPLY=@file ;;
         'words folder' | 'words data folder') REPLY=@folder ;;
         'words run') REPLY='@run @file' ;;
-        'words objective') REPLY=cross-task ;;
         'words metric') REPLY='parc rsa cka lfc lgc leep random logme hscore nce knn ridge transrate gbc sfda rsa-ref domain-similarity sparsity nleep ms-leep e-leep' ;;
         'words metric parc') REPLY='normalized= pca= cosine=' ;;
-        'words metric parc normalized' | 'words metric parc cosine' | 'words metric cka debiased' | 'words metric lfc offdiag' | 'words metric hscore shrunk' | 'words metric gbc log') REPLY='true false' ;;
+        'words metric parc normalized' | 'words metric parc cosine' | 'words metric cka debiased' | 'words metric lfc offdiag' | 'words metric hscore shrunk' | 'words metric gbc log' | 'words objective mcl reset' | 'words objective dp labels') REPLY='true false' ;;
         'words metric cka') REPLY=debiased= ;;
         'words metric lfc') REPLY=offdiag= ;;
         'words metric lgc') REPLY=outputs= ;;
@@ -87,10 +99,18 @@ _zoo_table() {
         'words weighting random') REPLY='seed= k=' ;;
         'words weighting inverse') REPLY='form= p=' ;;
         'words weighting inverse form') REPLY='reciprocal complement' ;;
+        'words objective') REPLY='cross-task kl xe-kl mcl dp' ;;
+        'words objective xe-kl') REPLY=alpha= ;;
+        'words objective mcl') REPLY='alpha= k= retention= tau= steps_per_update= reset=' ;;
+        'words objective dp') REPLY='labels= select= confidence=' ;;
+        'words objective dp select') REPLY='prob flip' ;;
+        'words objective dp confidence') REPLY='prob logit' ;;
+        'words learning') REPLY='supervised fixmatch' ;;
         'words model') REPLY='torchvision: timm: python: file: features:' ;;
         'words model torchvision' | 'words source torchvision') REPLY='alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_l efficientnet_v2_m efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small regnet_x_16gf regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf regnet_y_128gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf regnet_y_8gf resnet101 resnet152 resnet18 resnet34 resnet50 resnext101_32x8d resnext101_64x4d resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 swin_b swin_s swin_t swin_v2_b swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2' ;;
         'words data') REPLY='folder: parquet: csv: torchvision:' ;;
         'words source') REPLY='@source torchvision: timm: python: file: features:' ;;
+        'words start') REPLY='best student @source torchvision: timm: python: file: features:' ;;
         *) REPLY= ;;
     esac
 }

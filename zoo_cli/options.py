@@ -48,10 +48,16 @@ RunFolder = Annotated[Path | None, typer.Option("--out", help="The run's folder,
 Steps = Annotated[int | None, typer.Option("--steps", help="Length of training, in steps.")]
 Epochs = Annotated[
     float | None,
-    typer.Option("--epochs", help="Or in passes over the images: the unlabelled ones where they take part."),
+    typer.Option(
+        "--epochs",
+        help="Or in passes over the images, the unlabelled ones where they take part. Default: the objective's.",
+    ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", help="Images in a step; half of them labelled where unlabelled take part.")
+    int | None,
+    typer.Option(
+        "--batch-size", help="Images in a step, half of them labelled where others take part. Default: the objective's."
+    ),
 ]
 Momentum = Annotated[float, typer.Option("--momentum", help="Of SGD.")]
 WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Of SGD.")]
@@ -61,7 +67,10 @@ Schedule = Annotated[
 Warmup = Annotated[int, typer.Option("--warmup", help="Steps of rising learning rate.")]
 Augment = Annotated[
     str | None,
-    typer.Option("--augment", help="none, flip, shift, crop, affine (for glyphs and signs) or rand."),
+    typer.Option(
+        "--augment",
+        help="none, flip, shift, crop, affine (for glyphs and signs) or rand. Default: the objective's.",
+    ),
 ]
 UnlabelledFrom = Annotated[str, typer.Option("--unlabelled-from", help="all or unlabelled.")]
 Recalibrate = Annotated[

@@ -229,10 +229,17 @@ DOCUMENTS = (
         "runs/NAME/run.json",
         (
             ("objective, options", "every option as resolved"),
-            ("weights", "the weights used: list of source, weight"),
+            ("student, source", "the model it starts as, as declared; of finetune the source's name"),
+            ("weights, teachers", "the sources or teachers and their weights: list of source, weight"),
+            ("task", "name of the task"),
             ("inputs", "fingerprints of what it was made from"),
             ("versions, threads", "of zoo, torch and torchvision; CPU threads, on which the bits depend"),
         ),
+    ),
+    Document(
+        "sweep",
+        "runs/NAME/sweep.json",
+        (("lr", "the learning rate that was chosen"), ("rows", "list of lr, accuracy on the labels held out, n")),
     ),
     Document("config", "runs/NAME/config.json", (("zoo", "how `file:runs/NAME` builds the student again"),)),
     Document("metrics", "runs/NAME/metrics.jsonl", (("step, loss, …", "one object a logged step"),)),

@@ -42,6 +42,25 @@ def weightings() -> str:
     return _table(("weighting", "parameters", "what it is"), rows)
 
 
+def objectives() -> str:
+    """Every objective with its command, its parameters, and what the flags of training are where they are not given."""
+    rows = (
+        (
+            f"`{name}`",
+            f"`zoo {entry.command}`",
+            _parameters(entry),
+            f"{entry.lr:g}{' x B/256' * entry.taught}, {entry.schedule}",
+            f"{entry.epochs:g}",
+            entry.batch_size,
+            entry.augment,
+            entry.summary,
+        )
+        for name, entry in registry.OBJECTIVES.items()
+    )
+    titles = ("objective", "command", "parameters", "rate", "epochs", "batch B", "augment", "what it is")
+    return _table(titles, rows)
+
+
 def providers() -> str:
     """Where models and images come from."""
     tables = (("a model", registry.MODELS), ("images", registry.DATA))
@@ -75,7 +94,7 @@ def exits() -> str:
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    function.__name__: function for function in (commands, metrics, weightings, providers, formats, exits)
+    function.__name__: function for function in (commands, metrics, weightings, objectives, providers, formats, exits)
 }
 
 

@@ -144,21 +144,21 @@ def _methods(kind: str) -> dict[str, Words]:
         if name == "file":
             names["file:"], words[f"{kind} file"] = entry.summary, {"@file": ""}
             continue
-        function = registry.load(entry)
-        hints = typing.get_type_hints(function)
-        parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        signature = inspect.signature(registry.load(entry), eval_str=True)
+        parameters = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
         needed = any(p.default is p.empty for p in parameters)
         names[name + ":" * needed] = entry.summary
         if parameters:
             words[f"{kind} {name}"] = {f"{p.name}=": "" for p in parameters}
         for p in parameters:
-            values = _values(p, hints[p.name])
+            values = _values(p)
             if values:
                 words[f"{kind} {name} {p.name}"] = dict.fromkeys(values, "")
     return {kind: names, **words}
 
 
-def _values(parameter: inspect.Parameter, hint: Any) -> tuple[str, ...]:
+def _values(parameter: inspect.Parameter) -> tuple[str, ...]:
+    hint = parameter.annotation
     if typing.get_origin(hint) is typing.Literal:
         return tuple(map(str, typing.get_args(hint)))
     if hint is bool:

@@ -48,7 +48,7 @@ DEFAULT_OBJECTIVE = "cross-task"
 
 def distill(
     objective: Annotated[
-        str, typer.Option("--objective", help="cross-task, or of teachers with the same classes: kl, xe-kl, mcl, dp.")
+        str, typer.Option("--objective", help="cross-task, or of teachers with the same classes: kl, xe-kl, mcl or dp.")
     ] = DEFAULT_OBJECTIVE,
     weighting: Weightings = None,
     metric: Annotated[str | None, typer.Option("--metric", help="NAME or NAME:key=value. Default: parc.")] = None,

@@ -63,7 +63,7 @@ def finetune(
         str, typer.Option("--objective", help="supervised, or fixmatch, which learns from unlabelled images too.")
     ] = "supervised",
     freeze: Annotated[
-        str | None, typer.Option("--freeze", help="body: only the new head learns. Default: everything does.")
+        str | None, typer.Option("--freeze", help="With body only the new head learns. Default: all layers.")
     ] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="By which best is the best. Default: parc.")] = None,
     name: RunName = None,

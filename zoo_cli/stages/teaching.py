@@ -1,5 +1,6 @@
 """How students are taught: the two streams of images, the lesson of one run, and the lessons of a command in turn."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -224,10 +225,22 @@ def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
             raise Interrupted(signum)
         raise Paused(f"--max-time is over at step {outcome.step:,}", "the same command goes on from its checkpoint")
     if course.recalibrate:
-        from zoo_cli.models import batch_norm
-
-        batch_norm.recalibrate(student, shared.clean(said, lesson.streams.rows, course.batch_size))
+        recalibrate(student, lesson.streams, course, shared)
     students.finish(run, student, lesson.streams.images, lesson.judged, device, course.workers)
+
+
+def recalibrate(student: "Student", streams: Streams, course: Course, shared: Pictures) -> None:
+    """Estimate the batch-norm statistics of a student anew, from the evaluation views of the images of its streams.
+
+    They come mixed, because a batch of one class varies too little, and in batches of nearly one size.
+    """
+    from zoo_cli.data import random_numbers
+    from zoo_cli.models import batch_norm
+
+    rows = streams.rows
+    mixed = rows[random_numbers.permutation(random_numbers.derived(streams.seed, "recalibrate"), 0, len(rows)).numpy()]
+    size = math.ceil(len(rows) / math.ceil(len(rows) / course.batch_size))
+    batch_norm.recalibrate(student, shared.clean(student.preprocessing, mixed, size))
 
 
 def _pace(

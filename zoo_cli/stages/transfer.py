@@ -243,7 +243,7 @@ class _Transfer:
 
     def soup(self, shared: Pictures) -> dict[str, Any]:
         """A student for each teacher, and the average of their weights."""
-        from zoo_cli.models import batch_norm, soup
+        from zoo_cli.models import soup
 
         folders = [self.path / "teachers" / teacher.name for teacher in self.known]
         alone = replace(self, course=replace(self.course, recalibrate=False))
@@ -261,8 +261,7 @@ class _Transfer:
         student.module.load_state_dict(soup.soup(states))
         student.to(shared.device)
         if self.course.recalibrate:
-            views = shared.clean(student.preprocessing, shared.rows, self.course.batch_size)
-            batch_norm.recalibrate(student, views)
+            teaching.recalibrate(student, lessons[0].streams, self.course, shared)
         interruption.check()
         files.write_lines(whole.path / "metrics.jsonl", [{"step": done[-1]["step"]}])
         students.finish(
