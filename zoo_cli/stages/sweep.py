@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli import console, files, flips, schemas
+from zoo_cli import console, files, schemas
 from zoo_cli.config import Config
 from zoo_cli.errors import UsageError
 from zoo_cli.stages import teaching
@@ -69,6 +69,8 @@ def run(
 
     `lesson(path, streams, judged, lr, said)` describes a run. Of equally good rates the first named is taken.
     """
+    from zoo_cli import flips
+
     task = settings.task.name
     said = {"lr": list(given), "held_out": HELD_OUT}
     whole = teaching.begun(lesson(path, streams, None, given[0], said), course, task, shared.device)
