@@ -16,6 +16,11 @@ ASKED = ("objective", "student", "options", "weights", "teachers", "inputs")
 """The keys of run.json on which the student depends, apart from the machine."""
 PARTS = ("state", "teachers", "sweep")
 """The folders in a run's own: its checkpoints, and the runs that lead to it."""
+BEGUN = (
+    "state/state.json",
+    *(f"{part}/*/{file}" for part in PARTS[1:] for file in ("state/state.json", "predictions.parquet")),
+)
+"""What is there of a run of which something is trained."""
 
 
 @dataclass
@@ -36,7 +41,7 @@ class Run:
         if self.path.exists() and not standing.exists() and any(self.path.iterdir()):
             raise UsageError(f"{self.path} is no run folder and not empty", "--out another folder, or remove it")
         # A run of which nothing is trained yet, as after a wrong flag, loses nothing when it begins anew.
-        begun = self.finished or (self.path / "state" / "state.json").exists()
+        begun = self.finished or any(path for pattern in BEGUN for path in self.path.glob(pattern))
         if standing.exists() and (overwrite or not begun):
             self._clear()
         if standing.exists():

@@ -69,7 +69,7 @@ def run(
 
     `lesson(path, streams, judged, lr, said)` describes a run. Of equally good rates the first named is taken.
     """
-    from zoo_cli import flips
+    from zoo_cli import flips, training
 
     task = settings.task.name
     said = {"lr": list(given), "held_out": HELD_OUT}
@@ -80,12 +80,18 @@ def run(
     fitting, judged = hold_out(streams)
     folders = [path / "sweep" / f"lr-{rate:g}" for rate in given]
     trials = [lesson(folder, fitting, judged, rate, {}) for folder, rate in zip(folders, given, strict=True)]
-    teaching.teach(trials, replace(course, overwrite=False), task, shared)
     rows = []
-    for folder, rate in zip(folders, given, strict=True):
-        told = predictions.read(folder)
+    for trial, rate in zip(trials, given, strict=True):
+        try:
+            teaching.teach([trial], replace(course, overwrite=False), task, shared)
+        except training.NonFinite as error:
+            console.warn(f"{rate:g} is out: {error.message}")
+            continue
+        told = predictions.read(trial.path)
         right = float((flips.predicted(told.logits) == told.labels).mean())
         rows.append({"lr": rate, "accuracy": right, "n": len(told.labels)})
+    if not rows:
+        raise UsageError(f"every rate of --lr {','.join(f'{rate:g}' for rate in given)} is too high", "lower ones")
     best = max(rows, key=lambda row: row["accuracy"])
     files.write_json(path / "sweep.json", {"lr": best["lr"], "rows": rows})
     named = ", ".join(f"{row['lr']:g} {console.percent(row['accuracy'])}" for row in rows)

@@ -38,11 +38,15 @@ class Known:
 
     def asked(self, student: "Student", device: "torch.device") -> "Teacher":
         """The network, to be asked on the images of a student. Raises UsageError where there is none."""
+        import torch
+
         from zoo_cli.models.teacher import Teacher
 
         if self.model is None:
             raise UsageError(f"of {self.name} only stored outputs are known", "--targets stored --augment none")
-        return Teacher.of(self.model, student.preprocessing, self.order).to(device)
+        teacher = Teacher.of(self.model, student.preprocessing, self.order).to(device)
+        # In the memory order of the images, see `Batch.to`.
+        return teacher.to(memory_format=torch.channels_last) if device.type == "cuda" else teacher
 
 
 def load(settings: Config, chosen: Sequence[Source], classes: tuple[str, ...], seed: int) -> list[Known]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +132,8 @@ def teach_to(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictu
     if last.finished:
         console.say(f"{last.path} is up to date")
         return row(last.path)
-    return teach(lessons, course, task, shared)[-1]
+    # What is to be made again has been cleared with the last one's folder.
+    return teach(lessons, replace(course, overwrite=False), task, shared)[-1]
 
 
 def length(options: "Options", course: Course) -> str:
@@ -252,7 +253,6 @@ def _pace(
 ) -> float:
     """Seconds a step, from a few steps of a copy that is thrown away."""
     import copy
-    from dataclasses import replace
 
     import torch
 

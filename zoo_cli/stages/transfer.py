@@ -224,9 +224,13 @@ class _Transfer:
         """The objective, with its own copy of the student as it is now."""
         import copy
 
+        import torch
+
         from zoo_cli.objectives.teachers import Taught
 
         original = copy.deepcopy(student).to(device).eval().requires_grad_(False)
+        if device.type == "cuda":
+            original.to(memory_format=torch.channels_last)  # the memory order of the images
         asked = tuple(teacher.asked(student, device) for teacher in known)
         taught = Taught(asked, original, options.steps, self.asked.temperature)
         objective: Objective = self.asked.method.function(taught, **self.asked.method.params)
@@ -246,7 +250,7 @@ class _Transfer:
         from zoo_cli.models import soup
 
         folders = [self.path / "teachers" / teacher.name for teacher in self.known]
-        alone = replace(self, course=replace(self.course, recalibrate=False))
+        alone = replace(self, course=replace(self.course, recalibrate=False, overwrite=False))
         lessons = [
             alone.lesson(folder, [teacher], self.first) for folder, teacher in zip(folders, self.known, strict=True)
         ]
