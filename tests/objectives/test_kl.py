@@ -51,6 +51,13 @@ def test_equal_answers_leave_no_gradient_at_all_in_either_precision():
             assert not z.grad.any()
 
 
+def test_the_answers_that_teach_learn_nothing():
+    logits, targets = (torch.randn(3, 4, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (0, 1))
+    divergences(logits, targets).sum().backward()
+    assert logits.grad.any()
+    assert targets.grad is None
+
+
 def test_a_temperature_is_a_scale_of_the_logits_and_its_square_of_the_loss():
     """KL_T(z) = T^2 KL_1(z / T); and as T grows the gradient becomes that of a squared distance (Hinton 2015)."""
     case = Case(2)

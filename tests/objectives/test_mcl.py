@@ -109,12 +109,15 @@ def _double(plain_batch):
 def test_the_slow_weights_are_the_closed_form_of_the_fast_ones_with_batch_norm(every):
     """tau^n original + sum_j (1 - tau) tau^(n - j) fast_j; statistics are averaged too, whole numbers copied."""
     student = small.Student().double()
-    goal = _held(student, steps_per_update=every, tau=0.8)
+    original = small.Student(9).double()
+    untouched = weights(original)
+    goal = _held(student, original=original, steps_per_update=every, tau=0.8)
     before = _slow(goal)
     run = Run(student, goal, _double(small.batches(12, 0)), lr=0.1, checkpoint_every=1).train()
     fast = [state.tensors for state in run.states if state.step % every == 0]
     n = len(fast)
     assert n == 12 // every
+    assert torch.equal(weights(original), untouched)
     for key in student.state_dict():
         name = "slow/" + key.replace(".", "/")
         if key == "norm.num_batches_tracked":
