@@ -147,6 +147,8 @@ def _kept(
         console.say(f"{path} was made from other inputs: {', '.join(changed)}; it is made again")
     model = load()
     order = label_space.order(model.source.name, model.class_names, model.classes, classes)
+    if model.class_names is None:
+        console.warn(f"the class names of {what} are not known: they are taken to be the task's, in order")
     where = device()
     console.say(f"running {what} on {len(rows):,} test images")
     logits = predict(Tapped(model.module, model.tap), model.preprocessing, images, rows, where, workers, order)

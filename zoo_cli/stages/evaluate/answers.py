@@ -24,8 +24,8 @@ def finished(workspace: Path) -> list[str]:
 
 def called(text: str, workspace: Path) -> str:
     """What an answer calls a run: its name where it lies among those of the workspace, else as the user named it."""
-    path = Path(text)
-    return path.name if path.parent == workspace / "runs" else text
+    path = place(Path(text), workspace)
+    return path.name if path.is_dir() and path.resolve().parent == (workspace / "runs").resolve() else text
 
 
 def check(out: Path | None) -> None:

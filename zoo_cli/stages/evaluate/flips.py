@@ -40,7 +40,7 @@ def flips(
     every: Annotated[
         bool, typer.Option("--all", help="What each knows that each other does not. Default: of every run.")
     ] = False,
-    class_embeddings_file: Annotated[
+    embeddings: Annotated[
         Path | None,
         typer.Option("--class-embeddings", help="Vectors of the class names: parquet, CSV or JSON. Default: spelling."),
     ] = None,
@@ -66,7 +66,7 @@ def flips(
     texts = list(run or [])
     form = "json" if json else form
     if every:
-        if teacher is not None or class_embeddings_file is not None:
+        if teacher is not None or embeddings is not None:
             raise UsageError("--all takes neither --teacher nor --class-embeddings", "leave them out")
         pairs.answer(reader, texts or answers.finished(workspace), out, form)
         return
@@ -75,14 +75,14 @@ def flips(
     first = reader(texts[0])
     after = reader(texts[1], labels=False).judged(first)
     taught = None if teacher is None else reader(teacher, labels=False).judged(first)
-    result = compared(first, after, taught, class_embeddings_file)
+    result = _compared(first, after, taught, embeddings)
     answers.keep(out, "zoo.evaluate-flips/1", result, result["classes"])
     console.answer(
         "zoo.evaluate-flips/1", result, FIELDS, form=form, table=result["classes"], notes=_notes(result, teacher)
     )
 
 
-def compared(
+def _compared(
     first: "Predictions", after: "np.ndarray", taught: "np.ndarray | None", embeddings: Path | None
 ) -> dict[str, Any]:
     """The flips from predictions to the classes (N,) predicted after: the numbers, the classes, and where they lie."""
@@ -138,21 +138,25 @@ def _notes(result: dict[str, Any], teacher: str | None) -> list[str]:
     group = next(row for row in result["top"] if row["share"] == 50)
     notes.append(
         f"{half['value']:,} of {found['classes']:,} classes hold half of the gained ({_listed(group['classes'])}); "
-        f"by chance {half['low']:.0f} to {half['high']:.0f} of them, p = {half['p']:.3f}"
+        f"by chance {_between(half, '.0f')}, p = {half['p']:.3f}"
     )
     notes.append(
         f"entropy over classes {evenness['value']:.3f} of 1; "
-        f"by chance {evenness['low']:.3f} to {evenness['high']:.3f}, p = {evenness['p']:.3f}"
+        f"by chance {_between(evenness, '.3f')}, p = {evenness['p']:.3f}"
     )
     alike = group["similarity"]
     if alike is not None:
-        by = "spelling" if result["similarity_by"] == "spelling" else result["similarity_by"]
         notes.append(
-            f"their names by {by}: mean similarity {alike['mean']['value']:.3f} (random sets "
+            f"these classes by {result['similarity_by']}: mean similarity {alike['mean']['value']:.3f} (random sets "
             f"{alike['mean']['mean']:.3f}, p = {alike['mean']['p']:.3f}), largest {alike['max']['value']:.3f} "
             f"(random sets {alike['max']['mean']:.3f}, p = {alike['max']['p']:.3f})"
         )
     return notes
+
+
+def _between(found: dict[str, float], style: str) -> str:
+    low, high = format(found["low"], style), format(found["high"], style)
+    return low if low == high else f"{low} to {high}"
 
 
 def _listed(names: Sequence[str]) -> str:

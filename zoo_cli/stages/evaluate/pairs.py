@@ -70,7 +70,9 @@ def _rows(reader: "Reader", texts: Sequence[str]) -> Iterator[dict[str, Any]]:
     if len(texts) < 2 or len(set(texts)) < len(texts):
         raise UsageError(f"--all compares two different networks or more, not {', '.join(texts)}", "name others")
     first = reader(texts[0])
-    judged = [_judged(reader, text, first) for text in texts]
+    short = [answers.called(text, reader.workspace) for text in texts]
+    names = short if len(set(short)) == len(short) else texts
+    judged = [_judged(reader, text, name, first) for text, name in zip(texts, names, strict=True)]
     twins, beside = _twins(judged, first)
     for teacher in judged:
         for student in judged:
@@ -87,10 +89,9 @@ def _rows(reader: "Reader", texts: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield _row(first, untrained, student, UNTRAINED)
 
 
-def _judged(reader: "Reader", text: str, first: "Predictions") -> Judged:
+def _judged(reader: "Reader", text: str, name: str, first: "Predictions") -> Judged:
     path = answers.place(Path(text), reader.workspace)
-    said = reader(text, labels=False).judged(first)
-    return Judged(answers.called(text, reader.workspace), path if path.is_dir() else None, said)
+    return Judged(name, path if path.is_dir() else None, reader(text, labels=False).judged(first))
 
 
 def _row(first: "Predictions", teacher: Judged, student: Judged, control: str | None) -> dict[str, Any]:

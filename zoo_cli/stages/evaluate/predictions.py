@@ -92,8 +92,10 @@ class Reader:
         Raises UsageError where the text names none of these, or a model of other classes than the task's.
         """
         path = answers.place(Path(text), self.workspace)
-        if path.exists():
-            return read(path, labels=labels)
+        return read(path, labels=labels) if path.exists() else self.of(text, labels=labels)
+
+    def of(self, text: str, *, labels: bool = False) -> Predictions:
+        """The predictions of a model, whatever else is of its name."""
         file, classes = prediction.of_source(self.settings, self.source(text), self.where, self.workers)
         return replace(read(file, labels=labels, classes=classes), name=text)
 

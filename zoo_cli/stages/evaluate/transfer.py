@@ -86,19 +86,31 @@ def _matched(after: Sequence[str], teachers: Sequence[str]) -> list[Sequence[str
 
 
 def _said(reader: "Reader", text: str, first: "Predictions") -> "dict[str, np.ndarray]":
-    """The teachers that a run names itself, without those that answer in other classes or are not here any more."""
+    """The teachers that a run of general transfer names itself, but for those that are not here any more."""
     file = answers.place(Path(text), reader.workspace) / "run.json"
     said = files.read_json(file) if file.exists() else {}
-    named = [row["source"] for row in said.get("teachers") or said.get("weights") or []]
+    # In a sequence, run.json names the last teacher, and those before it as what the student is after.
+    named = [row["source"] for row in said.get("teachers") or []]
+    named = [*(said["student"].get("after") or []), *named] if named else []
     found = {}
     for name in named:
         try:
-            found[name] = reader(name, labels=False).judged(first)
+            found[name] = _teacher(reader, name, said["inputs"].get(f"teacher {name}")).judged(first)
         except (UsageError, ContractError) as error:
             console.say(f"{text} names the teacher {name}, which is left out: {error}")
     if not named:
         console.say(f"no teacher of {text} is known; --teacher names one")
     return found
+
+
+def _teacher(reader: "Reader", name: str, digest: str | None) -> "Predictions":
+    """A source of zoo.toml, or the run of these weights: a teacher that was named by a spec keeps only its name."""
+    if name in {source.name for source in reader.settings.sources}:
+        return reader.of(name)
+    weights = reader.settings.run(name) / "model.safetensors"
+    if weights.exists() and files.digest(weights) == digest:
+        return predictions.read(weights.parent, labels=False)
+    raise UsageError("neither a source of zoo.toml nor the same run any more", "--teacher PROVIDER:NAME")
 
 
 def _judged(first: "Predictions", after: "np.ndarray", taught: "dict[str, np.ndarray]") -> dict[str, Any]:
@@ -154,7 +166,8 @@ def _lines(row: dict[str, Any]) -> list[dict[str, Any]]:
 def _notes(result: dict[str, Any]) -> list[str]:
     said = result["summary"]
     notes = [
-        f"{said['transfers']:,} transfers from {result['before']}: {said['success']:,} success, "
+        f"{said['transfers']:,} transfer{'s' * (said['transfers'] > 1)} from {result['before']}: "
+        f"{said['success']:,} success, "
         f"{said['failure']:,} failure, {said['undecided']:,} undecided at 5 % (McNemar's exact test)"
     ]
     if said["transfers"] > 1:
