@@ -89,7 +89,7 @@ def alike(groups: Sequence[Array], vectors: Array, *, seed: int = 0) -> list[dic
     and p = (1 + groups at least as alike) / 1,001. None for a group of fewer than two classes.
     """
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines = unit @ unit.T
+    cosines = np.clip(unit @ unit.T, -1.0, 1.0)
     shuffled = np.argsort(np.random.default_rng(seed).random((DRAWS, len(vectors))), axis=1)
     told: list[dict[str, Any] | None] = []
     for group in groups:
@@ -148,12 +148,14 @@ def _entropy(falling: Array) -> Array:
 def _pairs(cosines: Array, groups: Array) -> dict[str, Array]:
     """The mean and the largest cosine (R,) of two different members of each group (R, k)."""
     k = groups.shape[1]
-    first, second = np.triu_indices(k, 1)
     mean, largest = np.empty(len(groups)), np.empty(len(groups))
+    # No cosine is below -1: so the diagonal is never the largest, and its share of the sum is known.
+    others = cosines.copy()
+    np.fill_diagonal(others, -1.0)
     # Sorted, so that the same classes in another order give the same bits.
     for row, members in enumerate(np.sort(groups, axis=1)):
-        block = cosines[np.ix_(members, members)][first, second]
-        mean[row], largest[row] = block.mean(), block.max()
+        block = others[np.ix_(members, members)]
+        mean[row], largest[row] = (block.sum() + k) / (k * (k - 1)), block.max()
     return {"mean": mean, "max": largest}
 
 
