@@ -33,8 +33,12 @@ FIELDS = (
 
 
 def transfer(
-    before: Annotated[str, typer.Argument(help="The student before: a run folder, a parquet file or a model.")],
-    after: Annotated[list[str], typer.Argument(help="The student after; several are as many transfers.")],
+    before: Annotated[
+        str, typer.Argument(metavar="BEFORE", help="The student before: a run folder, a parquet file or a model.")
+    ],
+    after: Annotated[
+        list[str], typer.Argument(metavar="AFTER", help="The student after; several are as many transfers.")
+    ],
     teacher: Annotated[
         list[str] | None,
         typer.Option("--teacher", help="Its teacher: one for all, one for each AFTER, or several for the only one."),
