@@ -149,11 +149,11 @@ PSEUDO = Schema(
 
 PREDICTIONS = Schema(
     "predictions",
-    "runs/NAME/predictions.parquet",
+    "runs/NAME/predictions.parquet, predictions/source=S.parquet",
     (
         Column("id", "string", "of the manifest: the test samples"),
         Column("label", "int64", "the true label; null where nobody knows", nullable=True),
-        Column("logits", "fixed_size_list<float32>[C]", "the student's outputs in the order of classes.json"),
+        Column("logits", "fixed_size_list<float32>[C]", "the network's outputs in the order of classes.json"),
     ),
 )
 

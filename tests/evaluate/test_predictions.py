@@ -1,5 +1,6 @@
 """Models that are judged by their names: run on the test images once, in the order of the task's classes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,13 @@ def test_classes_in_another_order_are_aligned_by_name(place: Path) -> None:
     rows = run("evaluate", "accuracy", "expert", "mirror", "--json", workspace=place).data
     assert {**rows[0], "run": ""} == {**rows[1], "run": ""}
     assert np.array_equal(stored(place, "expert")["logits"], stored(place, "mirror")["logits"])
+
+
+def test_several_runs_have_a_mean_and_one_has_none(place: Path) -> None:
+    several = run("evaluate", "accuracy", "expert", "noisy", "--json", workspace=place)
+    mean = sum(row["accuracy"] for row in several.data) / 2
+    assert json.loads(several.out)["meta"] == {"mean_accuracy": pytest.approx(mean)}
+    assert json.loads(run("evaluate", "accuracy", "expert", "--json", workspace=place).out)["meta"] == {}
 
 
 def test_classes_without_names_are_taken_in_order_and_that_is_said(place: Path) -> None:

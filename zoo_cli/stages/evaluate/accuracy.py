@@ -1,5 +1,6 @@
 """`zoo evaluate accuracy`: how good the predictions of runs are."""
 
+import statistics
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,7 @@ def accuracy(
     """Accuracy, balanced accuracy, top-5, negative log-likelihood and calibration of stored predictions.
 
     A model, by its name in zoo.toml or as PROVIDER:NAME, is run on the test images once. Its classes are the task's.
+    The mean of several runs stands below them: of `distill --each-source` that is what a source chosen blindly gives.
 
     zoo evaluate accuracy
     zoo evaluate accuracy runs/a theirs.parquet file:experts/b --json
@@ -47,4 +49,9 @@ def accuracy(
         told = reader(text)
         rows.append({"run": answers.called(text, workspace), **flips.quality(told.labels, told.logits)})
     answers.keep(out, "zoo.evaluate-accuracy/1", rows, rows)
-    console.answer("zoo.evaluate-accuracy/1", rows, FIELDS, form="json" if json else form)
+    notes, meta = [], {}
+    if len(rows) > 1:
+        meta["mean_accuracy"] = statistics.mean(row["accuracy"] for row in rows)
+        notes.append(f"the mean accuracy of these {len(rows)} is {console.percent(meta['mean_accuracy'])}")
+    form = "json" if json else form
+    console.answer("zoo.evaluate-accuracy/1", rows, FIELDS, form=form, meta=meta, notes=notes)
