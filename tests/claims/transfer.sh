@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# Claim: what a trained network takes over from others of its own task, weaker, equal and stronger ones (paper 002).
+#
+#   tests/claims/transfer.sh small|full WORK
+#
+# The networks are the CIFAR-10 ones of the development material (ZOO_SHARED, else shared/ beside or in the repository)
+# and a small one trained here for different lengths. WORK is filled with workspaces, the log of the search, and
+# report.md; what is there already is not made again. `zoo` and a python with the packages of zoo are on the PATH
+# (PYTHON names another). JOBS runs go at once, two by default. PLAN=1 prints what would be run up to the search.
+set -euo pipefail
+size=$1 work=$2
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+shared=${ZOO_SHARED:-$(for d in "$root/../shared" "$root/shared"; do [ -d "$d/weights" ] && echo "$d" && break; done)}
+: "${JOBS:=2}" "${PYTHON:=python3}" "${PLAN:=}"
+pretrained="resnet20 resnet32 resnet44 resnet56 mlperf_resnet8"
+case $size in
+  small)
+    seeds=0 batch=64 steps=100 rates="0.0003 0.003 0.03" lengths="300 1000 2000"
+    pairs="resnet20:resnet56 resnet20:resnet32 resnet20:mlperf_resnet8 resnet20:ours-2000
+      ours-2000:mlperf_resnet8 ours-2000:ours-2000-s1 ours-2000:ours-1000 ours-1000:ours-2000"
+    searched="resnet20:mlperf_resnet8 ours-2000:ours-2000-s1"
+    again="resnet20:resnet56 resnet20:mlperf_resnet8 ours-2000:ours-2000-s1"
+    several="resnet20:mlperf_resnet8+resnet56 ours-2000:ours-2000-s1+mlperf_resnet8"
+    ;;
+  full)
+    seeds="0 1 2" batch=64 steps="100 400" rates="0.0001 0.0003 0.001 0.003 0.01 0.03" lengths="300 1000 2000 8000"
+    # mlperf_resnet8 only teaches: it takes pixels of 0 to 255 and has no batch norms, so that SGD diverges.
+    students="${pretrained% *} ours-300 ours-1000 ours-2000 ours-8000"
+    pairs=$(for s in $students; do
+      for t in $pretrained ours-300 ours-1000 ours-2000 ours-8000 ours-8000-s1; do [ "$s" = "$t" ] || echo "$s:$t"; done
+    done)
+    searched="resnet20:mlperf_resnet8 resnet32:ours-8000 resnet44:resnet56 resnet56:resnet20
+      ours-8000:ours-8000-s1 ours-2000:ours-300 ours-1000:resnet32"
+    again=$pairs
+    several=$(for s in $students; do
+      for t in resnet20+resnet56 mlperf_resnet8+resnet44 ours-8000+resnet32; do
+        case "+$t+" in *"+$s+"*) ;; *) echo "$s:$t" ;; esac
+      done
+    done)
+    ;;
+  *) echo "small or full, not $size" >&2 && exit 2 ;;
+esac
+# How each method is called here and by zoo. The control has labels and no teacher: the one it names weighs nothing.
+methods="kl=kl xe-kl=xe-kl mcl=mcl dp=dp dp-unlabelled=dp:labels=false"
+labels="labels=xe-kl:alpha=0"
+
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+claims() { PYTHONPATH=$root "$PYTHON" -m "tests.claims.$@"; }
+look() { claims transfer "$@"; }
+say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
+
+# Commands of zoo on stdin, a line each: JOBS of them at once. One that diverges is written down, another failure ends it.
+all() {
+  if [ -n "$PLAN" ]; then cat; else xargs -d '\n' -P "$JOBS" -I{} bash -c 'one "$1"' _ {}; fi
+}
+one() {
+  local said
+  said=$(eval "$1 --quiet" 2>&1 > /dev/null) && return
+  echo "$1: $said" >&2
+  case $said in *"loss is not finite"*) echo "$1" >> "$DIVERGED" ;; *) exit 255 ;; esac
+}
+export -f one
+export DIVERGED=$work/diverged.txt
+
+# The commands of transfers: FOLDER STEPS LR|"" METHODS PAIRS [FLAGS]. Without LR each method has its chosen one.
+transfers() {
+  local folder=$1 n=$2 lr=$3 asked=$4 flags=${6:-} pair method student teachers name sources rate
+  for pair in $5; do
+    student=${pair%%:*} teachers=${pair#*:}
+    sources=$(printf -- ' --source %s' ${teachers//+/ })
+    for method in $asked; do
+      name=$student--$teachers--${method%%=*}
+      rate=$lr
+      [ -n "$lr" ] && name=$name--$n--$lr || rate=$(chosen lr "$(searched_as "${method%%=*}")")
+      echo "zoo distill -C '$folder' --student $student$sources --objective ${method#*=} --steps $n --lr $rate" \
+        "--batch-size $batch --seed $seed --name '$name' $flags"
+    done
+  done
+}
+
+searched_as() { case $1 in dp-sequential | dp-parallel | dp-soup) echo dp ;; self) echo kl ;; *) echo "$1" ;; esac; }
+
+chosen() { "$PYTHON" -c 'import functools, json, sys
+print(functools.reduce(lambda said, key: said[key], sys.argv[2:], json.load(open(sys.argv[1]))))' "$drawing/chosen.json" "$@"; }
+
+# evaluate transfer of the runs of each student, one command a student: FOLDER NAME PATTERN
+judged() {
+  local folder=$1 student
+  for student in $(cd "$folder/runs" && ls -d -- $3 | sed 's/--.*//' | sort -u); do
+    (cd "$folder/runs" && zoo evaluate transfer "$student" $(ls -d -- $3 | grep "^$student--") -C .. \
+      --out "../$2-$student.json" --quiet > /dev/null)
+  done
+}
+
+started=$SECONDS
+mkdir -p "$work/cards"
+cat > "$work/cards/ours.json" <<'JSON'
+{"name": "cifar10_resnet8", "input_size": 32, "input_channels": 3, "mean": [0.49, 0.48, 0.45], "std": [0.25, 0.24, 0.26]}
+JSON
+export MODELS=$shared/weights/models.py
+known=() ours=()
+for name in $pretrained; do known+=("$name=$shared/weights/cifar10_$name.json"); done
+for n in $lengths; do ours+=("ours-$n=$work/ours/runs/ours-$n"); last=$n; done
+ours+=("ours-$last-s1=$work/ours/runs/ours-$last-s1")
+
+say "a small network of ours, trained from nothing for $lengths steps, and again with another seed"
+look workspace "$work/ours" "ours=$work/cards/ours.json" "${known[@]}" \
+  --train "$shared/data/cifar10-train.parquet" --test "$shared/data/cifar10-test.parquet"
+[ -n "$PLAN" ] || zoo split -C "$work/ours" --quiet
+for n in $lengths $last-s1; do
+  case $n in *-s1) s=1 ;; *) s=0 ;; esac
+  echo "zoo distill -C '$work/ours' --lam 1 --steps ${n%-s1} --lr 0.1 --warmup 50 --batch-size 64 --augment crop" \
+    "--seed $s --name ours-$n"
+done | tac | all
+
+for seed in $seeds; do
+  drawing=$work/drawing-$seed
+  DIVERGED=$drawing/diverged.txt
+  say "drawing $seed: $(look drawing "$drawing" "${known[@]}" "${ours[@]}" --data "$shared/data" --seed "$seed")"
+  if [ -z "$PLAN" ]; then
+    : > "$DIVERGED"
+    for name in unseen seen known-unseen known-seen; do zoo split -C "$drawing/$name" --quiet; done
+    claims held_out "$drawing/unseen" "$drawing/search" --share 0.25 >&2
+  fi
+
+  say "the search: every method, step count and rate on the same pairs, judged on held-out images"
+  for n in $steps; do
+    for lr in $rates; do
+      transfers "$drawing/search" "$n" "$lr" "$methods" "$searched"
+      transfers "$drawing/search" "$n" "$lr" "$labels" "$(for p in $searched; do echo "${p%%:*}:${p%%:*}"; done)"
+    done
+  done | all
+  [ -n "$PLAN" ] && continue
+  zoo evaluate accuracy -C "$drawing/search" --out "$drawing/search.json" --quiet > /dev/null
+  zoo evaluate accuracy ${known[@]%%=*} ${ours[@]%%=*} -C "$drawing/search" --out "$drawing/before.json" --quiet > /dev/null
+  look choose "$drawing/search.json" --diverged "$DIVERGED" --log "$drawing/search.tsv" --out "$drawing/chosen.json"
+  n=$(chosen steps)
+  say "chosen: $(tr -d '\n' < "$drawing/chosen.json")"
+
+  say "the transfers, with $n steps each, on images that no network was trained on"
+  {
+    transfers "$drawing/unseen" "$n" "" "$methods" "$pairs"
+    lone=$(for p in $pairs; do echo "${p%%:*}:${p%%:*}"; done | sort -u)
+    transfers "$drawing/unseen" "$n" "" "$labels" "$lone"
+    transfers "$drawing/unseen" "$n" "" "self=kl" "$lone"
+    for mode in sequential parallel soup; do
+      # In all as many steps for each: a teacher in turn and a student of the soup have n of them, a choice of two has 2n.
+      m=$n && [ $mode = parallel ] && m=$((2 * n))
+      transfers "$drawing/unseen" "$m" "" "dp-$mode=dp" "$several" "--teachers $mode"
+    done
+    transfers "$drawing/seen" "$n" "" "$methods" "$again"
+  } | all
+
+  say "judged on the test part, read here and nowhere before"
+  judged "$drawing/unseen" unseen '*--*'
+  judged "$drawing/seen" seen '*--*'
+  for name in known-unseen known-seen; do
+    zoo evaluate accuracy ${known[@]%%=*} ${ours[@]%%=*} -C "$drawing/$name" --out "$drawing/$name.json" --quiet > /dev/null
+  done
+done
+[ -n "$PLAN" ] && exit
+
+say "what every network knows that every other does not"
+(cd "$work/ours/runs" && zoo evaluate flips --all ${known[@]%%=*} $(ls -d ours-*) -C .. --out ../pairs.json --quiet > /dev/null)
+look table "$work" > "$work/report.md"
+say "$((SECONDS - started)) s; $work/report.md"
