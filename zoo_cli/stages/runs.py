@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ASKED = ("objective", "student", "options", "weights", "teachers", "inputs")
 """The keys of run.json on which the student depends, apart from the machine."""
+FILES = ("predictions.parquet", "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json")
 PARTS = ("state", "teachers", "sweep")
 """The folders in a run's own: its checkpoints, and the runs that lead to it."""
 BEGUN = (
@@ -40,23 +41,26 @@ class Run:
         standing = self.path / "run.json"
         if self.path.exists() and not standing.exists() and any(self.path.iterdir()):
             raise UsageError(f"{self.path} is no run folder and not empty", "--out another folder, or remove it")
-        # A run of which nothing is trained yet, as after a wrong flag, loses nothing when it begins anew.
         begun = self.finished or any(path for pattern in BEGUN for path in self.path.glob(pattern))
-        if standing.exists() and (overwrite or not begun):
+        if standing.exists() and overwrite:
             self._clear()
         if standing.exists():
             before = files.read_json(standing)
             changed = provenance.differences(_flat(before), _flat(self.said))
-            if changed:
+            if changed and begun:
                 raise provenance.stale(str(self.path), changed)
+            if changed:
+                # A run of which nothing is trained yet, as after a wrong flag, loses nothing when it begins anew.
+                self._clear()
             for key in ("threads", "device", "versions"):
-                if not self.finished and before.get(key) != self.said[key]:
+                if begun and not self.finished and before.get(key) != self.said[key]:
                     console.warn(
                         f"{self.path} was begun with {key} {before.get(key)}, not {self.said[key]}: "
                         "its bits will differ from those of an unbroken run"
                     )
-            self.said = before
-            return
+            if begun:
+                self.said = before
+                return
         files.write_json(standing, self.said)
 
     def state(self) -> "State | None":
@@ -95,7 +99,7 @@ class Run:
         files.append_lines(self.path / "metrics.jsonl", [row])
 
     def _clear(self) -> None:
-        for name in ("predictions.parquet", "model.safetensors", "config.json", "README.md", "metrics.jsonl"):
+        for name in FILES:
             (self.path / name).unlink(missing_ok=True)
         for part in PARTS:
             shutil.rmtree(self.path / part, ignore_errors=True)

@@ -1,0 +1,116 @@
+"""The small task, with networks that can teach and learn in its own classes, and pseudo-labels of alpha and beta.
+
+"expert" is mostly right, "mirror" is the same network with its classes in another order, "noisy" mixes colours up
+(`tests.evaluate.experts`); "normed" has what is hard to stop and to average: batch norm and dropout, its weights from
+the seed. Drawn once a session; each test takes a copy.
+"""
+
+import atexit
+import functools
+import random
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+from os import getpid, kill
+from pathlib import Path
+
+import pytest
+
+from zoo_cli import console
+
+from ..evaluate import experts
+from ..workspaces import Result, run
+
+QUICK = ("--steps", "6", "--batch-size", "8", "--workers", "0")
+NORMED = '''"""What is hard to stop and to average: batch norm and dropout."""
+
+from torch import nn
+
+
+def normed(width=6, classes=3):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3), nn.Linear(width, classes),
+    )
+'''
+SOURCE = """
+[[source]]
+name = "normed"
+model = "python:normed.py:normed"
+classes = ["blue", "green", "red"]
+input_size = 12
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+"""
+
+
+def make(folder: Path) -> Path:
+    """A workspace of its own in `folder`."""
+    shutil.copytree(_template(), folder)
+    return folder
+
+
+def ok(*arguments: str, workspace: Path) -> Result:
+    """The answer of a command that must not fail."""
+    result = run(*arguments, workspace=workspace)
+    assert result.code == 0, result.err
+    return result
+
+
+def model(run_folder: Path) -> bytes:
+    """The bytes of a student."""
+    return (run_folder / "model.safetensors").read_bytes()
+
+
+def on_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let something happen after so many training steps of this process, whichever run they belong to."""
+    counted = 0
+    advance = console.Progress.advance
+
+    def count(self: console.Progress, more: int) -> None:
+        nonlocal counted
+        advance(self, more)
+        if self.title == "train" and more:
+            counted += 1
+            if counted == step:
+                act()
+
+    monkeypatch.setattr(console.Progress, "advance", count)
+
+
+def term() -> None:
+    """TERM to this process."""
+    kill(getpid(), signal.SIGTERM)
+
+
+def stopped(step: int, *arguments: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """A command to which TERM comes while its step of this number runs; its last step is not counted."""
+    with monkeypatch.context() as patch:
+        on_step(step, term, patch)
+        return run(*arguments, workspace=workspace)
+
+
+def until_done(*arguments: str, workspace: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> int:
+    """The command again and again, stopped by TERM after a few steps at random, until it is done; how often it was."""
+    draw = random.Random(seed)
+    for stops in range(60):
+        result = stopped(draw.randint(1, 4), *arguments, workspace=workspace, monkeypatch=monkeypatch)
+        if result.code == 0:
+            return stops
+        assert result.code == 143, result.err
+        assert result.error == "stopped by SIGTERM; the same command goes on from here"
+    raise AssertionError("it never ends")
+
+
+@functools.cache
+def _template() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="zoo-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    place = experts.make(folder / "task")
+    (place / "normed.py").write_text(NORMED, encoding="utf-8")
+    with (place / "zoo.toml").open("a", encoding="utf-8") as stream:
+        stream.write(SOURCE)
+    for stage in ("rank", "pseudo-label"):
+        ok(stage, "--source", "alpha", "--source", "beta", workspace=place)
+    return place

@@ -1,0 +1,186 @@
+"""Whatever a student learns by, and in whichever phase it is stopped, the same command ends with the same bits."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from zoo_cli import files, registry, specs
+from zoo_cli.stages import students
+from zoo_cli.stages.runs import Run
+from zoo_cli.training import State
+
+from ..workspaces import run
+from .pupils import QUICK, make, model, ok, on_step, stopped, term, until_done
+from .test_bytes import contents
+
+STEPS = 9
+LENGTH = ("--steps", str(STEPS), "--batch-size", "8", "--checkpoint-every", "4", "--workers", "0", "--name", "mine")
+TEACHER = ("--student", "normed", "--source", "expert")
+BOTH = (*TEACHER, "--source", "noisy")
+COMMANDS = {
+    "cross-task": ("distill", "--weighting", "equal", "--source", "alpha", "--source", "beta", "--student", "normed"),
+    "supervised": ("finetune", "normed"),
+    "fixmatch": ("finetune", "normed", "--objective", "fixmatch", "--threshold", "0.4"),
+    "kl": ("distill", "--objective", "kl", *TEACHER),
+    "xe-kl": ("distill", "--objective", "xe-kl", *TEACHER),
+    "mcl": ("distill", "--objective", "mcl:steps_per_update=3", *TEACHER),
+    "mcl:reset": ("distill", "--objective", "mcl:reset=true", *TEACHER),
+    "dp": ("distill", "--objective", "dp", *TEACHER),
+    "dp:labels=false": ("distill", "--objective", "dp:labels=false", *TEACHER),
+    "stored": ("distill", "--objective", "kl", *TEACHER, "--targets", "stored"),
+    "parallel": ("distill", "--objective", "dp", *BOTH, "--teachers", "parallel"),
+    "sequential": ("distill", "--objective", "mcl", *BOTH),
+    "soup": ("distill", "--objective", "xe-kl", *BOTH, "--teachers", "soup", "--recalibrate"),
+    "sweep": ("finetune", "normed", "--lr", "0.1,0.01", "--recalibrate"),
+}
+PHASES = {"sequential": 2, "soup": 2, "sweep": 3}
+"""How many students a command trains until it has the one that is asked for, where that is not one."""
+SOME = ("supervised", "mcl", "sequential", "soup", "sweep")
+"""One of each kind, for what does not depend on the objective."""
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("resume") / "task")
+
+
+@pytest.fixture(scope="module")
+def unbroken(workspace: Path) -> dict[str, dict[str, str]]:
+    """The files of every command's run, which nothing has stopped."""
+    found = {}
+    for name, command in COMMANDS.items():
+        ok(*command, *LENGTH, workspace=workspace)
+        found[name] = contents(workspace / "runs" / "mine")
+        shutil.rmtree(workspace / "runs")
+    return found
+
+
+@pytest.fixture
+def mine(workspace: Path) -> Path:
+    """A place for the run, empty."""
+    shutil.rmtree(workspace / "runs", ignore_errors=True)
+    return workspace / "runs" / "mine"
+
+
+def test_every_objective_is_stopped_here() -> None:
+    named = {command[command.index("--objective") + 1] for command in COMMANDS.values() if "--objective" in command}
+    assert {specs.split_spec(name)[0] for name in named} | {"cross-task", "supervised"} == set(registry.OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_term_again_and_again_ends_with_the_bits_of_an_unbroken_run(
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+) -> None:
+    stops = until_done(*COMMANDS[name], *LENGTH, workspace=workspace, monkeypatch=monkeypatch, seed=len(name))
+    assert stops >= 2 * PHASES.get(name, 1)
+    assert contents(mine) == unbroken[name]
+
+
+@pytest.mark.parametrize("step", range(3, 7))
+def test_term_between_two_updates_of_the_slow_weights(
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], step: int
+) -> None:
+    command = (*COMMANDS["mcl"], *LENGTH)
+    assert stopped(step, *command, workspace=workspace, monkeypatch=monkeypatch).code == 143
+    assert files.read_json(mine / "state" / "state.json")["step"] == step
+    ok(*command, workspace=workspace)
+    assert contents(mine) == unbroken["mcl"]
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_term_while_the_last_checkpoint_is_written(
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+) -> None:
+    save = Run.save
+
+    def then_term(self: Run, state: State) -> None:
+        save(self, state)
+        if state.step == STEPS:
+            term()
+
+    command = (*COMMANDS[name], *LENGTH)
+    for _ in range(PHASES.get(name, 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "save", then_term)
+            result = run(*command, workspace=workspace)
+        assert result.code in (0, 143), result.err
+    ok(*command, workspace=workspace)
+    assert contents(mine) == unbroken[name]
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_term_behind_the_last_step_before_the_student_is_written(
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+) -> None:
+    finish, stopped_in = students.finish, set()
+
+    def term_first(now: Run, *arguments: object) -> None:
+        if now.path not in stopped_in:
+            stopped_in.add(now.path)
+            term()
+        finish(now, *arguments)
+
+    monkeypatch.setattr(students, "finish", term_first)
+    count = PHASES.get(name, 1) + (name == "soup")
+    for _ in range(count):
+        assert run(*COMMANDS[name], *LENGTH, workspace=workspace).code == 143
+        assert not (mine / "predictions.parquet").exists()
+    ok(*COMMANDS[name], *LENGTH, workspace=workspace)
+    assert len(stopped_in) == count
+    assert contents(mine) == unbroken[name]
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_max_time_stops_with_75_and_no_step_is_made_twice(workspace: Path, mine: Path, name: str) -> None:
+    short = ("--steps", "3", "--batch-size", "8", "--workers", "0")
+    ok(*COMMANDS[name], *short, "--name", "whole", workspace=workspace)
+    codes = []
+    while not codes or codes[-1] == 75:
+        codes.append(run(*COMMANDS[name], *short, "--name", "mine", "--max-time", "0.001s", workspace=workspace).code)
+        assert len(codes) < 20
+    assert codes == [75] * (2 * PHASES.get(name, 1)) + [0]
+    assert model(mine) == model(mine.with_name("whole"))
+
+
+def test_a_killed_sequence_keeps_the_phases_behind_it(
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]]
+) -> None:
+    def die() -> None:
+        raise MemoryError
+
+    command = (*COMMANDS["sequential"], *LENGTH)
+    with monkeypatch.context() as patch:
+        on_step(STEPS + 1, die, patch)
+        assert run(*command, workspace=workspace).code == 70
+    first = mine / "teachers" / "1-noisy"
+    assert (first / "run.json").exists()
+    before = (first / "model.safetensors").stat().st_mtime_ns
+    result = ok(*command, workspace=workspace)
+    assert f"{first} is up to date" in result.err
+    assert (first / "model.safetensors").stat().st_mtime_ns == before
+    assert contents(mine) == unbroken["sequential"]
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_a_stopped_run_of_many_phases_is_held_against_other_options_and_overwritten(
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+) -> None:
+    wrong = (*COMMANDS[name], *LENGTH, "--momentum", "0.5")
+    assert stopped(2, *wrong, workspace=workspace, monkeypatch=monkeypatch).code == 143
+    result = run(*COMMANDS[name], *LENGTH, workspace=workspace)
+    assert result.code == 2
+    assert "momentum (0.5 there, 0.9 asked for)" in result.error
+    ok(*COMMANDS[name], *LENGTH, "--overwrite", workspace=workspace)
+    assert contents(mine) == unbroken[name]
+
+
+def test_term_in_one_of_several_runs_keeps_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, broken = make(tmp_path / "whole"), make(tmp_path / "broken")
+    command = ("distill", "--source", "alpha", "--source", "beta", "--seed", "0", "--seed", "1", "--weighting", "p=1")
+    command = (*command, "--weighting", "equal", *QUICK)
+    ok(*command, workspace=whole)
+    assert stopped(12, *command, workspace=broken, monkeypatch=monkeypatch).code == 143
+    result = ok(*command, workspace=broken)
+    assert result.err.count("is up to date") == 2
+    assert contents(broken / "runs") == contents(whole / "runs")
