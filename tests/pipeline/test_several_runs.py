@@ -1,0 +1,190 @@
+"""Several weightings, sources and seeds in one command: the students of as many commands, from one reading."""
+
+import collections
+import json
+from pathlib import Path
+
+import pytest
+
+from zoo_cli import files
+from zoo_cli.data import images, stored
+
+from ..workspaces import edit, make, run
+from .pupils import QUICK, model, ok
+from .pupils import make as with_teachers
+from .test_bytes import contents
+
+TWO_SEEDS = ("--seed", "0", "--seed", "1")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return make(tmp_path / "task", upto="pseudo-label")
+
+
+def weights(folder: Path) -> dict[str, float]:
+    """The sources of a run and their weights, as its run.json says."""
+    return {row["source"]: row["weight"] for row in files.read_json(folder / "run.json")["weights"]}
+
+
+def one_hot(place: Path, source: str) -> str:
+    """The spec of a weighting that gives one source everything."""
+    rows = [{"source": name, "weight": float(name == source)} for name in ("alpha", "beta", "gamma")]
+    place.write_text(json.dumps({"sources": rows}))
+    return f"file:{place}"
+
+
+def test_all_the_weight_on_one_source_is_that_source_alone(workspace: Path) -> None:
+    runs = workspace / "runs"
+    ok("distill", "--weighting", "nearest", *QUICK, workspace=workspace)
+    nearest = runs / "cross-task-parc-nearest-s0"
+    (best,) = weights(nearest)
+    other = "alpha" if best != "alpha" else "beta"
+    ok("distill", "--each-source", *QUICK, workspace=workspace)
+    for source in (best, other):
+        given = one_hot(workspace / f"{source}-alone.json", source)
+        ok("distill", "--weighting", given, *QUICK, workspace=workspace)
+        ok(
+            "distill",
+            "--weighting",
+            "equal",
+            "--source",
+            source,
+            *QUICK,
+            "--name",
+            f"only-{source}",
+            workspace=workspace,
+        )
+        names = (f"cross-task-from-{source}-s0", f"cross-task-parc-file-{source}-alone-s0", f"only-{source}")
+        assert [weights(runs / name) for name in names] == [{source: 1.0}] * 3
+        assert len({model(runs / name) for name in names}) == 1
+    assert model(nearest) == model(runs / f"only-{best}")
+    assert model(nearest) != model(runs / f"only-{other}")
+
+
+CASES: dict[str, tuple[tuple[str, ...], dict[str, list[str]]]] = {
+    "weightings": (("distill",), {"--weighting": ["p=1", "equal"], "--seed": ["0", "1"]}),
+    "sources": (("finetune",), {"": ["alpha", "beta"], "--seed": ["0", "1"]}),
+    "fixmatch": (("finetune", "student", "--objective", "fixmatch"), {"--seed": ["0", "1"]}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_several_runs_in_one_command_are_the_bytes_of_as_many_commands(tmp_path: Path, case: str) -> None:
+    command, lists = CASES[case]
+    together, apart = (make(tmp_path / name, upto="pseudo-label") for name in ("together", "apart"))
+    spread = [part for flag, values in lists.items() for value in values for part in (flag, value) if part]
+    ok(*command, *spread, *QUICK, workspace=together)
+    singles: list[tuple[str, ...]] = [()]
+    for flag, values in lists.items():
+        singles = [(*before, *((flag, value) if flag else (value,))) for before in singles for value in values]
+    for single in singles:
+        ok(*command, *single, *QUICK, workspace=apart)
+    assert len(list((apart / "runs").glob("*/model.safetensors"))) == len(singles)
+    assert contents(together) == contents(apart)
+
+
+def test_a_run_for_each_source_is_the_bytes_of_as_many_commands(tmp_path: Path) -> None:
+    together, apart = (make(tmp_path / name, upto="pseudo-label") for name in ("together", "apart"))
+    result = ok("distill", "--each-source", *QUICK, "--json", workspace=together)
+    assert [row["run"] for row in result.data] == [f"cross-task-from-{name}-s0" for name in ("alpha", "beta", "gamma")]
+    for source in ("alpha", "beta", "gamma"):
+        ok("distill", "--each-source", "--source", source, *QUICK, workspace=apart)
+    assert contents(together) == contents(apart)
+
+
+def test_two_seeds_of_a_transfer_are_the_bytes_of_two_commands(tmp_path: Path) -> None:
+    together, apart = (with_teachers(tmp_path / name) for name in ("together", "apart"))
+    kl = ("distill", "--objective", "kl", "--student", "normed", "--source", "expert", *QUICK)
+    ok(*kl, *TWO_SEEDS, workspace=together)
+    for seed in ("0", "1"):
+        ok(*kl, "--seed", seed, workspace=apart)
+    assert model(apart / "runs/kl-expert-s0") != model(apart / "runs/kl-expert-s1")
+    assert contents(together) == contents(apart)
+
+
+@pytest.mark.parametrize(
+    ("command", "count"),
+    [
+        (("distill", "--weighting", "p=1", "--weighting", "equal", *TWO_SEEDS), 4),
+        (("distill", "--each-source"), 3),
+        (("finetune", "alpha", "beta", *TWO_SEEDS), 4),
+        (("finetune", "student", "--lr", "0.1,0.01", "--objective", "fixmatch"), 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_training_images_are_read_once_for_all_runs_and_pseudo_labels_too(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], count: int
+) -> None:
+    """The networks of this task are shown the same view; test images are read when a run is judged."""
+    seen: collections.Counter[str] = collections.Counter()
+    encoded, read = images.Images.encoded, stored.read
+
+    def count_image(self: images.Images, row: int) -> bytes:
+        seen[f"{self.split[row]} {self.ids[row]}"] += 1
+        return encoded(self, row)
+
+    def count_table(path: Path, **said: object) -> stored.Stored:
+        if "pseudo" in path.parts:
+            seen[f"pseudo {path.name}"] += 1
+        return read(path, **said)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(images.Images, "encoded", count_image)
+    monkeypatch.setattr(stored, "read", count_table)
+    result = ok(*command, *QUICK, "--augment", "none", "--json", workspace=workspace)
+    assert len(result.data) == count
+    times = collections.defaultdict(set)
+    for name, number in seen.items():
+        times[name.partition(" ")[0]].add(number)
+    swept = "--lr" in command
+    assert times["test"] == {count}
+    # The labelled images held out of a sweep are test images of its two trials.
+    assert times["labelled"] == ({1, 3} if swept else {1})
+    if command[0] == "distill" or swept:
+        assert times["unlabelled"] == {1}
+    assert times["pseudo"] == ({1} if command[0] == "distill" else set())
+    if command[0] == "distill":
+        assert {name for name in seen if name.startswith("pseudo")} == {
+            f"pseudo source={name}" for name in ("alpha", "beta", "gamma")
+        }
+
+
+def test_draws_are_runs_with_other_random_weights(workspace: Path) -> None:
+    result = ok("distill", "--draws", "3", *QUICK, "--json", workspace=workspace)
+    assert [row["run"] for row in result.data] == [f"cross-task-parc-random-seed{draw}-s0" for draw in range(3)]
+    drawn = [weights(Path(row["path"])) for row in result.data]
+    assert len({tuple(given.values()) for given in drawn}) == 3
+    for given in drawn:
+        assert set(given) == {"alpha", "beta", "gamma"}
+        assert sum(given.values()) == pytest.approx(1)
+    again = ok("distill", "--weighting", "random:seed=2", *QUICK, "--name", "third", workspace=workspace)
+    assert "third" in again.err
+    assert model(workspace / "runs/third") == model(Path(result.data[2]["path"]))
+    further = ok("distill", "--draws", "1", "--weighting", "equal", *QUICK, "--json", workspace=workspace)
+    assert [row["run"] for row in further.data] == ["cross-task-parc-equal-s0", "cross-task-parc-random-seed0-s0"]
+
+
+def test_a_source_that_has_seen_the_task_has_no_run_of_its_own(workspace: Path) -> None:
+    edit(workspace, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
+    result = ok("distill", "--each-source", *QUICK, "--json", workspace=workspace)
+    assert [row["run"] for row in result.data] == ["cross-task-from-beta-s0", "cross-task-from-gamma-s0"]
+    assert "alpha takes no part: trained on patterns" in result.err
+    assert "no source" in run("distill", "--each-source", "--source", "alpha", *QUICK, workspace=workspace).error
+
+
+def test_a_run_of_another_making_is_told_before_any_is_trained(workspace: Path) -> None:
+    ok("distill", "--weighting", "p=1", "--lr", "0.5", *QUICK, workspace=workspace)
+    result = run("distill", "--weighting", "equal", "--weighting", "p=1", *QUICK, workspace=workspace)
+    assert result.code == 2
+    assert "cross-task-parc-p1-s0 was made from other inputs: lr (0.5 there, 0.01 asked for)" in result.error
+    assert not list((workspace / "runs/cross-task-parc-equal-s0").glob("model.safetensors"))
+
+
+def test_of_several_runs_only_those_that_are_missing_are_trained(workspace: Path) -> None:
+    ok("distill", "--weighting", "p=1", *QUICK, workspace=workspace)
+    before = contents(workspace / "runs")
+    result = ok("distill", "--weighting", "equal", "--weighting", "p=1", *QUICK, "--json", workspace=workspace)
+    assert [row["run"] for row in result.data] == ["cross-task-parc-equal-s0", "cross-task-parc-p1-s0"]
+    assert "cross-task-parc-p1-s0 is up to date" in result.err
+    assert "training " + str(workspace / "runs/cross-task-parc-equal-s0") in result.err
+    assert before.items() <= contents(workspace / "runs").items()
