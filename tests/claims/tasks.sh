@@ -1,0 +1,125 @@
+# Sourced by the scripts of claims 1 to 3: sizes, workspaces of targets with zoos of experts, the search, the students.
+#
+#   SCRIPT small|full WORK
+#
+# small: two targets, one seed. full: every target with a zoo of its kind, three seeds. What a size says, the environment
+# may say instead: TARGETS, FEW and MANY (labels), SEEDS, LENGTHS (steps tried; the first two words of GRID with each),
+# GRID (learning rate:lam:learning rate of labels only; a setting each), BATCH, DRAWS, EXPERT_STEPS, JOBS (at a time).
+# Needs `zoo` and `python3` with zoo_cli, and the development material (tests/shared_material.py, ZOO_SHARED).
+# What is there is not made again: an interrupted script goes on where it was.
+set -euo pipefail
+size=${1:?small or full} work=$(realpath -m "${2:?a folder to work in}")
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+case $size in
+  small)
+    : "${TARGETS:=mnist sign-digits}" "${FEW:=5/class}" "${MANY:=20/class}" "${SEEDS:=0}" "${LENGTHS:=500 1000}"
+    : "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01}" "${BATCH:=32}" "${DRAWS:=3}" "${EXPERT_STEPS:=2000}" ;;
+  full)
+    : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${FEW:=5%}" "${MANY:=20%}" "${SEEDS:=0 1 2}"
+    : "${LENGTHS:=2500 5000}" "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01 0.05:0.5:0.1}"
+    : "${BATCH:=64}" "${DRAWS:=3}" "${EXPERT_STEPS:=10000}" ;;
+  *) echo "$size is neither small nor full" >&2; exit 2 ;;
+esac
+: "${JOBS:=2}"
+
+# Run a function for every item, JOBS at a time; fails where one fails.
+abreast() {
+  local function=$1 item running=0
+  shift
+  for item; do
+    if ((running == JOBS)); then wait -n; running=$((running - 1)); fi
+    "$function" "$item" &
+    running=$((running + 1))
+  done
+  while ((running)); do wait -n; running=$((running - 1)); done
+}
+
+# The folder of workspaces with so many labels: 5/class in WORK/5-per-class, 5% in WORK/5-percent.
+folder() { local name=${1/\//-per-}; echo "$work/${name/\%/-percent}"; }
+
+# The expert of a task, trained on all its labels.
+expert() {
+  local place=$work/experts/$1 task=$work/experts/tasks/$1
+  [ -e "$place/predictions.parquet" ] && return
+  mkdir -p "$task"
+  python3 -m tests.claims.targets toml "$1" > "$task/zoo.toml"
+  zoo distill -C "$task" --lam 1 --steps "$EXPERT_STEPS" --batch-size 64 --lr 0.02 --warmup 50 --seed 0 \
+    --augment "$(python3 -m tests.claims.targets augment "$1")" --out "$place" --quiet > /dev/null
+}
+experts() {
+  local target
+  abreast expert $(for target in $TARGETS; do python3 -m tests.claims.targets kin "$target"; done | tr ' ' '\n' | sort -u)
+}
+
+# Scores, ranking and pseudo-labels of a workspace; the expert of its own task must be excluded.
+ranked() {
+  zoo extract -C "$1" --quiet > /dev/null
+  zoo rank -C "$1" --metric parc --quiet --json > "$1/rank.json"
+  python3 -m tests.claims.fits barred "$1"
+  zoo pseudo-label -C "$1" --quiet > /dev/null
+}
+
+# A target's workspace, and beside it, in search/, the one that holds labelled images out.
+workspace() { # TARGET LABELLED
+  local place; place=$(folder "$2")/$1
+  mkdir -p "$place/search"
+  python3 -m tests.claims.targets toml "$1" --experts "$work/experts" --labelled "$2" > "$place/zoo.toml"
+  zoo split -C "$place" --quiet > /dev/null
+  ranked "$place"
+  python3 -m tests.claims.targets toml "$1" --experts "$work/experts" --labelled "$2" --given > "$place/search/zoo.toml"
+  [ -e "$place/search/manifest.parquet" ] || python3 -m tests.claims.held_out "$place" "$place/search"
+  ranked "$place/search"
+}
+
+# The students of some methods in a workspace: those of a kind in one command, over one decoding.
+students() { # WORKSPACE SEEDS DRAWS "FLAGS" METHOD...
+  local place=$1 seed seeds=() flags=() weightings=() method
+  for seed in $2; do seeds+=(--seed "$seed"); done
+  flags=(-C "$place" $4 --batch-size "$BATCH" --schedule cosine "${seeds[@]}" --quiet)
+  flags+=(--augment "$(python3 -m tests.claims.targets augment "$(basename "${place%/search}")")")
+  for method in "${@:5}"; do
+    case $method in
+      labels-only) zoo distill "${flags[@]}" --lam 1 > /dev/null ;;
+      fixmatch) zoo finetune student --objective fixmatch "${flags[@]}" > /dev/null ;;
+      single) zoo distill --each-source "${flags[@]}" > /dev/null ;;
+      random) weightings+=(--draws "$3") ;;
+      *) weightings+=(--weighting "$method") ;;
+    esac
+  done
+  if ((${#weightings[@]})); then zoo distill "${weightings[@]}" "${flags[@]}" > /dev/null; fi
+}
+
+# One setting of the search, of every method; its runs end in tried/.
+tried() { # SEARCH STEPS LR:LAM:LABELS_LR METHOD...
+  local lr lam only tag=$2-$3
+  IFS=: read -r lr lam only <<< "$3"
+  mkdir -p "$1/tried/$tag"
+  ln -sfn "tried/$tag" "$1/runs"
+  local others=() method
+  for method in "${@:4}"; do [ "$method" = labels-only ] || others+=("$method"); done
+  students "$1" 0 1 "--steps $2 --lr $only" labels-only
+  students "$1" 0 1 "--steps $2 --lr $lr --lam $lam" "${others[@]}"
+}
+
+# First the length, for all methods, then the rest of the grid at that length: as many settings of every method.
+search() { # SEARCH METHOD...
+  local steps setting first=${GRID%% *}
+  for steps in $LENGTHS; do tried "$1" "$steps" "$first" "${@:2}"; done
+  steps=$(python3 -m tests.claims.choose "$1" length)
+  for setting in ${GRID#"$first"}; do tried "$1" "$steps" "$setting" "${@:2}"; done
+  python3 -m tests.claims.choose "$1" log > "$1/log.md"
+}
+
+# Search, then every method's final students with what it chose: these alone predict the test images, once.
+final() { # TARGET LABELLED METHOD...
+  local place flags names
+  place=$(folder "$2")/$1
+  search "$place/search" "${@:3}"
+  python3 -m tests.claims.choose "$place/search" plan "${@:3}" > "$place/search/plan"
+  while IFS=: read -r flags names; do
+    students "$place" "$SEEDS" "$DRAWS" "$flags" $names
+  done < "$place/search/plan"
+  echo "$1, $2: $(head -1 "$place/search/log.md"), done after $SECONDS s"
+}
+
+told() { echo "$(basename "$0") $size: $SECONDS s, load $(cut -d ' ' -f 1-3 /proc/loadavg)"; }
