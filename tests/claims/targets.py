@@ -122,10 +122,11 @@ def main() -> None:
     parser.add_argument("task", nargs="?", default="mnist")
     parser.add_argument("--experts", type=Path, default=Path("experts"))
     parser.add_argument("--labelled", default="all")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of labels")
     parser.add_argument("--given", action="store_true")
     said = parser.parse_args()
     if said.what == "toml":
-        print(toml(said.task, said.experts, labelled=said.labelled, given=said.given), end="")
+        print(toml(said.task, said.experts, labelled=said.labelled, seed=said.seed, given=said.given), end="")
     elif said.what == "all":
         print(*(name for each in FAMILIES.values() for name in each.packs if name not in ONLY_SOURCES))
     else:

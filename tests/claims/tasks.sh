@@ -3,20 +3,21 @@
 #   SCRIPT small|full WORK
 #
 # small: two targets, one seed. full: every target with a zoo of its kind, three seeds. What a size says, the environment
-# may say instead: TARGETS, FEW and MANY (labels), SEEDS, LENGTHS (steps tried; the first two words of GRID with each),
-# GRID (learning rate:lam:learning rate of labels only; a setting each), BATCH, DRAWS, EXPERT_STEPS, JOBS (at a time).
-# Needs `zoo` and `python3` with zoo_cli, and the development material (tests/shared_material.py, ZOO_SHARED).
-# What is there is not made again: an interrupted script goes on where it was.
+# may say instead: TARGETS, FEW and MANY (labels), DRAW (the seed of which), SEEDS (of students), LENGTHS (steps tried),
+# GRID (settings tried: learning rate, lam, learning rate of labels only), BATCH, DRAWS (of random weights), EXPERT_STEPS,
+# JOBS (at a time). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material (ZOO_SHARED, see
+# tests/shared_material.py). What is there is not made again: an interrupted script goes on where it was.
 set -euo pipefail
 size=${1:?small or full} work=$(realpath -m "${2:?a folder to work in}")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 case $size in
   small)
-    : "${TARGETS:=mnist sign-digits}" "${FEW:=5/class}" "${MANY:=20/class}" "${SEEDS:=0}" "${LENGTHS:=500 1000}"
-    : "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01}" "${BATCH:=32}" "${DRAWS:=3}" "${EXPERT_STEPS:=2000}" ;;
+    : "${TARGETS:=mnist sign-digits}" "${FEW:=5/class}" "${MANY:=20/class}" "${DRAW:=7}" "${SEEDS:=0}"
+    : "${LENGTHS:=500 1000}" "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01}" "${BATCH:=32}" "${DRAWS:=3}"
+    : "${EXPERT_STEPS:=2000}" ;;
   full)
-    : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${FEW:=5%}" "${MANY:=20%}" "${SEEDS:=0 1 2}"
-    : "${LENGTHS:=2500 5000}" "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01 0.05:0.5:0.1}"
+    : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${FEW:=5%}" "${MANY:=20%}" "${DRAW:=0}"
+    : "${SEEDS:=0 1 2}" "${LENGTHS:=2500 5000}" "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01 0.05:0.5:0.1}"
     : "${BATCH:=64}" "${DRAWS:=3}" "${EXPERT_STEPS:=10000}" ;;
   *) echo "$size is neither small nor full" >&2; exit 2 ;;
 esac
@@ -49,6 +50,7 @@ expert() {
 experts() {
   local target
   abreast expert $(for target in $TARGETS; do python3 -m tests.claims.targets kin "$target"; done | tr ' ' '\n' | sort -u)
+  zoo evaluate accuracy "$work"/experts/*/predictions.parquet --format md > "$work/experts.md"
 }
 
 # Scores, ranking and pseudo-labels of a workspace; the expert of its own task must be excluded.
@@ -62,12 +64,13 @@ ranked() {
 # A target's workspace, and beside it, in search/, the one that holds labelled images out.
 workspace() { # TARGET LABELLED
   local place; place=$(folder "$2")/$1
+  local toml=(python3 -m tests.claims.targets toml "$1" --experts "$work/experts" --labelled "$2" --seed "$DRAW")
   mkdir -p "$place/search"
-  python3 -m tests.claims.targets toml "$1" --experts "$work/experts" --labelled "$2" > "$place/zoo.toml"
+  "${toml[@]}" > "$place/zoo.toml"
+  "${toml[@]}" --given > "$place/search/zoo.toml"
   zoo split -C "$place" --quiet > /dev/null
-  ranked "$place"
-  python3 -m tests.claims.targets toml "$1" --experts "$work/experts" --labelled "$2" --given > "$place/search/zoo.toml"
   [ -e "$place/search/manifest.parquet" ] || python3 -m tests.claims.held_out "$place" "$place/search"
+  ranked "$place"
   ranked "$place/search"
 }
 
