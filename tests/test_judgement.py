@@ -30,6 +30,37 @@ def by_scipy(values: Array, accuracies: Array) -> tuple[float, ...]:
     return tuple(float(function(values, accuracies)[0]) for function in functions)
 
 
+def by_loops(values: Array, accuracies: Array) -> tuple[float, ...]:
+    """The definitions, pair by pair: signs of two differences, and the weight of a pair by its two ranks."""
+    n = len(values)
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+
+    def sign(numbers: Array, i: int, j: int) -> float:
+        return float(np.sign(numbers[i] - numbers[j]))
+
+    def middle(numbers: Array) -> Array:
+        return np.array(
+            [sum(other < one for other in numbers) + sum(other == one for other in numbers) / 2 for one in numbers]
+        )
+
+    def cosine(x: Array, y: Array) -> float:
+        x, y = x - x.mean(), y - y.mean()
+        return float(sum(x * y) / math.sqrt(sum(x * x) * sum(y * y)))
+
+    def tau(weights: list[float]) -> float:
+        def product(one: Array, other: Array) -> float:
+            return sum(w * sign(one, i, j) * sign(other, i, j) for w, (i, j) in zip(weights, pairs, strict=True))
+
+        return product(values, accuracies) / math.sqrt(product(values, values) * product(accuracies, accuracies))
+
+    def additive(first: Array, second: Array) -> list[float]:
+        order = sorted(range(n), key=lambda i: (-first[i], -second[i]))
+        return [1 / (order.index(i) + 1) + 1 / (order.index(j) + 1) for i, j in pairs]
+
+    weighted = (tau(additive(values, accuracies)) + tau(additive(accuracies, values))) / 2
+    return cosine(middle(values), middle(accuracies)), cosine(values, accuracies), tau([1.0] * len(pairs)), weighted
+
+
 def orders(values: Array) -> list[tuple[int, ...]]:
     """Every order of the sources in which no score comes before a greater one, and NaN comes last."""
     keys = [-math.inf if math.isnan(value) else value for value in values]
@@ -52,6 +83,14 @@ def test_correlations_of_random_tables_are_those_of_scipy(size: int) -> None:
         values, accuracies = draw.integers(0, levels, size) - 1.5, draw.integers(0, levels, size) / levels
         values[:2], accuracies[:2] = (0.25, -0.25), (0.3, 0.7)
         assert judgement.correlations(values, accuracies) == pytest.approx(by_scipy(values, accuracies), abs=1e-12)
+
+
+def test_correlations_are_their_definitions_pair_by_pair() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        values, accuracies = draw.integers(0, 4, 7).astype(float), draw.integers(0, 4, 7) / 4
+        values[:2], accuracies[:2] = (5, 6), (0.3, 0.7)
+        assert judgement.correlations(values, accuracies) == pytest.approx(by_loops(values, accuracies), abs=1e-12)
 
 
 def test_correlations_are_over_the_sources_that_have_a_score() -> None:
@@ -134,7 +173,7 @@ def test_a_hand_written_table() -> None:
 def test_a_perfect_metric_and_its_opposite() -> None:
     accuracies = np.array([0.2, 0.9, 0.5, 0.7])
     best, worst = judgement.judge(accuracies**3, accuracies), judgement.judge(-accuracies, accuracies)
-    assert [best[name] for name in ("spearman", "kendall", "weighted_kendall")] == [1, 1, 1]
+    assert [best[name] for name in ("spearman", "kendall", "weighted_kendall")] == pytest.approx([1, 1, 1])
     assert [worst[name] for name in judgement.CORRELATIONS] == pytest.approx([-1] * 4)
     assert (best["relative_accuracy"], best["regret"], best["trials"]) == (1, 0, 1)
     assert (worst["regret"], worst["trials"]) == (pytest.approx(0.7), 4)

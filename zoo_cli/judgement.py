@@ -57,9 +57,10 @@ def correlations(values: Array, accuracies: Array) -> tuple[float, float, float,
 
     Raises Undefined for fewer than two scores, and where all scores or all accuracies are equal. Kendall's is tau-b.
     The weighted one is the additive hyperbolic tau of Vigna (2015): a pair counts 1/(r+1) + 1/(s+1), r and s its ranks
-    from 0, best first; the mean of the ranks by score and by accuracy is taken. That is scipy's `weightedtau` with its
-    default, rank=True, which LogME and the metrics compared with it report.
+    from 0, best first; the mean of the ranks by score and by accuracy is taken, scipy's `rank=True`.
     """
+    from scipy import stats
+
     known = ~np.isnan(values)
     x, y = values[known].astype(np.float64), accuracies[known].astype(np.float64)
     if len(x) < 2:
@@ -67,17 +68,13 @@ def correlations(values: Array, accuracies: Array) -> tuple[float, float, float,
     for numbers, reason in ((x, "constant_scores"), (y, "constant_accuracies")):
         if _constant(numbers):
             raise Undefined(reason)
+    # Ranks alone count to three of them, and differences of rounding have no rank.
     first, second = _codes(x), _codes(y)
-    agreement = np.array([np.sign(first - a) @ np.sign(second - b) for a, b in zip(first, second, strict=True)])
-    by_score, by_accuracy = _importance(first, second), _importance(second, first)
-    untied = len(x) - np.bincount(first)[first], len(x) - np.bincount(second)[second]
-    even, *weighted = (_tau(agreement, untied, importance) for importance in (np.ones(len(x)), by_score, by_accuracy))
-    return (
-        _pearson(_midranks(first), _midranks(second)),
-        _pearson(x, y),
-        even,
-        sum(weighted) / 2,
+    spearman, kendall, weighted = (
+        float(np.clip(function(first, second)[0], -1.0, 1.0))
+        for function in (stats.spearmanr, stats.kendalltau, stats.weightedtau)
     )
+    return spearman, _pearson(x, y), kendall, weighted
 
 
 def relative_accuracy(values: Array, accuracies: Array) -> Array:
@@ -183,31 +180,8 @@ def _in_order(values: Array, accuracies: Array) -> Array:
     return order
 
 
-def _midranks(codes: Array) -> Array:
-    tied = np.bincount(codes)
-    ranks: Array = (np.cumsum(tied) - (tied - 1) / 2)[codes]
-    return ranks
-
-
-def _importance(first: Array, second: Array) -> Array:
-    """1 for the greatest, 1/2 for the next, 1/3, …: by the first codes, and by the second where these are tied."""
-    ranks = np.empty(len(first))
-    ranks[np.lexsort((second, first))[::-1]] = np.arange(1, len(first) + 1)
-    return 1 / ranks
-
-
 def _pearson(x: Array, y: Array) -> float:
     # Scaled before anything is summed or squared: scores may be as large as floats are.
     x, y = x / np.abs(x).max(), y / np.abs(y).max()
     x, y = x - x.mean(), y - y.mean()
     return float(np.clip((x @ y) / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
-
-
-def _tau(agreement: Array, untied: tuple[Array, Array], importance: Array) -> float:
-    """Kendall's tau in which a pair counts the sum of the importance (S,) of its two sources.
-
-    agreement (S,): with how many more others each source is in the same order on both sides than in the opposite one;
-    untied (S,): with how many others it is not tied, on each side. A pair stands in the terms of both its sources.
-    """
-    pairs = (importance @ untied[0]) ** 0.5 * (importance @ untied[1]) ** 0.5
-    return float(np.clip(importance @ agreement / pairs, -1.0, 1.0))
