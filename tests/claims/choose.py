@@ -21,6 +21,7 @@ from zoo_cli.stages import weights
 from zoo_cli.stages.evaluate import predictions
 
 Row = dict[str, Any]
+SETTINGS = ("steps", "lr", "lam", "augment")
 
 
 def method(run: str) -> str:
@@ -45,7 +46,7 @@ def measured(run: Path) -> Row:
     """One run: its method and settings, its accuracy and negative log-likelihood on the images that it predicts."""
     said, told = files.read_json(run / "run.json"), predictions.read(run)
     quality = flips.quality(told.labels, told.logits)
-    settings = {key: said["options"][key] for key in ("steps", "lr", "lam")}
+    settings = {key: said["options"][key] for key in SETTINGS}
     name = {"method": method(run.name), "run": run.name, **settings, "seed": said["options"]["seed"]}
     return {**name, "n": len(told.labels), "accuracy": quality["accuracy"], "nll": quality["nll"]}
 
@@ -59,11 +60,11 @@ def settings(rows: Sequence[Row]) -> list[Row]:
     """A row for every method and setting: the means of its runs."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row["method"], row["steps"], row["lr"], row["lam"]].append(row)
+        groups[row["method"], *(row[key] for key in SETTINGS)].append(row)
     means = []
-    for (name, steps, lr, lam), group in groups.items():
+    for (name, *values), group in groups.items():
         found = {key: sum(row[key] for row in group) / len(group) for key in ("accuracy", "nll")}
-        means.append({"method": name, "steps": steps, "lr": lr, "lam": lam, "runs": len(group), **found})
+        means.append({"method": name, **dict(zip(SETTINGS, values, strict=True)), "runs": len(group), **found})
     return means
 
 
@@ -92,15 +93,16 @@ def plan(rows: Sequence[Row], methods: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in methods:
         one = best(rows, slug(name))
-        found[f"--steps {one['steps']} --lr {one['lr']:g} --lam {one['lam']:g}"].append(name)
+        flags = [f"--{key} {one[key]:g}" for key in SETTINGS[:3]]
+        found[" ".join([*flags, f"--augment {one['augment']}"])].append(name)
     return found
 
 
 def table(rows: Sequence[Row]) -> str:
     """What was chosen, in markdown: of every method how many settings were tried, and the worst, the best."""
     lines = [
-        "| method | settings | steps | lr | lam | held-out accuracy | worst |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| method | settings | steps | lr | lam | augment | held-out accuracy | worst |",
+        "|---|---:|---:|---:|---:|---|---:|---:|",
     ]
     means = settings(rows)
     for name in dict.fromkeys(row["method"] for row in means):
@@ -114,7 +116,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _setting(row: Row) -> tuple[Any, ...]:
-    return row["method"], row["lr"], row["lam"]
+    return row["method"], row["lr"], row["lam"], row["augment"]
 
 
 def _mean(rows: Sequence[Row], key: str) -> float:

@@ -1,7 +1,7 @@
 """The verdict of `zoo rank` against what distilling from each source has gained over labels only.
 
     python -m tests.claims.fits barred WORKSPACE      # fails where the expert of the task itself is ranked
-    python -m tests.claims.fits table WORK/5-per-class
+    python -m tests.claims.fits table WORK/few
 
 Reads WORKSPACE/rank.json, what `zoo rank --json` says, and the runs `cross-task-from-SOURCE` and `labels-only`. A
 source gains where the difference is above two of its paired standard errors, and costs where it is below.

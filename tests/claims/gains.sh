@@ -9,11 +9,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/tasks.sh"
 methods=(labels-only fixmatch single nearest equal random p=1 p=6 p=12 inverse:form=reciprocal inverse:form=complement)
 
 one() {
-  workspace "$1" "$FEW"
-  final "$1" "$FEW" "${methods[@]}"
+  workspace "$1" few
+  final "$1" few "${methods[@]}"
 }
 
 experts
 abreast one $TARGETS
-python3 -m tests.claims.table "$(folder "$FEW")" | tee "$work/gains.md"
+python3 -m tests.claims.table "$work/few" | tee "$work/gains.md"
 told

@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/tasks.sh"
 
 one() {
   local place on plan
-  place=$(folder "$FEW")/$1
+  place=$work/few/${1%%=*}
   for on in features probs; do
     zoo score -C "$place" --metric parc --metric cka --metric rsa --on "$on" --quiet > /dev/null
   done
@@ -17,7 +17,7 @@ one() {
 }
 
 abreast one $TARGETS
-runs=$(folder "$FEW")/"*/runs/cross-task-from-*"
-zoo evaluate ranking "$(folder "$FEW")" "$runs" --out "$work/ranking.json" --format md | tee "$work/ranking.md"
-python3 -m tests.claims.fits table "$(folder "$FEW")" | tee "$work/fits.md"
+zoo evaluate ranking "$work/few" "$work/few/*/runs/cross-task-from-*" --out "$work/ranking.json" --format md |
+  tee "$work/ranking.md"
+python3 -m tests.claims.fits table "$work/few" | tee "$work/fits.md"
 told

@@ -1,6 +1,6 @@
 """The students of the claims side by side: accuracy on the test images, and the gain over labels only.
 
-    python -m tests.claims.table [--only METHOD,METHOD] WORK/5-per-class WORK/20-per-class
+    python -m tests.claims.table [--only METHOD,METHOD] WORK/few WORK/many
 
 A folder holds a workspace of every target. All in percent. Accuracy: mean of a method's runs (seeds; of "single" one of
 every source, of "random" the draws), with the binomial standard error of one run, and over several seeds the standard

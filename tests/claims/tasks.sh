@@ -3,25 +3,23 @@
 #   SCRIPT small|full WORK
 #
 # small: two targets, one seed. full: every target with a zoo of its kind, three seeds. What a size says, the environment
-# may say instead: TARGETS, FEW and MANY (labels), DRAW (the seed of which), SEEDS (of students), LENGTHS (steps tried),
-# GRID (settings tried: learning rate, lam, learning rate of labels only), BATCH, DRAWS (of random weights), EXPERT_STEPS,
-# JOBS (at a time). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material (ZOO_SHARED, see
-# tests/shared_material.py). What is there is not made again: an interrupted script goes on where it was.
+# may say instead: TARGETS (a word each, NAME or NAME=FEW,MANY), FEW and MANY (labels), DRAW (the seed of which), SEEDS
+# (of students), LENGTHS (steps tried), TRIALS (settings tried, of the grid of targets.py), BATCH, DRAWS (of random
+# weights), EXPERT_STEPS, JOBS (at a time). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development
+# material (ZOO_SHARED, see tests/shared_material.py). What is there is not made again: an interrupted script goes on.
 set -euo pipefail
 size=${1:?small or full} work=$(realpath -m "${2:?a folder to work in}")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 case $size in
   small)
-    : "${TARGETS:=mnist sign-digits}" "${FEW:=5/class}" "${MANY:=20/class}" "${DRAW:=7}" "${SEEDS:=0}"
-    : "${LENGTHS:=500 1000}" "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01}" "${BATCH:=32}" "${DRAWS:=3}"
-    : "${EXPERT_STEPS:=2000}" ;;
+    : "${TARGETS:=mnist=5/class,20/class cifar10-gray=5%,20%}" "${DRAW:=7}" "${SEEDS:=0}" "${LENGTHS:=500 1000}"
+    : "${TRIALS:=3}" "${EXPERT_STEPS:=2000}" ;;
   full)
-    : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${FEW:=5%}" "${MANY:=20%}" "${DRAW:=0}"
-    : "${SEEDS:=0 1 2}" "${LENGTHS:=2500 5000}" "${GRID:=0.02:0.2:0.02 0.05:0.2:0.05 0.02:0.5:0.01 0.05:0.5:0.1}"
-    : "${BATCH:=64}" "${DRAWS:=3}" "${EXPERT_STEPS:=10000}" ;;
+    : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${DRAW:=0}" "${SEEDS:=0 1 2}" "${LENGTHS:=2500 5000}"
+    : "${TRIALS:=6}" "${EXPERT_STEPS:=10000}" ;;
   *) echo "$size is neither small nor full" >&2; exit 2 ;;
 esac
-: "${JOBS:=2}"
+: "${FEW:=5%}" "${MANY:=20%}" "${BATCH:=64}" "${DRAWS:=3}" "${JOBS:=2}"
 
 # Run a function for every item, JOBS at a time; fails where one fails.
 abreast() {
@@ -35,8 +33,12 @@ abreast() {
   while ((running)); do wait -n; running=$((running - 1)); done
 }
 
-# The folder of workspaces with so many labels: 5/class in WORK/5-per-class, 5% in WORK/5-percent.
-folder() { local name=${1/\//-per-}; echo "$work/${name/\%/-percent}"; }
+# How many labels a word of TARGETS has, few or many of them.
+labels() {
+  local few=$FEW many=$MANY
+  if [[ $1 == *=* ]]; then IFS=, read -r few many <<< "${1#*=}"; fi
+  echo "${!2}"
+}
 
 # The expert of a task, trained on all its labels.
 expert() {
@@ -49,7 +51,7 @@ expert() {
 }
 experts() {
   local target
-  abreast expert $(for target in $TARGETS; do python3 -m tests.claims.targets kin "$target"; done | tr ' ' '\n' | sort -u)
+  abreast expert $(for target in $TARGETS; do python3 -m tests.claims.targets kin "${target%%=*}"; done | tr ' ' '\n' | sort -u)
   zoo evaluate accuracy "$work"/experts/*/predictions.parquet --format md > "$work/experts.md"
 }
 
@@ -61,10 +63,11 @@ ranked() {
   zoo pseudo-label -C "$1" --quiet > /dev/null
 }
 
-# A target's workspace, and beside it, in search/, the one that holds labelled images out.
-workspace() { # TARGET LABELLED
-  local place; place=$(folder "$2")/$1
-  local toml=(python3 -m tests.claims.targets toml "$1" --experts "$work/experts" --labelled "$2" --seed "$DRAW")
+# The workspace of a word of TARGETS, and beside it, in search/, the one that holds labelled images out.
+workspace() { # TARGET few|many
+  local target=${1%%=*} place=$work/$2/${1%%=*}
+  local toml=(python3 -m tests.claims.targets toml "$target" --experts "$work/experts")
+  toml+=(--labelled "$(labels "$1" "$2")" --seed "$DRAW")
   mkdir -p "$place/search"
   "${toml[@]}" > "$place/zoo.toml"
   "${toml[@]}" --given > "$place/search/zoo.toml"
@@ -79,7 +82,6 @@ students() { # WORKSPACE SEEDS DRAWS "FLAGS" METHOD...
   local place=$1 seed seeds=() flags=() weightings=() method
   for seed in $2; do seeds+=(--seed "$seed"); done
   flags=(-C "$place" $4 --batch-size "$BATCH" --schedule cosine "${seeds[@]}" --quiet)
-  flags+=(--augment "$(python3 -m tests.claims.targets augment "$(basename "${place%/search}")")")
   for method in "${@:5}"; do
     case $method in
       labels-only) zoo distill "${flags[@]}" --lam 1 > /dev/null ;;
@@ -93,36 +95,35 @@ students() { # WORKSPACE SEEDS DRAWS "FLAGS" METHOD...
 }
 
 # One setting of the search, of every method; its runs end in tried/.
-tried() { # SEARCH STEPS LR:LAM:LABELS_LR METHOD...
-  local lr lam only tag=$2-$3
-  IFS=: read -r lr lam only <<< "$3"
-  mkdir -p "$1/tried/$tag"
-  ln -sfn "tried/$tag" "$1/runs"
-  local others=() method
+tried() { # SEARCH STEPS LR:LAM:AUGMENT:LR:AUGMENT METHOD...
+  local lr lam augment only_lr only_augment others=() method
+  IFS=: read -r lr lam augment only_lr only_augment <<< "$3"
   for method in "${@:4}"; do [ "$method" = labels-only ] || others+=("$method"); done
-  students "$1" 0 1 "--steps $2 --lr $only" labels-only
-  students "$1" 0 1 "--steps $2 --lr $lr --lam $lam" "${others[@]}"
+  mkdir -p "$1/tried/$2:$3"
+  ln -sfn "tried/$2:$3" "$1/runs"
+  students "$1" 0 1 "--steps $2 --lr $only_lr --augment $only_augment" labels-only
+  students "$1" 0 1 "--steps $2 --lr $lr --lam $lam --augment $augment" "${others[@]}"
 }
 
 # First the length, for all methods, then the rest of the grid at that length: as many settings of every method.
-search() { # SEARCH METHOD...
-  local steps setting first=${GRID%% *}
-  for steps in $LENGTHS; do tried "$1" "$steps" "$first" "${@:2}"; done
-  steps=$(python3 -m tests.claims.choose "$1" length)
-  for setting in ${GRID#"$first"}; do tried "$1" "$steps" "$setting" "${@:2}"; done
-  python3 -m tests.claims.choose "$1" log > "$1/log.md"
+search() { # TARGET SEARCH METHOD...
+  local steps grid
+  grid=($(python3 -m tests.claims.targets grid "$1"))
+  for steps in $LENGTHS; do tried "$2" "$steps" "${grid[0]}" "${@:3}"; done
+  steps=$(python3 -m tests.claims.choose "$2" length)
+  for setting in "${grid[@]:1:TRIALS-1}"; do tried "$2" "$steps" "$setting" "${@:3}"; done
+  python3 -m tests.claims.choose "$2" log > "$2/log.md"
 }
 
 # Search, then every method's final students with what it chose: these alone predict the test images, once.
-final() { # TARGET LABELLED METHOD...
-  local place flags names
-  place=$(folder "$2")/$1
-  search "$place/search" "${@:3}"
+final() { # TARGET few|many METHOD...
+  local target=${1%%=*} place=$work/$2/${1%%=*} flags names
+  search "$target" "$place/search" "${@:3}"
   python3 -m tests.claims.choose "$place/search" plan "${@:3}" > "$place/search/plan"
   while IFS=: read -r flags names; do
     students "$place" "$SEEDS" "$DRAWS" "$flags" $names
   done < "$place/search/plan"
-  echo "$1, $2: $(head -1 "$place/search/log.md"), done after $SECONDS s"
+  echo "$target, $(labels "$1" "$2"): $(head -1 "$place/search/log.md"), done after $SECONDS s"
 }
 
 told() { echo "$(basename "$0") $size: $SECONDS s, load $(cut -d ' ' -f 1-3 /proc/loadavg)"; }

@@ -15,6 +15,7 @@ from . import choose, fits, held_out, table, targets
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.sh"))
+GRID = "a:b:flip:c:crop d:e:f:g:h i:j:k:l:m n:o:p:q:r"
 METHODS = ("labels-only", "fixmatch", "single", "nearest", "random", "p=1", "inverse:form=complement")
 
 
@@ -123,14 +124,22 @@ def test_every_method_gets_its_own_best_settings_at_one_length(searched: Path) -
 
 def test_the_length_is_judged_by_settings_that_each_length_was_tried_with() -> None:
     def row(steps: int, lr: float, accuracy: float) -> dict[str, object]:
-        return {"method": "p1", "steps": steps, "lr": lr, "lam": 0.5, "accuracy": accuracy, "nll": 1.0}
+        return {
+            "method": "p1",
+            "steps": steps,
+            "lr": lr,
+            "lam": 0.5,
+            "augment": "flip",
+            "accuracy": accuracy,
+            "nll": 1.0,
+        }
 
     assert choose.length([row(5, 0.1, 0.5), row(10, 0.1, 0.6), row(5, 0.2, 0.9)]) == 10
 
 
 def test_equally_accurate_settings_are_parted_by_their_likelihood() -> None:
     made = [
-        {"method": "p1", "steps": 5, "lr": lr, "lam": 0.5, "accuracy": 0.5, "nll": nll}
+        {"method": "p1", "steps": 5, "lr": lr, "lam": 0.5, "augment": "flip", "accuracy": 0.5, "nll": nll}
         for lr, nll in ((0.1, 2.0), (0.2, 1.0), (0.3, 3.0))
     ]
     assert choose.best(made, "p1")["lr"] == 0.2
@@ -171,18 +180,18 @@ def test_a_source_that_has_seen_the_task_must_be_excluded(tmp_path: Path) -> Non
 
 
 def test_the_search_gives_every_method_as_many_settings_and_one_length(tmp_path: Path) -> None:
-    said = called(tmp_path, 'search "$2/5-per-class/mnist/search" ' + " ".join(METHODS))
-    assert all("-C " + str(tmp_path / "5-per-class/mnist/search") in line for line in said), "never the task itself"
+    said = called(tmp_path, 'search mnist "$2/few/mnist/search" ' + " ".join(METHODS))
+    assert all("-C " + str(tmp_path / "few/mnist/search") in line for line in said), "never the task itself"
     for mark in ("--lam 1 ", "fixmatch", "--each-source", "--draws 1", "--weighting nearest", "--weighting p=1"):
         assert sum(mark in f"{line} " for line in said) == 4, mark
     assert Counter(line.split("--steps ")[1].split()[0] for line in said) == {"500": 4, "1000": 12}
 
 
 def test_final_students_differ_in_what_the_search_chose_alone(tmp_path: Path) -> None:
-    said = called(tmp_path, 'students "$2/5-per-class/mnist" "0 1" 3 "--steps 5 --lr 0.1" ' + " ".join(METHODS))
+    said = called(tmp_path, 'students "$2/few/mnist" "0 1" 3 "--steps 5 --lr 0.1 --augment crop" ' + " ".join(METHODS))
     assert [line.split()[0] for line in said] == ["distill", "finetune", "distill", "distill"]
     for line in said:
-        for flag in ("--steps 5", "--lr 0.1", "--batch-size 32", "--schedule cosine", "--seed 0 --seed 1", "--augment"):
+        for flag in ("--steps 5", "--lr 0.1", "--batch-size 64", "--schedule cosine", "--seed 0 --seed 1", "--augment"):
             assert flag in line
     assert "--weighting nearest --draws 3 --weighting p=1 --weighting inverse:form=complement" in said[-1]
 
@@ -191,7 +200,7 @@ def called(folder: Path, line: str) -> list[str]:
     """The zoo commands that a line of bash leads to; the best length is said to be 1000."""
     script = (
         f'source "{HERE}/tasks.sh"; zoo() {{ echo "$@" >> "{folder}/log"; }}\n'
-        'python3() { case "$*" in *augment*) echo flip ;; *length*) echo 1000 ;; esac; }\n' + line
+        f'python3() {{ case "$*" in *grid*) echo "{GRID}" ;; *length*) echo 1000 ;; esac; }}\n{line}'
     )
     result = subprocess.run(["bash", "-c", script, "_", "small", str(folder)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -202,15 +211,30 @@ def test_the_zoo_of_a_target_holds_its_own_expert_as_one_that_has_seen_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = tmp_path / "weights"
-    for name in targets.FAMILIES["pictures"].networks:
+    for name in {name for family in targets.FAMILIES.values() for name in family.networks}:
         card = {"input_size": 96, "input_channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
         files.write_json(weights / f"{name}.json", card)
     monkeypatch.setattr(targets, "SHARED", tmp_path)
-    for task in ("mnist", "tin-animals"):
+    for task, expected in (
+        ("mnist", {"mnist"}),
+        ("cifar10-gray", {"cifar10_resnet20"}),
+        ("tin-animals", {"tin-animals", "imagenet_mobilenet_v1_025_128"}),
+    ):
         (tmp_path / "zoo.toml").write_text(targets.toml(task, tmp_path / "experts", labelled="5%"))
         settings = config.load(tmp_path)
-        names = {task, *settings.task.aliases}
+        names = {settings.task.name, *settings.task.aliases}
         leaking = {source.name for source in settings.sources if names & set(source.trained_on)}
-        assert leaking == {"mnist": {"mnist"}, "tin-animals": {"tin-animals", "imagenet_mobilenet_v1_025_128"}}[task]
+        assert leaking == expected
         assert settings.task.labelled == "5%"
         assert not set(settings.task.train) & set(settings.task.test)
+
+
+@pytest.mark.parametrize("family", targets.FAMILIES)
+def test_a_grid_has_as_many_settings_of_labels_only_as_of_the_others(family: str) -> None:
+    grid = [setting.split(":") for setting in targets.FAMILIES[family].grid]
+    assert len({tuple(setting[:3]) for setting in grid}) == len({tuple(setting[3:]) for setting in grid}) == 6
+
+
+def test_a_target_may_say_how_many_labels_it_has(tmp_path: Path) -> None:
+    called(tmp_path, "for n in few many; do zoo $(labels mnist=5/class,20/class $n) $(labels gtsrb $n); done")
+    assert (tmp_path / "log").read_text() == "5/class 5%\n20/class 20%\n"
