@@ -1,5 +1,6 @@
 """What builds a network again without its weights: a provider's spec, and the heads put on it since."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,9 +29,10 @@ class Edit:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network without weights. `args` and paths are as the user wrote them, relative to the workspace.
+    """A network without weights. `args` and paths are as the user wrote them, relative to the folder `root`.
 
-    `classes`: what the provider's factory is asked for, None its default. `code_sha256`: of a user's own file.
+    `classes`: what the provider's factory is asked for, None its default. `code_sha256`: of a user's own file. `root`
+    is empty where there is no path.
     """
 
     model: str
@@ -38,6 +40,7 @@ class Architecture:
     classes: int | None = None
     code_sha256: str = ""
     edits: tuple[Edit, ...] = ()
+    root: str = ""
 
     def edited(self, edit: Edit) -> "Architecture":
         """The same with one more head; a head that it replaces in turn is forgotten."""
@@ -48,14 +51,16 @@ class Architecture:
             kept = kept[:-1]
         return replace(self, edits=(*kept, edit))
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in a config.json."""
+    def to_json(self, folder: Path | None = None) -> dict[str, Any]:
+        """As it stands in the config.json of a folder, from which it says where its paths begin."""
+        root = Path(os.path.relpath(self.root, folder.resolve())).as_posix() if self.root and folder else ""
         return {
             "model": self.model,
             "args": dict(self.args),
             "classes": self.classes,
             "code_sha256": self.code_sha256,
             "edits": [asdict(edit) for edit in self.edits],
+            **({"root": root} if root else {}),
         }
 
 
@@ -89,11 +94,12 @@ class Headed(nn.Module):
         return logits
 
 
-def from_json(values: Mapping[str, Any]) -> Architecture:
+def from_json(values: Mapping[str, Any], folder: Path) -> Architecture:
     """The inverse of `Architecture.to_json`. Raises KeyError or TypeError where keys are missing or unknown."""
+    root = str((folder / values["root"]).resolve()) if "root" in values else ""
     edits = tuple(Edit(Tap(**edit["tap"]), int(edit["outputs"]), bool(edit["wrap"])) for edit in values["edits"])
     classes = values["classes"]
-    return Architecture(values["model"], dict(values["args"]), classes, values["code_sha256"], edits)
+    return Architecture(values["model"], dict(values["args"]), classes, values["code_sha256"], edits, root)
 
 
 def build(architecture: Architecture, root: Path, name: str) -> nn.Module:
@@ -102,6 +108,9 @@ def build(architecture: Architecture, root: Path, name: str) -> nn.Module:
     Raises ContractError where a user's own file is no longer the one that it was built from.
     """
     provider, rest = specs.provider("model provider", architecture.model)
+    # A folder that went elsewhere alone may find the user's file beside the zoo.toml that names it.
+    if architecture.root and (Path(architecture.root) / rest.rpartition(":")[0]).is_file():
+        root = Path(architecture.root)
     source = Source(name, architecture.model, architecture.args, classes=architecture.classes)
     provided: Provided = registry.load(registry.MODELS[provider])(source, rest, root, 0)
     if provided.architecture.code_sha256 != architecture.code_sha256:

@@ -41,11 +41,23 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:  # noqa:
     return timm.load_folder(source, folder, config, file)
 
 
-def to_json(built: architecture.Architecture, names: tuple[str, ...], preprocessing: Preprocessing) -> dict[str, Any]:
-    """What config.json says under "zoo": all that `load` needs beside the weights."""
+def built(folder: Path) -> str:
+    """Which architecture the model in a folder is, as a model spec: "torchvision:resnet50"; empty where none says."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        said = config["zoo"]["architecture"]["model"] if "zoo" in config else f"timm:{config['architecture']}"
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return ""
+    return str(said)
+
+
+def to_json(
+    built: architecture.Architecture, names: tuple[str, ...], preprocessing: Preprocessing, folder: Path | None
+) -> dict[str, Any]:
+    """What the config.json of a folder says under "zoo": all that `load` needs beside the weights."""
     return {
         "schema": SCHEMA,
-        "architecture": built.to_json(),
+        "architecture": built.to_json(folder),
         "classes": list(names),
         "preprocessing": asdict(preprocessing),
     }
@@ -57,7 +69,7 @@ def _ours(source: Source, folder: Path, said: Any, root: Path) -> Provided:
         schema = said.get("schema") if isinstance(said, Mapping) else None
         raise ContractError(f'{file} has the schema "{schema}"', f"this version of zoo reads {SCHEMA}")
     try:
-        recipe = architecture.from_json(said["architecture"])
+        recipe = architecture.from_json(said["architecture"], folder)
         names = tuple(map(str, said["classes"]))
         known = asdict(Preprocessing(**said["preprocessing"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

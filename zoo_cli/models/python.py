@@ -46,7 +46,12 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
         weights.fill(module, weights.read(weights_file), str(weights_file))
     return Provided(
         module,
-        Architecture(f"python:{rest}", dict(source.args), code_sha256=hashlib.sha256(code).hexdigest()),
+        Architecture(
+            f"python:{rest}",
+            dict(source.args),
+            code_sha256=hashlib.sha256(code).hexdigest(),
+            root=str(root.resolve()),
+        ),
         weights.file_sha256(weights_file) if weights_file is not None else weights.state_sha256(module),
     )
 

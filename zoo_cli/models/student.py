@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -72,12 +73,12 @@ class Student(Tapped):
             state[key] = value.detach().cpu().contiguous().clone()
         return state
 
-    def config(self) -> dict[str, Any]:
-        """What config.json must say, so that `file:FOLDER` builds this student again, bit for bit.
+    def config(self, folder: Path | None = None) -> dict[str, Any]:
+        """What the config.json of a folder must say, so that `file:FOLDER` builds this student again, bit for bit.
 
         For a timm architecture with its head in place also what `timm.create_model("local-dir:FOLDER")` reads.
         """
-        config: dict[str, Any] = {"zoo": file.to_json(self.architecture, self.classes, self.preprocessing)}
+        config: dict[str, Any] = {"zoo": file.to_json(self.architecture, self.classes, self.preprocessing, folder)}
         if self.architecture.model.startswith("timm:") and not any(edit.wrap for edit in self.architecture.edits):
             config |= self._timm_config()
         return config

@@ -75,7 +75,8 @@ def formats() -> str:
     parts = []
     for schema in schemas.SCHEMAS:
         columns = ((f"`{column.name}`", f"`{column.type}`", _meaning(column)) for column in schema.columns)
-        parts.append(f"{_names(schema.path)}, schema `{schema.tag}`\n\n" + _table(("column", "type", "meaning"), columns))
+        table = _table(("column", "type", "meaning"), columns)
+        parts.append(f"{_names(schema.path)}, schema `{schema.tag}`\n\n{table}")
     for document in schemas.DOCUMENTS:
         keys = ((_names(names), meaning) for names, meaning in document.keys)
         parts.append(f"`{document.path}`\n\n" + _table(("key", "meaning"), keys))

@@ -86,7 +86,7 @@ def of_source(
     path = settings.root / "predictions" / f"source={source.name}.parquet"
     made_from = {
         "source": provenance.fingerprint(
-            outputs.plain(settings.declared(source)), _files(settings, source), settings.task.seed
+            outputs.plain(settings.declared(source)), named_files(settings, source), settings.task.seed
         )
     }
     return path, _kept(settings, path, made_from, source.name, lambda: _loaded(settings, source), device, workers)
@@ -182,7 +182,7 @@ def _classes(settings: Config) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _files(settings: Config, source: Source) -> dict[str, str]:
+def named_files(settings: Config, source: Source) -> dict[str, str]:
     """The digests of all files that a source names: weights, code, a model's folder, class names, what args name."""
     provider, rest = specs.provider("model provider", source.model)
     named = [source.weights, rest.rpartition(":")[0] if provider == "python" else rest]

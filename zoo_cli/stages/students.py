@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoo_cli import config, files, provenance, schemas, specs
 from zoo_cli.columns import listed
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.stages import prediction
 from zoo_cli.stages.runs import Run
 
@@ -60,6 +60,14 @@ def check(settings: Config, chosen: Source, init: str | None = None) -> None:
             raise UsageError(f"of {source.name} only stored outputs are known", "a student needs a network")
 
 
+def digests(settings: Config, *chosen: Source) -> dict[str, str]:
+    """The digests of the files that models name, weights and code, by their paths: what a run is held against."""
+    found: dict[str, str] = {}
+    for source in chosen:
+        found |= prediction.named_files(settings, source)
+    return {f"file {name}": digest for name, digest in sorted(found.items())}
+
+
 def loaded(settings: Config, chosen: Source, seed: int) -> "LoadedModel":
     """The network that a student starts as."""
     from zoo_cli.models import loading
@@ -90,9 +98,11 @@ def finish(
     import pyarrow as pa
 
     logits = prediction.predict(student, student.preprocessing, images, rows, device, workers)
+    if not np.isfinite(logits).all():
+        raise ZooError("the student's answers are not finite", "lower --lr, or raise --warmup")
     truth = images.truth()[rows]
     files.write_tensors(run.path / "model.safetensors", student.plain_state_dict(), {"format": "pt"})
-    files.write_json(run.path / "config.json", student.config())
+    files.write_json(run.path / "config.json", student.config(run.path))
     files.write_text(run.path / "README.md", _card(run, student))
     table = pa.table(
         {

@@ -1,0 +1,37 @@
+"""What the folder of a run is good for later: it builds its student elsewhere, and holds none that knows nothing."""
+
+import shutil
+from pathlib import Path
+
+from ..workspaces import make, run
+
+SHORT = ("--steps", "2", "--batch-size", "8", "--quiet")
+
+
+def test_a_student_of_the_users_own_code_is_found_from_another_workspace(tmp_path: Path) -> None:
+    here, there = make(tmp_path / "task", upto="split"), make(tmp_path / "far" / "away" / "task", upto="split")
+    (there / "models.py").unlink()
+    result = run("finetune", "alpha", *SHORT, workspace=here)
+    assert result.code == 0, result.err
+    said = run("evaluate", "accuracy", "finetune-alpha-s0", "--json", workspace=here).data
+    named = f"file:{here}/runs/finetune-alpha-s0"
+    elsewhere = run("evaluate", "accuracy", named, "--json", workspace=there)
+    assert elsewhere.code == 0, elsewhere.err
+    assert elsewhere.data == [{**said[0], "run": named}]
+
+
+def test_a_workspace_may_move_as_a_whole(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="split")
+    assert run("finetune", "alpha", *SHORT, workspace=place).code == 0
+    moved_to = Path(shutil.move(place, tmp_path / "moved"))
+    named = f"file:{moved_to}/runs/finetune-alpha-s0"
+    moved = run("finetune", named, "--name", "again", *SHORT, workspace=moved_to)
+    assert moved.code == 0, moved.err
+
+
+def test_a_student_that_answers_no_numbers_is_an_error_and_no_run(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="split")
+    result = run("finetune", "alpha", "--lr", "1e30", "--steps", "1", "--batch-size", "8", workspace=place)
+    assert result.code == 1
+    assert "not finite" in result.error
+    assert not (place / "runs" / "finetune-alpha-s0" / "predictions.parquet").exists()
