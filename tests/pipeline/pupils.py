@@ -51,7 +51,14 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def ok(*arguments: str, workspace: Path) -> Result:
+def add_normed(place: Path) -> None:
+    """The source "normed" in a workspace."""
+    (place / "normed.py").write_text(NORMED, encoding="utf-8")
+    with (place / "zoo.toml").open("a", encoding="utf-8") as stream:
+        stream.write(SOURCE)
+
+
+def ok(*arguments: str, workspace: Path | None = None) -> Result:
     """The answer of a command that must not fail."""
     result = run(*arguments, workspace=workspace)
     assert result.code == 0, result.err
@@ -108,9 +115,7 @@ def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="zoo-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     place = experts.make(folder / "task")
-    (place / "normed.py").write_text(NORMED, encoding="utf-8")
-    with (place / "zoo.toml").open("a", encoding="utf-8") as stream:
-        stream.write(SOURCE)
+    add_normed(place)
     for stage in ("rank", "pseudo-label"):
         ok(stage, "--source", "alpha", "--source", "beta", workspace=place)
     return place

@@ -38,7 +38,7 @@ from zoo_cli.options import (
     Workers,
     Workspace,
 )
-from zoo_cli.stages import course, rank, ranking, students, sweep, teaching
+from zoo_cli.stages import best, course, students, sweep, teaching
 from zoo_cli.stages.course import Course, Places
 from zoo_cli.stages.pictures import Pictures
 from zoo_cli.stages.teaching import Lesson, Streams
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from zoo_cli.training import Options
 
 THRESHOLD, TEMPERATURE, LAM = 0.95, 1.0, 0.5
-BEST = "best"
 
 
 def finetune(
@@ -132,6 +131,8 @@ def finetune(
         raise UsageError("--lam and --unlabelled-weight are two ways to say one thing", "leave one out")
     if freeze not in (None, "body"):
         raise UsageError(f'--freeze "{freeze}"', "body, or nothing")
+    if freeze and recalibrate:
+        raise UsageError("--recalibrate would change the body, which --freeze body keeps", "leave one out")
     rates = sweep.rates(lr)
     going = course.of(
         facts,
@@ -163,9 +164,13 @@ def finetune(
     }
     asked = Asked(method, fixmatch if method.name == "fixmatch" else {}, freeze == "body", tuple(rates))
     asked.objective()
-    chosen = _chosen(settings, source, metric)
     places = Places(settings, tuple([settings.task.seed] if seed is None else seed), name, out)
     places.check()
+    places.of(source)  # a run for each, told before the sources are ranked
+    if dry_run and best.unranked(settings, source, metric):
+        console.say("would train the best source, after zoo rank")
+        return
+    chosen = best.chosen(settings, source, metric, stored=dry_run)
     paths = [path for path, _ in places.of([asked.name(one) for one in chosen])]
     if dry_run and manifest is None and not settings.manifest.exists():
         console.say(f"would train {', '.join(map(str, paths))}, after zoo split")
@@ -240,6 +245,7 @@ def _run(
             "source": source.name,
             "student": {"student": settings.declared(source), "freeze": "body" if asked.frozen else ""},
             "options": {**asked.params, **more},
+            "inputs": students.digests(settings, source),
         }
         return Lesson(
             path,
@@ -271,42 +277,3 @@ def _student(settings: Config, source: Source, classes: tuple[str, ...], seed: i
     if frozen:
         student.freeze_body()
     return student
-
-
-def _chosen(settings: Config, named: Sequence[str], metric: str | None) -> list[Source]:
-    """The models to start from. Raises UsageError for one of which there is no network."""
-    if metric is not None and not any(one.partition(":")[0] == BEST for one in named):
-        raise UsageError("--metric says which source is the best", "zoo finetune best, or leave it out")
-    found = []
-    for one in named:
-        word, _, architecture = one.partition(":")
-        if word == BEST:
-            found.append(_best(settings, architecture, metric or rank.DEFAULT_METRIC))
-        elif one == "student":
-            found.append(students.choose(settings, None))
-        else:
-            found.append(settings.select([one])[0])
-        students.check(settings, found[-1])
-    return found
-
-
-def _best(settings: Config, architecture: str, metric: str) -> Source:
-    """The highest-ranked source with a network, of an architecture where one is named."""
-    able = [source for source in settings.sources if specs.provider("model provider", source.model)[0] != "features"]
-    fitting = [source for source in able if not architecture or architecture in _architectures(source)]
-    if not fitting:
-        known = sorted({name for source in able for name in _architectures(source)[:1]})
-        raise specs.nearest("source of architecture", architecture, known)
-    ranked = ranking.make(settings, ranking.ask([metric], None, rank.DEFAULT_WEIGHTING), settings.sources)
-    for row in ranked.rows:
-        if row["rank"] is not None and row["source"] in {source.name for source in fitting}:
-            console.say(f"best{':' * bool(architecture)}{architecture} is {row['source']}")
-            return settings.named(row["source"])
-    raise UsageError(f"no source {f'of {architecture} ' * bool(architecture)}has a rank", "zoo rank says why")
-
-
-def _architectures(source: Source) -> tuple[str, ...]:
-    """By which names the architecture of a source goes: `torchvision:resnet50` is resnet50."""
-    _, _, rest = source.model.partition(":")
-    last = rest.rpartition(":")[2]
-    return (last, last.partition(".")[0], rest, source.model)

@@ -1,0 +1,367 @@
+"""zoo finetune as a user runs it: which model it starts from, what is left as it was, and sweeps that do not peek."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tests.faults.tables import listed
+from zoo_cli import config, files, schemas
+from zoo_cli.data import augmentation, caching
+from zoo_cli.models import loading
+from zoo_cli.stages import course, students
+from zoo_cli.stages.pictures import Pictures
+from zoo_cli.stages.runs import Run
+
+from ..workspaces import CLASSES, PER_CLASS, edit, make, run
+from .pupils import QUICK, add_normed, model, ok, until_done
+from .pupils import make as with_teachers
+from .test_bytes import contents
+
+LONGER = ("--steps", "30", "--batch-size", "8", "--workers", "0")
+FEATURES = '\n[[source]]\nname = "remote"\nmodel = "features:remote.parquet"\n'
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return make(tmp_path / "task", upto="pseudo-label")
+
+
+def order(workspace: Path) -> list[str]:
+    """The sources as zoo rank orders them, without the excluded ones."""
+    return [row["source"] for row in ok("rank", "--json", workspace=workspace).data if row["rank"] is not None]
+
+
+def remote(workspace: Path) -> None:
+    """A further source of stored outputs only, which knows the answers."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(workspace / "manifest.parquet").to_pylist()
+    truth = [row["truth"] if row["label"] is None else row["label"] for row in rows]
+    noise = np.random.default_rng(0).normal(size=(len(rows), len(CLASSES)))
+    outputs = np.eye(len(CLASSES))[truth] * 5 + 0.1 * noise
+    table = pa.table({"id": [row["id"] for row in rows], "embedding": listed(outputs), "logits": listed(outputs)})
+    pq.write_table(table, workspace / "remote.parquet")
+    with (workspace / "zoo.toml").open("a", encoding="utf-8") as stream:
+        stream.write(FEATURES)
+    ok("extract", workspace=workspace)
+    ok("score", "--metric", "parc", "--overwrite", workspace=workspace)
+
+
+def test_best_is_the_highest_ranked_source_and_is_said(workspace: Path) -> None:
+    first, second, _ = order(workspace)
+    result = ok("finetune", "best", *QUICK, "--json", workspace=workspace)
+    assert f"best is {first}" in result.err
+    assert [row["run"] for row in result.data] == [f"finetune-{first}-s0"]
+    assert files.read_json(workspace / f"runs/finetune-{first}-s0/run.json")["source"] == first
+    ok("finetune", first, *QUICK, "--name", "named", workspace=workspace)
+    assert model(workspace / "runs/named") == model(workspace / f"runs/finetune-{first}-s0")
+    other = ok("finetune", "best", "--metric", "random:seed=3", *QUICK, workspace=workspace)
+    by = ok("rank", "--metric", "random:seed=3", "--json", workspace=workspace).data[0]["source"]
+    assert f"best is {by}" in other.err
+    assert second != first
+
+
+def test_the_best_is_never_one_that_has_seen_the_task_or_has_no_network(workspace: Path) -> None:
+    remote(workspace)
+    first, second, *_ = order(workspace)
+    assert first == "remote"
+    assert f"best is {second}" in ok("finetune", "best", *QUICK, workspace=workspace).err
+    line = f'name = "{second}"\n'
+    trained = 'trained_on = ["shapes"]\n' if second == "alpha" else ""
+    if trained:
+        edit(workspace, trained, "")
+    edit(workspace, line, line + 'trained_on = ["patterns"]\n')
+    third = next(name for name in order(workspace) if name not in ("remote", second))
+    assert f"best is {third}" in ok("finetune", "best", *QUICK, workspace=workspace).err
+
+
+def test_the_best_of_an_architecture_may_be_a_run_of_it(tmp_path: Path) -> None:
+    workspace = with_teachers(tmp_path / "task")
+    ok("finetune", "normed", *LONGER, "--name", "ours", workspace=workspace)
+    with (workspace / "zoo.toml").open("a", encoding="utf-8") as stream:
+        stream.write('\n[[source]]\nname = "ours"\nmodel = "file:runs/ours"\n')
+    ok("score", "--metric", "parc", "--overwrite", workspace=workspace)
+    ranked = order(workspace)
+    normed = ("ours", "normed")
+    best, other = min(normed, key=ranked.index), next(name for name in ranked if name not in normed)
+    assert f"best:normed is {best}" in ok("finetune", "best:normed", *QUICK, workspace=workspace).err
+    assert f"best:small is {other}" in ok("finetune", "best:small", *QUICK, workspace=workspace).err
+    edit(workspace, 'model = "file:runs/ours"', 'model = "file:runs/ours"\ntrained_on = ["patterns"]')
+    assert "best:normed is normed" in run("finetune", "best:normed", *QUICK, workspace=workspace).err
+    result = run("finetune", "best:norm", *QUICK, workspace=workspace)
+    assert result.code == 2
+    assert result.error == 'no source of architecture "norm"; did you mean normed? one of: normed, small'
+
+
+def test_the_student_a_source_and_a_spec_can_be_fine_tuned(workspace: Path) -> None:
+    ok("finetune", "student", "alpha", *QUICK, workspace=workspace)
+    spec = f"file:{workspace}/runs/finetune-alpha-s0"
+    result = ok("finetune", spec, *QUICK, "--json", workspace=workspace)
+    names = ["finetune-student-s0", "finetune-alpha-s0", "finetune-finetune-alpha-s0-s0"]
+    assert [row["run"] for row in result.data] == names[2:]
+    for name in names:
+        said = files.read_json(workspace / "runs" / name / "config.json")["zoo"]
+        assert said["classes"] == list(CLASSES)
+    first, again = (load_file(workspace / "runs" / name / "model.safetensors") for name in names[1:])
+    assert first.keys() == again.keys()
+    assert not torch.equal(first["4.weight"], again["4.weight"])
+
+
+def test_stored_outputs_cannot_be_fine_tuned(workspace: Path) -> None:
+    with (workspace / "zoo.toml").open("a", encoding="utf-8") as stream:
+        stream.write(FEATURES)
+    for named in (("remote",), ("alpha", "remote"), ("features:remote.parquet",)):
+        result = run("finetune", *named, *QUICK, workspace=workspace)
+        assert result.code == 2
+        assert result.error == "of remote only stored outputs are known; a student needs a network"
+    assert not (workspace / "runs").exists()
+
+
+def test_a_frozen_body_keeps_every_weight_and_buffer(tmp_path: Path) -> None:
+    workspace = with_teachers(tmp_path / "task")
+    free = ("--weight-decay", "0.1", "--lr", "0.1", *QUICK)
+    ok("finetune", "normed", "--freeze", "body", *free, workspace=workspace)
+    ok("finetune", "normed", *free, workspace=workspace)
+    settings = config.load(workspace)
+    before = loading.load(settings.named("normed"), workspace, seed=0).module.state_dict()
+    frozen = load_file(workspace / "runs/finetune-head-normed-s0/model.safetensors")
+    whole = load_file(workspace / "runs/finetune-normed-s0/model.safetensors")
+    assert before.keys() == frozen.keys() == whole.keys()
+    same = {key for key in before if torch.equal(before[key], frozen[key])}
+    assert same == {key for key in before if not key.startswith("6.")}
+    assert len(same) == 6
+    assert not any(torch.equal(before[key], whole[key]) for key in before)
+
+
+def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) -> None:
+    """With all labelled images in every batch, a run is gradient descent: written out here."""
+    settings = config.load(workspace)
+    images, classes = course.images(settings, None, 0)
+    rows = images.where(split=("labelled",))
+    size = ("--batch-size", str(len(rows)), "--steps", "60", "--workers", "0", "--lr", "0.05", "--augment", "none")
+    ok("finetune", "alpha", *size, workspace=workspace)
+    said = files.read_json(workspace / "runs/finetune-alpha-s0/run.json")["options"]
+    assert (said["nesterov"], said["schedule"], said["momentum"], said["lr"]) == (True, "steps", 0.9, 0.05)
+    log = files.read_lines(workspace / "runs/finetune-alpha-s0/metrics.jsonl")
+    assert [(row["step"], row["lr"]) for row in log] == [(50, pytest.approx(5e-3)), (60, pytest.approx(5e-4))]
+
+    found = load_file(workspace / "runs/finetune-alpha-s0/model.safetensors")
+    for nesterov, equal in ((True, True), (False, False)):
+        student = students.build(settings, settings.named("alpha"), None, classes, 0).train()
+        shown = Pictures(images, rows, torch.device("cpu"), 0)
+        (views,) = shown.clean(student.preprocessing, rows, len(rows))
+        labels = torch.from_numpy(images.labels[rows])
+        sgd = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=nesterov)
+        for step in range(60):
+            sgd.param_groups[0]["lr"] = 0.05 if step < 30 else 0.005 if step < 50 else 0.0005
+            sgd.zero_grad()
+            nn.functional.cross_entropy(student(views)[1], labels).backward()
+            sgd.step()
+        close = [torch.allclose(found[key], value, atol=1e-5) for key, value in student.plain_state_dict().items()]
+        assert all(close) == equal
+    ok("finetune", "alpha", *QUICK, "--momentum", "0", "--name", "still", workspace=workspace)
+    assert files.read_json(workspace / "runs/still/run.json")["options"]["nesterov"] is False
+
+
+def test_a_sweep_of_one_rate_is_the_plain_run(workspace: Path) -> None:
+    ok("finetune", "alpha", *QUICK, workspace=workspace)
+    before = contents(workspace / "runs")
+    result = ok("finetune", "alpha", *QUICK, "--lr", "0.01", workspace=workspace)
+    assert "finetune-alpha-s0 is up to date" in result.err
+    ok("finetune", "alpha", *QUICK, "--lr", "0.01", "--overwrite", workspace=workspace)
+    assert contents(workspace / "runs") == before
+
+
+@pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
+def test_a_sweep_ends_as_the_plain_run_of_the_best_rate_also_when_it_is_stopped(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    command = ("finetune", "alpha", "--objective", objective, *QUICK, "--name", "swept")
+    rates = ("0", "0.3", "0.05")
+    assert until_done(*command, "--lr", ",".join(rates), workspace=workspace, monkeypatch=monkeypatch) > 3
+    swept = workspace / "runs/swept"
+    said = files.read_json(swept / "sweep.json")
+    assert [row["lr"] for row in said["rows"]] == [0, 0.3, 0.05]
+    for row in said["rows"]:
+        held = files.read_table(swept / f"sweep/lr-{row['lr']:g}/predictions.parquet", schemas.PREDICTIONS).to_pylist()
+        right = [max(range(3), key=one["logits"].__getitem__) == one["label"] for one in held]
+        assert (row["accuracy"], row["n"]) == (sum(right) / len(right), len(right))
+    best = max(said["rows"], key=lambda row: row["accuracy"])
+    assert said["lr"] == best["lr"]
+    for rate in rates:
+        ok(*command[:-1], f"plain-{rate}", "--lr", rate, workspace=workspace)
+    same = [rate for rate in rates if model(workspace / f"runs/plain-{rate}") == model(swept)]
+    assert same == [f"{best['lr']:g}"]
+    before = contents(workspace / "runs")
+    again = ok(*command, "--lr", ",".join(rates), workspace=workspace)
+    assert "swept is up to date" in again.err
+    assert contents(workspace / "runs") == before
+    ok(*command, "--lr", "0.05", "--overwrite", workspace=workspace)
+    assert contents(swept)["model.safetensors"] == contents(workspace / "runs/plain-0.05")["model.safetensors"]
+    assert {path.name for path in swept.iterdir()} == {path.name for path in (workspace / "runs/plain-0.05").iterdir()}
+
+
+def test_a_rate_that_runs_away_is_out_of_the_sweep(workspace: Path) -> None:
+    sweep = ("finetune", "alpha", *QUICK, "--lr")
+    result = ok(*sweep, "1e30,0.01", workspace=workspace)
+    assert "1e+30 is out: " in result.err
+    assert files.read_json(workspace / "runs/finetune-alpha-s0/sweep.json")["lr"] == 0.01
+    result = run(*sweep, "1e30,1e31", "--name", "wild", workspace=workspace)
+    assert (result.code, result.error.partition(";")[0]) == (2, "every rate of --lr 1e+30,1e+31 is too high")
+
+
+def predicted(folder: Path) -> set[str]:
+    """The images of a run's predictions."""
+    return {row["id"] for row in files.read_table(folder / "predictions.parquet", schemas.PREDICTIONS).to_pylist()}
+
+
+class Watched:
+    """Which images each run of a command learnt from."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.used: dict[str, set[str]] = defaultdict(set)
+        seen: set[str] = set()
+        batch, finish = caching.ImageCache.batch, students.finish
+
+        def watch(cache: caching.ImageCache, places: torch.Tensor) -> torch.Tensor:
+            seen.update(cache.ids[place] for place in places.tolist())
+            return batch(cache, places)
+
+        def close(now: Run, *rest: object) -> None:
+            self.used[now.path.name] |= seen
+            seen.clear()
+            finish(now, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(caching.ImageCache, "batch", watch)
+        monkeypatch.setattr(students, "finish", close)
+
+
+def uneven(workspace: Path) -> dict[str, tuple[str, str]]:
+    """Samples of classes of 11, 6 and 1 pictures, two or three a group, all labelled; the class and group of each."""
+    kept = {"blue": range(11), "green": range(6), "red": range(1)}
+    known = {f"images/{name}/{n:02}.png": (name, f"{name}-{n // 3}") for name, some in kept.items() for n in some}
+    rows = [f"{path},{label},{group}" for path, (label, group) in known.items()]
+    (workspace / "samples.csv").write_text("\n".join(["path,label,group", *rows]) + "\n", encoding="utf-8")
+    tests = [f"images/{name}/{n:02}.png,{name}" for name in CLASSES for n in (PER_CLASS - 1,)]
+    (workspace / "test.csv").write_text("\n".join(["path,label", *tests]) + "\n", encoding="utf-8")
+    return known
+
+
+@pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_what_a_sweep_holds_out_is_never_learnt_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, seed: str
+) -> None:
+    workspace = make(tmp_path / "task", train="csv:samples.csv", test="csv:test.csv", labelled="all")
+    known = uneven(workspace)
+    add_normed(workspace)
+    ok("split", workspace=workspace)
+    table = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
+    labelled = {row["id"]: known[row["path"]] for row in table if row["split"] == "labelled"}
+    assert len(labelled) == 18
+    watched = Watched(monkeypatch)
+    sweep = ("finetune", "normed", "--objective", objective, "--lr", "0.1,0.01", "--recalibrate", "--seed", seed)
+    ok(*sweep, "--name", "swept", *QUICK, workspace=workspace)
+    trials = ("lr-0.1", "lr-0.01")
+    held = [predicted(workspace / "runs/swept/sweep" / trial) for trial in trials]
+    assert held[0] == held[1] < labelled.keys()
+    for trial in trials:
+        assert watched.used[trial] == labelled.keys() - held[0]
+    assert watched.used["swept"] == labelled.keys()
+    # A fifth of 18 is 3.6; a group of three may be more than is asked for.
+    assert 4 <= len(held[0]) <= 7
+    of_class = {name: [one for one in held[0] if labelled[one][0] == name] for name in CLASSES}
+    assert of_class["blue"]
+    assert of_class["green"]
+    assert not of_class["red"]
+    groups = {labelled[one] for one in held[0]}
+    assert not groups & {labelled[one] for one in labelled.keys() - held[0]}
+
+
+def test_classes_of_one_label_cannot_be_swept(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", labelled="1/class")
+    result = run("finetune", "alpha", "--lr", "0.1,0.01", *QUICK, workspace=workspace)
+    assert result.code == 2
+    assert result.error == "no class has two labelled images: none can be held out; give one --lr"
+
+
+def test_fixmatch_without_a_confident_answer_learns_from_labels_alone(workspace: Path) -> None:
+    fixmatch = ("finetune", "student", "--objective", "fixmatch", *LONGER, "--name")
+    ok(*fixmatch, "none", "--threshold", "1.1", "--unlabelled-weight", "1", workspace=workspace)
+    ok(*fixmatch, "nothing", "--threshold", "0", "--unlabelled-weight", "0", workspace=workspace)
+    ok(*fixmatch, "all", "--threshold", "0", "--unlabelled-weight", "1", workspace=workspace)
+    assert model(workspace / "runs/none") == model(workspace / "runs/nothing") != model(workspace / "runs/all")
+    shares = [files.read_lines(workspace / f"runs/{name}/metrics.jsonl")[-1]["confident"] for name in ("none", "all")]
+    assert shares == [0, 1]
+    # The labelled half of its batches is the stream of supervised training with half the batch.
+    half = ("--batch-size", "4", "--augment", "shift", "--schedule", "cosine", "--steps", "30", "--workers", "0")
+    ok("finetune", "student", *half, "--name", "supervised", workspace=workspace)
+    ours, plain = (load_file(workspace / f"runs/{name}/model.safetensors") for name in ("none", "supervised"))
+    for key, value in ours.items():
+        torch.testing.assert_close(value, plain[key], rtol=0, atol=1e-6)
+
+
+def test_the_weight_of_a_fixmatch_loss_is_what_is_said(workspace: Path) -> None:
+    fixmatch = ("finetune", "student", "--objective", "fixmatch", *QUICK, "--threshold", "0", "--schedule", "constant")
+    for name, weight, rate in (("lam", ("--lam", "0.5"), "0.2"), ("w", ("--unlabelled-weight", "1"), "0.1")):
+        decay = ("--weight-decay", "0")
+        ok(*fixmatch, *weight, *decay, "--lr", rate, "--name", name, workspace=workspace)
+        said = files.read_json(workspace / "runs" / name / "run.json")["options"]
+        assert (said["threshold"], said["temperature"]) == (0, 1)
+        assert (said["lam"], said["unlabelled_weight"]) == ((0.5, None) if name == "lam" else (None, 1))
+    # Half the loss at twice the rate.
+    halved, whole = (load_file(workspace / f"runs/{name}/model.safetensors") for name in ("lam", "w"))
+    for key, value in halved.items():
+        torch.testing.assert_close(value, whole[key], rtol=0, atol=1e-6)
+
+
+def test_two_images_of_a_batch_get_different_strong_views(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image draws operations of its own, and they are others again in the next epoch."""
+    made: list[torch.Tensor] = []
+    augment = augmentation.augment
+
+    def same_picture(
+        images: torch.Tensor, kind: str, size: int, *, strong: bool = False, **said: object
+    ) -> torch.Tensor:
+        views = augment(
+            images[:1].expand(len(images), -1, -1, -1) if strong else images, kind, size, strong=strong, **said
+        )  # type: ignore[arg-type]
+        if strong:
+            made.append(views)
+        return views
+
+    monkeypatch.setattr(augmentation, "augment", same_picture)
+    ok("finetune", "student", "--objective", "fixmatch", "--augment", "none", *QUICK, workspace=workspace)
+    assert made
+    for views in made:
+        assert len({view.numpy().tobytes() for view in views}) == len(views) == 4
+
+
+def test_a_source_whose_weights_changed_is_not_up_to_date(workspace: Path) -> None:
+    ok("finetune", "alpha", *QUICK, workspace=workspace)
+    weights = load_file(workspace / "alpha.safetensors")
+    save_file({key: value + 1 for key, value in weights.items()}, workspace / "alpha.safetensors")
+    result = run("finetune", "alpha", *QUICK, workspace=workspace)
+    assert result.code == 2
+    assert "finetune-alpha-s0 was made from other inputs: file alpha.safetensors" in result.error
+    ok("finetune", "alpha", *QUICK, "--overwrite", workspace=workspace)
+
+
+def test_finetune_on_bare_paths(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ok("finetune", "alpha", *QUICK, workspace=workspace)
+    shutil.copytree(workspace / "runs/finetune-alpha-s0", tmp_path / "theirs")
+    (workspace / "zoo.toml").unlink()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here/models.py").write_bytes((workspace / "models.py").read_bytes())
+    bare = ("finetune", "file:../theirs", "--manifest", str(workspace / "manifest.parquet"), "--out", "student")
+    ok(*bare, *QUICK)
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {"models.py", "student", "student.log.json"}
+    assert (tmp_path / "here/student/model.safetensors").exists()
