@@ -1,5 +1,6 @@
 """The lessons of cross-task distillation: labels, and the pseudo-labels of many sources under a weighting."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +64,8 @@ class Asked:
         """Raise UsageError for values outside their range, and for flags that exclude one another."""
         if not 0 <= self.lam <= 1:
             raise UsageError(f"--lam {self.lam:g}", "0 is pseudo-labels only, 1 labels only")
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"--kd-temperature {self.temperature:g}", "above 0; 1 leaves the targets as they are")
         if not 0 <= self.min_weight < 1:
             raise UsageError(f"--min-weight {self.min_weight:g}", "from 0 to below 1")
         if self.each_source and self.weightings:
@@ -143,6 +146,7 @@ def run(
     stored = _Stored(images)
     taught = asked.taught(settings)
     judged = images.where(split=("test",))
+    started = students.digests(settings, learner, *(() if init is None else settings.select([init])))
     lessons: list[Lesson] = []
     for one in taught:
         for path, seed in places.of([each.name for each in taught])[len(lessons) :][: len(places.seeds)]:
@@ -152,7 +156,7 @@ def run(
                 "student": {"student": settings.declared(learner), "init": init or ""},
                 "options": {"lam": asked.lam, "kd_temperature": asked.temperature},
                 "weights": [{"source": target.name, "weight": target.weight} for target in one.targets],
-                "inputs": {f"pseudo-labels of {target.name}": target.digest for target in one.targets},
+                "inputs": {**started, **{f"pseudo-labels of {target.name}": target.digest for target in one.targets}},
             }
             lessons.append(
                 Lesson(

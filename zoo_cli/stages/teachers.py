@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo_cli import console
+from zoo_cli import console, provenance
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.stages import extract, outputs, prediction
@@ -27,7 +27,8 @@ BATCH = 256
 class Known:
     """A teacher: a loaded network, or the folder `stored` of one of which only outputs are known.
 
-    `order`: which of its outputs stands for each class of the task, None where they agree. `digest`: of what it is.
+    `order`: which of its outputs stands for each class of the task, None where they agree. `digest`: of its weights, or
+    of what is stored; `built`: of all else that it answers by.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Known:
     stored: Path | None
     order: tuple[int, ...] | None
     digest: str
+    built: str
 
     def asked(self, student: "Student", device: "torch.device") -> "Teacher":
         """The network, to be asked on the images of a student. Raises UsageError where there is none."""
@@ -66,14 +68,19 @@ def load(settings: Config, chosen: Sequence[Source], classes: tuple[str, ...], s
             path = settings.features(source.name)
             known = outputs.about(settings, source.name)
             order = label_space.order(source.name, known["class_names"], known["classes"], classes)
-            found.append(Known(source.name, None, path, order, stored.identity(path)))
+            found.append(Known(source.name, None, path, order, stored.identity(path), provenance.fingerprint(order)))
             continue
         model = loading.load(source, settings.root, seed=seed)
         order = label_space.order(source.name, model.class_names, model.classes, classes)
         if model.class_names is None:
             console.warn(f"the class names of {source.name} are not known: they are taken to be the task's, in order")
-        found.append(Known(source.name, model, None, order, model.weights_sha256))
+        found.append(Known(source.name, model, None, order, model.weights_sha256, built(model)))
     return found
+
+
+def built(model: "LoadedModel") -> str:
+    """A digest of what a network answers by beside its weights: architecture, code, its view of an image, classes."""
+    return provenance.fingerprint(model.architecture.to_json(), vars(model.preprocessing), model.class_names)
 
 
 def by_accuracy(
@@ -100,8 +107,7 @@ def by_accuracy(
 def answers(teachers: Sequence[Known], pictures: Pictures, student: "Student", mirrored: bool) -> "torch.Tensor":
     """The logits (V, M, N, C) of M teachers on the student's evaluation views of the N images held.
 
-    V is 1, or 2 where the mirrored views are asked too. Stored outputs are of the plain view alone. Raises UsageError
-    where mirrored ones are asked of them.
+    V is 1, or 2 where the mirrored views are asked too, of which there are no stored outputs.
     """
     import torch
 
@@ -109,11 +115,7 @@ def answers(teachers: Sequence[Known], pictures: Pictures, student: "Student", m
     said = student.preprocessing
     for teacher in teachers:
         if teacher.model is None:
-            if mirrored:
-                raise UsageError(
-                    f"the stored outputs of {teacher.name} are of the plain view, not of the mirrored one",
-                    "--augment none, or --targets stored-clean",
-                )
+            assert not mirrored, "stored outputs are of the plain view"
             values = torch.from_numpy(_stored(teacher, pictures.images, pictures.rows))
             found.append(values[None])
             continue

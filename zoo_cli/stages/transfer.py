@@ -1,6 +1,7 @@
 """General knowledge transfer: a student that is trained already learns from teachers of its own classes (paper 002)."""
 
 import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,8 +66,16 @@ class Asked:
         default = inspect.signature(self.method.function).parameters[self.facts.labels].default
         return bool(self.method.params.get(self.facts.labels, default))
 
+    def mirrored(self, course: Course) -> bool:
+        """Whether stored answers are of the mirrored view too."""
+        return self.targets == "stored" and course.augment == "flip"
+
     def check(self, course: Course) -> None:
         """Raise UsageError for values that are none, and for those that exclude one another."""
+        from torch import nn
+
+        from zoo_cli.objectives import teachers as objectives
+
         name, params = specs.split_spec(self.teachers or "sequential")
         if name not in MANY:
             raise specs.nearest("way of several teachers", name, MANY)
@@ -82,6 +91,9 @@ class Asked:
         views = self.targets or "live"
         if views not in VIEWS:
             raise specs.nearest("--targets", views, VIEWS)
+        # Values outside their range are told before anything is asked or decoded; only the length may still be open.
+        steps = course.options.steps if course.epochs is None else sys.maxsize
+        self.method.function(objectives.Taught((), nn.Identity(), steps, self.temperature), **self.method.params)
         fitting = VIEWS[views]
         if fitting is not None and course.augment not in fitting:
             raise UsageError(
@@ -132,7 +144,13 @@ def run(
                     f"of {teacher.name} only stored outputs are known: it cannot be asked",
                     "--targets stored --augment none",
                 )
+            if teacher.model is None and asked.mirrored(course):
+                raise UsageError(
+                    f"the stored outputs of {teacher.name} are of the plain view, not of the mirrored one",
+                    "--augment none, or --targets stored-clean",
+                )
         model = students.loaded(settings, learner, seed)
+        students.trained(model, classes)  # other classes are told before anything is made
         device = course.device() if shared is None else shared.device
         shared = shared or Pictures(images, streams.rows, device, course.workers)
         one = _Transfer(settings, asked, course, images, classes, learner, model, known, path, seed)
@@ -188,7 +206,6 @@ class _Transfer:
         """What one phase learns, from which teachers."""
         streams, options = self.asked.length(self.course, self.images, self.seed)
         stored = self.asked.stored
-        mirrored = self.asked.targets == "stored" and self.course.augment == "flip"
         return Lesson(
             path,
             streams,
@@ -198,7 +215,7 @@ class _Transfer:
             student=student,
             objective=partial(self.objective, () if stored else tuple(known), options),
             judged=self.images.where(split=("test",)),
-            answers=partial(_answers, known, mirrored) if stored else _none,
+            answers=partial(_answers, known, self.asked.mirrored(self.course)) if stored else _none,
         )
 
     def said(self, known: Sequence[Known], before: Sequence[str] = ()) -> dict[str, Any]:
@@ -214,7 +231,9 @@ class _Transfer:
             "teachers": [{"source": teacher.name, "weight": 1 / len(known)} for teacher in known],
             "inputs": {
                 "student weights": self.model.weights_sha256,
+                "student built as": teachers.built(self.model),
                 **{f"teacher {teacher.name}": teacher.digest for teacher in self.known},
+                **{f"teacher {teacher.name} built as": teacher.built for teacher in self.known},
             },
         }
 

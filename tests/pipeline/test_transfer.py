@@ -1,0 +1,390 @@
+"""General transfer as a user runs it: one teacher and several, live and stored, in whatever order their classes are."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.faults.tables import listed
+from zoo_cli import config, files, schemas
+from zoo_cli.data import caching
+from zoo_cli.models import loading
+from zoo_cli.stages import course, students
+from zoo_cli.stages.pictures import Pictures
+from zoo_cli.stages.runs import Run
+
+from ..workspaces import CLASSES, edit, run
+from .pupils import QUICK, make, model, ok
+from .test_bytes import contents
+
+KL = ("distill", "--objective", "kl", "--student", "normed", *QUICK, "--lr", "0.05")
+DP = ("distill", "--objective", "dp", "--student", "normed", *QUICK, "--lr", "0.05")
+LIVE, STILL = ("--source", "expert"), ("--augment", "none")
+BOTH = ("--source", "expert", "--source", "noisy")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return make(tmp_path / "task")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a student."""
+    return load_file(folder / "model.safetensors")
+
+
+def alike(one: Path, other: Path, *, within: float = 1e-6) -> bool:
+    """Whether two students are the same to rounding."""
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    return all(torch.allclose(first[key].double(), second[key].double(), rtol=0, atol=within) for key in first)
+
+
+def said(folder: Path) -> dict[str, object]:
+    """What run.json says."""
+    found: dict[str, object] = files.read_json(folder / "run.json")
+    return found
+
+
+def last(folder: Path) -> dict[str, float]:
+    """The last row of a run's log."""
+    return files.read_lines(folder / "metrics.jsonl")[-1]
+
+
+@pytest.mark.parametrize("way", ["sequential", "sequential:order=descending", "parallel", "soup"])
+def test_several_teachers_of_which_there_is_one_are_that_one(workspace: Path, way: str) -> None:
+    ok(*DP, *LIVE, "--name", "mine", workspace=workspace)
+    before = contents(workspace / "runs/mine")
+    again = ok(*DP, *LIVE, "--name", "mine", "--teachers", way, workspace=workspace)
+    assert "mine is up to date" in again.err
+    ok(*DP, *LIVE, "--name", "mine", "--teachers", way, "--overwrite", workspace=workspace)
+    assert contents(workspace / "runs/mine") == before
+
+
+def test_a_soup_is_the_average_of_a_student_for_each_teacher(workspace: Path) -> None:
+    soup = (*KL, *BOTH, "--teachers", "soup")
+    result = ok(*soup, "--json", workspace=workspace)
+    whole = Path(result.data[0]["path"])
+    assert (whole.name, result.data[0]["steps"]) == ("kl-expert+noisy-soup-s0", 6)
+    ok(*KL, "--source", "expert", workspace=workspace)
+    ok(*KL, "--source", "noisy", workspace=workspace)
+    folders = [whole / "teachers" / name for name in ("expert", "noisy")]
+    for folder in folders:
+        assert model(folder) == model(workspace / f"runs/kl-{folder.name}-s0")
+    parts, found = [weights(folder) for folder in folders], weights(whole)
+    for key, value in found.items():
+        if value.is_floating_point():
+            expected = ((parts[0][key].double() + parts[1][key].double()) / 2).float()
+            assert not torch.equal(parts[0][key], parts[1][key])
+        else:
+            expected = parts[0][key]
+        assert torch.equal(value, expected), key
+    assert said(whole)["teachers"] == [{"source": "expert", "weight": 0.5}, {"source": "noisy", "weight": 0.5}]
+
+
+def test_recalibration_changes_the_statistics_of_batch_norms_alone(workspace: Path) -> None:
+    soup = (*KL, *BOTH, "--teachers", "soup", "--name")
+    ok(*soup, "plain", workspace=workspace)
+    ok(*soup, "anew", "--recalibrate", workspace=workspace)
+    for teacher in ("expert", "noisy"):
+        assert model(workspace / "runs/plain/teachers" / teacher) == model(workspace / "runs/anew/teachers" / teacher)
+    before, after = weights(workspace / "runs/plain"), weights(workspace / "runs/anew")
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {key for key in before if key.endswith(STATISTICS)}
+    # Eighteen images in three batches of six: the mean is that of all of them.
+    settings = config.load(workspace)
+    images, _ = course.images(settings, None, 0)
+    rows = images.where(split=("labelled", "unlabelled"))
+    teacher = loading.load(settings.named("normed"), workspace)
+    views = torch.cat(list(Pictures(images, rows, torch.device("cpu"), 0).clean(teacher.preprocessing, rows, 64)))
+    assert len(views) == 18
+    teacher.module.load_state_dict(before)
+    shown = teacher.module[0](views)
+    torch.testing.assert_close(after["1.running_mean"], shown.mean((0, 2, 3)).detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("way", "turns"),
+    [
+        ("sequential", ("noisy", "expert", "mirror")),
+        ("sequential:order=ascending", ("noisy", "expert", "mirror")),
+        ("sequential:order=descending", ("mirror", "expert", "noisy")),
+        ("sequential:order=given", ("expert", "noisy", "mirror")),
+    ],
+)
+def test_teachers_come_by_their_accuracy_or_as_named(workspace: Path, way: str, turns: tuple[str, ...]) -> None:
+    command = (*KL, *BOTH, "--source", "mirror", "--teachers", way, "--name", "mine")
+    result = ok(*command, workspace=workspace)
+    folder = workspace / "runs/mine"
+    first, second, third = turns
+    assert {path.name for path in (folder / "teachers").glob("*/")} >= {f"1-{first}", f"2-{second}"}
+    for path, name, before in (
+        (folder / f"teachers/1-{first}", first, []),
+        (folder / f"teachers/2-{second}", second, [first]),
+        (folder, third, [first, second]),
+    ):
+        assert said(path)["teachers"] == [{"source": name, "weight": 1.0}]
+        assert said(path)["student"]["after"] == before  # type: ignore[index]
+    told = "teachers by their accuracy on the labelled images: noisy 66.7 %, expert 77.8 %, mirror 77.8 %"
+    assert (told in result.err) == ("given" not in way)
+
+
+@pytest.mark.parametrize("objective", ["kl", "dp", "mcl"])
+def test_a_phase_begins_from_the_student_before_it_which_is_its_original_too(workspace: Path, objective: str) -> None:
+    one = ("distill", "--objective", objective, *QUICK, "--lr", "0.05", "--recalibrate")
+    ok(*one, "--student", "normed", *BOTH, "--name", "both", workspace=workspace)
+    ok(*one, "--student", "normed", "--source", "noisy", "--name", "first", workspace=workspace)
+    phase = workspace / "runs/both/teachers/1-noisy"
+    assert model(phase) == model(workspace / "runs/first")
+    ok(*one, "--student", f"file:{phase}", "--source", "expert", "--name", "second", workspace=workspace)
+    assert model(workspace / "runs/both") == model(workspace / "runs/second") != model(workspace / "runs/first")
+
+
+def test_of_equal_teachers_in_parallel_the_first_teaches(workspace: Path) -> None:
+    ok(*DP, "--source", "expert", "--name", "one", workspace=workspace)
+    twice = ("--source", "expert", "--source", "plain", "--teachers", "parallel")
+    ok(*DP, *twice, "--name", "two", workspace=workspace)
+    ok(*DP, *BOTH, "--teachers", "parallel", "--name", "both", workspace=workspace)
+    assert model(workspace / "runs/one") == model(workspace / "runs/two") != model(workspace / "runs/both")
+    assert last(workspace / "runs/one")["given"] == last(workspace / "runs/two")["given"]
+
+
+@pytest.mark.parametrize("objective", ["kl", "mcl", "dp"])
+@pytest.mark.parametrize("targets", ["live", "stored"])
+def test_classes_in_another_order_teach_the_same(workspace: Path, objective: str, targets: str) -> None:
+    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", "--targets", targets)
+    for teacher in ("expert", "mirror", "plain", "noisy"):
+        result = ok(*one, "--source", teacher, "--name", teacher, workspace=workspace)
+        assert ("class names of plain are not known" in result.err) == (teacher == "plain")
+    runs = workspace / "runs"
+    assert model(runs / "expert") == model(runs / "plain")
+    assert alike(runs / "expert", runs / "mirror")
+    assert not alike(runs / "expert", runs / "noisy", within=1e-4)
+
+
+def test_a_student_whose_classes_are_in_another_order_ends_in_the_order_of_the_task(workspace: Path) -> None:
+    one = ("distill", "--objective", "dp", *QUICK, "--lr", "0.05", "--source", "noisy")
+    for student in ("expert", "mirror"):
+        ok(*one, "--student", student, "--name", student, workspace=workspace)
+        assert files.read_json(workspace / f"runs/{student}/config.json")["zoo"]["classes"] == list(CLASSES)
+    assert alike(workspace / "runs/expert", workspace / "runs/mirror")
+    accuracy = ok("evaluate", "accuracy", "expert", "mirror", "--json", workspace=workspace).data
+    assert accuracy[0]["accuracy"] == accuracy[1]["accuracy"]
+
+
+@pytest.mark.parametrize("objective", ["kl", "dp:labels=false", "dp"])
+def test_a_student_that_is_its_own_teacher_stays_as_it_is(workspace: Path, objective: str) -> None:
+    one = ("distill", "--objective", objective, *QUICK, "--lr", "1", "--weight-decay", "0", "--momentum", "0")
+    ok(*one, "--student", "expert", "--source", "expert", "--name", "same", workspace=workspace)
+    start = load_file(workspace / "expert.safetensors")
+    assert all(torch.equal(value, start[key]) for key, value in weights(workspace / "runs/same").items())
+    assert last(workspace / "runs/same")["loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_student_of_slow_weights_is_what_is_evaluated(workspace: Path) -> None:
+    one = ("distill", "--student", "expert", "--source", "noisy", *QUICK, "--lr", "0.5", "--objective")
+    ok(*one, "mcl:retention=1", "--name", "kept", workspace=workspace)
+    ok(*one, "mcl:retention=0.5", "--name", "half", workspace=workspace)
+    ok(*one, "mcl:retention=0,steps_per_update=1", "--name", "fast", workspace=workspace)
+    start = load_file(workspace / "expert.safetensors")
+    kept, half, fast = (weights(workspace / f"runs/{name}") for name in ("kept", "half", "fast"))
+    assert all(torch.equal(kept[key], value) for key, value in start.items())
+    moved = [sum(float((some[key] - start[key]).abs().sum()) for key in start) for some in (half, fast)]
+    assert 0 < moved[0] < moved[1]
+
+
+@pytest.mark.parametrize("objective", ["kl", "xe-kl", "dp"])
+@pytest.mark.parametrize("augment", ["none", "flip"])
+def test_stored_targets_are_the_live_ones(workspace: Path, objective: str, augment: str) -> None:
+    teachers = ("--source", "expert", "--source", "mirror", "--teachers", "parallel") if objective == "dp" else LIVE
+    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", *teachers)
+    for targets in ("live", "stored"):
+        ok(*one, "--augment", augment, "--targets", targets, "--name", targets, workspace=workspace)
+    runs = workspace / "runs"
+    assert alike(runs / "live", runs / "stored")
+    live, stored = last(runs / "live"), last(runs / "stored")
+    assert live.keys() == stored.keys()
+    assert all(stored[key] == pytest.approx(value, abs=1e-6) for key, value in live.items())
+
+
+def test_clean_targets_are_taken_whatever_the_student_sees(workspace: Path) -> None:
+    for augment in ("flip", "crop"):
+        ok(*KL, *LIVE, "--augment", augment, "--name", f"live-{augment}", workspace=workspace)
+        clean = ("--targets", "stored-clean", "--augment", augment, "--name", f"clean-{augment}")
+        ok(*KL, *LIVE, *clean, workspace=workspace)
+        assert not alike(workspace / f"runs/live-{augment}", workspace / f"runs/clean-{augment}")
+    ok(*KL, *LIVE, *STILL, "--targets", "stored-clean", "--name", "clean", workspace=workspace)
+    ok(*KL, *LIVE, *STILL, "--targets", "stored", "--name", "stored", workspace=workspace)
+    assert model(workspace / "runs/clean") == model(workspace / "runs/stored")
+
+
+@pytest.mark.parametrize("column", ["logits", "probs"])
+def test_a_teacher_of_which_only_outputs_are_stored(workspace: Path, column: str) -> None:
+    ok("extract", "--source", "mirror", workspace=workspace)
+    parts = [files.read_parquet(path) for path in workspace.glob("features/source=mirror/data=*/part-*.parquet")]
+    table = pa.concat_tables(parts)
+    values = np.array(table.column("logits").to_pylist())
+    if column == "probs":
+        values = np.exp(values) / np.exp(values).sum(1, keepdims=True)
+    pq.write_table(pa.table({"id": table.column("id"), column: listed(values)}), workspace / "remote.parquet")
+    with (workspace / "zoo.toml").open("a", encoding="utf-8") as stream:
+        stream.write(
+            f'\n[[source]]\nname = "remote"\nmodel = "features:remote.parquet"\nclasses = {[*CLASSES[::-1]]}\n'
+        )
+    stored = (*KL, *STILL, "--targets", "stored")
+    ok(*stored, "--source", "remote", workspace=workspace)
+    ok(*stored, "--source", "expert", workspace=workspace)
+    assert alike(workspace / "runs/kl-remote-s0", workspace / "runs/kl-expert-s0")
+    mixed = ("--source", "remote", "--source", "noisy")
+    result = ok(*stored, *mixed, workspace=workspace)
+    assert "noisy 66.7 %, remote 77.8 %" in result.err
+
+
+def other_labels(manifest: Path, *columns: str) -> None:
+    """Every label that is known becomes the next class's, in these columns of a manifest."""
+    table = pq.read_table(manifest)
+    for name in columns:
+        values = [None if label is None else (label + 1) % 3 for label in table.column(name).to_pylist()]
+        column = pa.array(values, table.schema.field(name).type)
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
+    pq.write_table(table, manifest)
+
+
+@pytest.mark.parametrize(
+    ("objective", "columns", "same"),
+    [
+        ("kl", ("label", "truth"), True),
+        ("dp:labels=false", ("label", "truth"), True),
+        ("dp", ("truth",), True),
+        ("mcl", ("truth",), True),
+        ("dp", ("label",), False),
+        ("xe-kl", ("label",), False),
+    ],
+)
+def test_labels_that_are_not_to_be_read_change_nothing(
+    tmp_path: Path, objective: str, columns: tuple[str, ...], same: bool
+) -> None:
+    knowing, misled = make(tmp_path / "knowing"), make(tmp_path / "misled")
+    other_labels(misled / "manifest.parquet", *columns)
+    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", *LIVE, "--name", "mine")
+    for workspace in (knowing, misled):
+        ok(*one, workspace=workspace)
+    first, second = contents(knowing / "runs"), contents(misled / "runs")
+    differing = {name for name in first if first[name] != second[name]}
+    assert ("mine/model.safetensors" not in differing) == same
+    if same:
+        assert differing == ({"mine/predictions.parquet"} if "truth" in columns else set())
+
+
+@pytest.mark.parametrize(
+    ("objective", "more", "splits"),
+    [
+        ("kl", (), {"labelled", "unlabelled"}),
+        ("kl", ("--unlabelled-from", "unlabelled"), {"unlabelled"}),
+        ("dp:labels=false", (), {"labelled", "unlabelled"}),
+        ("dp", (), {"labelled"}),
+        ("xe-kl", (), {"labelled"}),
+        ("mcl", (), {"labelled"}),
+    ],
+)
+def test_an_objective_sees_the_images_that_it_may(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, objective: str, more: tuple[str, ...], splits: set[str]
+) -> None:
+    seen: set[str] = set()
+    batch = caching.ImageCache.batch
+
+    def watch(cache: caching.ImageCache, places: torch.Tensor) -> torch.Tensor:
+        seen.update(cache.ids[place] for place in places.tolist())
+        return batch(cache, places)
+
+    monkeypatch.setattr(caching.ImageCache, "batch", watch)
+    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, *LIVE, *more, "--json")
+    ok(*one, workspace=workspace)
+    rows = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
+    assert seen == {row["id"] for row in rows if row["split"] in splits}
+
+
+def test_an_epoch_is_one_of_the_images_that_are_seen(workspace: Path) -> None:
+    lengths = {"kl": 18, "xe-kl": 9, "dp": 9, "dp:labels=false": 18}
+    for objective, count in lengths.items():
+        command = ("distill", "--objective", objective, "--student", "normed", *LIVE, "--batch-size", "3", "--dry-run")
+        result = ok(*command, "--epochs", "2", workspace=workspace)
+        assert f"{2 * count // 3} steps of 3 images" in result.err
+
+
+def test_the_defaults_are_those_of_the_paper(workspace: Path) -> None:
+    for objective, rate in (("kl", 1e-4), ("dp", 1e-4), ("mcl", 0.01)):
+        short = ("--steps", "2", "--batch-size", "8", "--workers", "0")
+        ok("distill", "--objective", objective, "--student", "normed", *short, *LIVE, workspace=workspace)
+        given = said(workspace / f"runs/{objective}-expert-s0")["options"]
+        assert given["lr"] == rate * 8 / 256  # type: ignore[index]
+        told = {key: given[key] for key in ("schedule", "augment", "targets", "teachers", "nesterov", "momentum")}  # type: ignore[index]
+        assert told == {
+            "schedule": "constant",
+            "augment": "flip",
+            "targets": "live",
+            "teachers": "one",
+            "nesterov": False,
+            "momentum": 0.9,
+        }
+
+
+def test_the_log_says_what_was_given_to_the_teacher(workspace: Path) -> None:
+    ok(*DP, *LIVE, "--name", "labels", workspace=workspace)
+    row = last(workspace / "runs/labels")
+    assert 0 <= row["given"] <= 1
+    assert 0 <= row["positive_given"] <= row["positive_flips"] <= 1
+    assert 0 <= row["negative_given"] <= row["negative_flips"] <= 1
+    ok("distill", "--objective", "dp:labels=false", "--student", "normed", *QUICK, *LIVE, workspace=workspace)
+    assert "positive_flips" not in last(workspace / "runs/dp-labelsfalse-expert-s0")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('name = "expert"', 'name = "expert"\nresize = 14', "teacher expert built as"),
+        ('classes = ["blue", "green", "red"]\ninput', 'classes = ["red", "green", "blue"]\ninput', "student built as"),
+    ],
+    ids=["teacher", "student"],
+)
+def test_a_network_that_is_declared_another_way_is_another_one(workspace: Path, old: str, new: str, told: str) -> None:
+    ok(*KL, *LIVE, workspace=workspace)
+    edit(workspace, old, new)
+    result = run(*KL, *LIVE, workspace=workspace)
+    assert result.code == 2
+    assert told in result.error
+    ok(*KL, *LIVE, "--overwrite", workspace=workspace)
+
+
+def test_weights_that_were_replaced_are_told(workspace: Path) -> None:
+    ok(*KL, *LIVE, workspace=workspace)
+    before = contents(workspace / "runs")
+    (workspace / "expert.safetensors").write_bytes((workspace / "noisy.safetensors").read_bytes())
+    result = run(*KL, *LIVE, workspace=workspace)
+    assert result.code == 2
+    assert "kl-expert-s0 was made from other inputs: teacher expert; " in result.error
+    assert contents(workspace / "runs") == before
+
+
+def test_images_are_decoded_once_for_all_phases(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, int] = defaultdict(int)
+    fill, finish = caching.ImageCache._fill, students.finish
+
+    def count(cache: caching.ImageCache, *rest: object) -> None:
+        made["caches"] += 1
+        fill(cache, *rest)  # type: ignore[arg-type]
+
+    def done(now: Run, *rest: object) -> None:
+        made["students"] += 1
+        finish(now, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(caching.ImageCache, "_fill", count)
+    monkeypatch.setattr(students, "finish", done)
+    ok(*KL, *BOTH, "--seed", "0", "--seed", "1", workspace=workspace)
+    assert made == {"caches": 1, "students": 4}
