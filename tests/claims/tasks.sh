@@ -13,13 +13,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 case $size in
   small)
     : "${TARGETS:=mnist=5/class,20/class cifar10-gray=5%,20%}" "${DRAW:=7}" "${SEEDS:=0}" "${LENGTHS:=500 1000}"
-    : "${TRIALS:=3}" "${EXPERT_STEPS:=2000}" ;;
+    : "${TRIALS:=3}" "${BATCH:=32}" "${EXPERT_STEPS:=2000}" ;;
   full)
     : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${DRAW:=0}" "${SEEDS:=0 1 2}" "${LENGTHS:=2500 5000}"
-    : "${TRIALS:=6}" "${EXPERT_STEPS:=10000}" ;;
+    : "${TRIALS:=6}" "${BATCH:=64}" "${EXPERT_STEPS:=10000}" ;;
   *) echo "$size is neither small nor full" >&2; exit 2 ;;
 esac
-: "${FEW:=5%}" "${MANY:=20%}" "${BATCH:=64}" "${DRAWS:=3}" "${JOBS:=2}"
+: "${FEW:=5%}" "${MANY:=20%}" "${DRAWS:=3}" "${JOBS:=2}"
 
 # Run a function for every item, JOBS at a time; fails where one fails.
 abreast() {

@@ -191,7 +191,7 @@ def test_final_students_differ_in_what_the_search_chose_alone(tmp_path: Path) ->
     said = called(tmp_path, 'students "$2/few/mnist" "0 1" 3 "--steps 5 --lr 0.1 --augment crop" ' + " ".join(METHODS))
     assert [line.split()[0] for line in said] == ["distill", "finetune", "distill", "distill"]
     for line in said:
-        for flag in ("--steps 5", "--lr 0.1", "--batch-size 64", "--schedule cosine", "--seed 0 --seed 1", "--augment"):
+        for flag in ("--steps 5", "--lr 0.1", "--batch-size 32", "--schedule cosine", "--seed 0 --seed 1", "--augment"):
             assert flag in line
     assert "--weighting nearest --draws 3 --weighting p=1 --weighting inverse:form=complement" in said[-1]
 
