@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 
 NEAR = 0.01
 """A teacher is weaker or stronger where its accuracy differs by more than this, else equal."""
+METHODS = ("kl", "xe-kl", "mcl", "dp", "dp-unlabelled", "labels", "self", "dp-sequential", "dp-parallel", "dp-soup")
+"""In the order of the tables."""
 CONTROLS = ("labels", "self")
 """Labels without a teacher, and the student as its own teacher: what training does that no teacher did."""
 
@@ -172,7 +174,7 @@ def transfers(files: Sequence[Path]) -> list[dict[str, Any]]:
         for row in answer["transfers"]:
             student, given, method = Path(row["after"]).name.split("--")[:3]
             rows.append({**row, "student": student, "given": given, "method": method})
-    return rows
+    return sorted(rows, key=lambda row: METHODS.index(row["method"]))
 
 
 def kind(row: Mapping[str, Any]) -> str:
@@ -205,7 +207,7 @@ def pairs(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         found[row["student"], row["given"]][row["method"]] = row
     lines = []
-    for (student, given), by in found.items():
+    for (student, given), by in sorted(found.items()):
         first = next(iter(by.values()))
         ahead = ", ".join(signed(teacher["difference"]) for teacher in first["teachers"])
         offered = ", ".join(f"{100 * teacher['complementary']:.1f}" for teacher in first["teachers"])
@@ -246,7 +248,7 @@ def searched(told: Sequence[Mapping[str, Any]]) -> str:
     """One line for each method of the search: the mean accuracy on held-out images by step count and rate."""
     keys = sorted({(row["steps"], row["lr"]) for row in told})
     by: dict[str, dict[tuple[int, float], Mapping[str, Any]]] = defaultdict(dict)
-    for row in told:
+    for row in sorted(told, key=lambda row: METHODS.index(row["method"])):
         by[row["method"]][row["steps"], row["lr"]] = row
     lines = []
     for method, found in by.items():
@@ -284,7 +286,8 @@ def report(work: Path) -> str:
     def data(file: Path) -> Any:
         return json.loads(file.read_text())["data"]
 
-    found, every = [], defaultdict(list)
+    found: list[str] = []
+    every: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for drawing in sorted(work.glob("drawing-*")):
         _, _, told = choose(trials(drawing / "search.json", drawing / "diverged.txt"))
         found += [f"## {drawing.name}", "Held-out accuracy of the search; * is chosen.", searched(told)]
@@ -341,7 +344,8 @@ def main() -> None:
     elif said.command == "choose":
         steps, rates, told = choose(trials(said.file, said.diverged))
         said.log.write_text(
-            "\n".join("\t".join(map(str, line)) for line in [told[0].keys(), *(row.values() for row in told)]) + "\n"
+            "\n".join("\t".join(map(str, line)) for line in [list(told[0]), *(list(row.values()) for row in told)])
+            + "\n"
         )
         said.out.write_text(json.dumps({"steps": steps, "lr": rates}, indent=1) + "\n")
     else:

@@ -23,7 +23,7 @@ case $size in
     several="resnet20:mlperf_resnet8+resnet56 ours-2000:ours-2000-s1+mlperf_resnet8"
     ;;
   full)
-    seeds="0 1 2" batch=64 steps="100 400" rates="0.0001 0.0003 0.001 0.003 0.01 0.03" lengths="300 1000 2000 8000"
+    seeds="0 1 2" batch=64 steps="100 400" rates="0.0003 0.001 0.003 0.01 0.03" lengths="300 1000 2000 8000"
     # mlperf_resnet8 only teaches: it takes pixels of 0 to 255 and has no batch norms, so that SGD diverges.
     students="${pretrained% *} ours-300 ours-1000 ours-2000 ours-8000"
     pairs=$(for s in $students; do
@@ -31,7 +31,7 @@ case $size in
     done)
     searched="resnet20:mlperf_resnet8 resnet32:ours-8000 resnet44:resnet56 resnet56:resnet20
       ours-8000:ours-8000-s1 ours-2000:ours-300 ours-1000:resnet32"
-    again=$pairs
+    again=$searched
     several=$(for s in $students; do
       for t in resnet20+resnet56 mlperf_resnet8+resnet44 ours-8000+resnet32; do
         case "+$t+" in *"+$s+"*) ;; *) echo "$s:$t" ;; esac
@@ -84,12 +84,14 @@ searched_as() { case $1 in dp-sequential | dp-parallel | dp-soup) echo dp ;; sel
 chosen() { "$PYTHON" -c 'import functools, json, sys
 print(functools.reduce(lambda said, key: said[key], sys.argv[2:], json.load(open(sys.argv[1]))))' "$drawing/chosen.json" "$@"; }
 
-# evaluate transfer of the runs of each student, one command a student: FOLDER NAME PATTERN
+# The names of the runs of a workspace that fit a pattern.
+runs() { (cd "$1/runs" && for name in $2; do if [ -d "$name" ]; then echo "$name"; fi; done); }
+
+# What each student of a workspace gained and lost, one command a student: FOLDER NAME
 judged() {
-  local folder=$1 student
-  for student in $(cd "$folder/runs" && ls -d -- $3 | sed 's/--.*//' | sort -u); do
-    (cd "$folder/runs" && zoo evaluate transfer "$student" $(ls -d -- $3 | grep "^$student--") -C .. \
-      --out "../$2-$student.json" --quiet > /dev/null)
+  local student
+  for student in $(runs "$1" '*--*' | sed 's/--.*//' | sort -u); do
+    zoo evaluate transfer "$student" $(runs "$1" "$student--*") -C "$1" --out "$1/$2-$student.json" --quiet > /dev/null
   done
 }
 
@@ -153,8 +155,8 @@ for seed in $seeds; do
   } | all
 
   say "judged on the test part, read here and nowhere before"
-  judged "$drawing/unseen" unseen '*--*'
-  judged "$drawing/seen" seen '*--*'
+  judged "$drawing/unseen" unseen
+  judged "$drawing/seen" seen
   for name in known-unseen known-seen; do
     zoo evaluate accuracy ${known[@]%%=*} ${ours[@]%%=*} -C "$drawing/$name" --out "$drawing/$name.json" --quiet > /dev/null
   done
@@ -162,6 +164,7 @@ done
 [ -n "$PLAN" ] && exit
 
 say "what every network knows that every other does not"
-(cd "$work/ours/runs" && zoo evaluate flips --all ${known[@]%%=*} $(ls -d ours-*) -C .. --out ../pairs.json --quiet > /dev/null)
+zoo evaluate flips --all ${known[@]%%=*} $(runs "$work/ours" 'ours-*') -C "$work/ours" --out "$work/ours/pairs.json" \
+  --quiet > /dev/null
 look table "$work" > "$work/report.md"
 say "$((SECONDS - started)) s; $work/report.md"
