@@ -1,0 +1,117 @@
+"""What an objective costs beyond its networks: its step over the step and the forward passes it cannot do without.
+
+    OMP_NUM_THREADS=1 python -m tests.bench.bench_objectives [cpu|cuda]      prints one JSON object a student
+    OMP_NUM_THREADS=1 pytest -m bench tests/bench/bench_objectives.py        asserts the ratios
+
+A supervised step of as many rows, and for each teacher asked live, and for the original student of dp, one forward
+pass of the batch without gradient. Teacher and student are of one architecture. On a GPU bf16, channels last.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.bench import interleaved
+from tests.bench.bench_step import _student
+from zoo_cli import training
+from zoo_cli.models.capture import Tapped
+from zoo_cli.objectives.dp import DP
+from zoo_cli.objectives.fixmatch import FixMatch
+from zoo_cli.objectives.kl import KL
+from zoo_cli.objectives.mcl import MCL
+from zoo_cli.objectives.supervised import Batch, Objective, Supervised
+from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.xe_kl import XeKL
+
+SETTINGS = {"cpu": (("resnet18", 64, 48), ("mobilenet_v3_large", 96, 48)), "cuda": (("resnet50", 224, 128),)}
+TAUGHT: dict[str, Callable[[Taught], Objective]] = {"kl": KL, "xe-kl": XeKL, "mcl": MCL, "dp": DP}
+TARGET = 1.10
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("setting", SETTINGS["cpu"], ids=lambda setting: setting[0])
+def test_an_objective_costs_little_more_than_its_networks(setting: tuple[str, int, int]) -> None:
+    ratios = measure(torch.device("cpu"), *setting, blocks=5, calls=2)["ratios"]
+    assert {name: ratio["median"] for name, ratio in ratios.items() if ratio["median"] > TARGET} == {}
+
+
+@pytest.mark.bench
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("setting", SETTINGS["cuda"], ids=lambda setting: setting[0])
+def test_an_objective_costs_little_more_than_its_networks_on_a_gpu(setting: tuple[str, int, int]) -> None:
+    ratios = measure(torch.device("cuda"), *setting, blocks=5, calls=50)["ratios"]
+    assert {name: ratio["median"] for name, ratio in ratios.items() if ratio["median"] > TARGET} == {}
+
+
+class _Answers(torch.nn.Module):
+    """A teacher: the logits of a network."""
+
+    def __init__(self, network: Tapped):
+        super().__init__()
+        self.network = network.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            logits: torch.Tensor = self.network(images)[1]
+        return logits
+
+
+def measure(
+    device: torch.device, name: str, size: int, rows: int, blocks: int = 7, calls: int = 3, classes: int = 20
+) -> dict[str, Any]:
+    """Milliseconds of every objective's step, and their ratios to what they cannot do without."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(rows, 3, size, size), torch.randint(0, classes, (rows,))
+    whole = Batch(images, labels).to(device)
+    stored = Batch(images, labels, answers=torch.randn(1, rows, classes)).to(device)
+    third = rows // 3
+    fixmatch = Batch(images[: 2 * third], labels[:third], strong=images[2 * third :]).to(device)
+    precision: training.Precision = "bf16" if device.type == "cuda" else "fp32"
+
+    def placed(network: torch.nn.Module) -> torch.nn.Module:
+        network.to(device)
+        return network.to(memory_format=torch.channels_last) if device.type == "cuda" else network
+
+    teacher, original = placed(_Answers(_student(name, size, classes))), _student(name, size, classes)
+    placed(original.eval())
+
+    def step(objective: Objective, batch: Batch) -> Callable[[], None]:
+        student = placed(_student(name, size, classes)).train()
+        run = training._Run(student, objective.to(device), training.Options(steps=10**9, precision=precision), device)
+        return lambda: run.step(1, batch)
+
+    def ask() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            teacher(whole.images)
+
+    taught = Taught((teacher,), original, steps=1000)
+    forms = {"supervised": step(Supervised(), whole), "forward": ask}
+    forms |= {key: step(make(taught), whole) for key, make in TAUGHT.items()}
+    forms |= {"kl stored": step(KL(Taught((), original, 1000)), stored), "fixmatch": step(FixMatch(), fixmatch)}
+    times = interleaved.milliseconds(forms, device, blocks, calls)
+
+    def needed(forwards: int) -> list[float]:
+        return [a + forwards * b for a, b in zip(times["supervised"], times["forward"], strict=True)]
+
+    asked = {"kl": 1, "xe-kl": 1, "mcl": 1, "dp": 2, "kl stored": 0, "fixmatch": 0}
+    return {
+        **interleaved.machine(device),
+        "student": name,
+        "pixels": size,
+        "rows": rows,
+        "milliseconds": interleaved.summary(times),
+        "ratios": {key: interleaved.ratio(times[key], needed(count)) for key, count in asked.items()},
+        "target": TARGET,
+    }
+
+
+if __name__ == "__main__":
+    where = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cpu")
+    many = 50 if where.type == "cuda" else 2
+    for setting in SETTINGS[where.type]:
+        print(json.dumps(measure(where, *setting, calls=many)))
