@@ -95,6 +95,9 @@ def test_the_best_of_an_architecture_may_be_a_run_of_it(tmp_path: Path) -> None:
     assert f"best:small is {other}" in ok("finetune", "best:small", *QUICK, workspace=workspace).err
     edit(workspace, 'model = "file:runs/ours"', 'model = "file:runs/ours"\ntrained_on = ["patterns"]')
     assert "best:normed is normed" in run("finetune", "best:normed", *QUICK, workspace=workspace).err
+    edit(workspace, 'model = "python:normed.py:normed"', 'model = "python:normed.py:normed"\ntrained_on = ["patterns"]')
+    result = run("finetune", "best:normed", *QUICK, workspace=workspace)
+    assert (result.code, result.error) == (2, "no source of normed has a rank; zoo rank says why")
     result = run("finetune", "best:norm", *QUICK, workspace=workspace)
     assert result.code == 2
     assert result.error == 'no source of architecture "norm"; did you mean normed? one of: normed, small'
@@ -213,6 +216,8 @@ def test_a_rate_that_runs_away_is_out_of_the_sweep(workspace: Path) -> None:
     result = ok(*sweep, "1e30,0.01", workspace=workspace)
     assert "1e+30 is out: " in result.err
     assert files.read_json(workspace / "runs/finetune-alpha-s0/sweep.json")["lr"] == 0.01
+    near = ok(*sweep, "0.1,0.1000001", "--name", "near", workspace=workspace)
+    assert near.err.count("training ") == 4  # on CPU, two trials, all labels
     result = run(*sweep, "1e30,1e31", "--name", "wild", workspace=workspace)
     assert (result.code, result.error.partition(";")[0]) == (2, "every rate of --lr 1e+30,1e+31 is too high")
 
@@ -236,8 +241,8 @@ class Watched:
 
         def close(now: Run, *rest: object) -> None:
             self.used[now.path.name] |= seen
-            seen.clear()
             finish(now, *rest)  # type: ignore[arg-type]
+            seen.clear()  # what it is judged by is read from the same images
 
         monkeypatch.setattr(caching.ImageCache, "batch", watch)
         monkeypatch.setattr(students, "finish", close)

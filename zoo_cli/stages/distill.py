@@ -138,6 +138,17 @@ def distill(
         },
         {"--teachers": teachers, "--targets": targets},
     )
+    _check_weighing(
+        each_source,
+        lam,
+        {
+            "--weighting": weighting,
+            "--draws": draws,
+            "--metric": metric,
+            "--on": on,
+            "--min-weight": min_weight,
+        },
+    )
     going = course.of(
         facts,
         steps=steps,
@@ -207,3 +218,12 @@ def _check_flags(objective: str, taught: bool, ours: Mapping[str, object], their
     for flag, value in strange.items():
         if value is not None:
             raise UsageError(f"{flag} belongs to --objective {owner}", f"{objective} does not know it")
+
+
+def _check_weighing(each_source: bool, lam: float | None, weighing: Mapping[str, object]) -> None:
+    """Raise UsageError for a flag of the weights beside --each-source; say that they are idle with labels only."""
+    given = [flag for flag, value in weighing.items() if value is not None]
+    if given and each_source:
+        raise UsageError(f"{given[0]} weighs sources, --each-source gives each all the weight", "leave one of them out")
+    if given and lam == 1:
+        console.say(f"--lam 1 is labels only: {', '.join(given)} play{'s' * (len(given) == 1)} no part")

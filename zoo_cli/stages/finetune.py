@@ -40,7 +40,6 @@ from zoo_cli.options import (
 )
 from zoo_cli.stages import best, course, students, sweep, teaching
 from zoo_cli.stages.course import Course, Places
-from zoo_cli.stages.pictures import Pictures
 from zoo_cli.stages.teaching import Lesson, Streams
 
 if TYPE_CHECKING:
@@ -259,15 +258,20 @@ def _run(
             strong=bool(asked.params),
         )
 
+    swept = len(asked.rates) > 1
     made: list[Lesson] = []
     for (path, seed), source in zip(places.of(kinds), sources, strict=True):
         streams, options = asked.length(going, images, seed)
-        made.append(lesson(source, path, streams, None, options.lr, {}))
-    if len(asked.rates) < 2:
-        return teaching.teach(made, going, settings.task.name)
-    shared = Pictures(images, made[0].streams.rows, going.device(), going.workers)
+        made.append(lesson(source, path, streams, None, options.lr, sweep.saying(asked.rates) if swept else {}))
+    task = settings.task.name
+    if not swept:
+        return teaching.teach(made, going, task)
+    device = going.device()
+    for one in made:
+        teaching.begun(one, going, task, device)
+    shared, again = teaching.sharing(made, device, going.workers), replace(going, overwrite=False)
     return [
-        sweep.run(one.path, asked.rates, partial(lesson, source), one.streams, settings, going, shared)
+        sweep.run(one, asked.rates, partial(lesson, source), task, again, shared)
         for one, source in zip(made, sources, strict=True)
     ]
 

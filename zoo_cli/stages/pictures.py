@@ -79,8 +79,8 @@ def batches(
     """The batch of a step, a function of the step alone: images augmented on the device, labels, what is stored.
 
     `targets` (Nu, sum K): of the unlabelled stream, in its order. `answers` (V, M, N, C): the teachers' stored logits
-    of all N rows held, of the plain view and, where V is 2, of the mirrored one. `strong`: a second view of the rows
-    without labels.
+    of the N rows of the streams, of the plain view and, where V is 2, of the mirrored one. `strong`: a second view of
+    the rows without labels.
     """
     import torch
 
@@ -90,7 +90,7 @@ def batches(
     cache = pictures.cache(said)
     labelled, unlabelled = pictures.places(streams.labelled), pictures.places(streams.unlabelled)
     labels = torch.from_numpy(pictures.images.labels[streams.labelled])
-    numbers = torch.from_numpy(pictures.rows)
+    numbers, taking_part = torch.from_numpy(pictures.rows), pictures.places(streams.rows)
     targets, answers = _near(targets, pictures.device), _near(answers, pictures.device)
     nothing = torch.empty(0, dtype=torch.int64)
 
@@ -132,7 +132,8 @@ def batches(
             side = torch.zeros(len(place), dtype=torch.int64)
             if len(answers) > 1:
                 side = augmentation.mirrored(streams.seed, epoch, sample).long()
-            told = answers[side.to(answers.device), :, place.to(answers.device)].transpose(0, 1)
+            answered = torch.searchsorted(taking_part, place)
+            told = answers[side.to(answers.device), :, answered.to(answers.device)].transpose(0, 1)
         return Batch(
             views(slice(None), False),
             labels[picked["labelled"]],

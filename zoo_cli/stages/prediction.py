@@ -4,7 +4,7 @@
 of them is kept in `predictions/`, made again without a flag when it is stale, because nobody trains on it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,28 +51,40 @@ def predict(
 
     shape = decoding.geometry(preprocessing)
     pixels = Pixels(preprocessing, device)
-    network.to(device).eval()
-    found: list[Any] = []
-    views: list[Any] = []
 
-    def run() -> None:
-        with torch.inference_mode():
-            logits = network(pixels(torch.from_numpy(np.stack(views))))[1]
+    def batches() -> "Iterator[torch.Tensor]":
+        views: list[Any] = []
+        getters = [images.getter(row) for row in rows]
+        for index, view in decoding.load_views(getters, [shape], devices.workers(workers)):
+            if isinstance(view, decoding.BadImage):
+                raise ContractError(f"{images.ids[rows[index]]}: {view}", "make the manifest again")
+            views.append(view[shape])
+            if len(views) == BATCH:
+                yield pixels(torch.from_numpy(np.stack(views)))
+                views.clear()
+        if views:
+            yield pixels(torch.from_numpy(np.stack(views)))
+
+    logits = of_views(network.to(device), batches())
+    return logits if order is None else logits[:, list(order)]
+
+
+def of_views(network: "Tapped", views: "Iterable[torch.Tensor]") -> "np.ndarray":
+    """The logits (M, C), float32, of a network with a head on its evaluation views, batch by batch on its device."""
+    import numpy as np
+    import torch
+
+    network.eval()
+    found: list[np.ndarray] = []
+    with torch.inference_mode():
+        for batch in views:
+            # One memory order for all, channels last, because rounding depends on it; also that of a single channel.
+            last = batch.permute(0, 2, 3, 1)
+            held = torch.empty(last.shape, dtype=last.dtype, device=last.device).copy_(last)
+            logits = network(held.permute(0, 3, 1, 2))[1]
             assert logits is not None, "a network without a head predicts nothing"
             found.append(logits.float().cpu().numpy())
-        views.clear()
-
-    getters = [images.getter(row) for row in rows]
-    for index, view in decoding.load_views(getters, [shape], devices.workers(workers)):
-        if isinstance(view, decoding.BadImage):
-            raise ContractError(f"{images.ids[rows[index]]}: {view}", "make the manifest again")
-        views.append(view[shape])
-        if len(views) == BATCH:
-            run()
-    if views:
-        run()
-    logits = np.concatenate(found) if found else np.zeros((0, network.tap.classes), np.float32)
-    return logits if order is None else logits[:, list(order)]
+    return np.concatenate(found) if found else np.zeros((0, network.tap.classes), np.float32)
 
 
 def of_source(

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 from zoo_cli import config, files, provenance, schemas, specs
 from zoo_cli.columns import listed
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.errors import UsageError
 from zoo_cli.stages import prediction
+from zoo_cli.stages.pictures import Pictures
 from zoo_cli.stages.runs import Run
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
-    from zoo_cli.data.images import Images
     from zoo_cli.models.loading import LoadedModel
     from zoo_cli.models.student import Student
 
@@ -90,16 +89,20 @@ def trained(model: "LoadedModel", classes: tuple[str, ...]) -> "Student":
     return student.trained(model, classes, order)
 
 
-def finish(
-    run: Run, student: "Student", images: "Images", rows: "np.ndarray", device: "torch.device", workers: int | None
-) -> None:
+def finish(run: Run, student: "Student", shared: Pictures, rows: "np.ndarray") -> None:
     """The student's files; the predictions, of these rows, come last, and say that all is there."""
     import numpy as np
     import pyarrow as pa
 
-    logits = prediction.predict(student, student.preprocessing, images, rows, device, workers)
+    from zoo_cli import training
+
+    images, said = shared.images, student.preprocessing
+    if np.isin(rows, shared.rows).all():
+        logits = prediction.of_views(student.to(shared.device), shared.clean(said, rows, prediction.BATCH))
+    else:
+        logits = prediction.predict(student, said, images, rows, shared.device, shared.workers)
     if not np.isfinite(logits).all():
-        raise ZooError("the student's answers are not finite", "lower --lr, or raise --warmup")
+        raise training.NonFinite(run.said["options"]["steps"], "an answer of the student")
     truth = images.truth()[rows]
     files.write_tensors(run.path / "model.safetensors", student.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", student.config(run.path))

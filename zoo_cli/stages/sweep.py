@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo_cli import console, files, schemas
-from zoo_cli.config import Config
 from zoo_cli.errors import UsageError
 from zoo_cli.stages import teaching
 from zoo_cli.stages.course import Course
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from zoo_cli.data.images import Images
 
+Make = Callable[["Path", Streams, "np.ndarray | None", float, dict[str, Any]], Lesson]
+"""The lesson of a path, streams, the rows that judge it (None: the test images), a rate, and options for run.json."""
 HELD_OUT = 0.2
 """The share of the labelled images that judges (paper 001 judges by the test images: we do not)."""
 
@@ -56,34 +57,32 @@ def hold_out(streams: Streams) -> "tuple[Streams, np.ndarray]":
     return kept, judged
 
 
+def saying(given: Sequence[float]) -> dict[str, Any]:
+    """What run.json says of a sweep under "options"."""
+    return {"lr": list(given), "held_out": HELD_OUT}
+
+
 def run(
-    path: Path,
-    given: Sequence[float],
-    lesson: Callable[..., Lesson],
-    streams: Streams,
-    settings: Config,
-    course: Course,
-    shared: Pictures,
+    whole: Lesson, given: Sequence[float], lesson: Make, task: str, course: Course, shared: Pictures
 ) -> dict[str, Any]:
     """Train at every rate on what is not held out, then at the best one on all; the row of that run.
 
-    `lesson(path, streams, judged, lr, said)` describes a run. Of equally good rates the first named is taken.
+    `whole`: the lesson of that run at any rate, its folder made. Of equally good rates the first named is taken.
     """
     from zoo_cli import flips, training
 
-    task = settings.task.name
-    said = {"lr": list(given), "held_out": HELD_OUT}
-    whole = teaching.begun(lesson(path, streams, None, given[0], said), course, task, shared.device)
-    if whole.finished:
+    path, streams = whole.path, whole.streams
+    said = saying(given)
+    if teaching.begun(whole, course, task, shared.device).finished:
         console.say(f"{path} is up to date")
         return teaching.row(path)
     fitting, judged = hold_out(streams)
-    folders = [path / "sweep" / f"lr-{rate:g}" for rate in given]
+    folders = [path / "sweep" / f"lr-{rate:.12g}" for rate in given]
     trials = [lesson(folder, fitting, judged, rate, {}) for folder, rate in zip(folders, given, strict=True)]
     rows = []
     for trial, rate in zip(trials, given, strict=True):
         try:
-            teaching.teach([trial], replace(course, overwrite=False), task, shared)
+            teaching.teach([trial], course, task, shared)
         except training.NonFinite as error:
             console.warn(f"{rate:g} is out: {error.message}")
             continue
@@ -96,9 +95,7 @@ def run(
     files.write_json(path / "sweep.json", {"lr": best["lr"], "rows": rows})
     named = ", ".join(f"{row['lr']:g} {console.percent(row['accuracy'])}" for row in rows)
     console.say(f"on {len(judged):,} labelled images held out: {named}; {best['lr']:g} is taken with all of them")
-    return teaching.teach(
-        [lesson(path, streams, None, best["lr"], said)], replace(course, overwrite=False), task, shared
-    )[0]
+    return teaching.teach([lesson(path, streams, None, best["lr"], said)], course, task, shared)[0]
 
 
 def _groups(images: "Images") -> "np.ndarray":

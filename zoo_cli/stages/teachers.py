@@ -104,8 +104,10 @@ def by_accuracy(
     return sorted(found, key=lambda pair: pair[1])
 
 
-def answers(teachers: Sequence[Known], pictures: Pictures, student: "Student", mirrored: bool) -> "torch.Tensor":
-    """The logits (V, M, N, C) of M teachers on the student's evaluation views of the N images held.
+def answers(
+    teachers: Sequence[Known], rows: "np.ndarray", mirrored: bool, pictures: Pictures, student: "Student"
+) -> "torch.Tensor":
+    """The logits (V, M, N, C) of M teachers on the student's evaluation views of rows (N,) of the manifest.
 
     V is 1, or 2 where the mirrored views are asked too, of which there are no stored outputs.
     """
@@ -116,13 +118,13 @@ def answers(teachers: Sequence[Known], pictures: Pictures, student: "Student", m
     for teacher in teachers:
         if teacher.model is None:
             assert not mirrored, "stored outputs are of the plain view"
-            values = torch.from_numpy(_stored(teacher, pictures.images, pictures.rows))
+            values = torch.from_numpy(_stored(teacher, pictures.images, rows))
             found.append(values[None])
             continue
         network = teacher.asked(student, pictures.device)
         sides: list[list[torch.Tensor]] = [[], []] if mirrored else [[]]
-        with console.Progress(f"ask {teacher.name}", len(pictures.rows), "img") as progress:
-            for views in pictures.clean(said, pictures.rows, BATCH):
+        with console.Progress(f"ask {teacher.name}", len(rows), "img") as progress:
+            for views in pictures.clean(said, rows, BATCH):
                 for side, parts in enumerate(sides):
                     parts.append(network(views.flip(3) if side else views).float().cpu())
                 progress.advance(len(views))

@@ -102,14 +102,11 @@ def teach(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures
     Raises UsageError where a run of another making stands in the place of one of them, before any is trained;
     Interrupted or Paused, after a checkpoint, when a signal came or the time of the course is over.
     """
-    import numpy as np
-
     device = course.device() if shared is None else shared.device
     runs = [begun(lesson, course, task, device) for lesson in lessons]
     todo = [(run, lesson) for run, lesson in zip(runs, lessons, strict=True) if not run.finished]
     if shared is None and todo:
-        rows = np.unique(np.concatenate([lesson.streams.rows for _, lesson in todo]))
-        shared = Pictures(lessons[0].streams.images, rows, device, course.workers)
+        shared = sharing([lesson for _, lesson in todo], device, course.workers)
     for run, lesson in zip(runs, lessons, strict=True):
         if run.finished:
             console.say(f"{run.path} is up to date")
@@ -121,6 +118,16 @@ def teach(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures
         spent = {"seconds": round(time.monotonic() - started, 1)}
         files.write_json(run.path.with_name(f"{run.path.name}.log.json"), spent)
     return [row(run.path) for run in runs]
+
+
+def sharing(lessons: Sequence[Lesson], device: "torch.device", workers: int | None) -> Pictures:
+    """The images of the lessons; those by which they are judged are kept too, where several students are."""
+    import numpy as np
+
+    rows = [lesson.streams.rows for lesson in lessons]
+    if len(lessons) > 1:
+        rows += [lesson.judged for lesson in lessons]
+    return Pictures(lessons[0].streams.images, np.unique(np.concatenate(rows)), device, workers)
 
 
 def teach_to(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
         raise Paused(f"--max-time is over at step {outcome.step:,}", "the same command goes on from its checkpoint")
     if course.recalibrate:
         recalibrate(student, lesson.streams, course, shared)
-    students.finish(run, student, lesson.streams.images, lesson.judged, device, course.workers)
+    students.finish(run, student, shared, lesson.judged)
 
 
 def recalibrate(student: "Student", streams: Streams, course: Course, shared: Pictures) -> None:

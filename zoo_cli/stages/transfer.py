@@ -132,11 +132,9 @@ def run(
     classes: tuple[str, ...],
     learner: Source,
 ) -> list[dict[str, Any]]:
-    """Train a student for each seed; a row each."""
-    rows = []
-    shared: Pictures | None = None
+    """Train a student for each seed; a row each. Standing runs of another making are told before any is trained."""
+    ones = []
     for path, seed in places.of([asked.name(settings)]):
-        streams, _ = asked.length(course, images, seed)
         known = teachers.load(settings, asked.chosen(settings), classes, seed)
         for teacher in known:
             if teacher.model is None and not asked.stored:
@@ -151,11 +149,14 @@ def run(
                 )
         model = students.loaded(settings, learner, seed)
         students.trained(model, classes)  # other classes are told before anything is made
-        device = course.device() if shared is None else shared.device
-        shared = shared or Pictures(images, streams.rows, device, course.workers)
-        one = _Transfer(settings, asked, course, images, classes, learner, model, known, path, seed)
-        rows.append(one.run(shared))
-    return rows
+        ones.append(_Transfer(settings, asked, course, images, classes, learner, model, known, path, seed))
+    device = course.device()
+    plans = [one.plan(device) for one in ones]
+    for plan in plans:
+        teaching.begun(plan[-1], course, settings.task.name, device)
+    shared = teaching.sharing([lesson for plan in plans for lesson in plan], device, course.workers)
+    again = replace(course, overwrite=False)
+    return [replace(one, course=again).run(plan, shared) for one, plan in zip(ones, plans, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -173,34 +174,38 @@ class _Transfer:
     path: Path
     seed: int
 
-    def run(self, shared: Pictures) -> dict[str, Any]:
-        """Train it, phase by phase; its row."""
+    def plan(self, device: "torch.device") -> list[Lesson]:
+        """The lessons in turn; the last is that of the run itself, and the folders of the others lie in its own."""
+        inside = self.path / "teachers"
         mode = self.asked.mode if len(self.known) > 1 else "one"
-        if mode in ("one", "parallel"):
-            return self.taught([self.lesson(self.path, self.known, self.first)], shared)
+        whole = self.lesson(self.path, self.known, self.first)
         if mode == "soup":
-            return self.soup(shared)
-        turns = list(self.known)
-        if self.asked.order != "given":
-            told = teachers.by_accuracy(turns, self.images, shared.device, self.course.workers)
-            turns = [teacher for teacher, _ in told]
-            if self.asked.order == "descending":
-                turns.reverse()
-            named = ", ".join(f"{teacher.name} {console.percent(accuracy)}" for teacher, accuracy in told)
-            console.say(f"teachers by their accuracy on the labelled images: {named}")
-        lessons = []
-        student = self.first
-        for number, teacher in enumerate(turns, 1):
-            last = number == len(turns)
-            path = self.path if last else self.path / "teachers" / f"{number}-{teacher.name}"
-            before = [other.name for other in turns[: number - 1]]
-            lessons.append(self.lesson(path, [teacher], student, before))
-            student = partial(self.after, path)
-        return self.taught(lessons, shared)
+            return [*(self.lesson(inside / one.name, [one], self.first) for one in self.known), whole]
+        if mode != "sequential":
+            return [whole]
+        turns = self.turns(device)
+        paths = [inside / f"{number}-{teacher.name}" for number, teacher in enumerate(turns[:-1], 1)] + [self.path]
+        starts = [self.first, *(partial(self.after, path) for path in paths)]
+        return [
+            self.lesson(path, [teacher], start, [other.name for other in turns[:number]])
+            for number, (path, teacher, start) in enumerate(zip(paths, turns, starts, strict=False))
+        ]
 
-    def taught(self, lessons: Sequence[Lesson], shared: Pictures) -> dict[str, Any]:
-        """The row of the last lesson, after those that lead to it."""
-        return teaching.teach_to(lessons, self.course, self.settings.task.name, shared)
+    def turns(self, device: "torch.device") -> list[Known]:
+        """The teachers in the order in which they teach."""
+        if self.asked.order == "given":
+            return list(self.known)
+        told = teachers.by_accuracy(self.known, self.images, device, self.course.workers)
+        named = ", ".join(f"{teacher.name} {console.percent(accuracy)}" for teacher, accuracy in told)
+        console.say(f"teachers by their accuracy on the labelled images: {named}")
+        turns = [teacher for teacher, _ in told]
+        return turns if self.asked.order == "ascending" else turns[::-1]
+
+    def run(self, plan: Sequence[Lesson], shared: Pictures) -> dict[str, Any]:
+        """Train it, phase by phase; its row."""
+        if self.asked.mode == "soup" and len(self.known) > 1:
+            return self.soup(plan, shared)
+        return teaching.teach_to(plan, self.course, self.settings.task.name, shared)
 
     def lesson(self, path: Path, known: Sequence[Known], student: Any, before: Sequence[str] = ()) -> Lesson:
         """What one phase learns, from which teachers."""
@@ -215,7 +220,9 @@ class _Transfer:
             student=student,
             objective=partial(self.objective, () if stored else tuple(known), options),
             judged=self.images.where(split=("test",)),
-            answers=partial(_answers, known, self.asked.mirrored(self.course)) if stored else _none,
+            answers=partial(teachers.answers, known, streams.rows, self.asked.mirrored(self.course))
+            if stored
+            else _none,
         )
 
     def said(self, known: Sequence[Known], before: Sequence[str] = ()) -> dict[str, Any]:
@@ -264,37 +271,27 @@ class _Transfer:
         source = Source(path.name, f"file:{path.resolve()}")
         return students.trained(students.loaded(self.settings, source, self.seed), self.classes)
 
-    def soup(self, shared: Pictures) -> dict[str, Any]:
+    def soup(self, plan: Sequence[Lesson], shared: Pictures) -> dict[str, Any]:
         """A student for each teacher, and the average of their weights."""
         from zoo_cli.models import soup
 
-        folders = [self.path / "teachers" / teacher.name for teacher in self.known]
-        alone = replace(self, course=replace(self.course, recalibrate=False, overwrite=False))
-        lessons = [
-            alone.lesson(folder, [teacher], self.first) for folder, teacher in zip(folders, self.known, strict=True)
-        ]
         task = self.settings.task.name
-        whole = teaching.begun(self.lesson(self.path, self.known, self.first), self.course, task, shared.device)
+        *phases, last = plan
+        whole = teaching.begun(last, self.course, task, shared.device)
         if whole.finished:
             console.say(f"{whole.path} is up to date")
             return teaching.row(whole.path)
-        done = teaching.teach(lessons, alone.course, task, shared)
-        student = self.after(folders[0])
-        states = [files.read_tensors(folder / "model.safetensors")[0] for folder in folders]
+        done = teaching.teach(phases, replace(self.course, recalibrate=False), task, shared)
+        student = self.after(phases[0].path)
+        states = [files.read_tensors(phase.path / "model.safetensors")[0] for phase in phases]
         student.module.load_state_dict(soup.soup(states))
         student.to(shared.device)
         if self.course.recalibrate:
-            teaching.recalibrate(student, lessons[0].streams, self.course, shared)
+            teaching.recalibrate(student, last.streams, self.course, shared)
         interruption.check()
         files.write_lines(whole.path / "metrics.jsonl", [{"step": done[-1]["step"]}])
-        students.finish(
-            whole, student, self.images, self.images.where(split=("test",)), shared.device, self.course.workers
-        )
+        students.finish(whole, student, shared, last.judged)
         return teaching.row(whole.path)
-
-
-def _answers(known: Sequence[Known], mirrored: bool, shared: Pictures, student: "Student") -> "torch.Tensor":
-    return teachers.answers(known, shared, student, mirrored)
 
 
 def _none(_shared: Pictures, _student: "Student") -> None:
