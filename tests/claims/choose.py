@@ -108,9 +108,8 @@ def table(rows: Sequence[Row]) -> str:
     for name in dict.fromkeys(row["method"] for row in means):
         one = best(rows, name)
         tried = [row["accuracy"] for row in means if row["method"] == name]
-        shown = (
-            f"{one['steps']} | {one['lr']:g} | {one['lam']:g} | {100 * one['accuracy']:.1f} | {100 * min(tried):.1f}"
-        )
+        chosen = f"{one['steps']} | {one['lr']:g} | {one['lam']:g} | {one['augment']}"
+        shown = f"{chosen} | {100 * one['accuracy']:.1f} | {100 * min(tried):.1f}"
         lines.append(f"| {name} | {len(tried)} | {shown} |")
     return "\n".join(lines)
 

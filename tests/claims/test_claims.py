@@ -120,6 +120,8 @@ def test_every_method_gets_its_own_best_settings_at_one_length(searched: Path) -
             at_length = [row["accuracy"] for row in tried if row["steps"] == steps]
             assert chosen["accuracy"] == max(at_length)
             assert f"--lr {chosen['lr']:g} " in flags
+    lines = choose.table(rows).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
 
 
 def test_the_length_is_judged_by_settings_that_each_length_was_tried_with() -> None:
