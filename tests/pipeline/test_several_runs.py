@@ -177,6 +177,35 @@ def test_a_run_of_another_making_is_told_before_any_is_trained(workspace: Path) 
     assert not list((workspace / "runs/cross-task-parc-equal-s0").glob("model.safetensors"))
 
 
+def test_a_transfer_or_sweep_of_another_making_is_told_before_any_is_trained(tmp_path: Path) -> None:
+    workspace = with_teachers(tmp_path / "task")
+    two = ("--source", "expert", "--source", "noisy")
+    for command, first, last in (
+        (("distill", "--objective", "kl", "--student", "normed", *two), ("--seed", "0"), ("--seed", "1")),
+        (("finetune", "--lr", "0.1,0.01"), ("expert",), ("normed",)),
+    ):
+        ok(*command, *last, *QUICK, "--momentum", "0.5", workspace=workspace)
+        before = set(workspace.rglob("*.safetensors"))
+        result = run(*command, *first, *last, *QUICK, workspace=workspace)
+        assert result.code == 2
+        assert "momentum (0.5 there, 0.9 asked for)" in result.error
+        assert set(workspace.rglob("*.safetensors")) == before
+
+
+def test_students_are_judged_alike_alone_and_among_others(tmp_path: Path) -> None:
+    """Among others the test images come from memory, as crops of larger views."""
+    together, apart = (make(tmp_path / name) for name in ("together", "apart"))
+    for workspace in (together, apart):
+        said = workspace / "zoo.toml"
+        text = said.read_text().replace("input_size = 12", "input_size = 11\nresize = 13")
+        said.write_text(text.replace('name = "gamma"', 'name = "gamma"\ninterpolation = "bicubic"'))
+    sources = ("alpha", "gamma")
+    ok("finetune", *sources, *QUICK, workspace=together)
+    for source in sources:
+        ok("finetune", source, *QUICK, workspace=apart)
+    assert contents(together) == contents(apart)
+
+
 def test_of_several_runs_only_those_that_are_missing_are_trained(workspace: Path) -> None:
     ok("distill", "--weighting", "p=1", *QUICK, workspace=workspace)
     before = contents(workspace / "runs")
