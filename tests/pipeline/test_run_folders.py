@@ -35,3 +35,20 @@ def test_a_student_that_answers_no_numbers_is_an_error_and_no_run(tmp_path: Path
     assert result.code == 1
     assert "not finite" in result.error
     assert not (place / "runs" / "finetune-alpha-s0" / "predictions.parquet").exists()
+
+
+def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="split")
+    result = run("finetune", "alpha", "--out", str(place / "samples.csv"), *SHORT, workspace=place)
+    assert result.code == 2
+    assert result.error == f"{place}/samples.csv is a file, where a run is a folder; --out another place"
+
+
+def test_statistics_are_estimated_from_no_batch_of_one_image(tmp_path: Path) -> None:
+    # Three labelled images in batches of two: batch norm behind pooling knows no variance of the one that is left.
+    place = make(tmp_path / "task", labelled="1/class")
+    text = (place / "models.py").read_text(encoding="utf-8")
+    assert text.count("nn.Flatten(),") == 1
+    (place / "models.py").write_text(text.replace("nn.Flatten(),", "nn.Flatten(), nn.BatchNorm1d(width),"))
+    result = run("finetune", "beta", "--recalibrate", "--steps", "2", "--batch-size", "2", workspace=place)
+    assert result.code == 0, result.err

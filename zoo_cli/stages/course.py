@@ -1,6 +1,7 @@
 """How the runs of a training command go: what the flags that they share say, checked before any work."""
 
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from zoo_cli.data.images import Images
     from zoo_cli.training import Options
+
+
+LONGEST = 150
+"""Bytes in the name of a run: file systems take 255, and a file beside it needs some for its temporary name."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +161,15 @@ class Places:
             raise UsageError("two of the runs asked for are the same", "name each once")
         if (self.name or self.out) and len(kinds) * len(self.seeds) > 1:
             raise UsageError("--name and --out are of one run", "leave them out where several are asked for")
-        return [
+        found = [
             (self.out or self.settings.run(self.name or f"{kind}-s{seed}"), seed)
             for kind in kinds
             for seed in self.seeds
         ]
+        for path, _ in found:
+            if (size := len(os.fsencode(path.name))) > LONGEST:
+                raise UsageError(f"{path.name[:20]}… of {size} bytes is too long for the name of a run", "--name SHORT")
+        return found
 
 
 def _seconds(text: str | None) -> float | None:

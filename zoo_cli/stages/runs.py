@@ -39,6 +39,8 @@ class Run:
     def begin(self, *, overwrite: bool) -> None:
         """Make the folder, or check that the standing one is of the same run. Raises UsageError naming what differs."""
         standing = self.path / "run.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is a file, where a run is a folder", "--out another place")
         if self.path.exists() and not standing.exists() and any(self.path.iterdir()):
             raise UsageError(f"{self.path} is no run folder and not empty", "--out another folder, or remove it")
         begun = self.finished or any(path for pattern in BEGUN for path in self.path.glob(pattern))
@@ -115,9 +117,14 @@ def versions() -> dict[str, str]:
 
 
 def _flat(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that matter, one level down, so that a difference is named by its own key."""
-    flat: dict[str, Any] = {}
-    for key in ASKED:
-        value = said.get(key)
-        flat |= value if isinstance(value, dict) else {key: value}
+    """The keys that matter, one level down, so that a difference is named by its own key.
+
+    Where that key stands elsewhere too, as the option "teachers" beside the teachers themselves, both are named.
+    """
+    flat = {key: said.get(key) for key in ASKED}
+    for key, value in list(flat.items()):
+        if isinstance(value, dict):
+            del flat[key]
+            for name, held in value.items():
+                flat[name if name not in flat else f"{key} {name}"] = held
     return flat

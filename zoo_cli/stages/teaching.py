@@ -240,7 +240,8 @@ def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
 def recalibrate(student: "Student", streams: Streams, course: Course, shared: Pictures) -> None:
     """Estimate the batch-norm statistics of a student anew, from the evaluation views of the images of its streams.
 
-    They come mixed, because a batch of one class varies too little, and in batches of nearly one size.
+    They come mixed, because a batch of one class varies too little, and in batches of nearly one size, none of one
+    image, which does not vary at all.
     """
     from zoo_cli.data import random_numbers
     from zoo_cli.models import batch_norm
@@ -248,6 +249,8 @@ def recalibrate(student: "Student", streams: Streams, course: Course, shared: Pi
     rows = streams.rows
     mixed = rows[random_numbers.permutation(random_numbers.derived(streams.seed, "recalibrate"), 0, len(rows)).numpy()]
     size = math.ceil(len(rows) / math.ceil(len(rows) / course.batch_size))
+    while len(rows) % size == 1:
+        size += 1
     batch_norm.recalibrate(student, shared.clean(student.preprocessing, mixed, size))
 
 
