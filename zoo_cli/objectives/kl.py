@@ -24,7 +24,7 @@ class KL(Objective):
 
 
 def divergences(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
-    """T^2 * KL(softmax(targets / T) || softmax(logits / T)) of every row (B,), >= 0, in float32 at least.
+    """T^2 * KL(softmax(targets / T) || softmax(logits / T)) of every row (B,), in float32 at least, >= 0 to rounding.
 
     `logits`, `targets` (B, C), both before the softmax; the gradient goes to `logits` alone, and is exactly 0 where
     both are the same to the bit. Raises ValueError for shapes that differ.

@@ -68,6 +68,10 @@ class Asked:
             raise UsageError(f"--kd-temperature {self.temperature:g}", "above 0; 1 leaves the targets as they are")
         if not 0 <= self.min_weight < 1:
             raise UsageError(f"--min-weight {self.min_weight:g}", "from 0 to below 1")
+        if self.pseudo and self.sources:
+            raise UsageError("--source names a source of zoo.toml, --pseudo brings its own", "leave one of them out")
+        if self.scores is not None and not self.pseudo:
+            raise UsageError("--scores are those of the sources of --pseudo", "without it, zoo score makes them")
         if self.each_source and self.weightings:
             raise UsageError("--each-source gives each source all the weight", "leave --weighting and --draws out")
         if self.lam == 1 and (self.each_source or len(self.weightings) > 1):

@@ -148,6 +148,7 @@ def distill(
             "--on": on,
             "--min-weight": min_weight,
         },
+        {"--source": source, "--pseudo": pseudo, "--scores": scores},
     )
     going = course.of(
         facts,
@@ -220,10 +221,19 @@ def _check_flags(objective: str, taught: bool, ours: Mapping[str, object], their
             raise UsageError(f"{flag} belongs to --objective {owner}", f"{objective} does not know it")
 
 
-def _check_weighing(each_source: bool, lam: float | None, weighing: Mapping[str, object]) -> None:
-    """Raise UsageError for a flag of the weights beside --each-source; say that they are idle with labels only."""
+def _check_weighing(
+    each_source: bool, lam: float | None, weighing: Mapping[str, object], sources: Mapping[str, object]
+) -> None:
+    """Raise UsageError for flags of the weights where nothing is weighed by them; say which are idle with labels only.
+
+    `sources`: the flags that say what there is to learn from.
+    """
     given = [flag for flag, value in weighing.items() if value is not None]
     if given and each_source:
         raise UsageError(f"{given[0]} weighs sources, --each-source gives each all the weight", "leave one of them out")
+    for flag in ("--metric", "--on"):
+        if weighing[flag] is not None and sources["--pseudo"] is not None:
+            raise UsageError(f"{flag} is of the scores of zoo.toml, --scores says it for --pseudo", "leave it out")
+    given += [flag for flag, value in sources.items() if value is not None]
     if given and lam == 1:
         console.say(f"--lam 1 is labels only: {', '.join(given)} play{'s' * (len(given) == 1)} no part")

@@ -122,6 +122,7 @@ def finetune(
         "--temperature": temperature,
         "--lam": lam,
         "--unlabelled-weight": unlabelled_weight,
+        "--unlabelled-from": None if unlabelled_from == "all" else unlabelled_from,
     }
     for flag, value in own.items():
         if value is not None and method.name != "fixmatch":

@@ -88,6 +88,8 @@ class Asked:
                 f"{self.method.name} has one teacher a step: it cannot choose among several by sample",
                 "--objective dp, or --teachers sequential or soup",
             )
+        if self.labels and course.unlabelled_from != "all":
+            raise UsageError(f"{self.method.spec} learns from labelled images alone", "leave --unlabelled-from out")
         views = self.targets or "live"
         if views not in VIEWS:
             raise specs.nearest("--targets", views, VIEWS)
