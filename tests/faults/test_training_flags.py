@@ -168,6 +168,11 @@ def test_training_that_cannot_be_is_refused_before_anything_is_made(
     assert told in refused(*arguments, workspace=workspace)
 
 
+def test_a_run_in_the_place_of_a_file_is_refused(workspace: Path) -> None:
+    told = refused("finetune", "alpha", "--out", str(workspace / "samples.csv"), workspace=workspace)
+    assert told == f"{workspace}/samples.csv is a file, where a run is a folder; --out another place"
+
+
 def test_a_teacher_whose_outputs_are_stored_is_refused_where_it_would_be_asked(tmp_path: Path) -> None:
     place = pupils.make(tmp_path / "task")
     ids = pq.read_table(place / "manifest.parquet").column("id").to_pylist()

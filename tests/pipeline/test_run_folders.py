@@ -37,13 +37,6 @@ def test_a_student_that_answers_no_numbers_is_an_error_and_no_run(tmp_path: Path
     assert not (place / "runs" / "finetune-alpha-s0" / "predictions.parquet").exists()
 
 
-def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
-    place = make(tmp_path / "task", upto="split")
-    result = run("finetune", "alpha", "--out", str(place / "samples.csv"), *SHORT, workspace=place)
-    assert result.code == 2
-    assert result.error == f"{place}/samples.csv is a file, where a run is a folder; --out another place"
-
-
 def test_statistics_are_estimated_from_no_batch_of_one_image(tmp_path: Path) -> None:
     # Three labelled images in batches of two: batch norm behind pooling knows no variance of the one that is left.
     place = make(tmp_path / "task", labelled="1/class")
