@@ -207,3 +207,13 @@ def test_a_teacher_that_was_a_run_is_found_by_its_weights(taught: Path) -> None:
     assert made.code == 0, made.err
     result = run("evaluate", "transfer", "start", "after", "--json", workspace=taught)
     assert [teacher["teacher"] for teacher in result.data["transfers"][0]["teachers"]] == ["kl"]
+
+
+@pytest.mark.parametrize(
+    "said", ["[]", '{"teachers": 3}', '{"teachers": [{"source": "expert"}]}', '{"teachers": [{}]}']
+)
+def test_a_run_that_says_something_else_of_its_teachers_is_refused(taught: Path, said: str) -> None:
+    (taught / "runs/kl/run.json").write_text(said)
+    result = run("evaluate", "transfer", "start", "kl", workspace=taught)
+    assert result.code == 3
+    assert result.error == f"{taught}/runs/kl/run.json does not say what a run of zoo says"

@@ -143,6 +143,24 @@ def test_a_damaged_checkpoint_of_a_run_is_refused(workspace: Make) -> None:
     assert run(*again, "--overwrite", workspace=place).code == 0
 
 
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [("run.json", "run.json does not say what a run of zoo says"), ("state/state.json", "points to no checkpoint")],
+)
+@pytest.mark.parametrize("text", ["[]", "{}"])
+def test_json_that_says_something_else_of_a_run_is_refused(workspace: Make, file: str, told: str, text: str) -> None:
+    if (file, text) == ("run.json", "{}"):
+        told = "was made from other inputs: "
+    place = workspace(upto="split")
+    command = ("finetune", "alpha", "--steps", "50", "--batch-size", "8", "--name", "mine")
+    assert run(*command, "--max-time", "0s", workspace=place).code == 75
+    (place / "runs/mine" / file).write_text(text)
+    result = run(*command, workspace=place)
+    assert result.code == (2 if "inputs" in told else 3)
+    assert told in result.error
+    assert run(*command, "--overwrite", "--max-time", "0s", workspace=place).code == 75
+
+
 class Payload:
     """Runs when it is unpickled."""
 

@@ -48,6 +48,10 @@ class Run:
             self._clear()
         if standing.exists():
             before = files.read_json(standing)
+            if not isinstance(before, dict):
+                raise ContractError(
+                    f"{standing} does not say what a run of zoo says", "--overwrite begins the run again"
+                )
             changed = provenance.differences(_flat(before), _flat(self.said))
             if changed and begun:
                 raise provenance.stale(str(self.path), changed)
@@ -73,6 +77,8 @@ class Run:
         if not pointer.exists():
             return None
         said = files.read_json(pointer)
+        if not isinstance(said, dict) or not said.keys() >= {"step", "file", "sha256", "log"}:
+            raise ContractError(f"{pointer} points to no checkpoint", "--overwrite begins the run again")
         held = pointer.with_name(said["file"])
         if files.digest(held) != said["sha256"]:
             raise ContractError(f"the checkpoint {held} is damaged", "--overwrite begins the run again")

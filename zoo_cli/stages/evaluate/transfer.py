@@ -92,19 +92,28 @@ def _matched(after: Sequence[str], teachers: Sequence[str]) -> list[Sequence[str
 def _said(reader: "Reader", text: str, first: "Predictions") -> "dict[str, np.ndarray]":
     """The teachers that a run of general transfer names itself, but for those that are not here any more."""
     file = answers.place(Path(text), reader.workspace) / "run.json"
-    said = files.read_json(file) if file.exists() else {}
-    # In a sequence, run.json names the last teacher, and those before it as what the student is after.
-    named = [row["source"] for row in said.get("teachers") or []]
-    named = [*(said["student"].get("after") or []), *named] if named else []
+    named = _named(file) if file.exists() else {}
     found = {}
-    for name in named:
+    for name, digest in named.items():
         try:
-            found[name] = _teacher(reader, name, said["inputs"].get(f"teacher {name}")).judged(first)
+            found[name] = _teacher(reader, name, digest).judged(first)
         except (UsageError, ContractError) as error:
             console.say(f"{text} names the teacher {name}, which is left out: {error}")
     if not named:
         console.say(f"no teacher of {text} is known; --teacher names one")
     return found
+
+
+def _named(file: Path) -> dict[str, str | None]:
+    """The teachers that a run.json names, with the digests of their weights. Raises ContractError for another file."""
+    said = files.read_json(file)
+    try:
+        # In a sequence it names the last teacher, and those before it as what the student is after.
+        last = [str(row["source"]) for row in said.get("teachers") or []]
+        names = [*map(str, said["student"].get("after") or []), *last] if last else []
+        return {name: said["inputs"].get(f"teacher {name}") for name in names}
+    except (AttributeError, KeyError, TypeError):
+        raise ContractError(f"{file} does not say what a run of zoo says") from None
 
 
 def _teacher(reader: "Reader", name: str, digest: str | None) -> "Predictions":
