@@ -161,6 +161,15 @@ def test_json_that_says_something_else_of_a_run_is_refused(workspace: Make, file
     assert run(*command, "--overwrite", "--max-time", "0s", workspace=place).code == 75
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"names": []}', '{"names": [1]}'])
+def test_a_classes_json_without_class_names_is_named(workspace: Make, text: str) -> None:
+    place = workspace(upto="split")
+    (place / "classes.json").write_text(text)
+    result = run("finetune", "alpha", "--steps", "2", "--batch-size", "8", workspace=place)
+    assert result.code == 3
+    assert result.error == f"{place}/classes.json has no list of names; zoo split writes it beside the manifest"
+
+
 class Payload:
     """Runs when it is unpickled."""
 

@@ -53,6 +53,13 @@ def test_the_loss_is_finite_and_the_terms_are_detached_numbers(name):
     assert list(again) == list(terms)
 
 
+@pytest.mark.parametrize("name", TAUGHT)
+def test_a_copy_of_an_objective_asks_the_same_networks(name):
+    student = small.Student().train()
+    goal, _ = make(name, student)
+    assert copy.deepcopy(goal).taught is goal.taught
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_training_lowers_the_loss(name):
     student = cases.Still()

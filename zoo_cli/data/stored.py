@@ -36,6 +36,12 @@ class Stored:
             return self.probs.astype(np.float64)
         return None if self.logits is None else to_probabilities(self.logits, output)
 
+    def answers(self) -> Array | None:
+        """Logits (N, K), or for want of them the logarithms of the probabilities, of 0 the least float32's."""
+        if self.logits is not None or self.probs is None:
+            return self.logits
+        return np.asarray(np.log(np.maximum(self.probs.astype(np.float64), np.finfo(np.float32).tiny)))
+
     def take(self, rows: Array) -> "Stored":
         """Some of its rows."""
         picked = {

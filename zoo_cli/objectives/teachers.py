@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,10 @@ class Taught:
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise UsageError(f"--kd-temperature {self.temperature:g} is not positive", "1 leaves answers as they are")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: nothing in it learns, so a copy of an objective asks the same networks, held once."""
+        return self
 
 
 def answers(taught: Taught, batch: Batch) -> Tensor:

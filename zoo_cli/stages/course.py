@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo_cli import console, files, registry, specs
+from zoo_cli import console, registry, specs
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.stages import devices, failures, split
@@ -123,16 +123,14 @@ def images(settings: Config, manifest: Path | None, workers: int | None) -> "tup
 
     found = split.ensure(settings, workers=workers) if manifest is None else images.read(manifest, manifest.parent)
     listed = settings.classes if manifest is None else manifest.with_name("classes.json")
-    names = files.read_json(listed).get("names")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ContractError(f"{listed} has no list of names", "zoo split writes it beside the manifest")
+    names = split.class_names(listed)
     most = int(found.labels.max(initial=-1))
     if most >= len(names):
         raise ContractError(f"{found.file}: label {most} is outside the {len(names)} classes of {listed}")
     failed = failures.ids(settings, "extract") if manifest is None else frozenset()
     if failed:
         console.say(f"{len(failed):,} images that failed in zoo extract are left out")
-    return found.without(failed), tuple(names)
+    return found.without(failed), names
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """`zoo rank --explain SOURCE`: the classes that make a source good, and those that do not."""
 
-from zoo_cli import console, files
+from zoo_cli import console
 from zoo_cli.config import STUDENT, Config
 from zoo_cli.errors import UsageError
-from zoo_cli.stages import extract, failures, outputs
+from zoo_cli.stages import extract, failures, outputs, split
 
 FIELDS = (
     console.Field("class"),
@@ -26,7 +26,7 @@ def answer(settings: Config, name: str, on: str, form: str | None) -> None:
     rows = images.where(probe=True)
     absent = failures.ids(settings, "extract")
     rows = rows[[str(one) not in absent for one in images.ids[rows]]]
-    names = files.read_json(settings.classes)["names"]
+    names = split.class_names(settings.classes)
     found = []
     for one in everyone:
         said = outputs.about(settings, one.name)

@@ -142,7 +142,7 @@ def _kept(
     from zoo_cli.models.capture import Tapped
 
     images = split.ensure(settings, workers=workers).without(failures.ids(settings, "extract"))
-    classes = _classes(settings)
+    classes = split.class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):
         raise UsageError(f"{settings.manifest} has no test image", "name some with test = … under [task]")
@@ -185,13 +185,6 @@ def _header(path: Path) -> dict[str, Any]:
     except ContractError:
         return {}
     return found
-
-
-def _classes(settings: Config) -> tuple[str, ...]:
-    names = files.read_json(settings.classes).get("names")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ContractError(f"{settings.classes} has no list of names", "zoo split writes it beside the manifest")
-    return tuple(names)
 
 
 def named_files(settings: Config, source: Source) -> dict[str, str]:

@@ -10,7 +10,7 @@ import typer
 
 from zoo_cli import config, console, files, provenance, schemas
 from zoo_cli.config import Config
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.options import HERE, DryRun, MaxErrors, Overwrite, Seed, Workers, Workspace
 from zoo_cli.stages import devices, failures
 
@@ -64,6 +64,15 @@ def ensure(settings: Config, *, workers: int | None = None) -> "Images":
     if settings.task.train or not settings.manifest.exists():
         make(settings, workers=workers)
     return images.read(settings.manifest, settings.root)
+
+
+def class_names(file: Path) -> tuple[str, ...]:
+    """The class names of a classes.json, in label order. Raises ContractError for a file that holds none."""
+    said = files.read_json(file)
+    names = said.get("names") if isinstance(said, dict) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ContractError(f"{file} has no list of names", "zoo split writes it beside the manifest")
+    return tuple(names)
 
 
 def make(

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from zoo_cli.models.student import Student
     from zoo_cli.models.teacher import Teacher
 
-BATCH = 256
-
 
 @dataclass(frozen=True)
 class Known:
@@ -124,7 +122,7 @@ def answers(
         network = teacher.asked(student, pictures.device)
         sides: list[list[torch.Tensor]] = [[], []] if mirrored else [[]]
         with console.Progress(f"ask {teacher.name}", len(rows), "img") as progress:
-            for views in pictures.clean(said, rows, BATCH):
+            for views in pictures.clean(said, rows, prediction.BATCH):
                 for side, parts in enumerate(sides):
                     parts.append(network(views.flip(3) if side else views).float().cpu())
                 progress.advance(len(views))
@@ -139,10 +137,7 @@ def _stored(teacher: Known, images: "Images", rows: "np.ndarray") -> "np.ndarray
     from zoo_cli.data import stored
 
     assert teacher.stored is not None
-    found = stored.read(teacher.stored, ids=images.ids[rows], columns=("logits", "probs"))
-    values = found.logits
-    if values is None and found.probs is not None:
-        values = np.log(np.maximum(found.probs.astype(np.float64), np.finfo(np.float32).tiny))
+    values = stored.read(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).answers()
     if values is None:
         raise ContractError(f"{teacher.stored} has neither logits nor probs", "a teacher answers with one of them")
     values = values.astype(np.float32)

@@ -145,9 +145,7 @@ def read(path: Path, *, labels: bool = True, classes: tuple[str, ...] | None = N
             "a run that was stopped has none yet: run the same command again",
         )
     found = stored.read(file, columns=("logits", "probs"))
-    values = found.logits
-    if values is None and found.probs is not None:
-        values = np.log(np.maximum(found.probs.astype(np.float64), np.finfo(np.float32).tiny))
+    values = found.answers()
     if values is None:
         raise ContractError(f"{file} has neither logits nor probs")
     known = found.labels if found.labels is not None else np.full(len(found.ids), -1)

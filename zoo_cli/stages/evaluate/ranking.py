@@ -26,7 +26,6 @@ from zoo_cli.stages.evaluate.scores import read as read_scores
 Row = dict[str, Any]
 
 SCHEMA = "zoo.evaluate-ranking/1"
-LEVEL = 0.9  # of the intervals, see `judgement`
 KEYS = (console.Field("metric"), console.Field("representation", "on"), console.Field("targets", style="d"))
 MEASURES = (
     console.Field("spearman", style=".2f"),
@@ -61,6 +60,8 @@ def ranking(
     zoo evaluate ranking scores/parc.parquet accuracies.csv
     zoo evaluate ranking . "runs/cross-task-from-*" --json
     """
+    from zoo_cli import judgement
+
     found, reached = read_scores(_place(scores, workspace)), read_accuracies(_place(accuracies, workspace))
     _name_alike(found, reached)
     judged = _shared(found, reached)
@@ -74,7 +75,7 @@ def ranking(
         answer,
         _fields(form, len(judged)),
         form=form,
-        meta={"level": LEVEL, "random_order": chance},
+        meta={"level": judgement.LEVEL, "random_order": chance},
         notes=_notes(answer["metrics"], judged, chance),
         table=answer["metrics"],
     )
