@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class Pictures:
-    """Rows of the manifest as pixels on the device, one decoding for each preprocessing that students ask for."""
+    """Rows of the manifest as pixels on the device, one decoding for each preprocessing that students ask for.
+
+    `judges`: those of the images by which several students are judged. They are kept apart, so that training has its
+    own in memory where there is no room for both.
+    """
+
+    judges: "Pictures | None" = None
 
     def __init__(self, images: "Images", rows: "np.ndarray", device: "torch.device", workers: int | None):
         self.images = images
@@ -47,6 +53,13 @@ class Pictures:
             console.say(f"{size} of images do not fit in memory: they are decoded as they are needed")
         self._caches[said] = cache
         return cache
+
+    def holding(self, rows: "np.ndarray") -> "Pictures | None":
+        """The one of the two that holds all of these rows, if one does."""
+        import numpy as np
+
+        both = [self] if self.judges is None else [self, self.judges]
+        return next((one for one in both if np.isin(rows, one.rows).all()), None)
 
     def places(self, rows: "np.ndarray") -> "torch.Tensor":
         """Where rows of the manifest stand among the rows held here: int64 (M,)."""

@@ -97,8 +97,9 @@ def finish(run: Run, student: "Student", shared: Pictures, rows: "np.ndarray") -
     from zoo_cli import training
 
     images, said = shared.images, student.preprocessing
-    if np.isin(rows, shared.rows).all():
-        logits = prediction.of_views(student.to(shared.device), shared.clean(said, rows, prediction.BATCH))
+    held = shared.holding(rows)
+    if held is not None:
+        logits = prediction.of_views(student.to(shared.device), held.clean(said, rows, prediction.BATCH))
     else:
         logits = prediction.predict(student, said, images, rows, shared.device, shared.workers)
     if not np.isfinite(logits).all():

@@ -124,10 +124,13 @@ def sharing(lessons: Sequence[Lesson], device: "torch.device", workers: int | No
     """The images of the lessons; those by which they are judged are kept too, where several students are."""
     import numpy as np
 
-    rows = [lesson.streams.rows for lesson in lessons]
+    def of(rows: "list[np.ndarray]") -> Pictures:
+        return Pictures(lessons[0].streams.images, np.unique(np.concatenate(rows)), device, workers)
+
+    shared = of([lesson.streams.rows for lesson in lessons])
     if len(lessons) > 1:
-        rows += [lesson.judged for lesson in lessons]
-    return Pictures(lessons[0].streams.images, np.unique(np.concatenate(rows)), device, workers)
+        shared.judges = of([lesson.judged for lesson in lessons])
+    return shared
 
 
 def teach_to(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures) -> dict[str, Any]:
