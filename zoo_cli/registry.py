@@ -31,7 +31,8 @@ class Metric(Entry):
     permuted "labels" or a number known by theory; None: it asks for no agreement, and has none. `member`, `joined`: of
     a score that sets of sources have too, the function of one source's part (N,), and that of the parts of several
     (S, N), see `stages.ensembles`. `fifths`: its interval is made from four fifths of the probe, because on halves it
-    saturates or bends; `logarithmic`: and on the logarithm of its size, see `selection.halves`.
+    saturates or bends; `logarithmic`: and on the logarithm of its size, see `selection.halves`. `distribution`: it
+    reads a distribution over the source's classes, which a source whose `output` is "sigmoid" has not.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -45,6 +46,7 @@ class Metric(Entry):
     joined: str = ""
     fifths: bool = False
     logarithmic: bool = False
+    distribution: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ METRICS: dict[str, Metric] = {
         "log-likelihood of the labels through the source's classes (Nguyen 2020)",
         on=("probs",),
         ceiling=0.0,
+        distribution=True,
         cheap=True,
     ),
     "random": Metric(
@@ -156,6 +159,7 @@ METRICS: dict[str, Metric] = {
         "minus the entropy of the labels given the source's class (Tran 2019)",
         on=("probs",),
         ceiling=0.0,
+        distribution=True,
     ),
     "knn": Metric("zoo_cli.metrics.knn:knn", "accuracy of the k nearest other samples", ceiling=1.0),
     "ridge": Metric("zoo_cli.metrics.ridge:ridge", "linear probe on the sample left out, in closed form", ceiling=1.0),
@@ -213,6 +217,7 @@ METRICS: dict[str, Metric] = {
         "mean leep of a set of sources (Agostinelli 2022)",
         on=("probs",),
         ceiling=0.0,
+        distribution=True,
         member="zoo_cli.metrics.leep:predictions",
         joined="zoo_cli.metrics.ms_leep:joined",
     ),
@@ -221,6 +226,7 @@ METRICS: dict[str, Metric] = {
         "leep of the mean prediction of a set of sources (Agostinelli 2022)",
         on=("probs",),
         ceiling=0.0,
+        distribution=True,
         member="zoo_cli.metrics.leep:predictions",
         joined="zoo_cli.metrics.e_leep:joined",
     ),

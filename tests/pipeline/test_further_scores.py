@@ -279,3 +279,19 @@ def test_scores_of_one_source_have_no_set(workspace: Path) -> None:
     result = run("score", "--metric", "parc", "--json", workspace=workspace)
     assert json.loads(result.out)["meta"] == {}
     assert not (workspace / "scores" / "parc.json").exists()
+
+
+def test_a_source_with_a_probability_for_each_class_is_left_out_where_a_distribution_is_read(tmp_path: Path) -> None:
+    place = make(tmp_path / "task")
+    edit(place, 'name = "beta"', 'name = "beta"\noutput = "sigmoid"')
+    distributions = ("leep", "nce", "ms-leep", "e-leep")
+    asked = [text for name in (*distributions, "parc") for text in ("--metric", name)]
+    result = run("score", *asked, "--json", workspace=place)
+    assert result.code == 0, result.err
+    for row in result.data:
+        left_out = row["source"] == "beta" and row["metric"] in distributions
+        assert (row["value"] is None, row["status"]) == ((True, "skipped") if left_out else (False, "ok"))
+    assert "beta is left out of leep: its outputs are no distribution over its classes" in result.err
+    assert run("score", workspace=place).code == 0
+    ranked = run("rank", "--metric", "leep", "--json", workspace=place)
+    assert {row["source"]: row["rank"] is None for row in ranked.data} == {"alpha": False, "beta": True, "gamma": False}

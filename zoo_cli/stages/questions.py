@@ -80,6 +80,8 @@ def put(
             continue
         for i, question in list(asked.items()):
             reasons = [missing[need] for need in question.facts.needs if need in missing]
+            if question.facts.distribution and origin.output == "sigmoid":
+                reasons.append("its outputs are no distribution over its classes")
             if reasons:
                 answers[i] = _skipped(origin.name, asked.pop(i), len(target), reasons[0])
         methods = [(question.method, question.facts) for question in asked.values()]
