@@ -16,11 +16,11 @@ pretrained="resnet20 resnet32 resnet44 resnet56 mlperf_resnet8"
 case $size in
   small)
     seeds=0 batch=64 steps=100 rates="0.0003 0.003 0.03" lengths="300 1000 2000"
-    pairs="resnet20:resnet56 resnet20:resnet32 resnet20:mlperf_resnet8 resnet20:ours-2000
+    pairs="resnet20:resnet56 resnet20:mlperf_resnet8 resnet20:ours-2000
       ours-2000:mlperf_resnet8 ours-2000:ours-2000-s1 ours-2000:ours-1000 ours-1000:ours-2000"
     searched="resnet20:mlperf_resnet8 ours-2000:ours-2000-s1"
-    again="resnet20:resnet56 resnet20:mlperf_resnet8 ours-2000:ours-2000-s1"
-    several="resnet20:mlperf_resnet8+resnet56 ours-2000:ours-2000-s1+mlperf_resnet8"
+    again="resnet20:resnet56 ours-2000:ours-2000-s1"
+    several="ours-2000:ours-2000-s1+mlperf_resnet8 resnet20:mlperf_resnet8+resnet56"
     ;;
   full)
     seeds="0 1 2" batch=64 steps="100 400" rates="0.0003 0.001 0.003 0.01 0.03" lengths="300 1000 2000 8000"
@@ -146,12 +146,12 @@ for seed in $seeds; do
     lone=$(for p in $pairs; do echo "${p%%:*}:${p%%:*}"; done | sort -u)
     transfers "$drawing/unseen" "$n" "" "$labels" "$lone"
     transfers "$drawing/unseen" "$n" "" "self=kl" "$lone"
+    transfers "$drawing/seen" "$n" "" "$methods" "$again"
     for mode in sequential parallel soup; do
       # In all as many steps for each: a teacher in turn and a student of the soup have n of them, a choice of two has 2n.
       m=$n && [ $mode = parallel ] && m=$((2 * n))
       transfers "$drawing/unseen" "$m" "" "dp-$mode=dp" "$several" "--teachers $mode"
     done
-    transfers "$drawing/seen" "$n" "" "$methods" "$again"
   } | all
 
   say "judged on the test part, read here and nowhere before"
