@@ -74,7 +74,8 @@ Augment = Annotated[
 ]
 UnlabelledFrom = Annotated[str, typer.Option("--unlabelled-from", help="all or unlabelled.")]
 Recalibrate = Annotated[
-    bool, typer.Option("--recalibrate", help="Estimate batch-norm statistics again at the end, from the images trained on.")
+    bool,
+    typer.Option("--recalibrate", help="Estimate batch-norm statistics again at the end, from the images trained on."),
 ]
 CheckpointEvery = Annotated[int, typer.Option("--checkpoint-every", help="Steps between checkpoints.")]
 MaxTime = Annotated[str | None, typer.Option("--max-time", help="Stop with a checkpoint after, e.g. 3h50m; exit 75.")]
