@@ -309,7 +309,8 @@ def report(work: Path) -> str:
                     found += [f"On {place} images, {name}: delta in points, ▲ ▼ by McNemar (gained/lost).", pairs(some)]
     for place, rows in every.items():
         lone = [row for row in rows if "+" not in row["given"] and row["method"] not in CONTROLS]
-        found += [f"## All drawings, on {place} images", summary(lone)]
+        if lone:
+            found += [f"## All drawings, on {place} images", summary(lone)]
     found += [
         "## What each knows that another does not, % of the test images",
         complementary(data(work / "ours/pairs.json")),
