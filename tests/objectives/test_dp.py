@@ -193,6 +193,10 @@ def test_ratios_of_logged_means_are_the_shares_of_all_flips():
     assert 0 < positive < 40
     assert 0 < negative < 40
     assert row["positive_given"] / row["positive_flips"] == pytest.approx(given / positive)
+    assert row["positive_share"] == pytest.approx(given / positive)
+    assert "negative_share" not in DP(cases.taught(small.Student())).told(
+        {"negative_flips": 0.0, "negative_given": 0.0}
+    )
     assert row["negative_given"] / row["negative_flips"] == pytest.approx(lost / negative)
     assert row["given"] == pytest.approx(sum(choice > 0 for choice in chosen) / 40)
 

@@ -68,6 +68,11 @@ class DP(Objective):
             terms |= _flips(candidates, labels, choice)
         return loss, terms
 
+    def told(self, means: dict[str, float]) -> dict[str, float]:
+        """Adds `positive_share` and `negative_share`: of the flips of each kind, those given to such a teacher."""
+        found = {kind: means.get(f"{kind}_flips", 0.0) for kind in ("positive", "negative")}
+        return means | {f"{kind}_share": means[f"{kind}_given"] / flips for kind, flips in found.items() if flips}
+
     def _choice(self, candidates: Tensor, labels: Tensor | None) -> Tensor:
         """Which of the candidates (1 + M, B, C), 0 the original student, each row (B,) learns from."""
         scores = candidates if self.confidence == "logit" else candidates.log_softmax(2)

@@ -60,6 +60,7 @@ class MCL(Objective):
             tau = retention ** (1 / updates)
         elif retention != RETENTION:
             raise UsageError("mcl has both retention and tau", "each says the other: give one of them")
+        self.updates = updates
         self.k = k
         self.tau = teachers.fraction("mcl:tau", tau, "1 leaves the slow weights as they are, 0 makes them the fast")
         self.steps_per_update = steps_per_update
@@ -87,6 +88,10 @@ class MCL(Objective):
         loss, terms = labelled(logits, batch.labels)
         terms |= {"distillation_kl": kl.detach(), "negative_flips": left_out.float().mean()}
         return self.alpha * kl + (1 - self.alpha) * loss, terms
+
+    def told(self, means: dict[str, float]) -> dict[str, float]:
+        """Adds `retention`: the share of the original weights in the slow ones at the end of the run."""
+        return means | {"retention": self.tau**self.updates}
 
     def after_step(self, student: nn.Module, step: int) -> None:
         """Every N steps, slow <- tau * slow + (1 - tau) * fast."""

@@ -56,6 +56,10 @@ class Objective(nn.Module, ABC):
         `student(images)` gives the features (B, D) that its head reads, and its logits (B, C).
         """
 
+    def told(self, means: dict[str, float]) -> dict[str, float]:
+        """What a row of the log says, of the means of the terms since the last row: themselves, and what follows."""
+        return means
+
     def after_step(self, student: nn.Module, step: int) -> None:
         """What follows step number `step`, counted from 1, under no_grad: nothing, unless weights are averaged."""
 

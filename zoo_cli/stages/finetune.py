@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from zoo_cli.objectives.supervised import Objective
     from zoo_cli.training import Options
 
-THRESHOLD, TEMPERATURE, LAM = 0.95, 1.0, 0.5
+THRESHOLD, TEMPERATURE, UNLABELLED_WEIGHT = 0.95, 1.0, 1.0
 
 
 def finetune(
@@ -79,11 +79,14 @@ def finetune(
         float | None, typer.Option("--temperature", help="Of fixmatch: softens its own answers. Default: 1.")
     ] = None,
     lam: Annotated[
-        float | None, typer.Option("--lam", help="Of fixmatch: share of the labels in the loss. Default: 0.5.")
+        float | None,
+        typer.Option("--lam", help="Of fixmatch: share of the labels in the loss, in place of --unlabelled-weight."),
     ] = None,
     unlabelled_weight: Annotated[
         float | None,
-        typer.Option("--unlabelled-weight", help="Of fixmatch: or this times the loss without labels is added."),
+        typer.Option(
+            "--unlabelled-weight", help="Of fixmatch: so much of the loss without labels is added. Default: 1."
+        ),
     ] = None,
     momentum: Momentum = 0.9,
     weight_decay: WeightDecay = 1e-4,
@@ -159,8 +162,8 @@ def finetune(
     fixmatch = {
         "threshold": THRESHOLD if threshold is None else threshold,
         "temperature": TEMPERATURE if temperature is None else temperature,
-        "lam": None if unlabelled_weight is not None else LAM if lam is None else lam,
-        "unlabelled_weight": unlabelled_weight,
+        "lam": lam,
+        "unlabelled_weight": UNLABELLED_WEIGHT if lam is None and unlabelled_weight is None else unlabelled_weight,
     }
     asked = Asked(method, fixmatch if method.name == "fixmatch" else {}, freeze == "body", tuple(rates))
     asked.objective()

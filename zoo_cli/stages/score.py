@@ -117,7 +117,10 @@ def make(
     from zoo_cli.metrics.labels import Classes
 
     if not chosen:
-        raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
+        raise UsageError(
+            f"no source in {settings.root / config.FILE}",
+            "add a [[source]] table; without one, zoo rank --features FILE",
+        )
     everyone = [*chosen, *(source for source in settings.models if source.name == STUDENT)]
     images = extract.ensure(settings, everyone)
     rows = images.where(probe=True)

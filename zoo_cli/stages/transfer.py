@@ -151,6 +151,8 @@ def run(
                 )
         model = students.loaded(settings, learner, seed)
         students.trained(model, classes)  # other classes are told before anything is made
+        if model.class_names is None:
+            console.warn("the class names of the student are not known: they are taken to be the task's, in order")
         ones.append(_Transfer(settings, asked, course, images, classes, learner, model, known, path, seed))
     device = course.device()
     plans = [one.plan(device) for one in ones]
