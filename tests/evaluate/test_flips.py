@@ -96,6 +96,13 @@ def test_likeness_of_names_is_called_spelling_and_never_semantic() -> None:
         assert (row["similarity"] is None) == (row["count"] < 2)
 
 
+def test_names_that_share_nothing_are_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.NAMES", tuple("01234567"))
+    result = run("evaluate", "flips", run_folder("a", STUDENT), run_folder("b", TEACHER), "--format", "table")
+    assert "half of what was gained is in 3 of 8 classes (0, 2, 1); by chance" in result.out
+    assert "by spelling" not in result.out
+
+
 def test_classes_that_nobody_has_named_are_not_compared() -> None:
     data = flips(write(Path("a.parquet"), STUDENT), write(Path("b.parquet"), TEACHER))
     assert data["similarity_by"] is None

@@ -137,15 +137,16 @@ def _notes(result: dict[str, Any], teacher: str | None) -> list[str]:
     half, evenness = found["half"], found["entropy"]
     group = next(row for row in result["top"] if row["share"] == 50)
     notes.append(
-        f"{half['value']:,} of {found['classes']:,} classes hold half of the gained ({_listed(group['classes'])}); "
-        f"by chance {_between(half, '.0f')}, p = {half['p']:.3f}"
+        f"half of what was gained is in {half['value']:,} of {found['classes']:,} classes "
+        f"({_listed(group['classes'])}); by chance {_between(half, '.0f')}, p = {half['p']:.3f}"
     )
     notes.append(
         f"entropy over classes {evenness['value']:.3f} of 1; "
         f"by chance {_between(evenness, '.3f')}, p = {evenness['p']:.3f}"
     )
     alike = group["similarity"]
-    if alike is not None:
+    # Names that share nothing, as digits do, have nothing to compare.
+    if alike is not None and alike["mean"]["low"] < alike["mean"]["high"]:
         notes.append(
             f"these classes by {result['similarity_by']}: mean similarity {alike['mean']['value']:.3f} (random sets "
             f"{alike['mean']['mean']:.3f}, p = {alike['mean']['p']:.3f}), largest {alike['max']['value']:.3f} "
