@@ -138,7 +138,8 @@ def test_torn_tensors_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float16(), 2)])
 def test_every_kind_of_list_of_floats_is_read(kind: pa.DataType) -> None:
-    column = pa.chunked_array([pa.array([[1, 2], [3, 4]], kind), pa.array([[5, 6]], kind)])
+    one, two, three = ([np.float16(n), np.float16(n + 1)] for n in (1, 3, 5))  # what pyarrow 15 makes a float16 of
+    column = pa.chunked_array([pa.array([one, two], kind), pa.array([three], kind)])
     assert matrix(column, "x").tolist() == [[1, 2], [3, 4], [5, 6]]
 
 

@@ -38,7 +38,7 @@ def matrix(column: "pa.ChunkedArray", what: str) -> "np.ndarray":
                 raise ContractError(f"{what} is ragged", "every row needs as many values")
         pieces.append(values.to_numpy(zero_copy_only=False).reshape(len(chunk), -1))
     if not pieces:
-        return np.zeros((0, getattr(kind, "list_size", 0)), kind.value_type.to_pandas_dtype())
+        return np.zeros((0, getattr(kind, "list_size", 0)), pa.array([], kind.value_type).to_numpy(False).dtype)
     if len({piece.shape[1] for piece in pieces}) > 1:
         raise ContractError(f"{what} is ragged", "every row needs as many values")
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
