@@ -72,8 +72,6 @@ class Asked:
             raise UsageError("--source names a source of zoo.toml, --pseudo brings its own", "leave one of them out")
         if self.scores is not None and not self.pseudo:
             raise UsageError("--scores are those of the sources of --pseudo", "without it, zoo score makes them")
-        if self.each_source and self.weightings:
-            raise UsageError("--each-source gives each source all the weight", "leave --weighting and --draws out")
         if self.lam == 1 and (self.each_source or len(self.weightings) > 1):
             raise UsageError("--lam 1 is labels only: no source takes part", "leave --each-source and --weighting out")
         for weighting in self.weightings:
@@ -152,29 +150,29 @@ def run(
     judged = images.where(split=("test",))
     started = students.digests(settings, learner, *(() if init is None else settings.select([init])))
     lessons: list[Lesson] = []
-    for one in taught:
-        for path, seed in places.of([each.name for each in taught])[len(lessons) :][: len(places.seeds)]:
-            streams, options = asked.length(course, images, seed)
-            said = {
-                "objective": "cross-task",
-                "student": {"student": settings.declared(learner), "init": init or ""},
-                "options": {"lam": asked.lam, "kd_temperature": asked.temperature},
-                "weights": [{"source": target.name, "weight": target.weight} for target in one.targets],
-                "inputs": {**started, **{f"pseudo-labels of {target.name}": target.digest for target in one.targets}},
-            }
-            lessons.append(
-                Lesson(
-                    path,
-                    streams,
-                    options,
-                    said,
-                    told(one.targets),
-                    student=partial(students.build, settings, learner, init, classes, seed),
-                    objective=partial(stored.objective, asked, one, seed),
-                    judged=judged,
-                    targets=partial(stored.beside, one.targets, streams.unlabelled),
-                )
+    each = [one for one in taught for _ in places.seeds]
+    for one, (path, seed) in zip(each, places.of([one.name for one in taught]), strict=True):
+        streams, options = asked.length(course, images, seed)
+        said = {
+            "objective": "cross-task",
+            "student": {"student": settings.declared(learner), "init": init or ""},
+            "options": {"lam": asked.lam, "kd_temperature": asked.temperature},
+            "weights": [{"source": target.name, "weight": target.weight} for target in one.targets],
+            "inputs": {**started, **{f"pseudo-labels of {target.name}": target.digest for target in one.targets}},
+        }
+        lessons.append(
+            Lesson(
+                path,
+                streams,
+                options,
+                said,
+                told(one.targets),
+                student=partial(students.build, settings, learner, init, classes, seed),
+                objective=partial(stored.objective, asked, one, seed),
+                judged=judged,
+                targets=partial(stored.beside, one.targets, streams.unlabelled),
             )
+        )
     return teach(lessons, course, settings.task.name)
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +91,8 @@ class Lesson:
     student: "Callable[[], Student]"
     objective: "Callable[[Student, torch.device], Objective]"
     judged: "np.ndarray"
-    targets: "Callable[[], torch.Tensor | None]" = field(default=lambda: None)
-    answers: "Callable[[Pictures, Student], torch.Tensor | None]" = field(default=lambda _pictures, _student: None)
+    targets: "Callable[[], torch.Tensor | None] | None" = None
+    answers: "Callable[[Pictures, Student], torch.Tensor] | None" = None
     strong: bool = False
 
 
@@ -191,7 +191,7 @@ def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
     from zoo_cli import training
 
     options, device = lesson.options, shared.device
-    targets = lesson.targets()
+    targets = None if lesson.targets is None else lesson.targets()
     student = lesson.student()
     objective = lesson.objective(student, device)
     said = student.preprocessing
@@ -201,7 +201,7 @@ def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
         said,
         course.augment,
         targets=targets,
-        answers=lesson.answers(shared, student),
+        answers=None if lesson.answers is None else lesson.answers(shared, student),
         strong=lesson.strong,
     )
     state = run.state()

@@ -226,7 +226,7 @@ class _Transfer:
             judged=self.images.where(split=("test",)),
             answers=partial(teachers.answers, known, streams.rows, self.asked.mirrored(self.course))
             if stored
-            else _none,
+            else None,
         )
 
     def said(self, known: Sequence[Known], before: Sequence[str] = ()) -> dict[str, Any]:
@@ -296,7 +296,3 @@ class _Transfer:
         files.write_lines(whole.path / "metrics.jsonl", [{"step": done[-1]["step"]}])
         students.finish(whole, student, shared, last.judged)
         return teaching.row(whole.path)
-
-
-def _none(_shared: Pictures, _student: "Student") -> None:
-    return None
