@@ -13,7 +13,7 @@ lint:
 
 # README's generated blocks and the completions, from the code
 docs:
-    python -m zoo_cli.report.readme README.md
+    python -m zoo_cli.commands.readme README.md
     zoo completion bash > completions/zoo.bash
     zoo completion zsh > completions/_zoo
     zoo completion fish > completions/zoo.fish

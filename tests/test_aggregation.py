@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from zoo_cli import aggregation
+from zoo_cli.ranking import aggregation
 
 SCORES = np.array([[0.3, 0.1, 0.2, 0.1], [-1.0, -3.0, -2.0, -2.0]])
 

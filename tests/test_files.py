@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from zoo_cli import files, provenance, schemas
-from zoo_cli.columns import listed, matrix
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store.columns import listed, matrix
 
 
 def features(rows: int, width: int = 8) -> pa.Table:

@@ -1,166 +1,184 @@
-"""The house keeps its floors: imports only go down, and each kind of file stays what it is."""
+"""The house keeps its order: imports go down and form no circle, and each kind of file stays what it is."""
 
 import ast
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import zoo_cli
+from zoo_cli import registry
 
 PACKAGE = Path(zoo_cli.__file__).parent
-FLOORS = {
-    0: {"", "errors"},
-    1: {
-        "files",
-        "schemas",
-        "config",
-        "console",
-        "registry",
-        "options",
-        "interruption",
-        "provenance",
-        "columns",
-        "specs",
-    },
-    2: {
-        "training",
-        "objectives",
-        "data",
-        "models",
-        "metrics",
-        "weighting",
-        "selection",
-        "verdict",
-        "aggregation",
-        "judgement",
-        "expertise",
-        "sets",
-        "flips",
-        "report",
-    },
-    3: {"stages"},
-    4: {"__main__"},
-}
-WITHIN = {("training", "objectives"), ("files", "schemas")}
-PURE = (
-    "metrics",
-    "weighting",
-    "objectives",
-    "selection",
-    "verdict",
-    "aggregation",
-    "judgement",
-    "expertise",
-    "sets",
-    "flips",
-    "training",
+LEVELS = (
+    {"", "errors"},
+    {"config", "console", "specs", "registry", "interruption", "devices"},
+    {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
+    {"training", "ranking", "evaluation", "report", "demo"},
+    {"pipeline"},
+    {"__main__", "commands"},
 )
+"""The first part of a module's name below zoo_cli, from the bottom up."""
+METHODS = {"metrics", "weighting", "heads", "objectives"}
+NUMPY_ALONE = {"metrics", "weighting", "heads", "ranking"}
 FORBIDDEN_NAMES = {"utils", "core", "common", "helpers", "base", "manager"}
+MOVING = {("pipeline", "commands")}
+"""Edges that go up until every command has left the pipeline."""
+
+Graph = Mapping[str, set[str]]
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def sources() -> dict[str, ast.Module]:
+    """Every module of the package by its dotted name."""
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            path.read_text(encoding="utf-8")
+        )
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
 
 
-def room(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else ""
+MODULES = sources()
 
 
-def floor(name: str) -> int:
-    return next(level for level, names in FLOORS.items() if name in names)
-
-
-def imports(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(name: str, modules: Mapping[str, ast.Module]) -> set[str]:
+    """What a module imports: at its top, inside functions, and for the type checker alone."""
+    names: set[str] = set()
+    for node in ast.walk(modules[name]):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [
-                name
-                if (PACKAGE.parent / name.replace(".", "/")).with_suffix(".py").exists()
-                or (PACKAGE.parent / name.replace(".", "/")).is_dir()
-                else str(node.module)
-                for name in names
-            ]
+            assert node.level == 0, f"{name}: imports are absolute"
+            parts = [f"{node.module}.{alias.name}" for alias in node.names]
+            names |= {part if part in modules else str(node.module) for part in parts}
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
+    return names - {name}
+
+
+def graph(modules: Mapping[str, ast.Module]) -> Graph:
+    """The imports of every module among the package's own, without its face."""
+    return {name: {other for other in imported(name, modules) if other in modules} - {"zoo_cli"} for name in modules}
+
+
+def circles(edges: Graph) -> list[list[str]]:
+    """Every path of imports that comes back to where it began, once for each module on which it closes."""
+    done: set[str] = set()
+    found: list[list[str]] = []
+
+    def walk(name: str, path: list[str]) -> None:
+        if name in path:
+            found.append(path[path.index(name) :])
+        elif name not in done:
+            for other in sorted(edges[name]):
+                walk(other, [*path, name])
+            done.add(name)
+
+    for name in edges:
+        walk(name, [])
     return found
 
 
-def upward(path: Path) -> list[str]:
-    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-    here = room(name)
-    wrong = []
-    for target in imports(path):
-        if not target.startswith("zoo_cli"):
-            continue
-        there = room(target)
-        if there == here or (here, there) in WITHIN:
-            continue
-        same = floor(there) == floor(here)
-        if floor(there) > floor(here) or (same and floor(here) == 2):
-            wrong.append(f"{name} imports {target}")
-    return wrong
+def folder(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_go_down(path: Path) -> None:
-    assert upward(path) == []
+def level(name: str) -> int:
+    return next(number for number, names in enumerate(LEVELS) if folder(name) in names)
 
 
-def test_an_upward_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = tmp_path / "zoo_cli" / "metrics" / "bad.py"
-    bad.parent.mkdir(parents=True)
-    bad.write_text("def f():\n    from zoo_cli.stages import rank\n")
-    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "zoo_cli")
-    assert upward(bad) == ["zoo_cli.metrics.bad imports zoo_cli.stages"]
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_methods_know_no_files_and_no_console(path: Path) -> None:
-    if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in PURE:
-        assert not {"zoo_cli.files", "zoo_cli.console", "zoo_cli.config"} & set(imports(path))
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_metrics_and_weightings_are_numpy_alone(path: Path) -> None:
-    if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in (
-        "metrics",
-        "weighting",
-        "selection",
-        "verdict",
-        "aggregation",
-    ):
-        assert not {name.partition(".")[0] for name in imports(path)} & {"torch", "torchvision", "pyarrow"}
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_boundary_leaves_the_program(path: Path) -> None:
-    if path.name == "__main__.py":
-        return
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ExceptHandler):
-            caught = node.type
-            names = [n.id for n in ast.walk(caught) if isinstance(n, ast.Name)] if caught else ["everything"]
-            assert not {"everything", "Exception", "BaseException"} & set(names), f"{path}:{node.lineno}"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            assert not (node.func.attr == "exit" and getattr(node.func.value, "id", "") == "sys"), (
-                f"{path}:{node.lineno}"
-            )
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_typers_public_names_are_used(path: Path) -> None:
-    wrong = [
-        n for n in imports(path) if n.split(".")[0] == "click" or (n.startswith("typer.") and n != "typer.testing")
+def upward(edges: Graph) -> list[str]:
+    """Imports of a module from a higher level."""
+    return [
+        f"{name} imports {other}"
+        for name, others in edges.items()
+        for other in sorted(others)
+        if level(other) > level(name) and (folder(name), folder(other)) not in MOVING
     ]
-    assert not wrong
 
 
-def test_no_module_is_named_like_the_standard_library_or_like_nothing() -> None:
-    names = {path.stem for path in modules()} - {"__init__", "__main__"}
+def parse(**texts: str) -> dict[str, ast.Module]:
+    """A made-up package, by dotted name with "__" for each dot."""
+    return {"zoo_cli": ast.parse("")} | {
+        f"zoo_cli.{name.replace('__', '.')}": ast.parse(text) for name, text in texts.items()
+    }
+
+
+def test_imports_form_no_circle() -> None:
+    assert circles(graph(MODULES)) == []
+
+
+def test_imports_only_go_down() -> None:
+    assert upward(graph(MODULES)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from zoo_cli.metrics import b",
+        "def f():\n    from zoo_cli.metrics.b import x",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import zoo_cli.metrics.b",
+    ],
+)
+def test_a_circle_is_seen(text: str) -> None:
+    modules = parse(metrics__a=text, metrics__b="from zoo_cli.metrics import a")
+    assert circles(graph(modules)) == [["zoo_cli.metrics.a", "zoo_cli.metrics.b"]]
+
+
+def test_an_upward_import_is_seen() -> None:
+    modules = parse(metrics__a="def f():\n    from zoo_cli.pipeline import rank", pipeline__rank="")
+    assert upward(graph(modules)) == ["zoo_cli.metrics.a imports zoo_cli.pipeline.rank"]
+
+
+def among(folders: set[str]) -> list[str]:
+    return [name for name in MODULES if folder(name) in folders]
+
+
+@pytest.mark.parametrize("name", among(METHODS | {"ranking"}))
+def test_methods_know_no_files_and_no_console(name: str) -> None:
+    known = {folder(other) for other in graph(MODULES)[name]}
+    assert not known & {"store", "console", "config", "devices"}
+
+
+@pytest.mark.parametrize("name", among(NUMPY_ALONE))
+def test_metrics_and_weightings_are_numpy_alone(name: str) -> None:
+    assert not {other.partition(".")[0] for other in imported(name, MODULES)} & {"torch", "torchvision", "pyarrow"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "zoo_cli.__main__"])
+def test_only_the_boundary_leaves_the_program(name: str) -> None:
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.ExceptHandler):
+            names = [n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)] if node.type else ["everything"]
+            assert not {"everything", "Exception", "BaseException"} & set(names), f"{name}:{node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            leaves = node.func.attr == "exit" and getattr(node.func.value, "id", "") == "sys"
+            assert not leaves, f"{name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_only_typers_public_names_are_used(name: str) -> None:
+    assert not [
+        other
+        for other in imported(name, MODULES)
+        if other.split(".")[0] == "click" or (other.startswith("typer.") and other != "typer.testing")
+    ]
+
+
+def test_module_names_are_not_taken_or_empty() -> None:
+    names = {name.rpartition(".")[2] for name in MODULES} - {"__main__"}
     assert not names & set(sys.stdlib_module_names)
     assert not names & FORBIDDEN_NAMES
+
+
+def test_file_names_stand_once() -> None:
+    """But for a command and its stage, and for what a user types: a name on the command line is that of a file."""
+    typed = {name.replace("-", "_") for table in registry.TABLES.values() for name in table}
+    places: dict[str, list[str]] = {}
+    packages = {name.rpartition(".")[0] for name in MODULES}
+    for name in MODULES.keys() - packages:
+        places.setdefault(name.rpartition(".")[2], []).append(folder(name))
+    assert {
+        name: folders
+        for name, folders in places.items()
+        if len(folders) > 1 and name not in typed and sorted(folders) != ["commands", "pipeline"]
+    } == {}

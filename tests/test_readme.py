@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from zoo_cli import config, errors
 from zoo_cli.__main__ import BUG, CLOSED_PIPE, app
+from zoo_cli.commands import readme
 from zoo_cli.registry import COMMANDS
-from zoo_cli.report import readme
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def parser(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_generated_parts_are_what_the_code_writes() -> None:
-    assert readme.refresh(TEXT) == TEXT, "python -m zoo_cli.report.readme README.md"
+    assert readme.refresh(TEXT) == TEXT, "python -m zoo_cli.commands.readme README.md"
 
 
 @pytest.mark.parametrize("name", [*readme.BLOCKS, "demo"])

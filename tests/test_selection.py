@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection, specs
+from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.selection import Estimate
+from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.uncertainty import Estimate
 
 from .metrics.probes import features, score
 
@@ -27,14 +28,14 @@ def first_column(probe: Probe) -> float:
 
 def halves(function: Any, x: Array, y: Array, value: float) -> Estimate:
     probe = Probe.of(x, y)
-    drawn = selection.replicates(probe.target, seed=0)
-    (scores,) = selection.on_halves([function], probe, drawn)
-    return selection.halves(value, scores, drawn.share, seed=0)
+    drawn = uncertainty.replicates(probe.target, seed=0)
+    (scores,) = uncertainty.on_halves([function], probe, drawn)
+    return uncertainty.halves(value, scores, drawn.share, seed=0)
 
 
 def estimates(names: Any, x: Array, y: Array, seed: int = 0) -> list[Any]:
     methods = [specs.resolve("metric", name) for name in names]
-    return selection.estimate([(one, registry.METRICS[one.name]) for one in methods], Probe.of(x, y), seed=seed)
+    return uncertainty.estimate([(one, registry.METRICS[one.name]) for one in methods], Probe.of(x, y), seed=seed)
 
 
 def estimate(name: str, x: Array, y: Array, seed: int = 0) -> Estimate:
@@ -45,15 +46,15 @@ def estimate(name: str, x: Array, y: Array, seed: int = 0) -> Estimate:
 
 def levels(function: Any, x: Array, y: Array, count: int = 10) -> float | None:
     probe = Probe.of(x, y)
-    drawn = selection.replicates(probe.target, seed=0, permutations=count)
-    (level,) = selection.chance_levels([function], probe, drawn)
+    drawn = uncertainty.replicates(probe.target, seed=0, permutations=count)
+    (level,) = uncertainty.chance_levels([function], probe, drawn)
     return level
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     x = np.random.default_rng(0).standard_normal(80)
     others = np.array([np.delete(x, i).mean() for i in range(80)])
-    found = selection.jackknife(float(x.mean()), others, seed=0)
+    found = uncertainty.jackknife(float(x.mean()), others, seed=0)
     error = x.std(ddof=1) / np.sqrt(80)
     assert found.low == pytest.approx(x.mean() - 1.6448536 * error)
     assert found.high == pytest.approx(x.mean() + 1.6448536 * error)
@@ -133,7 +134,7 @@ def test_every_half_holds_the_larger_half_of_every_class() -> None:
 def test_without_two_samples_of_a_class_there_is_no_interval_but_a_reason() -> None:
     x, _ = features((6,), 3)
     found = halves(first_column, x, np.arange(6), 0.5)
-    assert found == selection.Estimate(0.5, reason="no_class_with_two_examples")
+    assert found == uncertainty.Estimate(0.5, reason="no_class_with_two_examples")
 
 
 def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has() -> None:
@@ -146,7 +147,7 @@ def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has
         return first_column(probe)
 
     found = halves(lambda probe: sometimes(probe, every=1), x, y, 0.5)
-    assert found == selection.Estimate(0.5, reason="undefined_on_halves")
+    assert found == uncertainty.Estimate(0.5, reason="undefined_on_halves")
     whole = halves(first_column, x, y, 0.5)
     found = halves(lambda probe: sometimes(probe, every=8), x, y, 0.5)
     assert found.high is not None
@@ -155,10 +156,10 @@ def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has
 
 
 def test_the_jackknife_needs_a_score_without_each_sample_and_three_samples() -> None:
-    assert selection.jackknife(0.5, np.array([0.4, np.nan, 0.5]), seed=0) == selection.Estimate(
+    assert uncertainty.jackknife(0.5, np.array([0.4, np.nan, 0.5]), seed=0) == uncertainty.Estimate(
         0.5, reason="undefined_without_one_example"
     )
-    assert selection.jackknife(0.5, np.array([0.4, 0.5]), seed=0).reason == "too_few_examples"
+    assert uncertainty.jackknife(0.5, np.array([0.4, 0.5]), seed=0).reason == "too_few_examples"
 
 
 def test_a_probe_too_small_for_an_interval_still_has_an_estimate() -> None:
@@ -231,7 +232,7 @@ def test_a_metric_says_what_to_know_of_its_value() -> None:
 
     x, y = features((8, 6), 3)
     method = specs.Method("noting", {}, noting)
-    (found,) = selection.estimate([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
+    (found,) = uncertainty.estimate([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
     assert isinstance(found, Estimate)
     assert found.flags == ("zero_rows",)
 
@@ -259,44 +260,44 @@ def test_a_score_without_a_value_has_no_chance_level() -> None:
 def test_the_probability_of_being_best_counts_paired_draws_and_splits_ties() -> None:
     draws = np.array([[1.0, 2.0, 3.0, 0.0], [1.0, 1.0, 4.0, 0.0], [0.0, 1.0, 1.0, 0.0], [np.nan] * 4])
     np.testing.assert_allclose(
-        selection.best_probability(draws), [(0.5 + 1 + 1 / 3) / 4, (0.5 + 1 + 1 / 3) / 4, 1 / 12, 0]
+        uncertainty.best_probability(draws), [(0.5 + 1 + 1 / 3) / 4, (0.5 + 1 + 1 / 3) / 4, 1 / 12, 0]
     )
-    np.testing.assert_array_equal(selection.best_probability(np.full((2, 3), np.nan)), [0, 0])
-    np.testing.assert_array_equal(selection.best_probability(np.zeros((1, 3))), [1])
+    np.testing.assert_array_equal(uncertainty.best_probability(np.full((2, 3), np.nan)), [0, 0])
+    np.testing.assert_array_equal(uncertainty.best_probability(np.zeros((1, 3))), [1])
 
 
 def test_ranks_are_shared_by_equals_and_undefined_comes_last() -> None:
-    np.testing.assert_array_equal(selection.competition_ranks(np.array([0.1, 0.4, 0.2, 0.2])), [4, 1, 2, 2])
-    np.testing.assert_array_equal(selection.competition_ranks(np.array([np.nan, 0.4, -1.0, np.nan])), [3, 1, 2, 3])
-    np.testing.assert_array_equal(selection.competition_ranks(np.array([np.nan])), [1])
+    np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([0.1, 0.4, 0.2, 0.2])), [4, 1, 2, 2])
+    np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([np.nan, 0.4, -1.0, np.nan])), [3, 1, 2, 3])
+    np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([np.nan])), [1])
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=20))
 def test_a_rank_is_one_more_than_the_number_of_better_ones(values: list[int]) -> None:
-    ranks = selection.competition_ranks(np.array(values, dtype=float))
+    ranks = uncertainty.competition_ranks(np.array(values, dtype=float))
     assert ranks.tolist() == [1 + sum(other > value for other in values) for value in values]
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=20))
 def test_the_effective_number_is_between_one_and_all_whatever_the_scale(weights: list[float]) -> None:
-    number = selection.effective_number(np.array(weights))
+    number = uncertainty.effective_number(np.array(weights))
     assert 1 - 1e-9 <= number <= len(weights) + 1e-9
-    assert selection.effective_number(7 * np.array(weights)) == pytest.approx(number)
+    assert uncertainty.effective_number(7 * np.array(weights)) == pytest.approx(number)
 
 
 def test_the_effective_number_of_equal_weights_is_their_number_and_of_one_it_is_one() -> None:
-    assert selection.effective_number(np.full(7, 1 / 7)) == pytest.approx(7)
-    assert selection.effective_number(np.array([0, 1.0, 0])) == 1
+    assert uncertainty.effective_number(np.full(7, 1 / 7)) == pytest.approx(7)
+    assert uncertainty.effective_number(np.array([0, 1.0, 0])) == 1
     for wrong in ([0.0, 0.0], [0.5, -0.1], [np.nan, 1.0]):
         with pytest.raises(ContractError):
-            selection.effective_number(np.array(wrong))
+            uncertainty.effective_number(np.array(wrong))
 
 
 def test_who_beats_whom_is_a_share_of_paired_replicates_with_ties_half() -> None:
     draws = np.array([[1.0, 1.0, 3.0, 2.0], [0.0, 2.0, 1.0, 2.0], [np.nan] * 4])
-    found = selection.beats(draws)
+    found = uncertainty.beats(draws)
     assert found[0, 1] == (1 + 0 + 1 + 0.5) / 4
     assert found[1, 0] == 1 - found[0, 1]
     assert np.isnan(found[2]).all()
@@ -306,7 +307,7 @@ def test_who_beats_whom_is_a_share_of_paired_replicates_with_ties_half() -> None
 def test_rank_intervals_hold_the_ranks_of_nine_in_ten_replicates() -> None:
     rng = np.random.default_rng(0)
     draws = np.array([3.0, 1.0, 1.0])[:, None] + 0.1 * rng.standard_normal((3, 500))
-    assert selection.rank_intervals(draws).tolist() == [[1, 1], [2, 3], [2, 3]]
+    assert uncertainty.rank_intervals(draws).tolist() == [[1, 1], [2, 3], [2, 3]]
     lacking = np.vstack([draws, np.full((1, 500), np.nan)])
-    assert np.isnan(selection.rank_intervals(lacking)[3]).all()
-    assert selection.rank_intervals(lacking)[:3].tolist() == [[1, 1], [2, 3], [2, 3]]
+    assert np.isnan(uncertainty.rank_intervals(lacking)[3]).all()
+    assert uncertainty.rank_intervals(lacking)[:3].tolist() == [[1, 1], [2, 3], [2, 3]]

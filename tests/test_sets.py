@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo_cli import selection, sets
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics import e_leep, ms_leep
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.leep import leep, predictions
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking import ensembles, uncertainty
 
 Array = NDArray[Any]
 
 LABELS = np.arange(120) % 4
 TARGET = Classes.of(LABELS)
-DRAWN = selection.replicates(TARGET, seed=0, permutations=0)
+DRAWN = uncertainty.replicates(TARGET, seed=0, permutations=0)
 
 
 def expert(knows: Sequence[int], width: int, seed: int) -> Probe:
@@ -32,13 +32,15 @@ def expert(knows: Sequence[int], width: int, seed: int) -> Probe:
 
 
 def interval(gain: float, gains: Array) -> tuple[float | None, float | None]:
-    found = selection.halves(gain, gains, DRAWN.share, seed=0)
+    found = uncertainty.halves(gain, gains, DRAWN.share, seed=0)
     return found.low, found.high
 
 
-def grown(joined: sets.Joined = e_leep.joined, **probes: Probe) -> tuple[list[sets.Step], sets.Step | None]:
-    parts = {name: sets.part(predictions, probe, DRAWN.halves) for name, probe in probes.items()}
-    return sets.grow(parts, joined, interval)
+def grown(
+    joined: ensembles.Joined = e_leep.joined, **probes: Probe
+) -> tuple[list[ensembles.Step], ensembles.Step | None]:
+    parts = {name: ensembles.part(predictions, probe, DRAWN.halves) for name, probe in probes.items()}
+    return ensembles.grow(parts, joined, interval)
 
 
 def test_a_set_of_one_has_its_leep() -> None:
@@ -107,7 +109,7 @@ def test_one_source_is_a_set_and_nobody_is_none() -> None:
     steps, stopped = grown(only=expert([0], 5, 0))
     assert [step.source for step in steps] == ["only"]
     assert stopped is None
-    assert sets.grow({}, e_leep.joined, interval) == ([], None)
+    assert ensembles.grow({}, e_leep.joined, interval) == ([], None)
 
 
 def test_equal_sources_are_taken_in_their_order() -> None:
@@ -123,13 +125,13 @@ def test_halves_without_a_part_take_no_part_in_the_interval() -> None:
             raise Undefined("single_class")
         return predictions(probe)
 
-    part = sets.part(sometimes, expert([2, 3], 6, 2), DRAWN.halves)
+    part = ensembles.part(sometimes, expert([2, 3], 6, 2), DRAWN.halves)
     assert sum(half is None for half in part.halves) == len(DRAWN.halves) // 2
-    whole = sets.part(predictions, expert([0, 1], 5, 0), DRAWN.halves)
-    steps, _ = sets.grow({"a": whole, "b": part}, e_leep.joined, interval)
+    whole = ensembles.part(predictions, expert([0, 1], 5, 0), DRAWN.halves)
+    steps, _ = ensembles.grow({"a": whole, "b": part}, e_leep.joined, interval)
     assert len(steps) == 2
-    never = sets.Part(part.whole, (None,) * len(part.halves))
-    steps, stopped = sets.grow({"a": whole, "b": never}, e_leep.joined, interval)
+    never = ensembles.Part(part.whole, (None,) * len(part.halves))
+    steps, stopped = ensembles.grow({"a": whole, "b": never}, e_leep.joined, interval)
     assert len(steps) == 1
     assert stopped is not None
     assert stopped.low is None

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from zoo_cli import verdict
-from zoo_cli.verdict import judge
+from zoo_cli.ranking import verdict
+from zoo_cli.ranking.verdict import judge
 
 B = 400
 

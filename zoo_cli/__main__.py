@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from zoo_cli import __version__, console, interruption
+from zoo_cli.commands.options import Quiet, Verbose
 from zoo_cli.errors import Interrupted, ZooError
-from zoo_cli.options import Quiet, Verbose
 from zoo_cli.registry import COMMANDS, GROUPS, imported
 
 ABOUT = """Choose, weigh and distil pretrained models into one small, accurate student.

@@ -72,22 +72,22 @@ class Objective(Entry):
 
 
 COMMANDS: dict[str, str] = {
-    "init": "zoo_cli.stages.init:init",
-    "split": "zoo_cli.stages.split:split",
-    "extract": "zoo_cli.stages.extract:extract",
-    "score": "zoo_cli.stages.score:score",
-    "rank": "zoo_cli.stages.rank:rank",
-    "pseudo-label": "zoo_cli.stages.pseudo_label:pseudo_label",
-    "distill": "zoo_cli.stages.distill:distill",
-    "finetune": "zoo_cli.stages.finetune:finetune",
-    "evaluate accuracy": "zoo_cli.stages.evaluate.accuracy:accuracy",
-    "evaluate flips": "zoo_cli.stages.evaluate.flips:flips",
-    "evaluate transfer": "zoo_cli.stages.evaluate.transfer:transfer",
-    "evaluate ranking": "zoo_cli.stages.evaluate.ranking:ranking",
-    "sources": "zoo_cli.stages.sources:sources",
-    "show": "zoo_cli.stages.show:show",
-    "demo": "zoo_cli.stages.demo:demo",
-    "completion": "zoo_cli.stages.completion:completion",
+    "init": "zoo_cli.pipeline.init:init",
+    "split": "zoo_cli.pipeline.split:split",
+    "extract": "zoo_cli.pipeline.extract:extract",
+    "score": "zoo_cli.pipeline.score:score",
+    "rank": "zoo_cli.pipeline.rank:rank",
+    "pseudo-label": "zoo_cli.pipeline.pseudo_label:pseudo_label",
+    "distill": "zoo_cli.pipeline.distill:distill",
+    "finetune": "zoo_cli.pipeline.finetune:finetune",
+    "evaluate accuracy": "zoo_cli.pipeline.evaluate.accuracy:accuracy",
+    "evaluate flips": "zoo_cli.pipeline.evaluate.flips:flips",
+    "evaluate transfer": "zoo_cli.pipeline.evaluate.transfer:transfer",
+    "evaluate ranking": "zoo_cli.pipeline.evaluate.ranking:ranking",
+    "sources": "zoo_cli.pipeline.sources:sources",
+    "show": "zoo_cli.pipeline.show:show",
+    "demo": "zoo_cli.pipeline.demo:demo",
+    "completion": "zoo_cli.commands.completion:completion",
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from zoo_cli import config, console
 from zoo_cli.config import Source
-from zoo_cli.data import decoding
+from zoo_cli.images import decoding
 from zoo_cli.models import loading
-from zoo_cli.stages import extract
+from zoo_cli.pipeline import extract
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 SMALL = [Source(f"small-{k}", "torchvision:squeezenet1_1", input_size=64, mean=MEAN, std=STD) for k in range(8)]

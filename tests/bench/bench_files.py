@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from zoo_cli import files, schemas
-from zoo_cli.columns import listed
-from zoo_cli.data import stored
+from zoo_cli.store import feature_files, files, schemas
+from zoo_cli.store.columns import listed
 
 ROWS, WIDTH, ROUNDS = 8192, 2048, 5
 
@@ -34,7 +33,7 @@ def measure() -> dict[str, float]:
             table = pa.table({"id": ids, "embedding": listed(features)})
             files.write_table(path, table, schemas.FEATURES, {})
             middle = time.perf_counter()
-            found = stored.read(path, columns=("embedding",))
+            found = feature_files.read(path, columns=("embedding",))
             end = time.perf_counter()
             raw = Path(folder) / "raw"
             with raw.open("wb") as stream:

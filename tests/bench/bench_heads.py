@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.bench import interleaved
-from zoo_cli.objectives import segmented
+from zoo_cli.objectives import segmented, segments
 
 CLASSES = (555, 37, 200, 101, 120, 21, 10) * 4
 OFFSETS = tuple(sum(CLASSES[:s]) for s in range(len(CLASSES) + 1))
 ALPHA = tuple(1 / len(CLASSES) for _ in CLASSES)
-KINDS: tuple[segmented.Kind, ...] = ("softmax",) * len(CLASSES)
+KINDS: tuple[segments.Kind, ...] = ("softmax",) * len(CLASSES)
 FEATURES = 1280
 TARGET = {"cpu": 1.1, "cuda": 10.0}
 

@@ -17,15 +17,15 @@ import torch
 
 from tests.bench import interleaved
 from tests.bench.bench_step import _student
-from zoo_cli import training
 from zoo_cli.models.capture import Tapped
 from zoo_cli.objectives.dp import DP
 from zoo_cli.objectives.fixmatch import FixMatch
 from zoo_cli.objectives.kl import KL
 from zoo_cli.objectives.mcl import MCL
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 from zoo_cli.objectives.xe_kl import XeKL
+from zoo_cli.training import loop
 
 SETTINGS = {"cpu": (("resnet18", 64, 48), ("mobilenet_v3_large", 96, 48)), "cuda": (("resnet50", 224, 128),)}
 TAUGHT: dict[str, Callable[[Taught], Objective]] = {"kl": KL, "xe-kl": XeKL, "mcl": MCL, "dp": DP}
@@ -71,7 +71,7 @@ def measure(
     stored = Batch(images, labels, answers=torch.randn(1, rows, classes)).to(device)
     third = rows // 3
     fixmatch = Batch(images[: 2 * third], labels[:third], strong=images[2 * third :]).to(device)
-    precision: training.Precision = "bf16" if device.type == "cuda" else "fp32"
+    precision: loop.Precision = "bf16" if device.type == "cuda" else "fp32"
 
     def placed(network: torch.nn.Module) -> torch.nn.Module:
         network.to(device)
@@ -82,7 +82,7 @@ def measure(
 
     def step(objective: Objective, batch: Batch) -> Callable[[], None]:
         student = placed(_student(name, size, classes)).train()
-        run = training._Run(student, objective.to(device), training.Options(steps=10**9, precision=precision), device)
+        run = loop._Run(student, objective.to(device), loop.Options(steps=10**9, precision=precision), device)
         return lambda: run.step(1, batch)
 
     def ask() -> None:

@@ -293,9 +293,10 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     """Processor seconds a source for the quick scores of the papers, with intervals and chance levels."""
     import numpy as np
 
-    from zoo_cli import registry, selection, specs
+    from zoo_cli import registry, specs
     from zoo_cli.metrics.labels import Classes
     from zoo_cli.metrics.probe import Probe
+    from zoo_cli.ranking import uncertainty
 
     draw = np.random.default_rng(0)
     labels = np.sort(draw.integers(0, classes, count))
@@ -312,12 +313,12 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     probs = _probabilities(labels)
     start = time.process_time()
     wall = time.perf_counter()
-    drawn = selection.replicates(target, seed=0)
+    drawn = uncertainty.replicates(target, seed=0)
     for _ in range(sources):
         means = 0.5 * draw.standard_normal((classes, width), dtype=np.float32)
         features = np.maximum(means[labels] + draw.standard_normal((count, width), dtype=np.float32), 0)
-        selection.estimate(methods["features"], Probe.of(features, target), seed=0, drawn=drawn)
-        selection.estimate(methods["probs"], Probe.of(probs, target), seed=0, drawn=drawn)
+        uncertainty.estimate(methods["features"], Probe.of(features, target), seed=0, drawn=drawn)
+        uncertainty.estimate(methods["probs"], Probe.of(probs, target), seed=0, drawn=drawn)
     spent = time.process_time() - start
     return {
         "sources": sources,

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo_cli.report import completions
-from zoo_cli.stages import command_line
+from zoo_cli.commands import command_line, completions
 
 ROUNDS, TABS = 11, 200
 QUIET = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)

@@ -17,10 +17,10 @@ import torch
 
 from tests.bench import interleaved
 from tests.bench.bench_heads import ALPHA, CLASSES, KINDS
-from zoo_cli import training
 from zoo_cli.models.capture import Tapped, find_tap
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
+from zoo_cli.training import loop
 
 SETTINGS = {
     "cpu": (("mobilenet_v3_large", 96, 64), ("resnet18", 64, 64)),
@@ -64,8 +64,8 @@ def measure(
         objective.to(device)
         if device.type == "cuda":
             student.to(memory_format=torch.channels_last)
-        options = training.Options(steps=10**9, precision="bf16" if device.type == "cuda" else "fp32")
-        run = training._Run(student, objective, options, device)
+        options = loop.Options(steps=10**9, precision="bf16" if device.type == "cuda" else "fp32")
+        run = loop._Run(student, objective, options, device)
         return lambda: run.step(0, batch)
 
     forms = {"supervised": step(whole, False), "distil": step(halves, True)}

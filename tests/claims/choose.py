@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_cli import files, flips
-from zoo_cli.stages import weights
-from zoo_cli.stages.evaluate import predictions
+from zoo_cli.evaluation import flip_statistics
+from zoo_cli.pipeline import source_weights
+from zoo_cli.pipeline.evaluate import predictions
+from zoo_cli.store import files
 
 Row = dict[str, Any]
 SETTINGS = ("steps", "lr", "lam", "augment")
@@ -39,13 +40,13 @@ def method(run: str) -> str:
 
 def slug(spec: str) -> str:
     """A method as `method` calls it, from what the scripts call it: p=12 is p12."""
-    return spec if spec in ("labels-only", "fixmatch", "single", "random") else weights.slug(spec)
+    return spec if spec in ("labels-only", "fixmatch", "single", "random") else source_weights.slug(spec)
 
 
 def measured(run: Path) -> Row:
     """One run: its method and settings, its accuracy and negative log-likelihood on the images that it predicts."""
     said, told = files.read_json(run / "run.json"), predictions.read(run)
-    quality = flips.quality(told.labels, told.logits)
+    quality = flip_statistics.quality(told.labels, told.logits)
     settings = {key: said["options"][key] for key in SETTINGS}
     name = {"method": method(run.name), "run": run.name, **settings, "seed": said["options"]["seed"]}
     return {**name, "n": len(told.labels), "accuracy": quality["accuracy"], "nll": quality["nll"]}

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo_cli import config, files
+from zoo_cli import config
+from zoo_cli.store import files
 
 from .table import BASE, correct, difference, students
 

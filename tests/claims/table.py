@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo_cli import flips
-from zoo_cli.stages.evaluate import predictions
+from zoo_cli.evaluation import flip_statistics
+from zoo_cli.pipeline.evaluate import predictions
 
 from .choose import method
 
@@ -47,7 +47,7 @@ class Students:
 def correct(run: Path) -> np.ndarray:
     """Which of its images (N,) a run has right."""
     told = predictions.read(run)
-    return np.asarray(flips.predicted(told.logits) == told.labels)
+    return np.asarray(flip_statistics.predicted(told.logits) == told.labels)
 
 
 def students(workspace: Path) -> dict[str, Students]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo_cli import config, files, schemas
-from zoo_cli.data import images
+from zoo_cli import config
+from zoo_cli.store import files, schemas
+from zoo_cli.store.manifest import NO_LABEL, load_manifest
 
 from .. import workspaces
 from . import choose, fits, held_out, table, targets
@@ -62,7 +63,7 @@ def test_no_script_names_a_path_of_one_machine() -> None:
 
 
 def test_what_is_held_out_is_nowhere_in_training_and_no_test_image_is_there(searched: Path) -> None:
-    whole, some = (images.read(place / "manifest.parquet", place) for place in (searched, searched / "search"))
+    whole, some = (load_manifest(place / "manifest.parquet", place) for place in (searched, searched / "search"))
     judged = set(some.ids[some.where(split=("test",))])
     taught = set(some.ids[some.where(split=("labelled", "unlabelled"))])
     probed = set(some.ids[some.where(probe=True)])
@@ -71,14 +72,14 @@ def test_what_is_held_out_is_nowhere_in_training_and_no_test_image_is_there(sear
     assert not judged & taught
     assert not judged & probed
     assert not set(whole.ids[whole.where(split=("test",))]) & set(some.ids)
-    assert (some.labels[some.where(split=("test",))] == images.NO_LABEL).all()
+    assert (some.labels[some.where(split=("test",))] == NO_LABEL).all()
     labels = some.truth()[some.where(split=("test",))]
     assert len(set(Counter(labels.tolist()).values())) == 1, "as many of every class"
     assert some.encoded(0) == whole.encoded(list(whole.ids).index(some.ids[0]))
 
 
 def test_what_judges_is_what_was_held_out(searched: Path) -> None:
-    some = images.read(searched / "search" / "manifest.parquet", searched / "search")
+    some = load_manifest(searched / "search" / "manifest.parquet", searched / "search")
     for path in (searched / "search" / "tried").glob("*/*/predictions.parquet"):
         told = files.read_table(path, schemas.PREDICTIONS, ["id"]).column("id").to_pylist()
         assert set(told) == set(some.ids[some.where(split=("test",))])
@@ -103,7 +104,7 @@ def test_a_class_with_one_image_left_is_out_of_the_probe(tmp_path: Path) -> None
     place = workspaces.make(tmp_path / "task", labelled="2/class")
     assert workspaces.run("split", workspace=place).code == 0
     held_out.make(place, tmp_path / "search", 0.4)
-    some = images.read(tmp_path / "search" / "manifest.parquet", tmp_path)
+    some = load_manifest(tmp_path / "search" / "manifest.parquet", tmp_path)
     assert len(some.where(split=("labelled",))) == 3
     assert not len(some.where(probe=True))
 

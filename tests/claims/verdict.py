@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo_cli import registry, selection, specs, verdict
+from zoo_cli import registry, specs
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking import uncertainty, verdict
 
 SAMPLES, CLASSES, WIDTH, SOURCES = 200, 10, 32, 10
 
@@ -24,12 +25,12 @@ SAMPLES, CLASSES, WIDTH, SOURCES = 200, 10, 32, 10
 def judged(features: list[np.ndarray], labels: np.ndarray, metric: str, seed: int) -> verdict.Verdict:
     """The verdict on sources and, last, the student."""
     method, target = specs.resolve("metric", metric), Classes.of(labels)
-    drawn = selection.replicates(target, seed=seed)
+    drawn = uncertainty.replicates(target, seed=seed)
     facts = registry.METRICS[method.name]
     found = []
     for inputs in features:
-        (one,) = selection.estimate([(method, facts)], Probe.of(inputs, target), seed=seed, drawn=drawn)
-        assert isinstance(one, selection.Estimate)
+        (one,) = uncertainty.estimate([(method, facts)], Probe.of(inputs, target), seed=seed, drawn=drawn)
+        assert isinstance(one, uncertainty.Estimate)
         assert one.draws is not None
         assert one.chance is not None
         found.append(one)
@@ -65,15 +66,16 @@ def shuffled(features: list[np.ndarray], labels: np.ndarray, trials: int, metric
 
 def real(workspace: Path) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
     """The stored features of a workspace's sources, the student's last, and the labels of its probe."""
-    from zoo_cli.data import images, stored
+    from zoo_cli.store import feature_files
+    from zoo_cli.store.manifest import load_manifest
 
-    told = images.read(workspace / "manifest.parquet", workspace)
+    told = load_manifest(workspace / "manifest.parquet", workspace)
     rows = told.where(probe=True)
     names = sorted(path.name.removeprefix("source=") for path in (workspace / "features").glob("source=*"))
     names = [name for name in names if name != "@student"] + ["@student"]
     found = []
     for name in names:
-        held = stored.read(workspace / "features" / f"source={name}", ids=told.ids[rows], columns=("embedding",))
+        held = feature_files.read(workspace / "features" / f"source={name}", ids=told.ids[rows], columns=("embedding",))
         assert held.embedding is not None
         found.append(held.embedding)
     return found, told.labels[rows], names

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo_cli.report import completions
-from zoo_cli.stages import command_line
+from zoo_cli.commands import command_line, completions
 
 TOML = """\
 [task]

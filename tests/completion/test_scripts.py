@@ -12,13 +12,12 @@ from typer.testing import CliRunner
 
 from zoo_cli import console
 from zoo_cli.__main__ import app
-from zoo_cli.data import augmentation
+from zoo_cli.commands import command_line, completions
+from zoo_cli.commands.completion import completion
+from zoo_cli.commands.completions import Command, Flag, Program
+from zoo_cli.commands.completions.architectures import CLASSIFIERS, VERSION
 from zoo_cli.errors import UsageError
-from zoo_cli.report import completions
-from zoo_cli.report.completions import Command, Flag, Program
-from zoo_cli.report.completions.architectures import CLASSIFIERS, VERSION
-from zoo_cli.stages import command_line
-from zoo_cli.stages.completion import completion
+from zoo_cli.images import augmentation
 
 from .conftest import needs
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from tests.data.pictures import picture
 from tests.data.views import COUNT, batch, choosing, set_columns, views
 from zoo_cli.config import Preprocessing
-from zoo_cli.data import augmentation
-from zoo_cli.data.augmentation import KINDS, augment, evaluation_view
-from zoo_cli.data.caching import cache_geometry
-from zoo_cli.data.decoding import view
 from zoo_cli.errors import UsageError
+from zoo_cli.images import augmentation
+from zoo_cli.images.augmentation import KINDS, augment, evaluation_view
+from zoo_cli.images.decoding import view
+from zoo_cli.images.pixel_cache import cache_geometry
 
 
 @pytest.mark.parametrize("channels", [1, 3])

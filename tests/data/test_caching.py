@@ -8,9 +8,9 @@ import torch
 
 from tests.data.pictures import encoded, picture
 from zoo_cli.config import Preprocessing
-from zoo_cli.data.caching import ImageCache, cache_geometry
-from zoo_cli.data.decoding import view
 from zoo_cli.errors import ContractError
+from zoo_cli.images.decoding import view
+from zoo_cli.images.pixel_cache import ImageCache, cache_geometry
 
 HALF = (0.5, 0.5, 0.5)
 CROPS = Preprocessing(24, HALF, HALF, resize=30)

@@ -18,9 +18,9 @@ from PIL import Image
 
 from tests.data.pictures import HEIGHT, WIDTH, bomb, encoded, picture, turned
 from zoo_cli.config import Preprocessing
-from zoo_cli.data import decoding
-from zoo_cli.data.decoding import AHEAD, BadImage, decode, facts, geometry, load_facts, load_views, view
 from zoo_cli.errors import UsageError
+from zoo_cli.images import decoding
+from zoo_cli.images.decoding import AHEAD, BadImage, decode, facts, geometry, load_facts, load_views, view
 
 HALF = (0.5, 0.5, 0.5)
 TRUE = np.asarray(picture())
@@ -259,7 +259,7 @@ def test_a_bomb_is_refused_from_its_header_in_little_memory_and_time(tmp_path: P
     assert len(data) < 1_000_000
     (tmp_path / "bomb.png").write_bytes(data)
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom zoo_cli.data.decoding import BadImage, decode\n"
+        "import sys, time\nfrom pathlib import Path\nfrom zoo_cli.images.decoding import BadImage, decode\n"
         "begin, path = time.perf_counter(), Path(sys.argv[1])\n"
         "for source in (path, path.read_bytes()):\n"
         "    try:\n        decode(source)\n    except BadImage as bad:\n        print(bad)\n"
@@ -405,7 +405,7 @@ def test_the_look_ahead_is_bounded_and_ends_with_the_consumer() -> None:
 def test_an_interrupt_ends_loading_at_once() -> None:
     code = (
         "import time\nfrom zoo_cli.config import Preprocessing\n"
-        "from zoo_cli.data.decoding import geometry, load_views\n"
+        "from zoo_cli.images.decoding import geometry, load_views\n"
         "def getter():\n    time.sleep(0.05)\n    return b''\n"
         "print('begun', flush=True)\n"
         "shape = geometry(Preprocessing(8, (0.5,), (0.5,)))\n"

@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo_cli.data import manifest
-from zoo_cli.data.manifest import (
-    Assignment,
-    Labelled,
-    assign,
-    parse_labelled,
-    same_content,
-    sample_id,
-)
+from zoo_cli.data import splits
+from zoo_cli.data.splits import Assignment, Labelled, assign, parse_labelled, same_content, sample_id
 from zoo_cli.errors import ContractError, UsageError
 
 
@@ -83,12 +76,12 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 
 
 def test_what_the_test_key_says() -> None:
-    assert manifest.test_share(()) == 0.2
-    assert manifest.test_share(("0%",)) == 0
-    assert manifest.test_share(("30%",)) == 0.3
-    assert manifest.test_share(("folder:test",)) is None
+    assert splits.test_share(()) == 0.2
+    assert splits.test_share(("0%",)) == 0
+    assert splits.test_share(("30%",)) == 0.3
+    assert splits.test_share(("folder:test",)) is None
     with pytest.raises(UsageError):
-        manifest.test_share(("100%",))
+        splits.test_share(("100%",))
 
 
 def test_made_ids_carry_their_part_and_own_ids_do_not() -> None:

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.shared_material import SHARED
-from zoo_cli.data.decoding import decode
 from zoo_cli.data.samples import open_data
+from zoo_cli.images.decoding import decode
 
 pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the development material")
 

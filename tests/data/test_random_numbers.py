@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoo_cli.data.random_numbers import derived, permutation, stream, uniform
+from zoo_cli.images.random_numbers import derived, permutation, stream, uniform
 
 
 def test_a_sample_has_its_numbers_whatever_is_in_the_batch() -> None:

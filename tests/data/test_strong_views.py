@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from tests.data.views import COUNT, batch, choosing, set_columns, views
-from zoo_cli.data import augmentation
-from zoo_cli.data.augmentation import KINDS, augment
-from zoo_cli.data.colours import COLOURS
+from zoo_cli.images import augmentation
+from zoo_cli.images.augmentation import KINDS, augment
+from zoo_cli.images.colours import COLOURS
 
 GRAY = 0.5
 

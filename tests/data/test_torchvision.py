@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo_cli.data.decoding import decode
 from zoo_cli.data.samples import open_data
 from zoo_cli.errors import UsageError
+from zoo_cli.images.decoding import decode
 
 
 def plant_digits(root: Path, count: int) -> np.ndarray:

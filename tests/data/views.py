@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo_cli.data import augmentation, random_numbers
-from zoo_cli.data.augmentation import OPERATIONS, augment
+from zoo_cli.images import augmentation, random_numbers
+from zoo_cli.images.augmentation import OPERATIONS, augment
 
 COUNT = 96
 

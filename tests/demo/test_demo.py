@@ -15,18 +15,19 @@ import pytest
 
 from tests import workspaces
 from tests.workspaces import Result
-from zoo_cli import __main__, config, files, registry
-from zoo_cli.data import drawing
+from zoo_cli import __main__, config, registry
+from zoo_cli.demo import demo_data
 from zoo_cli.models import loading
-from zoo_cli.stages import demo
+from zoo_cli.pipeline import demo
+from zoo_cli.store import files
 
 STUDENTS = ["labels-only", "equal", "nearest", "weighted"]
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
     """A demonstration of a few seconds: 300 digits, two steps of everything. It shows nothing but that it runs."""
-    digits, labels = drawing.handwritten()
-    patch.setattr(drawing, "handwritten", lambda: (digits[:300], labels[:300]))
+    digits, labels = demo_data.handwritten()
+    patch.setattr(demo_data, "handwritten", lambda: (digits[:300], labels[:300]))
     for name, value in {"TRAIN": 200, "SOURCE_STEPS": 2, "SOURCE_IMAGES": 40, "STEPS": 2}.items():
         assert hasattr(demo, name)
         patch.setattr(demo, name, value)
@@ -143,17 +144,17 @@ def test_its_zoo_toml_is_one_that_loads(shown: Shown) -> None:
     settings = config.load(shown.place)
     assert settings.task.seed == 0
     assert settings.task.labelled == "3/class"
-    assert [source.name for source in settings.sources] == list(drawing.KINDS)
+    assert [source.name for source in settings.sources] == list(demo_data.KINDS)
     for source in settings.sources:
         model = loading.load(source, shown.place)
-        assert model.class_names == drawing.KINDS[source.name][0]
+        assert model.class_names == demo_data.KINDS[source.name][0]
         assert model.tap.dim == 64
 
 
 def test_its_images_are_the_digits_with_stable_names(shown: Shown) -> None:
     from PIL import Image
 
-    digits, labels = drawing.handwritten()
+    digits, labels = demo_data.handwritten()
     found = sorted((shown.place / "digits").rglob("*.png"), key=lambda path: path.stem)
     assert [path.stem for path in found] == [f"{number:04}" for number in range(300)]
     assert [path.parent.name for path in found] == [str(label) for label in labels[:300]]

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo_cli.data import drawing
+from zoo_cli.demo import demo_data
 from zoo_cli.errors import UsageError
 
 COUNT = 120
 
 
 def drawn(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    return drawing.draw(kind, COUNT, np.random.default_rng(seed))
+    return demo_data.draw(kind, COUNT, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("kind", drawing.KINDS)
+@pytest.mark.parametrize("kind", demo_data.KINDS)
 def test_a_seed_decides_every_pixel(kind: str) -> None:
     images, labels = drawn(kind)
     again, same = drawn(kind)
@@ -26,10 +26,10 @@ def test_a_seed_decides_every_pixel(kind: str) -> None:
     assert (images != others).any()
 
 
-@pytest.mark.parametrize("kind", drawing.KINDS)
+@pytest.mark.parametrize("kind", demo_data.KINDS)
 def test_drawn_images_look_like_the_digits_to_a_network(kind: str) -> None:
     images, labels = drawn(kind)
-    digits, truth = drawing.handwritten()
+    digits, truth = demo_data.handwritten()
     assert images.dtype == digits.dtype == np.uint8
     assert images.shape == (COUNT, *digits.shape[1:])
     assert labels.dtype == truth.dtype == np.int64
@@ -41,7 +41,7 @@ def test_drawn_images_look_like_the_digits_to_a_network(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["printed-digits", "letters"])
 def test_glyphs_have_the_grey_levels_of_the_digits(kind: str) -> None:
     levels = np.rint(np.arange(17) * 255 / 16)
-    np.testing.assert_array_equal(np.unique(drawing.handwritten()[0]), levels)
+    np.testing.assert_array_equal(np.unique(demo_data.handwritten()[0]), levels)
     np.testing.assert_array_equal(np.unique(drawn(kind)[0]), levels)
 
 
@@ -52,14 +52,14 @@ def test_glyphs_fill_the_height_of_the_image(kind: str) -> None:
         assert (images[:, row].max(1) > 0).mean() > 0.95
 
 
-@pytest.mark.parametrize("kind", drawing.KINDS)
+@pytest.mark.parametrize("kind", demo_data.KINDS)
 def test_every_class_is_drawn_equally_often(kind: str) -> None:
     counts = np.bincount(drawn(kind)[1])
-    assert len(counts) == len(drawing.KINDS[kind][0])
+    assert len(counts) == len(demo_data.KINDS[kind][0])
     assert counts.max() - counts.min() <= 1
 
 
-@pytest.mark.parametrize("kind", drawing.KINDS)
+@pytest.mark.parametrize("kind", demo_data.KINDS)
 def test_the_images_of_a_class_differ_from_each_other(kind: str) -> None:
     images, labels = drawn(kind)
     for label in np.unique(labels):
@@ -69,7 +69,7 @@ def test_the_images_of_a_class_differ_from_each_other(kind: str) -> None:
 
 
 def test_every_class_has_a_name_of_its_own() -> None:
-    for classes, _ in drawing.KINDS.values():
+    for classes, _ in demo_data.KINDS.values():
         assert len(set(classes)) == len(classes)
 
 
@@ -77,7 +77,7 @@ def test_every_font_is_one_that_matplotlib_carries() -> None:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    assert [font for font in drawing.FONTS if not (folder / font).is_file()] == []
+    assert [font for font in demo_data.FONTS if not (folder / font).is_file()] == []
 
 
 @pytest.mark.parametrize(("module", "package"), [("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")])
@@ -86,5 +86,5 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError) as refused:
-        drawing.check()
+        demo_data.check()
     assert str(refused.value) == f'zoo demo needs {package}; pip install "zoo-cli[demo]"'

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zoo_cli import console, files
-from zoo_cli.stages import demo
+from zoo_cli import console
+from zoo_cli.pipeline import demo
+from zoo_cli.store import files
 
 RELATED = "printed-digits"
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.workspaces import edit, make, run
-from zoo_cli import judgement
+from zoo_cli.evaluation import ranking_quality
 
 SCORES = """source,target,parc,leep
 a,pets,0.1,-2
@@ -62,7 +62,7 @@ def of(data: Any, metric: str, target: str | None = "mean", on: str | None = Non
 
 
 def judged(values: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
-    return judgement.judge(np.array(values), np.array(accuracies))
+    return ranking_quality.judge(np.array(values), np.array(accuracies))
 
 
 def trained(
@@ -96,7 +96,7 @@ def test_every_metric_of_a_wide_table_is_judged_on_every_target() -> None:
         keys = {"metric": metric, "representation": None, "probes": 1}
         assert of(data, metric, "pets") == {**keys, "target": "pets", **pets[metric]}
         assert of(data, metric, "birds") == {**keys, "target": "birds", **birds[metric]}
-        mean = judgement.over_targets([birds[metric], pets[metric]])
+        mean = ranking_quality.over_targets([birds[metric], pets[metric]])
         assert of(data, metric) == {"metric": metric, "representation": None, **mean}
     assert [row["metric"] for row in data["metrics"]] == ["parc", "leep"]
     assert of(data, "leep", "pets")["undefined"] == 1
@@ -144,7 +144,7 @@ def test_the_files_of_the_parc_benchmark_load_as_they_are() -> None:
         each = [judged([values[target, number, place] for place in known], reached) for number in range(3)]
         row = of(result.data, "PARC", target)
         assert (row["sources"], row["probes"]) == (count, 3)
-        for name in judgement.RANGES:
+        for name in ranking_quality.RANGES:
             assert row[name] == pytest.approx(np.mean([one[name] for one in each]))
     constant = of(result.data, "1-NN CV", "cifar10")
     assert (constant["pearson"], constant["reason"], constant["trials"]) == (None, "constant_scores", 3.5)
@@ -357,7 +357,7 @@ def test_a_person_sees_one_row_a_metric_and_a_program_every_interval() -> None:
     header, first, _ = run("evaluate", "ranking", *paths).out.splitlines()
     cells = dict(zip(header.split("\t"), first.split("\t"), strict=True))
     row = ranking(*paths)["metrics"][0]
-    for name in judgement.RANGES:
+    for name in ranking_quality.RANGES:
         assert [float(cells[f"{name}{end}"]) for end in ("", "_low", "_high")] == [
             row[f"{name}{end}"] for end in ("", "_low", "_high")
         ]
@@ -393,5 +393,5 @@ def test_the_answer_can_be_kept() -> None:
 def test_the_random_order_and_the_level_stand_beside_the_answer() -> None:
     told = json.loads(run("evaluate", "ranking", *tables(), "--json").out)
     assert told["schema"] == "zoo.evaluate-ranking/1"
-    assert told["meta"]["level"] == judgement.LEVEL
+    assert told["meta"]["level"] == ranking_quality.LEVEL
     assert told["meta"]["random_order"]["trials"] == 2

@@ -28,8 +28,9 @@ with tempfile.TemporaryDirectory() as folder:
     place = make(pathlib.Path(folder) / "task", upto="pseudo-label")
     assert run("distill", "--steps", "2", "--batch-size", "8", workspace=place).code == 0
 del os.environ["ZOO_WORKERS"]
-from zoo_cli import __main__, training
-from zoo_cli.stages import extract
+from zoo_cli import __main__
+from zoo_cli.training import loop
+from zoo_cli.pipeline import extract
 
 print("ready", flush=True)
 for line in sys.stdin:
@@ -56,14 +57,14 @@ for line in sys.stdin:
 """
 SMALL_PARTS = """
 import time
-from zoo_cli.stages import outputs
+from zoo_cli.store import feature_store
 extract.PART_ROWS = 4
-_write = outputs.write_part
+_write = feature_store.write_part
 def slowly(*arguments):
     time.sleep({pause})
     _write(*arguments)
     time.sleep({pause})
-outputs.write_part = slowly
+feature_store.write_part = slowly
 """
 """Parts of four images, and a pause before and after each is written."""
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.workspaces import edit, run
-from zoo_cli import files, schemas
-from zoo_cli.data import images, stored
 from zoo_cli.errors import ZooError
+from zoo_cli.store import feature_files, files, schemas
+from zoo_cli.store.manifest import load_manifest
 
 Make = Callable[..., Path]
 QUICK = ("--steps", "1", "--batch-size", "8", "--augment", "none")
@@ -87,9 +87,9 @@ def test_no_flipped_bit_anywhere_is_a_bug_of_ours(workspace: Make, artifact: str
     path = place / artifact
     data = path.read_bytes()
     read: dict[str, Callable[[], object]] = {
-        FEATURES: lambda: stored.read(path),
+        FEATURES: lambda: feature_files.read(path),
         SCORES: lambda: files.read_table(path, schemas.SCORES).to_pylist(),
-        "manifest.parquet": lambda: images.read(path, place).truth(),
+        "manifest.parquet": lambda: load_manifest(path, place).truth(),
     }
     random = np.random.default_rng(0)
     for position in range(len(data)):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.data.pictures import encoded
 from tests.workspaces import Result, run
-from zoo_cli.data import decoding
+from zoo_cli.images import decoding
 
 Make = Callable[..., Path]
 BAD = Path("images/red/00.png")

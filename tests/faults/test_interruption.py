@@ -162,13 +162,13 @@ def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on(
     workspace: Make, tmp_path: Path, name: str
 ) -> None:
     place, signum = workspace(upto="pseudo-label"), signal.Signals[name]
-    slow = "\nimport time\n_train = training.train\n" + (
+    slow = "\nimport time\n_train = loop.train\n" + (
         "def slowly(*a, **k):\n"
         "    if k.get('resume') is None and k['save'].__name__ == 'save':\n"
         "        stop = k['should_stop']\n"
         "        k['should_stop'] = lambda: time.sleep(0.05) or stop()\n"
         "    return _train(*a, **k)\n"
-        "training.train = slowly\n"
+        "loop.train = slowly\n"
     )
     command = (*DISTILL, "--steps", "40")
     process = start(*command, workspace=place, before=slow, place=tmp_path / "stopped")
@@ -198,19 +198,19 @@ def test_a_killed_training_goes_on_to_the_bytes_of_an_unbroken_one(workspace: Ma
 
 HANG = """
 import time
-from zoo_cli import training
+from zoo_cli.training import loop
 def _hang(*a, **k):
     print("hanging", file=sys.stderr, flush=True)
     while True:
         time.sleep(1)
-training.train = _hang
+loop.train = _hang
 """
 
 
 def test_a_first_interrupt_waits_for_the_step_and_a_second_one_ends_at_once(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="pseudo-label")
-    hang = HANG.replace("training.train = _hang", "_real = training.train\n") + (
-        "training.train = lambda *a, **k: _hang() if k['save'].__name__ == 'save' else _real(*a, **k)\n"
+    hang = HANG.replace("loop.train = _hang", "_real = loop.train\n") + (
+        "loop.train = lambda *a, **k: _hang() if k['save'].__name__ == 'save' else _real(*a, **k)\n"
     )
     process = start(*DISTILL, "--steps", "5", workspace=place, before=hang, place=tmp_path / "hanging")
     process.until(lambda: "hanging" in (tmp_path / "hanging/err").read_text())

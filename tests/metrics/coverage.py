@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection, specs
+from zoo_cli import registry, specs
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking import uncertainty
 from zoo_cli.specs import Method
 
 Array = NDArray[Any]
@@ -64,19 +65,19 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
     expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
     low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
     share = float(((low <= expected) & (expected <= high)).mean())
-    return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / selection.QUANTILE / deviation)
+    return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / uncertainty.QUANTILE / deviation)
 
 
-def interval(method: Method, probe: Probe, value: float, *, seed: int) -> selection.Estimate:
+def interval(method: Method, probe: Probe, value: float, *, seed: int) -> uncertainty.Estimate:
     """The interval of a score as `selection.estimate` makes it, without the chance level."""
     facts = registry.METRICS[method.name]
     if facts.leave_one_out:
         others = registry.imported(facts.leave_one_out)(probe, **method.params)
-        return selection.jackknife(value, others, seed=seed)
-    drawn = selection.replicates(probe.target, seed=seed, permutations=0).of(facts)
-    (scores,) = selection.on_halves([partial(method.function, **method.params)], probe, drawn)
+        return uncertainty.jackknife(value, others, seed=seed)
+    drawn = uncertainty.replicates(probe.target, seed=seed, permutations=0).of(facts)
+    (scores,) = uncertainty.on_halves([partial(method.function, **method.params)], probe, drawn)
     logarithmic = facts.logarithmic and not method.params.get("log", False)
-    return selection.halves(value, scores, drawn.share, seed=seed, logarithmic=logarithmic)
+    return uncertainty.halves(value, scores, drawn.share, seed=seed, logarithmic=logarithmic)
 
 
 def _sizes(design: str, count: int, classes: int) -> Array:

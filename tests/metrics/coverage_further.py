@@ -11,8 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from zoo_cli import selection, specs
+from zoo_cli import specs
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking import uncertainty
 
 from .coverage import WIDTH, Coverage, interval
 
@@ -43,7 +44,7 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
     expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
     low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
     share = float(((low <= expected) & (expected <= high)).mean())
-    return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / selection.QUANTILE / deviation)
+    return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / uncertainty.QUANTILE / deviation)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from zoo_cli import selection
 from zoo_cli.metrics.parc import leave_one_out, parc
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking import uncertainty
 
 SAMPLES, CLASSES, WIDTH, SOURCES, LARGE = 120, 6, 16, 4, 1200
 
@@ -26,8 +26,8 @@ def judged(trials: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
             return Probe.of(rng.standard_normal((count, WIDTH)) + centres[source][labels], labels)
 
         small = [score(SAMPLES, source) for source in range(SOURCES)]
-        draws = [selection.jackknife(parc(probe), leave_one_out(probe), seed=trial).draws for probe in small]
-        chances.append(selection.best_probability(np.array(draws)))
+        draws = [uncertainty.jackknife(parc(probe), leave_one_out(probe), seed=trial).draws for probe in small]
+        chances.append(uncertainty.best_probability(np.array(draws)))
         truth.append(int(np.argmax([parc(score(LARGE, source)) for source in range(SOURCES)])))
     return np.array(chances), np.array(truth)
 

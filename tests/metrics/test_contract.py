@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection, specs
+from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking import uncertainty
 
 from .probes import features, further, one_hot, probabilities
 from .probes import score as scored
@@ -245,8 +246,8 @@ def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
     x, y = probe(on, sizes=(15, 15, 15, 15), width=8)
     method = specs.resolve("metric", spec)
     whole = Probe.of(x, y, **further(registry.METRICS[method.name].needs, x))
-    drawn = selection.replicates(whole.target, seed=0, permutations=40)
-    (chance,) = selection.chance_levels([partial(method.function, **method.params)], whole, drawn)
+    drawn = uncertainty.replicates(whole.target, seed=0, permutations=40)
+    (chance,) = uncertainty.chance_levels([partial(method.function, **method.params)], whole, drawn)
     draw = np.random.default_rng(5)
     shuffled = [score(x, draw.permutation(y)) for _ in range(40)]
     assert chance is not None

@@ -8,10 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from zoo_cli import registry, selection, specs
+from zoo_cli import registry, specs
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.metrics.rsa_ref import rsa_ref
+from zoo_cli.ranking import uncertainty
 
 from .probes import features, reference
 
@@ -77,8 +78,8 @@ def test_it_does_not_change_with_labels_and_its_chance_level_is_zero() -> None:
     whole = probe()
     assert rsa_ref(whole) == rsa_ref(whole.with_labels(whole.target.permuted(np.arange(24)[::-1])))
     method = specs.resolve("metric", "rsa-ref")
-    (found,) = selection.estimate([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
-    assert isinstance(found, selection.Estimate)
+    (found,) = uncertainty.estimate([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
+    assert isinstance(found, uncertainty.Estimate)
     assert found.chance == 0.0
     assert whole.reference is not None
     draw = np.random.default_rng(1)

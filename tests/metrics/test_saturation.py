@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo_cli import registry, selection, specs
+from zoo_cli import registry, specs
 from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics import pairs
 from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.selection import Estimate
+from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.uncertainty import Estimate
 
 from . import references
 from .probes import features, one_hot, score
@@ -21,7 +22,7 @@ Array = NDArray[Any]
 
 def estimate(spec: str, x: Array, y: Array) -> Estimate:
     method = specs.resolve("metric", spec)
-    (found,) = selection.estimate([(method, registry.METRICS[method.name])], Probe.of(x, y), seed=0)
+    (found,) = uncertainty.estimate([(method, registry.METRICS[method.name])], Probe.of(x, y), seed=0)
     assert isinstance(found, Estimate)
     return found
 
@@ -48,7 +49,7 @@ def test_hscore_counts_directions_down_to_the_rounding_of_the_features_themselve
     wide = x.astype(np.float64)
     # Two columns that differ by a billionth: their difference is a direction, the more so if it knows a class.
     wide[:, 1] = wide[:, 0] + 1e-9 * (y == 0)
-    assert score("hscore", wide, y) == pytest.approx(score("hscore", np.c_[wide, y == 0], y), rel=1e-6)
+    assert score("hscore", wide, y) == pytest.approx(score("hscore", np.c_[wide, y == 0], y), rel=1e-5)
     wide[:, 1] = wide[:, 0]
     repeated = score("hscore", wide, y)
     assert repeated == pytest.approx(score("hscore", np.delete(wide, 1, axis=1), y), rel=1e-9)

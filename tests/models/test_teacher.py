@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tests.data.pictures import picture
 from tests.models.networks import images, load, write_code
 from zoo_cli.config import Preprocessing
-from zoo_cli.data import augmentation, colours
-from zoo_cli.data.decoding import view
 from zoo_cli.errors import UsageError
+from zoo_cli.images import augmentation, colours
+from zoo_cli.images.decoding import view
 from zoo_cli.models import student, teacher
 from zoo_cli.models.capture import Tapped
 from zoo_cli.models.loading import LoadedModel

@@ -13,7 +13,7 @@ from torch import nn
 from tests.models.networks import Payload, images, load, write_code
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import weights
-from zoo_cli.models.foreign import FORCED, UNFORCED, seeded, tensors_only
+from zoo_cli.models.third_party import FORCED, UNFORCED, seeded, tensors_only
 
 TINY = "python:nets.py:tiny"
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests.training import small
 from zoo_cli.objectives.supervised import Batch
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 
 
 class Table(nn.Module):

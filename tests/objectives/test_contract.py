@@ -12,10 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.objectives import cases
 from tests.training import small
 from tests.training.small import Run, weights
-from zoo_cli import registry, training
+from zoo_cli import registry
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.fixmatch import FixMatch
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
+from zoo_cli.training import loop
 
 OBJECTIVES = sorted(registry.OBJECTIVES)
 TAUGHT = [name for name in OBJECTIVES if registry.OBJECTIVES[name].taught]
@@ -220,7 +221,7 @@ def test_the_facts_of_the_table_are_facts(name):
     facts = registry.OBJECTIVES[name]
     kind = registry.load(facts)
     assert facts.command in ("distill", "finetune")
-    assert facts.schedule in get_args(training.Schedule)
+    assert facts.schedule in get_args(loop.Schedule)
     first, *rest = inspect.signature(kind).parameters.values() if kind is not Supervised else (None,)
     assert facts.taught == (first is not None and first.name == "taught")
     if facts.taught:

@@ -15,7 +15,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.objectives.dp import DP
 from zoo_cli.objectives.kl import KL
 from zoo_cli.objectives.supervised import Batch
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 
 WAYS = [
     {"labels": labels, "select": select, "confidence": confidence}

@@ -9,7 +9,7 @@ from tests.training import small
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.kl import KL, divergences
 from zoo_cli.objectives.supervised import Supervised
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 from zoo_cli.objectives.xe_kl import XeKL
 
 

@@ -13,7 +13,7 @@ from tests.training.small import Run, weights
 from zoo_cli import specs
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.mcl import MCL
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 from zoo_cli.objectives.xe_kl import XeKL
 
 

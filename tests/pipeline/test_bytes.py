@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zoo_cli import files, schemas
+from zoo_cli.store import files, schemas
 
 from ..workspaces import edit, make, run
 

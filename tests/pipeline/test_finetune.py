@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.faults.tables import listed
-from zoo_cli import config, files, schemas
-from zoo_cli.data import augmentation, caching
+from zoo_cli import config
+from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
-from zoo_cli.stages import course, students
-from zoo_cli.stages.pictures import Pictures
-from zoo_cli.stages.runs import Run
+from zoo_cli.pipeline import students, training_options
+from zoo_cli.pipeline.image_cache import Pictures
+from zoo_cli.store import files, schemas
+from zoo_cli.training.run_folder import Run
 
 from ..workspaces import CLASSES, PER_CLASS, edit, make, run
 from .pupils import QUICK, add_normed, model, ok, until_done
@@ -146,7 +147,7 @@ def test_a_frozen_body_keeps_every_weight_and_buffer(tmp_path: Path) -> None:
 def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) -> None:
     """With all labelled images in every batch, a run is gradient descent: written out here."""
     settings = config.load(workspace)
-    images, classes = course.images(settings, None, 0)
+    images, classes = training_options.images(settings, None, 0)
     rows = images.where(split=("labelled",))
     size = ("--batch-size", str(len(rows)), "--steps", "60", "--workers", "0", "--lr", "0.05", "--augment", "none")
     ok("finetune", "alpha", *size, workspace=workspace)
@@ -233,9 +234,9 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.used: dict[str, set[str]] = defaultdict(set)
         seen: set[str] = set()
-        batch, finish = caching.ImageCache.batch, students.finish
+        batch, finish = pixel_cache.ImageCache.batch, students.finish
 
-        def watch(cache: caching.ImageCache, places: torch.Tensor) -> torch.Tensor:
+        def watch(cache: pixel_cache.ImageCache, places: torch.Tensor) -> torch.Tensor:
             seen.update(cache.ids[place] for place in places.tolist())
             return batch(cache, places)
 
@@ -244,7 +245,7 @@ class Watched:
             finish(now, *rest)  # type: ignore[arg-type]
             seen.clear()  # what it is judged by is read from the same images
 
-        monkeypatch.setattr(caching.ImageCache, "batch", watch)
+        monkeypatch.setattr(pixel_cache.ImageCache, "batch", watch)
         monkeypatch.setattr(students, "finish", close)
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from zoo_cli import files, schemas
-from zoo_cli.columns import listed
 from zoo_cli.metrics.domain_similarity import domain_similarity
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.store import files, schemas
+from zoo_cli.store.columns import listed
 
 from ..workspaces import edit, make, run
 

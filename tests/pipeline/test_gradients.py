@@ -13,10 +13,11 @@ from torch.func import functional_call, jacrev
 from tests import workspaces
 from tests.workspaces import edit, run
 from zoo_cli import config
-from zoo_cli.columns import matrix
-from zoo_cli.data import decoding, images
+from zoo_cli.images import decoding
 from zoo_cli.models import loading
-from zoo_cli.stages import gradients, split
+from zoo_cli.pipeline import gradient_extraction, split
+from zoo_cli.store import manifest
+from zoo_cli.store.columns import matrix
 
 NAMES = ("alpha", "beta", "gamma", "@student")
 
@@ -48,7 +49,7 @@ def kernel(place: Path, name: str, ids: list[str]) -> Any:
     """Theta (N, N) of a source from its network alone, sample by sample in float64."""
     settings = config.load(place)
     model = loading.load(settings.named(name), place, seed=settings.task.seed)
-    told: images.Images = split.ensure(settings)
+    told: manifest.Images = split.ensure(settings)
     rows = [told.ids.tolist().index(one) for one in ids]
     shape = decoding.geometry(model.preprocessing)
     views = [found[shape] for _, found in decoding.load_views([told.getter(row) for row in rows], [shape], 0)]  # type: ignore[index]
@@ -119,7 +120,7 @@ def test_scores_make_gradients_that_are_missing_and_say_so(tmp_path: Path) -> No
 
 
 def test_what_a_kill_left_undone_is_done_and_the_rest_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gradients, "PART_ROWS", 4)
+    monkeypatch.setattr(gradient_extraction, "PART_ROWS", 4)
     place = make(tmp_path)
     assert run("extract", "--gradients", "--source", "alpha", workspace=place).code == 0
     whole = parts(place)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from zoo_cli import files, registry, specs
-from zoo_cli.stages import students
-from zoo_cli.stages.runs import Run
-from zoo_cli.training import State
+from zoo_cli import registry, specs
+from zoo_cli.pipeline import students
+from zoo_cli.store import files
+from zoo_cli.training.loop import State
+from zoo_cli.training.run_folder import Run
 
 from ..workspaces import run
 from .pupils import QUICK, make, model, ok, on_step, stopped, term, until_done

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from zoo_cli import files
-from zoo_cli.stages.ranking import split
+from zoo_cli.pipeline.source_ranking import split
+from zoo_cli.store import files
 
 from ..workspaces import edit, make, run
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo_cli import console, files
+from zoo_cli import console
+from zoo_cli.store import files
 
 from ..workspaces import Result, make, run
 from .test_bytes import contents

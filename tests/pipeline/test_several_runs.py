@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo_cli import files
-from zoo_cli.data import images, stored
+from zoo_cli.store import feature_files, files, manifest
 
 from ..workspaces import edit, make, run
 from .pupils import QUICK, model, ok
@@ -118,19 +117,19 @@ def test_every_image_is_read_once_for_all_runs_and_pseudo_labels_too(
 ) -> None:
     """The networks of this task are shown the same view."""
     seen: collections.Counter[str] = collections.Counter()
-    encoded, read = images.Images.encoded, stored.read
+    encoded, read = manifest.Images.encoded, feature_files.read
 
-    def count_image(self: images.Images, row: int) -> bytes:
+    def count_image(self: manifest.Images, row: int) -> bytes:
         seen[f"{self.split[row]} {self.ids[row]}"] += 1
         return encoded(self, row)
 
-    def count_table(path: Path, **said: object) -> stored.Stored:
+    def count_table(path: Path, **said: object) -> feature_files.Stored:
         if "pseudo" in path.parts:
             seen[f"pseudo {path.name}"] += 1
         return read(path, **said)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(images.Images, "encoded", count_image)
-    monkeypatch.setattr(stored, "read", count_table)
+    monkeypatch.setattr(manifest.Images, "encoded", count_image)
+    monkeypatch.setattr(feature_files, "read", count_table)
     result = ok(*command, *QUICK, "--augment", "none", "--json", workspace=workspace)
     assert len(result.data) == count
     times = collections.defaultdict(set)

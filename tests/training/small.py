@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from zoo_cli import training
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Batch
+from zoo_cli.training import loop
 
 CPU = torch.device("cpu")
 COUNTS, KINDS, ALPHA = (7, 3, 5), ("softmax", "sigmoid", "softmax"), (0.5, 0.2, 0.3)
@@ -55,8 +55,8 @@ class Run:
     def __init__(self, student=None, goal=None, batch=None, *, seed=0, resume=None, stop_after=None, **options):
         self.student = Student() if student is None else student
         self.goal = objective() if goal is None else goal
-        self.options = training.Options(**{"steps": 12, "log_every": 3, "checkpoint_every": 5, **options})
-        self.states: list[training.State] = []
+        self.options = loop.Options(**{"steps": 12, "log_every": 3, "checkpoint_every": 5, **options})
+        self.states: list[loop.State] = []
         self.rows: list[dict[str, float]] = []
         self.batch = batches() if batch is None else batch
         self.seed = seed
@@ -69,7 +69,7 @@ class Run:
         return self.asked == self.stop_after
 
     def train(self) -> "Run":
-        self.outcome = training.train(
+        self.outcome = loop.train(
             self.student,
             self.goal,
             self.batch,

@@ -11,10 +11,10 @@ from torch import nn
 
 from tests.training import small
 from tests.training.small import Run, weights
-from zoo_cli import training
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
-from zoo_cli.training import NonFinite, Options, State, learning_rate
+from zoo_cli.training import loop
+from zoo_cli.training.loop import NonFinite, Options, State, learning_rate
 
 
 def test_constant_is_the_rate_itself():
@@ -149,7 +149,7 @@ def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(unbroken, br
         run = Run(student, goal, steps=30, warmup=3, resume=state, stop_after=stop).train()
         rows += run.rows
         state = run.states[-1]
-        assert run.outcome == training.Outcome(stop or 30, stopped=stop is not None)
+        assert run.outcome == loop.Outcome(stop or 30, stopped=stop is not None)
         assert state.step == run.outcome.step
     assert torch.equal(weights(run.student), weights(unbroken.student))
     assert torch.equal(weights(run.goal), weights(unbroken.goal))
@@ -176,7 +176,7 @@ def test_a_state_is_a_copy_that_later_steps_leave_alone(unbroken):
 
 def test_a_finished_run_resumed_does_nothing(unbroken):
     run = Run(steps=30, warmup=3, resume=unbroken.states[-1]).train()
-    assert run.outcome == training.Outcome(30, stopped=False)
+    assert run.outcome == loop.Outcome(30, stopped=False)
     assert torch.equal(weights(run.student), weights(unbroken.student))
     assert not run.rows
     assert not run.states
@@ -206,13 +206,13 @@ def test_rows_hold_means_over_their_interval():
 
 def test_a_stop_saves_the_step_it_stopped_at():
     run = Run(stop_after=4).train()
-    assert run.outcome == training.Outcome(4, stopped=True)
+    assert run.outcome == loop.Outcome(4, stopped=True)
     assert [state.step for state in run.states] == [4]
     assert run.asked == 4
 
 
 def test_a_stop_that_comes_with_the_last_step_is_a_finish():
-    assert Run(steps=4, stop_after=4).train().outcome == training.Outcome(4, stopped=False)
+    assert Run(steps=4, stop_after=4).train().outcome == loop.Outcome(4, stopped=False)
 
 
 class Breaks(Supervised):
@@ -235,7 +235,7 @@ class Breaks(Supervised):
 def test_a_loss_that_is_not_finite_stops_before_it_does_harm(monkeypatch, value, waits):
     """`waits`: as on a GPU, where nobody looks until the next row, here that of step 9."""
     if waits:
-        monkeypatch.setattr(training, "_reading_is_free", lambda _: False)
+        monkeypatch.setattr(loop, "_reading_is_free", lambda _: False)
     goal = Breaks(7, value)
     run = Run(goal=goal, batch=small.batches(12, 0), steps=20, log_every=3, checkpoint_every=5)
     with pytest.raises(NonFinite, match="the loss is not finite at step 7; lower --lr") as raised:
@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(monkeypatch, value,
 
 @pytest.mark.parametrize("every", [1, 4, 5])
 def test_no_state_is_saved_after_a_loss_that_is_not_finite(monkeypatch, every):
-    monkeypatch.setattr(training, "_reading_is_free", lambda _: False)
+    monkeypatch.setattr(loop, "_reading_is_free", lambda _: False)
     run = Run(goal=Breaks(4), batch=small.batches(12, 0), steps=20, log_every=0, checkpoint_every=every, stop_after=6)
     with pytest.raises(NonFinite, match="step 4"):
         run.train()
@@ -355,7 +355,7 @@ def test_a_gpu_trains_resumes_and_stops_at_a_bad_loss():
 
     def run(goal, resume=None, stop_after=None, steps=12):
         run = Run(goal=goal, batch=small.batches(), steps=steps, resume=resume, stop_after=stop_after, precision="bf16")
-        outcome = training.train(
+        outcome = loop.train(
             run.student, goal, run.batch, run.options, device=device, seed=0, resume=resume,
             save=run.states.append, log=run.rows.append, should_stop=run.stop,
         )  # fmt: skip
@@ -363,7 +363,7 @@ def test_a_gpu_trains_resumes_and_stops_at_a_bad_loss():
 
     whole, _ = run(small.objective())
     part, outcome = run(small.objective(), stop_after=5)
-    assert outcome == training.Outcome(5, stopped=True)
+    assert outcome == loop.Outcome(5, stopped=True)
     rest, _ = run(small.objective(), resume=part.states[-1])
     torch.testing.assert_close(weights(whole.student), weights(rest.student), rtol=1e-2, atol=1e-3)
     assert all(tensor.device.type == "cpu" for tensor in whole.states[-1].tensors.values())

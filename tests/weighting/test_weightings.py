@@ -199,7 +199,7 @@ def test_the_inverse_weighs_the_worst_source_most() -> None:
 
 
 def test_the_reciprocals_of_28_likely_scores_are_nearly_equal_weights() -> None:
-    from zoo_cli.selection import effective_number
+    from zoo_cli.ranking.uncertainty import effective_number
 
     values = np.linspace(0.15, 0.30, 28).tolist()
     assert effective_number(weigh("inverse", values)) == pytest.approx(27.4, abs=0.1)

@@ -12,7 +12,7 @@ from zoo_cli import registry, specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError
 from zoo_cli.models.capture import Listener, Tap
-from zoo_cli.models.foreign import seeded
+from zoo_cli.models.third_party import seeded
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from torch.nn import functional
 
 from zoo_cli.errors import UsageError
 from zoo_cli.models.capture import TOLERANCE, Tap, Tapped
-from zoo_cli.models.foreign import guarded
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import BLOCKS, FIRST, SECOND, Projection
+from zoo_cli.models.third_party import guarded
 from zoo_cli.models.weight_layer import Spy, by_position, entering, is_plain, last, weights
 
 ROOM = 2**26

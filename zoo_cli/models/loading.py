@@ -15,7 +15,7 @@ from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.models import cost
 from zoo_cli.models.architecture import Architecture, Provided
 from zoo_cli.models.capture import Tap, find_tap
-from zoo_cli.models.foreign import guarded
+from zoo_cli.models.third_party import guarded
 
 NEEDED = ("input_size", "mean", "std")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")

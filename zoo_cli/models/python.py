@@ -14,7 +14,7 @@ from zoo_cli.config import Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.models import weights
 from zoo_cli.models.architecture import Architecture, Provided
-from zoo_cli.models.foreign import guarded, seeded
+from zoo_cli.models.third_party import guarded, seeded
 
 
 def load(source: Source, rest: str, root: Path, seed: int) -> Provided:

@@ -13,8 +13,8 @@ from zoo_cli.errors import UsageError
 from zoo_cli.models import architecture, file
 from zoo_cli.models.architecture import Architecture, Edit
 from zoo_cli.models.capture import TOLERANCE, Tap, Tapped
-from zoo_cli.models.foreign import seeded
 from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.third_party import seeded
 
 
 class Student(Tapped):

@@ -11,7 +11,7 @@ from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import weights
 from zoo_cli.models.architecture import Architecture, Provided
-from zoo_cli.models.foreign import guarded, seeded, tensors_only
+from zoo_cli.models.third_party import guarded, seeded, tensors_only
 
 OURS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "num_classes")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

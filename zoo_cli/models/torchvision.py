@@ -11,7 +11,7 @@ from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.models import weights
 from zoo_cli.models.architecture import Architecture, Provided
-from zoo_cli.models.foreign import guarded, one_line, seeded, tensors_only
+from zoo_cli.models.third_party import guarded, one_line, seeded, tensors_only
 
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Heads that only their own training recipe uses; they are left out, unless `args` ask for `aux_logits`."""

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.models.foreign import RAISED, asks_for_code, one_line
+from zoo_cli.models.third_party import RAISED, asks_for_code, one_line
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
 NESTED = ("state_dict", "model")

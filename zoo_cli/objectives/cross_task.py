@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives import segmented
-from zoo_cli.objectives.segmented import Kind
+from zoo_cli.objectives.segments import Kind, check
 from zoo_cli.objectives.supervised import Batch, Objective, labelled
 
 
@@ -52,7 +52,7 @@ class CrossTask(Objective):
         self.kinds = tuple(kinds)
         self.heads: nn.Linear | None = None
         if lam < 1:
-            segmented.check(self.offsets, self.alpha, self.kinds)
+            check(self.offsets, self.alpha, self.kinds)
             self.heads = _linear(features, self.offsets[-1], generator)
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

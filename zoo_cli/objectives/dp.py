@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo_cli.errors import UsageError
-from zoo_cli.objectives import teachers
+from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.kl import divergences
 from zoo_cli.objectives.supervised import Batch, Objective, precise
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 
 
 class DP(Objective):
@@ -53,8 +53,8 @@ class DP(Objective):
         a row has no label and `labels` asks for it.
         """
         _, logits = student(batch.images)
-        asked = precise(teachers.answers(self.taught, batch))
-        candidates = torch.cat([precise(teachers.own(self.taught, batch))[None], asked])
+        asked = precise(teacher_context.answers(self.taught, batch))
+        candidates = torch.cat([precise(teacher_context.own(self.taught, batch))[None], asked])
         labels = None
         if self.labels:
             labels = batch.labels

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from zoo_cli.objectives import teachers
+from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.supervised import Batch, Objective, precise
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 
 
 class KL(Objective):
@@ -14,12 +14,12 @@ class KL(Objective):
     def __init__(self, taught: Taught):
         """Raises ValueError for several teachers."""
         super().__init__()
-        self.taught = teachers.single(taught)
+        self.taught = teacher_context.single(taught)
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logs `distillation_kl`: the loss itself, 0 where the student answers as the teacher does."""
         _, logits = student(batch.images)
-        loss = divergences(logits, teachers.answer(self.taught, batch), self.taught.temperature).mean()
+        loss = divergences(logits, teacher_context.answer(self.taught, batch), self.taught.temperature).mean()
         return loss, {"distillation_kl": loss.detach()}
 
 

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo_cli.errors import UsageError
-from zoo_cli.objectives import teachers
+from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.kl import divergences
 from zoo_cli.objectives.supervised import Batch, Objective, labelled, precise
-from zoo_cli.objectives.teachers import Taught
+from zoo_cli.objectives.teacher_context import Taught
 
 RETENTION = 0.61
 """What the paper's public settings keep of the original weights: 0.9999 to the power of its 5,005 updates."""
@@ -44,9 +44,9 @@ class MCL(Objective):
         both `retention` and `tau`, and for a run too short for one update; ValueError for several teachers.
         """
         super().__init__()
-        self.taught = teachers.single(taught)
-        self.alpha = teachers.fraction("mcl:alpha", alpha, "1 is all teacher, 0 all labels")
-        teachers.fraction("mcl:retention", retention, "1 leaves the student as it was, 0 as it was trained")
+        self.taught = teacher_context.single(taught)
+        self.alpha = teacher_context.fraction("mcl:alpha", alpha, "1 is all teacher, 0 all labels")
+        teacher_context.fraction("mcl:retention", retention, "1 leaves the student as it was, 0 as it was trained")
         for name, value in (("k", k), ("steps_per_update", steps_per_update)):
             if value < 1:
                 raise UsageError(f"mcl:{name}={value} is below 1", "it takes a whole number from 1 up")
@@ -62,7 +62,9 @@ class MCL(Objective):
             raise UsageError("mcl has both retention and tau", "each says the other: give one of them")
         self.updates = updates
         self.k = k
-        self.tau = teachers.fraction("mcl:tau", tau, "1 leaves the slow weights as they are, 0 makes them the fast")
+        self.tau = teacher_context.fraction(
+            "mcl:tau", tau, "1 leaves the slow weights as they are, 0 makes them the fast"
+        )
         self.steps_per_update = steps_per_update
         self.reset = reset
         self._slow = {key: "slow/" + key.replace(".", "/") for key in taught.original.state_dict()}
@@ -78,7 +80,7 @@ class MCL(Objective):
         _, logits = student(batch.images)
         if len(batch.labels) != len(logits):
             raise ValueError(f"{len(logits) - len(batch.labels)} rows have no label")
-        targets = teachers.answer(self.taught, batch)
+        targets = teacher_context.answer(self.taught, batch)
         logits = precise(logits)
         left_out = (targets.argmax(1) != batch.labels) & (logits.argmax(1) == batch.labels)
         rows, k = len(logits), min(self.k, logits.shape[1])

@@ -7,19 +7,16 @@ slices elsewhere. Padding every head to the widest takes longer than the loop (t
 
 import functools
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-Kind = Literal["softmax", "sigmoid"]
-
-Pieces = tuple[Tensor, Tensor | None]
-"""(2, S): each source's loss and its targets' entropy; and the gradient (B, sum K) of the weighted sum of losses."""
+from zoo_cli.objectives.segments import Kind, Pieces, check, constant, shares
 
 
 class SoftLoss(NamedTuple):
@@ -55,16 +52,6 @@ def soft_cross_entropy(
         raise ValueError(f"logits {tuple(logits.shape)}, targets {tuple(targets.shape)}, {offsets[-1]} columns")
     loss, pieces, floor = _SoftCrossEntropy.apply(logits, targets, offsets, alpha, kinds, temperature)
     return SoftLoss(loss, pieces[0], floor)
-
-
-def check(offsets: Sequence[int], alpha: Sequence[float], kinds: Sequence[Kind]) -> None:
-    """Raise ValueError unless these describe the same sources, at least one, each with a class and a weight >= 0."""
-    if not len(offsets) - 1 == len(alpha) == len(kinds) > 0:
-        raise ValueError(f"{len(offsets) - 1} sources, {len(alpha)} weights, {len(kinds)} kinds")
-    if offsets[0] != 0 or any(a >= b for a, b in pairwise(offsets)):
-        raise ValueError(f"offsets {offsets} do not rise from 0")
-    if not all(0 <= a < float("inf") for a in alpha) or not set(kinds) <= {"softmax", "sigmoid"}:
-        raise ValueError(f"weights {alpha}, kinds {kinds}")
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -130,12 +117,6 @@ def loss_and_gradient(
     return pieces, log_p.exp_().sub_(q).mul_(scale).to(logits.dtype)
 
 
-def shares(offsets: tuple[int, ...], kinds: tuple[Kind, ...], rows: int) -> tuple[float, ...]:
-    """What one column's entry counts in its source's mean: over the rows, of a sigmoid source over its classes too."""
-    sizes = (b - a for a, b in pairwise(offsets))
-    return tuple(1 / (rows * (size if kind == "sigmoid" else 1)) for size, kind in zip(sizes, kinds, strict=True))
-
-
 def _normalise(q: Tensor, kind: Kind, power: float) -> None:
     """In place, (B, K) to a power and summing to 1 over a row, or each with its complement where a sigmoid made it."""
     rest = 1 - q if kind == "sigmoid" else None
@@ -150,12 +131,6 @@ def _normalise(q: Tensor, kind: Kind, power: float) -> None:
 def _plogp(p: Tensor) -> Tensor:
     """p log p, 0 at 0. Twice as fast as xlogy on a CPU."""
     return p.clamp_min(torch.finfo(p.dtype).tiny).log_().mul_(p)
-
-
-@functools.lru_cache(maxsize=64)
-def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The same tensor (len(values),) at every step, never to be written to: a copy from the host waits for the GPU."""
-    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _precision(logits: Tensor) -> torch.dtype:

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from zoo_cli.objectives.segmented import Kind, Pieces, constant, shares
+from zoo_cli.objectives.segments import Kind, Pieces, constant, shares
 
 
 @triton.jit

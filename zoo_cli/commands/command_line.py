@@ -1,0 +1,177 @@
+"""The command line as data, read off the signatures of the commands: what completion scripts are written from."""
+
+import inspect
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zoo_cli import console, registry
+from zoo_cli.commands import completions
+from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
+from zoo_cli.commands.completions.architectures import CLASSIFIERS
+from zoo_cli.commands.options import Quiet, Verbose, Workspace
+from zoo_cli.registry import COMMANDS, GROUPS
+
+KINDS = {
+    "--workspace": "folder",
+    "--metric": "metric",
+    "--weighting": "weighting",
+    "--objective": "objective",
+    "--source": "source",
+    "--init": "source",
+    "--student": "model",
+    "--train": "data",
+    "--test": "data",
+    "--unlabelled": "data",
+    "--teacher": "run",
+    "RUN": "run",
+    "AFTER": "run",
+    "--on": "representation",
+    "--device": "device",
+    "--precision": "precision",
+    "--format": "format",
+    "--schedule": "schedule",
+    "--augment": "augmentation",
+    "--teachers": "teaching",
+    "--targets": "targets",
+    "--freeze": "frozen",
+    "finetune SOURCE": "start",
+    "finetune --objective": "learning",
+    "--unlabelled-from": "images",
+    "--output": "output",
+    "--labelled": "share",
+    "--probe": "probe",
+    "extract --batch-size": "batch",
+    "evaluate ranking ACCURACIES": "file",
+    "completion SHELL": "shell",
+}
+"""What a value is, by flag, where its type alone does not tell."""
+
+CHOICES = {
+    "representation": ("features", "probs"),
+    "device": ("auto", "cpu", "cuda", "cuda:"),
+    "device cuda": tuple(map(str, range(8))),
+    "precision": ("fp32", "bf16"),
+    "format": console.FORMATS,
+    "schedule": ("constant", "cosine", "steps"),
+    "augmentation": ("none", "flip", "shift", "crop", "affine", "rand"),
+    "images": ("all", "unlabelled"),
+    "teaching": ("sequential", "parallel", "soup"),
+    "targets": ("live", "stored", "stored-clean"),
+    "frozen": ("body",),
+    "output": ("softmax", "sigmoid"),
+    "share": ("1%", "5%", "10%", "20%", "1/class", "5/class", "all"),
+    "probe": ("all",),
+    "batch": ("auto",),
+    "shell": tuple(completions.SHELLS),
+}
+"""Values that can be listed; a test holds them against the help of their flags."""
+
+POWERS = ("1", "2", "3", "6", "9", "12", "15", "inf")
+"""The powers p that paper 000 compares."""
+
+FILES_AFTER = {"timm": "", "torchvision": "", "folder": "@folder"}
+"""What follows a provider's colon, where it is not a file."""
+
+
+def program() -> Program:
+    """The command line as data, read off the signatures of the commands."""
+    top = {"workspace": Workspace, "version": Annotated[bool, typer.Option("--version", help="Print the version.")]}
+    said = {"quiet": Quiet, "verbose": Verbose}
+    commands = []
+    for name, target in COMMANDS.items():
+        parameters = typing.get_type_hints(registry.imported(target), include_extras=True)
+        parameters.pop("return", None)
+        flags, argument = _flags(name, {**parameters, **said})
+        commands.append(Command(name, registry.summary(name), flags, argument))
+    return Program(_flags("", top)[0], tuple(commands), GROUPS, _words())
+
+
+def _flags(command: str, parameters: Mapping[str, Any]) -> tuple[tuple[Flag, ...], str]:
+    """The flags that a command's parameters declare, and the kind of its arguments."""
+    flags, argument = [], ""
+    for name, annotation in parameters.items():
+        kind, info = annotation.__origin__, annotation.__metadata__[0]
+        # typer holds the first spelling where a default would stand outside Annotated.
+        said = [text for text in (info.default, *(info.param_decls or ())) if isinstance(text, str)]
+        names = tuple(text for declared in said for text in declared.split("/"))
+        if not names:
+            argument = _kind(command, (name.upper(),), kind, path="run")
+        else:
+            flags.append(Flag(names, info.help or "", "" if kind is bool else _kind(command, names, kind, path="file")))
+    return (*flags, HELP), argument
+
+
+def _kind(command: str, names: tuple[str, ...], kind: Any, *, path: str) -> str:
+    keys = (key for name in names for key in (f"{command} {name}", name))
+    return next((KINDS[key] for key in keys if key in KINDS), path if _holds_path(kind) else "text")
+
+
+def _holds_path(kind: Any) -> bool:
+    return kind is Path or any(_holds_path(part) for part in typing.get_args(kind))
+
+
+def _words() -> dict[str, Words]:
+    """What a value of each kind can be, see `completions.description`."""
+    words: dict[str, Words] = {kind: dict.fromkeys(values, "") for kind, values in CHOICES.items()}
+    words |= {"file": {"@file": ""}, "folder": {"@folder": ""}, "run": {"@run": "", "@file": ""}}
+    words |= _methods("metric") | _methods("weighting") | _methods("objective")
+    words["learning"] = _objectives("finetune")
+    words["objective"] = _objectives("distill")
+    # A power is written short: p=2.
+    words["weighting"] = {"p=" if name == "power" else name: line for name, line in words["weighting"].items()}
+    words["weighting = p"] = words["weighting power p"]
+    for kind, table in (("model", "model provider"), ("data", "data provider")):
+        words |= _providers(kind, registry.TABLES[table])
+    words["source"] = {"@source": "", **words["model"]}
+    words["start"] = {"best": "the highest-ranked source", "student": "that of zoo.toml", **words["source"]}
+    words |= {key.replace("model", "source", 1): value for key, value in words.items() if key.startswith("model ")}
+    return words
+
+
+def _objectives(command: str) -> Words:
+    return {name: entry.summary for name, entry in registry.OBJECTIVES.items() if entry.command == command}
+
+
+def _methods(kind: str) -> dict[str, Words]:
+    """The names of a table, their parameters, and the values of these."""
+    words: dict[str, Words] = {}
+    names = {}
+    for name, entry in registry.TABLES[kind].items():
+        if name == "file":
+            names["file:"], words[f"{kind} file"] = entry.summary, {"@file": ""}
+            continue
+        signature = inspect.signature(registry.load(entry), eval_str=True)
+        parameters = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        needed = any(p.default is p.empty for p in parameters)
+        names[name + ":" * needed] = entry.summary
+        if parameters:
+            words[f"{kind} {name}"] = {f"{p.name}=": "" for p in parameters}
+        for p in parameters:
+            values = _values(p)
+            if values:
+                words[f"{kind} {name} {p.name}"] = dict.fromkeys(values, "")
+    return {kind: names, **words}
+
+
+def _values(parameter: inspect.Parameter) -> tuple[str, ...]:
+    hint = parameter.annotation
+    if typing.get_origin(hint) is typing.Literal:
+        return tuple(map(str, typing.get_args(hint)))
+    if hint is bool:
+        return ("true", "false")
+    return POWERS if parameter.name == "p" else ()
+
+
+def _providers(kind: str, table: Mapping[str, registry.Entry]) -> dict[str, Words]:
+    words: dict[str, Words] = {kind: {f"{name}:": entry.summary for name, entry in table.items()}}
+    for name in table:
+        after = FILES_AFTER.get(name, "@file")
+        if after:
+            words[f"{kind} {name}"] = {after: ""}
+    if kind == "model":
+        words["model torchvision"] = dict.fromkeys(CLASSIFIERS, "")
+    return words

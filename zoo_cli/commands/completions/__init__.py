@@ -1,0 +1,16 @@
+"""Completion scripts, written from a description of the command line. A TAB runs no Python."""
+
+from zoo_cli.commands.completions import bash, fish, zsh
+from zoo_cli.commands.completions.description import HELP, Command, Flag, Program, Words
+
+__all__ = ["HELP", "SHELLS", "Command", "Flag", "Program", "Words", "script"]
+
+SHELLS = {"bash": "zoo.bash", "zsh": "_zoo", "fish": "zoo.fish"}
+"""The shells, and the name that each wants its script to have."""
+
+_WRITERS = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
+
+
+def script(shell: str, program: Program) -> str:
+    """The text of the script for one of SHELLS."""
+    return _WRITERS[shell](program)

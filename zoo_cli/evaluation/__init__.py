@@ -1,0 +1,1 @@
+"""Flips, transfer, ranking quality: what predictions and scores are worth."""

@@ -1,0 +1,36 @@
+"""What both forms of the segmented loss share: how sources lie side by side, and what a column counts."""
+
+import functools
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["softmax", "sigmoid"]
+
+Pieces = tuple[Tensor, Tensor | None]
+"""(2, S): each source's loss and its targets' entropy; and the gradient (B, sum K) of the weighted sum of losses."""
+
+
+def check(offsets: Sequence[int], alpha: Sequence[float], kinds: Sequence[Kind]) -> None:
+    """Raise ValueError unless these describe the same sources, at least one, each with a class and a weight >= 0."""
+    if not len(offsets) - 1 == len(alpha) == len(kinds) > 0:
+        raise ValueError(f"{len(offsets) - 1} sources, {len(alpha)} weights, {len(kinds)} kinds")
+    if offsets[0] != 0 or any(a >= b for a, b in pairwise(offsets)):
+        raise ValueError(f"offsets {offsets} do not rise from 0")
+    if not all(0 <= a < float("inf") for a in alpha) or not set(kinds) <= {"softmax", "sigmoid"}:
+        raise ValueError(f"weights {alpha}, kinds {kinds}")
+
+
+def shares(offsets: tuple[int, ...], kinds: tuple[Kind, ...], rows: int) -> tuple[float, ...]:
+    """What one column's entry counts in its source's mean: over the rows, of a sigmoid source over its classes too."""
+    sizes = (b - a for a, b in pairwise(offsets))
+    return tuple(1 / (rows * (size if kind == "sigmoid" else 1)) for size, kind in zip(sizes, kinds, strict=True))
+
+
+@functools.lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The same tensor (len(values),) at every step, never to be written to: a copy from the host waits for the GPU."""
+    return torch.tensor(values, dtype=dtype, device=device)

@@ -1,0 +1,204 @@
+"""What metrics read of a source: its features or probabilities, and the further arrays that some of them need."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import ContractError
+from zoo_cli.pipeline import gradient_extraction
+from zoo_cli.store import files, gradient_store, schemas
+from zoo_cli.store.columns import matrix
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from zoo_cli.metrics.labels import Classes
+    from zoo_cli.metrics.probe import Probe
+    from zoo_cli.store.feature_files import Stored
+    from zoo_cli.store.manifest import Images
+
+
+class Missing(Exception):
+    """An array that this source does not have. The source is skipped with this reason, for people to read."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One source, read once: its stored outputs `found` of the samples `ids` (N,), all that a metric's inputs are made
+    of. `settings` is None where outputs were given by path and there may be no workspace. `folder`: where the outputs
+    and what goes with them lie, None where they are no folder; `reference` (N, D'): features of a network trained on
+    the target, of the same samples.
+    """
+
+    settings: Config | None
+    name: str
+    ids: "np.ndarray"
+    found: "Stored | None"
+    output: str
+    folder: Path | None = None
+    reference: "np.ndarray | None" = None
+
+
+@dataclass(frozen=True)
+class Need:
+    """How an array comes about. `read` gives it or raises Missing; `columns`: those of the source's stored parts that
+    it takes. `identity`, of a source: what else it is made from, so that scores become stale with it. `prepare` makes
+    it where it is not stored yet.
+    """
+
+    read: Callable[[Origin], Any]
+    columns: tuple[str, ...] = ()
+    identity: Callable[[Config, str], Any] | None = None
+    prepare: "Callable[[Config, Sequence[Source], Images], None] | None" = None
+
+
+def features(origin: Origin) -> "np.ndarray":
+    """Penultimate features (N, D)."""
+    if origin.found is None or origin.found.embedding is None:
+        raise Missing("no features: it has only outputs")
+    return origin.found.embedding
+
+
+def probs(origin: Origin) -> "np.ndarray":
+    """Probabilities (N, K) of the source's own classes, float64."""
+    found = None if origin.found is None else origin.found.probabilities(origin.output)
+    if found is None:
+        raise Missing("no probabilities: it has no head")
+    return found
+
+
+def logits(origin: Origin) -> "np.ndarray":
+    """The source's own outputs (N, K) before softmax or sigmoid."""
+    if origin.found is None or origin.found.logits is None:
+        raise Missing("no logits: it has no head, or only its probabilities are known")
+    return origin.found.logits
+
+
+def reference(origin: Origin) -> "np.ndarray":
+    """Features (N, D') of a network trained on the target."""
+    if origin.reference is None:
+        raise Missing("no --reference: features of a network trained on the task")
+    return origin.reference
+
+
+def source_means(origin: Origin) -> "np.ndarray":
+    """The mean feature of each class that the source was trained on (K, D)."""
+    table = _source_classes(origin)
+    return matrix(table.column("mean"), f"column mean of {schemas.SOURCE_MEANS.file} of {origin.name}")
+
+
+def source_counts(origin: Origin) -> "np.ndarray":
+    """The number of training images of each of them (K,)."""
+    counts: np.ndarray = _source_classes(origin).column("count").to_numpy()
+    return counts
+
+
+def _source_classes(origin: Origin) -> "pa.Table":
+    path = None if origin.folder is None else origin.folder / schemas.SOURCE_MEANS.file
+    if path is None or not path.exists():
+        raise Missing("missing source class means")
+    table = files.read_table(path, schemas.SOURCE_MEANS)
+    names = table.column("class").to_pylist()
+    if len(set(names)) < len(names):
+        raise ContractError(f"{path} names a class twice", "one row a class")
+    return table
+
+
+def _source_classes_identity(settings: Config, source: str) -> str | None:
+    path = settings.features(source) / schemas.SOURCE_MEANS.file
+    return files.digest(path) if path.exists() else None
+
+
+def gradient(origin: Origin) -> "np.ndarray":
+    """Gradients (N, P) of the source's outputs, whose inner products are summed over the outputs."""
+    return _gradients(origin, "gradient")
+
+
+def gradient_sum(origin: Origin) -> "np.ndarray":
+    """Gradients (N, P) of the sum of the source's outputs."""
+    return _gradients(origin, "gradient_sum")
+
+
+def projected_gradients(origin: Origin) -> tuple[str, ...]:
+    """Which of the two are projected: trace, sum."""
+    said = _about_gradients(origin)
+    return tuple(
+        outputs for outputs, column in (("trace", "gradient"), ("sum", "gradient_sum")) if column in said["projected"]
+    )
+
+
+def _gradients(origin: Origin, column: str) -> "np.ndarray":
+    _about_gradients(origin)
+    assert origin.settings is not None
+    return gradient_store.read(origin.settings, origin.name, origin.ids, column)
+
+
+def _about_gradients(origin: Origin) -> dict[str, Any]:
+    if origin.settings is None:
+        raise Missing("no gradients: only zoo extract --gradients takes them")
+    said = gradient_store.about(origin.settings, origin.name)
+    if said is None:
+        raise Missing("no gradients: it has no head, or only its stored outputs are known")
+    return said
+
+
+REPRESENTATIONS: dict[str, Need] = {
+    "features": Need(features, ("embedding",)),
+    "probs": Need(probs, ("logits", "probs")),
+    "gradients": Need(gradient),
+}
+"""What --on names, and what lgc reads."""
+
+NEEDS: dict[str, Need] = {
+    "logits": Need(logits, ("logits",)),
+    "probs": Need(probs, ("logits", "probs")),
+    "reference": Need(reference),
+    "source_means": Need(source_means, identity=_source_classes_identity),
+    "source_counts": Need(source_counts),
+    "gradients_sum": Need(gradient_sum, identity=gradient_store.about, prepare=gradient_extraction.ensure),
+    "projected_gradients": Need(projected_gradients),
+}
+"""The further arrays of a `Probe`, by their names there. A metric lists those it reads under `needs` in its table."""
+
+
+def columns(on: Iterable[str], needs: Iterable[str]) -> tuple[str, ...]:
+    """The columns of stored outputs that these representations and needs take."""
+    taken = [REPRESENTATIONS[name] for name in on] + [NEEDS[name] for name in needs]
+    return tuple(dict.fromkeys(column for need in taken for column in need.columns))
+
+
+def identities(settings: Config, needs: Iterable[str], source: str) -> dict[str, Any]:
+    """What the needed arrays of a source are made from beyond its stored outputs."""
+    return {name: make(settings, source) for name in needs if (make := NEEDS[name].identity) is not None}
+
+
+def prepare(settings: Config, sources: Sequence[Source], images: "Images", needs: Iterable[str]) -> None:
+    """Make what the needs can make of what they lack, of these sources and the probe set."""
+    for name in needs:
+        if (make := NEEDS[name].prepare) is not None:
+            make(settings, sources, images)
+
+
+def probe(origin: Origin, target: "Classes", on: str, needs: Iterable[str]) -> "tuple[Probe, dict[str, str]]":
+    """The probe of a source on one representation, and which of the needed arrays are missing, each with its reason.
+
+    Raises Missing where the representation itself is.
+    """
+    from zoo_cli.metrics.probe import Probe
+
+    further: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    inputs = REPRESENTATIONS[on].read(origin)
+    for name in needs:
+        try:
+            further[name] = NEEDS[name].read(origin)
+        except Missing as absent:
+            missing[name] = absent.reason
+    return Probe.of(inputs, target, name=origin.name, **further), missing

@@ -1,0 +1,109 @@
+"""A sweep over learning rates: each is judged on labelled images held out, and the best is taken with all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_cli import console
+from zoo_cli.errors import UsageError
+from zoo_cli.pipeline import runner
+from zoo_cli.pipeline.evaluate import predictions
+from zoo_cli.pipeline.image_cache import Pictures
+from zoo_cli.pipeline.runner import Lesson
+from zoo_cli.pipeline.streams import Streams
+from zoo_cli.pipeline.training_options import Course
+from zoo_cli.store import files, schemas
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zoo_cli.store.manifest import Images
+
+Make = Callable[["Path", Streams, "np.ndarray | None", float, dict[str, Any]], Lesson]
+"""The lesson of a path, streams, the rows that judge it (None: the test images), a rate, and options for run.json."""
+HELD_OUT = 0.2
+"""The share of the labelled images that judges (paper 001 judges by the test images: we do not)."""
+
+
+def rates(text: str | None) -> list[float]:
+    """`0.01,0.005` as numbers; none where nothing is said. Raises UsageError."""
+    if text is None:
+        return []
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f'--lr "{text}"', "a number, or several with commas between them") from None
+    if len(set(found)) < len(found):
+        raise UsageError(f'--lr "{text}" names a rate twice', "once is enough")
+    return found
+
+
+def hold_out(streams: Streams) -> "tuple[Streams, np.ndarray]":
+    """The streams without a share of the labelled images, and the rows of that share.
+
+    The images that judge are not in the unlabelled stream either: they would be learnt from there.
+    """
+    import numpy as np
+
+    from zoo_cli.data import splits
+
+    images, rows = streams.images, streams.labelled
+    groups = _groups(images)[rows]
+    ids, labels = [str(name) for name in images.ids[rows]], [int(label) for label in images.labels[rows]]
+    places = splits.held_out(ids, labels, list(groups), HELD_OUT, streams.seed)
+    if not places:
+        raise UsageError("no class has two labelled images: none can be held out", "give one --lr")
+    judged = rows[places]
+    kept = replace(streams, labelled=np.setdiff1d(rows, judged), unlabelled=np.setdiff1d(streams.unlabelled, judged))
+    return kept, judged
+
+
+def saying(given: Sequence[float]) -> dict[str, Any]:
+    """What run.json says of a sweep under "options"."""
+    return {"lr": list(given), "held_out": HELD_OUT}
+
+
+def run(
+    whole: Lesson, given: Sequence[float], lesson: Make, task: str, course: Course, shared: Pictures
+) -> dict[str, Any]:
+    """Train at every rate on what is not held out, then at the best one on all; the row of that run.
+
+    `whole`: the lesson of that run at any rate, its folder made. Of equally good rates the first named is taken.
+    """
+    from zoo_cli.evaluation import flip_statistics
+    from zoo_cli.training import loop
+
+    path, streams = whole.path, whole.streams
+    said = saying(given)
+    if runner.begun(whole, course, task, shared.device).finished:
+        console.say(f"{path} is up to date")
+        return runner.row(path)
+    fitting, judged = hold_out(streams)
+    folders = [path / "sweep" / f"lr-{rate:.12g}" for rate in given]
+    trials = [lesson(folder, fitting, judged, rate, {}) for folder, rate in zip(folders, given, strict=True)]
+    rows = []
+    for trial, rate in zip(trials, given, strict=True):
+        try:
+            runner.teach([trial], course, task, shared)
+        except loop.NonFinite as error:
+            console.warn(f"{rate:g} is out: {error.message}")
+            continue
+        told = predictions.read(trial.path)
+        right = float((flip_statistics.predicted(told.logits) == told.labels).mean())
+        rows.append({"lr": rate, "accuracy": right, "n": len(told.labels)})
+    if not rows:
+        raise UsageError(f"every rate of --lr {','.join(f'{rate:g}' for rate in given)} is too high", "lower ones")
+    best = max(rows, key=lambda row: row["accuracy"])
+    files.write_json(path / "sweep.json", {"lr": best["lr"], "rows": rows})
+    named = ", ".join(f"{row['lr']:g} {console.percent(row['accuracy'])}" for row in rows)
+    console.say(f"on {len(judged):,} labelled images held out: {named}; {best['lr']:g} is taken with all of them")
+    return runner.teach([lesson(path, streams, None, best["lr"], said)], course, task, shared)[0]
+
+
+def _groups(images: "Images") -> "np.ndarray":
+    """The group (N,) of every sample, None where it has none."""
+    import numpy as np
+
+    table = files.read_table(images.file, schemas.MANIFEST, ["group"])
+    return np.array(table.column("group").to_pylist(), dtype=object)

@@ -1,0 +1,1 @@
+"""Artifacts: their schemas, and the only readers and writers."""

@@ -1,0 +1,197 @@
+"""Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or anybody's parquet."""
+
+import glob
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store.columns import matrix
+from zoo_cli.store.manifest import NO_LABEL, check_unique
+
+Array = np.ndarray
+OURS = tuple(schema.tag for schema in (schemas.FEATURES, schemas.PSEUDO, schemas.PREDICTIONS))
+SUM_TOLERANCE = 1e-3
+HALF_SUM_TOLERANCE = 1e-2  # float16 rounds a thousand small probabilities by more than a float32 does
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is known of one source, row by row: `embedding` (N, D), `logits` (N, K), `probs` (N, K), `labels` (N,)."""
+
+    name: str
+    ids: Array
+    embedding: Array | None = None
+    logits: Array | None = None
+    probs: Array | None = None
+    labels: Array | None = None
+
+    def probabilities(self, output: str = "softmax") -> Array | None:
+        """Class probabilities (N, K) in float64; None where neither logits nor probabilities are known."""
+        if self.probs is not None:
+            return self.probs.astype(np.float64)
+        return None if self.logits is None else to_probabilities(self.logits, output)
+
+    def answers(self) -> Array | None:
+        """Logits (N, K), or for want of them the logarithms of the probabilities, of 0 the least float32's."""
+        if self.logits is not None or self.probs is None:
+            return self.logits
+        return np.asarray(np.log(np.maximum(self.probs.astype(np.float64), np.finfo(np.float32).tiny)))
+
+    def take(self, rows: Array) -> "Stored":
+        """Some of its rows."""
+        picked = {
+            name: value[rows]
+            for name in ("embedding", "logits", "probs", "labels")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, ids=self.ids[rows], **picked)
+
+
+def to_probabilities(logits: Array, output: str) -> Array:
+    """Softmax or sigmoid of logits (N, K), in float64."""
+    z = logits.astype(np.float64)
+    if not z.size:
+        return z
+    if output == "sigmoid":
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
+    z -= z.max(axis=1, keepdims=True)
+    np.exp(z, out=z)
+    return np.asarray(z / z.sum(axis=1, keepdims=True))
+
+
+def parts(path: Path) -> list[Path]:
+    """The parquet files of a path: a file, a folder of parts, or a glob. Raises UsageError where there are none."""
+    if path.is_dir():
+        found = sorted(path.rglob("*.parquet"))
+    else:
+        found = [path] if path.exists() else sorted(Path(name) for name in glob.glob(str(path)))
+    found = [part for part in found if not part.name.startswith(".") and part.name != schemas.SOURCE_MEANS.file]
+    if not found:
+        raise UsageError(f"no parquet file at {path}")
+    return found
+
+
+def identity(path: Path) -> str:
+    """A digest of what a path holds: of our parts' headers, or of a foreign file's bytes."""
+    said = []
+    for part in parts(path):
+        head = files.read_header(part)
+        said.append([part.name, head.get("inputs") or files.digest(part)])
+    return provenance.fingerprint(said)
+
+
+def read(
+    path: Path,
+    *,
+    ids: Array | None = None,
+    columns: Sequence[str] = ("embedding", "logits", "probs"),
+    needed: Collection[str] = (),
+    output: str = "softmax",
+    name: str = "",
+) -> Stored:
+    """The rows of `ids` in that order, or every row in the order stored.
+
+    `needed`: those of `columns` that must be there. Raises ContractError for ids that repeat or are missing, values
+    that are not finite, and probabilities that do not sum to 1.
+    """
+    wanted = None if ids is None else set(ids)
+    pieces = [_read_part(part, wanted, columns) for part in parts(path)]
+    present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
+    for column in needed:
+        if column not in present:
+            raise ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
+    found = np.concatenate([piece["id"] for piece in pieces])
+    check_unique(found, str(path))
+    arrays: dict[str, Array] = {}
+    for column in present:
+        # Parts without rows may not know their width; where all are empty, one of them stands for the column.
+        filled = [piece for piece in pieces if len(piece["id"])] or pieces[:1]  # type: ignore[arg-type]
+        chunks: list[Array] = [piece[column] for piece in filled]  # type: ignore[misc]
+        if len({chunk.shape[1:] for chunk in chunks}) > 1:
+            raise ContractError(f"{path}: the parts disagree on the width of {column}")
+        arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+    if ids is not None:
+        order = _rows_of(ids, found, path)
+        found, arrays = found[order], {column: array[order] for column, array in arrays.items()}
+    for column in columns:
+        if column in arrays:
+            _check_values(arrays[column], column, found, path, output)
+    stem = name or (path.stem if not path.is_dir() else path.name.removeprefix("source="))
+    labels = arrays.get("label")
+    return Stored(stem, found, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
+
+
+def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
+    tag = files.read_header(part).get("schema")
+    if tag is not None and tag not in OURS:
+        raise ContractError(f"{part} is a {tag}, not one of {', '.join(OURS)}", "a newer zoo may have written it")
+    names = files.column_types(part)
+    if "id" not in names:
+        raise ContractError(f"{part} has no column id")
+    here = [column for column in (*columns, "label") if column in names]
+    table = files.read_parquet(part, ["id", *here])
+    if table.column("id").null_count:
+        raise ContractError(f"{part}: column id holds nulls")
+    ids = np.array([str(value) for value in table.column("id").to_pylist()], dtype=object)
+    if wanted is not None and not wanted.issuperset(ids):
+        keep = np.flatnonzero([name in wanted for name in ids])
+        table, ids = table.take(keep), ids[keep]
+    piece: dict[str, Array | None] = {"id": ids, **dict.fromkeys((*columns, "label"))}
+    for column in here:
+        values = table.column(column)
+        if column == "label":
+            piece[column] = _labels(values, part)
+        elif values.null_count < len(values) or not len(values):
+            piece[column] = matrix(values, f"{part}: column {column}")
+    return piece
+
+
+def _labels(values: pa.ChunkedArray, part: Path) -> Array:
+    if not pa.types.is_integer(values.type) and values.null_count < len(values):
+        raise ContractError(f"{part}: column label is {values.type}", "it takes whole numbers, classes counted from 0")
+    labels = np.array([NO_LABEL if value is None else value for value in values.to_pylist()], dtype=np.int64)
+    if (labels < NO_LABEL).any():
+        raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} is no label")
+    return labels
+
+
+def _rows_of(ids: Array, found: Array, path: Path) -> Array:
+    place = {name: row for row, name in enumerate(found)}
+    missing = [str(name) for name in ids if name not in place]
+    if missing:
+        examples = ", ".join(missing[:5])
+        raise ContractError(
+            f"{path} lacks {len(missing):,} of {len(ids):,} ids of the manifest, e.g. {examples}",
+            "its ids must be those of the manifest; zoo show tells what both hold",
+        )
+    return np.array([place[name] for name in ids], dtype=np.int64)
+
+
+def _check_values(array: Array, column: str, ids: Array, path: Path, output: str) -> None:
+    if len(array) and not array.shape[1]:
+        raise ContractError(f"{path}: column {column} holds empty lists")
+    # Beyond float32 the squares that metrics take would overflow even float64.
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(array.astype(np.float32, copy=False)).all(axis=1)
+    if bad.any():
+        names = ", ".join(str(name) for name in ids[bad][:5])
+        raise ContractError(
+            f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {names}"
+        )
+    if column == "probs":
+        tolerance = HALF_SUM_TOLERANCE if array.dtype == np.float16 else SUM_TOLERANCE
+        values = array.astype(np.float64)
+        wrong = (values < 0).any(axis=1) | (values > 1 + tolerance).any(axis=1)
+        if output == "softmax":
+            wrong |= np.abs(values.sum(axis=1) - 1) > tolerance
+        if wrong.any():
+            names = ", ".join(str(name) for name in ids[wrong][:5])
+            raise ContractError(
+                f"{path}: probabilities of {wrong.sum():,} rows do not sum to 1, e.g. {names}",
+                "name the column logits if that is what it holds",
+            )

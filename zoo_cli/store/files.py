@@ -1,0 +1,355 @@
+"""The only reader and writer of artifacts. A file is written beside its place, checked, fsynced and renamed."""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_cli import __version__
+from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.store.schemas import ROW_GROUP, Schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+HEADER = b"zoo"
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file."""
+    with _reading(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the folder of `path`; on success it takes its place, on failure nothing has changed."""
+    temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        _sync(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+        _sync(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise _write_error(path, error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed process of this host left in a folder."""
+    host = socket.gethostname()
+    for temporary in folder.glob(f".*.{host}.*.tmp"):
+        pid = temporary.name.split(".")[-3]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON with sorted structure left as given, one newline at the end."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """JSON objects, one a line."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add JSON objects, one a line, to a log that grows while a run goes on."""
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
+    except OSError as error:
+        raise _write_error(path, error) from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
+    """Tensors as safetensors, on disk with the umask's permissions (the library would make the file private)."""
+    from safetensors import safe_open
+    from safetensors.torch import save
+
+    content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = save(content, dict(metadata) if metadata else None)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+        with safe_open(temporary, framework="pt") as check:
+            assert set(check.keys()) == set(content), f"{path}: written tensors do not read back"
+
+
+def write_table(path: Path, table: "pa.Table", schema: Schema, inputs: Mapping[str, Any]) -> None:
+    """A parquet artifact with page checksums, and a header that says what it is and what it was made from.
+
+    Raises ContractError where the table breaks its schema: that would be a bug, or somebody else's array.
+    """
+    with table_writer(path, schema, inputs, table.schema) as write:
+        write(table)
+
+
+def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows of an answer as parquet, types as they come."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pylist([dict(row) for row in rows])
+    table = table.replace_schema_metadata({HEADER: json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True)
+
+
+@contextmanager
+def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_schema: "pa.Schema") -> Iterator[Any]:
+    """As write_table, for rows that arrive in pieces: yields a function that takes the next piece.
+
+    Row groups are full whatever the pieces are, so the same rows give the same bytes.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    _check_columns(path, arrow_schema, schema)
+    said = header(schema, inputs)
+    arrow_schema = arrow_schema.with_metadata({HEADER: json.dumps(said, separators=(",", ":"))})
+    rows = 0
+    held: list[pa.Table] = []
+    with replacing(path) as temporary:
+        with pq.ParquetWriter(
+            temporary,
+            arrow_schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            write_page_checksum=True,
+            # Incompressible floats gain nothing from statistics, and ids are looked up by scanning.
+            write_statistics=False,
+        ) as writer:
+
+            def write(piece: pa.Table) -> None:
+                nonlocal rows
+                rows += piece.num_rows
+                held.append(piece.replace_schema_metadata(arrow_schema.metadata))
+                while sum(part.num_rows for part in held) >= ROW_GROUP:
+                    joined = pa.concat_tables(held)
+                    writer.write_table(joined.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
+                    held[:] = [joined.slice(ROW_GROUP)]
+
+            yield write
+            rest = pa.concat_tables(held) if held else arrow_schema.empty_table()
+            if rest.num_rows or not rows:
+                writer.write_table(rest, row_group_size=ROW_GROUP)
+        with pq.ParquetFile(temporary, page_checksum_verification=True) as check:
+            read = sum(check.read_row_group(group).num_rows for group in range(check.num_row_groups))
+            assert read == rows, f"{path}: {rows} rows written, {read} read back"
+
+
+def header(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in the header of a parquet artifact."""
+    return {"schema": schema.tag, "inputs": dict(inputs), "made_by": f"zoo {__version__}"}
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file. Raises ContractError where it is none."""
+
+    def no_constant(text: str) -> Any:
+        raise ValueError(f"{text} is no JSON")
+
+    with _reading(path):
+        try:
+            return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=no_constant)
+        except (ValueError, RecursionError) as error:
+            raise ContractError(f"{path} is no JSON: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8."""
+    with _reading(path):
+        return path.read_text(encoding="utf-8")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines log; a last line torn by a kill is left out."""
+    rows = []
+    with _reading(path):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+    return rows
+
+
+def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+    """The tensors of a safetensors file and its metadata. Raises ContractError where it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    with _reading(path):
+        try:
+            with safe_open(path, framework="pt") as stream:
+                return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ContractError(f"{path} is no safetensors file: {error}", "it is torn or not what it says") from None
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a parquet artifact of ours; empty for a foreign file."""
+    import pyarrow.parquet as pq
+
+    with _reading(path), _parquet(path):
+        metadata = pq.read_schema(path).metadata or {}
+    try:
+        said = json.loads(metadata.get(HEADER, b"{}"))
+    except ValueError:
+        raise ContractError(f"the header of {path} is damaged", "make the file again") from None
+    return said if isinstance(said, dict) else {}
+
+
+def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> "pa.Table":
+    """An artifact of ours, every page's checksum verified, its columns checked against the schema.
+
+    Raises ContractError for a damaged file, another artifact, a newer version or a broken column.
+    """
+    tag = read_header(path).get("schema")
+    if tag is not None and tag != schema.tag:
+        raise ContractError(f"{path} is a {tag}, not a {schema.tag}", "a newer zoo may have written it")
+    table = read_parquet(path, columns)
+    _check_columns(path, table.schema, schema, only=columns)
+    for column in schema.columns:
+        if column.name in table.column_names and not column.nullable and table.column(column.name).null_count:
+            raise ContractError(f"{path}: column {column.name} holds nulls")
+    return table
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+    """Any parquet file, page checksums verified where it has them. Raises ContractError where it is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
+        table = stream.read(columns=list(columns) if columns is not None else None)
+        if table.num_rows != stream.metadata.num_rows:
+            raise pa.ArrowInvalid(f"{table.num_rows} rows instead of {stream.metadata.num_rows}")
+        for column in table.columns:
+            # Text that is not UTF-8 would only be found when somebody looks at it.
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                column.validate(full=True)
+        return table
+
+
+def read_row_group(path: Path, number: int, column: str) -> list[Any]:
+    """One column of one row group as a list."""
+    import pyarrow.parquet as pq
+
+    with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
+        values: list[Any] = stream.read_row_group(number, columns=[column]).column(column).to_pylist()
+        return values
+
+
+def column_types(path: Path) -> dict[str, str]:
+    """The names of a parquet file's columns, each with its type."""
+    import pyarrow.parquet as pq
+
+    with _reading(path), _parquet(path):
+        return {field.name: str(field.type) for field in pq.read_schema(path)}
+
+
+def row_count(path: Path) -> int:
+    """The number of rows of a parquet file."""
+    import pyarrow.parquet as pq
+
+    with _reading(path), _parquet(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+# Internals ----------------------------------------------------------------------------------------------------------
+
+
+def _check_columns(path: Path, found: "pa.Schema", schema: Schema, only: Sequence[str] | None = None) -> None:
+    for column in schema.columns:
+        if only is not None and column.name not in only:
+            continue
+        if column.name not in found.names:
+            if column.required:
+                raise ContractError(f"{path} has no column {column.name}", f"it is no {schema.name} file")
+            continue
+        if not _type_fits(str(found.field(column.name).type), column.type):
+            kind = found.field(column.name).type
+            raise ContractError(f"{path}: column {column.name} is {kind}, not {column.type}")
+
+
+def _type_fits(found: str, wanted: str) -> bool:
+    if wanted.startswith("fixed_size_list"):
+        # Widths differ from file to file, and any float list can be read.
+        return found.startswith(("fixed_size_list<", "list<", "large_list<")) and any(
+            kind in found for kind in ("halffloat", "float", "double")
+        )
+    normal = found.replace("item: ", "").replace("element: ", "").replace("large_", "")
+    return normal == wanted
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _write_error(path: Path, error: OSError) -> ZooError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        free = 0
+        with suppress(OSError):
+            free = shutil.disk_usage(path.parent).free
+        return ZooError(
+            f"no room to write {path} ({free / 1e6:,.0f} MB free)", "make room and run the same command again"
+        )
+    return ZooError(f"cannot write {path}: {error.strerror or error}", "what was done before is kept")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UsageError(f"no file {path}") from None
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        line = str(error).splitlines()[0] if str(error) else "unreadable"
+        raise ContractError(f"{path} is no intact parquet file: {line}", "make it again, or fetch it again") from None

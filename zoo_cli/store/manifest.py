@@ -1,0 +1,124 @@
+"""The images of a task, by row of its manifest: what each stage may know of them, and their bytes."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from zoo_cli.errors import ContractError
+from zoo_cli.images.decoding import BadImage
+from zoo_cli.store import files, provenance, schemas
+
+Array = np.ndarray
+NO_LABEL = -1
+
+
+@dataclass
+class Images:
+    """The manifest without the truth. Columns are arrays of N rows in canonical order; a missing label is -1."""
+
+    file: Path
+    root: Path
+    ids: Array
+    data: Array
+    split: Array
+    probe: Array
+    labels: Array
+    sha256: Array
+    paths: Array
+    _groups: dict[int, list[bytes | None]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def where(self, *, data: str | None = None, split: Sequence[str] = (), probe: bool = False) -> Array:
+        """The rows (M,) of a data part, of some splits, of the probe set, in canonical order."""
+        chosen = np.ones(len(self), bool)
+        if data is not None:
+            chosen &= self.data == data
+        if split:
+            chosen &= np.isin(self.split, list(split))
+        if probe:
+            chosen &= self.probe
+        return np.flatnonzero(chosen)
+
+    def without(self, ids: frozenset[str]) -> "Images":
+        """The same rows, of which these ids are in no split: their images have failed."""
+        return replace(self, split=np.where([name in ids for name in self.ids], "failed", self.split)) if ids else self
+
+    def fingerprint(self, rows: Array, *columns: str) -> str:
+        """A digest of some columns of some rows."""
+        return provenance.fingerprint([[str(value) for value in getattr(self, name)[rows]] for name in columns])
+
+    def encoded(self, row: int) -> bytes:
+        """The encoded image of a row, as it was when it was hashed.
+
+        Raises BadImage where its file cannot be read, ContractError where it has changed since.
+        """
+        path = self.paths[row]
+        if path is None:
+            return self._stored(row)
+        try:
+            data = (self.root / str(path)).read_bytes()
+        except OSError as error:
+            raise BadImage(f"cannot be read: {error.strerror}") from None
+        if hashlib.sha256(data).hexdigest() != self.sha256[row]:
+            raise ContractError(f"{path} has changed since zoo split", "zoo split --overwrite takes it as it is now")
+        return data
+
+    def getter(self, row: int) -> Callable[[], bytes]:
+        """`encoded` of one row, to be called where the image is needed."""
+        return partial(self.encoded, row)
+
+    def _stored(self, row: int) -> bytes:
+        number, offset = divmod(int(row), schemas.ROW_GROUP)
+        with self._lock:
+            if number not in self._groups:
+                # Rows are mostly asked for in order: two groups in memory serve that, and bound it.
+                while len(self._groups) > 1:
+                    del self._groups[next(iter(self._groups))]
+                self._groups[number] = files.read_row_group(self.file, number, "image")
+            image = self._groups[number][offset]
+        if image is None:
+            raise ContractError(f"{self.file}: sample {self.ids[row]} has neither path nor image")
+        return image
+
+    def truth(self) -> Array:
+        """The known labels (N,) of every sample, -1 where nobody knows. Only for evaluation."""
+        truth = _labels(files.read_table(self.file, schemas.MANIFEST, ["truth"]).column("truth"))
+        return np.where(self.labels != NO_LABEL, self.labels, truth)
+
+
+def load_manifest(file: Path, root: Path) -> Images:
+    """The images of a manifest. Raises ContractError for repeated ids or unknown splits."""
+    names = ["id", "data", "path", "label", "split", "probe", "sha256"]
+    table = files.read_table(file, schemas.MANIFEST, names)
+    column = {name: np.array(table.column(name).to_pylist(), dtype=object) for name in ("id", "data", "path", "sha256")}
+    split = np.array(table.column("split").to_pylist(), dtype=object)
+    check_unique(column["id"], str(file))
+    unknown = set(split) - {"labelled", "unlabelled", "test"}
+    if unknown:
+        raise ContractError(f'{file}: unknown split "{sorted(unknown)[0]}"', "labelled, unlabelled or test")
+    labels = _labels(table.column("label"))
+    if (labels[split == "labelled"] == NO_LABEL).any():
+        raise ContractError(f"{file}: a labelled sample has no label")
+    probe = np.array(table.column("probe").to_pylist(), dtype=bool)
+    return Images(file, root, column["id"], column["data"], split, probe, labels, column["sha256"], column["path"])
+
+
+def check_unique(ids: Array, where: str) -> None:
+    """Raise ContractError naming ids that stand twice."""
+    if len(set(ids)) == len(ids):
+        return
+    seen: set[str] = set()
+    twice = [str(name) for name in ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    raise ContractError(f"{where}: {len(twice)} ids stand twice, e.g. {', '.join(twice[:5])}")
+
+
+def _labels(column: object) -> Array:
+    return np.array([NO_LABEL if label is None else label for label in column.to_pylist()], dtype=np.int64)  # type: ignore[attr-defined]

@@ -1,0 +1,61 @@
+"""What an artifact was made from: digests of its inputs, and whether a standing output is still of these inputs."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo_cli.errors import UsageError
+from zoo_cli.store import files
+
+
+def fingerprint(*parts: object) -> str:
+    """A digest of JSON-able values: equal values, equal digest, on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def differences(made_from: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
+    """What differs between the inputs in a header and those asked for, each as a short phrase."""
+    phrases = []
+    for key in sorted(set(made_from) | set(inputs)):
+        before, now = made_from.get(key), inputs.get(key)
+        if before != now:
+            short = all(len(str(value)) <= 40 and not _is_digest(value) for value in (before, now))
+            phrases.append(f"{key} ({before} there, {now} asked for)" if short else key)
+    return phrases
+
+
+def check_current(
+    path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kept: str | None = None, maker: str = ""
+) -> bool:
+    """Whether a standing parquet artifact was made from these very inputs and need not be made again.
+
+    False: there is none, or it is to be overwritten. Raises UsageError naming what differs where it is stale.
+    """
+    if not path.exists() or overwrite:
+        return False
+    made_from = (
+        files.read_header(path).get("inputs", {})
+        if path.suffix == ".parquet"
+        else files.read_json(path).get("inputs", {})
+    )
+    changed = differences(made_from, inputs)
+    if changed:
+        raise stale(kept or str(path), changed, maker)
+    return True
+
+
+def stale(what: str, changed: Sequence[str], maker: str = "") -> UsageError:
+    """The error for an output that was made from other inputs. `maker`: the command that makes it, if another may ask.
+
+    Many commands read an output, and their own --overwrite would not make it again.
+    """
+    again = f"zoo {maker} --overwrite makes it again" if maker else "use --overwrite to make it again"
+    return UsageError(f"{what} was made from other inputs: {', '.join(changed)}", again)
+
+
+def _is_digest(value: object) -> bool:
+    text = str(value)
+    return len(text) in (32, 64) and all(c in "0123456789abcdef" for c in text)
