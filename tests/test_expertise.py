@@ -19,7 +19,7 @@ NAMES = ("house cat", "wild cat", "cart", "tractor", "snowplough", "aquarium")
 def test_no_smaller_set_of_classes_holds_as_many_flips(counts: np.ndarray) -> None:
     total = int(counts.sum())
     for share in flip_concentration.SHARES:
-        chosen = flip_concentration.holding(counts, share)
+        chosen = flip_concentration.smallest_set(counts, share)
         if not total:
             assert not len(chosen)
             continue
@@ -30,24 +30,24 @@ def test_no_smaller_set_of_classes_holds_as_many_flips(counts: np.ndarray) -> No
 
 @given(COUNTS, st.lists(st.floats(0.1, 100), min_size=2, max_size=5))
 def test_sets_grow_with_the_share_and_each_holds_the_one_before(counts: np.ndarray, shares: list[float]) -> None:
-    sets = [flip_concentration.holding(counts, share) for share in sorted(shares)]
+    sets = [flip_concentration.smallest_set(counts, share) for share in sorted(shares)]
     for smaller, larger in pairwise(sets):
         assert larger[: len(smaller)].tolist() == smaller.tolist()
 
 
 def test_the_set_of_100_percent_is_every_class_with_a_flip() -> None:
-    assert flip_concentration.holding(np.array([0, 3, 0, 1, 5]), 100).tolist() == [4, 1, 3]
+    assert flip_concentration.smallest_set(np.array([0, 3, 0, 1, 5]), 100).tolist() == [4, 1, 3]
 
 
 def test_of_equally_flipped_classes_the_first_in_label_order_is_taken() -> None:
-    assert flip_concentration.holding(np.array([1, 2, 2, 1]), 50).tolist() == [1, 2]
-    assert flip_concentration.holding(np.array([1, 1, 1, 1]), 50).tolist() == [0, 1]
+    assert flip_concentration.smallest_set(np.array([1, 2, 2, 1]), 50).tolist() == [1, 2]
+    assert flip_concentration.smallest_set(np.array([1, 1, 1, 1]), 50).tolist() == [0, 1]
 
 
 def test_a_share_that_is_met_exactly_needs_no_further_class() -> None:
     # 2 % of 50 is one flip, 20 % ten; in floats 0.2 * 50 and 0.02 * 50 would be as likely to miss as to hit.
     counts = np.array([10, 10, 10, 10, 10])
-    assert [len(flip_concentration.holding(counts, share)) for share in (2, 20, 40, 60, 100)] == [1, 1, 2, 3, 5]
+    assert [len(flip_concentration.smallest_set(counts, share)) for share in (2, 20, 40, 60, 100)] == [1, 1, 2, 3, 5]
 
 
 @given(COUNTS)
@@ -74,7 +74,7 @@ def test_concentration_draws_corrections_of_the_errors_without_replacement() -> 
     made = np.repeat(np.arange(6), errors)
     slow = [np.bincount(random.permutation(made)[: counts.sum()], minlength=6) for _ in range(4000)]
     evenness = [stats.entropy(draw) / np.log(6) for draw in slow]
-    half = [len(flip_concentration.holding(draw, 50)) for draw in slow]
+    half = [len(flip_concentration.smallest_set(draw, 50)) for draw in slow]
     for key, values, width in (("entropy", evenness, 0.01), ("half", half, 0.06)):
         assert abs(found[key]["mean"] - np.mean(values)) < width
     assert abs(found["entropy"]["low"] - np.quantile(evenness, 0.025)) < 0.03
@@ -122,7 +122,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_similarity_of_groups_is_that_of_a_loop_over_their_pairs() -> None:
     vectors = np.random.default_rng(1).normal(size=(9, 4))
     groups = [np.array([5, 2, 7]), np.array([8, 0]), np.array([4]), np.array([], int)]
-    told = flip_concentration.alike(groups, vectors)
+    told = flip_concentration.set_similarity(groups, vectors)
     for group, found in zip(groups, told, strict=True):
         pairs = [cosine(vectors[i], vectors[j]) for i, j in combinations(group.tolist(), 2)]
         if not pairs:
@@ -146,7 +146,7 @@ def test_similarity_of_groups_is_that_of_a_loop_over_their_pairs() -> None:
 
 def test_a_group_of_all_classes_is_as_alike_as_every_group_of_all_classes() -> None:
     vectors = np.random.default_rng(2).normal(size=(40, 7))
-    (found,) = flip_concentration.alike([np.random.default_rng(3).permutation(40)], vectors)
+    (found,) = flip_concentration.set_similarity([np.random.default_rng(3).permutation(40)], vectors)
     assert found is not None
     for key in ("mean", "max"):
         assert (found[key]["p"], found[key]["percentile"]) == (1.0, 50.0)
@@ -156,7 +156,7 @@ def test_a_group_of_like_classes_is_told_from_random_ones() -> None:
     random = np.random.default_rng(4)
     vectors = random.normal(size=(30, 8))
     vectors[:4] = vectors[0] + 0.1 * random.normal(size=(4, 8))
-    like, unlike = flip_concentration.alike([np.arange(4), np.array([9, 15, 21, 27])], vectors)
+    like, unlike = flip_concentration.set_similarity([np.arange(4), np.array([9, 15, 21, 27])], vectors)
     assert like is not None
     assert unlike is not None
     assert like["mean"]["p"] < 0.01 < unlike["mean"]["p"]
@@ -166,17 +166,19 @@ def test_similarity_does_not_depend_on_the_length_of_vectors() -> None:
     vectors = np.random.default_rng(5).normal(size=(6, 3))
     longer = vectors * np.array([1, 2, 4, 8, 16, 0.5])[:, None]
     group = [np.array([0, 3, 4])]
-    assert flip_concentration.alike(group, vectors) == flip_concentration.alike(group, longer)
+    assert flip_concentration.set_similarity(group, vectors) == flip_concentration.set_similarity(group, longer)
 
 
 def test_spelling_is_of_letters_alone() -> None:
-    vectors = flip_concentration.spelling(NAMES)
+    vectors = flip_concentration.spelling_vectors(NAMES)
     assert cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[3])
     # A cart is no cat: spelling does not know it.
     assert cosine(vectors[1], vectors[2]) > cosine(vectors[2], vectors[3])
-    assert np.array_equal(flip_concentration.spelling(["Cat"]), flip_concentration.spelling(["cat"]))
-    assert not np.array_equal(flip_concentration.spelling(["tca"]), flip_concentration.spelling(["cat"]))
-    assert flip_concentration.spelling(["", "é", "a"]).any(axis=1).all()
+    assert np.array_equal(flip_concentration.spelling_vectors(["Cat"]), flip_concentration.spelling_vectors(["cat"]))
+    assert not np.array_equal(
+        flip_concentration.spelling_vectors(["tca"]), flip_concentration.spelling_vectors(["cat"])
+    )
+    assert flip_concentration.spelling_vectors(["", "é", "a"]).any(axis=1).all()
 
 
 @given(arrays.arrays(np.int64, (3, 6), elements=st.integers(0, 8)))
@@ -184,7 +186,7 @@ def test_uptake_is_what_a_loop_over_the_classes_of_each_set_sums(table: np.ndarr
     table = np.sort(table, axis=0)  # taken is part of what was offered, and of what was gained
     taken, offered, gained = table
     total = offered.sum()
-    for row in flip_concentration.uptake(offered, taken, gained):
+    for row in flip_concentration.class_uptake(offered, taken, gained):
         order = sorted(range(6), key=lambda c: (-offered[c], c))
         held, chosen = 0, []
         while total and 100 * held < row["share"] * total:

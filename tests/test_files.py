@@ -12,7 +12,7 @@ import torch
 
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.store import files, provenance, schemas
-from zoo_cli.store.columns import listed, matrix
+from zoo_cli.store.columns import to_list_column, to_matrix
 
 
 def features(rows: int, width: int = 8) -> pa.Table:
@@ -20,7 +20,7 @@ def features(rows: int, width: int = 8) -> pa.Table:
     return pa.table(
         {
             "id": pa.array([f"s{row}" for row in range(rows)]),
-            "embedding": listed(rng.normal(size=(rows, width)).astype(np.float32)),
+            "embedding": to_list_column(rng.normal(size=(rows, width)).astype(np.float32)),
         }
     )
 
@@ -112,7 +112,7 @@ def test_temporaries_of_the_dead_are_swept_and_of_the_living_kept(tmp_path: Path
     alive = tmp_path / f".x.{socket.gethostname()}.{os.getpid()}.aa.tmp"
     for path in (dead, alive):
         path.write_text("")
-    files.sweep(tmp_path)
+    files.remove_leftovers(tmp_path)
     assert (dead.exists(), alive.exists()) == (False, True)
 
 
@@ -140,12 +140,12 @@ def test_torn_tensors_are_refused(tmp_path: Path) -> None:
 def test_every_kind_of_list_of_floats_is_read(kind: pa.DataType) -> None:
     one, two, three = ([np.float16(n), np.float16(n + 1)] for n in (1, 3, 5))  # what pyarrow 15 makes a float16 of
     column = pa.chunked_array([pa.array([one, two], kind), pa.array([three], kind)])
-    assert matrix(column, "x").tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert to_matrix(column, "x").tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_a_slice_of_a_list_column_is_read_from_its_own_rows() -> None:
     column = pa.chunked_array([pa.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32(), 2)).slice(1, 1)])
-    assert matrix(column, "x").tolist() == [[3, 4]]
+    assert to_matrix(column, "x").tolist() == [[3, 4]]
 
 
 @pytest.mark.parametrize(
@@ -161,17 +161,17 @@ def test_a_slice_of_a_list_column_is_read_from_its_own_rows() -> None:
 )
 def test_what_is_no_matrix_is_refused(column: pa.ChunkedArray, said: str) -> None:
     with pytest.raises(ContractError, match=said):
-        matrix(column, "x")
+        to_matrix(column, "x")
 
 
 def test_stale_outputs_are_named_by_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     files.write_table(path, features(3), schemas.FEATURES, {"seed": 0, "images": "0" * 32})
-    assert provenance.check_current(path, {"seed": 0, "images": "0" * 32}, overwrite=False)
-    assert not provenance.check_current(path, {"seed": 1}, overwrite=True)
-    assert not provenance.check_current(tmp_path / "none", {}, overwrite=False)
+    assert provenance.is_current(path, {"seed": 0, "images": "0" * 32}, overwrite=False)
+    assert not provenance.is_current(path, {"seed": 1}, overwrite=True)
+    assert not provenance.is_current(tmp_path / "none", {}, overwrite=False)
     with pytest.raises(UsageError, match=r"other inputs: images, seed \(0 there, 1 asked for\); use --overwrite"):
-        provenance.check_current(path, {"seed": 1, "images": "f" * 32}, overwrite=False)
+        provenance.is_current(path, {"seed": 1, "images": "f" * 32}, overwrite=False)
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": NaN}', "\x00", "[" * 100_000])

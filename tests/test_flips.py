@@ -24,7 +24,7 @@ NAMES = ("ant", "bee", "cat", "never seen")
 
 
 def test_every_sample_of_the_hand_written_table_is_counted_as_written() -> None:
-    result = flip_statistics.compare(LABELS, BEFORE, AFTER, NAMES, TEACHER)
+    result = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES, TEACHER)
     assert (result["n"], result["positive"], result["negative"]) == (7, 2, 2)
     assert result["accuracy_before"] == 4 / 7
     assert result["accuracy_after"] == 4 / 7
@@ -35,7 +35,7 @@ def test_every_sample_of_the_hand_written_table_is_counted_as_written() -> None:
 
 
 def test_classes_come_by_rate_of_positive_flips_and_absent_ones_not_at_all() -> None:
-    classes = flip_statistics.compare(LABELS, BEFORE, AFTER, NAMES)["classes"]
+    classes = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES)["classes"]
     assert classes == [
         {"class": "ant", "n": 3, "positive": 1, "negative": 1},
         {"class": "bee", "n": 3, "positive": 1, "negative": 0},
@@ -44,33 +44,33 @@ def test_classes_come_by_rate_of_positive_flips_and_absent_ones_not_at_all() -> 
 
 
 def test_a_teacher_with_nothing_to_give_has_no_transfer_rate() -> None:
-    result = flip_statistics.compare(LABELS, LABELS, AFTER, NAMES, TEACHER)
+    result = flip_statistics.compare_predictions(LABELS, LABELS, AFTER, NAMES, TEACHER)
     assert result["complementary"] == 0
     assert result["transfer_rate"] is None
 
 
 def test_of_equal_logits_the_first_class_in_order_is_predicted() -> None:
-    assert flip_statistics.predicted(np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]])).tolist() == [0, 1]
+    assert flip_statistics.predicted_classes(np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]])).tolist() == [0, 1]
 
 
 @given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
 def test_delta_is_gained_minus_lost_and_the_difference_of_accuracies(table: np.ndarray) -> None:
     labels, before, after, teacher = table
-    result = flip_statistics.compare(labels, before, after, list("abcde"), teacher)
+    result = flip_statistics.compare_predictions(labels, before, after, list("abcde"), teacher)
     assert result["delta"] == (result["positive"] - result["negative"]) / 30
     assert np.isclose(result["delta"], result["accuracy_after"] - result["accuracy_before"])
-    gained_by_teacher = flip_statistics.compare(labels, before, teacher, list("abcde"))
+    gained_by_teacher = flip_statistics.compare_predictions(labels, before, teacher, list("abcde"))
     assert result["complementary"] == gained_by_teacher["positive_rate"]
     assert sum(row["positive"] for row in result["classes"]) == result["positive"]
 
 
 def test_quality_of_sure_and_of_ignorant_predictions() -> None:
     labels = np.array([0, 0, 0, 1])
-    sure = flip_statistics.quality(labels, np.where(np.eye(2)[labels] > 0, 50.0, 0.0))
+    sure = flip_statistics.prediction_quality(labels, np.where(np.eye(2)[labels] > 0, 50.0, 0.0))
     assert [sure[key] for key in ("n", "accuracy", "balanced_accuracy", "top5")] == [4, 1.0, 1.0, 1.0]
     assert sure["nll"] < 1e-9
     assert sure["ece"] < 1e-9
-    ignorant = flip_statistics.quality(labels, np.zeros((4, 2)))
+    ignorant = flip_statistics.prediction_quality(labels, np.zeros((4, 2)))
     assert ignorant["accuracy"] == 0.75
     assert ignorant["balanced_accuracy"] == 0.5
     assert np.isclose(ignorant["nll"], np.log(2))
@@ -78,7 +78,7 @@ def test_quality_of_sure_and_of_ignorant_predictions() -> None:
 
 
 def test_top5_counts_ties_in_label_order() -> None:
-    result = flip_statistics.quality(np.array([4, 5]), np.zeros((2, 8)))
+    result = flip_statistics.prediction_quality(np.array([4, 5]), np.zeros((2, 8)))
     assert result["top5"] == 0.5
 
 
@@ -92,7 +92,7 @@ def test_ece_equals_the_sum_over_bins() -> None:
         if inside.any():
             right = (p.argmax(1) == labels)[inside]
             expected += inside.mean() * abs(right.mean() - p.max(1)[inside].mean())
-    assert np.isclose(flip_statistics.quality(labels, logits)["ece"], expected)
+    assert np.isclose(flip_statistics.prediction_quality(labels, logits)["ece"], expected)
 
 
 def loop(labels: np.ndarray, before: np.ndarray, after: np.ndarray, teacher: np.ndarray) -> dict[str, float]:
@@ -115,8 +115,8 @@ def test_a_transfer_and_its_teacher_are_what_a_loop_over_samples_counts(table: n
     labels, before, after, teacher = table
     expected = loop(labels, before, after, teacher)
     found, taught = (
-        flip_statistics.transfer(labels, before, after),
-        flip_statistics.taught(labels, before, after, teacher),
+        flip_statistics.transfer_statistics(labels, before, after),
+        flip_statistics.teacher_statistics(labels, before, after, teacher),
     )
     assert (found["gained"], found["lost"]) == (expected["gained"], expected["lost"])
     assert (taught["offered"], taught["transferred"]) == (expected["offered"], expected["transferred"])
@@ -139,23 +139,23 @@ def test_counts_by_class_are_those_of_a_loop(table: np.ndarray) -> None:
 def test_the_identities_of_a_transfer_hold(table: np.ndarray) -> None:
     labels, before, after, teacher = table
     found, taught = (
-        flip_statistics.transfer(labels, before, after),
-        flip_statistics.taught(labels, before, after, teacher),
+        flip_statistics.transfer_statistics(labels, before, after),
+        flip_statistics.teacher_statistics(labels, before, after, teacher),
     )
-    compared = flip_statistics.compare(labels, before, after, list("abcde"), teacher)
+    compared = flip_statistics.compare_predictions(labels, before, after, list("abcde"), teacher)
     assert np.isclose(found["delta"], found["gain"] - found["loss"])
     assert found["delta"] == compared["delta"]
     assert np.isclose(found["delta"], taught["neg_flips_delta"] - taught["pos_flips_delta"])
     assert [taught[key] for key in ("complementary", "transferred", "transfer_rate")] == [
         compared[key] for key in ("complementary", "transferred", "transfer_rate")
     ]
-    against = flip_statistics.compare(labels, before, teacher, list("abcde"))
+    against = flip_statistics.compare_predictions(labels, before, teacher, list("abcde"))
     assert np.isclose(taught["difference"], against["positive_rate"] - against["negative_rate"])
     assert np.isclose(taught["difference"], taught["accuracy"] - found["accuracy_before"])
 
 
 def test_a_student_that_becomes_its_teacher_has_taken_all_of_it() -> None:
-    taught = flip_statistics.taught(LABELS, BEFORE, TEACHER, TEACHER)
+    taught = flip_statistics.teacher_statistics(LABELS, BEFORE, TEACHER, TEACHER)
     assert taught["transfer_rate"] == 1
     assert taught["pos_flips_delta"] == -taught["complementary"]
 
@@ -176,10 +176,12 @@ def test_an_outcome_is_a_success_only_beyond_five_percent() -> None:
     right, wrong = np.zeros(40, int), np.ones(40, int)
     for gained, expected in ((5, "undecided"), (6, "success")):
         better = np.where(np.arange(40) < gained, 0, 1)
-        assert flip_statistics.transfer(right, wrong, better)["outcome"] == expected
+        assert flip_statistics.transfer_statistics(right, wrong, better)["outcome"] == expected
         worse = np.where(np.arange(40) < gained, 1, 0)
-        assert flip_statistics.transfer(right, right, worse)["outcome"] == expected.replace("success", "failure")
-    assert flip_statistics.transfer(right, right, right)["outcome"] == "undecided"
+        assert flip_statistics.transfer_statistics(right, right, worse)["outcome"] == expected.replace(
+            "success", "failure"
+        )
+    assert flip_statistics.transfer_statistics(right, right, right)["outcome"] == "undecided"
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -102,7 +102,7 @@ def test_correlations_are_over_the_sources_that_have_a_score() -> None:
     assert ranking_quality.correlations(values, accuracies) == pytest.approx(
         by_scipy(values[[0, 2, 3]], np.array([9, 5, 4]))
     )
-    assert ranking_quality.judge(values, accuracies)["undefined"] == 2
+    assert ranking_quality.judge_ranking(values, accuracies)["undefined"] == 2
 
 
 def test_scores_as_large_or_small_as_floats_are_have_correlations() -> None:
@@ -128,7 +128,7 @@ def test_a_correlation_of_nothing_is_undefined_and_says_why(
 ) -> None:
     with pytest.raises(Undefined, match=f"^{reason}$"):
         ranking_quality.correlations(np.array(values), np.array(accuracies))
-    row = ranking_quality.judge(np.array(values), np.array(accuracies))
+    row = ranking_quality.judge_ranking(np.array(values), np.array(accuracies))
     assert [row[name] for name in ranking_quality.CORRELATIONS] == [None] * 4
     assert row["reason"] == reason
     assert None not in (row["relative_accuracy"], row["regret"], row["trials"])
@@ -154,13 +154,16 @@ def test_the_order_in_which_sources_are_listed_changes_nothing(table: tuple[Arra
     values, accuracies = table
     order = list(range(len(values)))
     shuffle.shuffle(order)
-    one, other = ranking_quality.judge(values, accuracies), ranking_quality.judge(values[order], accuracies[order])
+    one, other = (
+        ranking_quality.judge_ranking(values, accuracies),
+        ranking_quality.judge_ranking(values[order], accuracies[order]),
+    )
     assert one == {name: pytest.approx(value, abs=1e-9) for name, value in other.items()}
 
 
 @given(tables(12, undefined=True))
 def test_every_measure_stays_within_its_range(table: tuple[Array, Array]) -> None:
-    row = ranking_quality.judge(*table)
+    row = ranking_quality.judge_ranking(*table)
     for name, (low, high) in ranking_quality.RANGES.items():
         assert row[name] is None or low <= row[name] <= high
     if row["relative_accuracy_at"] is not None:
@@ -171,7 +174,7 @@ def test_every_measure_stays_within_its_range(table: tuple[Array, Array]) -> Non
 def test_a_hand_written_table() -> None:
     # Order by score: b, then c and d tied, then a; e has no score. True order: b and d, c, a, e.
     values, accuracies = np.array([1.0, 4.0, 2.0, 2.0, NAN]), np.array([0.4, 0.8, 0.6, 0.8, 0.1])
-    row = ranking_quality.judge(values, accuracies)
+    row = ranking_quality.judge_ranking(values, accuracies)
     assert row["relative_accuracy_at"] == pytest.approx([1, 1.5 / 1.6, 1, 1, 1])
     assert row["relative_accuracy"] == pytest.approx((4 + 1.5 / 1.6) / 5)
     assert (row["sources"], row["undefined"], row["regret"], row["trials"]) == (5, 1, 0, 1)
@@ -180,7 +183,10 @@ def test_a_hand_written_table() -> None:
 
 def test_a_perfect_metric_and_its_opposite() -> None:
     accuracies = np.array([0.2, 0.9, 0.5, 0.7])
-    best, worst = ranking_quality.judge(accuracies**3, accuracies), ranking_quality.judge(-accuracies, accuracies)
+    best, worst = (
+        ranking_quality.judge_ranking(accuracies**3, accuracies),
+        ranking_quality.judge_ranking(-accuracies, accuracies),
+    )
     assert [best[name] for name in ("spearman", "kendall", "weighted_kendall")] == pytest.approx([1, 1, 1])
     assert [worst[name] for name in ranking_quality.CORRELATIONS] == pytest.approx([-1] * 4)
     assert (best["relative_accuracy"], best["regret"], best["trials"]) == (1, 0, 1)
@@ -189,7 +195,7 @@ def test_a_perfect_metric_and_its_opposite() -> None:
 
 def test_a_metric_to_which_all_sources_are_equal_is_a_random_order() -> None:
     accuracies = np.array([0.2, 0.9, 0.5, 0.7, 0.3])
-    row = ranking_quality.judge(np.zeros(5), accuracies)
+    row = ranking_quality.judge_ranking(np.zeros(5), accuracies)
     assert row["trials"] == 3
     assert row["regret"] == pytest.approx(0.9 - accuracies.mean())
     best = np.sort(accuracies)[::-1].cumsum() / np.arange(1, 6)
@@ -201,7 +207,7 @@ def test_nothing_is_said_of_a_metric_without_a_score_or_where_all_fail() -> None
         ([NAN, NAN], [0.1, 0.2], "no_scores"),
         ([0.1, 0.2], [0.0, 0.0], "constant_accuracies"),
     ):
-        row = ranking_quality.judge(np.array(values), np.array(accuracies))
+        row = ranking_quality.judge_ranking(np.array(values), np.array(accuracies))
         assert row["reason"] == reason
         assert {row[name] for name in (*ranking_quality.RANGES, "relative_accuracy_at")} == {None}
 
@@ -209,7 +215,10 @@ def test_nothing_is_said_of_a_metric_without_a_score_or_where_all_fail() -> None
 def test_the_unit_of_the_accuracies_is_that_of_the_regret_and_changes_nothing_else() -> None:
     draw = np.random.default_rng(3)
     values, accuracies = draw.standard_normal(20), draw.random(20)
-    fractions, percents = ranking_quality.judge(values, accuracies), ranking_quality.judge(values, 100 * accuracies)
+    fractions, percents = (
+        ranking_quality.judge_ranking(values, accuracies),
+        ranking_quality.judge_ranking(values, 100 * accuracies),
+    )
     assert percents.pop("regret") == pytest.approx(100 * fractions.pop("regret"))
     assert percents == {name: pytest.approx(value) for name, value in fractions.items()}
 
@@ -217,13 +226,13 @@ def test_the_unit_of_the_accuracies_is_that_of_the_regret_and_changes_nothing_el
 def judged(*regrets: float | None, spearman: float | None = 0.5, at: int = 2) -> list[dict[str, Any]]:
     rows = []
     for regret in regrets:
-        row = ranking_quality.judge(np.arange(at), np.arange(at) + 1.0)
+        row = ranking_quality.judge_ranking(np.arange(at), np.arange(at) + 1.0)
         rows.append({**row, "regret": regret, "spearman": spearman, "reason": None if regret else "no_scores"})
     return rows
 
 
 def test_the_interval_over_targets_is_students() -> None:
-    row = ranking_quality.over_targets(judged(0.20, 0.25, 0.31, 0.22))
+    row = ranking_quality.mean_over_targets(judged(0.20, 0.25, 0.31, 0.22))
     expected = stats.t.interval(0.9, 3, np.mean([0.20, 0.25, 0.31, 0.22]), stats.sem([0.20, 0.25, 0.31, 0.22]))
     assert (row["regret_low"], row["regret_high"]) == pytest.approx(expected)
     assert row["regret"] == pytest.approx(0.245)
@@ -231,38 +240,38 @@ def test_the_interval_over_targets_is_students() -> None:
 
 
 def test_an_interval_ends_where_its_measure_does() -> None:
-    row = ranking_quality.over_targets(judged(0.0, 0.3))
+    row = ranking_quality.mean_over_targets(judged(0.0, 0.3))
     assert (row["regret_low"], row["regret"]) == (0, 0.15)
     assert row["regret_high"] > 1
 
 
 def test_one_target_has_no_interval() -> None:
-    row = ranking_quality.over_targets(judged(0.1))
+    row = ranking_quality.mean_over_targets(judged(0.1))
     assert (row["targets"], row["regret"], row["regret_low"], row["regret_high"]) == (1, 0.1, None, None)
     assert row["relative_accuracy_at_low"] == [None, None]
 
 
 def test_targets_without_a_value_do_not_count_into_the_mean() -> None:
-    row = ranking_quality.over_targets([*judged(0.1, 0.3), *judged(None, spearman=None)])
+    row = ranking_quality.mean_over_targets([*judged(0.1, 0.3), *judged(None, spearman=None)])
     assert (row["targets"], row["correlated"], row["regret"]) == (2, 2, 0.2)
     assert row["reason"] == "no_scores"
 
 
 def test_the_curve_over_targets_goes_as_far_as_every_target() -> None:
-    row = ranking_quality.over_targets([*judged(0.1, at=5), *judged(0.1, at=3)])
+    row = ranking_quality.mean_over_targets([*judged(0.1, at=5), *judged(0.1, at=3)])
     assert row["relative_accuracy_at"] == [1, 1, 1]
 
 
 def test_several_probe_sets_of_a_target_count_by_their_mean() -> None:
     accuracies = np.array([0.2, 0.9, 0.5])
     draws = [np.array([0.1, 0.9, 0.5]), np.array([0.9, 0.1, NAN]), np.array([NAN, NAN, NAN])]
-    rows = [ranking_quality.judge(values, accuracies) for values in draws]
-    row = ranking_quality.together(rows)
+    rows = [ranking_quality.judge_ranking(values, accuracies) for values in draws]
+    row = ranking_quality.mean_over_probes(rows)
     assert row["spearman"] == pytest.approx(0)
     assert row["regret"] == pytest.approx(0.35)
     assert row["relative_accuracy_at"] == pytest.approx([(1 + 2 / 9) / 2, (1 + 1.1 / 1.4) / 2, 1])
     assert (row["sources"], row["undefined"], row["reason"]) == (3, 3, "no_scores")
-    assert ranking_quality.together(rows[:1]) == rows[0]
+    assert ranking_quality.mean_over_probes(rows[:1]) == rows[0]
 
 
 @pytest.mark.parametrize(("targets", "least"), [(3, 0.8), (8, 0.84)])
@@ -274,5 +283,5 @@ def test_nearly_nine_in_ten_intervals_hold_the_mean_over_all_targets(targets: in
         every.append(ranking_quality.correlations(values, effect * values + draw.standard_normal(12))[0])
     (blank,) = judged(0.1)
     drawn = draw.choice(every, (400, targets))
-    rows = [ranking_quality.over_targets([{**blank, "spearman": value} for value in values]) for values in drawn]
+    rows = [ranking_quality.mean_over_targets([{**blank, "spearman": value} for value in values]) for values in drawn]
     assert least <= np.mean([row["spearman_low"] <= np.mean(every) <= row["spearman_high"] for row in rows]) <= 0.95

@@ -17,7 +17,7 @@ def test_results_stand_in_the_order_of_the_items(small: bool) -> None:
         time.sleep(0.01 * (3 - item % 3))
         return item * item
 
-    assert parallel.each(late, list(range(9)), small=small) == [item * item for item in range(9)]
+    assert parallel.parallel_map(late, list(range(9)), small=small) == [item * item for item in range(9)]
 
 
 @pytest.mark.parametrize("small", [False, True])
@@ -31,7 +31,7 @@ def test_an_error_ends_the_work_and_items_that_wait_are_left(small: bool) -> Non
         time.sleep(0.05)
 
     with pytest.raises(ValueError, match="the first one"):
-        parallel.each(failing, list(range(200)), small=small)
+        parallel.parallel_map(failing, list(range(200)), small=small)
     assert len(begun) < 200
 
 
@@ -40,5 +40,5 @@ def test_small_work_is_done_beside_this_thread_and_large_work_in_it() -> None:
     def where(_: int) -> bool:
         return threading.current_thread() is threading.main_thread()
 
-    assert not any(parallel.each(where, [1, 2], small=True))
-    assert all(parallel.each(where, [1, 2], small=False))
+    assert not any(parallel.parallel_map(where, [1, 2], small=True))
+    assert all(parallel.parallel_map(where, [1, 2], small=False))

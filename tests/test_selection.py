@@ -28,14 +28,16 @@ def first_column(probe: Probe) -> float:
 
 def halves(function: Any, x: Array, y: Array, value: float) -> Estimate:
     probe = Probe.of(x, y)
-    drawn = uncertainty.replicates(probe.target, seed=0)
-    (scores,) = uncertainty.on_halves([function], probe, drawn)
-    return uncertainty.halves(value, scores, drawn.share, seed=0)
+    drawn = uncertainty.draw_replicates(probe.target, seed=0)
+    (scores,) = uncertainty.score_half_samples([function], probe, drawn)
+    return uncertainty.half_sample_interval(value, scores, drawn.share, seed=0)
 
 
 def estimates(names: Any, x: Array, y: Array, seed: int = 0) -> list[Any]:
     methods = [specs.resolve("metric", name) for name in names]
-    return uncertainty.estimate([(one, registry.METRICS[one.name]) for one in methods], Probe.of(x, y), seed=seed)
+    return uncertainty.estimate_scores(
+        [(one, registry.METRICS[one.name]) for one in methods], Probe.of(x, y), seed=seed
+    )
 
 
 def estimate(name: str, x: Array, y: Array, seed: int = 0) -> Estimate:
@@ -46,7 +48,7 @@ def estimate(name: str, x: Array, y: Array, seed: int = 0) -> Estimate:
 
 def levels(function: Any, x: Array, y: Array, count: int = 10) -> float | None:
     probe = Probe.of(x, y)
-    drawn = uncertainty.replicates(probe.target, seed=0, permutations=count)
+    drawn = uncertainty.draw_replicates(probe.target, seed=0, permutations=count)
     (level,) = uncertainty.chance_levels([function], probe, drawn)
     return level
 
@@ -54,7 +56,7 @@ def levels(function: Any, x: Array, y: Array, count: int = 10) -> float | None:
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     x = np.random.default_rng(0).standard_normal(80)
     others = np.array([np.delete(x, i).mean() for i in range(80)])
-    found = uncertainty.jackknife(float(x.mean()), others, seed=0)
+    found = uncertainty.jackknife_interval(float(x.mean()), others, seed=0)
     error = x.std(ddof=1) / np.sqrt(80)
     assert found.low == pytest.approx(x.mean() - 1.6448536 * error)
     assert found.high == pytest.approx(x.mean() + 1.6448536 * error)
@@ -156,10 +158,10 @@ def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has
 
 
 def test_the_jackknife_needs_a_score_without_each_sample_and_three_samples() -> None:
-    assert uncertainty.jackknife(0.5, np.array([0.4, np.nan, 0.5]), seed=0) == uncertainty.Estimate(
+    assert uncertainty.jackknife_interval(0.5, np.array([0.4, np.nan, 0.5]), seed=0) == uncertainty.Estimate(
         0.5, reason="undefined_without_one_example"
     )
-    assert uncertainty.jackknife(0.5, np.array([0.4, 0.5]), seed=0).reason == "too_few_examples"
+    assert uncertainty.jackknife_interval(0.5, np.array([0.4, 0.5]), seed=0).reason == "too_few_examples"
 
 
 def test_a_probe_too_small_for_an_interval_still_has_an_estimate() -> None:
@@ -232,7 +234,7 @@ def test_a_metric_says_what_to_know_of_its_value() -> None:
 
     x, y = features((8, 6), 3)
     method = specs.Method("noting", {}, noting)
-    (found,) = uncertainty.estimate([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
+    (found,) = uncertainty.estimate_scores([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
     assert isinstance(found, Estimate)
     assert found.flags == ("zero_rows",)
 

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 LABELS = np.arange(120) % 4
 TARGET = Classes.of(LABELS)
-DRAWN = uncertainty.replicates(TARGET, seed=0, permutations=0)
+DRAWN = uncertainty.draw_replicates(TARGET, seed=0, permutations=0)
 
 
 def expert(knows: Sequence[int], width: int, seed: int) -> Probe:
@@ -32,15 +32,15 @@ def expert(knows: Sequence[int], width: int, seed: int) -> Probe:
 
 
 def interval(gain: float, gains: Array) -> tuple[float | None, float | None]:
-    found = uncertainty.halves(gain, gains, DRAWN.share, seed=0)
+    found = uncertainty.half_sample_interval(gain, gains, DRAWN.share, seed=0)
     return found.low, found.high
 
 
 def grown(
     joined: ensembles.Joined = e_leep.joined, **probes: Probe
 ) -> tuple[list[ensembles.Step], ensembles.Step | None]:
-    parts = {name: ensembles.part(predictions, probe, DRAWN.halves) for name, probe in probes.items()}
-    return ensembles.grow(parts, joined, interval)
+    parts = {name: ensembles.member_part(predictions, probe, DRAWN.halves) for name, probe in probes.items()}
+    return ensembles.grow_ensemble(parts, joined, interval)
 
 
 def test_a_set_of_one_has_its_leep() -> None:
@@ -109,7 +109,7 @@ def test_one_source_is_a_set_and_nobody_is_none() -> None:
     steps, stopped = grown(only=expert([0], 5, 0))
     assert [step.source for step in steps] == ["only"]
     assert stopped is None
-    assert ensembles.grow({}, e_leep.joined, interval) == ([], None)
+    assert ensembles.grow_ensemble({}, e_leep.joined, interval) == ([], None)
 
 
 def test_equal_sources_are_taken_in_their_order() -> None:
@@ -125,13 +125,13 @@ def test_halves_without_a_part_take_no_part_in_the_interval() -> None:
             raise Undefined("single_class")
         return predictions(probe)
 
-    part = ensembles.part(sometimes, expert([2, 3], 6, 2), DRAWN.halves)
+    part = ensembles.member_part(sometimes, expert([2, 3], 6, 2), DRAWN.halves)
     assert sum(half is None for half in part.halves) == len(DRAWN.halves) // 2
-    whole = ensembles.part(predictions, expert([0, 1], 5, 0), DRAWN.halves)
-    steps, _ = ensembles.grow({"a": whole, "b": part}, e_leep.joined, interval)
+    whole = ensembles.member_part(predictions, expert([0, 1], 5, 0), DRAWN.halves)
+    steps, _ = ensembles.grow_ensemble({"a": whole, "b": part}, e_leep.joined, interval)
     assert len(steps) == 2
-    never = ensembles.Part(part.whole, (None,) * len(part.halves))
-    steps, stopped = ensembles.grow({"a": whole, "b": never}, e_leep.joined, interval)
+    never = ensembles.MemberPart(part.whole, (None,) * len(part.halves))
+    steps, stopped = ensembles.grow_ensemble({"a": whole, "b": never}, e_leep.joined, interval)
     assert len(steps) == 1
     assert stopped is not None
     assert stopped.low is None

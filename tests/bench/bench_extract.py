@@ -19,6 +19,7 @@ from zoo_cli import config, console
 from zoo_cli.config import Source
 from zoo_cli.images import decoding
 from zoo_cli.models import loading
+from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.pipeline import extract
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -42,7 +43,7 @@ def seconds(settings: config.Config, sources: list[Source], together: bool) -> f
     """The time of an extraction from nothing, models loaded anew, as a user starts it."""
     start = time.perf_counter()
     for group in [sources] if together else [[source] for source in sources]:
-        extract.make(settings, group, device="cpu", workers=2, overwrite=True)
+        extract.extract_features(settings, group, device="cpu", workers=2, overwrite=True)
     return time.perf_counter() - start
 
 
@@ -50,9 +51,9 @@ def forward(settings: config.Config, sources: list[Source], count: int) -> float
     """The summed time of the forward passes alone, on images that are there already."""
     total = 0.0
     for source in sources:
-        model = loading.load(source, settings.root)
-        runner = extract.Runner(model, torch.device("cpu"), "fp32")
-        side = decoding.geometry(model.preprocessing).kept
+        model = loading.load_model(source, settings.root)
+        runner = FeatureRunner(model, torch.device("cpu"), "fp32")
+        side = decoding.view_geometry(model.preprocessing).kept
         images = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8)
         start = time.perf_counter()
         for batch in images.split(extract.CPU_BATCH):

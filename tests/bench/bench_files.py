@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from zoo_cli.store import feature_files, files, schemas
-from zoo_cli.store.columns import listed
+from zoo_cli.store.columns import to_list_column
 
 ROWS, WIDTH, ROUNDS = 8192, 2048, 5
 
@@ -30,10 +30,10 @@ def measure() -> dict[str, float]:
         for _ in range(ROUNDS):
             start = time.perf_counter()
             ids = pa.array([f"train/{row:06}" for row in range(ROWS)])
-            table = pa.table({"id": ids, "embedding": listed(features)})
+            table = pa.table({"id": ids, "embedding": to_list_column(features)})
             files.write_table(path, table, schemas.FEATURES, {})
             middle = time.perf_counter()
-            found = feature_files.read(path, columns=("embedding",))
+            found = feature_files.load_outputs(path, columns=("embedding",))
             end = time.perf_counter()
             raw = Path(folder) / "raw"
             with raw.open("wb") as stream:

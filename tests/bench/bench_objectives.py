@@ -17,18 +17,18 @@ import torch
 
 from tests.bench import interleaved
 from tests.bench.bench_step import _student
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.objectives.dp import DP
 from zoo_cli.objectives.fixmatch import FixMatch
 from zoo_cli.objectives.kl import KL
 from zoo_cli.objectives.mcl import MCL
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 from zoo_cli.objectives.xe_kl import XeKL
 from zoo_cli.training import loop
 
 SETTINGS = {"cpu": (("resnet18", 64, 48), ("mobilenet_v3_large", 96, 48)), "cuda": (("resnet50", 224, 128),)}
-TAUGHT: dict[str, Callable[[Taught], Objective]] = {"kl": KL, "xe-kl": XeKL, "mcl": MCL, "dp": DP}
+TAUGHT: dict[str, Callable[[TeacherContext], Objective]] = {"kl": KL, "xe-kl": XeKL, "mcl": MCL, "dp": DP}
 TARGET = 1.10
 
 
@@ -51,7 +51,7 @@ def test_an_objective_costs_little_more_than_its_networks_on_a_gpu(setting: tupl
 class _Answers(torch.nn.Module):
     """A teacher: the logits of a network."""
 
-    def __init__(self, network: Tapped):
+    def __init__(self, network: FeatureExtractor):
         super().__init__()
         self.network = network.eval()
 
@@ -82,17 +82,17 @@ def measure(
 
     def step(objective: Objective, batch: Batch) -> Callable[[], None]:
         student = placed(_student(name, size, classes)).train()
-        run = loop._Run(student, objective.to(device), loop.Options(steps=10**9, precision=precision), device)
+        run = loop._Run(student, objective.to(device), loop.LoopOptions(steps=10**9, precision=precision), device)
         return lambda: run.step(1, batch)
 
     def ask() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             teacher(whole.images)
 
-    taught = Taught((teacher,), original, steps=1000)
+    taught = TeacherContext((teacher,), original, steps=1000)
     forms = {"supervised": step(Supervised(), whole), "forward": ask}
     forms |= {key: step(make(taught), whole) for key, make in TAUGHT.items()}
-    forms |= {"kl stored": step(KL(Taught((), original, 1000)), stored), "fixmatch": step(FixMatch(), fixmatch)}
+    forms |= {"kl stored": step(KL(TeacherContext((), original, 1000)), stored), "fixmatch": step(FixMatch(), fixmatch)}
     times = interleaved.milliseconds(forms, device, blocks, calls)
 
     def needed(forwards: int) -> list[float]:

@@ -17,7 +17,7 @@ import torch
 
 from tests.bench import interleaved
 from tests.bench.bench_heads import ALPHA, CLASSES, KINDS
-from zoo_cli.models.capture import Tapped, find_tap
+from zoo_cli.models.capture import FeatureExtractor, find_tap
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import loop
@@ -64,7 +64,7 @@ def measure(
         objective.to(device)
         if device.type == "cuda":
             student.to(memory_format=torch.channels_last)
-        options = loop.Options(steps=10**9, precision="bf16" if device.type == "cuda" else "fp32")
+        options = loop.LoopOptions(steps=10**9, precision="bf16" if device.type == "cuda" else "fp32")
         run = loop._Run(student, objective, options, device)
         return lambda: run.step(0, batch)
 
@@ -82,13 +82,13 @@ def measure(
     }
 
 
-def _student(name: str, size: int, classes: int) -> Tapped:
+def _student(name: str, size: int, classes: int) -> FeatureExtractor:
     import torchvision
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = getattr(torchvision.models, name)(num_classes=classes).eval()
-        return Tapped(model, find_tap(model, torch.randn(2, 3, size, size), classes))
+        return FeatureExtractor(model, find_tap(model, torch.randn(2, 3, size, size), classes))
 
 
 if __name__ == "__main__":

@@ -40,13 +40,13 @@ def method(run: str) -> str:
 
 def slug(spec: str) -> str:
     """A method as `method` calls it, from what the scripts call it: p=12 is p12."""
-    return spec if spec in ("labels-only", "fixmatch", "single", "random") else source_weights.slug(spec)
+    return spec if spec in ("labels-only", "fixmatch", "single", "random") else source_weights.weighting_slug(spec)
 
 
 def measured(run: Path) -> Row:
     """One run: its method and settings, its accuracy and negative log-likelihood on the images that it predicts."""
-    said, told = files.read_json(run / "run.json"), predictions.read(run)
-    quality = flip_statistics.quality(told.labels, told.logits)
+    said, told = files.read_json(run / "run.json"), predictions.load_predictions(run)
+    quality = flip_statistics.prediction_quality(told.labels, told.logits)
     settings = {key: said["options"][key] for key in SETTINGS}
     name = {"method": method(run.name), "run": run.name, **settings, "seed": said["options"]["seed"]}
     return {**name, "n": len(told.labels), "accuracy": quality["accuracy"], "nll": quality["nll"]}

@@ -46,8 +46,8 @@ class Students:
 
 def correct(run: Path) -> np.ndarray:
     """Which of its images (N,) a run has right."""
-    told = predictions.read(run)
-    return np.asarray(flip_statistics.predicted(told.logits) == told.labels)
+    told = predictions.load_predictions(run)
+    return np.asarray(flip_statistics.predicted_classes(told.logits) == told.labels)
 
 
 def students(workspace: Path) -> dict[str, Students]:

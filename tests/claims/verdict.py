@@ -25,11 +25,11 @@ SAMPLES, CLASSES, WIDTH, SOURCES = 200, 10, 32, 10
 def judged(features: list[np.ndarray], labels: np.ndarray, metric: str, seed: int) -> verdict.Verdict:
     """The verdict on sources and, last, the student."""
     method, target = specs.resolve("metric", metric), Classes.of(labels)
-    drawn = uncertainty.replicates(target, seed=seed)
+    drawn = uncertainty.draw_replicates(target, seed=seed)
     facts = registry.METRICS[method.name]
     found = []
     for inputs in features:
-        (one,) = uncertainty.estimate([(method, facts)], Probe.of(inputs, target), seed=seed, drawn=drawn)
+        (one,) = uncertainty.estimate_scores([(method, facts)], Probe.of(inputs, target), seed=seed, drawn=drawn)
         assert isinstance(one, uncertainty.Estimate)
         assert one.draws is not None
         assert one.chance is not None
@@ -75,7 +75,9 @@ def real(workspace: Path) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
     names = [name for name in names if name != "@student"] + ["@student"]
     found = []
     for name in names:
-        held = feature_files.read(workspace / "features" / f"source={name}", ids=told.ids[rows], columns=("embedding",))
+        held = feature_files.load_outputs(
+            workspace / "features" / f"source={name}", ids=told.ids[rows], columns=("embedding",)
+        )
         assert held.embedding is not None
         found.append(held.embedding)
     return found, told.labels[rows], names

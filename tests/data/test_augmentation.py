@@ -11,7 +11,7 @@ from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.images import augmentation
 from zoo_cli.images.augmentation import KINDS, augment, evaluation_view
-from zoo_cli.images.decoding import view
+from zoo_cli.images.decoding import make_view
 from zoo_cli.images.pixel_cache import cache_geometry
 
 
@@ -209,7 +209,7 @@ def test_geometric_operations_warp_as_torchvisions_do(
 def test_rand_draws_every_operation_and_changes_more_than_crop() -> None:
     images = batch(500)
     assert not torch.equal(views(images, "rand"), views(images, "crop"))
-    chosen = augmentation.uniform(augmentation.derived(1, "augment"), 0, torch.arange(5000), augmentation._COUNT)
+    chosen = augmentation.uniform(augmentation.derive_seed(1, "augment"), 0, torch.arange(5000), augmentation._COUNT)
     picked = (chosen[:, augmentation._RAND : augmentation._RAND + 2] * len(augmentation.OPERATIONS)).long().flatten()
     assert torch.bincount(picked, minlength=14).min() > 500
 
@@ -223,8 +223,8 @@ def test_the_evaluation_view_of_a_cached_image_is_the_models_own_view(
     mean, std = (0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.25)[:channels]
     preprocessing = Preprocessing(32, mean, std, resize=resize, channels=channels)
     image = picture(width, height)
-    cached = torch.from_numpy(view(image, cache_geometry(preprocessing))).permute(2, 0, 1)[None]
-    own = torch.from_numpy(view(image, preprocessing)).permute(2, 0, 1)[None].float() / 255
+    cached = torch.from_numpy(make_view(image, cache_geometry(preprocessing))).permute(2, 0, 1)[None]
+    own = torch.from_numpy(make_view(image, preprocessing)).permute(2, 0, 1)[None].float() / 255
     assert torch.equal(evaluation_view(cached, 32), own)
     true = (own - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(std).view(1, -1, 1, 1)
     assert torch.equal(evaluation_view(cached, 32, mean, std), true)

@@ -20,7 +20,16 @@ from tests.data.pictures import HEIGHT, WIDTH, bomb, encoded, picture, turned
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
-from zoo_cli.images.decoding import AHEAD, BadImage, decode, facts, geometry, load_facts, load_views, view
+from zoo_cli.images.decoding import (
+    AHEAD,
+    BadImage,
+    decode,
+    image_info,
+    load_facts,
+    load_views,
+    make_view,
+    view_geometry,
+)
 
 HALF = (0.5, 0.5, 0.5)
 TRUE = np.asarray(picture())
@@ -157,7 +166,7 @@ def test_extreme_shapes_decode_and_have_views(width: int, height: int) -> None:
     assert image.size == (width, height)
     for preprocessing in (model(32), model(24, 32), model(224, 256)):
         side = preprocessing.input_size
-        assert view(image, preprocessing).shape == (side, side, 3)
+        assert make_view(image, preprocessing).shape == (side, side, 3)
 
 
 def half(data: bytes) -> bytes:
@@ -210,7 +219,7 @@ def test_a_path_that_is_no_readable_file_is_a_bad_image(tmp_path: Path) -> None:
         with pytest.raises(BadImage, match=reason):
             decode(path)
         with pytest.raises(BadImage, match=reason):
-            facts(path)
+            image_info(path)
     with pytest.raises(BadImage):
         decode(Path("a\0b.png"))
 
@@ -295,8 +304,8 @@ def test_facts_are_the_hash_of_the_bytes_and_the_upright_size(tmp_path: Path) ->
     data = turned(6)
     (tmp_path / "a.jpg").write_bytes(data)
     for source in (data, tmp_path / "a.jpg"):
-        told = facts(source)
-        assert told == decoding.Facts(hashlib.sha256(data).hexdigest(), HEIGHT, WIDTH)
+        told = image_info(source)
+        assert told == decoding.ImageInfo(hashlib.sha256(data).hexdigest(), HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest", "lanczos"])
@@ -310,17 +319,17 @@ def test_a_view_is_torchvisions_resize_and_centre_crop(
     mode = getattr(v2.InterpolationMode, interpolation.upper())
     image = picture(width, height)
     theirs = v2.CenterCrop(size)(v2.Resize(resize, interpolation=mode, antialias=True)(image))
-    assert np.array_equal(view(image, model(size, resize, interpolation=interpolation)), np.asarray(theirs))
+    assert np.array_equal(make_view(image, model(size, resize, interpolation=interpolation)), np.asarray(theirs))
 
 
 def test_without_resize_the_whole_image_becomes_a_square() -> None:
     image = picture(50, 37)
-    assert np.array_equal(view(image, model(16)), np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR)))
+    assert np.array_equal(make_view(image, model(16)), np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR)))
 
 
 def test_gray_models_get_one_channel_of_luma() -> None:
     gray = Preprocessing(HEIGHT, (0.5,), (0.5,), resize=HEIGHT, channels=1)
-    got = view(picture(), gray)
+    got = make_view(picture(), gray)
     assert got.shape == (HEIGHT, HEIGHT, 1)
     assert np.array_equal(got[:, :, 0], np.asarray(picture().convert("L"))[:, 4:20])
 
@@ -328,23 +337,23 @@ def test_gray_models_get_one_channel_of_luma() -> None:
 def test_an_image_too_long_to_resize_whole_gives_the_same_view_up_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture(900, 30)
     for preprocessing in (model(48, 60), model(60, 60), model(70, 60), model(48, 60, interpolation="bicubic")):
-        whole = view(image, preprocessing).astype(int)
+        whole = make_view(image, preprocessing).astype(int)
         monkeypatch.setattr(decoding, "WIDEST", 0)
-        part = view(image, preprocessing).astype(int)
+        part = make_view(image, preprocessing).astype(int)
         monkeypatch.undo()
         assert np.abs(whole - part).max() <= 1
 
 
 def test_an_unknown_interpolation_is_named_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean bicubic"):
-        view(picture(), model(8, interpolation="bicubik"))
+        make_view(picture(), model(8, interpolation="bicubik"))
 
 
 def test_geometry_leaves_out_what_changes_no_pixel() -> None:
     one, other = Preprocessing(224, HALF, HALF, resize=256), Preprocessing(224, (0.1,) * 3, (1.0,) * 3, resize=256)
-    assert geometry(one) == geometry(other)
+    assert view_geometry(one) == view_geometry(other)
     for different in (model(225, 256), model(224, 255), model(224), model(224, 256, interpolation="bicubic")):
-        assert geometry(different) != geometry(one)
+        assert view_geometry(different) != view_geometry(one)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 4])
@@ -356,7 +365,7 @@ def test_views_come_in_order_one_decode_an_image_bad_ones_in_their_place(workers
         time.sleep(0.002 * (number % 3))
         return b"" if number == 7 else encoded(picture(seed=number))
 
-    small, large = geometry(model(8)), geometry(model(12, 14))
+    small, large = view_geometry(model(8)), view_geometry(model(12, 14))
     items = [(lambda number=number: getter(number)) for number in range(30)]
     seen = list(load_views(items, [small, large, small], workers))
     assert sorted(opened) == list(range(30))
@@ -366,8 +375,8 @@ def test_views_come_in_order_one_decode_an_image_bad_ones_in_their_place(workers
             assert isinstance(found, BadImage)
             continue
         assert isinstance(found, dict)
-        assert np.array_equal(found[small], view(picture(seed=number), small))
-        assert np.array_equal(found[large], view(picture(seed=number), large))
+        assert np.array_equal(found[small], make_view(picture(seed=number), small))
+        assert np.array_equal(found[large], make_view(picture(seed=number), large))
 
 
 def test_a_getter_may_call_an_image_bad_any_other_error_ends_the_work() -> None:
@@ -380,7 +389,7 @@ def test_a_getter_may_call_an_image_bad_any_other_error_ends_the_work() -> None:
     ((_, found),) = load_facts([bad], 2)
     assert str(found) == "its hash has changed"
     with pytest.raises(ZeroDivisionError):
-        list(load_views([broken] * 50, [geometry(model(8))], 2))
+        list(load_views([broken] * 50, [view_geometry(model(8))], 2))
 
 
 def test_the_look_ahead_is_bounded_and_ends_with_the_consumer() -> None:
@@ -392,7 +401,7 @@ def test_the_look_ahead_is_bounded_and_ends_with_the_consumer() -> None:
             opened.append(1)
         return encoded(picture())
 
-    views = load_views((getter for _ in range(1000)), [geometry(model(8))], 2)
+    views = load_views((getter for _ in range(1000)), [view_geometry(model(8))], 2)
     next(views)
     time.sleep(0.1)
     assert len(opened) <= AHEAD + 2
@@ -405,10 +414,10 @@ def test_the_look_ahead_is_bounded_and_ends_with_the_consumer() -> None:
 def test_an_interrupt_ends_loading_at_once() -> None:
     code = (
         "import time\nfrom zoo_cli.config import Preprocessing\n"
-        "from zoo_cli.images.decoding import geometry, load_views\n"
+        "from zoo_cli.images.decoding import view_geometry, load_views\n"
         "def getter():\n    time.sleep(0.05)\n    return b''\n"
         "print('begun', flush=True)\n"
-        "shape = geometry(Preprocessing(8, (0.5,), (0.5,)))\n"
+        "shape = view_geometry(Preprocessing(8, (0.5,), (0.5,)))\n"
         "for _ in load_views((getter for _ in range(10**6)), [shape], 4):\n    pass\n"
     )
     with subprocess.Popen(

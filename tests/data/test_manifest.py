@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo_cli.data import splits
-from zoo_cli.data.splits import Assignment, Labelled, assign, parse_labelled, same_content, sample_id
+from zoo_cli.data.splits import LabelledShare, Splits, draw_splits, find_duplicates, parse_labelled, sample_id
 from zoo_cli.errors import ContractError, UsageError
 
 
 def draw(
     labels: list[int | None], parts: list[str] | None = None, groups: list[str | None] | None = None, **more: Any
-) -> Assignment:
+) -> Splits:
     count = len(labels)
     ids = more.pop("ids", [f"im/{i}.png" for i in range(count)])
-    return assign(ids, parts or ["train"] * count, labels, groups or [None] * count, **more)
+    return draw_splits(ids, parts or ["train"] * count, labels, groups or [None] * count, **more)
 
 
-def chosen(assignment: Assignment, split: str) -> set[int]:
+def chosen(assignment: Splits, split: str) -> set[int]:
     return {i for i, name in enumerate(assignment.split) if name == split}
 
 
@@ -54,7 +54,7 @@ def spread(counts: list[int], shuffle: int) -> list[int | None]:
     ],
 )
 def test_the_four_ways_to_say_how_many_labels(text: str, kind: str, amount: Fraction) -> None:
-    assert parse_labelled(text) == Labelled(kind, Fraction(amount))
+    assert parse_labelled(text) == LabelledShare(kind, Fraction(amount))
 
 
 @pytest.mark.parametrize(
@@ -303,9 +303,9 @@ def test_the_draw_of_today_is_the_draw_of_tomorrow() -> None:
 
 
 def test_repeated_content_and_leaks_are_counted() -> None:
-    notes = same_content(["a", "b", "c", "d"], ["labelled", "test", "test", "unlabelled"], ["x", "x", "y", "x"])
+    notes = find_duplicates(["a", "b", "c", "d"], ["labelled", "test", "test", "unlabelled"], ["x", "x", "y", "x"])
     assert len(notes) == 2
     assert "1 images occur under more than one id" in notes[0]
     assert "1 test images are also among" in notes[1]
     assert "'b'" in notes[1]
-    assert same_content(["a", "b"], ["labelled", "test"], ["x", "y"]) == []
+    assert find_duplicates(["a", "b"], ["labelled", "test"], ["x", "y"]) == []

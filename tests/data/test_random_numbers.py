@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoo_cli.images.random_numbers import derived, permutation, stream, uniform
+from zoo_cli.images.random_numbers import derive_seed, index_stream, permutation, uniform
 
 
 def test_a_sample_has_its_numbers_whatever_is_in_the_batch() -> None:
@@ -70,20 +70,20 @@ def test_every_order_of_three_is_equally_likely() -> None:
 def test_a_stream_is_the_permutations_one_after_the_other_from_anywhere(n: int) -> None:
     whole = torch.cat([permutation(9, epoch, n) for epoch in range(100 // n + 2)])
     for start, count in ((0, 100), (1, 7), (n, n), (37, 20), (50, 0)):
-        samples, epochs = stream(9, n, start, count)
+        samples, epochs = index_stream(9, n, start, count)
         assert torch.equal(samples, whole[start : start + count])
         assert torch.equal(epochs, torch.arange(start, start + count) // n)
 
 
 def test_a_stream_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError):
-        stream(0, 0, 0, 4)
+        index_stream(0, 0, 0, 4)
 
 
 def test_a_purpose_has_a_seed_of_its_own() -> None:
-    assert derived(0, "augment") == derived(0, "augment")
-    assert len({derived(seed, purpose) for seed in range(50) for purpose in ("augment", "stream")}) == 100
-    assert all(0 <= derived(seed, "x") < 2**63 for seed in (-1, 0, 2**70))
+    assert derive_seed(0, "augment") == derive_seed(0, "augment")
+    assert len({derive_seed(seed, purpose) for seed in range(50) for purpose in ("augment", "stream")}) == 100
+    assert all(0 <= derive_seed(seed, "x") < 2**63 for seed in (-1, 0, 2**70))
 
 
 @pytest.mark.gpu

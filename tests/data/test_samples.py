@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from zoo_cli.data.samples import Data, Sample, aligned, united
+from zoo_cli.data.samples import Data, Sample, align_labels, union_classes
 from zoo_cli.errors import ContractError
 
 
@@ -16,26 +16,26 @@ def data(classes: tuple[str, ...] | None, *labels: int | None) -> Data:
 
 
 def test_a_missing_class_shifts_nothing() -> None:
-    test = aligned(data(("cat", "eel"), 0, 1, None), ("cat", "dog", "eel"), "folder:test")
+    test = align_labels(data(("cat", "eel"), 0, 1, None), ("cat", "dog", "eel"), "folder:test")
     assert test.classes == ("cat", "dog", "eel")
     assert [s.label for s in test.samples()] == [0, 2, None]
 
 
 def test_a_foreign_class_is_an_error_that_names_it_and_its_neighbour() -> None:
     with pytest.raises(ContractError, match=r'"dogs" of folder:test .*did you mean "dog"'):
-        aligned(data(("cat", "dogs"), 0), ("cat", "dog"), "folder:test")
+        align_labels(data(("cat", "dogs"), 0), ("cat", "dog"), "folder:test")
 
 
 def test_folders_of_unlabelled_images_may_be_albums() -> None:
-    pool = aligned(data(("2023", "cat"), 0, 1), ("ant", "cat"), "folder:pool", forget=True)
+    pool = align_labels(data(("2023", "cat"), 0, 1), ("ant", "cat"), "folder:pool", forget=True)
     assert [s.label for s in pool.samples()] == [None, 1]
 
 
 def test_data_without_labels_stays_as_it_is() -> None:
     pool = data(None, None)
-    assert aligned(pool, ("cat",), "folder:pool") is pool
+    assert align_labels(pool, ("cat",), "folder:pool") is pool
 
 
 def test_another_data_set_adds_its_classes_at_the_end() -> None:
-    assert united([data(("cat", "eel")), data(None), data(("ant", "cat"))]) == ("cat", "eel", "ant")
-    assert united([data(None)]) is None
+    assert union_classes([data(("cat", "eel")), data(None), data(("ant", "cat"))]) == ("cat", "eel", "ant")
+    assert union_classes([data(None)]) is None

@@ -146,7 +146,7 @@ def test_its_zoo_toml_is_one_that_loads(shown: Shown) -> None:
     assert settings.task.labelled == "3/class"
     assert [source.name for source in settings.sources] == list(demo_data.KINDS)
     for source in settings.sources:
-        model = loading.load(source, shown.place)
+        model = loading.load_model(source, shown.place)
         assert model.class_names == demo_data.KINDS[source.name][0]
         assert model.tap.dim == 64
 

@@ -87,7 +87,7 @@ def test_no_flipped_bit_anywhere_is_a_bug_of_ours(workspace: Make, artifact: str
     path = place / artifact
     data = path.read_bytes()
     read: dict[str, Callable[[], object]] = {
-        FEATURES: lambda: feature_files.read(path),
+        FEATURES: lambda: feature_files.load_outputs(path),
         SCORES: lambda: files.read_table(path, schemas.SCORES).to_pylist(),
         "manifest.parquet": lambda: load_manifest(path, place).truth(),
     }

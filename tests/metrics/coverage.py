@@ -73,11 +73,11 @@ def interval(method: Method, probe: Probe, value: float, *, seed: int) -> uncert
     facts = registry.METRICS[method.name]
     if facts.leave_one_out:
         others = registry.imported(facts.leave_one_out)(probe, **method.params)
-        return uncertainty.jackknife(value, others, seed=seed)
-    drawn = uncertainty.replicates(probe.target, seed=seed, permutations=0).of(facts)
-    (scores,) = uncertainty.on_halves([partial(method.function, **method.params)], probe, drawn)
+        return uncertainty.jackknife_interval(value, others, seed=seed)
+    drawn = uncertainty.draw_replicates(probe.target, seed=seed, permutations=0).of(facts)
+    (scores,) = uncertainty.score_half_samples([partial(method.function, **method.params)], probe, drawn)
     logarithmic = facts.logarithmic and not method.params.get("log", False)
-    return uncertainty.halves(value, scores, drawn.share, seed=seed, logarithmic=logarithmic)
+    return uncertainty.half_sample_interval(value, scores, drawn.share, seed=seed, logarithmic=logarithmic)
 
 
 def _sizes(design: str, count: int, classes: int) -> Array:

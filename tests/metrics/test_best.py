@@ -26,7 +26,7 @@ def judged(trials: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
             return Probe.of(rng.standard_normal((count, WIDTH)) + centres[source][labels], labels)
 
         small = [score(SAMPLES, source) for source in range(SOURCES)]
-        draws = [uncertainty.jackknife(parc(probe), leave_one_out(probe), seed=trial).draws for probe in small]
+        draws = [uncertainty.jackknife_interval(parc(probe), leave_one_out(probe), seed=trial).draws for probe in small]
         chances.append(uncertainty.best_probability(np.array(draws)))
         truth.append(int(np.argmax([parc(score(LARGE, source)) for source in range(SOURCES)])))
     return np.array(chances), np.array(truth)

@@ -246,7 +246,7 @@ def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
     x, y = probe(on, sizes=(15, 15, 15, 15), width=8)
     method = specs.resolve("metric", spec)
     whole = Probe.of(x, y, **further(registry.METRICS[method.name].needs, x))
-    drawn = uncertainty.replicates(whole.target, seed=0, permutations=40)
+    drawn = uncertainty.draw_replicates(whole.target, seed=0, permutations=40)
     (chance,) = uncertainty.chance_levels([partial(method.function, **method.params)], whole, drawn)
     draw = np.random.default_rng(5)
     shuffled = [score(x, draw.permutation(y)) for _ in range(40)]

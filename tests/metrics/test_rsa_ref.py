@@ -78,7 +78,7 @@ def test_it_does_not_change_with_labels_and_its_chance_level_is_zero() -> None:
     whole = probe()
     assert rsa_ref(whole) == rsa_ref(whole.with_labels(whole.target.permuted(np.arange(24)[::-1])))
     method = specs.resolve("metric", "rsa-ref")
-    (found,) = uncertainty.estimate([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
+    (found,) = uncertainty.estimate_scores([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
     assert isinstance(found, uncertainty.Estimate)
     assert found.chance == 0.0
     assert whole.reference is not None

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 def estimate(spec: str, x: Array, y: Array) -> Estimate:
     method = specs.resolve("metric", spec)
-    (found,) = uncertainty.estimate([(method, registry.METRICS[method.name])], Probe.of(x, y), seed=0)
+    (found,) = uncertainty.estimate_scores([(method, registry.METRICS[method.name])], Probe.of(x, y), seed=0)
     assert isinstance(found, Estimate)
     return found
 

@@ -78,7 +78,7 @@ def declare(model: str, **said: Any) -> Source:
 
 def load(model: str, root: Path, *, seed: int = 1, **said: Any) -> loading.LoadedModel:
     """A declared source, loaded."""
-    return loading.load(declare(model, **said), root, seed=seed)
+    return loading.load_model(declare(model, **said), root, seed=seed)
 
 
 def write_code(root: Path, code: str = CODE) -> str:
@@ -90,7 +90,7 @@ def write_code(root: Path, code: str = CODE) -> str:
 def refusal(source: Source, root: Path, kind: type[ZooError] = UsageError) -> str:
     """The one line with which loading this source fails, by an error of this kind."""
     with pytest.raises(ZooError) as caught:
-        loading.load(source, root)
+        loading.load_model(source, root)
     assert type(caught.value) is kind
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -116,4 +116,4 @@ def store(learner: Student, folder: Path) -> Path:
 
 def reload(root: Path, folder: str = "run", **said: Any) -> loading.LoadedModel:
     """The model of a folder."""
-    return loading.load(Source("again", f"file:{folder}", **said), root)
+    return loading.load_model(Source("again", f"file:{folder}", **said), root)

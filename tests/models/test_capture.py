@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.models.networks import Net, images
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.models.capture import Tapped, find_tap
+from zoo_cli.models.capture import FeatureExtractor, find_tap
 
 
 def tap_of(module: nn.Module, classes: int | None = None, layer: str = "", head: bool = True) -> Any:
@@ -20,7 +20,7 @@ def tap_of(module: nn.Module, classes: int | None = None, layer: str = "", head:
 
 def seen(module: nn.Module, **said: Any) -> tuple[Tensor, Tensor | None]:
     with torch.no_grad():
-        features, logits = Tapped(module, tap_of(module, **said))(images())
+        features, logits = FeatureExtractor(module, tap_of(module, **said))(images())
     return features, logits
 
 
@@ -227,7 +227,7 @@ def test_deciding_leaves_no_hook_and_no_other_output_behind() -> None:
 
 def test_a_deep_copy_listens_to_its_own_layers() -> None:
     net = Net(nn.Linear(6, 4))
-    tapped = Tapped(net, tap_of(net))
+    tapped = FeatureExtractor(net, tap_of(net))
     other = copy.deepcopy(tapped)
     with torch.no_grad():
         for parameter in other.parameters():
@@ -240,7 +240,7 @@ def test_a_deep_copy_listens_to_its_own_layers() -> None:
 
 def test_a_model_keeps_no_batch_alive_after_a_call() -> None:
     net = Net(nn.Linear(6, 4))
-    tapped = Tapped(net, tap_of(net))
+    tapped = FeatureExtractor(net, tap_of(net))
     tapped(images())
     net(images())
     assert tapped.listener.features is None
@@ -249,7 +249,7 @@ def test_a_model_keeps_no_batch_alive_after_a_call() -> None:
 
 def test_features_follow_autocast_and_memory_format() -> None:
     net = Net(nn.Linear(6, 4))
-    tapped = Tapped(net, tap_of(net))
+    tapped = FeatureExtractor(net, tap_of(net))
     with torch.no_grad():
         features, _ = tapped(images())
         rows, _ = tapped.to(memory_format=torch.channels_last)(images().to(memory_format=torch.channels_last))
@@ -263,7 +263,7 @@ def test_features_follow_autocast_and_memory_format() -> None:
 @pytest.mark.gpu
 def test_features_on_a_gpu_are_those_of_the_cpu() -> None:
     net = Net(nn.Linear(6, 4))
-    tapped = Tapped(net, tap_of(net))
+    tapped = FeatureExtractor(net, tap_of(net))
     with torch.no_grad():
         here = tapped(images())
         there = tapped.cuda()(images().cuda())
@@ -275,4 +275,4 @@ def test_a_tap_whose_layer_is_not_called_says_so() -> None:
     net = Net(nn.Linear(6, 4))
     tap = replace(tap_of(net), call=1)
     with pytest.raises(ContractError, match="was not called"):
-        Tapped(net, tap)(images())
+        FeatureExtractor(net, tap)(images())

@@ -15,7 +15,7 @@ from tests.models.networks import images, load, write_code
 from tests.shared_material import SHARED
 from zoo_cli.errors import UsageError
 from zoo_cli.models import gradients
-from zoo_cli.models.capture import Tapped, find_tap
+from zoo_cli.models.capture import FeatureExtractor, find_tap
 from zoo_cli.models.gradients import Gradients
 from zoo_cli.models.projection import BLOCKS, Projection
 
@@ -34,7 +34,7 @@ def made(module: nn.Module, size: int = 16, *, layer: str = "", projection: Proj
 def kernel(found: Gradients, x: Tensor) -> tuple[Tensor, Tensor]:
     """Theta over all outputs, and of their sum, (B, B): a Jacobian of the whole network for one sample at a time."""
     name = f"module.{found.layer.name}.weight"
-    network = Tapped(found.network.module, found.network.tap)
+    network = FeatureExtractor(found.network.module, found.network.tap)
     weight = found.spy.layer.weight.detach()
 
     def outputs(weight: Tensor, image: Tensor) -> Tensor:

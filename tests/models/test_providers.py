@@ -59,11 +59,11 @@ def test_declarations_that_cannot_be_are_refused(said: dict[str, Any], words: st
 
 def test_the_users_word_overrides_the_provider(root: Path) -> None:
     pytest.importorskip("timm")
-    own = loading.load(Source("s", "timm:test_resnet"), root).preprocessing
+    own = loading.load_model(Source("s", "timm:test_resnet"), root).preprocessing
     assert own == Preprocessing(160, (0.5,) * 3, (0.5,) * 3, 168, "bilinear")
-    said = loading.load(Source("s", "timm:test_resnet", input_size=80, std=(1.0,) * 3), root).preprocessing
+    said = loading.load_model(Source("s", "timm:test_resnet", input_size=80, std=(1.0,) * 3), root).preprocessing
     assert said == Preprocessing(80, (0.5,) * 3, (1.0,) * 3, 84, "bilinear")  # the same share is cut away
-    whole = loading.load(Source("s", "timm:test_resnet", resize=0, interpolation="nearest"), root).preprocessing
+    whole = loading.load_model(Source("s", "timm:test_resnet", resize=0, interpolation="nearest"), root).preprocessing
     assert (whole.resize, whole.interpolation) == (None, "nearest")
 
 
@@ -76,7 +76,7 @@ def test_class_names_come_as_a_list_or_a_file(root: Path) -> None:
 
 def test_sigmoid_outputs_are_kept_as_declared(root: Path) -> None:
     assert load(TINY, root, output="sigmoid").output == "sigmoid"
-    assert loading.describe(load(TINY, root, output="sigmoid"))["output"] == "sigmoid"
+    assert loading.describe_model(load(TINY, root, output="sigmoid"))["output"] == "sigmoid"
 
 
 def test_stored_features_are_told_apart_and_hold_no_model(root: Path) -> None:
@@ -87,7 +87,7 @@ def test_stored_features_are_told_apart_and_hold_no_model(root: Path) -> None:
 
 
 def test_a_description_is_the_same_each_time_and_plain_json(root: Path) -> None:
-    first, second = (loading.describe(load(TINY, root, trained_on=("birds",), depth=2)) for _ in range(2))
+    first, second = (loading.describe_model(load(TINY, root, trained_on=("birds",), depth=2)) for _ in range(2))
     assert first == second
     assert json.loads(json.dumps(first, allow_nan=False)) == first
     assert str(root) not in json.dumps(first)

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.shared_material import SHARED
 from zoo_cli.config import Source
 from zoo_cli.models import loading, student
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 
 pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the development material")
 
@@ -39,7 +39,7 @@ def load(name: str, **said: Any) -> loading.LoadedModel:
         std=tuple(card["std"]),
         classes=tuple(card["class_names"]) if card["class_names"] else None,
     )
-    return loading.load(Source(**{**vars(source), **said}), FOLDER)
+    return loading.load_model(Source(**{**vars(source), **said}), FOLDER)
 
 
 def prepared(pack: str, model: loading.LoadedModel, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,7 +70,7 @@ def test_features_and_classes_are_those_of_the_card(name: str) -> None:
     assert model.class_names == (tuple(names) if names else None)
     assert (model.tap.head is None) == name.endswith("conv4_encoder")
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
-    description = loading.describe(model)
+    description = loading.describe_model(model)
     # A card of an unfolded network counts the running statistics of its batch norms too.
     statistics = sum(value.numel() for key, value in model.module.state_dict().items() if "running" in key)
     assert card["params"] in (description["parameters"], description["parameters"] + statistics)
@@ -85,7 +85,7 @@ def test_the_accuracy_of_the_card_is_reached(name: str, pack: str, count: int, w
     model = load(name)
     x, labels = prepared(pack, model, count)
     with torch.inference_mode():
-        features, logits = Tapped(model.module, model.tap)(x)
+        features, logits = FeatureExtractor(model.module, model.tap)(x)
     assert logits is not None
     accuracy = 100 * (logits.argmax(1) == labels).double().mean().item()
     assert abs(accuracy - card_of(name)["measured_accuracy"]) < within

@@ -10,7 +10,7 @@ import torch
 from tests.models.networks import images, load, reload, store, write_code
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import student
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 
 NAMES = ("pit", "crack", "fine")
 
@@ -42,7 +42,7 @@ def test_a_folder_gives_the_student_back_bit_for_bit(model: str, said: dict[str,
     again = reload(root)
     x = images(32)
     with torch.no_grad():
-        features, logits = Tapped(again.module, again.tap)(x)
+        features, logits = FeatureExtractor(again.module, again.tap)(x)
         torch.testing.assert_close((features, logits), learner(x), rtol=0, atol=0)
         torch.testing.assert_close(again.module(x), logits, rtol=0, atol=0)
     assert (again.class_names, again.preprocessing) == (NAMES, learner.preprocessing)

@@ -12,9 +12,9 @@ from tests.models.networks import images, load, write_code
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.images import augmentation, colours
-from zoo_cli.images.decoding import view
+from zoo_cli.images.decoding import make_view
 from zoo_cli.models import student, teacher
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.teacher import Teacher
 
@@ -47,13 +47,13 @@ def model(root: Path, **said: Any) -> LoadedModel:
 
 def prepared(preprocessing: Preprocessing, side: int = 32) -> Tensor:
     """A picture of this side as a model of this preprocessing sees it."""
-    pixels = torch.from_numpy(view(picture(side, side), preprocessing)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(make_view(picture(side, side), preprocessing)).permute(2, 0, 1)[None].float() / 255
     return augmentation.normalised(pixels, preprocessing.mean, preprocessing.std)
 
 
 def raw(source: LoadedModel, x: Tensor) -> Tensor:
     with torch.no_grad():
-        logits = Tapped(source.module, source.tap)(x)[1]
+        logits = FeatureExtractor(source.module, source.tap)(x)[1]
     assert logits is not None
     return logits
 

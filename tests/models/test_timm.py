@@ -13,7 +13,7 @@ from tests.models.networks import Payload, declare, images, load, refusal, reloa
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.models import loading, student
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 
 timm = pytest.importorskip("timm")
 
@@ -38,11 +38,11 @@ FAMILIES = (
 
 @pytest.mark.parametrize(("name", "size", "dim"), FAMILIES)
 def test_heads_are_found_and_a_run_loads_with_timm_alone(name: str, size: int, dim: int, root: Path) -> None:
-    model = loading.load(Source("s", f"timm:{name}", input_size=size), root, seed=2)
+    model = loading.load_model(Source("s", f"timm:{name}", input_size=size), root, seed=2)
     assert (model.tap.dim, model.classes) == (dim, 1000)
     x = images(size)
     with torch.no_grad():
-        features, logits = Tapped(model.module, model.tap)(x)
+        features, logits = FeatureExtractor(model.module, model.tap)(x)
         torch.testing.assert_close(logits, model.module(x), rtol=0, atol=0)
         head = model.module.get_submodule(model.tap.head)
         again = head(features[:, :, None, None]).flatten(1) if model.tap.pool else head(features)
@@ -73,7 +73,7 @@ def test_heads_are_found_and_a_run_loads_with_timm_alone(name: str, size: int, d
 def test_two_averaged_heads_ask_for_a_layer_and_their_student_is_wrapped(root: Path) -> None:
     name = "timm:deit_tiny_distilled_patch16_224"
     assert 'feature_layer, e.g. "head:input"' in refusal(Source("s", name), root)
-    model = loading.load(Source("s", name, feature_layer="head:input"), root)
+    model = loading.load_model(Source("s", name, feature_layer="head:input"), root)
     assert (model.tap.dim, model.classes, model.tap.head) == (192, 1000, "")
     learner = student.build(model, ("a", "b"), seed=1).eval()
     assert "architecture" not in learner.config(), "timm alone cannot build it"
@@ -83,7 +83,7 @@ def test_two_averaged_heads_ask_for_a_layer_and_their_student_is_wrapped(root: P
 
 
 def test_a_model_without_classes_gives_its_pooled_feature(root: Path) -> None:
-    model = loading.load(Source("s", "timm:resnet18", classes=0, input_size=64), root)
+    model = loading.load_model(Source("s", "timm:resnet18", classes=0, input_size=64), root)
     assert (model.tap.module, model.tap.dim, model.classes) == ("", 512, 0)
 
 
@@ -103,13 +103,13 @@ def test_a_gray_folder_of_timm_loads_with_its_own_preprocessing(ending: str, roo
         "pretrained_cfg": {"input_size": [1, 96, 96], "mean": [0.3], "std": [0.2], "crop_pct": 0.96},
     }
     (root / "hub" / "config.json").write_text(json.dumps(config))
-    model = loading.load(Source("s", "file:hub"), root)
+    model = loading.load_model(Source("s", "file:hub"), root)
     assert model.preprocessing == Preprocessing(96, (0.3,), (0.2,), 100, "bicubic", 1)
     assert (model.class_names, model.architecture.model) == (("a", "b", "c", "d"), "timm:test_resnet")
     with torch.no_grad():
         x = images(96, channels=1)
         torch.testing.assert_close(model.module(x), module(x), rtol=0, atol=0)
-    body = loading.load(Source("s", "file:hub", classes=0), root)
+    body = loading.load_model(Source("s", "file:hub", classes=0), root)
     with torch.no_grad():
         pooled = module.forward_head(module.forward_features(x), pre_logits=True)
         torch.testing.assert_close(body.module(x), pooled, rtol=0, atol=0)
@@ -143,7 +143,7 @@ def test_a_file_of_weights_says_nothing_of_its_preprocessing_unless_the_name_has
     torch.save(timm.create_model("test_resnet").state_dict(), root / "w.pt")
     assert "input_size, mean, std not known" in refusal(Source("s", "timm:test_resnet", weights="w.pt"), root)
     tagged = Source("s", "timm:test_resnet.r160_in1k", weights="w.pt")
-    assert loading.load(tagged, root).preprocessing.input_size == 160
+    assert loading.load_model(tagged, root).preprocessing.input_size == 160
     torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), root / "body.pt")
     for name in ("w.pt", "body.pt"):
         assert load("timm:test_resnet", root, weights=name, classes=0).classes == 0
@@ -166,7 +166,7 @@ def test_pretrained_weights_come_from_the_cache(said: dict[str, str], root: Path
     (repository / "snapshots" / ("0" * 40)).mkdir(parents=True)
     save_file(module.state_dict(), repository / "snapshots" / ("0" * 40) / "model.safetensors")
     name = "test_resnet" if said else "test_resnet.r160_in1k"
-    model = loading.load(Source("s", f"timm:{name}", **said), root)
+    model = loading.load_model(Source("s", f"timm:{name}", **said), root)
     with torch.no_grad():
         torch.testing.assert_close(model.module(images(160)), module(images(160)), rtol=0, atol=0)
     assert model.architecture.model == "timm:test_resnet"

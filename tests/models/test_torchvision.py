@@ -10,7 +10,7 @@ from tests.models.networks import Payload, declare, images, load, refusal, write
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.models import loading
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_named_weights_come_from_the_cache_with_all_they_know(
     model: str, weights: str, root: Path, cache: Path
 ) -> None:
     module = put(cache, "squeezenet1_1")
-    loaded = loading.load(Source("s", f"torchvision:{model}", weights=weights), root)
+    loaded = loading.load_model(Source("s", f"torchvision:{model}", weights=weights), root)
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert loaded.preprocessing == Preprocessing(224, *imagenet, 256, "bilinear")
     assert loaded.class_names is not None
@@ -58,7 +58,7 @@ def test_named_weights_come_from_the_cache_with_all_they_know(
 
 def test_googlenets_weights_bring_their_input_transform_and_lose_their_auxiliary_heads(root: Path, cache: Path) -> None:
     put(cache, "googlenet")
-    loaded = loading.load(Source("s", "torchvision:googlenet.DEFAULT"), root)
+    loaded = loading.load_model(Source("s", "torchvision:googlenet.DEFAULT"), root)
     assert loaded.architecture.args == {"aux_logits": False, "transform_input": True}
     assert not any(key.startswith("aux") for key in loaded.module.state_dict())
     (cache / "full.pth").write_bytes(next(cache.glob("googlenet-*")).read_bytes())
@@ -128,5 +128,5 @@ def test_a_body_without_its_head_loads_and_gives_what_the_head_read(name: str, w
     body = load(f"torchvision:{name}", root, weights="b.pt", classes=0)
     assert (body.classes, body.class_names, body.tap.head) == (0, None, None)
     with torch.no_grad():
-        features, _ = Tapped(full.module, full.tap)(images(64))
+        features, _ = FeatureExtractor(full.module, full.tap)(images(64))
         torch.testing.assert_close(body.module(images(64)), features)

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.models.networks import images, load
 from zoo_cli.models import cost, student
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
 
 # Name, input size, width of the features. Large or slow ones apart: the heads are found in the same way.
@@ -61,7 +61,7 @@ def test_features_are_what_the_head_reads_and_students_are_plain_state_dicts(
     x = images(size)
     with torch.no_grad():
         y = model.module(x)
-        features, logits = Tapped(model.module, model.tap)(x)
+        features, logits = FeatureExtractor(model.module, model.tap)(x)
         again = apply_head(model, features)
     assert logits is not None
     torch.testing.assert_close(logits, y, rtol=0, atol=0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.models.networks import CODE, images, load, reload, store, write_code
 from zoo_cli.errors import UsageError
 from zoo_cli.models import label_space, student
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
 
 THEIRS = ("pit", "crack", "fine", "scratch", "stain")
@@ -77,12 +77,12 @@ def expert(model: str, root: Path, **said: Any) -> LoadedModel:
 
 
 def of(model: LoadedModel, task: tuple[str, ...] = TASK) -> student.Student:
-    order = label_space.order(model.source.name, model.class_names, model.classes, task)
+    order = label_space.match_classes(model.source.name, model.class_names, model.classes, task)
     return student.trained(model, task, order).eval()
 
 
 def answers(model: LoadedModel, x: Tensor) -> Tensor:
-    logits = Tapped(model.module, model.tap)(x)[1]
+    logits = FeatureExtractor(model.module, model.tap)(x)[1]
     assert logits is not None
     return logits
 
@@ -122,7 +122,7 @@ def test_the_folder_of_a_trained_student_gives_it_back_bit_for_bit(
     again = reload(root)
     x = images(32)
     with torch.no_grad():
-        torch.testing.assert_close(Tapped(again.module, again.tap)(x), learner(x), rtol=0, atol=0)
+        torch.testing.assert_close(FeatureExtractor(again.module, again.tap)(x), learner(x), rtol=0, atol=0)
     assert (again.class_names, again.preprocessing) == (task, learner.preprocessing)
 
 
@@ -134,7 +134,7 @@ def test_all_of_a_trained_student_learns(root: Path) -> None:
 
 def test_where_only_the_number_of_classes_is_known_their_order_is_taken_to_be_the_tasks(root: Path) -> None:
     source = load("python:nets.py:tiny", root, classes=5)
-    assert label_space.order("s", source.class_names, source.classes, TASK) is None
+    assert label_space.match_classes("s", source.class_names, source.classes, TASK) is None
     x = images(32)
     with torch.no_grad():
         assert torch.equal(of(source)(x)[1], answers(source, x))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests.training import small
 from zoo_cli.objectives.supervised import Batch
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 
 
 class Table(nn.Module):
@@ -48,9 +48,9 @@ class Case:
         self.labels = labels[: rows if labelled is None else labelled]
         self.images = torch.eye(rows, dtype=torch.float64)
 
-    def taught(self, temperature=1.0, steps=10) -> Taught:
+    def taught(self, temperature=1.0, steps=10) -> TeacherContext:
         teachers = tuple(Teacher(Table(logits)) for logits in self.teachers)
-        return Taught(teachers, Table(self.original).eval(), steps, temperature)
+        return TeacherContext(teachers, Table(self.original).eval(), steps, temperature)
 
     def batch(self) -> Batch:
         return Batch(self.images, self.labels)
@@ -76,13 +76,13 @@ def agree(found, wanted):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def taught(student: nn.Module, teachers=1, steps=12, **options) -> Taught:
+def taught(student: nn.Module, teachers=1, steps=12, **options) -> TeacherContext:
     """Small teachers, rather sure of themselves, for a small student, which is copied as it is now."""
     dtype = next(student.parameters()).dtype
     networks = [small.Student(50 + i).to(dtype) for i in range(teachers)]
     for network in networks:
         network.head.weight.data.mul_(5)
-    return Taught(tuple(map(Teacher, networks)), copy.deepcopy(student).eval(), steps, **options)
+    return TeacherContext(tuple(map(Teacher, networks)), copy.deepcopy(student).eval(), steps, **options)
 
 
 def views(labelled=6, unlabelled=6):

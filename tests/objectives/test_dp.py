@@ -15,7 +15,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.objectives.dp import DP
 from zoo_cli.objectives.kl import KL
 from zoo_cli.objectives.supervised import Batch
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 
 WAYS = [
     {"labels": labels, "select": select, "confidence": confidence}
@@ -71,7 +71,7 @@ def test_ties_stay_with_the_original_student(way):
     # powers of 2, whose sum is the same in any order
     original = torch.tensor([[1.0, 0.25, 0.125, 0.0625]], dtype=torch.float64).log().repeat(rows, 1)
     same = original[:, [0, 2, 1, 3]]
-    taught = Taught((Teacher(Table(same)), Teacher(Table(original))), Table(original).eval(), 10)
+    taught = TeacherContext((Teacher(Table(same)), Teacher(Table(original))), Table(original).eval(), 10)
     student = Table(torch.zeros(rows, 4, dtype=torch.float64))
     batch = Batch(torch.eye(rows, dtype=torch.float64), torch.zeros(rows, dtype=torch.long))
     loss, terms = DP(taught, **way).loss(student, batch)

@@ -9,7 +9,7 @@ from tests.training import small
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.kl import KL, divergences
 from zoo_cli.objectives.supervised import Supervised
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 from zoo_cli.objectives.xe_kl import XeKL
 
 
@@ -106,4 +106,4 @@ def test_alpha_outside_zero_to_one_is_a_users_error(alpha):
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_temperature_that_is_not_positive_is_a_users_error(temperature):
     with pytest.raises(UsageError, match="--kd-temperature"):
-        Taught((), small.Student(), 10, temperature)
+        TeacherContext((), small.Student(), 10, temperature)

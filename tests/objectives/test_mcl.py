@@ -13,7 +13,7 @@ from tests.training.small import Run, weights
 from zoo_cli import specs
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.mcl import MCL
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 from zoo_cli.objectives.xe_kl import XeKL
 
 
@@ -181,7 +181,7 @@ def test_thousands_of_small_updates_are_not_lost_in_float32():
     """The paper's 5,005 updates by a ten-thousandth of a difference in the fourth digit."""
     original, fast = small.Student().head, small.Student().head
     fast.load_state_dict({key: value * (1 + 1e-4) for key, value in original.state_dict().items()})
-    goal = MCL(Taught((), original, 5005), steps_per_update=1)
+    goal = MCL(TeacherContext((), original, 5005), steps_per_update=1)
     with torch.no_grad():
         for step in range(1, 5006):
             goal.after_step(fast, step)

@@ -15,9 +15,9 @@ from zoo_cli import config
 from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
 from zoo_cli.pipeline import students, training_options
-from zoo_cli.pipeline.image_cache import Pictures
+from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import files, schemas
-from zoo_cli.training.run_folder import Run
+from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import CLASSES, PER_CLASS, edit, make, run
 from .pupils import QUICK, add_normed, model, ok, until_done
@@ -134,7 +134,7 @@ def test_a_frozen_body_keeps_every_weight_and_buffer(tmp_path: Path) -> None:
     ok("finetune", "normed", "--freeze", "body", *free, workspace=workspace)
     ok("finetune", "normed", *free, workspace=workspace)
     settings = config.load(workspace)
-    before = loading.load(settings.named("normed"), workspace, seed=0).module.state_dict()
+    before = loading.load_model(settings.named("normed"), workspace, seed=0).module.state_dict()
     frozen = load_file(workspace / "runs/finetune-head-normed-s0/model.safetensors")
     whole = load_file(workspace / "runs/finetune-normed-s0/model.safetensors")
     assert before.keys() == frozen.keys() == whole.keys()
@@ -147,7 +147,7 @@ def test_a_frozen_body_keeps_every_weight_and_buffer(tmp_path: Path) -> None:
 def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) -> None:
     """With all labelled images in every batch, a run is gradient descent: written out here."""
     settings = config.load(workspace)
-    images, classes = training_options.images(settings, None, 0)
+    images, classes = training_options.load_task(settings, None, 0)
     rows = images.where(split=("labelled",))
     size = ("--batch-size", str(len(rows)), "--steps", "60", "--workers", "0", "--lr", "0.05", "--augment", "none")
     ok("finetune", "alpha", *size, workspace=workspace)
@@ -158,8 +158,8 @@ def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) ->
 
     found = load_file(workspace / "runs/finetune-alpha-s0/model.safetensors")
     for nesterov, equal in ((True, True), (False, False)):
-        student = students.build(settings, settings.named("alpha"), None, classes, 0).train()
-        shown = Pictures(images, rows, torch.device("cpu"), 0)
+        student = students.build_student(settings, settings.named("alpha"), None, classes, 0).train()
+        shown = ImageCache(images, rows, torch.device("cpu"), 0)
         (views,) = shown.clean(student.preprocessing, rows, len(rows))
         labels = torch.from_numpy(images.labels[rows])
         sgd = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=nesterov)
@@ -234,19 +234,19 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.used: dict[str, set[str]] = defaultdict(set)
         seen: set[str] = set()
-        batch, finish = pixel_cache.ImageCache.batch, students.finish
+        batch, finish = pixel_cache.PixelCache.batch, students.write_student
 
-        def watch(cache: pixel_cache.ImageCache, places: torch.Tensor) -> torch.Tensor:
+        def watch(cache: pixel_cache.PixelCache, places: torch.Tensor) -> torch.Tensor:
             seen.update(cache.ids[place] for place in places.tolist())
             return batch(cache, places)
 
-        def close(now: Run, *rest: object) -> None:
+        def close(now: RunFolder, *rest: object) -> None:
             self.used[now.path.name] |= seen
             finish(now, *rest)  # type: ignore[arg-type]
             seen.clear()  # what it is judged by is read from the same images
 
-        monkeypatch.setattr(pixel_cache.ImageCache, "batch", watch)
-        monkeypatch.setattr(students, "finish", close)
+        monkeypatch.setattr(pixel_cache.PixelCache, "batch", watch)
+        monkeypatch.setattr(students, "write_student", close)
 
 
 def uneven(workspace: Path) -> dict[str, tuple[str, str]]:

@@ -12,7 +12,7 @@ import pytest
 from zoo_cli.metrics.domain_similarity import domain_similarity
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.store import files, schemas
-from zoo_cli.store.columns import listed
+from zoo_cli.store.columns import to_list_column
 
 from ..workspaces import edit, make, run
 
@@ -187,7 +187,9 @@ def test_class_means_that_cannot_be_the_sources_are_an_error(
 
 def test_class_means_can_be_written_with_the_schema(workspace: Path) -> None:
     path = workspace / "features" / "source=alpha" / schemas.SOURCE_MEANS.file
-    table = pa.table({"class": ["a"], "count": pa.array([3], pa.int64()), "mean": listed(np.ones((1, 8), np.float32))})
+    table = pa.table(
+        {"class": ["a"], "count": pa.array([3], pa.int64()), "mean": to_list_column(np.ones((1, 8), np.float32))}
+    )
     files.write_table(path, table, schemas.SOURCE_MEANS, {})
     result = run("score", "--metric", "domain-similarity", "--json", workspace=workspace)
     assert values(result.data)["alpha"] is not None

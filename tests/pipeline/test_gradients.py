@@ -17,7 +17,7 @@ from zoo_cli.images import decoding
 from zoo_cli.models import loading
 from zoo_cli.pipeline import gradient_extraction, split
 from zoo_cli.store import manifest
-from zoo_cli.store.columns import matrix
+from zoo_cli.store.columns import to_matrix
 
 NAMES = ("alpha", "beta", "gamma", "@student")
 
@@ -36,22 +36,22 @@ def stored(place: Path, name: str, column: str = "gradient") -> tuple[list[str],
     for path in sorted((place / f"gradients/source={name}").glob("part-*")):
         table = pq.read_table(path)
         ids += table.column("id").to_pylist()
-        vectors.append(matrix(table.column(column), column))
+        vectors.append(to_matrix(table.column(column), column))
     return ids, np.concatenate(vectors)
 
 
 def probe(place: Path) -> set[str]:
-    found = split.ensure(config.load(place))
+    found = split.ensure_manifest(config.load(place))
     return set(found.ids[found.where(probe=True)].tolist())
 
 
 def kernel(place: Path, name: str, ids: list[str]) -> Any:
     """Theta (N, N) of a source from its network alone, sample by sample in float64."""
     settings = config.load(place)
-    model = loading.load(settings.named(name), place, seed=settings.task.seed)
-    told: manifest.Images = split.ensure(settings)
+    model = loading.load_model(settings.named(name), place, seed=settings.task.seed)
+    told: manifest.Images = split.ensure_manifest(settings)
     rows = [told.ids.tolist().index(one) for one in ids]
-    shape = decoding.geometry(model.preprocessing)
+    shape = decoding.view_geometry(model.preprocessing)
     views = [found[shape] for _, found in decoding.load_views([told.getter(row) for row in rows], [shape], 0)]  # type: ignore[index]
     x = (torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).double() / 255 - 0.5) / 0.25
     module = model.module.double()
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_the_probe_and_lgc_ranks_by_them(tmp_path: Path) 
         assert np.abs(vectors @ vectors.T - true).max() <= 1e-4 * np.abs(true).max()
     result = run("score", "--metric", "lgc", "--json", workspace=place)
     assert result.code == 0, result.err
-    told = split.ensure(config.load(place))
+    told = split.ensure_manifest(config.load(place))
     labels = dict(zip(told.ids.tolist(), told.labels.tolist(), strict=True))
     for row in result.data:
         ids, _ = stored(place, row["source"])
@@ -111,7 +111,7 @@ def test_scores_make_gradients_that_are_missing_and_say_so(tmp_path: Path) -> No
     assert first.code == 0, first.err
     assert "no gradients of alpha, beta, gamma, @student for this probe set yet: zoo extract --gradients" in first.err
     ids, vectors = stored(place, "beta", "gradient_sum")
-    told = split.ensure(config.load(place))
+    told = split.ensure_manifest(config.load(place))
     y = np.array([told.labels[told.ids.tolist().index(one)] for one in ids])
     true = np.corrcoef((vectors @ vectors.T).ravel(), np.where(y[:, None] == y, 1.0, -1.0).ravel())[0, 1]
     assert first.data[1]["value"] == pytest.approx(true, abs=1e-6)
@@ -265,7 +265,7 @@ def test_damaged_gradients_are_a_broken_contract(tmp_path: Path) -> None:
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     place = make(tmp_path)
     name = sorted(probe(place))[0]
-    told = split.ensure(config.load(place))
+    told = split.ensure_manifest(config.load(place))
     gone = place / str(told.paths[told.ids.tolist().index(name)])
     gone.unlink()
     result = run("extract", "--gradients", workspace=place)

@@ -9,7 +9,7 @@ from zoo_cli import registry, specs
 from zoo_cli.pipeline import students
 from zoo_cli.store import files
 from zoo_cli.training.loop import State
-from zoo_cli.training.run_folder import Run
+from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import run
 from .pupils import QUICK, make, model, ok, on_step, stopped, term, until_done
@@ -93,9 +93,9 @@ def test_term_between_two_updates_of_the_slow_weights(
 def test_term_while_the_last_checkpoint_is_written(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
 ) -> None:
-    save = Run.save
+    save = RunFolder.save
 
-    def then_term(self: Run, state: State) -> None:
+    def then_term(self: RunFolder, state: State) -> None:
         save(self, state)
         if state.step == STEPS:
             term()
@@ -103,7 +103,7 @@ def test_term_while_the_last_checkpoint_is_written(
     command = (*COMMANDS[name], *LENGTH)
     for _ in range(PHASES.get(name, 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "save", then_term)
+            patch.setattr(RunFolder, "save", then_term)
             result = run(*command, workspace=workspace)
         assert result.code in (0, 143), result.err
     ok(*command, workspace=workspace)
@@ -114,15 +114,15 @@ def test_term_while_the_last_checkpoint_is_written(
 def test_term_behind_the_last_step_before_the_student_is_written(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
 ) -> None:
-    finish, stopped_in = students.finish, set()
+    finish, stopped_in = students.write_student, set()
 
-    def term_first(now: Run, *arguments: object) -> None:
+    def term_first(now: RunFolder, *arguments: object) -> None:
         if now.path not in stopped_in:
             stopped_in.add(now.path)
             term()
         finish(now, *arguments)
 
-    monkeypatch.setattr(students, "finish", term_first)
+    monkeypatch.setattr(students, "write_student", term_first)
     count = PHASES.get(name, 1) + (name == "soup")
     for _ in range(count):
         assert run(*COMMANDS[name], *LENGTH, workspace=workspace).code == 143

@@ -117,19 +117,19 @@ def test_every_image_is_read_once_for_all_runs_and_pseudo_labels_too(
 ) -> None:
     """The networks of this task are shown the same view."""
     seen: collections.Counter[str] = collections.Counter()
-    encoded, read = manifest.Images.encoded, feature_files.read
+    encoded, read = manifest.Images.encoded, feature_files.load_outputs
 
     def count_image(self: manifest.Images, row: int) -> bytes:
         seen[f"{self.split[row]} {self.ids[row]}"] += 1
         return encoded(self, row)
 
-    def count_table(path: Path, **said: object) -> feature_files.Stored:
+    def count_table(path: Path, **said: object) -> feature_files.StoredOutputs:
         if "pseudo" in path.parts:
             seen[f"pseudo {path.name}"] += 1
         return read(path, **said)  # type: ignore[arg-type]
 
     monkeypatch.setattr(manifest.Images, "encoded", count_image)
-    monkeypatch.setattr(feature_files, "read", count_table)
+    monkeypatch.setattr(feature_files, "load_outputs", count_table)
     result = ok(*command, *QUICK, "--augment", "none", "--json", workspace=workspace)
     assert len(result.data) == count
     times = collections.defaultdict(set)

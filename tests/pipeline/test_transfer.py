@@ -15,9 +15,9 @@ from zoo_cli import config
 from zoo_cli.images import pixel_cache
 from zoo_cli.models import loading
 from zoo_cli.pipeline import students, training_options
-from zoo_cli.pipeline.image_cache import Pictures
+from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import files, schemas
-from zoo_cli.training.run_folder import Run
+from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import CLASSES, edit, run
 from .pupils import QUICK, make, model, ok
@@ -100,10 +100,10 @@ def test_recalibration_changes_the_statistics_of_batch_norms_alone(workspace: Pa
     assert changed == {key for key in before if key.endswith(STATISTICS)}
     # Eighteen images in three batches of six: the mean is that of all of them.
     settings = config.load(workspace)
-    images, _ = training_options.images(settings, None, 0)
+    images, _ = training_options.load_task(settings, None, 0)
     rows = images.where(split=("labelled", "unlabelled"))
-    teacher = loading.load(settings.named("normed"), workspace)
-    views = torch.cat(list(Pictures(images, rows, torch.device("cpu"), 0).clean(teacher.preprocessing, rows, 64)))
+    teacher = loading.load_model(settings.named("normed"), workspace)
+    views = torch.cat(list(ImageCache(images, rows, torch.device("cpu"), 0).clean(teacher.preprocessing, rows, 64)))
     assert len(views) == 18
     teacher.module.load_state_dict(before)
     shown = teacher.module[0](views)
@@ -298,13 +298,13 @@ def test_an_objective_sees_the_images_that_it_may(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, objective: str, more: tuple[str, ...], splits: set[str]
 ) -> None:
     seen: set[str] = set()
-    batch = pixel_cache.ImageCache.batch
+    batch = pixel_cache.PixelCache.batch
 
-    def watch(cache: pixel_cache.ImageCache, places: torch.Tensor) -> torch.Tensor:
+    def watch(cache: pixel_cache.PixelCache, places: torch.Tensor) -> torch.Tensor:
         seen.update(cache.ids[place] for place in places.tolist())
         return batch(cache, places)
 
-    monkeypatch.setattr(pixel_cache.ImageCache, "batch", watch)
+    monkeypatch.setattr(pixel_cache.PixelCache, "batch", watch)
     one = ("distill", "--objective", objective, "--student", "normed", *QUICK, *LIVE, *more, "--json")
     ok(*one, workspace=workspace)
     rows = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
@@ -375,17 +375,17 @@ def test_weights_that_were_replaced_are_told(workspace: Path) -> None:
 
 def test_images_are_decoded_once_for_all_phases(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, int] = defaultdict(int)
-    fill, finish = pixel_cache.ImageCache._fill, students.finish
+    fill, finish = pixel_cache.PixelCache._fill, students.write_student
 
-    def count(cache: pixel_cache.ImageCache, *rest: object) -> None:
+    def count(cache: pixel_cache.PixelCache, *rest: object) -> None:
         made["caches"] += 1
         fill(cache, *rest)  # type: ignore[arg-type]
 
-    def done(now: Run, *rest: object) -> None:
+    def done(now: RunFolder, *rest: object) -> None:
         made["students"] += 1
         finish(now, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pixel_cache.ImageCache, "_fill", count)
-    monkeypatch.setattr(students, "finish", done)
+    monkeypatch.setattr(pixel_cache.PixelCache, "_fill", count)
+    monkeypatch.setattr(students, "write_student", done)
     ok(*KL, *BOTH, "--seed", "0", "--seed", "1", workspace=workspace)
     assert made == {"caches": 2, "students": 4}, "one of the images that teach, one of those that judge"

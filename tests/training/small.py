@@ -55,7 +55,7 @@ class Run:
     def __init__(self, student=None, goal=None, batch=None, *, seed=0, resume=None, stop_after=None, **options):
         self.student = Student() if student is None else student
         self.goal = objective() if goal is None else goal
-        self.options = loop.Options(**{"steps": 12, "log_every": 3, "checkpoint_every": 5, **options})
+        self.options = loop.LoopOptions(**{"steps": 12, "log_every": 3, "checkpoint_every": 5, **options})
         self.states: list[loop.State] = []
         self.rows: list[dict[str, float]] = []
         self.batch = batches() if batch is None else batch

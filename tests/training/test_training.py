@@ -14,16 +14,16 @@ from tests.training.small import Run, weights
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import loop
-from zoo_cli.training.loop import NonFinite, Options, State, learning_rate
+from zoo_cli.training.loop import LoopOptions, NonFinite, State, learning_rate
 
 
 def test_constant_is_the_rate_itself():
-    options = Options(steps=7, lr=0.3, schedule="constant")
+    options = LoopOptions(steps=7, lr=0.3, schedule="constant")
     assert [learning_rate(options, step) for step in range(7)] == [0.3] * 7
 
 
 def test_cosine_falls_along_half_a_wave():
-    options = Options(steps=8, lr=2.0, schedule="cosine")
+    options = LoopOptions(steps=8, lr=2.0, schedule="cosine")
     assert learning_rate(options, 0) == 2.0
     assert learning_rate(options, 4) == pytest.approx(1.0)
     assert [learning_rate(options, step) for step in range(8)] == pytest.approx(
@@ -32,21 +32,21 @@ def test_cosine_falls_along_half_a_wave():
 
 
 def test_steps_are_a_tenth_at_half_and_a_hundredth_at_five_sixths():
-    options = Options(steps=30, lr=1.0, schedule="steps")
+    options = LoopOptions(steps=30, lr=1.0, schedule="steps")
     rates = [learning_rate(options, step) for step in range(30)]
     assert rates == pytest.approx([1.0] * 15 + [0.1] * 10 + [0.01] * 5)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "steps"])
 def test_warm_up_rises_in_equal_steps_to_the_rate(schedule):
-    options = Options(steps=100, lr=0.4, warmup=4, schedule=schedule)
+    options = LoopOptions(steps=100, lr=0.4, warmup=4, schedule=schedule)
     assert [learning_rate(options, step) for step in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "steps"])
 @pytest.mark.parametrize("warmup", [0, 10, 50])
 def test_every_step_has_a_rate_between_zero_and_lr(schedule, warmup):
-    options = Options(steps=10, lr=0.4, warmup=warmup, schedule=schedule)
+    options = LoopOptions(steps=10, lr=0.4, warmup=warmup, schedule=schedule)
     assert all(0 < learning_rate(options, step) <= 0.4 for step in range(10))
 
 
@@ -65,7 +65,7 @@ def test_every_step_has_a_rate_between_zero_and_lr(schedule, warmup):
 )
 def test_options_out_of_range_are_a_users_error(options):
     with pytest.raises(UsageError):
-        Options(**{"steps": 10, **options})
+        LoopOptions(**{"steps": 10, **options})
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])

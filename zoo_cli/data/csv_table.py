@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo_cli.data.samples import Data, Sample, beside, located, numbered, place, shown
+from zoo_cli.data.samples import Data, Sample, beside, located, numbered, resolve_path, shown
 from zoo_cli.errors import ContractError, UsageError
 
 COLUMNS = ("path", "label", "id", "group")
@@ -23,7 +23,7 @@ def read(rest: str, root: Path) -> Data:
     Raises UsageError for a missing file, ContractError for a table that breaks the form above; a path that leaves the
     folder is found while the samples are read.
     """
-    table = place(rest, root)
+    table = resolve_path(rest, root)
     if not table.is_file():
         raise UsageError(f"no table {shown(str(table))}", "paths are relative to the workspace")
     has_label = has_id = False

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo_cli.data.samples import Data, Sample, located, place, shown, within
+from zoo_cli.data.samples import Data, Sample, located, resolve_path, shown, within
 from zoo_cli.errors import ContractError, UsageError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
@@ -22,7 +22,7 @@ def read(rest: str, root: Path) -> Data:
     Raises UsageError where the folder is missing, holds no image, or holds split folders; ContractError for a link
     that leaves it or a name that is not UTF-8.
     """
-    top = place(rest, root)
+    top = resolve_path(rest, root)
     if not top.is_dir():
         raise UsageError(f"no folder {shown(str(top))}", "paths are relative to the workspace")
     real = os.path.realpath(top)

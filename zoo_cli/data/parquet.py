@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from zoo_cli.data.samples import Data, Sample, beside, located, numbered, place, shown
+from zoo_cli.data.samples import Data, Sample, beside, located, numbered, resolve_path, shown
 from zoo_cli.errors import ContractError, UsageError
 
 BATCH = 64  # rows in memory at a time: images may be megabytes each
@@ -85,7 +85,7 @@ def read(rest: str, root: Path) -> Data:
 
 
 def _files(rest: str, root: Path) -> list[Path]:
-    pattern = place(rest, root)
+    pattern = resolve_path(rest, root)
     if pattern.is_file():
         return [pattern]
     files = [Path(path) for path in sorted(glob.glob(str(pattern), recursive=True)) if os.path.isfile(path)]

@@ -60,7 +60,7 @@ def open_data(spec: str, root: Path) -> Data:
     return data
 
 
-def united(parts: Iterable[Data]) -> tuple[str, ...] | None:
+def union_classes(parts: Iterable[Data]) -> tuple[str, ...] | None:
     """The class list of several data sets: the first one's, then the names that only later ones have, in their order.
 
     None where no part has labels.
@@ -69,7 +69,7 @@ def united(parts: Iterable[Data]) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(name for names in lists for name in names)) if lists else None
 
 
-def aligned(data: Data, classes: tuple[str, ...], where: str, *, forget: bool = False) -> Data:
+def align_labels(data: Data, classes: tuple[str, ...], where: str, *, forget: bool = False) -> Data:
     """The same samples, labelled by their position in `classes`. Classes are matched by name, never by position.
 
     A data set that lacks some classes is fine: a test folder without `dog` shifts nothing. One with a class that
@@ -97,7 +97,7 @@ def aligned(data: Data, classes: tuple[str, ...], where: str, *, forget: bool = 
     return replace(data, classes=classes, samples=samples)
 
 
-def place(rest: str, root: Path) -> Path:
+def resolve_path(rest: str, root: Path) -> Path:
     """The file or folder that a user wrote, relative to the workspace `root`; `~` is the home folder."""
     return root / Path(rest).expanduser()
 

@@ -24,7 +24,7 @@ TEST_SHARE = 0.2
 
 
 @dataclass
-class Assignment:
+class Splits:
     """For every sample, in the order of the ids: its split ("labelled", "unlabelled", "test") and whether it is probe.
 
     `notes`: what the user should hear, one line each.
@@ -36,18 +36,18 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledShare:
     """How many labels may be used: `kind` "all", "share" (of each class), "per class" or "total"."""
 
     kind: str
     amount: Fraction = Fraction(0)
 
 
-def parse_labelled(text: str) -> Labelled:
+def parse_labelled(text: str) -> LabelledShare:
     """`10%`, `5/class`, `1000` (in all) or `all`. Raises UsageError for anything else, zero, or more than 100 %."""
     said = text.strip()
     if said == "all":
-        return Labelled("all")
+        return LabelledShare("all")
     for kind, pattern in (
         ("share", r"([0-9]+(?:\.[0-9]+)?) ?%"),
         ("per class", r"([0-9]+)/class"),
@@ -57,7 +57,7 @@ def parse_labelled(text: str) -> Labelled:
         if found and len(said) < 100:
             amount = Fraction(found[1]) / (100 if kind == "share" else 1)
             if amount > 0 and not (kind == "share" and amount > 1):
-                return Labelled(kind, amount)
+                return LabelledShare(kind, amount)
     raise UsageError(f'labelled = "{text}"', 'write "10%", "5/class", "1000" (in all) or "all"')
 
 
@@ -89,7 +89,7 @@ def sample_id(id: str, part: str, number: int, own: bool) -> str:
     return id if own else f"{part}/{id}" if number == 0 else f"{part}-{number + 1}/{id}"
 
 
-def assign(
+def draw_splits(
     ids: Sequence[str],
     parts: Sequence[str],
     labels: Sequence[int | None],
@@ -101,7 +101,7 @@ def assign(
     probe_per_class: int = 0,
     seed: int = 0,
     classes: Sequence[str] = (),
-) -> Assignment:
+) -> Splits:
     """Splits and probe flags of N samples, given their ids, parts ("train", "unlabelled", "test"), labels and groups.
 
     Test: the test part, else `test_fraction` of train, stratified: of every class with at least two units (an image, or
@@ -154,10 +154,10 @@ def assign(
     for label, count in _probe_of(sizes, probe, probe_per_class, seed, notes, name).items():
         for i in members[label][:count]:
             flags[i] = True
-    return Assignment(split, flags, notes)
+    return Splits(split, flags, notes)
 
 
-def held_out(
+def hold_out(
     ids: Sequence[str], labels: Sequence[int], groups: Sequence[str | None], fraction: float, seed: int
 ) -> list[int]:
     """The positions, ascending, of a share of labelled samples (N,) to judge by: stratified, groups kept together.
@@ -167,7 +167,7 @@ def held_out(
     return sorted(_carved(range(len(ids)), ids, labels, groups, set(), fraction, seed, [], str))
 
 
-def same_content(ids: Sequence[str], split: Sequence[str], sha256: Sequence[str]) -> list[str]:
+def find_duplicates(ids: Sequence[str], split: Sequence[str], sha256: Sequence[str]) -> list[str]:
     """Notes on images that occur more than once: under how many ids, and how many test images are also trained on."""
     found: dict[str, list[int]] = defaultdict(list)
     for i, digest in enumerate(sha256):
@@ -264,7 +264,11 @@ def _carved(
 
 
 def _labels_of(
-    by_class: Mapping[int, Sequence[int]], wanted: Labelled, seed: int, notes: list[str], name: Callable[[int], str]
+    by_class: Mapping[int, Sequence[int]],
+    wanted: LabelledShare,
+    seed: int,
+    notes: list[str],
+    name: Callable[[int], str],
 ) -> dict[int, int]:
     """How many labelled images of each class."""
     size = {label: len(found) for label, found in sorted(by_class.items())}

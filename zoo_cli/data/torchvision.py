@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from PIL import Image
 
 from zoo_cli import specs
-from zoo_cli.data.samples import Data, Sample, numbered, place, shown
+from zoo_cli.data.samples import Data, Sample, numbered, resolve_path, shown
 from zoo_cli.errors import UsageError
 
 OURS = {"download", "transform", "target_transform", "transforms", "loader"}
@@ -69,7 +69,7 @@ def _arguments(name: str, factory: Callable[..., Any], query: str, root: Path) -
             raise specs.nearest(f"argument of torchvision:{name}", key, set(known) - OURS)
         if key in arguments:
             raise UsageError(f'"{key}" is given twice in torchvision:{name}?{query}')
-        arguments[key] = place(text, root) if key == "root" else _value(text)
+        arguments[key] = resolve_path(text, root) if key == "root" else _value(text)
     if "root" in accepted and "root" not in arguments:
         raise UsageError(f"torchvision:{name} needs the folder it lies in", f"write torchvision:{name}?root=PATH")
     if "download" in accepted:

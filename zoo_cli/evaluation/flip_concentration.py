@@ -19,7 +19,7 @@ LENGTHS = (2, 3, 4)
 BUCKETS = 4096
 
 
-def holding(counts: Array, share: float) -> Array:
+def smallest_set(counts: Array, share: float) -> Array:
     """The smallest set of classes that holds at least `share` % of the flips: class indices (k,), most flipped first.
 
     Of equally flipped classes the first in label order comes first. Empty where nothing flipped. The reference code
@@ -67,7 +67,7 @@ def concentration(counts: Array, errors: Array, *, seed: int = 0) -> dict[str, A
     }
 
 
-def spelling(names: Sequence[str]) -> Array:
+def spelling_vectors(names: Sequence[str]) -> Array:
     """Vectors (K, 4096) of how names are spelt: counts of the runs of 2 to 4 letters, each hashed to a column.
 
     Upper and lower case are one; a name begins and ends with a mark of its own. Knows nothing of what names mean.
@@ -81,7 +81,7 @@ def spelling(names: Sequence[str]) -> Array:
     return vectors
 
 
-def alike(groups: Sequence[Array], vectors: Array, *, seed: int = 0) -> list[dict[str, Any] | None]:
+def set_similarity(groups: Sequence[Array], vectors: Array, *, seed: int = 0) -> list[dict[str, Any] | None]:
     """How alike the classes of each group are: the mean and the largest cosine of two of its classes.
 
     groups: of class indices (k,); vectors (K, D), none of them zero. Each with its mean and 95 % interval over 1,000
@@ -101,7 +101,7 @@ def alike(groups: Sequence[Array], vectors: Array, *, seed: int = 0) -> list[dic
     return told
 
 
-def uptake(offered: Array, taken: Array, gained: Array) -> list[dict[str, Any]]:
+def class_uptake(offered: Array, taken: Array, gained: Array) -> list[dict[str, Any]]:
     """How much of a teacher's knowledge reached the student, within the classes that hold X % of it.
 
     offered (K,): the teacher's positive flips of the student before; taken (K,): of those samples, the ones that are
@@ -110,7 +110,7 @@ def uptake(offered: Array, taken: Array, gained: Array) -> list[dict[str, Any]]:
     """
     rows = []
     for share in SHARES:
-        chosen = holding(offered, share)
+        chosen = smallest_set(offered, share)
         sums = [int(values[chosen].sum()) for values in (offered, taken, gained)]
         rows.append(
             {

@@ -11,12 +11,12 @@ LEVEL = 0.05
 """Two-sided level at which a transfer counts as a success or a failure."""
 
 
-def predicted(scores: Array) -> Array:
+def predicted_classes(scores: Array) -> Array:
     """The predicted class (N,) of scores (N, C): the largest, and of equal ones the first in label order."""
     return np.asarray(scores.argmax(axis=1))
 
 
-def compare(
+def compare_predictions(
     labels: Array, before: Array, after: Array, names: Sequence[str], teacher: Array | None = None
 ) -> dict[str, Any]:
     """Positive and negative flips between two sets of predictions, in all and class by class.
@@ -68,7 +68,7 @@ def errors_by_class(labels: Array, before: Array, classes: int) -> Array:
     return np.bincount(labels[before != labels], minlength=classes)
 
 
-def transfer(labels: Array, before: Array, after: Array) -> dict[str, Any]:
+def transfer_statistics(labels: Array, before: Array, after: Array) -> dict[str, Any]:
     """What a student gained and lost by a transfer, and whether that can be told from chance.
 
     delta = gain - loss, all in shares of the N samples; `gained` and `lost` are the counts. `p`: McNemar's exact test,
@@ -92,7 +92,7 @@ def transfer(labels: Array, before: Array, after: Array) -> dict[str, Any]:
     }
 
 
-def taught(labels: Array, before: Array, after: Array, teacher: Array) -> dict[str, Any]:
+def teacher_statistics(labels: Array, before: Array, after: Array, teacher: Array) -> dict[str, Any]:
     """A student before and after a transfer beside its teacher, sample by sample; all (N,).
 
     `complementary`: share of samples that the teacher had right and the student wrong; `offered` their number;
@@ -141,7 +141,7 @@ def outcome(delta: float, p: float) -> str:
     return "success" if delta > 0 else "failure"
 
 
-def quality(labels: Array, logits: Array) -> dict[str, Any]:
+def prediction_quality(labels: Array, logits: Array) -> dict[str, Any]:
     """How good predictions are: labels (N,), logits (N, C) or log-probabilities.
 
     accuracy, balanced_accuracy (mean recall of the classes that occur) and top5 (of all classes where there are fewer)
@@ -152,7 +152,7 @@ def quality(labels: Array, logits: Array) -> dict[str, Any]:
     z = logits.astype(np.float64)
     z = z - z.max(axis=1, keepdims=True)
     logp = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    right = predicted(logits) == labels
+    right = predicted_classes(logits) == labels
     true = logits[rows, labels][:, None]
     before = np.arange(logits.shape[1]) < labels[:, None]
     place = (logits > true).sum(axis=1) + ((logits == true) & before).sum(axis=1)

@@ -31,7 +31,7 @@ RANGES: dict[str, tuple[float, float]] = {
 """The measures, each with the least and the greatest value it can have."""
 
 
-def judge(values: Array, accuracies: Array) -> Row:
+def judge_ranking(values: Array, accuracies: Array) -> Row:
     """Every measure of one metric on one target, by name; None where it has no value.
 
     `sources`: S; `undefined`: how many of them have no score; `relative_accuracy_at`: at k = 1 to S, and
@@ -106,7 +106,7 @@ def trials(values: Array, accuracies: Array) -> float:
     return float(tied[:group].sum() + (tied[group] + 1) / (best[group] + 1))
 
 
-def together(rows: Sequence[Mapping[str, Any]]) -> Row:
+def mean_over_probes(rows: Sequence[Mapping[str, Any]]) -> Row:
     """The mean of one metric's measures over several probe sets of one target, rows as `judge` makes them."""
     row: Row = {"sources": rows[0]["sources"], "undefined": max(row["undefined"] for row in rows)}
     for name in RANGES:
@@ -117,7 +117,7 @@ def together(rows: Sequence[Mapping[str, Any]]) -> Row:
     return row | {"reason": _reasons(rows)}
 
 
-def over_targets(rows: Sequence[Mapping[str, Any]]) -> Row:
+def mean_over_targets(rows: Sequence[Mapping[str, Any]]) -> Row:
     """The mean of one metric's measures over T targets, each with its interval over targets.
 
     `targets`: how many have a measure; `correlated`: how many have correlations, which are averaged over those alone.

@@ -19,7 +19,7 @@ from torch.nn import functional
 from zoo_cli import specs
 from zoo_cli.images.colours import COLOURS
 from zoo_cli.images.decoding import centred
-from zoo_cli.images.random_numbers import derived, uniform
+from zoo_cli.images.random_numbers import derive_seed, uniform
 
 KINDS = {
     "none": "the centre crop",
@@ -71,7 +71,7 @@ def augment(
     """
     if kind not in KINDS:
         raise specs.nearest("augmentation", kind, KINDS)
-    numbers = uniform(derived(seed, "strong" if strong else "augment"), epoch, sample, _COUNT).double()
+    numbers = uniform(derive_seed(seed, "strong" if strong else "augment"), epoch, sample, _COUNT).double()
     if kind in ("none", "flip") and not strong:
         views = _centre(images, size).float() / 255
         if kind == "flip":
@@ -96,7 +96,7 @@ def augment(
 
 def mirrored(seed: int, epoch: Tensor | int, sample: Tensor) -> Tensor:
     """Which samples (B,) `augment` mirrors, where it mirrors at random: bool, where `sample` lies."""
-    return uniform(derived(seed, "augment"), epoch, sample, _MIRROR + 1)[:, _MIRROR] < 0.5
+    return uniform(derive_seed(seed, "augment"), epoch, sample, _MIRROR + 1)[:, _MIRROR] < 0.5
 
 
 def evaluation_view(images: Tensor, size: int, mean: Sequence[float] = (), std: Sequence[float] = ()) -> Tensor:

@@ -95,7 +95,7 @@ class Geometry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class ImageInfo:
     """What the manifest records of an image: the hash of its encoded bytes, its size in pixels, upright."""
 
     sha256: str
@@ -119,7 +119,7 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image
         return _decode(file, max_pixels)
 
 
-def facts(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Facts:
+def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """Hash and size of an image that decodes. Raises BadImage, as `decode` does."""
     with _opened(source) as file:
         try:
@@ -128,16 +128,16 @@ def facts(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Facts:
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror or error}") from None
         image = _decode(file, max_pixels)
-    return Facts(digest, image.width, image.height)
+    return ImageInfo(digest, image.width, image.height)
 
 
-def geometry(preprocessing: Preprocessing) -> Geometry:
+def view_geometry(preprocessing: Preprocessing) -> Geometry:
     """The part of a preprocessing that decides the pixels: all of it but mean and standard deviation."""
     p = preprocessing
     return Geometry(p.input_size, p.resize, p.interpolation, p.channels, p.input_size)
 
 
-def view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
+def make_view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
     """What a model sees of an RGB image, before scaling and normalising: uint8 (H, W, C), H = W = `kept`.
 
     Gray (ITU-R 601-2 luma) comes first. With `resize` the shorter side becomes `resize`, the longer one is rounded
@@ -146,7 +146,7 @@ def view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
     Images of extreme shape (a resized picture above 16 million pixels) are cropped before they are resized: the same
     view, up to rounding, without the memory.
     """
-    g = preprocessing if isinstance(preprocessing, Geometry) else geometry(preprocessing)
+    g = preprocessing if isinstance(preprocessing, Geometry) else view_geometry(preprocessing)
     if g.interpolation not in INTERPOLATIONS:
         raise specs.nearest("interpolation", g.interpolation, INTERPOLATIONS)
     method = INTERPOLATIONS[g.interpolation]
@@ -175,28 +175,28 @@ def load_views(
             image = decode(getter(), max_pixels=max_pixels)
         except BadImage as bad:
             return bad
-        return {shape: view(image, shape) for shape in wanted}
+        return {shape: make_view(image, shape) for shape in wanted}
 
-    with closing(in_order(load, items, workers)) as found:
+    with closing(map_in_order(load, items, workers)) as found:
         yield from enumerate(found)
 
 
 def load_facts(
     items: Iterable[Getter], workers: int, *, max_pixels: int = MAX_PIXELS
-) -> Iterator[tuple[int, Facts | BadImage]]:
+) -> Iterator[tuple[int, ImageInfo | BadImage]]:
     """Hash and size of every image, in order, or why it cannot be used. Threads and errors as in `load_views`."""
 
-    def load(getter: Getter) -> Facts | BadImage:
+    def load(getter: Getter) -> ImageInfo | BadImage:
         try:
-            return facts(getter(), max_pixels=max_pixels)
+            return image_info(getter(), max_pixels=max_pixels)
         except BadImage as bad:
             return bad
 
-    with closing(in_order(load, items, workers)) as found:
+    with closing(map_in_order(load, items, workers)) as found:
         yield from enumerate(found)
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
+def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
     """`map` in a pool of threads (Pillow decodes without the interpreter's lock), results in the order of the items.
 
     At most AHEAD items, or two a worker, are ahead of the consumer: results are small, and decoding must go on while a

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError
-from zoo_cli.images.decoding import BadImage, Geometry, Getter, geometry, load_views
+from zoo_cli.images.decoding import BadImage, Geometry, Getter, load_views, view_geometry
 
 CHUNK = 256  # images on their way to a GPU
 Progress = Callable[[int, int], None]
@@ -24,11 +24,11 @@ def cache_geometry(preprocessing: Preprocessing) -> Geometry:
     crops have room; `augmentation.evaluation_view` of it is exactly the model's own view. Without it, the whole image
     at `input_size` squared.
     """
-    shape = geometry(preprocessing)
+    shape = view_geometry(preprocessing)
     return shape._replace(kept=max(shape.input_size, preprocessing.resize or 0))
 
 
-class ImageCache:
+class PixelCache:
     """N images as uint8, in the order of `items`; `batch` gives the same bytes wherever they are kept.
 
     `place` is "gpu" (they fill at most half of its free memory), "memory" (at most `budget_bytes`, by default half of

@@ -22,7 +22,7 @@ _FIRST = _signed(0xBF58476D1CE4E5B9)
 _SECOND = _signed(0x94D049BB133111EB)
 
 
-def derived(seed: int, purpose: str) -> int:
+def derive_seed(seed: int, purpose: str) -> int:
     """A seed for one purpose ("augment", "labelled stream"), so that equal keys elsewhere give unrelated numbers.
 
     In [0, 2^63), from SHA-256 of both.
@@ -47,7 +47,7 @@ def permutation(seed: int, epoch: int, n: int) -> Tensor:
     return _permutation(seed, epoch, n).clone()
 
 
-def stream(seed: int, n: int, start: int, count: int) -> tuple[Tensor, Tensor]:
+def index_stream(seed: int, n: int, start: int, count: int) -> tuple[Tensor, Tensor]:
     """Positions `start` to `start + count` of the endless stream of permutations, one an epoch.
 
     Returns which sample and which epoch: int64 (count,) each, on the CPU. Every epoch holds every sample once; a batch

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from zoo_cli import registry, specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError
-from zoo_cli.models.capture import Listener, Tap
+from zoo_cli.models.capture import OutputHook, Tap
 from zoo_cli.models.third_party import seeded
 
 
 @dataclass(frozen=True)
-class Edit:
+class HeadSpec:
     """A head put on a network: in the place of the one that `tap` reads, or (`wrap`) behind what `tap` reads.
 
     `outputs`: classes of the head; 0 leaves it out, so that the network gives the features themselves.
@@ -39,10 +39,10 @@ class Architecture:
     args: Mapping[str, Any] = field(default_factory=dict)
     classes: int | None = None
     code_sha256: str = ""
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[HeadSpec, ...] = ()
     root: str = ""
 
-    def edited(self, edit: Edit) -> "Architecture":
+    def edited(self, edit: HeadSpec) -> "Architecture":
         """The same with one more head; a head that it replaces in turn is forgotten."""
         kept = self.edits
         if kept and not edit.wrap and edit.tap.head == head_name(kept[-1]):
@@ -65,7 +65,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Provided:
+class ProviderResult:
     """What a provider knows of a model: the module in eval mode on the CPU, and how to build it again.
 
     `preprocessing`: those fields of config.Preprocessing that are known. `classes`: outputs, None where unknown.
@@ -86,7 +86,7 @@ class Headed(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(tap.dim, outputs) if outputs else nn.Identity()
-        self.listener = Listener(encoder, replace(tap, head=None, classes=0))
+        self.listener = OutputHook(encoder, replace(tap, head=None, classes=0))
 
     def forward(self, x: Tensor) -> Tensor:
         features, _ = self.listener.run(self.encoder, x)
@@ -97,7 +97,7 @@ class Headed(nn.Module):
 def from_json(values: Mapping[str, Any], folder: Path) -> Architecture:
     """The inverse of `Architecture.to_json`. Raises KeyError or TypeError where keys are missing or unknown."""
     root = str((folder / values["root"]).resolve()) if "root" in values else ""
-    edits = tuple(Edit(Tap(**edit["tap"]), int(edit["outputs"]), bool(edit["wrap"])) for edit in values["edits"])
+    edits = tuple(HeadSpec(Tap(**edit["tap"]), int(edit["outputs"]), bool(edit["wrap"])) for edit in values["edits"])
     classes = values["classes"]
     return Architecture(values["model"], dict(values["args"]), classes, values["code_sha256"], edits, root)
 
@@ -112,7 +112,7 @@ def build(architecture: Architecture, root: Path, name: str) -> nn.Module:
     if architecture.root and (Path(architecture.root) / rest.rpartition(":")[0]).is_file():
         root = Path(architecture.root)
     source = Source(name, architecture.model, architecture.args, classes=architecture.classes)
-    provided: Provided = registry.load(registry.MODELS[provider])(source, rest, root, 0)
+    provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, 0)
     if provided.architecture.code_sha256 != architecture.code_sha256:
         raise ContractError(
             f"{rest.rpartition(':')[0]} is not the file that this model was built from",
@@ -125,7 +125,7 @@ def build(architecture: Architecture, root: Path, name: str) -> nn.Module:
     return module.eval()
 
 
-def apply(module: nn.Module, edit: Edit) -> nn.Module:
+def apply(module: nn.Module, edit: HeadSpec) -> nn.Module:
     """Put a head on a module: inside it, or around it. The new head's weights come from torch's global generator."""
     if edit.wrap:
         return Headed(module, edit.tap, edit.outputs)
@@ -146,6 +146,6 @@ def apply(module: nn.Module, edit: Edit) -> nn.Module:
     return module
 
 
-def head_name(edit: Edit) -> str:
+def head_name(edit: HeadSpec) -> str:
     """The dotted name of the head after an edit."""
     return "head" if edit.wrap else edit.tap.head or ""

@@ -93,7 +93,7 @@ def find_tap(
     return Tap("", "output", _is_map(y, "the model's output"), None, y.shape[1], 0)
 
 
-class Tapped(nn.Module):
+class FeatureExtractor(nn.Module):
     """A model that gives `(features (B, D), logits (B, K) or None)` of images `(B, channels, size, size)`.
 
     In a model with softmax inside, logits are what enters that softmax. Dtypes follow autocast.
@@ -103,13 +103,13 @@ class Tapped(nn.Module):
         super().__init__()
         self.module = module
         self.tap = tap
-        self.listener = Listener(module, tap)
+        self.listener = OutputHook(module, tap)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.listener.run(self.module, x)
 
 
-class Listener:
+class OutputHook:
     """Hooks on a model that keep what a tap names, while `run` runs.
 
     The hooks are bound methods and stay: a deep copy of the model listens with its own copy of this, and a compiled

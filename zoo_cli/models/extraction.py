@@ -28,16 +28,16 @@ class Pixels:
         return (x.float() / 255 - self.mean) / self.std
 
 
-class Runner:
+class FeatureRunner:
     """A source on its device: uint8 images (B, H, W, C) in, features (B, D) and logits (B, K) out, as arrays."""
 
     def __init__(self, model: "LoadedModel", device: "torch.device", precision: str):
         import torch
 
-        from zoo_cli.models.capture import Tapped
+        from zoo_cli.models.capture import FeatureExtractor
 
         self.device, self.precision = device, precision
-        self.network = Tapped(model.module, model.tap).to(device).to(memory_format=torch.channels_last).eval()
+        self.network = FeatureExtractor(model.module, model.tap).to(device).to(memory_format=torch.channels_last).eval()
         self.pixels = Pixels(model.preprocessing, device)
 
     def __call__(self, images: "torch.Tensor") -> "tuple[np.ndarray | None, np.ndarray | None]":

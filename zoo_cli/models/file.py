@@ -9,14 +9,14 @@ from typing import Any
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, timm, weights
-from zoo_cli.models.architecture import Edit, Provided
+from zoo_cli.models.architecture import HeadSpec, ProviderResult
 
 SCHEMA = "zoo.student/1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 
-def load(source: Source, rest: str, root: Path, seed: int) -> Provided:  # noqa: ARG001 - every provider's signature
+def load(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:  # noqa: ARG001 - every provider's signature
     """The model in a folder, from its config.json; it knows its preprocessing and its class names.
 
     `classes = 0` leaves the head out. Raises UsageError where the folder holds no model, ContractError where its files
@@ -63,7 +63,7 @@ def to_json(
     }
 
 
-def _ours(source: Source, folder: Path, said: Any, root: Path) -> Provided:
+def _ours(source: Source, folder: Path, said: Any, root: Path) -> ProviderResult:
     file = folder / CONFIG
     if not isinstance(said, Mapping) or said.get("schema") != SCHEMA:
         schema = said.get("schema") if isinstance(said, Mapping) else None
@@ -81,6 +81,6 @@ def _ours(source: Source, folder: Path, said: Any, root: Path) -> Provided:
     weights.fill(module, weights.read(path), str(path))
     if source.classes == 0 and recipe.edits:
         last = recipe.edits[-1]
-        cut = Edit(replace(last.tap, head=architecture.head_name(last)), 0)
+        cut = HeadSpec(replace(last.tap, head=architecture.head_name(last)), 0)
         module, recipe, names = architecture.apply(module, cut), recipe.edited(cut), ()
-    return Provided(module.eval(), recipe, weights.file_sha256(path), known, names or None, len(names))
+    return ProviderResult(module.eval(), recipe, weights.file_sha256(path), known, names or None, len(names))

@@ -25,11 +25,11 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
 from zoo_cli.errors import UsageError
-from zoo_cli.models.capture import TOLERANCE, Tap, Tapped
+from zoo_cli.models.capture import TOLERANCE, FeatureExtractor, Tap
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import BLOCKS, FIRST, SECOND, Projection
 from zoo_cli.models.third_party import guarded
-from zoo_cli.models.weight_layer import Spy, by_position, entering, is_plain, last, weights
+from zoo_cli.models.weight_layer import InputHook, by_position, entering, is_plain, last, weights
 
 ROOM = 2**26
 """Numbers that one piece of the work may hold at a time."""
@@ -79,9 +79,9 @@ class Gradients:
             raise UsageError("it has no head, and LGC needs gradients of outputs", "leave it out of lgc")
         module.requires_grad_(False)
         self.projection = projection
-        self.network = Tapped(module, tap)
+        self.network = FeatureExtractor(module, tap)
         name, layer = last(self.network, example, gradient_layer)
-        self.spy = Spy(layer)
+        self.spy = InputHook(layer)
         with torch.no_grad(), self.spy.listening():
             features, logits = self.network(example)
         if any(len(z) % len(example) for z in self.spy.outputs):

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from zoo_cli.errors import UsageError
 
 
-def order(name: str, theirs: Sequence[str] | None, count: int, classes: Sequence[str]) -> tuple[int, ...] | None:
+def match_classes(
+    name: str, theirs: Sequence[str] | None, count: int, classes: Sequence[str]
+) -> tuple[int, ...] | None:
     """Which column of the network's logits (N, K) stands for each of the task's classes (C,).
 
     `theirs`: the class names of the network called `name`, None where only their number `count` is known: then equal

@@ -13,7 +13,7 @@ from zoo_cli import registry, specs
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.models import cost
-from zoo_cli.models.architecture import Architecture, Provided
+from zoo_cli.models.architecture import Architecture, ProviderResult
 from zoo_cli.models.capture import Tap, find_tap
 from zoo_cli.models.third_party import guarded
 
@@ -46,7 +46,7 @@ def is_stored(source: Source) -> bool:
     return specs.provider("model provider", source.model)[0] == "features"
 
 
-def load(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
+def load_model(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
     """Build the source's network and load its weights strictly; the user's word overrides what the provider knows.
 
     `root`: the workspace, to which paths are relative. `seed`: of random weights, where none are declared. Raises
@@ -55,7 +55,7 @@ def load(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
     """
     provider, rest = specs.provider("model provider", source.model)
     source = replace(source, classes=_declared(source, root))
-    provided: Provided = registry.load(registry.MODELS[provider])(source, rest, root, seed)
+    provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, seed)
     preprocessing = _preprocessing(source, provided.preprocessing)
     names = source.classes if isinstance(source.classes, tuple) else None
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes
@@ -81,7 +81,7 @@ def load(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
     )
 
 
-def describe(model: LoadedModel) -> dict[str, Any]:
+def describe_model(model: LoadedModel) -> dict[str, Any]:
     """What source.json says of a model: the same for the same source and weights, on any machine."""
     source, tap, said = model.source, model.tap, asdict(model.preprocessing)
     return {
@@ -104,7 +104,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _tap(source: Source, provided: Provided, preprocessing: Preprocessing, declared: int | None) -> Tap:
+def _tap(source: Source, provided: ProviderResult, preprocessing: Preprocessing, declared: int | None) -> Tap:
     shape = (2, preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
     example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     classes = provided.classes if declared is None else declared

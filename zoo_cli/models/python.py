@@ -13,11 +13,11 @@ from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.models import weights
-from zoo_cli.models.architecture import Architecture, Provided
+from zoo_cli.models.architecture import Architecture, ProviderResult
 from zoo_cli.models.third_party import guarded, seeded
 
 
-def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
+def load(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
     """The module that FACTORY of FILE gives for the source's args, with its weights loaded.
 
     A text among the args that names an existing file or folder relative to zoo.toml becomes its path. Nothing of the
@@ -44,7 +44,7 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
     weights_file = weights.locate(source.weights, root, source.name) if source.weights else None
     if weights_file is not None:
         weights.fill(module, weights.read(weights_file), str(weights_file))
-    return Provided(
+    return ProviderResult(
         module,
         Architecture(
             f"python:{rest}",

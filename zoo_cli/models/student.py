@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.models import architecture, file
-from zoo_cli.models.architecture import Architecture, Edit
-from zoo_cli.models.capture import TOLERANCE, Tap, Tapped
+from zoo_cli.models.architecture import Architecture, HeadSpec
+from zoo_cli.models.capture import TOLERANCE, FeatureExtractor, Tap
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.third_party import seeded
 
 
-class Student(Tapped):
+class Student(FeatureExtractor):
     """Gives `(features (B, D), logits (B, C))` of images; features are the very tensor that the target head reads.
 
     Both carry gradients; in training mode features are those after the dropout before the head.
@@ -115,7 +115,7 @@ def build(model: LoadedModel, classes: tuple[str, ...], seed: int) -> Student:
     """
     if len(classes) < 2:
         raise UsageError(f"a student for {len(classes)} classes", "a task has at least two")
-    edit = Edit(model.tap, len(classes), wrap=not model.tap.in_head)
+    edit = HeadSpec(model.tap, len(classes), wrap=not model.tap.in_head)
     module = copy.deepcopy(model.module)
     with seeded(seed):
         module = architecture.apply(module, edit)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
-from zoo_cli.models.capture import Tapped
+from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
 
 LUMA = (0.299, 0.587, 0.114)  # of ITU-R 601-2, as images are decoded
@@ -34,7 +34,9 @@ class Teacher(nn.Module):
     luma: Tensor
     columns: Tensor | None
 
-    def __init__(self, network: Tapped, own: Preprocessing, seen: Preprocessing, order: tuple[int, ...] | None):
+    def __init__(
+        self, network: FeatureExtractor, own: Preprocessing, seen: Preprocessing, order: tuple[int, ...] | None
+    ):
         super().__init__()
         self.network = network.requires_grad_(False)
         self.size = own.input_size
@@ -59,7 +61,7 @@ class Teacher(nn.Module):
         if not model.classes:
             raise UsageError(f"source {model.source.name} has no head, so it has no answer to teach", "name another")
         # A copy: the model may become the student too, and must then learn.
-        return cls(Tapped(copy.deepcopy(model.module), model.tap), model.preprocessing, seen, order)
+        return cls(FeatureExtractor(copy.deepcopy(model.module), model.tap), model.preprocessing, seen, order)
 
     def train(self, _mode: bool = True) -> Self:
         """Eval mode, always."""

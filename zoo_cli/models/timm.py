@@ -10,7 +10,7 @@ from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import weights
-from zoo_cli.models.architecture import Architecture, Provided
+from zoo_cli.models.architecture import Architecture, ProviderResult
 from zoo_cli.models.third_party import guarded, seeded, tensors_only
 
 OURS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "num_classes")
@@ -19,7 +19,7 @@ SOURCES = {"url", "hf_hub_id", "hf_hub_filename", "source", "state_dict", "custo
 DATA = ("input_size", "mean", "std")
 
 
-def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
+def load(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
     """A timm model: `resnet18` with weights "" (random), "pretrained", a tag or a file, or `resnet18.a1_in1k`.
 
     The preprocessing is timm's own for the architecture or the tag; it is unknown for a file of weights, unless the
@@ -58,7 +58,7 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
             state = {key: value for key, value in state.items() if not key.startswith(prefixes)}
         weights.fill(module, state, str(file))
     config = dict(module.pretrained_cfg)
-    return Provided(
+    return ProviderResult(
         module,
         Architecture(f"timm:{name}", _args(source), module.num_classes),
         weights.file_sha256(file) if file is not None else weights.state_sha256(module),
@@ -68,7 +68,7 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
     )
 
 
-def load_folder(source: Source, folder: Path, config: Mapping[str, Any], config_file: Path) -> Provided:
+def load_folder(source: Source, folder: Path, config: Mapping[str, Any], config_file: Path) -> ProviderResult:
     """A folder in the layout of timm and of its models on the Hugging Face hub: config.json beside the weights.
 
     Only the preprocessing that config.json says is known. Raises as `load` does.
@@ -94,7 +94,7 @@ def load_folder(source: Source, folder: Path, config: Mapping[str, Any], config_
     count = outputs if declared is None else declared
     module = _create(source, name, args, 0, pretrained=True, num_classes=count, pretrained_cfg=own)
     data = {key: said[key] for key in (*DATA, "crop_pct", "crop_mode", "interpolation") if key in said}
-    return Provided(
+    return ProviderResult(
         module,
         Architecture(f"timm:{name}", args, module.num_classes),
         weights.file_sha256(file),

@@ -10,14 +10,14 @@ from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.models import weights
-from zoo_cli.models.architecture import Architecture, Provided
+from zoo_cli.models.architecture import Architecture, ProviderResult
 from zoo_cli.models.third_party import guarded, one_line, seeded, tensors_only
 
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Heads that only their own training recipe uses; they are left out, unless `args` ask for `aux_logits`."""
 
 
-def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
+def load(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
     """A torchvision classifier: `resnet50`, or `resnet50.IMAGENET1K_V2` with those weights.
 
     With named weights the preprocessing and the class names are known. `classes = 0` leaves the head out.
@@ -56,7 +56,7 @@ def load(source: Source, rest: str, root: Path, seed: int) -> Provided:
     module = module.float().eval()
     meta = _meta(enum) if enum is not None else {}
     names = meta.pop("categories", None) if declared != 0 else None
-    return Provided(
+    return ProviderResult(
         module,
         Architecture(f"torchvision:{name}", _recipe(source.args, args, module), declared),
         weights.file_sha256(file) if file is not None else weights.state_sha256(module),

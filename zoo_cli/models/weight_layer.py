@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo_cli.errors import UsageError
-from zoo_cli.models.capture import TOLERANCE, Tapped
+from zoo_cli.models.capture import TOLERANCE, FeatureExtractor
 
 WeightLayer: TypeAlias = nn.Conv2d | nn.Linear
 
 
-class Spy:
+class InputHook:
     """A hook on a layer that keeps what enters and leaves it, and adds a shift to what leaves each of its calls."""
 
     def __init__(self, layer: WeightLayer):
@@ -44,7 +44,7 @@ class Spy:
         return output + self.shifts[len(self.outputs) - 1] if self.shifts else None
 
 
-def last(network: Tapped, example: Tensor, wanted: str = "") -> tuple[str, WeightLayer]:
+def last(network: FeatureExtractor, example: Tensor, wanted: str = "") -> tuple[str, WeightLayer]:
     """The last Conv2d or Linear called on whose output the features of `example` depend; the head is none.
 
     `wanted`: the name of a layer to be taken, on which the outputs must depend. Raises UsageError where there is none.
@@ -86,7 +86,7 @@ def weights(layer: WeightLayer) -> dict[str, Tensor]:
     return {name: value for name, value in layer.named_parameters() if "bias" not in name.split(".")}
 
 
-def is_plain(spy: Spy) -> bool:
+def is_plain(spy: InputHook) -> bool:
     """Whether every call that was kept is the product of the layer's `weight` with the patches of what entered it."""
     layer = spy.layer
     if list(weights(layer)) != ["weight"]:

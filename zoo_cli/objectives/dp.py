@@ -9,7 +9,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.kl import divergences
 from zoo_cli.objectives.supervised import Batch, Objective, precise
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 
 
 class DP(Objective):
@@ -28,7 +28,7 @@ class DP(Objective):
 
     def __init__(
         self,
-        taught: Taught,
+        taught: TeacherContext,
         *,
         labels: bool = True,
         select: Literal["prob", "flip"] = "prob",
@@ -53,8 +53,8 @@ class DP(Objective):
         a row has no label and `labels` asks for it.
         """
         _, logits = student(batch.images)
-        asked = precise(teacher_context.answers(self.taught, batch))
-        candidates = torch.cat([precise(teacher_context.own(self.taught, batch))[None], asked])
+        asked = precise(teacher_context.teacher_logits(self.taught, batch))
+        candidates = torch.cat([precise(teacher_context.original_logits(self.taught, batch))[None], asked])
         labels = None
         if self.labels:
             labels = batch.labels

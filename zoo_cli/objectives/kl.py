@@ -5,21 +5,23 @@ from torch import Tensor, nn
 
 from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.supervised import Batch, Objective, precise
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 
 
 class KL(Objective):
     """T^2 / B * sum_i KL(softmax(teacher_i / T) || softmax(student_i / T)) over all B rows; no label is read."""
 
-    def __init__(self, taught: Taught):
+    def __init__(self, taught: TeacherContext):
         """Raises ValueError for several teachers."""
         super().__init__()
-        self.taught = teacher_context.single(taught)
+        self.taught = teacher_context.require_one_teacher(taught)
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logs `distillation_kl`: the loss itself, 0 where the student answers as the teacher does."""
         _, logits = student(batch.images)
-        loss = divergences(logits, teacher_context.answer(self.taught, batch), self.taught.temperature).mean()
+        loss = divergences(
+            logits, teacher_context.single_teacher_logits(self.taught, batch), self.taught.temperature
+        ).mean()
         return loss, {"distillation_kl": loss.detach()}
 
 

@@ -7,7 +7,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.kl import divergences
 from zoo_cli.objectives.supervised import Batch, Objective, labelled, precise
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 
 RETENTION = 0.61
 """What the paper's public settings keep of the original weights: 0.9999 to the power of its 5,005 updates."""
@@ -28,7 +28,7 @@ class MCL(Objective):
 
     def __init__(
         self,
-        taught: Taught,
+        taught: TeacherContext,
         *,
         alpha: float = 0.68,
         k: int = 100,
@@ -44,9 +44,11 @@ class MCL(Objective):
         both `retention` and `tau`, and for a run too short for one update; ValueError for several teachers.
         """
         super().__init__()
-        self.taught = teacher_context.single(taught)
-        self.alpha = teacher_context.fraction("mcl:alpha", alpha, "1 is all teacher, 0 all labels")
-        teacher_context.fraction("mcl:retention", retention, "1 leaves the student as it was, 0 as it was trained")
+        self.taught = teacher_context.require_one_teacher(taught)
+        self.alpha = teacher_context.check_fraction("mcl:alpha", alpha, "1 is all teacher, 0 all labels")
+        teacher_context.check_fraction(
+            "mcl:retention", retention, "1 leaves the student as it was, 0 as it was trained"
+        )
         for name, value in (("k", k), ("steps_per_update", steps_per_update)):
             if value < 1:
                 raise UsageError(f"mcl:{name}={value} is below 1", "it takes a whole number from 1 up")
@@ -62,7 +64,7 @@ class MCL(Objective):
             raise UsageError("mcl has both retention and tau", "each says the other: give one of them")
         self.updates = updates
         self.k = k
-        self.tau = teacher_context.fraction(
+        self.tau = teacher_context.check_fraction(
             "mcl:tau", tau, "1 leaves the slow weights as they are, 0 makes them the fast"
         )
         self.steps_per_update = steps_per_update
@@ -80,7 +82,7 @@ class MCL(Objective):
         _, logits = student(batch.images)
         if len(batch.labels) != len(logits):
             raise ValueError(f"{len(logits) - len(batch.labels)} rows have no label")
-        targets = teacher_context.answer(self.taught, batch)
+        targets = teacher_context.single_teacher_logits(self.taught, batch)
         logits = precise(logits)
         left_out = (targets.argmax(1) != batch.labels) & (logits.argmax(1) == batch.labels)
         rows, k = len(logits), min(self.k, logits.shape[1])

@@ -12,7 +12,7 @@ from zoo_cli.objectives.supervised import Batch
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherContext:
     """Teachers and student before the first step, all in eval mode but the student that learns, on one device.
 
     `teachers` (M,): each gives logits (B, C) of the images as the student sees them, in the student's class order;
@@ -35,7 +35,7 @@ class Taught:
         return self
 
 
-def answers(taught: Taught, batch: Batch) -> Tensor:
+def teacher_logits(taught: TeacherContext, batch: Batch) -> Tensor:
     """The teachers' logits (M, B, C) of a batch, without gradient: stored ones, else asked now."""
     if batch.answers is not None:
         return batch.answers
@@ -43,29 +43,29 @@ def answers(taught: Taught, batch: Batch) -> Tensor:
         return torch.stack([teacher(batch.images) for teacher in taught.teachers])
 
 
-def answer(taught: Taught, batch: Batch) -> Tensor:
+def single_teacher_logits(taught: TeacherContext, batch: Batch) -> Tensor:
     """The logits (B, C) of the one teacher. Raises ValueError where there are several, or none."""
-    found = answers(taught, batch)
+    found = teacher_logits(taught, batch)
     if len(found) != 1:
         raise ValueError(f"{len(found)} teachers where one is asked for")
     return found[0]
 
 
-def own(taught: Taught, batch: Batch) -> Tensor:
+def original_logits(taught: TeacherContext, batch: Batch) -> Tensor:
     """The logits (B, C) of the student as it was, on the same images, without gradient."""
     with torch.no_grad():
         _, logits = taught.original(batch.images)
     return logits  # type: ignore[no-any-return]
 
 
-def single(taught: Taught) -> Taught:
+def require_one_teacher(taught: TeacherContext) -> TeacherContext:
     """The same, where there is at most one teacher. Raises ValueError for several."""
     if len(taught.teachers) > 1:
         raise ValueError(f"{len(taught.teachers)} teachers where one is asked for")
     return taught
 
 
-def fraction(name: str, value: float, hint: str) -> float:
+def check_fraction(name: str, value: float, hint: str) -> float:
     """The value of the parameter `name`. Raises UsageError outside [0, 1]."""
     if not 0 <= value <= 1:
         raise UsageError(f"{name}={value:g} is not between 0 and 1", hint)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.kl import divergences
 from zoo_cli.objectives.supervised import Batch, Objective, labelled
-from zoo_cli.objectives.teacher_context import Taught
+from zoo_cli.objectives.teacher_context import TeacherContext
 
 
 class XeKL(Objective):
@@ -15,15 +15,17 @@ class XeKL(Objective):
     for a slip.
     """
 
-    def __init__(self, taught: Taught, *, alpha: float = 0.5):
+    def __init__(self, taught: TeacherContext, *, alpha: float = 0.5):
         """Raises UsageError for alpha outside [0, 1], ValueError for several teachers."""
         super().__init__()
-        self.taught = teacher_context.single(taught)
-        self.alpha = teacher_context.fraction("xe-kl:alpha", alpha, "1 is all teacher, 0 all labels")
+        self.taught = teacher_context.require_one_teacher(taught)
+        self.alpha = teacher_context.check_fraction("xe-kl:alpha", alpha, "1 is all teacher, 0 all labels")
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logs `labelled_loss`, `labelled_accuracy` and `distillation_kl`. Raises ValueError without a label."""
         _, logits = student(batch.images)
-        kl = divergences(logits, teacher_context.answer(self.taught, batch), self.taught.temperature).mean()
+        kl = divergences(
+            logits, teacher_context.single_teacher_logits(self.taught, batch), self.taught.temperature
+        ).mean()
         loss, terms = labelled(logits, batch.labels)
         return self.alpha * kl + (1 - self.alpha) * loss, {**terms, "distillation_kl": kl.detach()}

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from zoo_cli.pipeline.image_cache import Pictures
-from zoo_cli.pipeline.streams import Streams
+from zoo_cli.pipeline.image_cache import ImageCache
+from zoo_cli.pipeline.streams import IndexStreams
 
 if TYPE_CHECKING:
     import torch
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def batches(
-    pictures: Pictures,
-    streams: "Streams",
+    pictures: ImageCache,
+    streams: "IndexStreams",
     said: "Preprocessing",
     augment: str,
     *,
@@ -51,8 +51,8 @@ def batches(
         ):
             if not count:
                 continue
-            seed = random_numbers.derived(streams.seed, f"{name} stream")
-            chosen, epoch = random_numbers.stream(seed, len(pool), step * count, count)
+            seed = random_numbers.derive_seed(streams.seed, f"{name} stream")
+            chosen, epoch = random_numbers.index_stream(seed, len(pool), step * count, count)
             picked[name] = chosen
             places.append(pool[chosen])
             epochs.append(epoch)

@@ -11,12 +11,12 @@ from zoo_cli.store import feature_store
 BEST = "best"
 
 
-def unranked(settings: Config, named: Sequence[str], metric: str | None) -> bool:
+def needs_ranking(settings: Config, named: Sequence[str], metric: str | None) -> bool:
     """Whether the sources have to be scored before the best of them is known."""
     return _asked_for(named) and not settings.scores(_by(metric).name).exists()
 
 
-def chosen(settings: Config, named: Sequence[str], metric: str | None, *, stored: bool) -> list[Source]:
+def select_models(settings: Config, named: Sequence[str], metric: str | None, *, stored: bool) -> list[Source]:
     """The models of these names; `stored`: the best by the scores that stand, so that nothing is made.
 
     Raises UsageError for one of which there is no network.
@@ -26,8 +26,8 @@ def chosen(settings: Config, named: Sequence[str], metric: str | None, *, stored
     found: dict[str, Source] = {}
     for one in named:
         if one.partition(":")[0] != BEST:
-            found[one] = students.choose(settings, None) if one == "student" else settings.select([one])[0]
-            students.check(settings, found[one])
+            found[one] = students.select_student(settings, None) if one == "student" else settings.select([one])[0]
+            students.check_networks(settings, found[one])
     for one in named:
         word, _, architecture = one.partition(":")
         if word == BEST:
@@ -39,13 +39,13 @@ def _asked_for(named: Sequence[str]) -> bool:
     return any(one.partition(":")[0] == BEST for one in named)
 
 
-def _by(metric: str | None) -> source_ranking.Asked:
-    return source_ranking.ask([metric or rank.DEFAULT_METRIC], None, rank.DEFAULT_WEIGHTING)
+def _by(metric: str | None) -> source_ranking.RankingSpec:
+    return source_ranking.parse_ranking([metric or rank.DEFAULT_METRIC], None, rank.DEFAULT_WEIGHTING)
 
 
-def _best(settings: Config, architecture: str, asked: source_ranking.Asked, *, stored: bool) -> Source:
+def _best(settings: Config, architecture: str, asked: source_ranking.RankingSpec, *, stored: bool) -> Source:
     """The highest-ranked source with a network, of an architecture where one is named."""
-    able = [source for source in settings.sources if not feature_store.is_stored(source)]
+    able = [source for source in settings.sources if not feature_store.is_outputs_only(source)]
     if not able:
         raise UsageError(f"{settings.root / config.FILE} has no source with a network", "add a [[source]] table")
     fitting = [source.name for source in able if not architecture or architecture in _architectures(settings, source)]
@@ -53,9 +53,9 @@ def _best(settings: Config, architecture: str, asked: source_ranking.Asked, *, s
         known = sorted({name for source in able for name in _architectures(settings, source)[:1]})
         raise specs.nearest("source of architecture", architecture, known)
     if stored:
-        ranked = source_ranking.of_file(settings.scores(asked.name), asked.weighting, settings)
+        ranked = source_ranking.rank_scores_file(settings.scores(asked.name), asked.weighting, settings)
     else:
-        ranked = source_ranking.make(settings, asked, settings.sources)
+        ranked = source_ranking.rank_sources(settings, asked, settings.sources)
     for row in ranked.rows:
         if row["rank"] is not None and row["source"] in fitting:
             console.say(f"best{':' * bool(architecture)}{architecture} is {row['source']}")

@@ -11,9 +11,9 @@ from zoo_cli import console, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import leakage, pseudo_label, source_ranking, source_weights, students
-from zoo_cli.pipeline.runner import Lesson, teach
-from zoo_cli.pipeline.streams import Streams
-from zoo_cli.pipeline.training_options import Course, Places
+from zoo_cli.pipeline.runner import RunSpec, train_runs
+from zoo_cli.pipeline.streams import IndexStreams
+from zoo_cli.pipeline.training_options import RunPaths, TrainingOptions
 from zoo_cli.store import feature_store, files
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from zoo_cli.models.student import Student
     from zoo_cli.objectives.supervised import Objective
     from zoo_cli.store.manifest import Images
-    from zoo_cli.training.loop import Options
+    from zoo_cli.training.loop import LoopOptions
 
 LABELS_ONLY = "labels-only"
 
 
 @dataclass(frozen=True)
-class Target:
+class PseudoLabels:
     """The stored pseudo-labels of one source, and its weight in the loss."""
 
     name: str
@@ -40,15 +40,15 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Taught:
+class RunTargets:
     """What one student learns from: the targets, and how that is called in the name of its run."""
 
     name: str
-    targets: tuple[Target, ...]
+    targets: tuple[PseudoLabels, ...]
 
 
 @dataclass(frozen=True)
-class Asked:
+class CrossTaskConfig:
     """What the flags of cross-task distillation say, in the words of their names."""
 
     weightings: tuple[str, ...]
@@ -85,45 +85,49 @@ class Asked:
             return [LABELS_ONLY]
         if self.each_source:
             return [f"cross-task-from-{name}" for name in self._single(settings)]
-        asked = source_ranking.ask([self.metric], self.on, self.weightings[0])
-        return [f"cross-task-{asked.name}-{source_weights.slug(weighting)}" for weighting in self.weightings]
+        asked = source_ranking.parse_ranking([self.metric], self.on, self.weightings[0])
+        return [f"cross-task-{asked.name}-{source_weights.weighting_slug(weighting)}" for weighting in self.weightings]
 
-    def taught(self, settings: Config) -> list[Taught]:
+    def taught(self, settings: Config) -> list[RunTargets]:
         """What each student learns from; scores and pseudo-labels are made where they are missing."""
         names = self.names(settings)
         if self.lam == 1:
-            return [Taught(names[0], ())]
+            return [RunTargets(names[0], ())]
         if self.pseudo:
             given = [_bare(self.pseudo, self.scores, weighting, self.min_weight) for weighting in self.weightings]
-            return [Taught(name, tuple(targets)) for name, targets in zip(names, given, strict=True)]
+            return [RunTargets(name, tuple(targets)) for name, targets in zip(names, given, strict=True)]
         if self.each_source:
-            barred = leakage.barred(settings, self._single(settings))
+            barred = leakage.excluded_sources(settings, self._single(settings))
             for name, why in barred.items():
                 console.say(f"{name} takes no part: {why}")
             chosen = [source for source in self._chosen(settings) if source.name not in barred]
-            pseudo_label.make(settings, chosen)
-            heads = [source.name for source in chosen if feature_store.about(settings, source.name)["classes"]]
+            pseudo_label.make_pseudo_labels(settings, chosen)
+            heads = [
+                source.name for source in chosen if feature_store.load_source_record(settings, source.name)["classes"]
+            ]
             if not heads:
                 raise UsageError("no source with a head is left to learn from", "zoo rank says why each is excluded")
-            return [Taught(f"cross-task-from-{name}", (_target(settings, name, 1.0),)) for name in heads]
+            return [RunTargets(f"cross-task-from-{name}", (_target(settings, name, 1.0),)) for name in heads]
         chosen = list(self._chosen(settings))
         ranked = [
-            source_ranking.make(settings, source_ranking.ask([self.metric], self.on, weighting), chosen).weights
+            source_ranking.rank_sources(
+                settings, source_ranking.parse_ranking([self.metric], self.on, weighting), chosen
+            ).weights
             for weighting in self.weightings
         ]
-        pseudo_label.make(settings, chosen)
-        kept = [pick(_with_heads(settings, given), self.min_weight) for given in ranked]
+        pseudo_label.make_pseudo_labels(settings, chosen)
+        kept = [drop_small_weights(_with_heads(settings, given), self.min_weight) for given in ranked]
         return [
-            Taught(name, tuple(_target(settings, source, weight) for source, weight in given.items()))
+            RunTargets(name, tuple(_target(settings, source, weight) for source, weight in given.items()))
             for name, given in zip(names, kept, strict=True)
         ]
 
-    def length(self, course: Course, images: "Images", seed: int) -> "tuple[Streams, Options]":
+    def length(self, course: TrainingOptions, images: "Images", seed: int) -> "tuple[IndexStreams, LoopOptions]":
         """The streams of a run and its options with the number of steps.
 
         Equal steps for all: an epoch is one of the unlabelled images, half a batch at a time, also with labels only.
         """
-        streams = Streams.of(images, course, seed, labels=True, others=self.lam < 1)
+        streams = IndexStreams.of(images, course, seed, labels=True, others=self.lam < 1)
         count = len(streams.unlabelled) or len(streams.labelled)
         return streams, course.lasting(count, course.batch_size // 2)
 
@@ -136,11 +140,11 @@ class Asked:
         return [source.name for source in self._chosen(settings)]
 
 
-def run(
+def train_cross_task(
     settings: Config,
-    asked: Asked,
-    course: Course,
-    places: Places,
+    asked: CrossTaskConfig,
+    course: TrainingOptions,
+    places: RunPaths,
     images: "Images",
     classes: tuple[str, ...],
     learner: Source,
@@ -150,8 +154,8 @@ def run(
     pseudo_labels = _Stored(images)
     taught = asked.taught(settings)
     judged = images.where(split=("test",))
-    started = students.digests(settings, learner, *(() if init is None else settings.select([init])))
-    lessons: list[Lesson] = []
+    started = students.model_digests(settings, learner, *(() if init is None else settings.select([init])))
+    lessons: list[RunSpec] = []
     each = [one for one in taught for _ in places.seeds]
     for one, (path, seed) in zip(each, places.of([one.name for one in taught]), strict=True):
         streams, options = asked.length(course, images, seed)
@@ -163,22 +167,22 @@ def run(
             "inputs": {**started, **{f"pseudo-labels of {target.name}": target.digest for target in one.targets}},
         }
         lessons.append(
-            Lesson(
+            RunSpec(
                 path,
                 streams,
                 options,
                 said,
-                told(one.targets),
-                student=partial(students.build, settings, learner, init, classes, seed),
+                describe_targets(one.targets),
+                student=partial(students.build_student, settings, learner, init, classes, seed),
                 objective=partial(pseudo_labels.objective, asked, one, seed),
                 judged=judged,
                 targets=partial(pseudo_labels.beside, one.targets, streams.unlabelled),
             )
         )
-    return teach(lessons, course, settings.task.name)
+    return train_runs(lessons, course, settings.task.name)
 
 
-def pick(given: Mapping[str, float], least: float) -> dict[str, float]:
+def drop_small_weights(given: Mapping[str, float], least: float) -> dict[str, float]:
     """The sources whose weight is `least` or more, their weights renormalised. Says what is left out."""
     kept = {name: weight for name, weight in given.items() if weight > 0 and weight >= least}
     if not kept:
@@ -192,7 +196,7 @@ def pick(given: Mapping[str, float], least: float) -> dict[str, float]:
     return {name: weight / total for name, weight in kept.items()}
 
 
-def told(targets: Sequence[Target]) -> str:
+def describe_targets(targets: Sequence[PseudoLabels]) -> str:
     """The sources and weights in a phrase."""
     if not targets:
         return "labels only"
@@ -208,19 +212,19 @@ class _Stored:
         self.images = images
         self._read: dict[Path, np.ndarray] = {}
 
-    def of(self, target: Target, rows: "np.ndarray") -> "np.ndarray":
+    def of(self, target: PseudoLabels, rows: "np.ndarray") -> "np.ndarray":
         """The probabilities (Nu, K) of one source on these rows of the manifest."""
         from zoo_cli.store import feature_files
 
         if target.path not in self._read:
             ids = self.images.ids[rows]
-            values = feature_files.read(target.path, ids=ids, columns=("probs",), output=target.output).probs
+            values = feature_files.load_outputs(target.path, ids=ids, columns=("probs",), output=target.output).probs
             if values is None:
                 raise ContractError(f"{target.path} has no column probs", "zoo pseudo-label makes it")
             self._read[target.path] = values
         return self._read[target.path]
 
-    def beside(self, targets: Sequence[Target], rows: "np.ndarray") -> "torch.Tensor | None":
+    def beside(self, targets: Sequence[PseudoLabels], rows: "np.ndarray") -> "torch.Tensor | None":
         """Those of all sources, side by side (Nu, sum K); None where no source takes part."""
         import numpy as np
         import torch
@@ -230,7 +234,7 @@ class _Stored:
         return torch.from_numpy(np.concatenate([self.of(target, rows) for target in targets], axis=1))
 
     def objective(
-        self, asked: Asked, taught: Taught, seed: int, student: "Student", _device: "torch.device"
+        self, asked: CrossTaskConfig, taught: RunTargets, seed: int, student: "Student", _device: "torch.device"
     ) -> "Objective":
         """Cross-task distillation with a head for each source. Its pseudo-labels have been read."""
         import torch
@@ -251,21 +255,27 @@ class _Stored:
 def _with_heads(settings: Config, given: Mapping[str, float]) -> dict[str, float]:
     kept = {}
     for name, weight in given.items():
-        if weight and not feature_store.about(settings, name)["classes"]:
+        if weight and not feature_store.load_source_record(settings, name)["classes"]:
             console.warn(f"{name} has no head and cannot teach: its weight {weight:.2g} goes to the others")
             continue
         kept[name] = weight
     return kept
 
 
-def _target(settings: Config, name: str, weight: float) -> Target:
+def _target(settings: Config, name: str, weight: float) -> PseudoLabels:
     from zoo_cli.store import feature_files
 
     path = settings.pseudo(name)
-    return Target(name, path, weight, feature_store.about(settings, name)["output"], feature_files.identity(path))
+    return PseudoLabels(
+        name,
+        path,
+        weight,
+        feature_store.load_source_record(settings, name)["output"],
+        feature_files.content_digest(path),
+    )
 
 
-def _bare(folders: Sequence[Path], scores: Path | None, weighting: str, least: float) -> list[Target]:
+def _bare(folders: Sequence[Path], scores: Path | None, weighting: str, least: float) -> list[PseudoLabels]:
     """Pseudo-labels given by path, weighted by a scores file, or alike."""
     from zoo_cli.store import feature_files
 
@@ -274,22 +284,23 @@ def _bare(folders: Sequence[Path], scores: Path | None, weighting: str, least: f
         raise UsageError("two --pseudo have the same name", "rename a folder: it is the source's name")
     method = specs.resolve("weighting", weighting)
     if scores is not None:
-        given = source_ranking.of_file(scores, weighting, Config(Path()), names).weights
+        given = source_ranking.rank_scores_file(scores, weighting, Config(Path()), names).weights
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
-        given = source_weights.alike(method, names)
+        given = source_weights.weigh_without_scores(method, names)
     else:
         raise UsageError(f"--weighting {weighting} needs scores", "--scores FILE, or --weighting equal")
-    kept = pick(given, least)
+    kept = drop_small_weights(given, least)
     heads: dict[str, dict[str, Any]] = {
-        name: files.read_header(feature_files.parts(folder)[0]) for name, folder in zip(names, folders, strict=True)
+        name: files.read_header(feature_files.find_parts(folder)[0])
+        for name, folder in zip(names, folders, strict=True)
     }
     return [
-        Target(
+        PseudoLabels(
             name,
             folder,
             kept[name],
             heads[name].get("inputs", {}).get("output", "softmax"),
-            feature_files.identity(folder),
+            feature_files.content_digest(folder),
         )
         for name, folder in zip(names, folders, strict=True)
         if name in kept

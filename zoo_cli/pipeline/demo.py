@@ -241,13 +241,13 @@ def _train_source(settings: Config, source: Source) -> None:
     from zoo_cli.training import loop
 
     assert isinstance(source.classes, tuple)
-    seed = random_numbers.derived(settings.task.seed, source.name)
-    network = students.build(settings, replace(source, weights=""), None, source.classes, seed)
+    seed = random_numbers.derive_seed(settings.task.seed, source.name)
+    network = students.build_student(settings, replace(source, weights=""), None, source.classes, seed)
     said = network.preprocessing
     images, labels = _drawn(source, said, seed)
 
     def batch(step: int) -> Batch:
-        rows, epochs = random_numbers.stream(seed, len(labels), step * BATCH, BATCH)
+        rows, epochs = random_numbers.index_stream(seed, len(labels), step * BATCH, BATCH)
         views = augmentation.augment(
             images[rows], "affine", said.input_size, seed=seed, epoch=epochs, sample=rows, mean=said.mean, std=said.std
         )
@@ -258,7 +258,7 @@ def _train_source(settings: Config, source: Source) -> None:
         network,
         Supervised(),
         batch,
-        loop.Options(steps=SOURCE_STEPS, lr=0.1, checkpoint_every=0),
+        loop.LoopOptions(steps=SOURCE_STEPS, lr=0.1, checkpoint_every=0),
         device=torch.device("cpu"),
         seed=seed,
         save=lambda _state: None,
@@ -283,7 +283,7 @@ def _drawn(source: Source, said: config.Preprocessing, seed: int) -> "tuple[torc
     from zoo_cli.images import decoding
 
     images, labels = demo_data.draw(source.name, SOURCE_IMAGES, np.random.default_rng(seed))
-    views = [decoding.view(Image.fromarray(image), said) for image in images]
+    views = [decoding.make_view(Image.fromarray(image), said) for image in images]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
 
@@ -293,11 +293,11 @@ def results(place: Path) -> list[dict[str, Any]]:
     from zoo_cli.pipeline.evaluate import predictions
 
     rows = []
-    first = predictions.read(place / "runs" / "labels-only")
-    before = flip_statistics.predicted(first.logits)
+    first = predictions.load_predictions(place / "runs" / "labels-only")
+    before = flip_statistics.predicted_classes(first.logits)
     for name in STUDENTS:
-        after = flip_statistics.predicted(predictions.read(place / "runs" / name).aligned(first))
-        told = flip_statistics.compare(first.labels, before, after, first.classes)
+        after = flip_statistics.predicted_classes(predictions.load_predictions(place / "runs" / name).aligned(first))
+        told = flip_statistics.compare_predictions(first.labels, before, after, first.classes)
         rows.append(
             {
                 "student": name,

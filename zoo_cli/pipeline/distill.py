@@ -40,7 +40,7 @@ from zoo_cli.commands.options import (
 )
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import cross_task_runs, rank, runner, students, training_options, transfer_runs
-from zoo_cli.pipeline.training_options import Places
+from zoo_cli.pipeline.training_options import RunPaths
 
 LAM, MIN_WEIGHT = 0.8, 1e-4
 DEFAULT_OBJECTIVE = "cross-task"
@@ -150,7 +150,7 @@ def distill(
         },
         {"--source": source, "--pseudo": pseudo, "--scores": scores},
     )
-    going = training_options.of(
+    going = training_options.resolve_training(
         facts,
         steps=steps,
         epochs=epochs,
@@ -170,18 +170,18 @@ def distill(
         workers=workers,
         overwrite=overwrite,
     )
-    learner = students.choose(settings, student)
-    students.check(settings, learner, init)
-    places = Places(settings, tuple([settings.task.seed] if seed is None else seed), name, out)
+    learner = students.select_student(settings, student)
+    students.check_networks(settings, learner, init)
+    places = RunPaths(settings, tuple([settings.task.seed] if seed is None else seed), name, out)
     places.check()
     if facts.taught:
-        wanted = transfer_runs.Asked(method, facts, tuple(source or ()), teachers, targets, kd_temperature)
+        wanted = transfer_runs.TransferConfig(method, facts, tuple(source or ()), teachers, targets, kd_temperature)
         wanted.check(going)
         kinds = [wanted.name(settings)]
     else:
         random = [f"random:seed={number}" for number in range(draws or 0)]
         given = [*(weighting or ()), *random] or ([] if each_source else [rank.DEFAULT_WEIGHTING])
-        asked = cross_task_runs.Asked(
+        asked = cross_task_runs.CrossTaskConfig(
             tuple(given),
             metric or rank.DEFAULT_METRIC,
             on,
@@ -199,17 +199,17 @@ def distill(
     if dry_run and manifest is None and not settings.manifest.exists():
         console.say(f"would train {', '.join(map(str, paths))}, after zoo split and whatever else is missing")
         return
-    images, classes = training_options.images(settings, manifest, workers)
+    images, classes = training_options.load_task(settings, manifest, workers)
     if dry_run:
         first = wanted if facts.taught else asked
         _, options = first.length(going, images, places.seeds[0])
         for path in paths:
-            console.say(f"would train {path}: {runner.length(options, going)}")
+            console.say(f"would train {path}: {runner.describe_length(options, going)}")
         return
     if facts.taught:
-        rows = transfer_runs.run(settings, wanted, going, places, images, classes, learner)
+        rows = transfer_runs.train_transfer(settings, wanted, going, places, images, classes, learner)
     else:
-        rows = cross_task_runs.run(settings, asked, going, places, images, classes, learner, init)
+        rows = cross_task_runs.train_cross_task(settings, asked, going, places, images, classes, learner, init)
     console.answer("zoo.distill/1", rows, runner.FIELDS, form="json" if json else form)
 
 

@@ -12,23 +12,23 @@ from zoo_cli.store import files
 
 if TYPE_CHECKING:
     from zoo_cli.metrics.probe import Probe
-    from zoo_cli.ranking.ensembles import Part
+    from zoo_cli.ranking.ensembles import MemberPart
     from zoo_cli.ranking.uncertainty import Replicates
 
 
-def place(scores: Path) -> Path:
+def ensemble_path(scores: Path) -> Path:
     """Where the set lies, beside the scores of its metric."""
     return scores.with_suffix(".json")
 
 
-def part(facts: Metric, probe: "Probe", drawn: "Replicates") -> "Part | None":
+def member_part(facts: Metric, probe: "Probe", drawn: "Replicates") -> "MemberPart | None":
     """What a source brings into sets; None where the metric is one of single sources."""
     from zoo_cli.ranking import ensembles
 
-    return ensembles.part(registry.imported(facts.member), probe, drawn.halves) if facts.joined else None
+    return ensembles.member_part(registry.imported(facts.member), probe, drawn.halves) if facts.joined else None
 
 
-def choose(
+def choose_ensemble(
     method: Method,
     facts: Metric,
     rows: Sequence[dict[str, Any]],
@@ -41,12 +41,12 @@ def choose(
     from zoo_cli.ranking import ensembles, uncertainty
 
     def interval(gain: float, gains: Any) -> tuple[float | None, float | None]:
-        found = uncertainty.halves(gain, gains, drawn.share, seed=seed)
+        found = uncertainty.half_sample_interval(gain, gains, drawn.share, seed=seed)
         return found.low, found.high
 
     parts = {row["source"]: found for row in rows if (found := row.pop("part", None)) is not None}
     may = {name: found for name, found in parts.items() if name != STUDENT and name not in left_out}
-    steps, stopped = ensembles.grow(may, registry.imported(facts.joined), interval)
+    steps, stopped = ensembles.grow_ensemble(may, registry.imported(facts.joined), interval)
     return {
         "metric": method.spec,
         "score": steps[-1].score if steps else None,
@@ -56,18 +56,18 @@ def choose(
     }
 
 
-def write(scores: Path, chosen: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:
+def write_ensemble(scores: Path, chosen: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:
     """Store the set beside its scores."""
-    files.write_json(place(scores), {**chosen, "inputs": dict(made_from)})
+    files.write_json(ensemble_path(scores), {**chosen, "inputs": dict(made_from)})
 
 
-def read(scores: Path) -> dict[str, Any]:
+def load_ensemble(scores: Path) -> dict[str, Any]:
     """The set as stored, without what it was made from."""
-    said = files.read_json(place(scores))
+    said = files.read_json(ensemble_path(scores))
     return {key: value for key, value in said.items() if key != "inputs"}
 
 
-def told(chosen: Mapping[str, Any]) -> list[str]:
+def describe_ensemble(chosen: Mapping[str, Any]) -> list[str]:
     """The set in lines for people."""
     steps, stopped = chosen["sources"], chosen["stopped_at"]
     if not steps:

@@ -14,7 +14,7 @@ FIELDS = (
 )
 
 
-def answer(settings: Config, name: str, on: str, form: str | None) -> None:
+def explain_source(settings: Config, name: str, on: str, form: str | None) -> None:
     """Print, class by class, how often a pair of that class is nearer than a pair with another one; best first."""
     import numpy as np
 
@@ -23,18 +23,18 @@ def answer(settings: Config, name: str, on: str, form: str | None) -> None:
 
     source = settings.select([name])[0]
     everyone = [source, *(one for one in settings.models if one.name == STUDENT and one.name != source.name)]
-    images = extract.ensure(settings, everyone)
+    images = extract.ensure_features(settings, everyone)
     rows = images.where(probe=True)
-    absent = failures.ids(settings, "extract")
+    absent = failures.failed_ids(settings, "extract")
     rows = rows[[str(one) not in absent for one in images.ids[rows]]]
-    names = split.class_names(settings.classes)
+    names = split.load_class_names(settings.classes)
     found = []
     for one in everyone:
-        said = feature_store.about(settings, one.name)
+        said = feature_store.load_source_record(settings, one.name)
         column = "embedding" if on == "features" else "logits"
         if not said["features" if on == "features" else "classes"]:
             raise UsageError(f"{one.name} has no {on} stored", "--on names the other representation")
-        held = feature_files.read(settings.features(one.name), ids=images.ids[rows], columns=(column,))
+        held = feature_files.load_outputs(settings.features(one.name), ids=images.ids[rows], columns=(column,))
         inputs = held.embedding if on == "features" else held.probabilities(said["output"])
         assert inputs is not None
         found.append(class_auc.class_auc(inputs, images.labels[rows]))

@@ -22,7 +22,7 @@ from zoo_cli.commands.options import (
 )
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.models.extraction import Runner as Runner
+from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.pipeline import gradient_extraction, split
 from zoo_cli.store import failures, feature_store, provenance, schemas
 
@@ -78,10 +78,10 @@ def extract(
     if not chosen:
         raise UsageError(f"no source in {workspace / config.FILE}", "add a [[source]] table, or --source PROVIDER:NAME")
     if with_gradients:
-        gradient_extraction.check_projection(projection or gradient_extraction.PROJECTION)
+        gradient_extraction.parse_projection(projection or gradient_extraction.PROJECTION)
     elif projection is not None:
         raise UsageError("--projection is of gradients", "add --gradients")
-    rows = make(
+    rows = extract_features(
         settings,
         chosen,
         batch_size=batch_size,
@@ -93,10 +93,10 @@ def extract(
         dry_run=dry_run,
     )
     if with_gradients and (settings.manifest.exists() or not dry_run):
-        gradient_extraction.make(
+        gradient_extraction.extract_gradients(
             settings,
             chosen,
-            split.ensure(settings),
+            split.ensure_manifest(settings),
             projection=projection or gradient_extraction.PROJECTION,
             batch=_batch_size(batch_size),
             device=device,
@@ -108,17 +108,17 @@ def extract(
         console.answer("zoo.extract/1", rows, FIELDS, form="json" if json else form)
 
 
-def ensure(settings: Config, chosen: Sequence[Source]) -> "Images":
+def ensure_features(settings: Config, chosen: Sequence[Source]) -> "Images":
     """The manifest, once every chosen source's outputs are there. Raises UsageError where one is stale."""
-    images = split.ensure(settings)
-    lacking = [source for source in chosen if not feature_store.complete(settings, source, images, PART_ROWS)]
+    images = split.ensure_manifest(settings)
+    lacking = [source for source in chosen if not feature_store.is_complete(settings, source, images, PART_ROWS)]
     if lacking:
         console.say(f"no features of {', '.join(source.name for source in lacking)} yet: zoo extract makes them first")
-        make(settings, lacking)
+        extract_features(settings, lacking)
     return images
 
 
-def make(
+def extract_features(
     settings: Config,
     chosen: Sequence[Source],
     *,
@@ -136,30 +136,30 @@ def make(
     devices.check_precision(precision)
     batch = _batch_size(batch_size)
     # What is wrong in a flag is said before the work, not after it.
-    failures.limit(max_errors or "0", 0)
+    failures.parse_limit(max_errors or "0", 0)
     devices.workers(workers)
     if dry_run and not settings.manifest.exists():
-        split.make(settings, workers=workers, dry_run=True)
+        split.make_manifest(settings, workers=workers, dry_run=True)
         console.say(f"would extract them from {len(chosen)} sources: {', '.join(source.name for source in chosen)}")
         return []
-    images = split.ensure(settings, workers=workers)
+    images = split.ensure_manifest(settings, workers=workers)
     where = (
         None
-        if dry_run or all(feature_store.is_stored(source) for source in chosen)
+        if dry_run or all(feature_store.is_outputs_only(source) for source in chosen)
         else devices.choose(device, purpose="extracting")
     )
     todo: list[Source] = []
     for source in chosen:
-        if feature_store.is_stored(source):
+        if feature_store.is_outputs_only(source):
             if not dry_run:
-                feature_store.import_stored(settings, source, images, PART_ROWS, overwrite=overwrite)
+                feature_store.import_outputs(settings, source, images, PART_ROWS, overwrite=overwrite)
             continue
-        if not overwrite and feature_store.complete(settings, source, images, PART_ROWS, precision):
+        if not overwrite and feature_store.is_complete(settings, source, images, PART_ROWS, precision):
             console.say(f"{source.name} is up to date")
             continue
         todo.append(source)
     # Every model loads before --overwrite removes what one of them has stored.
-    models = [loading.load(source, settings.root, seed=settings.task.seed) for source in todo]
+    models = [loading.load_model(source, settings.root, seed=settings.task.seed) for source in todo]
     jobs = [
         _job(settings, source, model, images, precision, overwrite, dry_run)
         for source, model in zip(todo, models, strict=True)
@@ -173,15 +173,15 @@ def make(
     if jobs and where is not None:
         _run(settings, jobs, images, where, precision, batch, workers)
         # An earlier, interrupted run may have met some of them; others may be whole by now.
-        gone = feature_store.lacking(settings, [*settings.models, *chosen], images, PART_ROWS)
-        failed = [row for row in failures.rows(settings, "extract") if row["id"] in gone]
+        gone = feature_store.missing_ids(settings, [*settings.models, *chosen], images, PART_ROWS)
+        failed = [row for row in failures.load_failures(settings, "extract") if row["id"] in gone]
         total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
-        failures.record(settings, "extract", failed, total, max_errors or "0")
-    return [feature_store.summary(settings, source) for source in chosen]
+        failures.record_failures(settings, "extract", failed, total, max_errors or "0")
+    return [feature_store.summarize_source(settings, source) for source in chosen]
 
 
 @dataclass
-class Job:
+class ExtractionJob:
     """One source and its missing parts: rows of the manifest by the path of the part."""
 
     source: Source
@@ -198,28 +198,28 @@ def _job(
     precision: str,
     overwrite: bool,
     dry_run: bool,
-) -> Job:
+) -> ExtractionJob:
     from zoo_cli.models import loading
 
-    said = {**loading.describe(model), "precision": precision, "declared": settings.declared(source)}
+    said = {**loading.describe_model(model), "precision": precision, "declared": settings.declared(source)}
     folder = settings.features(source.name)
     if not dry_run:
-        feature_store.begin(folder, said, overwrite=overwrite)
-    made_from = {"source": feature_store.identity(said)}
+        feature_store.open_features(folder, said, overwrite=overwrite)
+    made_from = {"source": feature_store.source_fingerprint(said)}
     missing = {
         path: rows
-        for path, rows in feature_store.plan(settings, source, images, PART_ROWS)
+        for path, rows in feature_store.planned_parts(settings, source, images, PART_ROWS)
         if overwrite
-        or not provenance.check_current(
+        or not provenance.is_current(
             path, feature_store.part_inputs(images, rows, made_from), overwrite=False, maker="extract"
         )
     }
-    return Job(source, model, made_from, missing)
+    return ExtractionJob(source, model, made_from, missing)
 
 
 def _run(
     settings: Config,
-    jobs: Sequence[Job],
+    jobs: Sequence[ExtractionJob],
     images: "Images",
     device: "torch.device",
     precision: str,
@@ -227,8 +227,8 @@ def _run(
     workers: int | None,
 ) -> None:
     """Part by part: decode each image once, run every source that lacks the part, commit."""
-    runners = {job.source.name: Runner(job.model, device, precision) for job in jobs}
-    pieces: dict[tuple[int, ...], list[tuple[Job, Path]]] = {}
+    runners = {job.source.name: FeatureRunner(job.model, device, precision) for job in jobs}
+    pieces: dict[tuple[int, ...], list[tuple[ExtractionJob, Path]]] = {}
     for job in jobs:
         for path, planned in job.missing.items():
             pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
@@ -245,8 +245,8 @@ def _part(
     settings: Config,
     images: "Images",
     rows: Sequence[int],
-    takers: "Sequence[tuple[Job, Path]]",
-    runners: "dict[str, Runner]",
+    takers: "Sequence[tuple[ExtractionJob, Path]]",
+    runners: "dict[str, FeatureRunner]",
     size: int,
     automatic: bool,
     workers: int | None,
@@ -262,14 +262,14 @@ def _part(
         collected: dict[str, list[tuple[Any, Any]]] = {job.source.name: [] for job, _ in takers}
         failed: dict[str, dict[str, Any]] = {}
         kept: list[int] = []
-        shapes = {decoding.geometry(job.model.preprocessing): None for job, _ in takers}
+        shapes = {decoding.view_geometry(job.model.preprocessing): None for job, _ in takers}
         try:
             for numbers, views in _batches(images, rows, list(shapes), size, workers, failed, progress):
                 kept += numbers
                 tensors = {shape: torch.from_numpy(np.stack(stack)) for shape, stack in views.items()}
                 for job, _ in takers:
                     runner = runners[job.source.name]
-                    collected[job.source.name].append(runner(tensors[decoding.geometry(job.model.preprocessing)]))
+                    collected[job.source.name].append(runner(tensors[decoding.view_geometry(job.model.preprocessing)]))
             break
         except torch.OutOfMemoryError:
             if not automatic or size == 1:
@@ -280,7 +280,7 @@ def _part(
     if len(kept) + len(failed) != len(rows):
         raise AssertionError(f"{len(rows)} rows in, {len(kept)} out and {len(failed)} failed")
     if failed:
-        failures.add(settings, "extract", list(failed.values()))
+        failures.add_failures(settings, "extract", list(failed.values()))
     order = np.array(kept, dtype=np.int64)
     for job, path in takers:
         features, logits = (_joined([item[k] for item in collected[job.source.name]]) for k in (0, 1))

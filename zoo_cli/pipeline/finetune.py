@@ -39,9 +39,9 @@ from zoo_cli.commands.options import (
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import best, runner, students, sweep, training_options
-from zoo_cli.pipeline.runner import Lesson
-from zoo_cli.pipeline.streams import Streams
-from zoo_cli.pipeline.training_options import Course, Places
+from zoo_cli.pipeline.runner import RunSpec
+from zoo_cli.pipeline.streams import IndexStreams
+from zoo_cli.pipeline.training_options import RunPaths, TrainingOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from zoo_cli.models.student import Student
     from zoo_cli.objectives.supervised import Objective
     from zoo_cli.store.manifest import Images
-    from zoo_cli.training.loop import Options
+    from zoo_cli.training.loop import LoopOptions
 
 THRESHOLD, TEMPERATURE, UNLABELLED_WEIGHT = 0.95, 1.0, 1.0
 
@@ -137,8 +137,8 @@ def finetune(
         raise UsageError(f'--freeze "{freeze}"', "body, or nothing")
     if freeze and recalibrate:
         raise UsageError("--recalibrate would change the body, which --freeze body keeps", "leave one out")
-    rates = sweep.rates(lr)
-    going = training_options.of(
+    rates = sweep.parse_rates(lr)
+    going = training_options.resolve_training(
         facts,
         steps=steps,
         epochs=epochs,
@@ -166,31 +166,33 @@ def finetune(
         "lam": lam,
         "unlabelled_weight": UNLABELLED_WEIGHT if lam is None and unlabelled_weight is None else unlabelled_weight,
     }
-    asked = Asked(method, fixmatch if method.name == "fixmatch" else {}, freeze == "body", tuple(rates))
+    asked = FinetuneConfig(method, fixmatch if method.name == "fixmatch" else {}, freeze == "body", tuple(rates))
     asked.objective()
-    places = Places(settings, tuple([settings.task.seed] if seed is None else seed), name, out)
+    places = RunPaths(settings, tuple([settings.task.seed] if seed is None else seed), name, out)
     places.check()
     places.of(source)  # a run for each, told before the sources are ranked
-    if dry_run and best.unranked(settings, source, metric):
+    if dry_run and best.needs_ranking(settings, source, metric):
         console.say("would train the best source, after zoo rank")
         return
-    chosen = best.chosen(settings, source, metric, stored=dry_run)
+    chosen = best.select_models(settings, source, metric, stored=dry_run)
     paths = [path for path, _ in places.of([asked.name(one) for one in chosen])]
     if dry_run and manifest is None and not settings.manifest.exists():
         console.say(f"would train {', '.join(map(str, paths))}, after zoo split")
         return
-    images, classes = training_options.images(settings, manifest, workers)
+    images, classes = training_options.load_task(settings, manifest, workers)
     if dry_run:
         _, options = asked.length(going, images, places.seeds[0])
         for path in paths:
-            console.say(f"would train {path}: {runner.length(options, going)}, {len(rates) or 1} learning rates")
+            console.say(
+                f"would train {path}: {runner.describe_length(options, going)}, {len(rates) or 1} learning rates"
+            )
         return
     rows = _run(settings, asked, going, places, images, classes, chosen)
     console.answer("zoo.finetune/1", rows, runner.FIELDS, form="json" if json else form)
 
 
 @dataclass(frozen=True)
-class Asked:
+class FinetuneConfig:
     """What the flags of finetune say. `params`: of fixmatch. `rates`: of a sweep, where there are several."""
 
     method: specs.Method
@@ -209,15 +211,15 @@ class Asked:
         objective: Objective = self.method.function(**given)
         return objective
 
-    def length(self, going: Course, images: "Images", seed: int) -> "tuple[Streams, Options]":
+    def length(self, going: TrainingOptions, images: "Images", seed: int) -> "tuple[IndexStreams, LoopOptions]":
         """The streams of a run, and its options with the number of steps.
 
         An epoch is one of the labelled images, or of the unlabelled ones where they take part.
         """
-        streams = Streams.of(images, going, seed, labels=True, others=bool(self.params))
+        streams = IndexStreams.of(images, going, seed, labels=True, others=bool(self.params))
         return streams, self.lasting(going, streams)
 
-    def lasting(self, going: Course, streams: Streams) -> "Options":
+    def lasting(self, going: TrainingOptions, streams: IndexStreams) -> "LoopOptions":
         """The options of a run on these streams."""
         rows = streams.unlabelled if streams.batch[1] else streams.labelled
         return going.lasting(len(rows), streams.batch[1] or streams.batch[0])
@@ -225,9 +227,9 @@ class Asked:
 
 def _run(
     settings: Config,
-    asked: Asked,
-    going: Course,
-    places: Places,
+    asked: FinetuneConfig,
+    going: TrainingOptions,
+    places: RunPaths,
     images: "Images",
     classes: tuple[str, ...],
     chosen: Sequence[Source],
@@ -239,19 +241,19 @@ def _run(
     def lesson(
         source: Source,
         path: Path,
-        streams: Streams,
+        streams: IndexStreams,
         judged: "np.ndarray | None",
         lr: float,
         more: dict[str, Any],
-    ) -> Lesson:
+    ) -> RunSpec:
         said = {
             "objective": asked.method.spec,
             "source": source.name,
             "student": {"student": settings.declared(source), "freeze": "body" if asked.frozen else ""},
             "options": {**asked.params, **more},
-            "inputs": students.digests(settings, source),
+            "inputs": students.model_digests(settings, source),
         }
-        return Lesson(
+        return RunSpec(
             path,
             streams,
             replace(asked.lasting(going, streams), lr=lr),
@@ -264,25 +266,25 @@ def _run(
         )
 
     swept = len(asked.rates) > 1
-    made: list[Lesson] = []
+    made: list[RunSpec] = []
     for (path, seed), source in zip(places.of(kinds), sources, strict=True):
         streams, options = asked.length(going, images, seed)
-        made.append(lesson(source, path, streams, None, options.lr, sweep.saying(asked.rates) if swept else {}))
+        made.append(lesson(source, path, streams, None, options.lr, sweep.recorded_sweep(asked.rates) if swept else {}))
     task = settings.task.name
     if not swept:
-        return runner.teach(made, going, task)
+        return runner.train_runs(made, going, task)
     device = going.device()
     for one in made:
-        runner.begun(one, going, task, device)
-    shared, again = runner.sharing(made, device, going.workers), replace(going, overwrite=False)
+        runner.open_run(one, going, task, device)
+    shared, again = runner.share_images(made, device, going.workers), replace(going, overwrite=False)
     return [
-        sweep.run(one, asked.rates, partial(lesson, source), task, again, shared)
+        sweep.run_sweep(one, asked.rates, partial(lesson, source), task, again, shared)
         for one, source in zip(made, sources, strict=True)
     ]
 
 
 def _student(settings: Config, source: Source, classes: tuple[str, ...], seed: int, frozen: bool) -> "Student":
-    student = students.build(settings, source, None, classes, seed)
+    student = students.build_student(settings, source, None, classes, seed)
     if frozen:
         student.freeze_body()
     return student

@@ -29,7 +29,7 @@ BATCH = 64
 
 
 @dataclass
-class Job:
+class GradientJob:
     """One source and the rows (M,) of the manifest whose gradients are missing."""
 
     source: Source
@@ -39,7 +39,7 @@ class Job:
     said: dict[str, Any]
 
 
-def make(
+def extract_gradients(
     settings: Config,
     chosen: Sequence[Source],
     images: "Images",
@@ -57,16 +57,16 @@ def make(
     """
     from zoo_cli.models import gradients, loading
 
-    size = check_projection(projection)
-    rows = probe(settings, images)
+    size = parse_projection(projection)
+    rows = probe_rows(settings, images)
     if not len(rows):
         raise UsageError(f"{settings.manifest} has no probe set", "gradients are taken of labelled samples")
     todo: list[tuple[Source, np.ndarray]] = []
     for source in chosen:
-        if reason := gradient_store.none(settings, source):
+        if reason := gradient_store.unavailable_reason(settings, source):
             console.say(f"{source.name} has no gradients: {reason}")
             continue
-        missing = rows if overwrite else gradient_store.missing(settings, source, images, rows, projection)
+        missing = rows if overwrite else gradient_store.missing_rows(settings, source, images, rows, projection)
         if len(missing):
             todo.append((source, missing))
         else:
@@ -80,38 +80,38 @@ def make(
     where = devices.choose(device, purpose="taking gradients")
     jobs = []
     for source, missing in todo:
-        model = loading.load(source, settings.root, seed=settings.task.seed)
+        model = loading.load_model(source, settings.root, seed=settings.task.seed)
         found = gradients.find(model, size)
         said = _describe(settings, source, found, projection)
-        jobs.append(Job(source, model, found.to(where), missing, said))
+        jobs.append(GradientJob(source, model, found.to(where), missing, said))
     for job in jobs:
-        gradient_store.begin(settings, job.source.name, job.said, overwrite=overwrite)
+        gradient_store.open_gradients(settings, job.source.name, job.said, overwrite=overwrite)
     _run(settings, jobs, images, where, batch, workers)
 
 
-def ensure(settings: Config, sources: Sequence[Source], images: "Images") -> None:
+def ensure_gradients(settings: Config, sources: Sequence[Source], images: "Images") -> None:
     """The gradients of the probe set of these sources, made where they are missing: projected, if none are there."""
-    rows = probe(settings, images)
+    rows = probe_rows(settings, images)
     lacking: dict[str, list[Source]] = {}
     for source in sources:
-        if not gradient_store.none(settings, source) and len(
-            gradient_store.missing(settings, source, images, rows, None)
+        if not gradient_store.unavailable_reason(settings, source) and len(
+            gradient_store.missing_rows(settings, source, images, rows, None)
         ):
-            said = gradient_store.about(settings, source.name) or {"projection": PROJECTION}
+            said = gradient_store.load_gradient_record(settings, source.name) or {"projection": PROJECTION}
             lacking.setdefault(said["projection"], []).append(source)
     for projection, some in lacking.items():
         names = ", ".join(source.name for source in some)
         console.say(f"no gradients of {names} for this probe set yet: zoo extract --gradients makes them first")
-        make(settings, some, images, projection=projection)
+        extract_gradients(settings, some, images, projection=projection)
 
 
-def probe(settings: Config, images: "Images") -> "np.ndarray":
+def probe_rows(settings: Config, images: "Images") -> "np.ndarray":
     """The rows (M,) of the probe set, but for the images that failed."""
-    rows, absent = images.where(probe=True), failures.ids(settings, "extract")
+    rows, absent = images.where(probe=True), failures.failed_ids(settings, "extract")
     return rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
 
 
-def check_projection(text: str) -> Any:
+def parse_projection(text: str) -> Any:
     """The projection that a flag names; None for none. Raises UsageError."""
     if text == "none":
         return None
@@ -132,7 +132,7 @@ def _describe(settings: Config, source: Source, found: "Gradients", projection: 
             f"--projection {PROJECTION}",
         )
     return {
-        "source": feature_store.identity(feature_store.about(settings, source.name)),
+        "source": feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name)),
         "gradient_layer": source.gradient_layer,
         "projection": projection,
         "seed": SEED,
@@ -145,7 +145,7 @@ def _describe(settings: Config, source: Source, found: "Gradients", projection: 
 
 def _run(
     settings: Config,
-    jobs: Sequence[Job],
+    jobs: Sequence[GradientJob],
     images: "Images",
     device: "torch.device",
     batch: int | None,
@@ -154,7 +154,7 @@ def _run(
     """Part by part: decode each image once, run every source that lacks it, commit."""
     import numpy as np
 
-    pieces: dict[tuple[int, ...], list[Job]] = {}
+    pieces: dict[tuple[int, ...], list[GradientJob]] = {}
     for job in jobs:
         layer = job.gradients.layer
         numbers = job.gradients.width(layer.outputs) + job.gradients.width(1)
@@ -173,12 +173,14 @@ def _run(
             for job in takers:
                 shape = _geometry(job)
                 trace, summed = _vectors(job, views[shape], device, batch)
-                gradient_store.write(settings, job.source.name, job.said, images, np.array(rows), trace, summed)
+                gradient_store.write_gradients(
+                    settings, job.source.name, job.said, images, np.array(rows), trace, summed
+                )
             progress.advance(len(rows))
         console.say(progress.line)
 
 
-def _decode(images: "Images", rows: Sequence[int], jobs: Sequence[Job], workers: int | None) -> dict[Any, Any]:
+def _decode(images: "Images", rows: Sequence[int], jobs: Sequence[GradientJob], workers: int | None) -> dict[Any, Any]:
     """The views (M, H, W, C) of some rows, by geometry."""
     import numpy as np
 
@@ -195,14 +197,14 @@ def _decode(images: "Images", rows: Sequence[int], jobs: Sequence[Job], workers:
     return {shape: np.stack(stack) for shape, stack in stacks.items()}
 
 
-def _geometry(job: Job) -> Any:
+def _geometry(job: GradientJob) -> Any:
     from zoo_cli.images import decoding
 
-    return decoding.geometry(job.model.preprocessing)
+    return decoding.view_geometry(job.model.preprocessing)
 
 
 def _vectors(
-    job: Job, views: "np.ndarray", device: "torch.device", batch: int | None
+    job: GradientJob, views: "np.ndarray", device: "torch.device", batch: int | None
 ) -> "tuple[np.ndarray, np.ndarray]":
     """The vectors of uint8 images (M, H, W, C), in float32 whatever the precision of the features."""
     import numpy as np

@@ -10,34 +10,34 @@ if TYPE_CHECKING:
     import torch
 
     from zoo_cli.config import Preprocessing
-    from zoo_cli.images.pixel_cache import ImageCache
+    from zoo_cli.images.pixel_cache import PixelCache
     from zoo_cli.store.manifest import Images
 
 
-class Pictures:
+class ImageCache:
     """Rows of the manifest as pixels on the device, one decoding for each preprocessing that students ask for.
 
     `judges`: those of the images by which several students are judged. They are kept apart, so that training has its
     own in memory where there is no room for both.
     """
 
-    judges: "Pictures | None" = None
+    judges: "ImageCache | None" = None
 
     def __init__(self, images: "Images", rows: "np.ndarray", device: "torch.device", workers: int | None):
         self.images = images
         self.rows = rows
         self.device = device
         self.workers = devices.workers(workers)
-        self._caches: dict[Preprocessing, ImageCache] = {}
+        self._caches: dict[Preprocessing, PixelCache] = {}
 
-    def cache(self, said: "Preprocessing") -> "ImageCache":
+    def cache(self, said: "Preprocessing") -> "PixelCache":
         """The pixels of all rows (in ascending order) as a network of this preprocessing trains on them."""
-        from zoo_cli.images.pixel_cache import ImageCache
+        from zoo_cli.images.pixel_cache import PixelCache
 
         if said in self._caches:
             return self._caches[said]
         with console.Progress("decode", len(self.rows), "img") as progress:
-            cache = ImageCache(
+            cache = PixelCache(
                 [self.images.getter(row) for row in self.rows],
                 said,
                 self.device,
@@ -51,7 +51,7 @@ class Pictures:
         self._caches[said] = cache
         return cache
 
-    def holding(self, rows: "np.ndarray") -> "Pictures | None":
+    def holding(self, rows: "np.ndarray") -> "ImageCache | None":
         """The one of the two that holds all of these rows, if one does."""
         import numpy as np
 

@@ -10,7 +10,7 @@ from zoo_cli.store import feature_store
 NEARLY = 0.8
 
 
-def barred(settings: Config, names: Sequence[str]) -> dict[str, str]:
+def excluded_sources(settings: Config, names: Sequence[str]) -> dict[str, str]:
     """The sources that have seen the target, each with what it was trained on. Nearly equal names are warned of."""
     if not settings.task.train and not settings.sources:
         return {}
@@ -39,7 +39,7 @@ def _trained_on(settings: Config, name: str) -> tuple[str, ...]:
         if source.name == name:
             return source.trained_on
     path = settings.features(name) / "source.json"
-    return tuple(feature_store.about(settings, name).get("trained_on") or ()) if path.exists() else ()
+    return tuple(feature_store.load_source_record(settings, name).get("trained_on") or ()) if path.exists() else ()
 
 
 def _bare(name: str) -> str:

@@ -9,7 +9,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError
 from zoo_cli.pipeline import gradient_extraction
 from zoo_cli.store import files, gradient_store, schemas
-from zoo_cli.store.columns import matrix
+from zoo_cli.store.columns import to_matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from zoo_cli.metrics.labels import Classes
     from zoo_cli.metrics.probe import Probe
-    from zoo_cli.store.feature_files import Stored
+    from zoo_cli.store.feature_files import StoredOutputs
     from zoo_cli.store.manifest import Images
 
 
-class Missing(Exception):
+class MissingInput(Exception):
     """An array that this source does not have. The source is skipped with this reason, for people to read."""
 
     def __init__(self, reason: str):
@@ -30,7 +30,7 @@ class Missing(Exception):
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceOutputs:
     """One source, read once: its stored outputs `found` of the samples `ids` (N,), all that a metric's inputs are made
     of. `settings` is None where outputs were given by path and there may be no workspace. `folder`: where the outputs
     and what goes with them lie, None where they are no folder; `reference` (N, D'): features of a network trained on
@@ -40,70 +40,70 @@ class Origin:
     settings: Config | None
     name: str
     ids: "np.ndarray"
-    found: "Stored | None"
+    found: "StoredOutputs | None"
     output: str
     folder: Path | None = None
     reference: "np.ndarray | None" = None
 
 
 @dataclass(frozen=True)
-class Need:
+class InputSpec:
     """How an array comes about. `read` gives it or raises Missing; `columns`: those of the source's stored parts that
     it takes. `identity`, of a source: what else it is made from, so that scores become stale with it. `prepare` makes
     it where it is not stored yet.
     """
 
-    read: Callable[[Origin], Any]
+    read: Callable[[SourceOutputs], Any]
     columns: tuple[str, ...] = ()
     identity: Callable[[Config, str], Any] | None = None
     prepare: "Callable[[Config, Sequence[Source], Images], None] | None" = None
 
 
-def features(origin: Origin) -> "np.ndarray":
+def features(origin: SourceOutputs) -> "np.ndarray":
     """Penultimate features (N, D)."""
     if origin.found is None or origin.found.embedding is None:
-        raise Missing("no features: it has only outputs")
+        raise MissingInput("no features: it has only outputs")
     return origin.found.embedding
 
 
-def probs(origin: Origin) -> "np.ndarray":
+def probs(origin: SourceOutputs) -> "np.ndarray":
     """Probabilities (N, K) of the source's own classes, float64."""
     found = None if origin.found is None else origin.found.probabilities(origin.output)
     if found is None:
-        raise Missing("no probabilities: it has no head")
+        raise MissingInput("no probabilities: it has no head")
     return found
 
 
-def logits(origin: Origin) -> "np.ndarray":
+def logits(origin: SourceOutputs) -> "np.ndarray":
     """The source's own outputs (N, K) before softmax or sigmoid."""
     if origin.found is None or origin.found.logits is None:
-        raise Missing("no logits: it has no head, or only its probabilities are known")
+        raise MissingInput("no logits: it has no head, or only its probabilities are known")
     return origin.found.logits
 
 
-def reference(origin: Origin) -> "np.ndarray":
+def reference(origin: SourceOutputs) -> "np.ndarray":
     """Features (N, D') of a network trained on the target."""
     if origin.reference is None:
-        raise Missing("no --reference: features of a network trained on the task")
+        raise MissingInput("no --reference: features of a network trained on the task")
     return origin.reference
 
 
-def source_means(origin: Origin) -> "np.ndarray":
+def source_means(origin: SourceOutputs) -> "np.ndarray":
     """The mean feature of each class that the source was trained on (K, D)."""
     table = _source_classes(origin)
-    return matrix(table.column("mean"), f"column mean of {schemas.SOURCE_MEANS.file} of {origin.name}")
+    return to_matrix(table.column("mean"), f"column mean of {schemas.SOURCE_MEANS.file} of {origin.name}")
 
 
-def source_counts(origin: Origin) -> "np.ndarray":
+def source_counts(origin: SourceOutputs) -> "np.ndarray":
     """The number of training images of each of them (K,)."""
     counts: np.ndarray = _source_classes(origin).column("count").to_numpy()
     return counts
 
 
-def _source_classes(origin: Origin) -> "pa.Table":
+def _source_classes(origin: SourceOutputs) -> "pa.Table":
     path = None if origin.folder is None else origin.folder / schemas.SOURCE_MEANS.file
     if path is None or not path.exists():
-        raise Missing("missing source class means")
+        raise MissingInput("missing source class means")
     table = files.read_table(path, schemas.SOURCE_MEANS)
     names = table.column("class").to_pylist()
     if len(set(names)) < len(names):
@@ -116,17 +116,17 @@ def _source_classes_identity(settings: Config, source: str) -> str | None:
     return files.digest(path) if path.exists() else None
 
 
-def gradient(origin: Origin) -> "np.ndarray":
+def gradient(origin: SourceOutputs) -> "np.ndarray":
     """Gradients (N, P) of the source's outputs, whose inner products are summed over the outputs."""
     return _gradients(origin, "gradient")
 
 
-def gradient_sum(origin: Origin) -> "np.ndarray":
+def gradient_sum(origin: SourceOutputs) -> "np.ndarray":
     """Gradients (N, P) of the sum of the source's outputs."""
     return _gradients(origin, "gradient_sum")
 
 
-def projected_gradients(origin: Origin) -> tuple[str, ...]:
+def projected_gradients(origin: SourceOutputs) -> tuple[str, ...]:
     """Which of the two are projected: trace, sum."""
     said = _about_gradients(origin)
     return tuple(
@@ -134,59 +134,63 @@ def projected_gradients(origin: Origin) -> tuple[str, ...]:
     )
 
 
-def _gradients(origin: Origin, column: str) -> "np.ndarray":
+def _gradients(origin: SourceOutputs, column: str) -> "np.ndarray":
     _about_gradients(origin)
     assert origin.settings is not None
-    return gradient_store.read(origin.settings, origin.name, origin.ids, column)
+    return gradient_store.load_gradients(origin.settings, origin.name, origin.ids, column)
 
 
-def _about_gradients(origin: Origin) -> dict[str, Any]:
+def _about_gradients(origin: SourceOutputs) -> dict[str, Any]:
     if origin.settings is None:
-        raise Missing("no gradients: only zoo extract --gradients takes them")
-    said = gradient_store.about(origin.settings, origin.name)
+        raise MissingInput("no gradients: only zoo extract --gradients takes them")
+    said = gradient_store.load_gradient_record(origin.settings, origin.name)
     if said is None:
-        raise Missing("no gradients: it has no head, or only its stored outputs are known")
+        raise MissingInput("no gradients: it has no head, or only its stored outputs are known")
     return said
 
 
-REPRESENTATIONS: dict[str, Need] = {
-    "features": Need(features, ("embedding",)),
-    "probs": Need(probs, ("logits", "probs")),
-    "gradients": Need(gradient),
+REPRESENTATIONS: dict[str, InputSpec] = {
+    "features": InputSpec(features, ("embedding",)),
+    "probs": InputSpec(probs, ("logits", "probs")),
+    "gradients": InputSpec(gradient),
 }
 """What --on names, and what lgc reads."""
 
-NEEDS: dict[str, Need] = {
-    "logits": Need(logits, ("logits",)),
-    "probs": Need(probs, ("logits", "probs")),
-    "reference": Need(reference),
-    "source_means": Need(source_means, identity=_source_classes_identity),
-    "source_counts": Need(source_counts),
-    "gradients_sum": Need(gradient_sum, identity=gradient_store.about, prepare=gradient_extraction.ensure),
-    "projected_gradients": Need(projected_gradients),
+NEEDS: dict[str, InputSpec] = {
+    "logits": InputSpec(logits, ("logits",)),
+    "probs": InputSpec(probs, ("logits", "probs")),
+    "reference": InputSpec(reference),
+    "source_means": InputSpec(source_means, identity=_source_classes_identity),
+    "source_counts": InputSpec(source_counts),
+    "gradients_sum": InputSpec(
+        gradient_sum, identity=gradient_store.load_gradient_record, prepare=gradient_extraction.ensure_gradients
+    ),
+    "projected_gradients": InputSpec(projected_gradients),
 }
 """The further arrays of a `Probe`, by their names there. A metric lists those it reads under `needs` in its table."""
 
 
-def columns(on: Iterable[str], needs: Iterable[str]) -> tuple[str, ...]:
+def stored_columns(on: Iterable[str], needs: Iterable[str]) -> tuple[str, ...]:
     """The columns of stored outputs that these representations and needs take."""
     taken = [REPRESENTATIONS[name] for name in on] + [NEEDS[name] for name in needs]
     return tuple(dict.fromkeys(column for need in taken for column in need.columns))
 
 
-def identities(settings: Config, needs: Iterable[str], source: str) -> dict[str, Any]:
+def input_digests(settings: Config, needs: Iterable[str], source: str) -> dict[str, Any]:
     """What the needed arrays of a source are made from beyond its stored outputs."""
     return {name: make(settings, source) for name in needs if (make := NEEDS[name].identity) is not None}
 
 
-def prepare(settings: Config, sources: Sequence[Source], images: "Images", needs: Iterable[str]) -> None:
+def prepare_inputs(settings: Config, sources: Sequence[Source], images: "Images", needs: Iterable[str]) -> None:
     """Make what the needs can make of what they lack, of these sources and the probe set."""
     for name in needs:
         if (make := NEEDS[name].prepare) is not None:
             make(settings, sources, images)
 
 
-def probe(origin: Origin, target: "Classes", on: str, needs: Iterable[str]) -> "tuple[Probe, dict[str, str]]":
+def load_probe(
+    origin: SourceOutputs, target: "Classes", on: str, needs: Iterable[str]
+) -> "tuple[Probe, dict[str, str]]":
     """The probe of a source on one representation, and which of the needed arrays are missing, each with its reason.
 
     Raises Missing where the representation itself is.
@@ -199,6 +203,6 @@ def probe(origin: Origin, target: "Classes", on: str, needs: Iterable[str]) -> "
     for name in needs:
         try:
             further[name] = NEEDS[name].read(origin)
-        except Missing as absent:
+        except MissingInput as absent:
             missing[name] = absent.reason
     return Probe.of(inputs, target, name=origin.name, **further), missing

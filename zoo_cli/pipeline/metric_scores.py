@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Question:
+class MetricSpec:
     """A metric, resolved, and the representation it is asked on."""
 
     method: Method
@@ -36,7 +36,7 @@ class Question:
         return text if self.on == self.facts.on[0] else f"{text}-{self.on}"
 
 
-def ask(spec: str, on: str | None, *, strict: bool = True) -> Question:
+def parse_metric(spec: str, on: str | None, *, strict: bool = True) -> MetricSpec:
     """The question that --metric and --on put. Raises UsageError for a representation the metric does not read.
 
     Not `strict`: a metric that does not read it is asked on its own representation.
@@ -47,15 +47,15 @@ def ask(spec: str, on: str | None, *, strict: bool = True) -> Question:
         raise UsageError(f'no representation "{on}"', "features or probs")
     if on is not None and on not in accepted and strict:
         raise UsageError(f"{method.name} reads {' or '.join(accepted)}, not {on}", f"leave --on {on} out")
-    return Question(method, on if on in accepted else accepted[0])
+    return MetricSpec(method, on if on in accepted else accepted[0])
 
 
-def needs(questions: Sequence[Question]) -> tuple[str, ...]:
+def needed_inputs(questions: Sequence[MetricSpec]) -> tuple[str, ...]:
     """The further arrays that they read, each once."""
     return tuple(dict.fromkeys(need for question in questions for need in question.facts.needs))
 
 
-def answered(question: Question, rows: Sequence[Mapping[str, Any]], strict: bool) -> bool:
+def is_reported(question: MetricSpec, rows: Sequence[Mapping[str, Any]], strict: bool) -> bool:
     """Whether a question keeps its place: not where it was not asked for and no source has what it needs."""
     if not strict and question.facts.needs and all(row["status"] == "skipped" for row in rows):
         return False
@@ -65,8 +65,12 @@ def answered(question: Question, rows: Sequence[Mapping[str, Any]], strict: bool
     return True
 
 
-def put(
-    origin: metric_inputs.Origin, questions: Sequence[Question], target: "Classes", drawn: "Replicates", seed: int
+def score_source(
+    origin: metric_inputs.SourceOutputs,
+    questions: Sequence[MetricSpec],
+    target: "Classes",
+    drawn: "Replicates",
+    seed: int,
 ) -> list[dict[str, Any]]:
     """The answers of one source to all questions, in their order: one probe a representation."""
     from zoo_cli.ranking import uncertainty
@@ -75,8 +79,8 @@ def put(
     for on in dict.fromkeys(question.on for question in questions):
         asked = {i: question for i, question in enumerate(questions) if question.on == on}
         try:
-            probe, missing = metric_inputs.probe(origin, target, on, needs(list(asked.values())))
-        except metric_inputs.Missing as absent:
+            probe, missing = metric_inputs.load_probe(origin, target, on, needed_inputs(list(asked.values())))
+        except metric_inputs.MissingInput as absent:
             answers |= {i: _skipped(origin.name, question, len(target), absent.reason) for i, question in asked.items()}
             continue
         for i, question in list(asked.items()):
@@ -86,7 +90,7 @@ def put(
             if reasons:
                 answers[i] = _skipped(origin.name, asked.pop(i), len(target), reasons[0])
         methods = [(question.method, question.facts) for question in asked.values()]
-        found = uncertainty.estimate(methods, probe, seed=seed, drawn=drawn)
+        found = uncertainty.estimate_scores(methods, probe, seed=seed, drawn=drawn)
         for (i, question), one in zip(asked.items(), found, strict=True):
             row = _blank(origin.name, question, len(target))
             row |= {"dim": probe.matrix.width, "classes": len(target.counts)}
@@ -95,23 +99,23 @@ def put(
                 continue
             shown = {key: getattr(one, key) for key in ("value", "low", "high", "chance", "reason", "ceiling")}
             draws = None if one.draws is None else one.draws.tolist()
-            part = ensemble_choice.part(question.facts, probe, drawn)
+            part = ensemble_choice.member_part(question.facts, probe, drawn)
             answers[i] = row | shown | {"draws": draws, "flags": ",".join(one.flags) or None, "part": part}
     return [answers[i] for i in range(len(questions))]
 
 
-def _skipped(name: str, question: Question, count: int, reason: str) -> dict[str, Any]:
+def _skipped(name: str, question: MetricSpec, count: int, reason: str) -> dict[str, Any]:
     return _blank(name, question, count) | {"status": "skipped", "reason": reason}
 
 
-def _blank(name: str, question: Question, count: int) -> dict[str, Any]:
+def _blank(name: str, question: MetricSpec, count: int) -> dict[str, Any]:
     params = question.method.spec.partition(":")[2]
     told = {"source": name, "metric": question.method.name, "params": params, "representation": question.on}
     empty = dict.fromkeys(("value", "low", "high", "chance", "reason", "ceiling", "flags", "draws"))
     return {**told, "n": count, "dim": 0, "classes": 0, **empty, "status": "ok"}
 
 
-def write(path: Path, results: Sequence[Mapping[str, Any]], made_from: Mapping[str, Any]) -> None:
+def write_scores(path: Path, results: Sequence[Mapping[str, Any]], made_from: Mapping[str, Any]) -> None:
     """Store the scores of one metric."""
     import pyarrow as pa
 

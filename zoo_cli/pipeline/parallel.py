@@ -9,7 +9,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(function: Callable[[T], R], items: Sequence[T], *, small: bool) -> list[R]:
+def parallel_map(function: Callable[[T], R], items: Sequence[T], *, small: bool) -> list[R]:
     """The results of a function of each item, in order.
 
     `small` work runs in as many threads as there are cores, each with one thread of BLAS, whose own threads gain

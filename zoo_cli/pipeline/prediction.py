@@ -15,14 +15,14 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models.extraction import Pixels
 from zoo_cli.pipeline import split
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
-from zoo_cli.store.columns import listed
+from zoo_cli.store.columns import to_list_column
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
     from zoo_cli.config import Preprocessing
-    from zoo_cli.models.capture import Tapped
+    from zoo_cli.models.capture import FeatureExtractor
     from zoo_cli.models.loading import LoadedModel
     from zoo_cli.store.manifest import Images
 
@@ -31,8 +31,8 @@ HELD = ("config.json", "model.safetensors", "pytorch_model.bin")
 """The files of a model's folder on which its outputs depend."""
 
 
-def predict(
-    network: "Tapped",
+def predict_rows(
+    network: "FeatureExtractor",
     preprocessing: "Preprocessing",
     images: "Images",
     rows: "np.ndarray",
@@ -50,7 +50,7 @@ def predict(
 
     from zoo_cli.images import decoding
 
-    shape = decoding.geometry(preprocessing)
+    shape = decoding.view_geometry(preprocessing)
     pixels = Pixels(preprocessing, device)
 
     def batches() -> "Iterator[torch.Tensor]":
@@ -66,11 +66,11 @@ def predict(
         if views:
             yield pixels(torch.from_numpy(np.stack(views)))
 
-    logits = of_views(network.to(device), batches())
+    logits = predict_views(network.to(device), batches())
     return logits if order is None else logits[:, list(order)]
 
 
-def of_views(network: "Tapped", views: "Iterable[torch.Tensor]") -> "np.ndarray":
+def predict_views(network: "FeatureExtractor", views: "Iterable[torch.Tensor]") -> "np.ndarray":
     """The logits (M, C), float32, of a network with a head on its evaluation views, batch by batch on its device."""
     import numpy as np
     import torch
@@ -88,7 +88,7 @@ def of_views(network: "Tapped", views: "Iterable[torch.Tensor]") -> "np.ndarray"
     return np.concatenate(found) if found else np.zeros((0, network.tap.classes), np.float32)
 
 
-def of_source(
+def predict_source(
     settings: Config, source: Source, device: "Callable[[], torch.device]", workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """The file of a source's predictions on the test images, made first where it is missing or stale; the classes.
@@ -99,13 +99,13 @@ def of_source(
     path = settings.root / "predictions" / f"source={source.name}.parquet"
     made_from = {
         "source": provenance.fingerprint(
-            feature_store.plain(settings.declared(source)), named_files(settings, source), settings.task.seed
+            feature_store.to_json_values(settings.declared(source)), file_digests(settings, source), settings.task.seed
         )
     }
     return path, _kept(settings, path, made_from, source.name, lambda: _loaded(settings, source), device, workers)
 
 
-def of_untrained(
+def predict_untrained(
     settings: Config, source: Source, device: "Callable[[], torch.device]", workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """As of_source, for the source's architecture with random weights, from the seed 0, in the place of its own."""
@@ -115,7 +115,7 @@ def of_untrained(
     module = architecture.build(model.architecture, settings.root, source.name)
     path = settings.root / "predictions" / f"untrained={source.name}.parquet"
     said = [model.architecture.to_json(), vars(model.preprocessing), model.class_names]
-    made_from = {"source": provenance.fingerprint(feature_store.plain(said))}
+    made_from = {"source": provenance.fingerprint(feature_store.to_json_values(said))}
     what = f"{source.name} without its weights"
     return path, _kept(settings, path, made_from, what, lambda: replace(model, module=module), device, workers)
 
@@ -123,7 +123,7 @@ def of_untrained(
 def _loaded(settings: Config, source: Source) -> "LoadedModel":
     from zoo_cli.models import loading
 
-    return loading.load(source, settings.root, seed=settings.task.seed)
+    return loading.load_model(source, settings.root, seed=settings.task.seed)
 
 
 def _kept(
@@ -140,10 +140,10 @@ def _kept(
     import pyarrow as pa
 
     from zoo_cli.models import label_space
-    from zoo_cli.models.capture import Tapped
+    from zoo_cli.models.capture import FeatureExtractor
 
-    images = split.ensure(settings, workers=workers).without(failures.ids(settings, "extract"))
-    classes = split.class_names(settings.classes)
+    images = split.ensure_manifest(settings, workers=workers).without(failures.failed_ids(settings, "extract"))
+    classes = split.load_class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):
         raise UsageError(f"{settings.manifest} has no test image", "name some with test = … under [task]")
@@ -159,12 +159,14 @@ def _kept(
             return classes
         console.say(f"{path} was made from other inputs: {', '.join(changed)}; it is made again")
     model = load()
-    order = label_space.order(model.source.name, model.class_names, model.classes, classes)
+    order = label_space.match_classes(model.source.name, model.class_names, model.classes, classes)
     if model.class_names is None:
         console.warn(f"the class names of {what} are not known: they are taken to be the task's, in order")
     where = device()
     console.say(f"running {what} on {len(rows):,} test images")
-    logits = predict(Tapped(model.module, model.tap), model.preprocessing, images, rows, where, workers, order)
+    logits = predict_rows(
+        FeatureExtractor(model.module, model.tap), model.preprocessing, images, rows, where, workers, order
+    )
     bad = images.ids[rows][~np.isfinite(logits).all(axis=1)]
     if len(bad):
         raise ContractError(f"{what} gives logits that are not finite for {len(bad):,} images, e.g. {bad[0]}")
@@ -172,7 +174,7 @@ def _kept(
         {
             "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),
             "label": pa.array(truth, pa.int64()),
-            "logits": listed(logits),
+            "logits": to_list_column(logits),
         }
     )
     files.write_table(path, table, schemas.PREDICTIONS, inputs)
@@ -188,7 +190,7 @@ def _header(path: Path) -> dict[str, Any]:
     return found
 
 
-def named_files(settings: Config, source: Source) -> dict[str, str]:
+def file_digests(settings: Config, source: Source) -> dict[str, str]:
     """The digests of all files that a source names: weights, code, a model's folder, class names, what args name."""
     provider, rest = specs.provider("model provider", source.model)
     named = [source.weights, rest.rpartition(":")[0] if provider == "python" else rest]

@@ -12,7 +12,7 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import extract
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
-from zoo_cli.store.columns import listed
+from zoo_cli.store.columns import to_list_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,26 +55,26 @@ def pseudo_label(
         chosen = [one for one in settings.select(source or []) if one.name != STUDENT]
         if not chosen:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
-        rows = make(settings, chosen, overwrite=overwrite)
+        rows = make_pseudo_labels(settings, chosen, overwrite=overwrite)
     console.answer("zoo.pseudo-label/1", rows, FIELDS, form="json" if json else form)
 
 
-def make(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False) -> list[dict[str, Any]]:
+def make_pseudo_labels(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False) -> list[dict[str, Any]]:
     """The pseudo-labels of the chosen sources, those without a head left out; one row each."""
     from zoo_cli.store import feature_files
 
-    images = extract.ensure(settings, chosen)
-    rows = images.without(failures.ids(settings, "extract")).where(split=SPLITS)
+    images = extract.ensure_features(settings, chosen)
+    rows = images.without(failures.failed_ids(settings, "extract")).where(split=SPLITS)
     answered = []
     for source in chosen:
-        said = feature_store.about(settings, source.name)
+        said = feature_store.load_source_record(settings, source.name)
         if not said["classes"]:
             console.say(f"{source.name} has no head: no pseudo-labels of it")
             continue
         inputs = _inputs(images, rows, said)
         folder = settings.pseudo(source.name)
         if not _current(folder, inputs, overwrite):
-            found = feature_files.read(
+            found = feature_files.load_outputs(
                 settings.features(source.name), ids=images.ids[rows], columns=("logits",), needed=("logits",)
             )
             probs = found.probabilities(said["output"])
@@ -86,14 +86,14 @@ def make(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False)
 
 def _inputs(images: "Images", rows: "np.ndarray", said: dict[str, Any]) -> dict[str, Any]:
     samples = images.fingerprint(rows, "ids", "sha256")
-    return {"source": feature_store.identity(said), "samples": samples, "output": said["output"]}
+    return {"source": feature_store.source_fingerprint(said), "samples": samples, "output": said["output"]}
 
 
 def _bare(features: Path, out: Path, output: str, overwrite: bool) -> dict[str, Any]:
     from zoo_cli.store import feature_files
 
-    inputs = {"source": feature_files.identity(features), "output": output}
-    found = feature_files.read(features, columns=("logits", "probs"), output=output)
+    inputs = {"source": feature_files.content_digest(features), "output": output}
+    found = feature_files.load_outputs(features, columns=("logits", "probs"), output=output)
     probs = found.probabilities(output)
     if probs is None:
         raise UsageError(f"{features} has neither logits nor probs", "a source without a head has no pseudo-labels")
@@ -114,7 +114,7 @@ def _current(folder: Path, inputs: dict[str, Any], overwrite: bool) -> bool:
         return False
     planned = int(standing[0].stem.rpartition("-")[2])
     current = [
-        provenance.check_current(part, inputs, overwrite=False, kept=str(folder), maker="pseudo-label")
+        provenance.is_current(part, inputs, overwrite=False, kept=str(folder), maker="pseudo-label")
         for part in standing
     ]
     return all(current) and len(standing) == planned
@@ -131,7 +131,7 @@ def _write(folder: Path, ids: "np.ndarray", probs: "np.ndarray", inputs: dict[st
         table = pa.table(
             {
                 "id": pa.array([str(name) for name in ids[rows]], pa.string()),
-                "probs": listed(probs[rows].astype(np.float16)),
+                "probs": to_list_column(probs[rows].astype(np.float16)),
             }
         )
         files.write_table(folder / f"part-{part:05}-of-{count:05}.parquet", table, schemas.PSEUDO, inputs)

@@ -71,28 +71,28 @@ def rank(
     """
     settings = config.load(workspace)
     form = "json" if json else form
-    asked = source_ranking.ask(metric or [DEFAULT_METRIC], on, weighting, plasticity)
+    asked = source_ranking.parse_ranking(metric or [DEFAULT_METRIC], on, weighting, plasticity)
     if explain is not None:
-        explanation.answer(settings, explain, asked.questions[0].on, form)
+        explanation.explain_source(settings, explain, asked.questions[0].on, form)
         return
     if scores is not None:
         if metric or on or plasticity:
             raise UsageError("--scores says the metric by itself", "leave --metric, --on and --plasticity out")
-        found = source_ranking.of_file(scores, weighting, settings)
+        found = source_ranking.rank_scores_file(scores, weighting, settings)
     else:
         if features:
             drawn = settings.task.seed if seed is None else seed
-            rows = score.bare(asked.questions, features, manifest, drawn, None)
+            rows = score.score_files(asked.questions, features, manifest, drawn, None)
         else:
             chosen = settings.select(source or [])
-            rows = score.make(settings, asked.questions, chosen, seed=seed, overwrite=overwrite)
-        found = source_ranking.order(settings, asked, rows)
+            rows = score.score_sources(settings, asked.questions, chosen, seed=seed, overwrite=overwrite)
+        found = source_ranking.order_sources(settings, asked, rows)
     if (scores is None and not features) or out is not None:
-        write(settings, found, out or settings.root / "ranking.parquet")
-    answer(found, form)
+        write_ranking(settings, found, out or settings.root / "ranking.parquet")
+    print_ranking(found, form)
 
 
-def write(settings: Config, found: Ranking, path: Path) -> None:
+def write_ranking(settings: Config, found: Ranking, path: Path) -> None:
     """The ranking and its weights, views of the last question: always replaced."""
     import pyarrow as pa
 
@@ -115,7 +115,7 @@ def write(settings: Config, found: Ranking, path: Path) -> None:
     console.detail(f"wrote {path} and {path.with_name('weights.json')} in {settings.root}")
 
 
-def answer(found: Ranking, form: str | None) -> None:
+def print_ranking(found: Ranking, form: str | None) -> None:
     """Print the ranking; below it the weighting, the student's own place, and the verdict."""
     notes = [f"{found.asked.weighting}: {found.effective:.1f} effective sources of {len(found.rows)}"]
     if found.student is not None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from zoo_cli import console, devices, interruption
 from zoo_cli.errors import Interrupted, Paused
 from zoo_cli.pipeline import batches, students
-from zoo_cli.pipeline.image_cache import Pictures
-from zoo_cli.pipeline.streams import Streams
-from zoo_cli.pipeline.training_options import Course
+from zoo_cli.pipeline.image_cache import ImageCache
+from zoo_cli.pipeline.streams import IndexStreams
+from zoo_cli.pipeline.training_options import TrainingOptions
 from zoo_cli.store import feature_store, files
-from zoo_cli.training.run_folder import Run, versions
+from zoo_cli.training.run_folder import RunFolder, library_versions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from zoo_cli.models.student import Student
     from zoo_cli.objectives.supervised import Batch, Objective
-    from zoo_cli.training.loop import Options
+    from zoo_cli.training.loop import LoopOptions
 
 TIMED = 2
 FREE = ("checkpoint_every", "log_every")
@@ -37,7 +37,7 @@ FIELDS = (
 
 
 @dataclass(frozen=True)
-class Lesson:
+class RunSpec:
     """One run of a command: where it goes, which images it sees, and, made when it is needed, what it learns by.
 
     `said`: what run.json says of it beyond the course; its keys are those of run.json. `told`: by what it learns, in a
@@ -45,48 +45,50 @@ class Lesson:
     """
 
     path: Path
-    streams: Streams
-    options: "Options"
+    streams: IndexStreams
+    options: "LoopOptions"
     said: Mapping[str, Any]
     told: str
     student: "Callable[[], Student]"
     objective: "Callable[[Student, torch.device], Objective]"
     judged: "np.ndarray"
     targets: "Callable[[], torch.Tensor | None] | None" = None
-    answers: "Callable[[Pictures, Student], torch.Tensor] | None" = None
+    answers: "Callable[[ImageCache, Student], torch.Tensor] | None" = None
     strong: bool = False
 
 
-def teach(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures | None = None) -> list[dict[str, Any]]:
+def train_runs(
+    lessons: Sequence[RunSpec], course: TrainingOptions, task: str, shared: ImageCache | None = None
+) -> list[dict[str, Any]]:
     """Train the students that are not there yet, one after the other from one decoding; a row of each run's log.
 
     Raises UsageError where a run of another making stands in the place of one of them, before any is trained;
     Interrupted or Paused, after a checkpoint, when a signal came or the time of the course is over.
     """
     device = course.device() if shared is None else shared.device
-    runs = [begun(lesson, course, task, device) for lesson in lessons]
+    runs = [open_run(lesson, course, task, device) for lesson in lessons]
     todo = [(run, lesson) for run, lesson in zip(runs, lessons, strict=True) if not run.finished]
     if shared is None and todo:
-        shared = sharing([lesson for _, lesson in todo], device, course.workers)
+        shared = share_images([lesson for _, lesson in todo], device, course.workers)
     for run, lesson in zip(runs, lessons, strict=True):
         if run.finished:
             console.say(f"{run.path} is up to date")
             continue
         assert shared is not None
         started = time.monotonic()
-        console.say(f"training {run.path}: {length(lesson.options, course)}, {lesson.told}")
+        console.say(f"training {run.path}: {describe_length(lesson.options, course)}, {lesson.told}")
         _train(run, lesson, course, shared)
         spent = {"seconds": round(time.monotonic() - started, 1)}
         files.write_json(run.path.with_name(f"{run.path.name}.log.json"), spent)
-    return [row(run.path) for run in runs]
+    return [load_result(run.path) for run in runs]
 
 
-def sharing(lessons: Sequence[Lesson], device: "torch.device", workers: int | None) -> Pictures:
+def share_images(lessons: Sequence[RunSpec], device: "torch.device", workers: int | None) -> ImageCache:
     """The images of the lessons; those by which they are judged are kept too, where several students are."""
     import numpy as np
 
-    def of(rows: "list[np.ndarray]") -> Pictures:
-        return Pictures(lessons[0].streams.images, np.unique(np.concatenate(rows)), device, workers)
+    def of(rows: "list[np.ndarray]") -> ImageCache:
+        return ImageCache(lessons[0].streams.images, np.unique(np.concatenate(rows)), device, workers)
 
     shared = of([lesson.streams.rows for lesson in lessons])
     if len(lessons) > 1:
@@ -94,31 +96,33 @@ def sharing(lessons: Sequence[Lesson], device: "torch.device", workers: int | No
     return shared
 
 
-def teach_to(lessons: Sequence[Lesson], course: Course, task: str, shared: Pictures) -> dict[str, Any]:
+def train_in_sequence(
+    lessons: Sequence[RunSpec], course: TrainingOptions, task: str, shared: ImageCache
+) -> dict[str, Any]:
     """Teach lessons of which each builds on those before it; the row of the last one.
 
     The folders of the others lie in that of the last. Where its student is there, the others are not asked for.
     """
-    last = begun(lessons[-1], course, task, shared.device)
+    last = open_run(lessons[-1], course, task, shared.device)
     if last.finished:
         console.say(f"{last.path} is up to date")
-        return row(last.path)
+        return load_result(last.path)
     # What is to be made again has been cleared with the last one's folder.
-    return teach(lessons, replace(course, overwrite=False), task, shared)[-1]
+    return train_runs(lessons, replace(course, overwrite=False), task, shared)[-1]
 
 
-def length(options: "Options", course: Course) -> str:
+def describe_length(options: "LoopOptions", course: TrainingOptions) -> str:
     """How long a run is, in a phrase."""
     return f"{options.steps:,} steps of {course.batch_size} images"
 
 
-def row(path: Path) -> dict[str, Any]:
+def load_result(path: Path) -> dict[str, Any]:
     """What is answered of a run: the last row of its log, its name and its place."""
     last = files.read_lines(path / "metrics.jsonl")[-1]
     return {**last, "run": path.name, "steps": last["step"], "path": str(path)}
 
 
-def saying(course: Course, options: "Options", seed: int) -> dict[str, Any]:
+def recorded_options(course: TrainingOptions, options: "LoopOptions", seed: int) -> dict[str, Any]:
     """What run.json says of a course under "options"."""
     return {
         **{key: value for key, value in asdict(options).items() if key not in FREE},
@@ -130,24 +134,24 @@ def saying(course: Course, options: "Options", seed: int) -> dict[str, Any]:
     }
 
 
-def begun(lesson: Lesson, course: Course, task: str, device: "torch.device") -> Run:
+def open_run(lesson: RunSpec, course: TrainingOptions, task: str, device: "torch.device") -> RunFolder:
     """The run of a lesson, its folder made or found to be of this very run. Raises UsageError naming what differs."""
     said = {
         "weights": [],
         **lesson.said,
-        "options": {**saying(course, lesson.options, lesson.streams.seed), **lesson.said.get("options", {})},
+        "options": {**recorded_options(course, lesson.options, lesson.streams.seed), **lesson.said.get("options", {})},
         "inputs": {**lesson.streams.inputs(lesson.judged), **lesson.said.get("inputs", {})},
         "task": task,
         "device": device.type,
         "threads": devices.threads(),
-        "versions": versions(),
+        "versions": library_versions(),
     }
-    run = Run(lesson.path, feature_store.plain(said))
+    run = RunFolder(lesson.path, feature_store.to_json_values(said))
     run.begin(overwrite=course.overwrite)
     return run
 
 
-def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
+def _train(run: RunFolder, lesson: RunSpec, course: TrainingOptions, shared: ImageCache) -> None:
     """Train one student, from the last checkpoint where there is one, and write what it has become."""
     from zoo_cli.training import loop
 
@@ -197,11 +201,11 @@ def _train(run: Run, lesson: Lesson, course: Course, shared: Pictures) -> None:
             raise Interrupted(signum)
         raise Paused(f"--max-time is over at step {outcome.step:,}", "the same command goes on from its checkpoint")
     if course.recalibrate:
-        recalibrate(student, lesson.streams, course, shared)
-    students.finish(run, student, shared, lesson.judged)
+        recalibrate_student(student, lesson.streams, course, shared)
+    students.write_student(run, student, shared, lesson.judged)
 
 
-def recalibrate(student: "Student", streams: Streams, course: Course, shared: Pictures) -> None:
+def recalibrate_student(student: "Student", streams: IndexStreams, course: TrainingOptions, shared: ImageCache) -> None:
     """Estimate the batch-norm statistics of a student anew, from the evaluation views of the images of its streams.
 
     They come mixed, because a batch of one class varies too little, and in batches of nearly one size, none of one
@@ -211,7 +215,9 @@ def recalibrate(student: "Student", streams: Streams, course: Course, shared: Pi
     from zoo_cli.models import batch_norm
 
     rows = streams.rows
-    mixed = rows[random_numbers.permutation(random_numbers.derived(streams.seed, "recalibrate"), 0, len(rows)).numpy()]
+    mixed = rows[
+        random_numbers.permutation(random_numbers.derive_seed(streams.seed, "recalibrate"), 0, len(rows)).numpy()
+    ]
     size = math.ceil(len(rows) / math.ceil(len(rows) / course.batch_size))
     while len(rows) % size == 1:
         size += 1
@@ -222,7 +228,7 @@ def _pace(
     student: "Student",
     objective: "Objective",
     batches: "Callable[[int], Batch]",
-    options: "Options",
+    options: "LoopOptions",
     device: "torch.device",
 ) -> float:
     """Seconds a step, from a few steps of a copy that is thrown away."""

@@ -11,9 +11,14 @@ from zoo_cli.commands.options import HERE, Features, Format, Json, Manifest, On,
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import ensemble_choice, extract, leakage, metric_inputs, parallel
-from zoo_cli.pipeline.metric_scores import Question as Question
-from zoo_cli.pipeline.metric_scores import answered, needs, put, write
-from zoo_cli.pipeline.metric_scores import ask as ask
+from zoo_cli.pipeline.metric_scores import (
+    MetricSpec,
+    is_reported,
+    needed_inputs,
+    parse_metric,
+    score_source,
+    write_scores,
+)
 from zoo_cli.registry import METRICS
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
 
@@ -69,15 +74,15 @@ def score(
     if out is not None and len(specs) != 1:
         raise UsageError(f"--out takes the scores of one metric, not of {len(specs)}", "name it with --metric")
     strict = metric is not None
-    questions = [ask(spec, on, strict=strict) for spec in specs]
-    if reference is not None and "reference" not in needs(questions):
+    questions = [parse_metric(spec, on, strict=strict) for spec in specs]
+    if reference is not None and "reference" not in needed_inputs(questions):
         raise UsageError(f"{', '.join(specs)}: no metric that reads a --reference", "rsa-ref does")
     sets: dict[str, dict[str, Any]] = {}
     if features:
         drawn = settings.task.seed if seed is None else seed
-        rows = bare(questions, features, manifest, drawn, out, reference=reference, strict=strict, sets=sets)
+        rows = score_files(questions, features, manifest, drawn, out, reference=reference, strict=strict, sets=sets)
     else:
-        rows = make(
+        rows = score_sources(
             settings,
             questions,
             chosen,
@@ -92,14 +97,14 @@ def score(
         {key: row.get(key) for key in (column.name for column in schemas.SCORES.columns) if key != "draws"}
         for row in rows
     ]
-    notes = [line for chosen_set in sets.values() for line in ensemble_choice.told(chosen_set)]
+    notes = [line for chosen_set in sets.values() for line in ensemble_choice.describe_ensemble(chosen_set)]
     meta = {"sets": list(sets.values())} if sets else {}
     console.answer("zoo.score/1", shown, FIELDS, form="json" if json else form, meta=meta, notes=notes)
 
 
-def make(
+def score_sources(
     settings: Config,
-    questions: Sequence[Question],
+    questions: Sequence[MetricSpec],
     chosen: Sequence[Source],
     *,
     seed: int | None = None,
@@ -123,27 +128,28 @@ def make(
             "add a [[source]] table; without one, zoo rank --features FILE",
         )
     everyone = [*chosen, *(source for source in settings.models if source.name == STUDENT)]
-    images = extract.ensure(settings, everyone)
+    images = extract.ensure_features(settings, everyone)
     rows = images.where(probe=True)
     # Sources pair by sample: what one of them lacks, because its image failed, none is scored on.
-    absent = failures.ids(settings, "extract")
+    absent = failures.failed_ids(settings, "extract")
     rows = rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
-    metric_inputs.prepare(settings, everyone, images, needs(questions))
+    metric_inputs.prepare_inputs(settings, everyone, images, needed_inputs(questions))
     seed = settings.task.seed if seed is None else seed
     identities = {
-        source.name: feature_store.identity(feature_store.about(settings, source.name)) for source in everyone
+        source.name: feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name))
+        for source in everyone
     }
     probe = images.fingerprint(rows, "ids", "labels")
     joint = any(question.facts.joined for question in questions)
-    barred = leakage.barred(settings, [source.name for source in chosen]) if joint else {}
+    barred = leakage.excluded_sources(settings, [source.name for source in chosen]) if joint else {}
     answers: dict[str, list[dict[str, Any]]] = {}
-    pending: list[tuple[Question, Path, dict[str, Any]]] = []
+    pending: list[tuple[MetricSpec, Path, dict[str, Any]]] = []
     for question in questions:
         path = out or settings.scores(question.name)
         made_from = {"probe": probe, "metric": question.method.spec, "on": question.on, "seed": seed}
         made_from["sources"] = {
             name: [identity, further]
-            if (further := metric_inputs.identities(settings, question.facts.needs, name))
+            if (further := metric_inputs.input_digests(settings, question.facts.needs, name))
             else identity
             for name, identity in identities.items()
         }
@@ -151,10 +157,10 @@ def make(
             made_from["reference"] = _reference_identity(reference, path)
         maker = f"score --metric {question.method.spec}"
         some = made_from if question.facts.joined or overwrite else _among(path, made_from)
-        current = provenance.check_current(path, some, overwrite=overwrite, maker=maker)
+        current = provenance.is_current(path, some, overwrite=overwrite, maker=maker)
         if current and question.facts.joined:
             told = {**made_from, "left_out": barred}
-            current = provenance.check_current(ensemble_choice.place(path), told, overwrite=overwrite, maker=maker)
+            current = provenance.is_current(ensemble_choice.ensemble_path(path), told, overwrite=overwrite, maker=maker)
         if current:
             standing = files.read_table(path, schemas.SCORES).to_pylist()
             answers[question.name] = [row for row in standing if row["source"] in identities]
@@ -173,23 +179,23 @@ def make(
         found = _score_all(settings, asked, everyone, images.ids[rows], target, drawn, seed, reference)
         for question, path, made_from in pending:
             results = [found[source.name, question.name] for source in everyone]
-            if not answered(question, results, strict):
+            if not is_reported(question, results, strict):
                 continue
             if question.facts.joined:
-                chosen_set = ensemble_choice.choose(
+                chosen_set = ensemble_choice.choose_ensemble(
                     question.method, question.facts, results, drawn, seed=seed, left_out=barred
                 )
-                ensemble_choice.write(path, chosen_set, {**made_from, "left_out": barred})
-            write(path, results, made_from)
+                ensemble_choice.write_ensemble(path, chosen_set, {**made_from, "left_out": barred})
+            write_scores(path, results, made_from)
             answers[question.name] = results
     for question in questions:
         if sets is not None and question.facts.joined:
-            sets[question.name] = ensemble_choice.read(out or settings.scores(question.name))
+            sets[question.name] = ensemble_choice.load_ensemble(out or settings.scores(question.name))
     return [row for question in questions for row in answers.get(question.name, [])]
 
 
-def bare(
-    questions: Sequence[Question],
+def score_files(
+    questions: Sequence[MetricSpec],
     paths: Sequence[Path],
     manifest: Path | None,
     seed: int,
@@ -214,17 +220,17 @@ def bare(
         told = load_manifest(manifest, manifest.parent)
         chosen = told.where(probe=True)
         ids, labels = told.ids[chosen], told.labels[chosen]
-    columns = metric_inputs.columns({question.on for question in questions}, needs(questions))
+    columns = metric_inputs.stored_columns({question.on for question in questions}, needed_inputs(questions))
     answers: list[list[dict[str, Any]]] = []
     sources: dict[str, str] = {}
     first: tuple[Path, dict[str, int]] | None = None
     side: tuple[Classes, Replicates] | None = None
     held: np.ndarray | None = None
     for path in paths:
-        found = feature_files.read(path, ids=ids, columns=columns)
+        found = feature_files.load_outputs(path, ids=ids, columns=columns)
         if found.name in sources:
             raise UsageError(f'two --features are named "{found.name}"', "rename a file: its stem is the source's name")
-        sources[found.name] = feature_files.identity(path)
+        sources[found.name] = feature_files.content_digest(path)
         y = found.labels if labels is None else labels
         if y is None:
             raise ContractError(f"{path} has no column label", "add one, or name the task's manifest with --manifest")
@@ -240,27 +246,29 @@ def bare(
             side = target, _drawn(target, seed)
         if held is None and reference is not None:
             held = _read_reference(reference, found.ids)
-        origin = metric_inputs.Origin(
+        origin = metric_inputs.SourceOutputs(
             None, found.name, found.ids, found, "softmax", path if path.is_dir() else None, held
         )
-        answers.append(put(origin, questions, side[0], side[1], seed))
+        answers.append(score_source(origin, questions, side[0], side[1], seed))
     results: list[dict[str, Any]] = []
     for place, question in enumerate(questions):
         rows = [answer[place] for answer in answers]
-        if not answered(question, rows, strict):
+        if not is_reported(question, rows, strict):
             continue
         results += rows
         made_from = {"metric": question.method.spec, "on": question.on, "seed": seed, "sources": sources}
         if "reference" in question.facts.needs and reference is not None:
-            made_from["reference"] = feature_files.identity(reference)
+            made_from["reference"] = feature_files.content_digest(reference)
         if question.facts.joined and side is not None:
-            chosen_set = ensemble_choice.choose(question.method, question.facts, rows, side[1], seed=seed, left_out={})
+            chosen_set = ensemble_choice.choose_ensemble(
+                question.method, question.facts, rows, side[1], seed=seed, left_out={}
+            )
             if sets is not None:
                 sets[question.name] = chosen_set
             if out is not None:
-                ensemble_choice.write(out, chosen_set, made_from)
+                ensemble_choice.write_ensemble(out, chosen_set, made_from)
         if out is not None:
-            write(out, rows, made_from)
+            write_scores(out, rows, made_from)
     return results
 
 
@@ -270,12 +278,12 @@ def _drawn(target: "Classes", seed: int) -> "Replicates":
 
     if not len(target):
         return uncertainty.Replicates(((target.order, target),), (target,), 0.0)
-    return uncertainty.replicates(target, seed=seed)
+    return uncertainty.draw_replicates(target, seed=seed)
 
 
 def _score_all(
     settings: Config,
-    questions: Sequence[Question],
+    questions: Sequence[MetricSpec],
     sources: Sequence[Source],
     ids: "np.ndarray",
     target: "Classes",
@@ -287,21 +295,23 @@ def _score_all(
     from zoo_cli.store import feature_files
 
     held_reference = None if reference is None else _read_reference(reference, ids)
-    columns = metric_inputs.columns({question.on for question in questions}, needs(questions))
+    columns = metric_inputs.stored_columns({question.on for question in questions}, needed_inputs(questions))
 
     def one(source: Source) -> list[dict[str, Any]]:
-        said = feature_store.about(settings, source.name)
+        said = feature_store.load_source_record(settings, source.name)
         held = [column for column in columns if said["features" if column == "embedding" else "classes"]]
         # Probabilities are stored as logits in a workspace.
         needed = {"embedding", "logits"}.intersection(held)
         found = (
-            feature_files.read(settings.features(source.name), ids=ids, columns=held, needed=needed) if held else None
+            feature_files.load_outputs(settings.features(source.name), ids=ids, columns=held, needed=needed)
+            if held
+            else None
         )
         folder = settings.features(source.name)
-        origin = metric_inputs.Origin(settings, source.name, ids, found, said["output"], folder, held_reference)
-        return put(origin, questions, target, drawn, seed)
+        origin = metric_inputs.SourceOutputs(settings, source.name, ids, found, said["output"], folder, held_reference)
+        return score_source(origin, questions, target, drawn, seed)
 
-    answers = parallel.each(one, sources, small=len(ids) <= SMALL)
+    answers = parallel.parallel_map(one, sources, small=len(ids) <= SMALL)
     return {
         (source.name, question.name): row
         for source, rows in zip(sources, answers, strict=True)
@@ -313,7 +323,7 @@ def _read_reference(path: Path, ids: "np.ndarray") -> "np.ndarray":
     """Features (N, D') of the reference network on these samples."""
     from zoo_cli.store import feature_files
 
-    found = feature_files.read(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
+    found = feature_files.load_outputs(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
     assert found is not None
     return found
 
@@ -323,7 +333,7 @@ def _reference_identity(reference: Path | None, scores: Path) -> Any:
     from zoo_cli.store import feature_files
 
     if reference is not None:
-        return feature_files.identity(reference)
+        return feature_files.content_digest(reference)
     return files.read_header(scores).get("inputs", {}).get("reference") if scores.exists() else None
 
 

@@ -26,7 +26,7 @@ def show(
     zoo show manifest.parquet
     zoo show runs/cross-task-parc-p2-s0
     """
-    found = named_runs.place(path, workspace)
+    found = named_runs.resolve_run(path, workspace)
     told = _folder(found) if found.is_dir() else _file(found)
     rows = [{"key": key, "value": _short(value)} for key, value in told.items()]
     console.answer("zoo.show/1", told, FIELDS, form="json" if json else form, table=rows)

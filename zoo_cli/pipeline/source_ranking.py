@@ -10,6 +10,7 @@ from zoo_cli import specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import leakage, score, source_weights
+from zoo_cli.pipeline.metric_scores import MetricSpec, parse_metric
 from zoo_cli.store import feature_store, files, schemas
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
+class RankingSpec:
     """What a ranking is by: one metric, or several as their mean z-score; the capacity term; the weighting."""
 
-    questions: tuple[score.Question, ...]
+    questions: tuple[MetricSpec, ...]
     weighting: str
     method: specs.Method
     plasticity: bool = False
@@ -59,7 +60,7 @@ class Ranking:
     `beats`: how likely each source is to be better than each other one.
     """
 
-    asked: Asked
+    asked: RankingSpec
     rows: list[Row]
     effective: float
     student: Row | None
@@ -72,19 +73,19 @@ class Ranking:
         return {row["source"]: row["weight"] for row in self.rows}
 
 
-def ask(metrics: Sequence[str], on: str | None, weighting: str, plasticity: bool = False) -> Asked:
+def parse_ranking(metrics: Sequence[str], on: str | None, weighting: str, plasticity: bool = False) -> RankingSpec:
     """What --metric, --on and --weighting ask. Metrics come one by one or with commas between them."""
-    texts = [spec for text in metrics for spec in split(text)]
+    texts = [spec for text in metrics for spec in split_metrics(text)]
     if len(set(texts)) < len(texts):
         raise UsageError("a metric is named twice", "once is enough")
-    questions = tuple(score.ask(spec, on, strict=len(texts) == 1) for spec in texts)
+    questions = tuple(parse_metric(spec, on, strict=len(texts) == 1) for spec in texts)
     if len({question.on for question in questions}) > 1:
         told = ", ".join(f"{question.method.name} reads {question.on}" for question in questions)
         raise UsageError(f"one ranking uses one representation: {told}", "--on probs where all of them read it")
-    return Asked(questions, weighting, specs.resolve("weighting", weighting), plasticity)
+    return RankingSpec(questions, weighting, specs.resolve("weighting", weighting), plasticity)
 
 
-def split(text: str) -> list[str]:
+def split_metrics(text: str) -> list[str]:
     """`parc:pca=32,cosine=true,lfc` in its specs: a piece `key=value` belongs to the spec before it."""
     specs: list[str] = []
     for piece in text.split(","):
@@ -95,12 +96,12 @@ def split(text: str) -> list[str]:
     return specs
 
 
-def make(settings: Config, asked: Asked, chosen: Sequence[Source]) -> Ranking:
+def rank_sources(settings: Config, asked: RankingSpec, chosen: Sequence[Source]) -> Ranking:
     """The ranking of the workspace's sources, scored first where they are not."""
-    return order(settings, asked, score.make(settings, asked.questions, chosen))
+    return order_sources(settings, asked, score.score_sources(settings, asked.questions, chosen))
 
 
-def of_file(path: Path, weighting: str, settings: Config, among: Sequence[str] | None = None) -> Ranking:
+def rank_scores_file(path: Path, weighting: str, settings: Config, among: Sequence[str] | None = None) -> Ranking:
     """The ranking of the sources in a scores file, all of them or those named."""
     everyone = files.read_table(path, schemas.SCORES).to_pylist()
     rows = [row for row in everyone if among is None or row["source"] in among]
@@ -109,10 +110,10 @@ def of_file(path: Path, weighting: str, settings: Config, among: Sequence[str] |
         raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
     first = rows[0]
     spec = f"{first['metric']}:{first['params']}" if first["params"] else str(first["metric"])
-    return order(settings, ask([spec], first["representation"], weighting), rows)
+    return order_sources(settings, parse_ranking([spec], first["representation"], weighting), rows)
 
 
-def order(settings: Config, asked: Asked, rows: Sequence[Row]) -> Ranking:
+def order_sources(settings: Config, asked: RankingSpec, rows: Sequence[Row]) -> Ranking:
     """Put scored sources in order: best first, ties together, undefined ones after them, excluded ones last.
 
     `rows`: those of the scores files, every source once for each metric.
@@ -122,13 +123,13 @@ def order(settings: Config, asked: Asked, rows: Sequence[Row]) -> Ranking:
     from zoo_cli.ranking import uncertainty, verdict
 
     names = list(dict.fromkeys(row["source"] for row in rows if row["source"] != STUDENT))
-    barred = leakage.barred(settings, names)
+    barred = leakage.excluded_sources(settings, names)
     ranked = [name for name in names if name not in barred]
     table = _Table.of(rows, ranked, asked, _depths(settings, ranked) if asked.plasticity else None)
     values, draws = table.values[:-1], table.draws[:-1]
     places = uncertainty.competition_ranks(values)
     chances, intervals = uncertainty.best_probability(draws), uncertainty.rank_intervals(draws)
-    given = source_weights.weigh(asked.method, values, ranked, asked.zero_means_none, asked.metric)
+    given = source_weights.weigh_sources(asked.method, values, ranked, asked.zero_means_none, asked.metric)
     answered = []
     for s, name in enumerate(ranked):
         known = bool(np.isfinite(values[s]))
@@ -175,7 +176,7 @@ class _Table:
     reasons: list[str]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], names: Sequence[str], asked: Asked, depth: "np.ndarray | None") -> "_Table":
+    def of(cls, rows: Sequence[Row], names: Sequence[str], asked: RankingSpec, depth: "np.ndarray | None") -> "_Table":
         """One metric as it is, or several by their z-scores over the sources, with the student on that scale."""
         import numpy as np
 
@@ -226,7 +227,7 @@ class _Table:
         return {"value": value, "low": low, "high": high, "chance": chance, "reason": own["reason"], "rank": place}
 
 
-def _line(asked: Asked, name: str) -> Row:
+def _line(asked: RankingSpec, name: str) -> Row:
     keys = ("rank", "rank_low", "rank_high", "value", "low", "high", "p_best", "excluded", "borda")
     empty = dict.fromkeys(keys)
     return {
@@ -249,7 +250,7 @@ def _depths(settings: Config, names: Sequence[str]) -> "np.ndarray":
     for name in [*names, STUDENT]:
         depth = declared.get(name)
         if name not in declared and (settings.features(name) / "source.json").exists():
-            depth = feature_store.about(settings, name).get("depth")
+            depth = feature_store.load_source_record(settings, name).get("depth")
         found.append(np.nan if depth is None else depth / LAYERS)
     return np.array(found)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def weigh(
+def weigh_sources(
     method: specs.Method, values: "np.ndarray", names: Sequence[str], zero_means_none: bool, metric: str
 ) -> "np.ndarray":
     """The weights (S,) of sources by their scores, values (S,); NaN where a score is undefined."""
@@ -21,7 +21,7 @@ def weigh(
     if not names:
         return np.zeros(0)
     if method.name == "file":
-        return of_file(Path(method.params["path"]), names)
+        return load_weights(Path(method.params["path"]), names)
     if np.isnan(values).all():
         console.warn(f"no source has a {metric} score: no weights")
         return np.zeros(len(names))
@@ -30,18 +30,18 @@ def weigh(
     return np.asarray(method.function(values, list(names), zero_means_none, **method.params))
 
 
-def alike(method: specs.Method, names: list[str]) -> dict[str, float]:
+def weigh_without_scores(method: specs.Method, names: list[str]) -> dict[str, float]:
     """The weights of sources of which no score is known, by a weighting that needs none."""
     import numpy as np
 
     if method.name == "file":
-        weights = of_file(Path(method.params["path"]), names)
+        weights = load_weights(Path(method.params["path"]), names)
     else:
         weights = np.asarray(method.function(np.ones(len(names)), names, False, **method.params))
     return {name: float(weight) for name, weight in zip(names, weights, strict=True)}
 
 
-def of_file(path: Path, names: Sequence[str]) -> "np.ndarray":
+def load_weights(path: Path, names: Sequence[str]) -> "np.ndarray":
     """The weights (S,) that a weights.json gives the named sources."""
     import numpy as np
 
@@ -61,7 +61,7 @@ def of_file(path: Path, names: Sequence[str]) -> "np.ndarray":
         raise ContractError(f"{path}: {error.message}", error.hint) from None
 
 
-def slug(weighting: str) -> str:
+def weighting_slug(weighting: str) -> str:
     """A weighting as a part of a file name: `p2`, `nearest`, `softmax-T0.1`."""
     if weighting.startswith("file:"):
         return f"file-{Path(weighting.removeprefix('file:')).stem}"

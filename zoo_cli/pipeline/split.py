@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from zoo_cli.data.samples import Data, Sample
-    from zoo_cli.data.splits import Assignment
+    from zoo_cli.data.splits import Splits
     from zoo_cli.store.manifest import Images
 
 MAX_ERRORS = "1%"
@@ -52,21 +52,21 @@ def split(
         probe_per_class=probe_per_class,
         seed=seed,
     )
-    make(settings, max_errors=max_errors, workers=workers, overwrite=overwrite, dry_run=dry_run, again=True)
+    make_manifest(settings, max_errors=max_errors, workers=workers, overwrite=overwrite, dry_run=dry_run, again=True)
 
 
-def ensure(settings: Config, *, workers: int | None = None) -> "Images":
+def ensure_manifest(settings: Config, *, workers: int | None = None) -> "Images":
     """The task's manifest; made first where it is missing. Raises UsageError where it is stale."""
     from zoo_cli.store.manifest import load_manifest
 
     if not settings.manifest.exists():
         console.say(f"no {settings.manifest} yet: zoo split makes it first")
     if settings.task.train or not settings.manifest.exists():
-        make(settings, workers=workers)
+        make_manifest(settings, workers=workers)
     return load_manifest(settings.manifest, settings.root)
 
 
-def class_names(file: Path) -> tuple[str, ...]:
+def load_class_names(file: Path) -> tuple[str, ...]:
     """The class names of a classes.json, in label order. Raises ContractError for a file that holds none."""
     said = files.read_json(file)
     names = said.get("names") if isinstance(said, dict) else None
@@ -75,7 +75,7 @@ def class_names(file: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def make(
+def make_manifest(
     settings: Config,
     *,
     max_errors: str | None = None,
@@ -88,7 +88,7 @@ def make(
     from zoo_cli.data import splits
 
     task = settings.task
-    failures.limit(max_errors or MAX_ERRORS, 0)
+    failures.parse_limit(max_errors or MAX_ERRORS, 0)
     devices.workers(workers)
     if not task.train:
         raise UsageError(
@@ -111,7 +111,7 @@ def make(
         if not changed and again and listed != _listing(settings.root, specs):
             changed = ["images"]
         if changed:
-            raise provenance.stale(str(settings.manifest), changed, "split")
+            raise provenance.stale_error(str(settings.manifest), changed, "split")
         if again:
             console.say(f"{settings.manifest} is up to date")
         return
@@ -126,7 +126,7 @@ def make(
 
 
 @dataclass(frozen=True)
-class Part:
+class DataPart:
     """One data spec of the task: which part it belongs to, and the how-manieth of that part it is."""
 
     name: str
@@ -141,12 +141,12 @@ class Part:
             yield splits.sample_id(sample.id, self.name, self.number, self.data.own_ids), sample
 
 
-def _open(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[Part]:
+def _open(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[DataPart]:
     """Every data spec opened, its labels aligned by name with the classes of the training images."""
     from zoo_cli.data import samples
 
     opened = {part: [samples.open_data(spec, settings.root) for spec in said] for part, said in specs.items()}
-    classes = samples.united(opened["train"])
+    classes = samples.union_classes(opened["train"])
     if classes is None:
         raise UsageError("the training images have no classes", "folder: wants one folder a class, parquet: a label")
     parts = []
@@ -154,11 +154,13 @@ def _open(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[Part]:
         for number, (spec, data) in enumerate(zip(specs[part], found, strict=True)):
             for note in data.notes:
                 console.warn(note)
-            parts.append(Part(part, number, samples.aligned(data, classes, spec, forget=part == "unlabelled")))
+            parts.append(DataPart(part, number, samples.align_labels(data, classes, spec, forget=part == "unlabelled")))
     return parts
 
 
-def _draw(settings: Config, parts: list[Part], inputs: dict[str, Any], max_errors: str, workers: int | None) -> None:
+def _draw(
+    settings: Config, parts: list[DataPart], inputs: dict[str, Any], max_errors: str, workers: int | None
+) -> None:
     import pyarrow as pa
 
     from zoo_cli.data import splits
@@ -179,7 +181,7 @@ def _draw(settings: Config, parts: list[Part], inputs: dict[str, Any], max_error
         for piece in _with_images(rows, parts, arrow):
             write(piece)
     files.write_json(settings.classes, {"names": list(classes)})
-    twins = splits.same_content([row["id"] for row in rows], drawn.split, [row["sha256"] for row in rows])
+    twins = splits.find_duplicates([row["id"] for row in rows], drawn.split, [row["sha256"] for row in rows])
     for note in [*drawn.notes, *twins]:
         console.warn(note)
     counts = {part: drawn.split.count(part) for part in ("labelled", "unlabelled", "test")}
@@ -187,16 +189,16 @@ def _draw(settings: Config, parts: list[Part], inputs: dict[str, Any], max_error
         f"wrote {settings.manifest}: {counts['labelled']:,} labelled, {counts['unlabelled']:,} unlabelled, "
         f"{counts['test']:,} test, {sum(drawn.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
-    failures.record(settings, "split", failed, len(rows) + len(failed), max_errors)
+    failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)
 
 
 def _assign(
     settings: Config, inputs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
-) -> "Assignment":
+) -> "Splits":
     from zoo_cli.data import splits
 
     task = settings.task
-    return splits.assign(
+    return splits.draw_splits(
         [row["id"] for row in rows],
         [row["data"] for row in rows],
         [row["label"] for row in rows],
@@ -211,14 +213,16 @@ def _assign(
 
 
 def _check(
-    settings: Config, parts: list[Part], workers: int | None
+    settings: Config, parts: list[DataPart], workers: int | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Decode and hash every image once: the rows of those that are sound, and the failures."""
     from zoo_cli.images import decoding
 
-    def look(entry: "tuple[Part, str, Sample]") -> "tuple[Part, str, Sample, decoding.Facts | decoding.BadImage]":
+    def look(
+        entry: "tuple[DataPart, str, Sample]",
+    ) -> "tuple[DataPart, str, Sample, decoding.ImageInfo | decoding.BadImage]":
         try:
-            return *entry, decoding.facts(entry[2].source(settings.root))
+            return *entry, decoding.image_info(entry[2].source(settings.root))
         except decoding.BadImage as bad:
             return *entry, bad
 
@@ -226,7 +230,7 @@ def _check(
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     with console.Progress("split", 0, "img") as progress:
-        for part, name, sample, told in decoding.in_order(look, entries, devices.workers(workers)):
+        for part, name, sample, told in decoding.map_in_order(look, entries, devices.workers(workers)):
             progress.advance(1)
             if isinstance(told, decoding.BadImage):
                 failed.append({"id": name, "path": sample.path, "error": str(told)})
@@ -246,7 +250,7 @@ def _check(
     return rows, failed
 
 
-def _with_images(rows: list[dict[str, Any]], parts: list[Part], arrow: "pa.Schema") -> "Iterator[pa.Table]":
+def _with_images(rows: list[dict[str, Any]], parts: list[DataPart], arrow: "pa.Schema") -> "Iterator[pa.Table]":
     """The rows as tables; images that have no file of their own are read a second time, so none are held."""
     import pyarrow as pa
 
@@ -273,7 +277,7 @@ def _listing(root: Path, specs: Mapping[str, Sequence[str]]) -> str:
 
     told: list[Any] = []
     for spec in (spec for said in specs.values() for spec in said):
-        place = samples.place(spec.partition(":")[2], root)
+        place = samples.resolve_path(spec.partition(":")[2], root)
         found = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
         found = sorted(found or glob.glob(str(place)))
         told.append([spec, [(os.path.relpath(path, root), _size(path)) for path in found]])

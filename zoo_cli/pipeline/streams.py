@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline.training_options import Course
+from zoo_cli.pipeline.training_options import TrainingOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Streams:
+class IndexStreams:
     """The rows (of the manifest) of the labelled and the unlabelled stream, and how many of each are in a batch."""
 
     images: "Images"
@@ -23,7 +23,7 @@ class Streams:
     seed: int
 
     @classmethod
-    def of(cls, images: "Images", course: Course, seed: int, *, labels: bool, others: bool) -> "Streams":
+    def of(cls, images: "Images", course: TrainingOptions, seed: int, *, labels: bool, others: bool) -> "IndexStreams":
         """A batch of labelled images, of images whose labels are not used, or half of it each."""
         splits = ("labelled", "unlabelled") if course.unlabelled_from == "all" else ("unlabelled",)
         labelled, unlabelled = images.where(split=("labelled",)), images.where(split=splits)

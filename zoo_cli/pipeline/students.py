@@ -7,10 +7,10 @@ from zoo_cli import config, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import prediction
-from zoo_cli.pipeline.image_cache import Pictures
+from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import files, provenance, schemas
-from zoo_cli.store.columns import listed
-from zoo_cli.training.run_folder import Run
+from zoo_cli.store.columns import to_list_column
+from zoo_cli.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo_cli.models.student import Student
 
 
-def choose(settings: Config, spec: str | None) -> Source:
+def select_student(settings: Config, spec: str | None) -> Source:
     """The model that --student names, by name or PROVIDER:NAME, else the [student] of zoo.toml."""
     if spec is not None:
         return settings.select([spec])[0]
@@ -28,16 +28,16 @@ def choose(settings: Config, spec: str | None) -> Source:
     return settings.student
 
 
-def build(settings: Config, chosen: Source, init: str | None, classes: tuple[str, ...], seed: int) -> "Student":
+def build_student(settings: Config, chosen: Source, init: str | None, classes: tuple[str, ...], seed: int) -> "Student":
     """The student before training. With `init`, its body starts from the weights of that source.
 
     Raises UsageError where the source is of another architecture.
     """
     from zoo_cli.models import loading, student
 
-    model = loading.load(chosen, settings.root, seed=seed)
+    model = loading.load_model(chosen, settings.root, seed=seed)
     if init is not None:
-        other = loading.load(settings.select([init])[0], settings.root, seed=seed)
+        other = loading.load_model(settings.select([init])[0], settings.root, seed=seed)
         head = () if model.tap.head is None else (f"{model.tap.head}.",)
         body = {key: value for key, value in model.module.state_dict().items() if not key.startswith(head)}
         theirs = other.module.state_dict()
@@ -53,29 +53,29 @@ def build(settings: Config, chosen: Source, init: str | None, classes: tuple[str
     return student.build(model, classes, seed)
 
 
-def check(settings: Config, chosen: Source, init: str | None = None) -> None:
+def check_networks(settings: Config, chosen: Source, init: str | None = None) -> None:
     """Raise UsageError for models of an unknown provider, or without any network, before the sources are run."""
     for source in (chosen, *(() if init is None else settings.select([init]))):
         if specs.provider("model provider", source.model)[0] == "features":
             raise UsageError(f"of {source.name} only stored outputs are known", "a student needs a network")
 
 
-def digests(settings: Config, *chosen: Source) -> dict[str, str]:
+def model_digests(settings: Config, *chosen: Source) -> dict[str, str]:
     """The digests of the files that models name, weights and code, by their paths: what a run is held against."""
     found: dict[str, str] = {}
     for source in chosen:
-        found |= prediction.named_files(settings, source)
+        found |= prediction.file_digests(settings, source)
     return {f"file {name}": digest for name, digest in sorted(found.items())}
 
 
-def loaded(settings: Config, chosen: Source, seed: int) -> "LoadedModel":
+def load_network(settings: Config, chosen: Source, seed: int) -> "LoadedModel":
     """The network that a student starts as."""
     from zoo_cli.models import loading
 
-    return loading.load(chosen, settings.root, seed=seed)
+    return loading.load_model(chosen, settings.root, seed=seed)
 
 
-def trained(model: "LoadedModel", classes: tuple[str, ...]) -> "Student":
+def as_trained_student(model: "LoadedModel", classes: tuple[str, ...]) -> "Student":
     """A student that is trained for the task already, with the head it has.
 
     Raises UsageError for one of other classes.
@@ -84,13 +84,13 @@ def trained(model: "LoadedModel", classes: tuple[str, ...]) -> "Student":
 
     name = model.source.name
     try:
-        order = label_space.order(name, model.class_names, model.classes, classes)
+        order = label_space.match_classes(name, model.class_names, model.classes, classes)
     except UsageError as error:
         raise UsageError(error.message, f"train it for the task first: zoo finetune {name}") from None
     return student.trained(model, classes, order)
 
 
-def finish(run: Run, student: "Student", shared: Pictures, rows: "np.ndarray") -> None:
+def write_student(run: RunFolder, student: "Student", shared: ImageCache, rows: "np.ndarray") -> None:
     """The student's files; the predictions, of these rows, come last, and say that all is there."""
     import numpy as np
     import pyarrow as pa
@@ -100,9 +100,9 @@ def finish(run: Run, student: "Student", shared: Pictures, rows: "np.ndarray") -
     images, said = shared.images, student.preprocessing
     held = shared.holding(rows)
     if held is not None:
-        logits = prediction.of_views(student.to(shared.device), held.clean(said, rows, prediction.BATCH))
+        logits = prediction.predict_views(student.to(shared.device), held.clean(said, rows, prediction.BATCH))
     else:
-        logits = prediction.predict(student, said, images, rows, shared.device, shared.workers)
+        logits = prediction.predict_rows(student, said, images, rows, shared.device, shared.workers)
     if not np.isfinite(logits).all():
         raise loop.NonFinite(run.said["options"]["steps"], "an answer of the student")
     truth = images.truth()[rows]
@@ -113,7 +113,7 @@ def finish(run: Run, student: "Student", shared: Pictures, rows: "np.ndarray") -
         {
             "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),
             "label": pa.array([None if label < 0 else int(label) for label in truth], pa.int64()),
-            "logits": listed(logits.astype(np.float32, copy=False)),
+            "logits": to_list_column(logits.astype(np.float32, copy=False)),
         }
     )
     files.write_table(
@@ -121,7 +121,7 @@ def finish(run: Run, student: "Student", shared: Pictures, rows: "np.ndarray") -
     )
 
 
-def _card(run: Run, student: "Student") -> str:
+def _card(run: RunFolder, student: "Student") -> str:
     """The model card. It holds no accuracy: the labels of the test images are not this stage's to read."""
     said = student.preprocessing
     by = [*run.said["weights"], *run.said.get("teachers", [])]

@@ -9,10 +9,10 @@ from zoo_cli import console
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import runner
 from zoo_cli.pipeline.evaluate import predictions
-from zoo_cli.pipeline.image_cache import Pictures
-from zoo_cli.pipeline.runner import Lesson
-from zoo_cli.pipeline.streams import Streams
-from zoo_cli.pipeline.training_options import Course
+from zoo_cli.pipeline.image_cache import ImageCache
+from zoo_cli.pipeline.runner import RunSpec
+from zoo_cli.pipeline.streams import IndexStreams
+from zoo_cli.pipeline.training_options import TrainingOptions
 from zoo_cli.store import files, schemas
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from zoo_cli.store.manifest import Images
 
-Make = Callable[["Path", Streams, "np.ndarray | None", float, dict[str, Any]], Lesson]
+Make = Callable[["Path", IndexStreams, "np.ndarray | None", float, dict[str, Any]], RunSpec]
 """The lesson of a path, streams, the rows that judge it (None: the test images), a rate, and options for run.json."""
 HELD_OUT = 0.2
 """The share of the labelled images that judges (paper 001 judges by the test images: we do not)."""
 
 
-def rates(text: str | None) -> list[float]:
+def parse_rates(text: str | None) -> list[float]:
     """`0.01,0.005` as numbers; none where nothing is said. Raises UsageError."""
     if text is None:
         return []
@@ -39,7 +39,7 @@ def rates(text: str | None) -> list[float]:
     return found
 
 
-def hold_out(streams: Streams) -> "tuple[Streams, np.ndarray]":
+def hold_out(streams: IndexStreams) -> "tuple[IndexStreams, np.ndarray]":
     """The streams without a share of the labelled images, and the rows of that share.
 
     The images that judge are not in the unlabelled stream either: they would be learnt from there.
@@ -51,7 +51,7 @@ def hold_out(streams: Streams) -> "tuple[Streams, np.ndarray]":
     images, rows = streams.images, streams.labelled
     groups = _groups(images)[rows]
     ids, labels = [str(name) for name in images.ids[rows]], [int(label) for label in images.labels[rows]]
-    places = splits.held_out(ids, labels, list(groups), HELD_OUT, streams.seed)
+    places = splits.hold_out(ids, labels, list(groups), HELD_OUT, streams.seed)
     if not places:
         raise UsageError("no class has two labelled images: none can be held out", "give one --lr")
     judged = rows[places]
@@ -59,13 +59,13 @@ def hold_out(streams: Streams) -> "tuple[Streams, np.ndarray]":
     return kept, judged
 
 
-def saying(given: Sequence[float]) -> dict[str, Any]:
+def recorded_sweep(given: Sequence[float]) -> dict[str, Any]:
     """What run.json says of a sweep under "options"."""
     return {"lr": list(given), "held_out": HELD_OUT}
 
 
-def run(
-    whole: Lesson, given: Sequence[float], lesson: Make, task: str, course: Course, shared: Pictures
+def run_sweep(
+    whole: RunSpec, given: Sequence[float], lesson: Make, task: str, course: TrainingOptions, shared: ImageCache
 ) -> dict[str, Any]:
     """Train at every rate on what is not held out, then at the best one on all; the row of that run.
 
@@ -75,22 +75,22 @@ def run(
     from zoo_cli.training import loop
 
     path, streams = whole.path, whole.streams
-    said = saying(given)
-    if runner.begun(whole, course, task, shared.device).finished:
+    said = recorded_sweep(given)
+    if runner.open_run(whole, course, task, shared.device).finished:
         console.say(f"{path} is up to date")
-        return runner.row(path)
+        return runner.load_result(path)
     fitting, judged = hold_out(streams)
     folders = [path / "sweep" / f"lr-{rate:.12g}" for rate in given]
     trials = [lesson(folder, fitting, judged, rate, {}) for folder, rate in zip(folders, given, strict=True)]
     rows = []
     for trial, rate in zip(trials, given, strict=True):
         try:
-            runner.teach([trial], course, task, shared)
+            runner.train_runs([trial], course, task, shared)
         except loop.NonFinite as error:
             console.warn(f"{rate:g} is out: {error.message}")
             continue
-        told = predictions.read(trial.path)
-        right = float((flip_statistics.predicted(told.logits) == told.labels).mean())
+        told = predictions.load_predictions(trial.path)
+        right = float((flip_statistics.predicted_classes(told.logits) == told.labels).mean())
         rows.append({"lr": rate, "accuracy": right, "n": len(told.labels)})
     if not rows:
         raise UsageError(f"every rate of --lr {','.join(f'{rate:g}' for rate in given)} is too high", "lower ones")
@@ -98,7 +98,7 @@ def run(
     files.write_json(path / "sweep.json", {"lr": best["lr"], "rows": rows})
     named = ", ".join(f"{row['lr']:g} {console.percent(row['accuracy'])}" for row in rows)
     console.say(f"on {len(judged):,} labelled images held out: {named}; {best['lr']:g} is taken with all of them")
-    return runner.teach([lesson(path, streams, None, best["lr"], said)], course, task, shared)[0]
+    return runner.train_runs([lesson(path, streams, None, best["lr"], said)], course, task, shared)[0]
 
 
 def _groups(images: "Images") -> "np.ndarray":

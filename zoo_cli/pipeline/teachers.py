@@ -9,7 +9,7 @@ from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import extract, prediction
-from zoo_cli.pipeline.image_cache import Pictures
+from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import feature_store, provenance
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Known:
+class TeacherSpec:
     """A teacher: a loaded network, or the folder `stored` of one of which only outputs are known.
 
     `order`: which of its outputs stands for each class of the task, None where they agree. `digest`: of its weights, or
@@ -50,7 +50,7 @@ class Known:
         return teacher.to(memory_format=torch.channels_last) if device.type == "cuda" else teacher
 
 
-def load(settings: Config, chosen: Sequence[Source], classes: tuple[str, ...], seed: int) -> list[Known]:
+def load_teachers(settings: Config, chosen: Sequence[Source], classes: tuple[str, ...], seed: int) -> list[TeacherSpec]:
     """The teachers that --source names. Raises UsageError for one of another label space or without probabilities."""
     from zoo_cli.models import label_space, loading
     from zoo_cli.store import feature_files
@@ -63,32 +63,34 @@ def load(settings: Config, chosen: Sequence[Source], classes: tuple[str, ...], s
                 "--objective cross-task learns from such sources",
             )
         if loading.is_stored(source):
-            extract.ensure(settings, [source])
+            extract.ensure_features(settings, [source])
             path = settings.features(source.name)
-            known = feature_store.about(settings, source.name)
-            order = label_space.order(source.name, known["class_names"], known["classes"], classes)
+            known = feature_store.load_source_record(settings, source.name)
+            order = label_space.match_classes(source.name, known["class_names"], known["classes"], classes)
             found.append(
-                Known(source.name, None, path, order, feature_files.identity(path), provenance.fingerprint(order))
+                TeacherSpec(
+                    source.name, None, path, order, feature_files.content_digest(path), provenance.fingerprint(order)
+                )
             )
             continue
-        model = loading.load(source, settings.root, seed=seed)
-        order = label_space.order(source.name, model.class_names, model.classes, classes)
+        model = loading.load_model(source, settings.root, seed=seed)
+        order = label_space.match_classes(source.name, model.class_names, model.classes, classes)
         if model.class_names is None:
             console.warn(f"the class names of {source.name} are not known: they are taken to be the task's, in order")
-        found.append(Known(source.name, model, None, order, model.weights_sha256, built(model)))
+        found.append(TeacherSpec(source.name, model, None, order, model.weights_sha256, build_digest(model)))
     return found
 
 
-def built(model: "LoadedModel") -> str:
+def build_digest(model: "LoadedModel") -> str:
     """A digest of what a network answers by beside its weights: architecture, code, its view of an image, classes."""
     return provenance.fingerprint(model.architecture.to_json(), vars(model.preprocessing), model.class_names)
 
 
-def by_accuracy(
-    teachers: Sequence[Known], images: "Images", device: "torch.device", workers: int | None
-) -> list[tuple[Known, float]]:
+def order_by_accuracy(
+    teachers: Sequence[TeacherSpec], images: "Images", device: "torch.device", workers: int | None
+) -> list[tuple[TeacherSpec, float]]:
     """The teachers by rising accuracy on the labelled images of the task; equal ones as they were named."""
-    from zoo_cli.models.capture import Tapped
+    from zoo_cli.models.capture import FeatureExtractor
 
     rows = images.where(split=("labelled",))
     if not len(rows):
@@ -98,15 +100,15 @@ def by_accuracy(
         if teacher.model is None:
             logits = _stored(teacher, images, rows)
         else:
-            network = Tapped(teacher.model.module, teacher.model.tap)
+            network = FeatureExtractor(teacher.model.module, teacher.model.tap)
             said = teacher.model.preprocessing
-            logits = prediction.predict(network, said, images, rows, device, workers, teacher.order)
+            logits = prediction.predict_rows(network, said, images, rows, device, workers, teacher.order)
         found.append((teacher, float((logits.argmax(1) == images.labels[rows]).mean())))
     return sorted(found, key=lambda pair: pair[1])
 
 
-def answers(
-    teachers: Sequence[Known], rows: "np.ndarray", mirrored: bool, pictures: Pictures, student: "Student"
+def stored_logits(
+    teachers: Sequence[TeacherSpec], rows: "np.ndarray", mirrored: bool, pictures: ImageCache, student: "Student"
 ) -> "torch.Tensor":
     """The logits (V, M, N, C) of M teachers on the student's evaluation views of rows (N,) of the manifest.
 
@@ -133,14 +135,14 @@ def answers(
     return torch.stack(found, 1)
 
 
-def _stored(teacher: Known, images: "Images", rows: "np.ndarray") -> "np.ndarray":
+def _stored(teacher: TeacherSpec, images: "Images", rows: "np.ndarray") -> "np.ndarray":
     """The stored logits (M, C) of a teacher on rows of the manifest, float32; of probabilities their logarithms."""
     import numpy as np
 
     from zoo_cli.store import feature_files
 
     assert teacher.stored is not None
-    values = feature_files.read(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).answers()
+    values = feature_files.load_outputs(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).answers()
     if values is None:
         raise ContractError(f"{teacher.stored} has neither logits nor probs", "a teacher answers with one of them")
     values = values.astype(np.float32)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from zoo_cli.store.manifest import Images
-    from zoo_cli.training.loop import Options
+    from zoo_cli.training.loop import LoopOptions
 
 
 LONGEST = 150
@@ -27,10 +27,10 @@ LONGEST = 150
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingOptions:
     """`epochs`: the length, where it is not said in steps. `deadline`: of time.monotonic, where --max-time says one."""
 
-    options: "Options"
+    options: "LoopOptions"
     epochs: float | None
     batch_size: int
     augment: str
@@ -41,14 +41,14 @@ class Course:
     deadline: float | None
     overwrite: bool
 
-    def lasting(self, rows: int, a_step: int) -> "Options":
+    def lasting(self, rows: int, a_step: int) -> "LoopOptions":
         """The options with the number of steps, where an epoch is `rows` images and a step takes `a_step` of them."""
         if self.epochs is None:
             return self.options
         return replace(self.options, steps=max(1, round(self.epochs * rows / max(1, a_step))))
 
 
-def of(
+def resolve_training(
     facts: registry.Objective,
     *,
     steps: int | None,
@@ -68,7 +68,7 @@ def of(
     device: str,
     workers: int | None,
     overwrite: bool,
-) -> Course:
+) -> TrainingOptions:
     """The course that flags describe; what they leave open is the objective's. Raises UsageError."""
     from zoo_cli.images import augmentation
     from zoo_cli.training import loop
@@ -92,7 +92,7 @@ def of(
         devices.choose(device, purpose="training")
     if lr is None:
         lr = facts.lr * (batch_size / 256 if facts.taught else 1)
-    options = loop.Options(
+    options = loop.LoopOptions(
         steps=steps or 1,
         lr=lr,
         momentum=momentum,
@@ -104,7 +104,7 @@ def of(
         nesterov=facts.nesterov and momentum > 0,
     )
     length = None if steps is not None else facts.epochs if epochs is None else epochs
-    return Course(
+    return TrainingOptions(
         options,
         length,
         batch_size,
@@ -118,24 +118,28 @@ def of(
     )
 
 
-def images(settings: Config, manifest: Path | None, workers: int | None) -> "tuple[Images, tuple[str, ...]]":
+def load_task(settings: Config, manifest: Path | None, workers: int | None) -> "tuple[Images, tuple[str, ...]]":
     """The task's images and class names, of the workspace or beside a manifest given by path."""
     from zoo_cli.store.manifest import load_manifest
 
-    found = split.ensure(settings, workers=workers) if manifest is None else load_manifest(manifest, manifest.parent)
+    found = (
+        split.ensure_manifest(settings, workers=workers)
+        if manifest is None
+        else load_manifest(manifest, manifest.parent)
+    )
     listed = settings.classes if manifest is None else manifest.with_name("classes.json")
-    names = split.class_names(listed)
+    names = split.load_class_names(listed)
     most = int(found.labels.max(initial=-1))
     if most >= len(names):
         raise ContractError(f"{found.file}: label {most} is outside the {len(names)} classes of {listed}")
-    failed = failures.ids(settings, "extract") if manifest is None else frozenset()
+    failed = failures.failed_ids(settings, "extract") if manifest is None else frozenset()
     if failed:
         console.say(f"{len(failed):,} images that failed in zoo extract are left out")
     return found.without(failed), names
 
 
 @dataclass(frozen=True)
-class Places:
+class RunPaths:
     """Where the runs of a command go: `name` and `out` as flags say them, and a run for each of `seeds`."""
 
     settings: Config

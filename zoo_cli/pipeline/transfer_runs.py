@@ -12,11 +12,11 @@ from zoo_cli import console, interruption, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import runner, source_weights, students, teachers
-from zoo_cli.pipeline.image_cache import Pictures
-from zoo_cli.pipeline.runner import Lesson
-from zoo_cli.pipeline.streams import Streams
-from zoo_cli.pipeline.teachers import Known
-from zoo_cli.pipeline.training_options import Course, Places
+from zoo_cli.pipeline.image_cache import ImageCache
+from zoo_cli.pipeline.runner import RunSpec
+from zoo_cli.pipeline.streams import IndexStreams
+from zoo_cli.pipeline.teachers import TeacherSpec
+from zoo_cli.pipeline.training_options import RunPaths, TrainingOptions
 from zoo_cli.store import files
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zoo_cli.models.student import Student
     from zoo_cli.objectives.supervised import Objective
     from zoo_cli.store.manifest import Images
-    from zoo_cli.training.loop import Options
+    from zoo_cli.training.loop import LoopOptions
 
 MANY = {"sequential": ("ascending", "descending", "given"), "parallel": (), "soup": ()}
 """How several teachers teach, and in which orders."""
@@ -35,7 +35,7 @@ VIEWS = {"live": None, "stored": ("none", "flip"), "stored-clean": None}
 
 
 @dataclass(frozen=True)
-class Asked:
+class TransferConfig:
     """What the flags of general transfer say, in the words of their names."""
 
     method: specs.Method
@@ -68,11 +68,11 @@ class Asked:
         default = inspect.signature(self.method.function).parameters[self.facts.labels].default
         return bool(self.method.params.get(self.facts.labels, default))
 
-    def mirrored(self, course: Course) -> bool:
+    def mirrored(self, course: TrainingOptions) -> bool:
         """Whether stored answers are of the mirrored view too."""
         return self.targets == "stored" and course.augment == "flip"
 
-    def check(self, course: Course) -> None:
+    def check(self, course: TrainingOptions) -> None:
         """Raise UsageError for values that are none, and for those that exclude one another."""
         from torch import nn
 
@@ -97,7 +97,9 @@ class Asked:
             raise specs.nearest("--targets", views, VIEWS)
         # Values outside their range are told before anything is asked or decoded; only the length may still be open.
         steps = course.options.steps if course.epochs is None else sys.maxsize
-        self.method.function(objectives.Taught((), nn.Identity(), steps, self.temperature), **self.method.params)
+        self.method.function(
+            objectives.TeacherContext((), nn.Identity(), steps, self.temperature), **self.method.params
+        )
         fitting = VIEWS[views]
         if fitting is not None and course.augment not in fitting:
             raise UsageError(
@@ -107,7 +109,7 @@ class Asked:
 
     def name(self, settings: Config) -> str:
         """How the student is called, without its seed."""
-        said = [source_weights.slug(self.method.spec), "+".join(one.name for one in self.chosen(settings))]
+        said = [source_weights.weighting_slug(self.method.spec), "+".join(one.name for one in self.chosen(settings))]
         if len(self.chosen(settings)) > 1:
             said.append(self.mode)
         return "-".join(said)
@@ -121,17 +123,17 @@ class Asked:
             raise UsageError("two teachers have one name", "name each once")
         return found
 
-    def length(self, course: Course, images: "Images", seed: int) -> "tuple[Streams, Options]":
+    def length(self, course: TrainingOptions, images: "Images", seed: int) -> "tuple[IndexStreams, LoopOptions]":
         """The streams of a run, and its options with the number of steps. An epoch is one of the images it sees."""
-        streams = Streams.of(images, course, seed, labels=self.labels, others=not self.labels)
+        streams = IndexStreams.of(images, course, seed, labels=self.labels, others=not self.labels)
         return streams, course.lasting(len(streams.rows), course.batch_size)
 
 
-def run(
+def train_transfer(
     settings: Config,
-    asked: Asked,
-    course: Course,
-    places: Places,
+    asked: TransferConfig,
+    course: TrainingOptions,
+    places: RunPaths,
     images: "Images",
     classes: tuple[str, ...],
     learner: Source,
@@ -139,7 +141,7 @@ def run(
     """Train a student for each seed; a row each. Standing runs of another making are told before any is trained."""
     ones = []
     for path, seed in places.of([asked.name(settings)]):
-        known = teachers.load(settings, asked.chosen(settings), classes, seed)
+        known = teachers.load_teachers(settings, asked.chosen(settings), classes, seed)
         for teacher in known:
             if teacher.model is None and not asked.stored:
                 raise UsageError(
@@ -151,16 +153,16 @@ def run(
                     f"the stored outputs of {teacher.name} are of the plain view, not of the mirrored one",
                     "--augment none, or --targets stored-clean",
                 )
-        model = students.loaded(settings, learner, seed)
-        students.trained(model, classes)  # other classes are told before anything is made
+        model = students.load_network(settings, learner, seed)
+        students.as_trained_student(model, classes)  # other classes are told before anything is made
         if model.class_names is None:
             console.warn("the class names of the student are not known: they are taken to be the task's, in order")
         ones.append(_Transfer(settings, asked, course, images, classes, learner, model, known, path, seed))
     device = course.device()
     plans = [one.plan(device) for one in ones]
     for plan in plans:
-        runner.begun(plan[-1], course, settings.task.name, device)
-    shared = runner.sharing([lesson for plan in plans for lesson in plan], device, course.workers)
+        runner.open_run(plan[-1], course, settings.task.name, device)
+    shared = runner.share_images([lesson for plan in plans for lesson in plan], device, course.workers)
     again = replace(course, overwrite=False)
     return [replace(one, course=again).run(plan, shared) for one, plan in zip(ones, plans, strict=True)]
 
@@ -170,17 +172,17 @@ class _Transfer:
     """One run: the student as it is before (`model`), its teachers, and where it goes."""
 
     settings: Config
-    asked: Asked
-    course: Course
+    asked: TransferConfig
+    course: TrainingOptions
     images: "Images"
     classes: tuple[str, ...]
     learner: Source
     model: "LoadedModel"
-    known: Sequence[Known]
+    known: Sequence[TeacherSpec]
     path: Path
     seed: int
 
-    def plan(self, device: "torch.device") -> list[Lesson]:
+    def plan(self, device: "torch.device") -> list[RunSpec]:
         """The lessons in turn; the last is that of the run itself, and the folders of the others lie in its own."""
         inside = self.path / "teachers"
         mode = self.asked.mode if len(self.known) > 1 else "one"
@@ -197,27 +199,27 @@ class _Transfer:
             for number, (path, teacher, start) in enumerate(zip(paths, turns, starts, strict=False))
         ]
 
-    def turns(self, device: "torch.device") -> list[Known]:
+    def turns(self, device: "torch.device") -> list[TeacherSpec]:
         """The teachers in the order in which they teach."""
         if self.asked.order == "given":
             return list(self.known)
-        told = teachers.by_accuracy(self.known, self.images, device, self.course.workers)
+        told = teachers.order_by_accuracy(self.known, self.images, device, self.course.workers)
         named = ", ".join(f"{teacher.name} {console.percent(accuracy)}" for teacher, accuracy in told)
         console.say(f"teachers by their accuracy on the labelled images: {named}")
         turns = [teacher for teacher, _ in told]
         return turns if self.asked.order == "ascending" else turns[::-1]
 
-    def run(self, plan: Sequence[Lesson], shared: Pictures) -> dict[str, Any]:
+    def run(self, plan: Sequence[RunSpec], shared: ImageCache) -> dict[str, Any]:
         """Train it, phase by phase; its row."""
         if self.asked.mode == "soup" and len(self.known) > 1:
             return self.soup(plan, shared)
-        return runner.teach_to(plan, self.course, self.settings.task.name, shared)
+        return runner.train_in_sequence(plan, self.course, self.settings.task.name, shared)
 
-    def lesson(self, path: Path, known: Sequence[Known], student: Any, before: Sequence[str] = ()) -> Lesson:
+    def lesson(self, path: Path, known: Sequence[TeacherSpec], student: Any, before: Sequence[str] = ()) -> RunSpec:
         """What one phase learns, from which teachers."""
         streams, options = self.asked.length(self.course, self.images, self.seed)
         stored = self.asked.stored
-        return Lesson(
+        return RunSpec(
             path,
             streams,
             options,
@@ -226,12 +228,12 @@ class _Transfer:
             student=student,
             objective=partial(self.objective, () if stored else tuple(known), options),
             judged=self.images.where(split=("test",)),
-            answers=partial(teachers.answers, known, streams.rows, self.asked.mirrored(self.course))
+            answers=partial(teachers.stored_logits, known, streams.rows, self.asked.mirrored(self.course))
             if stored
             else None,
         )
 
-    def said(self, known: Sequence[Known], before: Sequence[str] = ()) -> dict[str, Any]:
+    def said(self, known: Sequence[TeacherSpec], before: Sequence[str] = ()) -> dict[str, Any]:
         """What run.json says of a phase."""
         return {
             "objective": self.asked.method.spec,
@@ -244,57 +246,57 @@ class _Transfer:
             "teachers": [{"source": teacher.name, "weight": 1 / len(known)} for teacher in known],
             "inputs": {
                 "student weights": self.model.weights_sha256,
-                "student built as": teachers.built(self.model),
+                "student built as": teachers.build_digest(self.model),
                 **{f"teacher {teacher.name}": teacher.digest for teacher in self.known},
                 **{f"teacher {teacher.name} built as": teacher.built for teacher in self.known},
             },
         }
 
     def objective(
-        self, known: Sequence[Known], options: "Options", student: "Student", device: "torch.device"
+        self, known: Sequence[TeacherSpec], options: "LoopOptions", student: "Student", device: "torch.device"
     ) -> "Objective":
         """The objective, with its own copy of the student as it is now."""
         import copy
 
         import torch
 
-        from zoo_cli.objectives.teacher_context import Taught
+        from zoo_cli.objectives.teacher_context import TeacherContext
 
         original = copy.deepcopy(student).to(device).eval().requires_grad_(False)
         if device.type == "cuda":
             original.to(memory_format=torch.channels_last)  # the memory order of the images
         asked = tuple(teacher.asked(student, device) for teacher in known)
-        taught = Taught(asked, original, options.steps, self.asked.temperature)
+        taught = TeacherContext(asked, original, options.steps, self.asked.temperature)
         objective: Objective = self.asked.method.function(taught, **self.asked.method.params)
         return objective
 
     def first(self) -> "Student":
         """The student before its first teacher."""
-        return students.trained(self.model, self.classes)
+        return students.as_trained_student(self.model, self.classes)
 
     def after(self, path: Path) -> "Student":
         """The student as the phase in a folder left it."""
         source = Source(path.name, f"file:{path.resolve()}")
-        return students.trained(students.loaded(self.settings, source, self.seed), self.classes)
+        return students.as_trained_student(students.load_network(self.settings, source, self.seed), self.classes)
 
-    def soup(self, plan: Sequence[Lesson], shared: Pictures) -> dict[str, Any]:
+    def soup(self, plan: Sequence[RunSpec], shared: ImageCache) -> dict[str, Any]:
         """A student for each teacher, and the average of their weights."""
         from zoo_cli.models import soup
 
         task = self.settings.task.name
         *phases, last = plan
-        whole = runner.begun(last, self.course, task, shared.device)
+        whole = runner.open_run(last, self.course, task, shared.device)
         if whole.finished:
             console.say(f"{whole.path} is up to date")
-            return runner.row(whole.path)
-        done = runner.teach(phases, replace(self.course, recalibrate=False), task, shared)
+            return runner.load_result(whole.path)
+        done = runner.train_runs(phases, replace(self.course, recalibrate=False), task, shared)
         student = self.after(phases[0].path)
         states = [files.read_tensors(phase.path / "model.safetensors")[0] for phase in phases]
         student.module.load_state_dict(soup.soup(states))
         student.to(shared.device)
         if self.course.recalibrate:
-            runner.recalibrate(student, last.streams, self.course, shared)
+            runner.recalibrate_student(student, last.streams, self.course, shared)
         interruption.check()
         files.write_lines(whole.path / "metrics.jsonl", [{"step": done[-1]["step"]}])
-        students.finish(whole, student, shared, last.judged)
-        return runner.row(whole.path)
+        students.write_student(whole, student, shared, last.judged)
+        return runner.load_result(whole.path)

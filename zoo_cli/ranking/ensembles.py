@@ -16,7 +16,7 @@ Interval = Callable[[float, Array], tuple[float | None, float | None]]
 
 
 @dataclass(frozen=True)
-class Part:
+class MemberPart:
     """What one source brings into a set: `whole` (N,), and the same of each half of the probe, None where it has none.
 
     Parts of several sources have their samples in one order.
@@ -38,7 +38,7 @@ class Step:
     high: float | None = None
 
 
-def part(function: Callable[[Any], Array], probe: Any, halves: Sequence[tuple[Array, Any]]) -> Part:
+def member_part(function: Callable[[Any], Array], probe: Any, halves: Sequence[tuple[Array, Any]]) -> MemberPart:
     """A source's part, `function` of its probe (N,), and of the halves, the rows and label side of each.
 
     Raises Undefined where there is none of the whole probe.
@@ -50,10 +50,12 @@ def part(function: Callable[[Any], Array], probe: Any, halves: Sequence[tuple[Ar
             found.append(function(probe.take(rows, target)))
         except Undefined:
             found.append(None)
-    return Part(whole, tuple(found))
+    return MemberPart(whole, tuple(found))
 
 
-def grow(parts: Mapping[str, Part], joined: Joined, interval: Interval) -> tuple[list[Step], Step | None]:
+def grow_ensemble(
+    parts: Mapping[str, MemberPart], joined: Joined, interval: Interval
+) -> tuple[list[Step], Step | None]:
     """A set of sources, in the order of choice, and the step at which it stopped growing, None where no one was left.
 
     Each step takes the source with which the score `joined`, of parts (S, N), is highest; of equal ones the first
@@ -81,7 +83,7 @@ def grow(parts: Mapping[str, Part], joined: Joined, interval: Interval) -> tuple
     return steps, None
 
 
-def _on_halves(members: Sequence[Part], joined: Joined) -> Array:
+def _on_halves(members: Sequence[MemberPart], joined: Joined) -> Array:
     """The score of a set on each half (H,), NaN where a member has no part."""
     scores = np.full(len(members[0].halves), np.nan)
     for i, row in enumerate(zip(*(member.halves for member in members), strict=True)):

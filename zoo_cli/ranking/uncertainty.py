@@ -91,7 +91,7 @@ class Replicates:
         return self.fifths if facts.fifths and self.fifths is not None else self
 
 
-def replicates(target: Target, *, seed: int, permutations: int = PERMUTATIONS) -> Replicates:
+def draw_replicates(target: Target, *, seed: int, permutations: int = PERMUTATIONS) -> Replicates:
     """Draw the halves and permutations of a target. They depend on its labels, the seed and nothing else."""
     draw = np.random.default_rng([seed, 2])
     permuted = tuple(target.permuted(draw.permutation(len(target.codes))) for _ in range(permutations))
@@ -100,7 +100,7 @@ def replicates(target: Target, *, seed: int, permutations: int = PERMUTATIONS) -
     return Replicates(halves[0], permuted, halves[1], Replicates(fifths[0], permuted, fifths[1]))
 
 
-def estimate(
+def estimate_scores(
     questions: Sequence[tuple[Method, Metric]], probe: Probe, *, seed: int, drawn: Replicates | None = None
 ) -> list[Estimate | Undefined]:
     """The scores of one source by several metrics, each with its interval and chance level, in one pass.
@@ -110,23 +110,27 @@ def estimate(
     halves of the probe. `drawn`: the replicates of the target, where they are known already. In place of a score that
     has no value stands why.
     """
-    drawn = replicates(probe.target, seed=seed) if drawn is None else drawn
+    drawn = draw_replicates(probe.target, seed=seed) if drawn is None else drawn
     found: list[Estimate | Undefined] = [_whole(method, facts, probe) for method, facts in questions]
     for i, (method, facts) in enumerate(questions):
         one = found[i]
         if isinstance(one, Estimate) and facts.leave_one_out:
             others = registry.imported(facts.leave_one_out)(probe, **method.params)
-            found[i] = _joined(one, jackknife(one.value, others, seed=seed))
+            found[i] = _joined(one, jackknife_interval(one.value, others, seed=seed))
     halved = [i for i, one in enumerate(found) if isinstance(one, Estimate) and not questions[i][1].leave_one_out]
     for fifths in (False, True):
         group = [i for i in halved if questions[i][1].fifths is fifths]
         some = drawn if not fifths or drawn.fifths is None else drawn.fifths
-        for i, scores in zip(group, on_halves([_score(questions[i][0]) for i in group], probe, some), strict=True):
+        for i, scores in zip(
+            group, score_half_samples([_score(questions[i][0]) for i in group], probe, some), strict=True
+        ):
             one = found[i]
             assert isinstance(one, Estimate)
             method, facts = questions[i]
             logarithmic = facts.logarithmic and not method.params.get("log", False)
-            found[i] = _joined(one, halves(one.value, scores, some.share, seed=seed, logarithmic=logarithmic))
+            found[i] = _joined(
+                one, half_sample_interval(one.value, scores, some.share, seed=seed, logarithmic=logarithmic)
+            )
     known = [i for i, one in enumerate(found) if isinstance(one, Estimate) and questions[i][1].chance == "labels"]
     levels = chance_levels([_score(questions[i][0]) for i in known], probe, drawn)
     for i, level in zip(known, levels, strict=True):
@@ -136,7 +140,7 @@ def estimate(
     return found
 
 
-def on_halves(functions: Sequence[Score], probe: Probe, drawn: Replicates) -> Array:
+def score_half_samples(functions: Sequence[Score], probe: Probe, drawn: Replicates) -> Array:
     """The scores of every half by each of Q functions: (Q, HALVES), NaN where one has no value."""
     scores = np.full((len(functions), len(drawn.halves)), np.nan)
     if not functions or drawn.share == 0:
@@ -164,7 +168,7 @@ def chance_levels(functions: Sequence[Score], probe: Probe, drawn: Replicates) -
     return [None if np.isnan(row).any() else float(row.mean()) for row in scores]
 
 
-def jackknife(value: float, leave_one_out: Array, *, seed: int, count: int = DRAWS) -> Estimate:
+def jackknife_interval(value: float, leave_one_out: Array, *, seed: int, count: int = DRAWS) -> Estimate:
     """The interval of a score from its values without each of the N samples, leave_one_out (N,).
 
     The variance is (N-1)/N times the sum of squared deviations of those values (Tukey 1958; Efron and Stein 1981: on
@@ -179,7 +183,7 @@ def jackknife(value: float, leave_one_out: Array, *, seed: int, count: int = DRA
     return _spread(value, (leave_one_out.mean() - leave_one_out) * np.sqrt((size - 1) / size), seed, count)
 
 
-def halves(
+def half_sample_interval(
     value: float, scores: Array, share: float, *, seed: int, count: int = DRAWS, logarithmic: bool = False
 ) -> Estimate:
     """The interval of a score, `value`, from the scores (H,) of halves of its probe, NaN where one has none.
@@ -202,7 +206,7 @@ def halves(
     if share == 0:
         return Estimate(value, reason="no_class_with_two_examples")
     if logarithmic and value < 0 and (scores[np.isfinite(scores)] < 0).all():
-        found = halves(-np.log(-value), -np.log(-scores), share, seed=seed, count=count)
+        found = half_sample_interval(-np.log(-value), -np.log(-scores), share, seed=seed, count=count)
         if found.draws is None or found.low is None or found.high is None:
             return replace(found, value=value)
         ends = -np.exp(-found.low), -np.exp(-found.high)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def matrix(column: "pa.ChunkedArray", what: str) -> "np.ndarray":
+def to_matrix(column: "pa.ChunkedArray", what: str) -> "np.ndarray":
     """A list column of equal widths as one (N, W) array of its own precision; at most one copy.
 
     Accepts list, large_list and fixed-size list of float16, float32 and float64. Raises ContractError for nulls,
@@ -44,7 +44,7 @@ def matrix(column: "pa.ChunkedArray", what: str) -> "np.ndarray":
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def listed(array: "np.ndarray") -> "pa.FixedSizeListArray":
+def to_list_column(array: "np.ndarray") -> "pa.FixedSizeListArray":
     """An (N, W) array as a fixed-size list column; no copy where it is contiguous."""
     import numpy as np
     import pyarrow as pa

@@ -9,7 +9,7 @@ from zoo_cli.errors import TooManyErrors, UsageError
 from zoo_cli.store import files, schemas
 
 
-def record(settings: Config, stage: str, failed: list[dict[str, Any]], total: int, max_errors: str) -> None:
+def record_failures(settings: Config, stage: str, failed: list[dict[str, Any]], total: int, max_errors: str) -> None:
     """Write what failed, or remove an older record; raise TooManyErrors above the limit."""
     path = settings.errors(stage)
     if not failed:
@@ -17,29 +17,29 @@ def record(settings: Config, stage: str, failed: list[dict[str, Any]], total: in
         return
     first = _write(settings, stage, failed)[0]
     console.warn(f"{len(failed):,} of {total:,} images failed, e.g. {first['id']}: {first['error']}; all in {path}")
-    if len(failed) > limit(max_errors, total):
+    if len(failed) > parse_limit(max_errors, total):
         raise TooManyErrors(
             f"{stage}: {len(failed):,} of {total:,} images failed, more than --max-errors {max_errors}",
             f"{path} names them; the sound ones are done",
         )
 
 
-def add(settings: Config, stage: str, failed: list[dict[str, Any]]) -> None:
+def add_failures(settings: Config, stage: str, failed: list[dict[str, Any]]) -> None:
     """Remember failures before the output that lacks them is there: a kill between the two leaves no unnamed hole."""
     new = {row["id"] for row in failed}
-    _write(settings, stage, [row for row in rows(settings, stage) if row["id"] not in new] + failed)
+    _write(settings, stage, [row for row in load_failures(settings, stage) if row["id"] not in new] + failed)
 
 
-def rows(settings: Config, stage: str) -> list[dict[str, Any]]:
+def load_failures(settings: Config, stage: str) -> list[dict[str, Any]]:
     """What the record of a stage holds; empty where nothing failed."""
     path = settings.errors(stage)
     found: list[dict[str, Any]] = files.read_table(path, schemas.ERRORS).to_pylist() if path.exists() else []
     return found
 
 
-def ids(settings: Config, stage: str) -> frozenset[str]:
+def failed_ids(settings: Config, stage: str) -> frozenset[str]:
     """The samples that failed in a stage before this one."""
-    return frozenset(row["id"] for row in rows(settings, stage))
+    return frozenset(row["id"] for row in load_failures(settings, stage))
 
 
 def _write(settings: Config, stage: str, failed: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def _write(settings: Config, stage: str, failed: list[dict[str, Any]]) -> list[d
     return failed
 
 
-def limit(max_errors: str, total: int) -> float:
+def parse_limit(max_errors: str, total: int) -> float:
     """How many of `total` may fail: "10" or "1%"."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%?)", max_errors)
     if not found:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance, schemas
-from zoo_cli.store.columns import matrix
+from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.manifest import NO_LABEL, check_unique
 
 Array = np.ndarray
@@ -20,7 +20,7 @@ HALF_SUM_TOLERANCE = 1e-2  # float16 rounds a thousand small probabilities by mo
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredOutputs:
     """What is known of one source, row by row: `embedding` (N, D), `logits` (N, K), `probs` (N, K), `labels` (N,)."""
 
     name: str
@@ -42,7 +42,7 @@ class Stored:
             return self.logits
         return np.asarray(np.log(np.maximum(self.probs.astype(np.float64), np.finfo(np.float32).tiny)))
 
-    def take(self, rows: Array) -> "Stored":
+    def take(self, rows: Array) -> "StoredOutputs":
         """Some of its rows."""
         picked = {
             name: value[rows]
@@ -64,7 +64,7 @@ def to_probabilities(logits: Array, output: str) -> Array:
     return np.asarray(z / z.sum(axis=1, keepdims=True))
 
 
-def parts(path: Path) -> list[Path]:
+def find_parts(path: Path) -> list[Path]:
     """The parquet files of a path: a file, a folder of parts, or a glob. Raises UsageError where there are none."""
     if path.is_dir():
         found = sorted(path.rglob("*.parquet"))
@@ -76,16 +76,16 @@ def parts(path: Path) -> list[Path]:
     return found
 
 
-def identity(path: Path) -> str:
+def content_digest(path: Path) -> str:
     """A digest of what a path holds: of our parts' headers, or of a foreign file's bytes."""
     said = []
-    for part in parts(path):
+    for part in find_parts(path):
         head = files.read_header(part)
         said.append([part.name, head.get("inputs") or files.digest(part)])
     return provenance.fingerprint(said)
 
 
-def read(
+def load_outputs(
     path: Path,
     *,
     ids: Array | None = None,
@@ -93,14 +93,14 @@ def read(
     needed: Collection[str] = (),
     output: str = "softmax",
     name: str = "",
-) -> Stored:
+) -> StoredOutputs:
     """The rows of `ids` in that order, or every row in the order stored.
 
     `needed`: those of `columns` that must be there. Raises ContractError for ids that repeat or are missing, values
     that are not finite, and probabilities that do not sum to 1.
     """
     wanted = None if ids is None else set(ids)
-    pieces = [_read_part(part, wanted, columns) for part in parts(path)]
+    pieces = [_read_part(part, wanted, columns) for part in find_parts(path)]
     present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
     for column in needed:
         if column not in present:
@@ -123,7 +123,7 @@ def read(
             _check_values(arrays[column], column, found, path, output)
     stem = name or (path.stem if not path.is_dir() else path.name.removeprefix("source="))
     labels = arrays.get("label")
-    return Stored(stem, found, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
+    return StoredOutputs(stem, found, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
 
 
 def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
@@ -147,7 +147,7 @@ def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> d
         if column == "label":
             piece[column] = _labels(values, part)
         elif values.null_count < len(values) or not len(values):
-            piece[column] = matrix(values, f"{part}: column {column}")
+            piece[column] = to_matrix(values, f"{part}: column {column}")
     return piece
 
 

@@ -9,7 +9,7 @@ from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance, schemas
-from zoo_cli.store.columns import listed
+from zoo_cli.store.columns import to_list_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +20,14 @@ OURS = ("name", "trained_on", "depth")
 """Keys of source.json on which no output depends."""
 
 
-def is_stored(source: Source) -> bool:
+def is_outputs_only(source: Source) -> bool:
     """Whether a source is somebody's stored outputs, of which no model is known."""
     return specs.provider("model provider", source.model)[0] == "features"
 
 
-def plan(settings: Config, source: Source, images: "Images", part_rows: int) -> "Iterator[tuple[Path, np.ndarray]]":
+def planned_parts(
+    settings: Config, source: Source, images: "Images", part_rows: int
+) -> "Iterator[tuple[Path, np.ndarray]]":
     """The parts a source should have, with their rows (M,) of the manifest.
 
     A function of the images alone, not of the split: splitting again makes nothing stale. The test images that came
@@ -42,7 +44,9 @@ def plan(settings: Config, source: Source, images: "Images", part_rows: int) -> 
             )
 
 
-def complete(settings: Config, source: Source, images: "Images", part_rows: int, precision: str | None = None) -> bool:
+def is_complete(
+    settings: Config, source: Source, images: "Images", part_rows: int, precision: str | None = None
+) -> bool:
     """Whether every part is there and current. Raises UsageError naming what differs where one is stale.
 
     `precision`: as asked for; None takes what there is.
@@ -51,19 +55,19 @@ def complete(settings: Config, source: Source, images: "Images", part_rows: int,
     if not (folder / "source.json").exists():
         return False
     said = files.read_json(folder / "source.json")
-    changed = provenance.differences(said.get("declared", {}), plain(settings.declared(source)))
-    if precision is not None and not is_stored(source):
+    changed = provenance.differences(said.get("declared", {}), to_json_values(settings.declared(source)))
+    if precision is not None and not is_outputs_only(source):
         changed += provenance.differences({"precision": said.get("precision")}, {"precision": precision})
     changed = changed or _changed_files(settings, source, said)
     if changed:
-        raise provenance.stale(str(folder), changed, _maker(source.name))
-    made_from = {"source": identity(said)}
-    planned = list(plan(settings, source, images, part_rows))
+        raise provenance.stale_error(str(folder), changed, _maker(source.name))
+    made_from = {"source": source_fingerprint(said)}
+    planned = list(planned_parts(settings, source, images, part_rows))
     extra = set(folder.glob("data=*/part-*.parquet")) - {path for path, _ in planned}
     if extra:
-        raise provenance.stale(str(min(extra)), ["images"], "extract")
+        raise provenance.stale_error(str(min(extra)), ["images"], "extract")
     return all(
-        provenance.check_current(path, part_inputs(images, rows, made_from), overwrite=False, maker="extract")
+        provenance.is_current(path, part_inputs(images, rows, made_from), overwrite=False, maker="extract")
         for path, rows in planned
     )
 
@@ -76,7 +80,7 @@ def _changed_files(settings: Config, source: Source, said: Mapping[str, Any]) ->
     if provider == "features":
         path = settings.root / rest
         gone = not path.exists() and not glob.glob(str(path))
-        return [] if gone or feature_files.identity(path) == said.get("weights_sha256") else ["weights_sha256"]
+        return [] if gone or feature_files.content_digest(path) == said.get("weights_sha256") else ["weights_sha256"]
     named = {
         "weights_sha256": source.weights or (f"{rest}/model.safetensors" if provider == "file" else ""),
         "code_sha256": rest.rpartition(":")[0] if provider == "python" else "",
@@ -89,7 +93,7 @@ def _maker(name: str) -> str:
     return f"extract --source {name}"
 
 
-def identity(said: Mapping[str, Any]) -> str:
+def source_fingerprint(said: Mapping[str, Any]) -> str:
     """A digest of what a source's outputs depend on: weights, preprocessing, where features are taken, precision."""
     return provenance.fingerprint({key: value for key, value in said.items() if key not in OURS})
 
@@ -99,14 +103,14 @@ def part_inputs(images: "Images", rows: "np.ndarray", made_from: Mapping[str, An
     return {**made_from, "images": images.fingerprint(rows, "ids", "sha256")}
 
 
-def begin(folder: Path, said: Mapping[str, Any], *, overwrite: bool) -> None:
+def open_features(folder: Path, said: Mapping[str, Any], *, overwrite: bool) -> None:
     """Write source.json, or check that the standing one says the same."""
-    path, said = folder / "source.json", plain(said)
+    path, said = folder / "source.json", to_json_values(said)
     if path.exists() and not overwrite:
         before = files.read_json(path)
         changed = provenance.differences(*({k: v for k, v in one.items() if k not in OURS} for one in (before, said)))
         if changed:
-            raise provenance.stale(str(folder), changed, _maker(str(said["name"])))
+            raise provenance.stale_error(str(folder), changed, _maker(str(said["name"])))
         if before == said:
             return
     if overwrite:
@@ -145,13 +149,13 @@ def write_part(
                 f"{source} gives {name} that are not finite for {bad.sum():,} images, e.g. {ids}",
                 "bf16 or float16 weights may overflow; --precision fp32, or leave the source out",
             )
-        columns[name] = listed(values.astype(np.float32, copy=False))
+        columns[name] = to_list_column(values.astype(np.float32, copy=False))
     if len(columns) == 1 and len(kept):
         raise ContractError(f"{source} gives neither features nor logits")
     files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from))
 
 
-def import_stored(settings: Config, source: Source, images: "Images", part_rows: int, *, overwrite: bool) -> None:
+def import_outputs(settings: Config, source: Source, images: "Images", part_rows: int, *, overwrite: bool) -> None:
     """Bring somebody's stored outputs into the workspace: checked, joined by id, in canonical order.
 
     Probabilities become logits by their logarithm, of which they are the softmax. Samples of the manifest that the
@@ -165,11 +169,11 @@ def import_stored(settings: Config, source: Source, images: "Images", part_rows:
     path = settings.root / rest
     if not path.exists() and not glob.glob(str(path)):
         raise UsageError(f"no stored features at {path} for the source {source.name}")
-    said: dict[str, Any] = {"declared": settings.declared(source), "weights_sha256": feature_files.identity(path)}
-    if complete_import(settings, source, said["weights_sha256"]) and not overwrite:
+    said: dict[str, Any] = {"declared": settings.declared(source), "weights_sha256": feature_files.content_digest(path)}
+    if is_imported(settings, source, said["weights_sha256"]) and not overwrite:
         console.say(f"{source.name} is up to date")
         return
-    found = feature_files.read(path, output=source.output, name=source.name)
+    found = feature_files.load_outputs(path, output=source.output, name=source.name)
     known = {str(name) for name in images.ids}
     foreign = sum(str(name) not in known for name in found.ids)
     if foreign == len(found.ids):
@@ -192,28 +196,37 @@ def import_stored(settings: Config, source: Source, images: "Images", part_rows:
         "depth": source.depth,
     }
     folder = settings.features(source.name)
-    begin(folder, said, overwrite=overwrite)
+    open_features(folder, said, overwrite=overwrite)
     place = {str(name): row for row, name in enumerate(found.ids)}
-    for part, rows in plan(settings, source, images, part_rows):
+    for part, rows in planned_parts(settings, source, images, part_rows):
         kept = np.array([row for row in rows if str(images.ids[row]) in place], dtype=np.int64)
         order = np.array([place[str(images.ids[row])] for row in kept], dtype=np.int64)
         taken = [None if values is None else values[order] for values in (found.embedding, logits)]
-        write_part(part, images, rows, kept, taken[0], taken[1], {"source": identity(plain(said))}, source.name)
+        write_part(
+            part,
+            images,
+            rows,
+            kept,
+            taken[0],
+            taken[1],
+            {"source": source_fingerprint(to_json_values(said))},
+            source.name,
+        )
 
 
-def complete_import(settings: Config, source: Source, digest: str) -> bool:
+def is_imported(settings: Config, source: Source, digest: str) -> bool:
     """Whether a stored source was brought in before, from the same file."""
     path = settings.features(source.name) / "source.json"
     return path.exists() and files.read_json(path).get("weights_sha256") == digest
 
 
-def lacking(settings: Config, sources: Iterable[Source], images: "Images", part_rows: int) -> frozenset[str]:
+def missing_ids(settings: Config, sources: Iterable[Source], images: "Images", part_rows: int) -> frozenset[str]:
     """The ids that a finished part of a source that we ran does not hold, because their images failed."""
     missing: set[str] = set()
     for source in sources:
-        if is_stored(source):
+        if is_outputs_only(source):
             continue
-        for path, rows in plan(settings, source, images, part_rows):
+        for path, rows in planned_parts(settings, source, images, part_rows):
             # The number of rows stands in the footer; the ids are read only where it says that some are missing.
             if path.exists() and files.row_count(path) < len(rows):
                 held = files.read_parquet(path, ["id"]).column("id").to_pylist()
@@ -221,15 +234,15 @@ def lacking(settings: Config, sources: Iterable[Source], images: "Images", part_
     return frozenset(missing)
 
 
-def about(settings: Config, name: str) -> dict[str, Any]:
+def load_source_record(settings: Config, name: str) -> dict[str, Any]:
     """The source.json of a source."""
     said: dict[str, Any] = files.read_json(settings.features(name) / "source.json")
     return said
 
 
-def summary(settings: Config, source: Source) -> dict[str, Any]:
+def summarize_source(settings: Config, source: Source) -> dict[str, Any]:
     """One row of what is stored of a source."""
-    said = about(settings, source.name)
+    said = load_source_record(settings, source.name)
     parts = sorted(settings.features(source.name).glob("data=*/part-*.parquet"))
     return {
         "source": source.name,
@@ -256,8 +269,8 @@ def _check_width(source: Source, logits: "np.ndarray | None") -> None:
         raise ContractError(f"{source.name} declares {said} classes, its file holds {logits.shape[1]}")
 
 
-def plain(value: Any) -> Any:
+def to_json_values(value: Any) -> Any:
     """As JSON gives it back: tuples are lists."""
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: to_json_values(item) for key, item in value.items()}
+    return [to_json_values(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
+        remove_leftovers(path.parent)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         _sync(temporary, os.O_RDWR)
@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed process of this host left in a folder."""
     host = socket.gethostname()
     for temporary in folder.glob(f".*.{host}.*.tmp"):
@@ -129,7 +129,7 @@ def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_sc
     import pyarrow.parquet as pq
 
     _check_columns(path, arrow_schema, schema)
-    said = header(schema, inputs)
+    said = make_header(schema, inputs)
     arrow_schema = arrow_schema.with_metadata({HEADER: json.dumps(said, separators=(",", ":"))})
     rows = 0
     held: list[pa.Table] = []
@@ -163,7 +163,7 @@ def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_sc
             assert read == rows, f"{path}: {rows} rows written, {read} read back"
 
 
-def header(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def make_header(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What stands in the header of a parquet artifact."""
     return {"schema": schema.tag, "inputs": dict(inputs), "made_by": f"zoo {__version__}"}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError
 from zoo_cli.store import feature_store, files, provenance, schemas
-from zoo_cli.store.columns import listed, matrix
+from zoo_cli.store.columns import to_list_column, to_matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
 DOCUMENT = "gradients.json"
 
 
-def none(settings: Config, source: Source) -> str:
+def unavailable_reason(settings: Config, source: Source) -> str:
     """Why a source can have no gradients; empty where it can."""
-    if feature_store.is_stored(source):
+    if feature_store.is_outputs_only(source):
         return "only its stored outputs are known"
-    if (settings.features(source.name) / "source.json").exists() and not feature_store.about(settings, source.name)[
-        "classes"
-    ]:
+    if (settings.features(source.name) / "source.json").exists() and not feature_store.load_source_record(
+        settings, source.name
+    )["classes"]:
         return "it has no head"
     return ""
 
 
-def about(settings: Config, name: str) -> dict[str, Any] | None:
+def load_gradient_record(settings: Config, name: str) -> dict[str, Any] | None:
     """The gradients.json of a source; None where it has no gradients."""
     path = settings.gradients(name) / DOCUMENT
     return files.read_json(path) if path.exists() else None
 
 
-def missing(
+def missing_rows(
     settings: Config, source: Source, images: "Images", rows: "np.ndarray", projection: str | None
 ) -> "np.ndarray":
     """The rows whose gradients are not stored. Raises UsageError where stored ones are stale; None: any projection."""
-    said = about(settings, source.name)
+    said = load_gradient_record(settings, source.name)
     if said is None:
         return rows
     now = {
-        "source": feature_store.identity(feature_store.about(settings, source.name)),
+        "source": feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name)),
         "gradient_layer": source.gradient_layer,
         "projection": said["projection"] if projection is None else projection,
     }
     folder = settings.gradients(source.name)
     changed = provenance.differences({key: said.get(key) for key in now}, now)
     if changed:
-        raise provenance.stale(str(folder), changed, _maker(source.name))
+        raise provenance.stale_error(str(folder), changed, _maker(source.name))
     place = {str(name): row for row, name in enumerate(images.ids)}
     held: set[str] = set()
     for part in _parts(settings, source.name):
@@ -63,12 +63,12 @@ def missing(
         current = _part_inputs(images, here, said) if len(here) == len(ids) else {"images": None}
         changed = provenance.differences(files.read_header(part).get("inputs", {}), current)
         if changed:
-            raise provenance.stale(str(part), changed, _maker(source.name))
+            raise provenance.stale_error(str(part), changed, _maker(source.name))
         held.update(ids)
     return rows[[str(name) not in held for name in images.ids[rows]]]
 
 
-def read(settings: Config, name: str, ids: "np.ndarray", column: str) -> "np.ndarray":
+def load_gradients(settings: Config, name: str, ids: "np.ndarray", column: str) -> "np.ndarray":
     """The vectors (N, W) of a source's samples: column `gradient`, over all outputs, or `gradient_sum`."""
     import numpy as np
 
@@ -76,7 +76,7 @@ def read(settings: Config, name: str, ids: "np.ndarray", column: str) -> "np.nda
     for part in _parts(settings, name):
         table = files.read_table(part, schemas.GRADIENTS, ["id", column])
         found += table.column("id").to_pylist()
-        pieces.append(matrix(table.column(column), f"{part}: column {column}"))
+        pieces.append(to_matrix(table.column(column), f"{part}: column {column}"))
     place = {name: row for row, name in enumerate(found)}
     missing = [str(one) for one in ids if one not in place]
     if missing:
@@ -89,21 +89,21 @@ def read(settings: Config, name: str, ids: "np.ndarray", column: str) -> "np.nda
     return np.concatenate(pieces)[[place[str(one)] for one in ids]]
 
 
-def begin(settings: Config, name: str, said: Mapping[str, Any], *, overwrite: bool) -> None:
+def open_gradients(settings: Config, name: str, said: Mapping[str, Any], *, overwrite: bool) -> None:
     """Write gradients.json, or check that the standing one says the same."""
     folder, path = settings.gradients(name), settings.gradients(name) / DOCUMENT
-    files.sweep(folder)
+    files.remove_leftovers(folder)
     if path.exists() and not overwrite:
         changed = provenance.differences(files.read_json(path), said)
         if changed:
-            raise provenance.stale(str(folder), changed, _maker(name))
+            raise provenance.stale_error(str(folder), changed, _maker(name))
         return
     for part in _parts(settings, name):
         part.unlink()
     files.write_json(path, said)
 
 
-def write(
+def write_gradients(
     settings: Config,
     name: str,
     said: Mapping[str, Any],
@@ -124,7 +124,9 @@ def write(
             f"{name} gives gradients that are not finite for {bad.sum():,} images, e.g. {names}",
             "check its weights, or leave it out of lgc",
         )
-    table = pa.table({"id": pa.array(ids, pa.string()), "gradient": listed(trace), "gradient_sum": listed(summed)})
+    table = pa.table(
+        {"id": pa.array(ids, pa.string()), "gradient": to_list_column(trace), "gradient_sum": to_list_column(summed)}
+    )
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
     files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, said))
 

@@ -27,7 +27,7 @@ def differences(made_from: Mapping[str, Any], inputs: Mapping[str, Any]) -> list
     return phrases
 
 
-def check_current(
+def is_current(
     path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kept: str | None = None, maker: str = ""
 ) -> bool:
     """Whether a standing parquet artifact was made from these very inputs and need not be made again.
@@ -43,11 +43,11 @@ def check_current(
     )
     changed = differences(made_from, inputs)
     if changed:
-        raise stale(kept or str(path), changed, maker)
+        raise stale_error(kept or str(path), changed, maker)
     return True
 
 
-def stale(what: str, changed: Sequence[str], maker: str = "") -> UsageError:
+def stale_error(what: str, changed: Sequence[str], maker: str = "") -> UsageError:
     """The error for an output that was made from other inputs. `maker`: the command that makes it, if another may ask.
 
     Many commands read an output, and their own --overwrite would not make it again.

@@ -22,7 +22,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
-class Options:
+class LoopOptions:
     """How a run goes. `warmup`, `checkpoint_every` and `log_every` count steps; 0 is never.
 
     A last checkpoint and a last row come at the end in any case. Raises UsageError for values outside their range.
@@ -53,7 +53,7 @@ class Options:
             raise UsageError("Nesterov's method needs a momentum")
 
 
-def learning_rate(options: Options, step: int) -> float:
+def learning_rate(options: LoopOptions, step: int) -> float:
     """The rate of the step numbered `step` from 0. Warm-up rises to `lr` in equal steps, its last one at `lr`.
 
     "cosine" falls from `lr` behind the warm-up to 0 at the end; "steps" is a tenth from half of the run, a hundredth
@@ -102,7 +102,7 @@ def train(
     student: nn.Module,
     objective: Objective,
     batches: Callable[[int], Batch],
-    options: Options,
+    options: LoopOptions,
     *,
     device: torch.device,
     seed: int,
@@ -153,7 +153,7 @@ def train(
 class _Run:
     """What changes from step to step."""
 
-    def __init__(self, student: nn.Module, objective: Objective, options: Options, device: torch.device):
+    def __init__(self, student: nn.Module, objective: Objective, options: LoopOptions, device: torch.device):
         self.student = student
         self.objective = objective
         self.options = options

@@ -26,7 +26,7 @@ BEGUN = (
 
 
 @dataclass
-class Run:
+class RunFolder:
     """A run folder. `said` is the run.json of the run that is asked for."""
 
     path: Path
@@ -55,7 +55,7 @@ class Run:
                 )
             changed = provenance.differences(_flat(before), _flat(self.said))
             if changed and begun:
-                raise provenance.stale(str(self.path), changed)
+                raise provenance.stale_error(str(self.path), changed)
             if changed:
                 # A run of which nothing is trained yet, as after a wrong flag, loses nothing when it begins anew.
                 self._clear()
@@ -115,7 +115,7 @@ class Run:
         (self.path / "run.json").unlink()
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """What the bits of a run depend on beside its inputs."""
     import torch
     import torchvision

@@ -24,13 +24,13 @@ Accuracies = dict[str, dict[str, float]]
 """By target and source; the target "" has no name."""
 
 
-def read(path: Path) -> Accuracies:
+def load_accuracies(path: Path) -> Accuracies:
     """The accuracies at a path: a table, a workspace, a folder of runs or of workspaces, or a pattern of run folders.
 
     Raises UsageError where there are none, or where the runs of one target were not all made alike.
     """
     if path.is_file():
-        return _table(tables.read(path))
+        return _table(tables.load_table(path))
     folders = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path)))]
     found = [run for folder in folders for run in _runs(folder)]
     if not found:
@@ -128,8 +128,8 @@ def _making(said: dict[str, Any]) -> dict[str, Any]:
 def _accuracy(run: Path) -> float:
     from zoo_cli.evaluation import flip_statistics
 
-    told = predictions.read(run)
-    return float((flip_statistics.predicted(told.logits) == told.labels).mean())
+    told = predictions.load_predictions(run)
+    return float((flip_statistics.predicted_classes(told.logits) == told.labels).mean())
 
 
 def _means(rows: Sequence[tuple[str, str, float]]) -> Accuracies:

@@ -42,13 +42,18 @@ def accuracy(
     """
     from zoo_cli.evaluation import flip_statistics
 
-    named_runs.check(out)
-    reader = predictions.Reader(workspace, device, workers)
+    named_runs.check_out(out)
+    reader = predictions.PredictionReader(workspace, device, workers)
     rows = []
-    for text in run or named_runs.finished(workspace):
+    for text in run or named_runs.finished_runs(workspace):
         told = reader(text)
-        rows.append({"run": named_runs.called(text, workspace), **flip_statistics.quality(told.labels, told.logits)})
-    named_runs.keep(out, "zoo.evaluate-accuracy/1", rows, rows)
+        rows.append(
+            {
+                "run": named_runs.display_name(text, workspace),
+                **flip_statistics.prediction_quality(told.labels, told.logits),
+            }
+        )
+    named_runs.save_answer(out, "zoo.evaluate-accuracy/1", rows, rows)
     notes, meta = [], {}
     if len(rows) > 1:
         meta["mean_accuracy"] = statistics.mean(row["accuracy"] for row in rows)

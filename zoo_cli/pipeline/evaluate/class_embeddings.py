@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files
-from zoo_cli.store.columns import matrix
+from zoo_cli.store.columns import to_matrix
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def vectors(file: Path | None, names: Sequence[str], named: bool) -> "tuple[np.ndarray | None, str | None]":
+def load_class_vectors(file: Path | None, names: Sequence[str], named: bool) -> "tuple[np.ndarray | None, str | None]":
     """Vectors (K, D) of the class names, and what they are made by: the file's name, or "spelling".
 
     None where there is no file and nobody has named the classes. Raises ContractError for a file that lacks a class,
@@ -22,7 +22,7 @@ def vectors(file: Path | None, names: Sequence[str], named: bool) -> "tuple[np.n
     from zoo_cli.evaluation import flip_concentration
 
     if file is None:
-        return (flip_concentration.spelling(names), flip_concentration.SPELLING) if named else (None, None)
+        return (flip_concentration.spelling_vectors(names), flip_concentration.SPELLING) if named else (None, None)
     return _chosen(_read(file), names, file), file.name
 
 
@@ -70,7 +70,7 @@ def _of_parquet(file: Path) -> "list[tuple[str, Any]]":
     if key is None or "embedding" not in columns:
         raise ContractError(f"{file} has not the columns class (or id) and embedding")
     table = files.read_parquet(file, [key, "embedding"])
-    values = matrix(table.column("embedding"), f"{file}: column embedding")
+    values = to_matrix(table.column("embedding"), f"{file}: column embedding")
     return list(zip(map(str, table.column(key).to_pylist()), values, strict=True))
 
 

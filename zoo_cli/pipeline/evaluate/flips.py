@@ -61,14 +61,14 @@ def flips(
     zoo evaluate flips runs/labels-only-s0 runs/cross-task-parc-p2-s0
     zoo evaluate flips --all runs/a runs/b file:experts/c
     """
-    named_runs.check(out)
-    reader = predictions.Reader(workspace, device, workers)
+    named_runs.check_out(out)
+    reader = predictions.PredictionReader(workspace, device, workers)
     texts = list(run or [])
     form = "json" if json else form
     if every:
         if teacher is not None or embeddings is not None:
             raise UsageError("--all takes neither --teacher nor --class-embeddings", "leave them out")
-        pairwise.answer(reader, texts or named_runs.finished(workspace), out, form)
+        pairwise.compare_pairs(reader, texts or named_runs.finished_runs(workspace), out, form)
         return
     if len(texts) != 2:
         raise UsageError(f"BEFORE and AFTER are two, not {len(texts)}", "--all compares any number")
@@ -76,7 +76,7 @@ def flips(
     after = reader(texts[1], labels=False).judged(first)
     taught = None if teacher is None else reader(teacher, labels=False).judged(first)
     result = _compared(first, after, taught, embeddings)
-    named_runs.keep(out, "zoo.evaluate-flips/1", result, result["classes"])
+    named_runs.save_answer(out, "zoo.evaluate-flips/1", result, result["classes"])
     console.answer(
         "zoo.evaluate-flips/1", result, FIELDS, form=form, table=result["classes"], notes=_notes(result, teacher)
     )
@@ -91,8 +91,8 @@ def _compared(
     from zoo_cli.evaluation import flip_concentration
     from zoo_cli.evaluation import flip_statistics as measures
 
-    before = measures.predicted(first.logits)
-    result = measures.compare(first.labels, before, after, first.classes, taught)
+    before = measures.predicted_classes(first.logits)
+    result = measures.compare_predictions(first.labels, before, after, first.classes, taught)
     for row in result["classes"]:
         row |= {"positive_rate": row["positive"] / row["n"], "negative_rate": row["negative"] / row["n"]}
     count = len(first.classes)
@@ -100,9 +100,9 @@ def _compared(
     gained = measures.positive_by_class(first.labels, before, after, count)[there]
     wrong = measures.errors_by_class(first.labels, before, count)[there]
     names = [first.classes[c] for c in there]
-    sets = [flip_concentration.holding(gained, share) for share in flip_concentration.SHARES]
-    vectors, by = class_embeddings.vectors(embeddings, names, first.named)
-    similarity = [None] * len(sets) if vectors is None else flip_concentration.alike(sets, vectors)
+    sets = [flip_concentration.smallest_set(gained, share) for share in flip_concentration.SHARES]
+    vectors, by = class_embeddings.load_class_vectors(embeddings, names, first.named)
+    similarity = [None] * len(sets) if vectors is None else flip_concentration.set_similarity(sets, vectors)
     result["top"] = [
         {
             "share": share,

@@ -9,13 +9,13 @@ from zoo_cli.errors import UsageError
 from zoo_cli.store import files
 
 
-def place(path: Path, workspace: Path) -> Path:
+def resolve_run(path: Path, workspace: Path) -> Path:
     """A run as the user names it: a path as it is, else relative to the workspace, else a name in its runs."""
     candidates = [path, workspace / path, workspace / "runs" / path]
     return next((candidate for candidate in candidates if candidate.exists()), path)
 
 
-def finished(workspace: Path) -> list[str]:
+def finished_runs(workspace: Path) -> list[str]:
     """Every run of the workspace that has its predictions. Raises UsageError where there is none."""
     found = sorted(str(path.parent) for path in (workspace / "runs").glob("*/predictions.parquet"))
     if not found:
@@ -23,21 +23,21 @@ def finished(workspace: Path) -> list[str]:
     return found
 
 
-def called(text: str, workspace: Path) -> str:
+def display_name(text: str, workspace: Path) -> str:
     """What an answer calls a run: its name where it lies among those of the workspace, else as the user named it."""
-    path = place(Path(text), workspace)
+    path = resolve_run(Path(text), workspace)
     return path.name if path.is_dir() and path.resolve().parent == (workspace / "runs").resolve() else text
 
 
-def check(out: Path | None) -> None:
+def check_out(out: Path | None) -> None:
     """Raise UsageError for a place of --out that cannot be written, before the work is done."""
     if out is not None and out.suffix not in (".json", ".parquet"):
         raise UsageError(f"--out {out}", "its name ends in .parquet or .json")
 
 
-def keep(out: Path | None, schema: str, data: Any, rows: Sequence[dict[str, Any]]) -> None:
+def save_answer(out: Path | None, schema: str, data: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Write an answer to --out: its rows as parquet, or the whole of it as JSON."""
-    check(out)
+    check_out(out)
     if out is None:
         return
     if out.suffix == ".json":

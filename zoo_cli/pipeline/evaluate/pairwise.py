@@ -17,7 +17,7 @@ from zoo_cli.training.run_folder import ASKED
 if TYPE_CHECKING:
     import numpy as np
 
-    from zoo_cli.pipeline.evaluate.predictions import Predictions, Reader
+    from zoo_cli.pipeline.evaluate.predictions import PredictionReader, Predictions
 
 UNTRAINED, SEED = "random initialisation", "another seed"
 FIELDS = (
@@ -34,7 +34,7 @@ FIELDS = (
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedModel:
     """One network: what it is called, where its run lies if it is one, and the classes (N,) that it predicts."""
 
     name: str
@@ -42,7 +42,7 @@ class Judged:
     predicted: "np.ndarray"
 
 
-def answer(reader: "Reader", texts: Sequence[str], out: Path | None, form: str | None) -> None:
+def compare_pairs(reader: "PredictionReader", texts: Sequence[str], out: Path | None, form: str | None) -> None:
     """A row for every ordered pair of the networks named, then the controls.
 
     `complementary` is the share of samples that the teacher has right and the student wrong; `entropy` how evenly they
@@ -63,15 +63,15 @@ def answer(reader: "Reader", texts: Sequence[str], out: Path | None, form: str |
         found = [row["complementary"] for row in rows if row["control"] == control]
         if found:
             notes.append(f"of {control}: {console.percent(statistics.median(found))} in the median of {len(found):,}")
-    named_runs.keep(out, "zoo.evaluate-pairs/1", rows, rows)
+    named_runs.save_answer(out, "zoo.evaluate-pairs/1", rows, rows)
     console.answer("zoo.evaluate-pairs/1", rows, FIELDS, form=form, notes=notes)
 
 
-def _rows(reader: "Reader", texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _rows(reader: "PredictionReader", texts: Sequence[str]) -> Iterator[dict[str, Any]]:
     if len(texts) < 2 or len(set(texts)) < len(texts):
         raise UsageError(f"--all compares two different networks or more, not {', '.join(texts)}", "name others")
     first = reader(texts[0])
-    short = [named_runs.called(text, reader.workspace) for text in texts]
+    short = [named_runs.display_name(text, reader.workspace) for text in texts]
     names = short if len(set(short)) == len(short) else texts
     judged = [_judged(reader, text, name, first) for text, name in zip(texts, names, strict=True)]
     twins, beside = _twins(judged, first)
@@ -90,18 +90,18 @@ def _rows(reader: "Reader", texts: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield _row(first, untrained, student, UNTRAINED)
 
 
-def _judged(reader: "Reader", text: str, name: str, first: "Predictions") -> Judged:
-    path = named_runs.place(Path(text), reader.workspace)
-    return Judged(name, path if path.is_dir() else None, reader(text, labels=False).judged(first))
+def _judged(reader: "PredictionReader", text: str, name: str, first: "Predictions") -> JudgedModel:
+    path = named_runs.resolve_run(Path(text), reader.workspace)
+    return JudgedModel(name, path if path.is_dir() else None, reader(text, labels=False).judged(first))
 
 
-def _row(first: "Predictions", teacher: Judged, student: Judged, control: str | None) -> dict[str, Any]:
+def _row(first: "Predictions", teacher: JudgedModel, student: JudgedModel, control: str | None) -> dict[str, Any]:
     import numpy as np
 
     from zoo_cli.evaluation import flip_concentration, flip_statistics
 
     labels, count = first.labels, len(first.classes)
-    told = flip_statistics.taught(labels, student.predicted, student.predicted, teacher.predicted)
+    told = flip_statistics.teacher_statistics(labels, student.predicted, student.predicted, teacher.predicted)
     there = np.flatnonzero(np.bincount(labels, minlength=count))
     gained = flip_statistics.positive_by_class(labels, student.predicted, teacher.predicted, count)[there]
     close = flip_concentration.concentration(
@@ -123,7 +123,9 @@ def _row(first: "Predictions", teacher: Judged, student: Judged, control: str | 
     }
 
 
-def _twins(judged: Sequence[Judged], first: "Predictions") -> tuple[set[tuple[str, str]], list[tuple[Judged, Judged]]]:
+def _twins(
+    judged: Sequence[JudgedModel], first: "Predictions"
+) -> tuple[set[tuple[str, str]], list[tuple[JudgedModel, JudgedModel]]]:
     """Pairs of listed runs that differ only in their seed; and of runs with an unlisted one beside them, where none."""
     said = {one.name: _made(one.folder) for one in judged}
     same = {
@@ -138,8 +140,8 @@ def _twins(judged: Sequence[Judged], first: "Predictions") -> tuple[set[tuple[st
             continue
         for file in sorted(one.folder.parent.glob("*/predictions.parquet")):
             if file.parent.name != one.folder.name and _made(file.parent) == said[one.name]:
-                other = predictions.read(file.parent, labels=False).judged(first)
-                beside.append((Judged(file.parent.name, file.parent, other), one))
+                other = predictions.load_predictions(file.parent, labels=False).judged(first)
+                beside.append((JudgedModel(file.parent.name, file.parent, other), one))
                 break
     return same, beside
 
@@ -156,7 +158,7 @@ def _made(folder: Path | None) -> dict[str, Any] | None:
     return {**{key: said.get(key) for key in ASKED}, "options": seedless}
 
 
-def _untrained(reader: "Reader", texts: Sequence[str], first: "Predictions") -> Judged | None:
+def _untrained(reader: "PredictionReader", texts: Sequence[str], first: "Predictions") -> JudgedModel | None:
     """The first network whose model is known, without its weights, run on the same images."""
     source = next(filter(None, (_model(reader, text) for text in texts)), None)
     if source is None or not reader.settings.manifest.exists():
@@ -164,17 +166,17 @@ def _untrained(reader: "Reader", texts: Sequence[str], first: "Predictions") -> 
         console.say(f"no control of {UNTRAINED}: {why}")
         return None
     try:
-        file, _ = prediction.of_untrained(reader.settings, source, reader.where, reader.workers)
-        judged = predictions.read(file, labels=False).judged(first)
+        file, _ = prediction.predict_untrained(reader.settings, source, reader.where, reader.workers)
+        judged = predictions.load_predictions(file, labels=False).judged(first)
     except (UsageError, ContractError) as error:
         console.say(f"no control of {UNTRAINED}: {error}")
         return None
-    return Judged(f"{source.name} untrained", None, judged)
+    return JudgedModel(f"{source.name} untrained", None, judged)
 
 
-def _model(reader: "Reader", text: str) -> Source | None:
+def _model(reader: "PredictionReader", text: str) -> Source | None:
     """The model of what a user named; None for stored predictions of which none is known."""
-    path = named_runs.place(Path(text), reader.workspace)
+    path = named_runs.resolve_run(Path(text), reader.workspace)
     if not path.exists():
         return reader.source(text)
     return Source(path.name, f"file:{path.resolve()}") if (path / "config.json").exists() else None

@@ -73,11 +73,11 @@ class Predictions:
                 f"{self.name} has {self.logits.shape[1]} classes, {first.name} has {first.logits.shape[1]}",
                 "flips need one label space",
             )
-        return flip_statistics.predicted(self.aligned(first))
+        return flip_statistics.predicted_classes(self.aligned(first))
 
 
 @dataclass
-class Reader:
+class PredictionReader:
     """Reads the predictions that a user names, and runs the models that stand for some of them."""
 
     workspace: Path
@@ -92,13 +92,13 @@ class Reader:
 
         Raises UsageError where the text names none of these, or a model of other classes than the task's.
         """
-        path = named_runs.place(Path(text), self.workspace)
-        return read(path, labels=labels) if path.exists() else self.of(text, labels=labels)
+        path = named_runs.resolve_run(Path(text), self.workspace)
+        return load_predictions(path, labels=labels) if path.exists() else self.of(text, labels=labels)
 
     def of(self, text: str, *, labels: bool = False) -> Predictions:
         """The predictions of a model, whatever else is of its name."""
-        file, classes = prediction.of_source(self.settings, self.source(text), self.where, self.workers)
-        return replace(read(file, labels=labels, classes=classes), name=text)
+        file, classes = prediction.predict_source(self.settings, self.source(text), self.where, self.workers)
+        return replace(load_predictions(file, labels=labels, classes=classes), name=text)
 
     def source(self, text: str) -> Source:
         """The model of this name: of a [[source]], "student", or a spec. Raises UsageError where it can be none."""
@@ -129,7 +129,7 @@ class Reader:
         return devices.choose(self.device, purpose="predicting")
 
 
-def read(path: Path, *, labels: bool = True, classes: tuple[str, ...] | None = None) -> Predictions:
+def load_predictions(path: Path, *, labels: bool = True, classes: tuple[str, ...] | None = None) -> Predictions:
     """The predictions at a path: a run folder or a parquet file; samples whose label nobody knows are left out.
 
     `classes`: their names, where the caller knows them. Raises ContractError for repeated ids, values that are not
@@ -145,7 +145,7 @@ def read(path: Path, *, labels: bool = True, classes: tuple[str, ...] | None = N
             f"no run folder with predictions.parquet at {path}",
             "a run that was stopped has none yet: run the same command again",
         )
-    found = feature_files.read(file, columns=("logits", "probs"))
+    found = feature_files.load_outputs(file, columns=("logits", "probs"))
     values = found.answers()
     if values is None:
         raise ContractError(f"{file} has neither logits nor probs")

@@ -19,9 +19,9 @@ from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline.evaluate import named_runs
 from zoo_cli.pipeline.evaluate.accuracies import Accuracies
-from zoo_cli.pipeline.evaluate.accuracies import read as read_accuracies
+from zoo_cli.pipeline.evaluate.accuracies import load_accuracies as read_accuracies
 from zoo_cli.pipeline.evaluate.score_tables import Scores
-from zoo_cli.pipeline.evaluate.score_tables import read as read_scores
+from zoo_cli.pipeline.evaluate.score_tables import load_scores as read_scores
 
 Row = dict[str, Any]
 
@@ -67,7 +67,7 @@ def ranking(
     judged = _shared(found, reached)
     rows = _by_target(found, reached, judged)
     answer = {"metrics": _by_metric(rows), "targets": rows}
-    named_runs.keep(out, SCHEMA, answer, rows)
+    named_runs.save_answer(out, SCHEMA, answer, rows)
     form = "json" if json else form
     chance = _random_order(reached, judged)
     console.answer(
@@ -86,7 +86,7 @@ def _place(path: Path | None, workspace: Path) -> Path:
     if path is None:
         return workspace
     matching = (place for place in (path, workspace / path) if not path.exists() and glob.glob(str(place)))
-    return next(matching, None) or named_runs.place(path, workspace)
+    return next(matching, None) or named_runs.resolve_run(path, workspace)
 
 
 def _name_alike(found: Scores, reached: Accuracies) -> None:
@@ -156,7 +156,9 @@ def _by_target(found: Scores, reached: Accuracies, judged: dict[str, list[str]])
                 np.array([scores.get(name, np.nan) for name in names]) for scores in of_targets.get(target, {}).values()
             ]
             if probes:
-                measures = ranking_quality.together([ranking_quality.judge(values, accuracies) for values in probes])
+                measures = ranking_quality.mean_over_probes(
+                    [ranking_quality.judge_ranking(values, accuracies) for values in probes]
+                )
                 keys = {"metric": metric, "representation": representation, "target": target or None}
                 rows.append({**keys, "probes": len(probes), **measures})
     return rows
@@ -170,7 +172,7 @@ def _by_metric(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         groups.setdefault((row["metric"], row["representation"]), []).append(row)
     found = [
-        {"metric": metric, "representation": representation, **ranking_quality.over_targets(group)}
+        {"metric": metric, "representation": representation, **ranking_quality.mean_over_targets(group)}
         for (metric, representation), group in groups.items()
     ]
     return sorted(found, key=lambda row: (row["spearman"] is None, -(row["spearman"] or 0), row["metric"]))
@@ -183,10 +185,10 @@ def _random_order(reached: Accuracies, judged: dict[str, list[str]]) -> Row:
     from zoo_cli.evaluation import ranking_quality
 
     rows = [
-        ranking_quality.judge(np.zeros(len(names)), np.array([reached[target][name] for name in names]))
+        ranking_quality.judge_ranking(np.zeros(len(names)), np.array([reached[target][name] for name in names]))
         for target, names in judged.items()
     ]
-    mean = ranking_quality.over_targets(rows)
+    mean = ranking_quality.mean_over_targets(rows)
     return {name: mean[name] for name in ("relative_accuracy", "regret", "trials")}
 
 

@@ -68,7 +68,7 @@ class Scores:
         place[source] = value
 
 
-def read(path: Path) -> Scores:
+def load_scores(path: Path) -> Scores:
     """The scores at a path: a table, a scores file or folder, a workspace, or a folder of workspaces.
 
     The target of a workspace is the task's name; sources that have seen it are left out, which is said.
@@ -78,7 +78,7 @@ def read(path: Path) -> Scores:
         if path.suffix == ".parquet" and files.read_header(path).get("schema") == schemas.SCORES.tag:
             _workspace(found, path.parent, [path])
         else:
-            _table(found, tables.read(path))
+            _table(found, tables.load_table(path))
     elif path.is_dir():
         folders = [path / "scores"] if (path / "scores").is_dir() else sorted(path.glob("*/scores")) or [path]
         for folder in folders:
@@ -96,7 +96,7 @@ def _workspace(found: Scores, folder: Path, paths: Iterable[Path]) -> None:
     target = settings.task.name if (folder.parent / config.FILE).exists() and folder.name == "scores" else ""
     rows = [(path, row) for path in paths for row in files.read_table(path, schemas.SCORES, COLUMNS).to_pylist()]
     names = [name for name in dict.fromkeys(row["source"] for _, row in rows) if name != STUDENT]
-    barred = leakage.barred(settings, names) if target else {}
+    barred = leakage.excluded_sources(settings, names) if target else {}
     if barred:
         told = ", ".join(f"{name} ({why})" for name, why in barred.items())
         console.say(f"{target}: left out {told}")

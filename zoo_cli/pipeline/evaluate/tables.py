@@ -81,7 +81,7 @@ class Table:
         return texts
 
 
-def read(path: Path) -> Table:
+def load_table(path: Path) -> Table:
     """The table in a .csv or .parquet file. Raises UsageError for others, ContractError where it is broken."""
     if path.suffix.lower() == ".csv":
         columns = _csv(path)

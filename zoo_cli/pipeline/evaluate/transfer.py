@@ -16,7 +16,7 @@ from zoo_cli.store import files
 if TYPE_CHECKING:
     import numpy as np
 
-    from zoo_cli.pipeline.evaluate.predictions import Predictions, Reader
+    from zoo_cli.pipeline.evaluate.predictions import PredictionReader, Predictions
 
 FIELDS = (
     console.Field("after"),
@@ -61,8 +61,8 @@ def transfer(
     zoo evaluate transfer student runs/dp-s0 --teacher runs/expert
     zoo evaluate transfer runs/labels-only-s0 runs/kl-s0 runs/dp-s0 --teacher file:experts/b --json
     """
-    named_runs.check(out)
-    reader = predictions.Reader(workspace, device, workers)
+    named_runs.check_out(out)
+    reader = predictions.PredictionReader(workspace, device, workers)
     first = reader(before)
     teachers = _matched(after, teacher or [])
     given = {text: reader(text, labels=False).judged(first) for text in dict.fromkeys(teacher or [])}
@@ -70,10 +70,10 @@ def transfer(
     for text, names in zip(after, teachers, strict=True):
         changed = reader(text, labels=False).judged(first)
         taught = {name: given[name] for name in names} if teacher else _said(reader, text, first)
-        rows.append({"after": named_runs.called(text, workspace), **_judged(first, changed, taught)})
-    result = {"before": named_runs.called(before, workspace), "transfers": rows, "summary": _summary(rows)}
+        rows.append({"after": named_runs.display_name(text, workspace), **_judged(first, changed, taught)})
+    result = {"before": named_runs.display_name(before, workspace), "transfers": rows, "summary": _summary(rows)}
     table = [line for row in rows for line in _lines(row)]
-    named_runs.keep(out, "zoo.evaluate-transfer/1", result, table)
+    named_runs.save_answer(out, "zoo.evaluate-transfer/1", result, table)
     console.answer(
         "zoo.evaluate-transfer/1", result, FIELDS, form="json" if json else form, table=table, notes=_notes(result)
     )
@@ -90,9 +90,9 @@ def _matched(after: Sequence[str], teachers: Sequence[str]) -> list[Sequence[str
     return [[name] for name in teachers]
 
 
-def _said(reader: "Reader", text: str, first: "Predictions") -> "dict[str, np.ndarray]":
+def _said(reader: "PredictionReader", text: str, first: "Predictions") -> "dict[str, np.ndarray]":
     """The teachers that a run of general transfer names itself, but for those that are not here any more."""
-    file = named_runs.place(Path(text), reader.workspace) / "run.json"
+    file = named_runs.resolve_run(Path(text), reader.workspace) / "run.json"
     named = _named(file) if file.exists() else {}
     found = {}
     for name, digest in named.items():
@@ -117,13 +117,13 @@ def _named(file: Path) -> dict[str, str | None]:
         raise ContractError(f"{file} does not say what a run of zoo says") from None
 
 
-def _teacher(reader: "Reader", name: str, digest: str | None) -> "Predictions":
+def _teacher(reader: "PredictionReader", name: str, digest: str | None) -> "Predictions":
     """A source of zoo.toml, or the run of these weights: a teacher that was named by a spec keeps only its name."""
     if name in {source.name for source in reader.settings.sources}:
         return reader.of(name)
     weights = reader.settings.run(name) / "model.safetensors"
     if weights.exists() and files.digest(weights) == digest:
-        return predictions.read(weights.parent, labels=False)
+        return predictions.load_predictions(weights.parent, labels=False)
     raise UsageError("neither a source of zoo.toml nor the same run any more", "--teacher PROVIDER:NAME")
 
 
@@ -133,7 +133,7 @@ def _judged(first: "Predictions", after: "np.ndarray", taught: "dict[str, np.nda
 
     from zoo_cli.evaluation import flip_concentration, flip_statistics
 
-    labels, before, count = first.labels, flip_statistics.predicted(first.logits), len(first.classes)
+    labels, before, count = first.labels, flip_statistics.predicted_classes(first.logits), len(first.classes)
     there = np.flatnonzero(np.bincount(labels, minlength=count))
     gained = flip_statistics.positive_by_class(labels, before, after, count)[there]
     told = []
@@ -142,12 +142,12 @@ def _judged(first: "Predictions", after: "np.ndarray", taught: "dict[str, np.nda
         taken = np.bincount(labels[(before != labels) & (teacher == labels) & (after == labels)], minlength=count)[
             there
         ]
-        top = flip_concentration.uptake(offered, taken, gained)
+        top = flip_concentration.class_uptake(offered, taken, gained)
         for row in top:
             row["classes"] = [first.classes[there[c]] for c in row["classes"]]
-        facts = flip_statistics.taught(labels, before, after, teacher)
+        facts = flip_statistics.teacher_statistics(labels, before, after, teacher)
         told.append({"teacher": name, **facts, "class_transfer_rate": top[-1]["class_transfer_rate"], "top": top})
-    return {**flip_statistics.transfer(labels, before, after), "teachers": told}
+    return {**flip_statistics.transfer_statistics(labels, before, after), "teachers": told}
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
