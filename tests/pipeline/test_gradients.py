@@ -15,7 +15,7 @@ from tests.workspaces import edit, run
 from zoo_cli import config
 from zoo_cli.images import decoding
 from zoo_cli.models import loading
-from zoo_cli.pipeline import gradient_extraction
+from zoo_cli.pipeline import gradient_extraction, prepare
 from zoo_cli.store import manifest
 from zoo_cli.store.columns import to_matrix
 
