@@ -114,9 +114,9 @@ class Config:
         """The folder of a source's pseudo-labels."""
         return self.root / "pseudo" / f"source={source}"
 
-    def scores(self, name: str) -> Path:
-        """The scores of one metric spec."""
-        return self.root / "scores" / f"{name}.parquet"
+    def scores(self, slug: str) -> Path:
+        """The folder of the scores of one metric spec, a file a source."""
+        return self.root / "scores" / slug
 
     def errors(self, stage: str) -> Path:
         """The samples that failed in a stage."""

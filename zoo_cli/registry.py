@@ -73,11 +73,11 @@ class Objective(Entry):
 
 COMMANDS: dict[str, str] = {
     "init": "zoo_cli.pipeline.init:init",
-    "split": "zoo_cli.pipeline.split:split",
-    "extract": "zoo_cli.pipeline.extract:extract",
-    "score": "zoo_cli.pipeline.score:score",
-    "rank": "zoo_cli.pipeline.rank:rank",
-    "pseudo-label": "zoo_cli.pipeline.pseudo_label:pseudo_label",
+    "split": "zoo_cli.commands.split:split",
+    "extract": "zoo_cli.commands.extract:extract",
+    "score": "zoo_cli.commands.score:score",
+    "rank": "zoo_cli.commands.rank:rank",
+    "pseudo-label": "zoo_cli.commands.pseudo_label:pseudo_label",
     "distill": "zoo_cli.pipeline.distill:distill",
     "finetune": "zoo_cli.pipeline.finetune:finetune",
     "evaluate accuracy": "zoo_cli.pipeline.evaluate.accuracy:accuracy",

@@ -162,14 +162,14 @@ def test_the_scores_of_a_workspace_are_judged_by_its_runs(tmp_path: Path) -> Non
     assert result.code == 0, result.err
     assert "1 runs are not finished and left out" in result.err
     assert "2 runs that learned from no source, or from several, are left out" in result.err
-    scored = pq.read_table(workspace / "scores" / "parc.parquet").to_pylist()
+    scored = pq.read_table(workspace / "scores" / "parc").to_pylist()
     values = [next(row["value"] for row in scored if row["source"] == name) for name in ("alpha", "beta", "gamma")]
     expected = judged(values, [0.55, 0.9, 0.175])
     row = of(result.data, "parc", "patterns")
     assert {name: row[name] for name in expected} == expected
     assert (row["representation"], row["probes"]) == ("features", 1)
     assert (of(result.data, "parc")["spearman_low"], of(result.data, "parc")["targets"]) == (None, 1)
-    for paths in (("scores", "runs"), ("scores/parc.parquet", "runs/cross-task-from-*")):
+    for paths in (("scores", "runs"), ("scores/parc", "runs/cross-task-from-*")):
         assert ranking(*paths, workspace=workspace) == result.data
         assert ranking(str(workspace / paths[0]), str(workspace / paths[1])) == result.data
 

@@ -22,7 +22,7 @@ ANSWERS = [
     ("rank",),
     ("pseudo-label",),
     ("show", "manifest.parquet"),
-    ("show", "features/source=alpha/source.json"),
+    ("show", "features/source=alpha/_source.json"),
     ("evaluate", "accuracy"),
     ("distill", "--steps", "1", "--batch-size", "8", "--augment", "none", "--name", "mine"),
 ]

@@ -59,7 +59,7 @@ def test_a_failing_disk_ends_a_stage_in_one_line_and_loses_nothing(
     if fault != errno.EIO:
         assert "no room to write" in result.error
         assert "MB free" in result.error
-        assert "make room and run the same command again" in result.error
+        assert "free some space and run the same command again" in result.error
     after = snapshot(place)
     assert {name: after.get(name) for name in before} == before
     assert leftovers(place) == []

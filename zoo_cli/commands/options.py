@@ -7,6 +7,10 @@ import typer
 
 Workspace = Annotated[Path, typer.Option("-C", "--workspace", help="Folder of zoo.toml and of all that zoo writes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make the output again, whatever it was made from.")]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", help="Make again whatever upstream is stale."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything drawn. Default: the task's.")]
 Device = Annotated[
     str, typer.Option("--device", envvar="ZOO_DEVICE", help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is.")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from zoo_cli import config, console, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import prepare, rank, score, source_ranking, students
-from zoo_cli.pipeline.metric_scores import ScoreConfig
+from zoo_cli.pipeline import prepare, rank, score, students
+from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.store import feature_store
 
 BEST = "best"
@@ -14,7 +14,7 @@ BEST = "best"
 
 def needs_ranking(settings: Config, named: Sequence[str], metric: str | None) -> bool:
     """Whether the sources have to be scored before the best of them is known."""
-    return _asked_for(named) and not settings.scores(_by(metric).name).exists()
+    return _asked_for(named) and not settings.scores(_by(metric).slug).exists()
 
 
 def select_models(settings: Config, named: Sequence[str], metric: str | None, *, stored: bool) -> list[Source]:
@@ -40,11 +40,11 @@ def _asked_for(named: Sequence[str]) -> bool:
     return any(one.partition(":")[0] == BEST for one in named)
 
 
-def _by(metric: str | None) -> source_ranking.RankingSpec:
-    return source_ranking.parse_ranking([metric or rank.DEFAULT_METRIC], None, rank.DEFAULT_WEIGHTING)
+def _by(metric: str | None) -> rank.RankingSpec:
+    return rank.parse_ranking([metric or rank.DEFAULT_METRIC], None, rank.DEFAULT_WEIGHTING)
 
 
-def _best(settings: Config, architecture: str, asked: source_ranking.RankingSpec, *, stored: bool) -> Source:
+def _best(settings: Config, architecture: str, asked: rank.RankingSpec, *, stored: bool) -> Source:
     """The highest-ranked source with a network, of an architecture where one is named."""
     able = [source for source in settings.sources if not feature_store.is_outputs_only(source)]
     if not able:
@@ -54,14 +54,14 @@ def _best(settings: Config, architecture: str, asked: source_ranking.RankingSpec
         known = sorted({name for source in able for name in _architectures(settings, source)[:1]})
         raise specs.nearest("source of architecture", architecture, known)
     if stored:
-        ranked = source_ranking.rank_scores_file(settings.scores(asked.name), asked.weighting, settings)
+        ranked = rank.rank_scores_file(settings.scores(asked.slug), asked.weighting, settings)
     else:
-        prepare.prepare(settings, score.needs(settings, ScoreConfig(asked.questions, settings.sources)))
-        ranked = source_ranking.rank_sources(settings, asked, settings.sources)
+        prepare.prepare(settings, score.score_needs(settings, ScoreConfig(asked.metrics, settings.sources)))
+        ranked = rank.rank_sources(settings, asked, settings.sources)
     for row in ranked.rows:
-        if row["rank"] is not None and row["source"] in fitting:
-            console.say(f"best{':' * bool(architecture)}{architecture} is {row['source']}")
-            return settings.named(row["source"])
+        if row.rank is not None and row.source in fitting:
+            console.say(f"best{':' * bool(architecture)}{architecture} is {row.source}")
+            return settings.named(row.source)
     raise UsageError(f"no source {f'of {architecture} ' * bool(architecture)}has a rank", "zoo rank says why")
 
 

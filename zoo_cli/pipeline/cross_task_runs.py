@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from zoo_cli import console, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import leakage, prepare, score, source_ranking, source_weights, students
-from zoo_cli.pipeline.metric_scores import ScoreConfig
+from zoo_cli.pipeline import leakage, prepare, rank, score, source_weights, students
+from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.runner import RunSpec, train_runs
 from zoo_cli.pipeline.streams import IndexStreams
 from zoo_cli.pipeline.training_options import RunPaths, TrainingOptions
-from zoo_cli.store import feature_store, files
+from zoo_cli.store import files
+from zoo_cli.store.source_record import load_source_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +89,7 @@ class CrossTaskConfig:
         if self.each_source:
             return [f"cross-task-from-{name}" for name in self._single(settings)]
         asked = self._ranking(self.weightings[0])
-        return [f"cross-task-{asked.name}-{source_weights.weighting_slug(weighting)}" for weighting in self.weightings]
+        return [f"cross-task-{asked.slug}-{source_weights.weighting_slug(weighting)}" for weighting in self.weightings]
 
     def taught(self, settings: Config) -> list[RunTargets]:
         """What each student learns from; scores and pseudo-labels are made where they are missing."""
@@ -104,18 +105,15 @@ class CrossTaskConfig:
                 console.say(f"{name} takes no part: {why}")
             chosen = [source for source in self._chosen(settings) if source.name not in barred]
             prepare.prepare(settings, Needs(features=chosen, pseudo_labels=chosen))
-            heads = [
-                source.name for source in chosen if feature_store.load_source_record(settings, source.name)["classes"]
-            ]
+            heads = [source.name for source in chosen if load_source_record(settings, source.name).classes]
             if not heads:
                 raise UsageError("no source with a head is left to learn from", "zoo rank says why each is excluded")
             return [RunTargets(f"cross-task-from-{name}", (_target(settings, name, 1.0),)) for name in heads]
         chosen = list(self._chosen(settings))
-        scored = score.needs(settings, ScoreConfig(self._ranking(self.weightings[0]).questions, tuple(chosen)))
+        scored = score.score_needs(settings, ScoreConfig(self._ranking(self.weightings[0]).metrics, tuple(chosen)))
         prepare.prepare(settings, replace(scored, pseudo_labels=chosen))
         ranked = [
-            source_ranking.rank_sources(settings, self._ranking(weighting), chosen).weights
-            for weighting in self.weightings
+            rank.rank_sources(settings, self._ranking(weighting), chosen).weights for weighting in self.weightings
         ]
         kept = [drop_small_weights(_with_heads(settings, given), self.min_weight) for given in ranked]
         return [
@@ -132,8 +130,8 @@ class CrossTaskConfig:
         count = len(streams.unlabelled) or len(streams.labelled)
         return streams, course.lasting(count, course.batch_size // 2)
 
-    def _ranking(self, weighting: str) -> source_ranking.RankingSpec:
-        return source_ranking.parse_ranking([self.metric], self.on, weighting)
+    def _ranking(self, weighting: str) -> rank.RankingSpec:
+        return rank.parse_ranking([self.metric], self.on, weighting)
 
     def _chosen(self, settings: Config) -> Sequence[Source]:
         return settings.select(self.sources)
@@ -259,7 +257,7 @@ class _Stored:
 def _with_heads(settings: Config, given: Mapping[str, float]) -> dict[str, float]:
     kept = {}
     for name, weight in given.items():
-        if weight and not feature_store.load_source_record(settings, name)["classes"]:
+        if weight and not load_source_record(settings, name).classes:
             console.warn(f"{name} has no head and cannot teach: its weight {weight:.2g} goes to the others")
             continue
         kept[name] = weight
@@ -274,7 +272,7 @@ def _target(settings: Config, name: str, weight: float) -> PseudoLabels:
         name,
         path,
         weight,
-        feature_store.load_source_record(settings, name)["output"],
+        load_source_record(settings, name).output,
         feature_files.content_digest(path),
     )
 
@@ -288,7 +286,7 @@ def _bare(folders: Sequence[Path], scores: Path | None, weighting: str, least: f
         raise UsageError("two --pseudo have the same name", "rename a folder: it is the source's name")
     method = specs.resolve("weighting", weighting)
     if scores is not None:
-        given = source_ranking.rank_scores_file(scores, weighting, Config(Path()), names).weights
+        given = rank.rank_scores_file(scores, weighting, Config(Path()), names).weights
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
         given = source_weights.weigh_without_scores(method, names)
     else:

@@ -13,8 +13,9 @@ from zoo_cli import console, devices, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models.extraction import Pixels
-from zoo_cli.pipeline import prepare, split
+from zoo_cli.pipeline import prepare
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
+from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _kept(
     from zoo_cli.models.capture import FeatureExtractor
 
     images = prepare.prepare(settings, workers=workers).without(failures.failed_ids(settings, "extract"))
-    classes = split.load_class_names(settings.classes)
+    classes = load_class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):
         raise UsageError(f"{settings.manifest} has no test image", "name some with test = … under [task]")

@@ -5,7 +5,7 @@ from typing import Any
 from zoo_cli import config, console
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.config import Config, Source
-from zoo_cli.store import files
+from zoo_cli.store.source_record import has_source_record, load_source_record
 
 FIELDS = (
     console.Field("source"),
@@ -33,7 +33,9 @@ def sources(form: Format = None, json: Json = False, workspace: Workspace = HERE
 
 def _row(settings: Config, source: Source) -> dict[str, Any]:
     folder = settings.features(source.name)
-    said: dict[str, Any] = files.read_json(folder / "source.json") if (folder / "source.json").exists() else {}
+    said: dict[str, Any] = (
+        dict(load_source_record(settings, source.name).content) if has_source_record(settings, source.name) else {}
+    )
     preprocessing = said.get("preprocessing") or {}
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes
     parts = sorted(path.parent.name.removeprefix("data=") for path in folder.glob("data=*/part-*.parquet"))

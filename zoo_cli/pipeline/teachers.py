@@ -11,7 +11,8 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import prediction, prepare
 from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.store import feature_store, provenance
+from zoo_cli.store import provenance
+from zoo_cli.store.source_record import load_source_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,8 +67,8 @@ def load_teachers(settings: Config, chosen: Sequence[Source], classes: tuple[str
         if loading.is_stored(source):
             prepare.prepare(settings, Needs(features=[source]))
             path = settings.features(source.name)
-            known = feature_store.load_source_record(settings, source.name)
-            order = label_space.match_classes(source.name, known["class_names"], known["classes"], classes)
+            known = load_source_record(settings, source.name)
+            order = label_space.match_classes(source.name, known.class_names, known.classes, classes)
             found.append(
                 TeacherSpec(
                     source.name, None, path, order, feature_files.content_digest(path), provenance.fingerprint(order)
@@ -143,7 +144,7 @@ def _stored(teacher: TeacherSpec, images: "Images", rows: "np.ndarray") -> "np.n
     from zoo_cli.store import feature_files
 
     assert teacher.stored is not None
-    values = feature_files.load_outputs(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).answers()
+    values = feature_files.load_outputs(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).to_logits()
     if values is None:
         raise ContractError(f"{teacher.stored} has neither logits nor probs", "a teacher answers with one of them")
     values = values.astype(np.float32)

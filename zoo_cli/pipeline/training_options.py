@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from zoo_cli import console, devices, registry, specs
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import prepare, split
+from zoo_cli.pipeline import prepare
 from zoo_cli.store import failures
+from zoo_cli.store.class_names import load_class_names
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +125,7 @@ def load_task(settings: Config, manifest: Path | None, workers: int | None) -> "
 
     found = prepare.prepare(settings, workers=workers) if manifest is None else load_manifest(manifest, manifest.parent)
     listed = settings.classes if manifest is None else manifest.with_name("classes.json")
-    names = split.load_class_names(listed)
+    names = load_class_names(listed)
     most = int(found.labels.max(initial=-1))
     if most >= len(names):
         raise ContractError(f"{found.file}: label {most} is outside the {len(names)} classes of {listed}")

@@ -146,7 +146,7 @@ def load_predictions(path: Path, *, labels: bool = True, classes: tuple[str, ...
             "a run that was stopped has none yet: run the same command again",
         )
     found = feature_files.load_outputs(file, columns=("logits", "probs"))
-    values = found.answers()
+    values = found.to_logits()
     if values is None:
         raise ContractError(f"{file} has neither logits nor probs")
     known = found.labels if found.labels is not None else np.full(len(found.ids), -1)
