@@ -177,5 +177,5 @@ def test_stale_outputs_are_named_by_what_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", '{"a": NaN}', "\x00", "[" * 100_000])
 def test_hostile_json_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(ContractError, match="no JSON"):
+    with pytest.raises(ContractError, match="not valid JSON"):
         files.read_json(tmp_path / "x.json")
