@@ -1,7 +1,7 @@
-"""The names a user can type, as literal tables of "module:function". `specs` parses what is typed against them.
+"""The names a user can type, as literal tables of "module:function", against which `specs` parses.
 
 Listing names imports nothing: a module is imported when its entry is resolved. A method's parameters are its
-keyword-only arguments; their annotations say how the text of a spec is converted.
+keyword-only arguments; their annotations tell how the text of a spec is converted.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a table: where its function lives and what it is, in a line."""
+    """One name of a table: its function as "module:function", and what it is in a line."""
 
     target: str
     summary: str
@@ -20,19 +20,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class Metric(Entry):
-    """A transferability metric, and the facts that the stages need before they import it.
+    """A transferability metric, and what the stages must know before they import it.
 
-    `on`: the representations it reads, its paper's own first. `zero_means_none`: zero is "no similarity", so that
-    negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each sample, from
-    which the jackknife makes its interval; empty: the interval is made from halves of the probe, see `selection`.
-    `ceiling`: the highest value it can have, or the function of it; None: it has none. `needs`: names of further arrays
-    of a `Probe` that it reads, see `stages.inputs`. `cheap`: one of the papers' scores that takes seconds at most,
-    which `zoo score` computes where nothing is asked for. `chance`: its level where nothing is shared, the mean under
-    permuted "labels" or a number known by theory; None: it asks for no agreement, and has none. `member`, `joined`: of
-    a score that sets of sources have too, the function of one source's part (N,), and that of the parts of several
-    (S, N), see `stages.ensembles`. `fifths`: its interval is made from four fifths of the probe, because on halves it
-    saturates or bends; `logarithmic`: and on the logarithm of its size, see `selection.halves`. `distribution`: it
-    reads a distribution over the source's classes, which a source whose `output` is "sigmoid" has not.
+    `on`: the representations that it reads, the one of its paper first.
+    `zero_means_none`: zero means "no similarity", so that negative scores are clipped before weighting.
+    `leave_one_out`: the function of its scores without each sample, for the jackknife interval; empty: the interval
+    comes from half samples of the probe, see `ranking.uncertainty`.
+    `ceiling`: its highest possible value, or the function that computes it; None: unbounded.
+    `needs`: further arrays of a `Probe` that it reads, see `pipeline.metric_inputs`.
+    `cheap`: takes seconds at most and is computed by `zoo score` without --metric.
+    `chance`: its value without any agreement, the mean under permuted "labels" or a number known from theory; None: it
+    does not measure agreement with the labels.
+    `member`, `joined`: of a metric that also scores sets of sources, the function of one source's part (N,) and that
+    of the parts of several sources (S, N), see `ranking.ensembles`.
+    `four_fifths`: its interval comes from four-fifth samples, because it saturates or bends on half samples;
+    `logarithmic`: and is taken on the logarithm of its absolute value.
+    `distribution`: reads a probability distribution over the source's classes, which a source with `output` "sigmoid"
+    does not have.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -44,24 +48,27 @@ class Metric(Entry):
     chance: float | str | None = "labels"
     member: str = ""
     joined: str = ""
-    fifths: bool = False
+    four_fifths: bool = False
     logarithmic: bool = False
     distribution: bool = False
 
 
 @dataclass(frozen=True)
 class Objective(Entry):
-    """What a training command can minimise.
+    """A training objective.
 
-    `command`: the one that offers it. `taught`: by teachers of the student's own label space (general transfer, paper
-    002); its class takes an `objectives.teachers.Taught`. `labels`: it learns from the labelled images alone, with
-    their labels; or the parameter that says so; False: from all images. `lr`, for 256 images in a batch where `taught`,
-    `epochs`, `schedule`, `batch_size`, `augment`: its paper's, the defaults of the flags of that name. `nesterov`:
-    whether SGD takes Nesterov's momentum.
+    `command`: the training command that offers it.
+    `needs_teacher`: learns from teachers with the student's own classes (general transfer, paper 002); its class takes
+    a teacher context, see `objectives.teacher_context`.
+    `labels`: True: learns from the labelled images alone, with their labels; False: from all images; a string: the
+    parameter that decides.
+    `lr` (for a batch of 256 if `needs_teacher`), `epochs`, `schedule`, `batch_size`, `augment`: the values of its
+    paper, the defaults of these flags.
+    `nesterov`: SGD uses Nesterov momentum.
     """
 
     command: str = "distill"
-    taught: bool = False
+    needs_teacher: bool = False
     labels: bool | str = False
     lr: float = 0.01
     epochs: float = 30.0
@@ -72,7 +79,7 @@ class Objective(Entry):
 
 
 COMMANDS: dict[str, str] = {
-    "init": "zoo_cli.pipeline.init:init",
+    "init": "zoo_cli.commands.init:init",
     "split": "zoo_cli.pipeline.split:split",
     "extract": "zoo_cli.pipeline.extract:extract",
     "score": "zoo_cli.pipeline.score:score",
@@ -84,15 +91,24 @@ COMMANDS: dict[str, str] = {
     "evaluate flips": "zoo_cli.pipeline.evaluate.flips:flips",
     "evaluate transfer": "zoo_cli.pipeline.evaluate.transfer:transfer",
     "evaluate ranking": "zoo_cli.pipeline.evaluate.ranking:ranking",
-    "sources": "zoo_cli.pipeline.sources:sources",
-    "show": "zoo_cli.pipeline.show:show",
+    "sources": "zoo_cli.commands.sources:sources",
+    "show": "zoo_cli.commands.show:show",
     "demo": "zoo_cli.pipeline.demo:demo",
     "completion": "zoo_cli.commands.completion:completion",
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
 
-GROUPS: dict[str, str] = {"evaluate": "What a student, or any stored predictions, are worth."}
-"""Commands of two words: the first word, and what they are about."""
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Set up": ("init", "split", "completion"),
+    "Sources": ("extract", "score", "rank", "pseudo-label"),
+    "Train": ("distill", "finetune"),
+    "Judge": ("evaluate",),
+    "Look": ("sources", "show", "demo"),
+}
+"""The titles of `zoo --help`, and the commands under each. Both in the order of the help."""
+
+GROUPS: dict[str, str] = {"evaluate": "Evaluate students, transfers and rankings."}
+"""The first words of commands of two words, each with its summary."""
 
 METRICS: dict[str, Metric] = {
     "parc": Metric(
@@ -152,7 +168,7 @@ METRICS: dict[str, Metric] = {
         "zoo_cli.metrics.hscore:hscore",
         "what the features' directions hold of the labels; shrunk=true for N < D (Bao 2019)",
         ceiling="zoo_cli.metrics.hscore:ceiling",
-        fifths=True,
+        four_fifths=True,
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",
@@ -164,20 +180,20 @@ METRICS: dict[str, Metric] = {
     "knn": Metric("zoo_cli.metrics.knn:knn", "accuracy of the k nearest other samples", ceiling=1.0),
     "ridge": Metric("zoo_cli.metrics.ridge:ridge", "linear probe on the sample left out, in closed form", ceiling=1.0),
     "transrate": Metric(
-        "zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)", fifths=True
+        "zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)", four_fifths=True
     ),
     "gbc": Metric(
         "zoo_cli.metrics.gbc:gbc",
         "minus the overlap of the classes as Gaussians (Pándy 2022)",
         ceiling="zoo_cli.metrics.gbc:ceiling",
-        fifths=True,
+        four_fifths=True,
         logarithmic=True,
     ),
     "sfda": Metric(
         "zoo_cli.metrics.sfda:sfda",
         "confidence of a self-challenging discriminant analysis (Shao 2022)",
         ceiling=1.0,
-        fifths=True,
+        four_fifths=True,
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",
@@ -267,7 +283,7 @@ OBJECTIVES: dict[str, Objective] = {
     "kl": Objective(
         "zoo_cli.objectives.kl:KL",
         "the answers of a teacher of the same classes (paper 002, KL-Dist)",
-        taught=True,
+        needs_teacher=True,
         lr=1e-4,
         epochs=20.0,
         schedule="constant",
@@ -276,7 +292,7 @@ OBJECTIVES: dict[str, Objective] = {
     "xe-kl": Objective(
         "zoo_cli.objectives.xe_kl:XeKL",
         "labels and a teacher's answers; alpha=0.5 of the teacher (paper 002, XE-KL-Dist)",
-        taught=True,
+        needs_teacher=True,
         labels=True,
         lr=1e-4,
         epochs=20.0,
@@ -286,7 +302,7 @@ OBJECTIVES: dict[str, Objective] = {
     "mcl": Objective(
         "zoo_cli.objectives.mcl:MCL",
         "as xe-kl, held back by slow weights; retention=0.61 of the old ones (paper 002, + MCL)",
-        taught=True,
+        needs_teacher=True,
         labels=True,
         epochs=20.0,
         schedule="constant",
@@ -295,7 +311,7 @@ OBJECTIVES: dict[str, Objective] = {
     "dp": Objective(
         "zoo_cli.objectives.dp:DP",
         "a teacher's answers where it knows better, else the student's own; labels=false (paper 002, + DP)",
-        taught=True,
+        needs_teacher=True,
         labels="labels",
         lr=1e-4,
         epochs=20.0,
@@ -329,17 +345,17 @@ TABLES: dict[str, Mapping[str, Entry]] = {
 
 
 def load(entry: Entry) -> Callable[..., Any]:
-    """The function an entry points to."""
-    return imported(entry.target)
+    """The function of an entry."""
+    return import_target(entry.target)
 
 
-def imported(target: str) -> Callable[..., Any]:
-    """The function that "module:function" names. Its module is imported here and not before."""
+def import_target(target: str) -> Callable[..., Any]:
+    """The function named by "module:function". Its module is imported here and not before."""
     module, _, attribute = target.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return found
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
 
 
 def summary(command: str) -> str:
-    """What a command does: the first line of its function's docstring."""
-    return (imported(COMMANDS[command]).__doc__ or "").strip().partition("\n")[0]
+    """The summary of a command: the first line of its function's docstring."""
+    return (import_target(COMMANDS[command]).__doc__ or "").strip().partition("\n")[0]

@@ -59,7 +59,7 @@ def _best(settings: Config, architecture: str, asked: source_ranking.RankingSpec
     for row in ranked.rows:
         if row["rank"] is not None and row["source"] in fitting:
             console.say(f"best{':' * bool(architecture)}{architecture} is {row['source']}")
-            return settings.named(row["source"])
+            return settings.find_source(row["source"])
     raise UsageError(f"no source {f'of {architecture} ' * bool(architecture)}has a rank", "zoo rank says why")
 
 

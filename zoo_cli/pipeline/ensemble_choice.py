@@ -25,7 +25,7 @@ def member_part(facts: Metric, probe: "Probe", drawn: "Replicates") -> "MemberPa
     """What a source brings into sets; None where the metric is one of single sources."""
     from zoo_cli.ranking import ensembles
 
-    return ensembles.member_part(registry.imported(facts.member), probe, drawn.halves) if facts.joined else None
+    return ensembles.member_part(registry.import_target(facts.member), probe, drawn.halves) if facts.joined else None
 
 
 def choose_ensemble(
@@ -46,7 +46,7 @@ def choose_ensemble(
 
     parts = {row["source"]: found for row in rows if (found := row.pop("part", None)) is not None}
     may = {name: found for name, found in parts.items() if name != STUDENT and name not in left_out}
-    steps, stopped = ensembles.grow_ensemble(may, registry.imported(facts.joined), interval)
+    steps, stopped = ensembles.grow_ensemble(may, registry.import_target(facts.joined), interval)
     return {
         "metric": method.spec,
         "score": steps[-1].score if steps else None,

@@ -1,4 +1,4 @@
-"""Completion scripts, written from a description of the command line. A TAB runs no Python."""
+"""Completion scripts, written from a description of the command line. Completing runs no Python."""
 
 from zoo_cli.commands.completions import bash, fish, zsh
 from zoo_cli.commands.completions.description import HELP, Command, Flag, Program, Words
@@ -6,11 +6,11 @@ from zoo_cli.commands.completions.description import HELP, Command, Flag, Progra
 __all__ = ["HELP", "SHELLS", "Command", "Flag", "Program", "Words", "script"]
 
 SHELLS = {"bash": "zoo.bash", "zsh": "_zoo", "fish": "zoo.fish"}
-"""The shells, and the name that each wants its script to have."""
+"""The shells, and the file name of the script of each."""
 
 _WRITERS = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
 
 
 def script(shell: str, program: Program) -> str:
-    """The text of the script for one of SHELLS."""
+    """The script of one of SHELLS."""
     return _WRITERS[shell](program)
