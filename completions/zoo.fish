@@ -183,21 +183,21 @@ function __zoo_words
                 'rsa' 'as parc, with the label columns standardised too (Dwivedi and Roig 2019)' \
                 'cka' 'linear centred kernel alignment of features and labels (Kornblith 2019)' \
                 'lfc' 'label-feature correlation of the Gram matrix (Deshpande 2021)' \
-                'lgc' 'as lfc, of the gradients of the source\'s outputs: zoo extract --gradients (Deshpande 2021)' \
+                'lgc' 'as lfc, on the gradients of the source\'s outputs; needs zoo extract --gradients (Deshpande 2021)' \
                 'leep' 'log-likelihood of the labels through the source\'s classes (Nguyen 2020)' \
-                'random' 'a draw for the source\'s name: the control' \
+                'random' 'a random number: the control' \
                 'logme' 'log evidence of a linear model on the features (You 2021)' \
-                'hscore' 'what the features\' directions hold of the labels; shrunk=true for N < D (Bao 2019)' \
-                'nce' 'minus the entropy of the labels given the source\'s class (Tran 2019)' \
-                'knn' 'accuracy of the k nearest other samples' \
-                'ridge' 'linear probe on the sample left out, in closed form' \
-                'transrate' 'coding rate less that within the classes (Huang 2022)' \
-                'gbc' 'minus the overlap of the classes as Gaussians (Pándy 2022)' \
+                'hscore' 'variance of the whitened features between classes; shrunk=true for N < D (Bao 2019)' \
+                'nce' 'negative conditional entropy of the labels given the source\'s class (Tran 2019)' \
+                'knn' 'leave-one-out accuracy of k nearest neighbours' \
+                'ridge' 'leave-one-out R² of ridge regression in closed form' \
+                'transrate' 'coding rate minus that of the classes (Huang 2022)' \
+                'gbc' 'negative overlap of the classes as Gaussians (Pándy 2022)' \
                 'sfda' 'confidence of a self-challenging discriminant analysis (Shao 2022)' \
-                'rsa-ref' 'agreement with a network trained on the target, --reference (Dwivedi and Roig 2019)' \
-                'domain-similarity' 'earth mover\'s distance of the source\'s class means to the target\'s (Cui 2018)' \
+                'rsa-ref' 'similarity to a network trained on the target, --reference (Dwivedi and Roig 2019)' \
+                'domain-similarity' 'similarity of the class means of source and target, by earth mover\'s distance (Cui 2018)' \
                 'sparsity' 'share of features that are zero: assumed, our reading of Ueno and Kondo 2020' \
-                'nleep' 'leep through a mixture of Gaussians of the features, extra metrics (Li 2021)' \
+                'nleep' 'leep through a Gaussian mixture on the features; extra metrics (Li 2021)' \
                 'ms-leep' 'mean leep of a set of sources (Agostinelli 2022)' \
                 'e-leep' 'leep of the mean prediction of a set of sources (Agostinelli 2022)'
         case 'metric parc'
@@ -240,7 +240,7 @@ function __zoo_words
                 'nearest' 'the best source alone (p=inf)' \
                 'softmax:' 'softmax of the raw scores at temperature T' \
                 'topk' 'the k best sources, then power p among them' \
-                'random' 'a draw from the flat Dirichlet distribution' \
+                'random' 'random weights from the flat Dirichlet distribution' \
                 'inverse' 'the worst sources most: the control experiment' \
                 'file:' 'weights read from a JSON file'
         case 'weighting power'
@@ -259,10 +259,10 @@ function __zoo_words
             printf '%s\n' 'reciprocal' 'complement'
         case 'objective'
             printf '%s\t%s\n' 'cross-task' 'labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)' \
-                'kl' 'the answers of a teacher of the same classes (paper 002, KL-Dist)' \
-                'xe-kl' 'labels and a teacher\'s answers; alpha=0.5 of the teacher (paper 002, XE-KL-Dist)' \
-                'mcl' 'as xe-kl, held back by slow weights; retention=0.61 of the old ones (paper 002, + MCL)' \
-                'dp' 'a teacher\'s answers where it knows better, else the student\'s own; labels=false (paper 002, + DP)'
+                'kl' 'predictions of a teacher with the same classes (paper 002, KL-Dist)' \
+                'xe-kl' 'labels and a teacher\'s predictions, which weigh alpha=0.5 (paper 002, XE-KL-Dist)' \
+                'mcl' 'as xe-kl, averaged into slow weights that retain 0.61 of the original (paper 002, + MCL)' \
+                'dp' 'predictions of the teacher where it is better, else of the student itself (paper 002, + DP)'
         case 'objective xe-kl'
             printf '%s\n' 'alpha='
         case 'objective mcl'
@@ -275,17 +275,17 @@ function __zoo_words
             printf '%s\n' 'prob' 'logit'
         case 'learning'
             printf '%s\t%s\n' 'supervised' 'labels alone (paper 000, eq. 2)' \
-                'fixmatch' 'labels, and confident answers on weak views as labels of strong ones (Sohn 2020)'
+                'fixmatch' 'labels, and confident predictions on weak views as labels of strong views (Sohn 2020)'
         case 'model'
             printf '%s\t%s\n' 'torchvision:' 'torchvision:resnet50, weights by name or file' \
                 'timm:' 'timm:NAME (extra timm), weights by tag or file' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
-                'features:' 'features:PATH, stored embeddings or logits, no model at all'
+                'features:' 'features:PATH, stored embeddings or logits without a model'
         case 'model torchvision' 'source torchvision'
             printf '%s\n' 'alexnet' 'convnext_base' 'convnext_large' 'convnext_small' 'convnext_tiny' 'densenet121' 'densenet161' 'densenet169' 'densenet201' 'efficientnet_b0' 'efficientnet_b1' 'efficientnet_b2' 'efficientnet_b3' 'efficientnet_b4' 'efficientnet_b5' 'efficientnet_b6' 'efficientnet_b7' 'efficientnet_v2_l' 'efficientnet_v2_m' 'efficientnet_v2_s' 'googlenet' 'inception_v3' 'maxvit_t' 'mnasnet0_5' 'mnasnet0_75' 'mnasnet1_0' 'mnasnet1_3' 'mobilenet_v2' 'mobilenet_v3_large' 'mobilenet_v3_small' 'regnet_x_16gf' 'regnet_x_1_6gf' 'regnet_x_32gf' 'regnet_x_3_2gf' 'regnet_x_400mf' 'regnet_x_800mf' 'regnet_x_8gf' 'regnet_y_128gf' 'regnet_y_16gf' 'regnet_y_1_6gf' 'regnet_y_32gf' 'regnet_y_3_2gf' 'regnet_y_400mf' 'regnet_y_800mf' 'regnet_y_8gf' 'resnet101' 'resnet152' 'resnet18' 'resnet34' 'resnet50' 'resnext101_32x8d' 'resnext101_64x4d' 'resnext50_32x4d' 'shufflenet_v2_x0_5' 'shufflenet_v2_x1_0' 'shufflenet_v2_x1_5' 'shufflenet_v2_x2_0' 'squeezenet1_0' 'squeezenet1_1' 'swin_b' 'swin_s' 'swin_t' 'swin_v2_b' 'swin_v2_s' 'swin_v2_t' 'vgg11' 'vgg11_bn' 'vgg13' 'vgg13_bn' 'vgg16' 'vgg16_bn' 'vgg19' 'vgg19_bn' 'vit_b_16' 'vit_b_32' 'vit_h_14' 'vit_l_16' 'vit_l_32' 'wide_resnet101_2' 'wide_resnet50_2'
         case 'data'
-            printf '%s\t%s\n' 'folder:' 'folder:PATH, one folder a class, or flat for unlabelled images' \
+            printf '%s\t%s\n' 'folder:' 'folder:PATH, one folder per class, or flat for unlabelled images' \
                 'parquet:' 'parquet:GLOB in the Hugging Face layout' \
                 'csv:' 'csv:FILE with columns path, label, id, group' \
                 'torchvision:' 'torchvision:NAME?root=PATH&train=true, a data set on disk'
@@ -295,7 +295,7 @@ function __zoo_words
                 'timm:' 'timm:NAME (extra timm), weights by tag or file' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
-                'features:' 'features:PATH, stored embeddings or logits, no model at all'
+                'features:' 'features:PATH, stored embeddings or logits without a model'
         case 'start'
             printf '%s\t%s\n' 'best' 'the source that ranks first' \
                 'student' 'the student of zoo.toml' \
@@ -304,7 +304,7 @@ function __zoo_words
                 'timm:' 'timm:NAME (extra timm), weights by tag or file' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
-                'features:' 'features:PATH, stored embeddings or logits, no model at all'
+                'features:' 'features:PATH, stored embeddings or logits without a model'
     end
 end
 

@@ -1,8 +1,4 @@
-"""The names a user can type, as literal tables of "module:function", against which `specs` parses.
-
-Listing names imports nothing: a module is imported when its entry is resolved. A method's parameters are its
-keyword-only arguments; their annotations tell how the text of a spec is converted.
-"""
+"""The names a user can type, as literal tables of "module:function"; listing them imports none of the modules."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -22,21 +18,17 @@ class Entry:
 class Metric(Entry):
     """A transferability metric, and what the stages must know before they import it.
 
-    `on`: the representations that it reads, the one of its paper first.
-    `zero_means_none`: zero means "no similarity", so that negative scores are clipped before weighting.
-    `leave_one_out`: the function of its scores without each sample, for the jackknife interval; empty: the interval
-    comes from half samples of the probe, see `ranking.uncertainty`.
-    `ceiling`: its highest possible value, or the function that computes it; None: unbounded.
-    `needs`: further arrays of a `Probe` that it reads, see `pipeline.metric_inputs`.
-    `cheap`: takes seconds at most and is computed by `zoo score` without --metric.
-    `chance`: its value without any agreement, the mean under permuted "labels" or a number known from theory; None: it
-    does not measure agreement with the labels.
-    `member`, `joined`: of a metric that also scores sets of sources, the function of one source's part (N,) and that
-    of the parts of several sources (S, N), see `ranking.ensembles`.
+    `on`: the representations that it reads, the one of its paper first. `zero_means_none`: zero means "no similarity",
+    so that negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each
+    sample, for the jackknife interval; empty: the interval comes from half samples, see `ranking.uncertainty`.
+    `ceiling`: its highest possible value, or the function that computes it; None: unbounded. `needs`: further arrays of
+    a `Probe` that it reads, see `pipeline.metric_inputs`. `cheap`: takes seconds at most; `zoo score` without --metric
+    computes it. `chance`: its value without any agreement, the mean under permuted "labels" or a number known from
+    theory; None: it does not measure agreement with the labels. `member`, `joined`: if it also scores sets of sources,
+    the function of one source's part (N,) and that of the parts of several (S, N), see `ranking.ensembles`.
     `four_fifths`: its interval comes from four-fifth samples, because it saturates or bends on half samples;
-    `logarithmic`: and is taken on the logarithm of its absolute value.
-    `distribution`: reads a probability distribution over the source's classes, which a source with `output` "sigmoid"
-    does not have.
+    `logarithmic`: and is taken on the logarithm of its absolute value. `distribution`: reads a probability distribution
+    over the source's classes, which a source with `output` "sigmoid" does not have.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -57,14 +49,11 @@ class Metric(Entry):
 class Objective(Entry):
     """A training objective.
 
-    `command`: the training command that offers it.
-    `needs_teacher`: learns from teachers with the student's own classes (general transfer, paper 002); its class takes
-    a teacher context, see `objectives.teacher_context`.
-    `labels`: True: learns from the labelled images alone, with their labels; False: from all images; a string: the
-    parameter that decides.
-    `lr` (for a batch of 256 if `needs_teacher`), `epochs`, `schedule`, `batch_size`, `augment`: the values of its
-    paper, the defaults of these flags.
-    `nesterov`: SGD uses Nesterov momentum.
+    `command`: the training command that offers it. `needs_teacher`: learns from teachers with the student's own classes
+    (general transfer, paper 002); its class takes a teacher context, see `objectives.teacher_context`. `labels`: True:
+    learns from the labelled images alone, with their labels; False: from all images; a string: the parameter that
+    decides. `lr` (for a batch of 256 if `needs_teacher`), `epochs`, `schedule`, `batch_size`, `augment`: the values of
+    its paper, the defaults of these flags. `nesterov`: SGD uses Nesterov momentum.
     """
 
     command: str = "distill"
@@ -146,7 +135,7 @@ METRICS: dict[str, Metric] = {
     ),
     "lgc": Metric(
         "zoo_cli.metrics.lgc:lgc",
-        "as lfc, of the gradients of the source's outputs: zoo extract --gradients (Deshpande 2021)",
+        "as lfc, on the gradients of the source's outputs; needs zoo extract --gradients (Deshpande 2021)",
         on=("gradients",),
         zero_means_none=True,
         ceiling=1.0,
@@ -160,31 +149,29 @@ METRICS: dict[str, Metric] = {
         distribution=True,
         cheap=True,
     ),
-    "random": Metric(
-        "zoo_cli.metrics.random_score:random", "a draw for the source's name: the control", cheap=True, chance=0.5
-    ),
+    "random": Metric("zoo_cli.metrics.random_score:random", "a random number: the control", cheap=True, chance=0.5),
     "logme": Metric("zoo_cli.metrics.logme:logme", "log evidence of a linear model on the features (You 2021)"),
     "hscore": Metric(
         "zoo_cli.metrics.hscore:hscore",
-        "what the features' directions hold of the labels; shrunk=true for N < D (Bao 2019)",
+        "variance of the whitened features between classes; shrunk=true for N < D (Bao 2019)",
         ceiling="zoo_cli.metrics.hscore:ceiling",
         four_fifths=True,
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",
-        "minus the entropy of the labels given the source's class (Tran 2019)",
+        "negative conditional entropy of the labels given the source's class (Tran 2019)",
         on=("probs",),
         ceiling=0.0,
         distribution=True,
     ),
-    "knn": Metric("zoo_cli.metrics.knn:knn", "accuracy of the k nearest other samples", ceiling=1.0),
-    "ridge": Metric("zoo_cli.metrics.ridge:ridge", "linear probe on the sample left out, in closed form", ceiling=1.0),
+    "knn": Metric("zoo_cli.metrics.knn:knn", "leave-one-out accuracy of k nearest neighbours", ceiling=1.0),
+    "ridge": Metric("zoo_cli.metrics.ridge:ridge", "leave-one-out R² of ridge regression in closed form", ceiling=1.0),
     "transrate": Metric(
-        "zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)", four_fifths=True
+        "zoo_cli.metrics.transrate:transrate", "coding rate minus that of the classes (Huang 2022)", four_fifths=True
     ),
     "gbc": Metric(
         "zoo_cli.metrics.gbc:gbc",
-        "minus the overlap of the classes as Gaussians (Pándy 2022)",
+        "negative overlap of the classes as Gaussians (Pándy 2022)",
         ceiling="zoo_cli.metrics.gbc:ceiling",
         four_fifths=True,
         logarithmic=True,
@@ -197,7 +184,7 @@ METRICS: dict[str, Metric] = {
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",
-        "agreement with a network trained on the target, --reference (Dwivedi and Roig 2019)",
+        "similarity to a network trained on the target, --reference (Dwivedi and Roig 2019)",
         on=("features", "probs"),
         zero_means_none=True,
         ceiling=1.0,
@@ -207,7 +194,7 @@ METRICS: dict[str, Metric] = {
     ),
     "domain-similarity": Metric(
         "zoo_cli.metrics.domain_similarity:domain_similarity",
-        "earth mover's distance of the source's class means to the target's (Cui 2018)",
+        "similarity of the class means of source and target, by earth mover's distance (Cui 2018)",
         leave_one_out="zoo_cli.metrics.domain_similarity:leave_one_out",
         ceiling=1.0,
         needs=("source_means", "source_counts"),
@@ -224,7 +211,7 @@ METRICS: dict[str, Metric] = {
     ),
     "nleep": Metric(
         "zoo_cli.metrics.nleep:nleep",
-        "leep through a mixture of Gaussians of the features, extra metrics (Li 2021)",
+        "leep through a Gaussian mixture on the features; extra metrics (Li 2021)",
         on=("features", "probs"),
         ceiling=0.0,
     ),
@@ -254,7 +241,7 @@ WEIGHTINGS: dict[str, Entry] = {
     "nearest": Entry("zoo_cli.weighting.power:nearest", "the best source alone (p=inf)"),
     "softmax": Entry("zoo_cli.weighting.softmax:softmax", "softmax of the raw scores at temperature T"),
     "topk": Entry("zoo_cli.weighting.topk:topk", "the k best sources, then power p among them"),
-    "random": Entry("zoo_cli.weighting.random_weights:random", "a draw from the flat Dirichlet distribution"),
+    "random": Entry("zoo_cli.weighting.random_weights:random", "random weights from the flat Dirichlet distribution"),
     "inverse": Entry("zoo_cli.weighting.inverse:inverse", "the worst sources most: the control experiment"),
     "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
 }
@@ -275,14 +262,14 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "fixmatch": Objective(
         "zoo_cli.objectives.fixmatch:FixMatch",
-        "labels, and confident answers on weak views as labels of strong ones (Sohn 2020)",
+        "labels, and confident predictions on weak views as labels of strong views (Sohn 2020)",
         command="finetune",
         augment="shift",
         nesterov=True,
     ),
     "kl": Objective(
         "zoo_cli.objectives.kl:KL",
-        "the answers of a teacher of the same classes (paper 002, KL-Dist)",
+        "predictions of a teacher with the same classes (paper 002, KL-Dist)",
         needs_teacher=True,
         lr=1e-4,
         epochs=20.0,
@@ -291,7 +278,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "xe-kl": Objective(
         "zoo_cli.objectives.xe_kl:XeKL",
-        "labels and a teacher's answers; alpha=0.5 of the teacher (paper 002, XE-KL-Dist)",
+        "labels and a teacher's predictions, which weigh alpha=0.5 (paper 002, XE-KL-Dist)",
         needs_teacher=True,
         labels=True,
         lr=1e-4,
@@ -301,7 +288,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "mcl": Objective(
         "zoo_cli.objectives.mcl:MCL",
-        "as xe-kl, held back by slow weights; retention=0.61 of the old ones (paper 002, + MCL)",
+        "as xe-kl, averaged into slow weights that retain 0.61 of the original (paper 002, + MCL)",
         needs_teacher=True,
         labels=True,
         epochs=20.0,
@@ -310,7 +297,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "dp": Objective(
         "zoo_cli.objectives.dp:DP",
-        "a teacher's answers where it knows better, else the student's own; labels=false (paper 002, + DP)",
+        "predictions of the teacher where it is better, else of the student itself (paper 002, + DP)",
         needs_teacher=True,
         labels="labels",
         lr=1e-4,
@@ -325,11 +312,11 @@ MODELS: dict[str, Entry] = {
     "timm": Entry("zoo_cli.models.timm:load", "timm:NAME (extra timm), weights by tag or file"),
     "python": Entry("zoo_cli.models.python:load", "python:FILE.py:FACTORY with args and a weights file"),
     "file": Entry("zoo_cli.models.file:load", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
-    "features": Entry("zoo_cli.models.features:load", "features:PATH, stored embeddings or logits, no model at all"),
+    "features": Entry("zoo_cli.models.features:load", "features:PATH, stored embeddings or logits without a model"),
 }
 
 DATA: dict[str, Entry] = {
-    "folder": Entry("zoo_cli.data.folder:read", "folder:PATH, one folder a class, or flat for unlabelled images"),
+    "folder": Entry("zoo_cli.data.folder:read", "folder:PATH, one folder per class, or flat for unlabelled images"),
     "parquet": Entry("zoo_cli.data.parquet:read", "parquet:GLOB in the Hugging Face layout"),
     "csv": Entry("zoo_cli.data.csv_table:read", "csv:FILE with columns path, label, id, group"),
     "torchvision": Entry("zoo_cli.data.torchvision:read", "torchvision:NAME?root=PATH&train=true, a data set on disk"),
