@@ -87,14 +87,8 @@ COMMANDS: dict[str, str] = {
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
 
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "Set up": ("init", "split", "completion"),
-    "Sources": ("extract", "score", "rank", "pseudo-label"),
-    "Train": ("distill", "finetune"),
-    "Judge": ("evaluate",),
-    "Look": ("sources", "show", "demo"),
-}
-"""The titles of `zoo --help`, and the commands under each. Both in the order of the help."""
+SECTIONS = {"Set up": "init", "Sources": "extract", "Train": "distill", "Judge": "evaluate", "Look": "sources"}
+"""The titles of `zoo --help`, each with the first of its commands; the others follow in the order of COMMANDS."""
 
 GROUPS: dict[str, str] = {"evaluate": "Evaluate students, transfers and rankings."}
 """The first words of commands of two words, each with its summary."""

@@ -46,9 +46,14 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:
 def suggest_name(name: str, known: Iterable[str]) -> str:
     """The hint for an unknown name: `did you mean parc? one of: …`."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]}? " if close else ""
+    close = guess_name(name, known)
+    guess = f"did you mean {close}? " if close else ""
     return f"{guess}one of: {', '.join(known) or 'none'}"
+
+
+def guess_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to a mistyped one; None if none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:

@@ -53,12 +53,12 @@ def environment(workspace: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def scripts(workspace: Path) -> dict[str, Path]:
     """A file with each shell's script, by the shell's name."""
-    program = command_line.program()
+    program = command_line.describe_program()
     paths = {}
     for shell, name in completions.SHELLS.items():
         paths[shell] = workspace.parent / shell / name
         paths[shell].parent.mkdir()
-        paths[shell].write_text(completions.script(shell, program))
+        paths[shell].write_text(completions.render_script(shell, program))
     return paths
 
 

@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parents[2] / "completions"
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return command_line.program()
+    return command_line.describe_program()
 
 
 def flags(program: Program) -> Iterator[tuple[Command, Flag]]:
@@ -36,7 +36,9 @@ def flags(program: Program) -> Iterator[tuple[Command, Flag]]:
 @pytest.mark.parametrize("shell", completions.SHELLS)
 def test_the_committed_script_is_the_one_the_code_writes(shell: str, program: Program) -> None:
     path = FOLDER / completions.SHELLS[shell]
-    assert path.read_text() == completions.script(shell, program), f"zoo completion {shell} > completions/{path.name}"
+    assert path.read_text() == completions.render_script(shell, program), (
+        f"zoo completion {shell} > completions/{path.name}"
+    )
 
 
 @pytest.mark.parametrize("shell", completions.SHELLS)
@@ -44,7 +46,7 @@ def test_the_command_prints_the_script(shell: str, program: Program) -> None:
     with console.use(console.Console(out=io.StringIO(), err=io.StringIO())) as captured:
         completion(shell)
     assert isinstance(captured.out, io.StringIO)
-    assert captured.out.getvalue() == completions.script(shell, program)
+    assert captured.out.getvalue() == completions.render_script(shell, program)
 
 
 def test_an_unknown_shell_suggests_the_nearest() -> None:

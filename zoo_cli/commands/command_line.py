@@ -81,10 +81,10 @@ def completion_script(shell: str) -> str:
     """The completion script of a shell. Raises UsageError for an unknown one."""
     if shell not in completions.SHELLS:
         raise specs.nearest("shell", shell, completions.SHELLS)
-    return completions.script(shell, program())
+    return completions.render_script(shell, describe_program())
 
 
-def program() -> Program:
+def describe_program() -> Program:
     """The command line as data."""
     top = {"workspace": Workspace, "version": Annotated[bool, typer.Option("--version", help="Print the version.")]}
     shared = {"quiet": Quiet, "verbose": Verbose}

@@ -5,7 +5,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from zoo_cli.registry import SECTIONS
+from zoo_cli.registry import COMMANDS, SECTIONS
 
 OPTION_TITLES = ("What to learn from", "Student", "Training", "Files", "Output")
 """The titles of options in the order of the help; any others stand before them."""
@@ -24,7 +24,7 @@ class SectionedGroup(TyperGroup):
         """Write the commands with their summaries."""
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         width = formatter.width - 6 - max(map(len, commands))
-        titles = SECTIONS if ctx.parent is None else {"Commands": tuple(commands)}
+        titles = list_sections() if ctx.parent is None else {"Commands": list(commands)}
         sections = {
             title: [(name, command.get_short_help_str(width)) for name in names if (command := commands[name])]
             for title, names in titles.items()
@@ -49,6 +49,17 @@ class SectionedCommand(TyperCommand):
                 options.append((getattr(parameter, "rich_help_panel", None) or "Options", row))
         _write_sections(formatter, {"Arguments": arguments})
         _write_sections(formatter, _group_options(options))
+
+
+def list_sections() -> dict[str, list[str]]:
+    """The titles of `zoo --help`, each with its commands; a group is one of them."""
+    starts = {first: title for title, first in SECTIONS.items()}
+    sections: dict[str, list[str]] = {}
+    title = ""
+    for word in dict.fromkeys(name.partition(" ")[0] for name in COMMANDS):
+        title = starts.get(word, title)
+        sections.setdefault(title, []).append(word)
+    return sections
 
 
 def _group_options(options: Sequence[tuple[str, Row]]) -> dict[str, list[Row]]:

@@ -237,7 +237,7 @@ complete -F _zoo zoo
 """
 
 
-def script(program: Program) -> str:
+def render_script(program: Program) -> str:
     """The script: the tables of this program, and the engine that reads them."""
     rows = [f"        {key}) REPLY={_quoted(' '.join(words))} ;;" for key, words in _table(program)]
     return ENGINE.replace("@TABLE@", "\n".join(rows))

@@ -153,7 +153,7 @@ complete -c zoo -f
 """
 
 
-def script(program: Program) -> str:
+def render_script(program: Program) -> str:
     """The script: one `complete` a flag, and the tables of values."""
     lines = [
         f"complete -c zoo -n __zoo_at {_names(flag)}{_value(flag)} -d {_quoted(flag.help)}" for flag in program.flags

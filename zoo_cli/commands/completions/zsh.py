@@ -126,7 +126,7 @@ fi
 """
 
 
-def script(program: Program) -> str:
+def render_script(program: Program) -> str:
     """The script: one `_arguments` a command, and the tables of values."""
     blocks = []
     for name in program.first_words():
