@@ -15,7 +15,7 @@ from tests.workspaces import edit, run
 from zoo_cli import config
 from zoo_cli.images import decoding
 from zoo_cli.models import loading
-from zoo_cli.pipeline import gradient_extraction, split
+from zoo_cli.pipeline import gradient_extraction, prepare
 from zoo_cli.store import manifest
 from zoo_cli.store.columns import to_matrix
 
@@ -41,7 +41,7 @@ def stored(place: Path, name: str, column: str = "gradient") -> tuple[list[str],
 
 
 def probe(place: Path) -> set[str]:
-    found = split.ensure_manifest(config.load(place))
+    found = prepare.prepare(config.load(place))
     return set(found.ids[found.where(probe=True)].tolist())
 
 
@@ -49,7 +49,7 @@ def kernel(place: Path, name: str, ids: list[str]) -> Any:
     """Theta (N, N) of a source from its network alone, sample by sample in float64."""
     settings = config.load(place)
     model = loading.load_model(settings.find_source(name), place, seed=settings.task.seed)
-    told: manifest.Images = split.ensure_manifest(settings)
+    told: manifest.Images = prepare.prepare(settings)
     rows = [told.ids.tolist().index(one) for one in ids]
     shape = decoding.view_geometry(model.preprocessing)
     views = [found[shape] for _, found in decoding.load_views([told.getter(row) for row in rows], [shape], 0)]  # type: ignore[index]
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_the_probe_and_lgc_ranks_by_them(tmp_path: Path) 
         assert np.abs(vectors @ vectors.T - true).max() <= 1e-4 * np.abs(true).max()
     result = run("score", "--metric", "lgc", "--json", workspace=place)
     assert result.code == 0, result.err
-    told = split.ensure_manifest(config.load(place))
+    told = prepare.prepare(config.load(place))
     labels = dict(zip(told.ids.tolist(), told.labels.tolist(), strict=True))
     for row in result.data:
         ids, _ = stored(place, row["source"])
@@ -111,7 +111,7 @@ def test_scores_make_gradients_that_are_missing_and_say_so(tmp_path: Path) -> No
     assert first.code == 0, first.err
     assert "no gradients of alpha, beta, gamma, @student for this probe set yet: zoo extract --gradients" in first.err
     ids, vectors = stored(place, "beta", "gradient_sum")
-    told = split.ensure_manifest(config.load(place))
+    told = prepare.prepare(config.load(place))
     y = np.array([told.labels[told.ids.tolist().index(one)] for one in ids])
     true = np.corrcoef((vectors @ vectors.T).ravel(), np.where(y[:, None] == y, 1.0, -1.0).ravel())[0, 1]
     assert first.data[1]["value"] == pytest.approx(true, abs=1e-6)
@@ -265,7 +265,7 @@ def test_damaged_gradients_are_a_broken_contract(tmp_path: Path) -> None:
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     place = make(tmp_path)
     name = sorted(probe(place))[0]
-    told = split.ensure_manifest(config.load(place))
+    told = prepare.prepare(config.load(place))
     gone = place / str(told.paths[told.ids.tolist().index(name)])
     gone.unlink()
     result = run("extract", "--gradients", workspace=place)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from zoo_cli import config, console, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import rank, source_ranking, students
+from zoo_cli.pipeline import prepare, rank, score, source_ranking, students
+from zoo_cli.pipeline.metric_scores import ScoreConfig
 from zoo_cli.store import feature_store
 
 BEST = "best"
@@ -55,6 +56,7 @@ def _best(settings: Config, architecture: str, asked: source_ranking.RankingSpec
     if stored:
         ranked = source_ranking.rank_scores_file(settings.scores(asked.name), asked.weighting, settings)
     else:
+        prepare.prepare(settings, score.needs(settings, ScoreConfig(asked.questions, settings.sources)))
         ranked = source_ranking.rank_sources(settings, asked, settings.sources)
     for row in ranked.rows:
         if row["rank"] is not None and row["source"] in fitting:

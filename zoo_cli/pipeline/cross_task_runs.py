@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from zoo_cli import console, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import leakage, pseudo_label, source_ranking, source_weights, students
+from zoo_cli.pipeline import leakage, prepare, score, source_ranking, source_weights, students
+from zoo_cli.pipeline.metric_scores import ScoreConfig
+from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.runner import RunSpec, train_runs
 from zoo_cli.pipeline.streams import IndexStreams
 from zoo_cli.pipeline.training_options import RunPaths, TrainingOptions
@@ -85,7 +87,7 @@ class CrossTaskConfig:
             return [LABELS_ONLY]
         if self.each_source:
             return [f"cross-task-from-{name}" for name in self._single(settings)]
-        asked = source_ranking.parse_ranking([self.metric], self.on, self.weightings[0])
+        asked = self._ranking(self.weightings[0])
         return [f"cross-task-{asked.name}-{source_weights.weighting_slug(weighting)}" for weighting in self.weightings]
 
     def taught(self, settings: Config) -> list[RunTargets]:
@@ -101,7 +103,7 @@ class CrossTaskConfig:
             for name, why in barred.items():
                 console.say(f"{name} takes no part: {why}")
             chosen = [source for source in self._chosen(settings) if source.name not in barred]
-            pseudo_label.make_pseudo_labels(settings, chosen)
+            prepare.prepare(settings, Needs(features=chosen, pseudo_labels=chosen))
             heads = [
                 source.name for source in chosen if feature_store.load_source_record(settings, source.name)["classes"]
             ]
@@ -109,13 +111,12 @@ class CrossTaskConfig:
                 raise UsageError("no source with a head is left to learn from", "zoo rank says why each is excluded")
             return [RunTargets(f"cross-task-from-{name}", (_target(settings, name, 1.0),)) for name in heads]
         chosen = list(self._chosen(settings))
+        scored = score.needs(settings, ScoreConfig(self._ranking(self.weightings[0]).questions, tuple(chosen)))
+        prepare.prepare(settings, replace(scored, pseudo_labels=chosen))
         ranked = [
-            source_ranking.rank_sources(
-                settings, source_ranking.parse_ranking([self.metric], self.on, weighting), chosen
-            ).weights
+            source_ranking.rank_sources(settings, self._ranking(weighting), chosen).weights
             for weighting in self.weightings
         ]
-        pseudo_label.make_pseudo_labels(settings, chosen)
         kept = [drop_small_weights(_with_heads(settings, given), self.min_weight) for given in ranked]
         return [
             RunTargets(name, tuple(_target(settings, source, weight) for source, weight in given.items()))
@@ -130,6 +131,9 @@ class CrossTaskConfig:
         streams = IndexStreams.of(images, course, seed, labels=True, others=self.lam < 1)
         count = len(streams.unlabelled) or len(streams.labelled)
         return streams, course.lasting(count, course.batch_size // 2)
+
+    def _ranking(self, weighting: str) -> source_ranking.RankingSpec:
+        return source_ranking.parse_ranking([self.metric], self.on, weighting)
 
     def _chosen(self, settings: Config) -> Sequence[Source]:
         return settings.select(self.sources)

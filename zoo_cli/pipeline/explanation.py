@@ -3,7 +3,8 @@
 from zoo_cli import console
 from zoo_cli.config import STUDENT, Config
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import extract, split
+from zoo_cli.pipeline import prepare, split
+from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import failures, feature_store
 
 FIELDS = (
@@ -23,7 +24,7 @@ def explain_source(settings: Config, name: str, on: str, form: str | None) -> No
 
     source = settings.select([name])[0]
     everyone = [source, *(one for one in settings.models if one.name == STUDENT and one.name != source.name)]
-    images = extract.ensure_features(settings, everyone)
+    images = prepare.prepare(settings, Needs(features=everyone))
     rows = images.where(probe=True)
     absent = failures.failed_ids(settings, "extract")
     rows = rows[[str(one) not in absent for one in images.ids[rows]]]

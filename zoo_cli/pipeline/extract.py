@@ -23,7 +23,7 @@ from zoo_cli.commands.options import (
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.models.extraction import FeatureRunner
-from zoo_cli.pipeline import gradient_extraction, split
+from zoo_cli.pipeline import gradient_extraction, prepare, split
 from zoo_cli.store import failures, feature_store, provenance, schemas
 
 if TYPE_CHECKING:
@@ -78,11 +78,22 @@ def extract(
     if not chosen:
         raise UsageError(f"no source in {workspace / config.FILE}", "add a [[source]] table, or --source PROVIDER:NAME")
     if with_gradients:
-        gradient_extraction.parse_projection(projection or gradient_extraction.PROJECTION)
+        gradient_extraction.parse_projection(projection or prepare.PROJECTION)
     elif projection is not None:
         raise UsageError("--projection is of gradients", "add --gradients")
+    devices.check_precision(precision)
+    # What is wrong in a flag is said before the work, not after it.
+    _batch_size(batch_size)
+    failures.parse_limit(max_errors or "0", 0)
+    devices.workers(workers)
+    if dry_run and not settings.manifest.exists():
+        split.make_manifest(settings, workers=workers, dry_run=True)
+        console.say(f"would extract them from {len(chosen)} sources: {', '.join(source.name for source in chosen)}")
+        return
+    images = prepare.prepare(settings, workers=workers)
     rows = extract_features(
         settings,
+        images,
         chosen,
         batch_size=batch_size,
         device=device,
@@ -92,12 +103,12 @@ def extract(
         overwrite=overwrite,
         dry_run=dry_run,
     )
-    if with_gradients and (settings.manifest.exists() or not dry_run):
+    if with_gradients:
         gradient_extraction.extract_gradients(
             settings,
+            images,
             chosen,
-            split.ensure_manifest(settings),
-            projection=projection or gradient_extraction.PROJECTION,
+            projection=projection or prepare.PROJECTION,
             batch=_batch_size(batch_size),
             device=device,
             workers=workers,
@@ -108,18 +119,9 @@ def extract(
         console.answer("zoo.extract/1", rows, FIELDS, form="json" if json else form)
 
 
-def ensure_features(settings: Config, chosen: Sequence[Source]) -> "Images":
-    """The manifest, once every chosen source's outputs are there. Raises UsageError where one is stale."""
-    images = split.ensure_manifest(settings)
-    lacking = [source for source in chosen if not feature_store.is_complete(settings, source, images, PART_ROWS)]
-    if lacking:
-        console.say(f"no features of {', '.join(source.name for source in lacking)} yet: zoo extract makes them first")
-        extract_features(settings, lacking)
-    return images
-
-
 def extract_features(
     settings: Config,
+    images: "Images",
     chosen: Sequence[Source],
     *,
     batch_size: str = "auto",
@@ -133,16 +135,7 @@ def extract_features(
     """Write what is missing of the chosen sources' outputs; one row a source of what there is then."""
     from zoo_cli.models import loading
 
-    devices.check_precision(precision)
     batch = _batch_size(batch_size)
-    # What is wrong in a flag is said before the work, not after it.
-    failures.parse_limit(max_errors or "0", 0)
-    devices.workers(workers)
-    if dry_run and not settings.manifest.exists():
-        split.make_manifest(settings, workers=workers, dry_run=True)
-        console.say(f"would extract them from {len(chosen)} sources: {', '.join(source.name for source in chosen)}")
-        return []
-    images = split.ensure_manifest(settings, workers=workers)
     where = (
         None
         if dry_run or all(feature_store.is_outputs_only(source) for source in chosen)

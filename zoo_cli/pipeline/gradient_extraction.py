@@ -8,7 +8,8 @@ from zoo_cli import console, devices, interruption
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.models.extraction import Pixels
-from zoo_cli.store import failures, feature_store, gradient_store
+from zoo_cli.pipeline import prepare
+from zoo_cli.store import feature_store, gradient_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from zoo_cli.models.loading import LoadedModel
     from zoo_cli.store.manifest import Images
 
-PROJECTION = "10000"
 SEED = 0
 """Of the projection: never the task's, so that another split finds the same signs."""
 PART_ROWS = 256
@@ -41,10 +41,10 @@ class GradientJob:
 
 def extract_gradients(
     settings: Config,
-    chosen: Sequence[Source],
     images: "Images",
+    chosen: Sequence[Source],
     *,
-    projection: str = PROJECTION,
+    projection: str = prepare.PROJECTION,
     batch: int | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -58,7 +58,7 @@ def extract_gradients(
     from zoo_cli.models import gradients, loading
 
     size = parse_projection(projection)
-    rows = probe_rows(settings, images)
+    rows = prepare.probe_rows(settings, images)
     if not len(rows):
         raise UsageError(f"{settings.manifest} has no probe set", "gradients are taken of labelled samples")
     todo: list[tuple[Source, np.ndarray]] = []
@@ -89,28 +89,6 @@ def extract_gradients(
     _run(settings, jobs, images, where, batch, workers)
 
 
-def ensure_gradients(settings: Config, sources: Sequence[Source], images: "Images") -> None:
-    """The gradients of the probe set of these sources, made where they are missing: projected, if none are there."""
-    rows = probe_rows(settings, images)
-    lacking: dict[str, list[Source]] = {}
-    for source in sources:
-        if not gradient_store.unavailable_reason(settings, source) and len(
-            gradient_store.missing_rows(settings, source, images, rows, None)
-        ):
-            said = gradient_store.load_gradient_record(settings, source.name) or {"projection": PROJECTION}
-            lacking.setdefault(said["projection"], []).append(source)
-    for projection, some in lacking.items():
-        names = ", ".join(source.name for source in some)
-        console.say(f"no gradients of {names} for this probe set yet: zoo extract --gradients makes them first")
-        extract_gradients(settings, some, images, projection=projection)
-
-
-def probe_rows(settings: Config, images: "Images") -> "np.ndarray":
-    """The rows (M,) of the probe set, but for the images that failed."""
-    rows, absent = images.where(probe=True), failures.failed_ids(settings, "extract")
-    return rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
-
-
 def parse_projection(text: str) -> Any:
     """The projection that a flag names; None for none. Raises UsageError."""
     if text == "none":
@@ -129,7 +107,7 @@ def _describe(settings: Config, source: Source, found: "Gradients", projection: 
     if max(widths.values()) > WIDEST:
         raise UsageError(
             f"the gradients of {source.name} are {max(widths.values()):,} numbers an image",
-            f"--projection {PROJECTION}",
+            f"--projection {prepare.PROJECTION}",
         )
     return {
         "source": feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name)),

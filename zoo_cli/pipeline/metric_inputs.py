@@ -1,13 +1,12 @@
 """What metrics read of a source: its features or probabilities, and the further arrays that some of them need."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_cli.config import Config, Source
+from zoo_cli.config import Config
 from zoo_cli.errors import ContractError
-from zoo_cli.pipeline import gradient_extraction
 from zoo_cli.store import files, gradient_store, schemas
 from zoo_cli.store.columns import to_matrix
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from zoo_cli.metrics.labels import Classes
     from zoo_cli.metrics.probe import Probe
     from zoo_cli.store.feature_files import StoredOutputs
-    from zoo_cli.store.manifest import Images
 
 
 class MissingInput(Exception):
@@ -49,14 +47,14 @@ class SourceOutputs:
 @dataclass(frozen=True)
 class InputSpec:
     """How an array comes about. `read` gives it or raises Missing; `columns`: those of the source's stored parts that
-    it takes. `identity`, of a source: what else it is made from, so that scores become stale with it. `prepare` makes
-    it where it is not stored yet.
+    it takes. `identity`, of a source: what else it is made from, so that scores become stale with it. `gradients`: it
+    is one of the stored gradients, which are extracted only where a metric needs them.
     """
 
     read: Callable[[SourceOutputs], Any]
     columns: tuple[str, ...] = ()
     identity: Callable[[Config, str], Any] | None = None
-    prepare: "Callable[[Config, Sequence[Source], Images], None] | None" = None
+    gradients: bool = False
 
 
 def features(origin: SourceOutputs) -> "np.ndarray":
@@ -162,9 +160,7 @@ NEEDS: dict[str, InputSpec] = {
     "reference": InputSpec(reference),
     "source_means": InputSpec(source_means, identity=_source_classes_identity),
     "source_counts": InputSpec(source_counts),
-    "gradients_sum": InputSpec(
-        gradient_sum, identity=gradient_store.load_gradient_record, prepare=gradient_extraction.ensure_gradients
-    ),
+    "gradients_sum": InputSpec(gradient_sum, identity=gradient_store.load_gradient_record, gradients=True),
     "projected_gradients": InputSpec(projected_gradients),
 }
 """The further arrays of a `Probe`, by their names there. A metric lists those it reads under `needs` in its table."""
@@ -181,11 +177,9 @@ def input_digests(settings: Config, needs: Iterable[str], source: str) -> dict[s
     return {name: make(settings, source) for name in needs if (make := NEEDS[name].identity) is not None}
 
 
-def prepare_inputs(settings: Config, sources: Sequence[Source], images: "Images", needs: Iterable[str]) -> None:
-    """Make what the needs can make of what they lack, of these sources and the probe set."""
-    for name in needs:
-        if (make := NEEDS[name].prepare) is not None:
-            make(settings, sources, images)
+def needs_gradients(needs: Iterable[str]) -> bool:
+    """Whether one of the needed arrays is made of stored gradients."""
+    return any(NEEDS[name].gradients for name in needs)
 
 
 def load_probe(

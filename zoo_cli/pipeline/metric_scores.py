@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo_cli import console, registry, specs
+from zoo_cli.config import Source
 from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.pipeline import ensemble_choice, metric_inputs
 from zoo_cli.registry import METRICS
@@ -34,6 +35,23 @@ class MetricSpec:
         """The name of its file: the spec, and the representation where it is not the metric's own."""
         text = self.method.spec.replace(":", "-").replace(",", "-")
         return text if self.on == self.facts.on[0] else f"{text}-{self.on}"
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Which scores of which sources: those of the student's starting features come with them.
+
+    `seed`: of the replicates, the task's where None. `strict`: a metric whose inputs no source has is an error of the
+    user and not left out. `reference`: stored features of a network trained on the task. `out`: in place of scores/.
+    """
+
+    specs: tuple[MetricSpec, ...]
+    sources: tuple[Source, ...]
+    seed: int | None = None
+    overwrite: bool = False
+    strict: bool = True
+    reference: Path | None = None
+    out: Path | None = None
 
 
 def parse_metric(spec: str, on: str | None, *, strict: bool = True) -> MetricSpec:

@@ -13,7 +13,7 @@ from zoo_cli import console, devices, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models.extraction import Pixels
-from zoo_cli.pipeline import split
+from zoo_cli.pipeline import prepare, split
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 
@@ -142,7 +142,7 @@ def _kept(
     from zoo_cli.models import label_space
     from zoo_cli.models.capture import FeatureExtractor
 
-    images = split.ensure_manifest(settings, workers=workers).without(failures.failed_ids(settings, "extract"))
+    images = prepare.prepare(settings, workers=workers).without(failures.failed_ids(settings, "extract"))
     classes = split.load_class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):

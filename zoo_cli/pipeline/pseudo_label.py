@@ -10,7 +10,8 @@ from zoo_cli import config, console
 from zoo_cli.commands.options import HERE, Format, Json, Overwrite, Sources, Workspace
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import extract
+from zoo_cli.pipeline import prepare
+from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 
@@ -55,15 +56,17 @@ def pseudo_label(
         chosen = [one for one in settings.select(source or []) if one.name != STUDENT]
         if not chosen:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
-        rows = make_pseudo_labels(settings, chosen, overwrite=overwrite)
+        images = prepare.prepare(settings, Needs(features=chosen))
+        rows = make_pseudo_labels(settings, images, chosen, overwrite=overwrite)
     console.answer("zoo.pseudo-label/1", rows, FIELDS, form="json" if json else form)
 
 
-def make_pseudo_labels(settings: Config, chosen: Sequence[Source], *, overwrite: bool = False) -> list[dict[str, Any]]:
+def make_pseudo_labels(
+    settings: Config, images: "Images", chosen: Sequence[Source], *, overwrite: bool = False
+) -> list[dict[str, Any]]:
     """The pseudo-labels of the chosen sources, those without a head left out; one row each."""
     from zoo_cli.store import feature_files
 
-    images = extract.ensure_features(settings, chosen)
     rows = images.without(failures.failed_ids(settings, "extract")).where(split=SPLITS)
     answered = []
     for source in chosen:

@@ -21,7 +21,8 @@ from zoo_cli.commands.options import (
 )
 from zoo_cli.config import STUDENT, Config
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import explanation, score, source_ranking
+from zoo_cli.pipeline import explanation, prepare, score, source_ranking
+from zoo_cli.pipeline.metric_scores import ScoreConfig
 from zoo_cli.pipeline.source_ranking import Ranking
 from zoo_cli.store import files, schemas
 
@@ -85,7 +86,9 @@ def rank(
             rows = score.score_files(asked.questions, features, manifest, drawn, None)
         else:
             chosen = settings.select(source or [])
-            rows = score.score_sources(settings, asked.questions, chosen, seed=seed, overwrite=overwrite)
+            scores_asked = ScoreConfig(asked.questions, tuple(chosen), seed, overwrite)
+            prepare.prepare(settings, score.needs(settings, scores_asked))
+            rows = score.load_scores(settings, scores_asked)
         found = source_ranking.order_sources(settings, asked, rows)
     if (scores is None and not features) or out is not None:
         write_ranking(settings, found, out or settings.root / "ranking.parquet")

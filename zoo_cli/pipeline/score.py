@@ -10,23 +10,26 @@ from zoo_cli import config, console
 from zoo_cli.commands.options import HERE, Features, Format, Json, Manifest, On, Overwrite, Seed, Sources, Workspace
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import ensemble_choice, extract, leakage, metric_inputs, parallel
+from zoo_cli.pipeline import ensemble_choice, leakage, metric_inputs, parallel, prepare
 from zoo_cli.pipeline.metric_scores import (
     MetricSpec,
+    ScoreConfig,
     is_reported,
     needed_inputs,
     parse_metric,
     score_source,
     write_scores,
 )
+from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.registry import METRICS
-from zoo_cli.store import failures, feature_store, files, provenance, schemas
+from zoo_cli.store import feature_store, files, provenance, schemas
 
 if TYPE_CHECKING:
     import numpy as np
 
     from zoo_cli.metrics.labels import Classes
     from zoo_cli.ranking.uncertainty import Replicates
+    from zoo_cli.store.manifest import Images
 
 SMALL = 1024  # samples
 FIELDS = (
@@ -82,17 +85,14 @@ def score(
         drawn = settings.task.seed if seed is None else seed
         rows = score_files(questions, features, manifest, drawn, out, reference=reference, strict=strict, sets=sets)
     else:
-        rows = score_sources(
-            settings,
-            questions,
-            chosen,
-            seed=seed,
-            overwrite=overwrite,
-            out=out,
-            strict=strict,
-            reference=reference,
-            sets=sets,
-        )
+        asked = ScoreConfig(tuple(questions), tuple(chosen), seed, overwrite, strict, reference, out)
+        prepare.prepare(settings, needs(settings, asked))
+        rows = load_scores(settings, asked)
+        sets = {
+            question.name: ensemble_choice.load_ensemble(out or settings.scores(question.name))
+            for question in questions
+            if question.facts.joined
+        }
     shown = [
         {key: row.get(key) for key in (column.name for column in schemas.SCORES.columns) if key != "draws"}
         for row in rows
@@ -102,46 +102,48 @@ def score(
     console.answer("zoo.score/1", shown, FIELDS, form="json" if json else form, meta=meta, notes=notes)
 
 
-def score_sources(
-    settings: Config,
-    questions: Sequence[MetricSpec],
-    chosen: Sequence[Source],
-    *,
-    seed: int | None = None,
-    overwrite: bool = False,
-    out: Path | None = None,
-    strict: bool = True,
-    reference: Path | None = None,
-    sets: dict[str, dict[str, Any]] | None = None,
-) -> list[dict[str, Any]]:
-    """The scores of the chosen sources and of the student's starting features, from file where they are current.
-
-    Each source is read once, for all questions whose scores are not. Not `strict`: a question that needs an array that
-    no source has is left out. `reference`: where it is not said again, scores made with one stay current. `sets` is
-    given the set of sources that each question chooses which scores sets too.
-    """
-    from zoo_cli.metrics.labels import Classes
-
-    if not chosen:
+def needs(settings: Config, asked: ScoreConfig) -> Needs:
+    """What is read to score these sources."""
+    if not asked.sources:
         raise UsageError(
             f"no source in {settings.root / config.FILE}",
             "add a [[source]] table; without one, zoo rank --features FILE",
         )
-    everyone = [*chosen, *(source for source in settings.models if source.name == STUDENT)]
-    images = extract.ensure_features(settings, everyone)
-    rows = images.where(probe=True)
-    # Sources pair by sample: what one of them lacks, because its image failed, none is scored on.
-    absent = failures.failed_ids(settings, "extract")
-    rows = rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
-    metric_inputs.prepare_inputs(settings, everyone, images, needed_inputs(questions))
-    seed = settings.task.seed if seed is None else seed
+    everyone = with_student(settings, asked.sources)
+    gradients = metric_inputs.needs_gradients(needed_inputs(asked.specs))
+    return Needs(features=everyone, gradients=everyone if gradients else (), scores=asked)
+
+
+def with_student(settings: Config, sources: Sequence[Source]) -> list[Source]:
+    """The sources and, last, the student, whose starting features are scored beside them."""
+    return [*sources, *(source for source in settings.models if source.name == STUDENT)]
+
+
+def score_sources(settings: Config, images: "Images", asked: ScoreConfig) -> list[dict[str, Any]]:
+    """The scores of the chosen sources and of the student's starting features, from file where they are current.
+
+    Each source is read once, for all questions whose scores are not. Not `strict`: a question that needs an array that
+    no source has is left out. `reference`: where it is not said again, scores made with one stay current.
+    """
+    from zoo_cli.metrics.labels import Classes
+
+    questions, strict, reference, out, overwrite = (
+        asked.specs,
+        asked.strict,
+        asked.reference,
+        asked.out,
+        asked.overwrite,
+    )
+    everyone = with_student(settings, asked.sources)
+    rows = prepare.probe_rows(settings, images)
+    seed = settings.task.seed if asked.seed is None else asked.seed
     identities = {
         source.name: feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name))
         for source in everyone
     }
     probe = images.fingerprint(rows, "ids", "labels")
     joint = any(question.facts.joined for question in questions)
-    barred = leakage.excluded_sources(settings, [source.name for source in chosen]) if joint else {}
+    barred = leakage.excluded_sources(settings, [source.name for source in asked.sources]) if joint else {}
     answers: dict[str, list[dict[str, Any]]] = {}
     pending: list[tuple[MetricSpec, Path, dict[str, Any]]] = []
     for question in questions:
@@ -173,10 +175,10 @@ def score_sources(
         else:
             pending.append((question, path, made_from))
     if pending:
-        asked = [question for question, _, _ in pending]
+        stale = [question for question, _, _ in pending]
         target = Classes.of(images.labels[rows])
         drawn = _drawn(target, seed)
-        found = _score_all(settings, asked, everyone, images.ids[rows], target, drawn, seed, reference)
+        found = _score_all(settings, stale, everyone, images.ids[rows], target, drawn, seed, reference)
         for question, path, made_from in pending:
             results = [found[source.name, question.name] for source in everyone]
             if not is_reported(question, results, strict):
@@ -188,10 +190,15 @@ def score_sources(
                 ensemble_choice.write_ensemble(path, chosen_set, {**made_from, "left_out": barred})
             write_scores(path, results, made_from)
             answers[question.name] = results
-    for question in questions:
-        if sets is not None and question.facts.joined:
-            sets[question.name] = ensemble_choice.load_ensemble(out or settings.scores(question.name))
     return [row for question in questions for row in answers.get(question.name, [])]
+
+
+def load_scores(settings: Config, asked: ScoreConfig) -> list[dict[str, Any]]:
+    """The stored scores of these sources and the student; nothing of a metric of which none are stored."""
+    names = {source.name for source in with_student(settings, asked.sources)}
+    paths = [asked.out or settings.scores(spec.name) for spec in asked.specs]
+    tables = [files.read_table(path, schemas.SCORES).to_pylist() for path in paths if path.exists()]
+    return [row for rows in tables for row in rows if row["source"] in names]
 
 
 def score_files(

@@ -10,7 +10,7 @@ from zoo_cli import specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import leakage, score, source_weights
-from zoo_cli.pipeline.metric_scores import MetricSpec, parse_metric
+from zoo_cli.pipeline.metric_scores import MetricSpec, ScoreConfig, parse_metric
 from zoo_cli.store import feature_store, files, schemas
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def split_metrics(text: str) -> list[str]:
 
 
 def rank_sources(settings: Config, asked: RankingSpec, chosen: Sequence[Source]) -> Ranking:
-    """The ranking of the workspace's sources, scored first where they are not."""
-    return order_sources(settings, asked, score.score_sources(settings, asked.questions, chosen))
+    """The ranking of sources of the workspace that have been scored."""
+    return order_sources(settings, asked, score.load_scores(settings, ScoreConfig(asked.questions, tuple(chosen))))
 
 
 def rank_scores_file(path: Path, weighting: str, settings: Config, among: Sequence[str] | None = None) -> Ranking:

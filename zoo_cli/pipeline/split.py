@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from zoo_cli.data.samples import Data, Sample
     from zoo_cli.data.splits import Splits
-    from zoo_cli.store.manifest import Images
 
 MAX_ERRORS = "1%"
 
@@ -53,17 +52,6 @@ def split(
         seed=seed,
     )
     make_manifest(settings, max_errors=max_errors, workers=workers, overwrite=overwrite, dry_run=dry_run, again=True)
-
-
-def ensure_manifest(settings: Config, *, workers: int | None = None) -> "Images":
-    """The task's manifest; made first where it is missing. Raises UsageError where it is stale."""
-    from zoo_cli.store.manifest import load_manifest
-
-    if not settings.manifest.exists():
-        console.say(f"no {settings.manifest} yet: zoo split makes it first")
-    if settings.task.train or not settings.manifest.exists():
-        make_manifest(settings, workers=workers)
-    return load_manifest(settings.manifest, settings.root)
 
 
 def load_class_names(file: Path) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import extract, prediction
+from zoo_cli.pipeline import prediction, prepare
 from zoo_cli.pipeline.image_cache import ImageCache
+from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import feature_store, provenance
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def load_teachers(settings: Config, chosen: Sequence[Source], classes: tuple[str
                 "--objective cross-task learns from such sources",
             )
         if loading.is_stored(source):
-            extract.ensure_features(settings, [source])
+            prepare.prepare(settings, Needs(features=[source]))
             path = settings.features(source.name)
             known = feature_store.load_source_record(settings, source.name)
             order = label_space.match_classes(source.name, known["class_names"], known["classes"], classes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zoo_cli import console, devices, registry, specs
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import split
+from zoo_cli.pipeline import prepare, split
 from zoo_cli.store import failures
 
 if TYPE_CHECKING:
@@ -122,11 +122,7 @@ def load_task(settings: Config, manifest: Path | None, workers: int | None) -> "
     """The task's images and class names, of the workspace or beside a manifest given by path."""
     from zoo_cli.store.manifest import load_manifest
 
-    found = (
-        split.ensure_manifest(settings, workers=workers)
-        if manifest is None
-        else load_manifest(manifest, manifest.parent)
-    )
+    found = prepare.prepare(settings, workers=workers) if manifest is None else load_manifest(manifest, manifest.parent)
     listed = settings.classes if manifest is None else manifest.with_name("classes.json")
     names = split.load_class_names(listed)
     most = int(found.labels.max(initial=-1))
