@@ -51,7 +51,7 @@ def prepare(settings: Config, needs: Needs | None = None, *, workers: int | None
 
 def maker(stage: str) -> Callable[..., Any]:
     """The function that makes what a stage writes."""
-    return registry.imported(MAKERS[stage])
+    return registry.import_target(MAKERS[stage])
 
 
 def probe_rows(settings: Config, images: Images) -> Any:
