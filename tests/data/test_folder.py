@@ -144,5 +144,5 @@ def test_names_that_are_not_utf8_are_refused_and_odd_ones_kept(tmp_path: Path) -
 def test_an_unknown_provider_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean folder"):
         open_data("foldr:x", tmp_path)
-    with pytest.raises(UsageError, match="does not say where"):
+    with pytest.raises(UsageError, match="has no provider"):
         open_data("pets", tmp_path)

@@ -107,7 +107,7 @@ def test_a_printed_line_typed_into_the_program_makes_the_same_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
-    real = registry.imported
+    real = registry.import_target
 
     def recording(target: str) -> Callable[..., Any]:
         function = real(target)
@@ -118,8 +118,8 @@ def test_a_printed_line_typed_into_the_program_makes_the_same_call(
 
         return recorder
 
-    monkeypatch.setattr(registry, "imported", recording)
-    monkeypatch.setattr(__main__, "imported", recording)
+    monkeypatch.setattr(registry, "import_target", recording)
+    monkeypatch.setattr(__main__, "import_target", recording)
     for line in demo.lines(tmp_path / "it's a folder"):
         calls.clear()
         demo.run(line)

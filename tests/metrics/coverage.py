@@ -72,7 +72,7 @@ def interval(method: Method, probe: Probe, value: float, *, seed: int) -> uncert
     """The interval of a score as `selection.estimate` makes it, without the chance level."""
     facts = registry.METRICS[method.name]
     if facts.leave_one_out:
-        others = registry.imported(facts.leave_one_out)(probe, **method.params)
+        others = registry.import_target(facts.leave_one_out)(probe, **method.params)
         return uncertainty.jackknife_interval(value, others, seed=seed)
     drawn = uncertainty.draw_replicates(probe.target, seed=seed, permutations=0).of(facts)
     (scores,) = uncertainty.score_half_samples([partial(method.function, **method.params)], probe, drawn)

@@ -240,7 +240,7 @@ def test_its_parameters_are_those_a_spec_can_say():
     method = specs.resolve("objective", "mcl:retention=0.5,k=7,tau=none,reset=true,steps_per_update=3")
     assert method.function is MCL
     assert method.params == {"retention": 0.5, "k": 7, "tau": None, "reset": True, "steps_per_update": 3}
-    with pytest.raises(UsageError, match="it takes int"):
+    with pytest.raises(UsageError, match="expected an integer"):
         specs.resolve("objective", "mcl:steps_per_update=1.5")
 
 

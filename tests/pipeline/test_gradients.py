@@ -48,7 +48,7 @@ def probe(place: Path) -> set[str]:
 def kernel(place: Path, name: str, ids: list[str]) -> Any:
     """Theta (N, N) of a source from its network alone, sample by sample in float64."""
     settings = config.load(place)
-    model = loading.load_model(settings.named(name), place, seed=settings.task.seed)
+    model = loading.load_model(settings.find_source(name), place, seed=settings.task.seed)
     told: manifest.Images = prepare.prepare(settings)
     rows = [told.ids.tolist().index(one) for one in ids]
     shape = decoding.view_geometry(model.preprocessing)

@@ -102,7 +102,7 @@ def test_recalibration_changes_the_statistics_of_batch_norms_alone(workspace: Pa
     settings = config.load(workspace)
     images, _ = training_options.load_task(settings, None, 0)
     rows = images.where(split=("labelled", "unlabelled"))
-    teacher = loading.load_model(settings.named("normed"), workspace)
+    teacher = loading.load_model(settings.find_source("normed"), workspace)
     views = torch.cat(list(ImageCache(images, rows, torch.device("cpu"), 0).clean(teacher.preprocessing, rows, 64)))
     assert len(views) == 18
     teacher.module.load_state_dict(before)

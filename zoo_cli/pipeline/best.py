@@ -61,7 +61,7 @@ def _best(settings: Config, architecture: str, asked: rank.RankingSpec, *, store
     for row in ranked.rows:
         if row.rank is not None and row.source in fitting:
             console.say(f"best{':' * bool(architecture)}{architecture} is {row.source}")
-            return settings.named(row.source)
+            return settings.find_source(row.source)
     raise UsageError(f"no source {f'of {architecture} ' * bool(architecture)}has a rank", "zoo rank says why")
 
 

@@ -155,7 +155,7 @@ def run(line: str) -> None:
     words = shlex.split(line)[1:]
     name = next(name for name in registry.COMMANDS if words[: len(name.split())] == name.split())
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    command.command()(registry.imported(registry.COMMANDS[name]))
+    command.command()(registry.import_target(registry.COMMANDS[name]))
     command(words[len(name.split()) :], standalone_mode=False)
 
 

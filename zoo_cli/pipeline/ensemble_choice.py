@@ -46,7 +46,7 @@ def member_part(spec: MetricSpec, probe: Probe, replicates: Replicates) -> Membe
     """What a source brings into an ensemble; None where the metric scores single sources alone."""
     if not spec.entry.joined:
         return None
-    return ensembles.member_part(registry.imported(spec.entry.member), probe, replicates.halves)
+    return ensembles.member_part(registry.import_target(spec.entry.member), probe, replicates.halves)
 
 
 def choose_ensemble(
@@ -64,7 +64,7 @@ def choose_ensemble(
         return estimate.low, estimate.high
 
     candidates = {name: part for name, part in parts.items() if name != STUDENT and name not in left_out}
-    steps, stopped = ensembles.grow_ensemble(candidates, registry.imported(spec.entry.joined), interval)
+    steps, stopped = ensembles.grow_ensemble(candidates, registry.import_target(spec.entry.joined), interval)
     return Ensemble(spec.method.spec, steps[-1].score if steps else None, steps, stopped, left_out)
 
 

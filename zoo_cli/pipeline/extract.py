@@ -58,7 +58,7 @@ def make_features(
                 feature_store.import_outputs(settings, source, images, overwrite=overwrite)
         run = [source for source in group if not feature_store.is_outputs_only(source)]
         if run:
-            registry.imported(RUNNER)(settings, images, run, options, overwrite=overwrite)
+            registry.import_target(RUNNER)(settings, images, run, options, overwrite=overwrite)
 
 
 def _is_complete(settings: Config, source: Source, images: Images, options: ExtractConfig) -> bool:

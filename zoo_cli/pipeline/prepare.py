@@ -58,7 +58,7 @@ def prepare(
 
 def maker(stage: str) -> Callable[..., Any]:
     """The function that makes what a stage writes."""
-    return registry.imported(MAKERS[stage])
+    return registry.import_target(MAKERS[stage])
 
 
 def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> Images:

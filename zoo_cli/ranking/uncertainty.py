@@ -88,7 +88,7 @@ class Replicates:
 
     def of(self, facts: Metric) -> "Replicates":
         """The subsets from which this metric's interval is made."""
-        return self.fifths if facts.fifths and self.fifths is not None else self
+        return self.fifths if facts.four_fifths and self.fifths is not None else self
 
 
 def draw_replicates(target: Target, *, seed: int, permutations: int = PERMUTATIONS) -> Replicates:
@@ -115,11 +115,11 @@ def estimate_scores(
     for i, (method, facts) in enumerate(questions):
         one = found[i]
         if isinstance(one, Estimate) and facts.leave_one_out:
-            others = registry.imported(facts.leave_one_out)(probe, **method.params)
+            others = registry.import_target(facts.leave_one_out)(probe, **method.params)
             found[i] = _joined(one, jackknife_interval(one.value, others, seed=seed))
     halved = [i for i, one in enumerate(found) if isinstance(one, Estimate) and not questions[i][1].leave_one_out]
     for fifths in (False, True):
-        group = [i for i in halved if questions[i][1].fifths is fifths]
+        group = [i for i in halved if questions[i][1].four_fifths is fifths]
         some = drawn if not fifths or drawn.fifths is None else drawn.fifths
         for i, scores in zip(
             group, score_half_samples([_score(questions[i][0]) for i in group], probe, some), strict=True
@@ -292,7 +292,7 @@ def _whole(method: Method, facts: Metric, probe: Probe) -> Estimate | Undefined:
         return undefined
     flags = list(probe.notes)
     if isinstance(facts.ceiling, str):
-        ceiling: float | None = float(registry.imported(facts.ceiling)(probe, **method.params))
+        ceiling: float | None = float(registry.import_target(facts.ceiling)(probe, **method.params))
     else:
         ceiling = facts.ceiling
     if ceiling is not None and value >= ceiling - SATURATED * max(1.0, abs(ceiling)):

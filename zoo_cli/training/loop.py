@@ -14,11 +14,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from zoo_cli import devices
+from zoo_cli.devices import Precision
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective
 
 Schedule = Literal["constant", "cosine", "steps"]
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class LoopOptions:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
-            if getattr(self, name) not in allowed:
-                raise UsageError(f'no {name} "{getattr(self, name)}"', f"one of: {', '.join(allowed)}")
+        if self.schedule not in get_args(Schedule):
+            raise UsageError(f'no schedule "{self.schedule}"', f"one of: {', '.join(get_args(Schedule))}")
+        devices.check_precision(self.precision)
         if self.steps < 1:
             raise UsageError(f"steps is {self.steps}", "it takes a number from 1 up")
         for name in ("lr", "momentum", "weight_decay", "warmup", "checkpoint_every", "log_every"):

@@ -14,7 +14,6 @@ from zoo_cli.store import files
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,9 @@ class PredictionReader:
         """The model of this name: of a [[source]], "student", or a spec. Raises UsageError where it can be none."""
         names = {source.name for source in self.settings.models}
         if text in names:
-            return self.settings.named(text)
+            return self.settings.find_source(text)
         if text == "student" and STUDENT in names:
-            return self.settings.named(STUDENT)
+            return self.settings.find_source(STUDENT)
         if ":" not in text:
             raise UsageError(
                 f"no file at {text}, and no source of this name",
@@ -120,12 +119,12 @@ class PredictionReader:
         """The workspace, read when a model is named."""
         return config.load(self.workspace)
 
-    def where(self) -> "torch.device":
+    def where(self) -> Any:
         """The device of --device, chosen when there is something to run."""
         return self._device
 
     @cached_property
-    def _device(self) -> "torch.device":
+    def _device(self) -> Any:
         return devices.choose(self.device, purpose="predicting")
 
 
