@@ -18,7 +18,7 @@ def pseudo_label(
     source: Sources = None,
     features: Annotated[
         Path | None,
-        typer.Option("--features", metavar="PATH", help="Stored outputs, without a zoo.toml; needs --out."),
+        typer.Option("--features", metavar="FILE", help="Stored outputs, without a zoo.toml; needs --out."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of the pseudo-labels of --features.")

@@ -43,7 +43,7 @@ def rank(
     features: Features = None,
     manifest: Manifest = None,
     scores: Annotated[
-        Path | None, typer.Option("--scores", metavar="PATH", help="A scores file or folder, without a zoo.toml.")
+        Path | None, typer.Option("--scores", metavar="FILE", help="A scores file or folder, without a zoo.toml.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where the ranking goes. [default: ranking.parquet]")

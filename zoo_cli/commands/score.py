@@ -52,7 +52,7 @@ def score(
     manifest: Manifest = None,
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", metavar="PATH", help="Stored features of a network trained on the task."),
+        typer.Option("--reference", metavar="FILE", help="Stored features of a network trained on the task."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the scores of one metric to this file.")
