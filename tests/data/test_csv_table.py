@@ -18,7 +18,7 @@ def table(root: Path, text: str | bytes) -> str:
     return "csv:t/x.csv"
 
 
-def test_names_are_classes_in_sorted_order_and_paths_lie_beside_the_table(tmp_path: Path) -> None:
+def test_classes_are_sorted_and_paths_relative_to_the_table(tmp_path: Path) -> None:
     data = open_data(
         table(tmp_path, "path,label,group\nim/1.png,eel,p1\n\n./im/2.png, cat ,\nim/3.png,,p1\n"), tmp_path
     )
@@ -32,7 +32,7 @@ def test_names_are_classes_in_sorted_order_and_paths_lie_beside_the_table(tmp_pa
     assert list(data.samples()) == list(data.samples())
 
 
-def test_plain_numbers_are_class_numbers_other_digits_are_names(tmp_path: Path) -> None:
+def test_only_plain_numbers_are_class_numbers(tmp_path: Path) -> None:
     assert open_data(table(tmp_path, "label,path\n10,a\n0,b\n"), tmp_path).classes == tuple(map(str, range(11)))
     assert open_data(table(tmp_path, "label,path\n10,a\n02,b\n"), tmp_path).classes == ("02", "10")
     assert open_data(table(tmp_path, "label,path\n1,a\ncat,b\n"), tmp_path).classes == ("1", "cat")
@@ -40,7 +40,7 @@ def test_plain_numbers_are_class_numbers_other_digits_are_names(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("label", ["-1", "1000000", "9" * 4000])
-def test_numbers_that_cannot_be_classes_are_refused(tmp_path: Path, label: str) -> None:
+def test_impossible_class_numbers_are_refused(tmp_path: Path, label: str) -> None:
     with pytest.raises(ContractError, match=r"negative|no class number"):
         open_data(table(tmp_path, f"path,label\na.png,{label}\n"), tmp_path)
 
@@ -76,7 +76,7 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> 
         (b"path\n" + b"x" * 200_000, "no table"),
     ],
 )
-def test_what_is_no_table_is_a_contract_error(tmp_path: Path, text: bytes, reason: str) -> None:
+def test_malformed_tables_are_contract_errors(tmp_path: Path, text: bytes, reason: str) -> None:
     with pytest.raises(ContractError, match=reason):
         list(open_data(table(tmp_path, text), tmp_path).samples())
 
@@ -95,9 +95,7 @@ cell = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(st.sets(st.sampled_from(["path", "label", "id", "group"])), st.data())
-def test_any_well_formed_table_is_read_back_or_refused_in_one_line(
-    tmp_path: Path, columns: set[str], draw: st.DataObject
-) -> None:
+def test_any_valid_table_round_trips_or_is_refused(tmp_path: Path, columns: set[str], draw: st.DataObject) -> None:
     header = sorted(columns | {"path"})
     rows = draw.draw(st.lists(st.tuples(*[cell] * len(header)), max_size=6))
     text = io.StringIO()
@@ -122,7 +120,7 @@ def test_any_well_formed_table_is_read_back_or_refused_in_one_line(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_table_or_an_error_of_ours(tmp_path: Path, data: bytes) -> None:
+def test_any_bytes_are_a_table_or_a_zoo_error(tmp_path: Path, data: bytes) -> None:
     try:
         list(open_data(table(tmp_path, data), tmp_path).samples())
     except ZooError as error:

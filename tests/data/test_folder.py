@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.pictures import encoded, picture
+from tests.data.encoded_images import encode, make_image
 from zoo_cli.data.samples import open_data
 from zoo_cli.errors import ContractError, UsageError
 
-PNG = encoded(picture())
+PNG = encode(make_image())
 
 
 def plant(root: Path, *names: str) -> None:
@@ -35,14 +35,14 @@ def test_classes_and_files_come_in_code_point_order(tmp_path: Path) -> None:
     assert not data.own_ids
 
 
-def test_every_extension_counts_in_any_case_and_nothing_else(tmp_path: Path) -> None:
+def test_only_image_extensions_count_in_any_case(tmp_path: Path) -> None:
     kinds = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm", "gif", "JPEG", "TiF"]
     plant(tmp_path, *(f"d/c/{number}.{kind}" for number, kind in enumerate(kinds)))
     plant(tmp_path, "d/c/notes.txt", "d/c/x.png.part", "d/c/.hidden.png", "d/c/png", "d/.cache/y.png")
     assert len(list(open_data("folder:d", tmp_path).samples())) == len(kinds)
 
 
-def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
+def test_nested_folders_belong_to_their_class(tmp_path: Path) -> None:
     plant(tmp_path, "d/cat/y/2.png", "d/cat/a.png", "d/cat/x/1.png", "d/cat/x/deep/0.png")
     assert [s.id for s in open_data("folder:d", tmp_path).samples()] == [
         "cat/a.png",
@@ -62,7 +62,7 @@ def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
     ]
 
 
-def test_paths_are_relative_inside_the_workspace_and_absolute_outside(tmp_path: Path) -> None:
+def test_paths_are_absolute_only_outside_the_workspace(tmp_path: Path) -> None:
     plant(tmp_path, "work/in/c/1.png", "out/c/1.png")
     work = tmp_path / "work"
     (inside,) = open_data("folder:in", work).samples()
@@ -83,7 +83,7 @@ def test_an_empty_class_keeps_its_number_and_is_noted(tmp_path: Path) -> None:
     assert '"b"' in data.notes[0]
 
 
-def test_images_beside_the_class_folders_are_noted_not_dropped_in_silence(tmp_path: Path) -> None:
+def test_images_outside_class_folders_are_noted(tmp_path: Path) -> None:
     plant(tmp_path, "d/a/1.png", "d/stray.png")
     (note,) = open_data("folder:d", tmp_path).notes
     assert '"stray.png"' in note
@@ -114,7 +114,7 @@ def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path, link: str) -> 
         list(open_data("folder:d", tmp_path).samples())
 
 
-def test_a_link_inside_the_folder_is_followed_and_a_loop_is_refused(tmp_path: Path) -> None:
+def test_inner_links_are_followed_and_loops_refused(tmp_path: Path) -> None:
     plant(tmp_path, "d/a/1.png")
     (tmp_path / "d/b").symlink_to("a")
     assert [s.id for s in open_data("folder:d", tmp_path).samples()] == ["a/1.png", "b/1.png"]
@@ -123,7 +123,7 @@ def test_a_link_inside_the_folder_is_followed_and_a_loop_is_refused(tmp_path: Pa
         list(open_data("folder:d", tmp_path).samples())
 
 
-def test_two_folders_that_link_to_each_other_do_not_go_on_for_ever(tmp_path: Path) -> None:
+def test_mutual_links_are_refused(tmp_path: Path) -> None:
     plant(tmp_path, "d/a/1.png", "d/b/1.png")
     (tmp_path / "d/a/z").symlink_to("../b")
     (tmp_path / "d/b/z").symlink_to("../a")
@@ -131,7 +131,7 @@ def test_two_folders_that_link_to_each_other_do_not_go_on_for_ever(tmp_path: Pat
         list(open_data("folder:d", tmp_path).samples())
 
 
-def test_names_that_are_not_utf8_are_refused_and_odd_ones_kept(tmp_path: Path) -> None:
+def test_only_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     plant(tmp_path, "d/a/line\nbreak.png", "d/a/" + "x" * 240 + ".png", "d/a/ .png")
     assert len(list(open_data("folder:d", tmp_path).samples())) == 3
     with open(os.fsencode(tmp_path / "d/a") + b"/\xff.png", "wb") as file:
@@ -141,7 +141,7 @@ def test_names_that_are_not_utf8_are_refused_and_odd_ones_kept(tmp_path: Path) -
     assert str(caught.value).isprintable()
 
 
-def test_an_unknown_provider_is_named_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_provider_suggests_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean folder"):
         open_data("foldr:x", tmp_path)
     with pytest.raises(UsageError, match="does not say where"):

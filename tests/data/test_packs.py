@@ -19,7 +19,7 @@ def rows() -> list[tuple[str, int, int, int]]:
     return [(name, int(classes), int(train), int(test)) for name, classes, train, test in found]
 
 
-def test_the_list_names_seventeen() -> None:
+def test_there_are_seventeen_packs() -> None:
     assert len(rows()) == 17
 
 

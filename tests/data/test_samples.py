@@ -21,21 +21,21 @@ def test_a_missing_class_shifts_nothing() -> None:
     assert [s.label for s in test.samples()] == [0, 2, None]
 
 
-def test_a_foreign_class_is_an_error_that_names_it_and_its_neighbour() -> None:
+def test_an_unknown_class_suggests_the_nearest() -> None:
     with pytest.raises(ContractError, match=r'"dogs" of folder:test .*did you mean "dog"'):
         align_labels(data(("cat", "dogs"), 0), ("cat", "dog"), "folder:test")
 
 
-def test_folders_of_unlabelled_images_may_be_albums() -> None:
+def test_forget_drops_unknown_labels() -> None:
     pool = align_labels(data(("2023", "cat"), 0, 1), ("ant", "cat"), "folder:pool", forget=True)
     assert [s.label for s in pool.samples()] == [None, 1]
 
 
-def test_data_without_labels_stays_as_it_is() -> None:
+def test_data_without_labels_is_unchanged() -> None:
     pool = data(None, None)
     assert align_labels(pool, ("cat",), "folder:pool") is pool
 
 
-def test_another_data_set_adds_its_classes_at_the_end() -> None:
+def test_union_appends_the_classes_of_later_data_sets() -> None:
     assert union_classes([data(("cat", "eel")), data(None), data(("ant", "cat"))]) == ("cat", "eel", "ant")
     assert union_classes([data(None)]) is None

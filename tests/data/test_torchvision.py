@@ -26,7 +26,7 @@ def plant_digits(root: Path, count: int) -> np.ndarray:
     return pictures
 
 
-def test_the_pictures_labels_and_names_are_those_of_the_data_set(tmp_path: Path) -> None:
+def test_images_labels_and_class_names_are_the_data_sets(tmp_path: Path) -> None:
     pictures = plant_digits(tmp_path / "sets", 3)
     data = open_data("torchvision:MNIST?root=sets&train=false", tmp_path)
     assert data.classes is not None
@@ -37,14 +37,14 @@ def test_the_pictures_labels_and_names_are_those_of_the_data_set(tmp_path: Path)
     assert samples == list(data.samples())
 
 
-def test_a_data_set_that_names_no_classes_is_numbered(tmp_path: Path) -> None:
+def test_a_data_set_without_class_names_is_numbered(tmp_path: Path) -> None:
     data = open_data("torchvision:FakeData?size=12&num_classes=3", tmp_path)
     assert data.classes is not None
     assert set(data.classes) <= {"0", "1", "2"}
     assert len(list(data.samples())) == 12
 
 
-def test_missing_files_are_one_line_and_nothing_is_downloaded(tmp_path: Path) -> None:
+def test_missing_files_are_one_line_without_a_download(tmp_path: Path) -> None:
     for spec in (
         "torchvision:CIFAR10?root=gone&train=true",
         "torchvision:MNIST?root=gone",
@@ -68,6 +68,6 @@ def test_missing_files_are_one_line_and_nothing_is_downloaded(tmp_path: Path) ->
         ("CIFAR10?root=x&root=y", "given twice"),
     ],
 )
-def test_wrong_names_and_arguments_are_named(tmp_path: Path, spec: str, reason: str) -> None:
+def test_wrong_names_and_arguments_are_reported(tmp_path: Path, spec: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         open_data(f"torchvision:{spec}", tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.data.pictures import picture
+from tests.data.encoded_images import make_image
 from tests.models.networks import images, load, write_code
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
@@ -47,8 +47,8 @@ def model(root: Path, **said: Any) -> LoadedModel:
 
 def prepared(preprocessing: Preprocessing, side: int = 32) -> Tensor:
     """A picture of this side as a model of this preprocessing sees it."""
-    pixels = torch.from_numpy(make_view(picture(side, side), preprocessing)).permute(2, 0, 1)[None].float() / 255
-    return augmentation.normalised(pixels, preprocessing.mean, preprocessing.std)
+    pixels = torch.from_numpy(make_view(make_image(side, side), preprocessing)).permute(2, 0, 1)[None].float() / 255
+    return augmentation.normalise(pixels, preprocessing.mean, preprocessing.std)
 
 
 def raw(source: LoadedModel, x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def test_a_teacher_sees_what_decoding_for_itself_gives(
     expected = prepared(mine)
     if (mine.channels, len(mean)) == (3, 1):  # its colours are gone
         gray = prepared(Preprocessing(32, (0.0,), (1.0,), channels=1))
-        expected = augmentation.normalised(gray.expand(-1, 3, -1, -1), mine.mean, mine.std)
+        expected = augmentation.normalise(gray.expand(-1, 3, -1, -1), mine.mean, mine.std)
     level = 1 / 255 / min(mine.std)
     rounded = 0.51 if (mine.channels, len(mean)) == (1, 3) else 0.001  # decoding's gray has 8 bits
     assert float((got - expected).abs().max()) < rounded * level
@@ -103,7 +103,7 @@ def test_size_colours_and_normalisation_change_together(root: Path) -> None:
     asked = Teacher.of(source, seen, None)
     x = images(24, count=3, channels=1)
     pixels = nn.functional.interpolate(x * 0.5 + 0.5, (32, 32), mode="bilinear").expand(-1, 3, -1, -1)
-    shown = augmentation.normalised(pixels, source.preprocessing.mean, source.preprocessing.std)
+    shown = augmentation.normalise(pixels, source.preprocessing.mean, source.preprocessing.std)
     torch.testing.assert_close(asked.view(x), shown, rtol=0, atol=1e-5)
     torch.testing.assert_close(asked(x), raw(source, shown), rtol=1e-5, atol=1e-5)
 

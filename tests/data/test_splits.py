@@ -53,14 +53,14 @@ def spread(counts: list[int], shuffle: int) -> list[int | None]:
         ("1000", "total", 1000),
     ],
 )
-def test_the_four_ways_to_say_how_many_labels(text: str, kind: str, amount: Fraction) -> None:
+def test_the_four_forms_of_labelled(text: str, kind: str, amount: Fraction) -> None:
     assert parse_labelled(text) == LabelledShare(kind, Fraction(amount))
 
 
 @pytest.mark.parametrize(
     "text", ["", "0", "0%", "0/class", "101%", "-5", "5 per class", "5/klass", "ten", "1e3", "٣", "1.5", "%", "1" * 200]
 )
-def test_anything_else_is_a_usage_error_that_says_what_to_write(text: str) -> None:
+def test_other_forms_of_labelled_are_usage_errors(text: str) -> None:
     with pytest.raises(UsageError, match='write "10%"'):
         draw(balanced(2, 4), labelled=text)
 
@@ -75,7 +75,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     assert said.kind == "all" or said.amount > 0
 
 
-def test_what_the_test_key_says() -> None:
+def test_the_test_key_is_a_share_or_data() -> None:
     assert splits.test_share(()) == 0.2
     assert splits.test_share(("0%",)) == 0
     assert splits.test_share(("30%",)) == 0.3
@@ -84,7 +84,7 @@ def test_what_the_test_key_says() -> None:
         splits.test_share(("100%",))
 
 
-def test_made_ids_carry_their_part_and_own_ids_do_not() -> None:
+def test_only_made_ids_carry_their_part() -> None:
     assert sample_id("cat/1.jpg", "train", 0, False) == "train/cat/1.jpg"
     assert sample_id("cat/1.jpg", "train", 1, False) == "train-2/cat/1.jpg"
     assert sample_id("cat/1.jpg", "test", 0, True) == "cat/1.jpg"
@@ -92,9 +92,7 @@ def test_made_ids_carry_their_part_and_own_ids_do_not() -> None:
 
 @many
 @given(sizes, st.integers(0, 99), st.floats(0, 0.9), st.sampled_from(["all", "10%", "3/class", "7", "50%"]))
-def test_the_draw_does_not_depend_on_the_order_of_rows(
-    counts: list[int], seed: int, fraction: float, labelled: str
-) -> None:
+def test_the_draw_is_independent_of_row_order(counts: list[int], seed: int, fraction: float, labelled: str) -> None:
     labels = spread(counts, 1)
     ids = [f"{i}" for i in range(len(labels))]
     groups = [f"g{i % 7}" if i % 3 else None for i in range(len(labels))]
@@ -109,7 +107,7 @@ def test_the_draw_does_not_depend_on_the_order_of_rows(
 
 @many
 @given(sizes, st.integers(0, 99))
-def test_fewer_labels_are_part_of_more(counts: list[int], seed: int) -> None:
+def test_fewer_labels_are_a_subset_of_more(counts: list[int], seed: int) -> None:
     labels = spread(counts, 2)
     chains = [
         ["1/class", "5/class", "20/class", "all"],
@@ -125,7 +123,7 @@ def test_fewer_labels_are_part_of_more(counts: list[int], seed: int) -> None:
 
 @many
 @given(sizes, st.integers(1, 100))
-def test_a_share_is_of_every_class_rounded_and_at_least_one(counts: list[int], percent: int) -> None:
+def test_a_share_is_rounded_per_class_with_at_least_one(counts: list[int], percent: int) -> None:
     labels = spread(counts, 3)
     split = draw(labels, labelled=f"{percent}%", test_fraction=0)
     got = Counter(labels[i] for i in chosen(split, "labelled"))
@@ -148,7 +146,7 @@ def test_a_total_is_met_and_in_proportion(counts: list[int], total: int) -> None
                 assert other == label or more < count or got[other] >= got[label] - 1
 
 
-def test_a_class_with_fewer_images_than_asked_gives_all_and_is_named() -> None:
+def test_a_class_with_too_few_images_gives_all() -> None:
     drawn = draw([0] * 3 + [1] * 9, labelled="5/class", test_fraction=0, classes=["ant", "bee"])
     assert len(chosen(drawn, "labelled")) == 8
     assert any("fewer than 5" in note and "'ant'" in note for note in drawn.notes)
@@ -156,25 +154,23 @@ def test_a_class_with_fewer_images_than_asked_gives_all_and_is_named() -> None:
 
 @many
 @given(sizes, st.floats(0.01, 0.9), st.integers(0, 9))
-def test_the_test_part_is_stratified_and_leaves_every_class_on_both_sides(
-    counts: list[int], fraction: float, seed: int
-) -> None:
+def test_the_test_part_is_stratified(counts: list[int], fraction: float, seed: int) -> None:
     labels = spread(counts, 5)
     got = Counter(labels[i] for i in chosen(draw(labels, test_fraction=fraction, seed=seed), "test"))
     for label, count in enumerate(counts):
         assert got[label] == (0 if count == 1 else min(count - 1, max(1, math.floor(count * fraction + 0.5))))
 
 
-def test_a_given_test_part_is_the_test_part_and_nothing_is_carved() -> None:
+def test_a_given_test_part_is_used_as_it_is() -> None:
     drawn = draw([0, 1] * 10, ["train"] * 15 + ["test"] * 5)
     assert chosen(drawn, "test") == set(range(15, 20))
 
 
-def test_no_test_part_where_none_is_wanted() -> None:
+def test_no_test_part_for_a_fraction_of_zero() -> None:
     assert not chosen(draw(balanced(3, 10), test_fraction=0), "test")
 
 
-def test_the_draw_of_one_class_does_not_depend_on_another() -> None:
+def test_classes_are_drawn_independently() -> None:
     both = draw([0] * 50 + [1] * 40, labelled="5/class")
     alone = draw([0] * 50, labelled="5/class")
     assert both.split[:50] == alone.split
@@ -198,20 +194,20 @@ def test_groups_stay_on_one_side_of_the_test_border(counts: list[int], groups: i
         assert not trained or any(drawn.split[i] != "test" for i in trained)
 
 
-def test_groups_come_near_the_share_class_by_class() -> None:
+def test_groups_come_near_the_share_of_each_class() -> None:
     labels: list[int | None] = [c for c in range(4) for _ in range(100)]
     groups: list[str | None] = [f"{c}-{i // 5}" for c in range(4) for i in range(100)]
     drawn = draw(labels, None, groups, test_fraction=0.2)
     assert Counter(labels[i] for i in chosen(drawn, "test")) == {0: 20, 1: 20, 2: 20, 3: 20}
 
 
-def test_a_class_of_one_group_stays_in_train_and_is_named() -> None:
+def test_a_class_of_one_group_stays_in_train() -> None:
     drawn = draw([0] * 10 + [1] * 10, None, ["one"] * 10 + [None] * 10)
     assert Counter(drawn.split[:10]) == {"labelled": 10}
     assert any("class 0" in note for note in drawn.notes)
 
 
-def test_large_groups_still_give_every_class_a_test_image() -> None:
+def test_large_groups_still_give_test_images() -> None:
     drawn = draw([0] * 20, None, ["a"] * 12 + ["b"] * 8, test_fraction=0.1)
     assert chosen(drawn, "test") == set(range(12, 20))
 
@@ -221,12 +217,12 @@ def test_groups_across_given_parts_are_noted() -> None:
     assert any("both sides" in note and "'p'" in note for note in drawn.notes)
 
 
-def test_labelled_images_are_counted_without_regard_to_groups() -> None:
+def test_labelled_counts_images_not_groups() -> None:
     drawn = draw([0] * 20 + [1] * 20, None, ["p"] * 20 + ["q"] * 20, labelled="3/class", test_fraction=0)
     assert len(chosen(drawn, "labelled")) == 6
 
 
-def test_images_without_a_label_and_the_unlabelled_part_are_unlabelled() -> None:
+def test_images_without_a_label_are_unlabelled() -> None:
     drawn = draw([0, None, 1, 0, 1, None], ["train"] * 4 + ["unlabelled"] * 2, test_fraction=0)
     assert drawn.split == ["labelled", "unlabelled", "labelled", "labelled", "unlabelled", "unlabelled"]
 
@@ -239,7 +235,7 @@ def test_images_without_a_label_and_the_unlabelled_part_are_unlabelled() -> None
     st.integers(0, 9),
     st.sampled_from(["all", "50%", "3/class"]),
 )
-def test_the_probe_is_labelled_and_has_two_of_every_class_it_holds(
+def test_the_probe_is_labelled_with_two_of_every_class(
     counts: list[int], size: int, limit: int, seed: int, labelled: str
 ) -> None:
     labels = spread(counts, 7)
@@ -259,13 +255,13 @@ def test_the_probe_is_labelled_and_has_two_of_every_class_it_holds(
         assert any(f"{size // 2} of the {len(room)} classes" in note for note in drawn.notes)
 
 
-def test_the_probe_is_in_proportion_to_the_classes() -> None:
+def test_the_probe_is_proportional_to_class_size() -> None:
     drawn = draw([0] * 600 + [1] * 300 + [2] * 100, probe=100, test_fraction=0)
     got = Counter(label for label, flag in zip([0] * 600 + [1] * 300 + [2] * 100, drawn.probe, strict=True) if flag)
     assert got == {0: 60, 1: 30, 2: 10}
 
 
-def test_a_class_with_a_single_labelled_image_is_named_and_left_out() -> None:
+def test_a_class_with_one_labelled_image_leaves_the_probe() -> None:
     drawn = draw([0] + [1] * 9, probe="all", test_fraction=0, classes=["ant", "bee"])
     assert drawn.probe == [False] + [True] * 9
     assert any("single labelled image: class 'ant'" in note for note in drawn.notes)
@@ -281,7 +277,7 @@ def test_all_labelled_images_can_be_the_probe() -> None:
     "options",
     [{"probe": 3}, {"probe": "some"}, {"probe_per_class": 1}, {"probe_per_class": -1}, {"test_fraction": 1.0}],
 )
-def test_a_draw_that_cannot_be_is_a_usage_error(options: dict[str, Any]) -> None:
+def test_impossible_draws_are_usage_errors(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         draw(balanced(2, 9), **options)
 
@@ -291,18 +287,18 @@ def test_repeated_ids_are_named() -> None:
         draw([0, 0, 1], ids=["a", "b", "a"])
 
 
-def test_another_seed_draws_other_images() -> None:
+def test_seeds_draw_different_images() -> None:
     labels = balanced(4, 50)
     assert draw(labels, labelled="10%", seed=0).split != draw(labels, labelled="10%", seed=1).split
 
 
-def test_the_draw_of_today_is_the_draw_of_tomorrow() -> None:
+def test_the_draw_is_pinned() -> None:
     drawn = draw(balanced(2, 6), labelled="2/class", probe=4, seed=3)
     assert "".join(split[0] for split in drawn.split) == "uluutlululut"
     assert sum(drawn.probe) == 4
 
 
-def test_repeated_content_and_leaks_are_counted() -> None:
+def test_duplicates_and_leaks_are_counted() -> None:
     notes = find_duplicates(["a", "b", "c", "d"], ["labelled", "test", "test", "unlabelled"], ["x", "x", "y", "x"])
     assert len(notes) == 2
     assert "1 images occur under more than one id" in notes[0]
