@@ -313,10 +313,14 @@ MODELS: dict[str, Entry] = {
 }
 
 DATA: dict[str, Entry] = {
-    "folder": Entry("zoo_cli.data.folder:read", "folder:PATH, one folder a class, or flat for unlabelled images"),
-    "parquet": Entry("zoo_cli.data.parquet:read", "parquet:GLOB in the Hugging Face layout"),
-    "csv": Entry("zoo_cli.data.csv_table:read", "csv:FILE with columns path, label, id, group"),
-    "torchvision": Entry("zoo_cli.data.torchvision:read", "torchvision:NAME?root=PATH&train=true, a data set on disk"),
+    "folder": Entry(
+        "zoo_cli.data.folder:read_folder", "folder:PATH, one folder a class, or flat for unlabelled images"
+    ),
+    "parquet": Entry("zoo_cli.data.parquet:read_parquet", "parquet:GLOB in the Hugging Face layout"),
+    "csv": Entry("zoo_cli.data.csv_table:read_csv", "csv:FILE with columns path, label, id, group"),
+    "torchvision": Entry(
+        "zoo_cli.data.torchvision:read_torchvision", "torchvision:NAME?root=PATH&train=true, a data set on disk"
+    ),
 }
 
 TABLES: dict[str, Mapping[str, Entry]] = {

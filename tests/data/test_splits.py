@@ -1,4 +1,4 @@
-"""The laws of the draw: subsets of subsets, strata, groups, and no dependence on the order of rows."""
+"""The draw of splits: nested subsets, strata, groups, and independence of the order of rows."""
 
 import itertools
 import math
@@ -11,21 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo_cli.data import splits
-from zoo_cli.data.splits import LabelledShare, Splits, draw_splits, find_duplicates, parse_labelled, sample_id
+from zoo_cli.data.splits import (
+    LabelledShare,
+    Splits,
+    draw_splits,
+    find_duplicates,
+    parse_labelled,
+    parse_test_share,
+    sample_id,
+)
 from zoo_cli.errors import ContractError, UsageError
 
 
 def draw(
-    labels: list[int | None], parts: list[str] | None = None, groups: list[str | None] | None = None, **more: Any
+    labels: list[int | None], parts: list[str] | None = None, groups: list[str | None] | None = None, **options: Any
 ) -> Splits:
     count = len(labels)
-    ids = more.pop("ids", [f"im/{i}.png" for i in range(count)])
-    return draw_splits(ids, parts or ["train"] * count, labels, groups or [None] * count, **more)
+    ids = options.pop("ids", [f"im/{i}.png" for i in range(count)])
+    return draw_splits(ids, parts or ["train"] * count, labels, groups or [None] * count, **options)
 
 
-def chosen(assignment: Splits, split: str) -> set[int]:
-    return {i for i, name in enumerate(assignment.split) if name == split}
+def members(splits: Splits, split: str) -> set[int]:
+    return {i for i, name in enumerate(splits.split) if name == split}
 
 
 def balanced(classes: int, each: int) -> list[int | None]:
@@ -69,19 +76,19 @@ def test_other_forms_of_labelled_are_usage_errors(text: str) -> None:
 @given(st.text(max_size=12))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
-        said = parse_labelled(text)
+        share = parse_labelled(text)
     except UsageError:
         return
-    assert said.kind == "all" or said.amount > 0
+    assert share.kind == "all" or share.amount > 0
 
 
 def test_the_test_key_is_a_share_or_data() -> None:
-    assert splits.test_share(()) == 0.2
-    assert splits.test_share(("0%",)) == 0
-    assert splits.test_share(("30%",)) == 0.3
-    assert splits.test_share(("folder:test",)) is None
+    assert parse_test_share(()) == 0.2
+    assert parse_test_share(("0%",)) == 0
+    assert parse_test_share(("30%",)) == 0.3
+    assert parse_test_share(("folder:test",)) is None
     with pytest.raises(UsageError):
-        splits.test_share(("100%",))
+        parse_test_share(("100%",))
 
 
 def test_only_made_ids_carry_their_part() -> None:
@@ -98,11 +105,11 @@ def test_the_draw_is_independent_of_row_order(counts: list[int], seed: int, frac
     groups = [f"g{i % 7}" if i % 3 else None for i in range(len(labels))]
     order = random.Random(seed).sample(range(len(labels)), len(labels))
     options: dict[str, Any] = {"seed": seed, "test_fraction": fraction, "labelled": labelled, "probe": 10}
-    one = draw(labels, None, groups, ids=ids, **options)
-    other = draw([labels[i] for i in order], None, [groups[i] for i in order], ids=[ids[i] for i in order], **options)
-    assert [one.split[i] for i in order] == other.split
-    assert [one.probe[i] for i in order] == other.probe
-    assert one.notes == other.notes
+    splits = draw(labels, None, groups, ids=ids, **options)
+    again = draw([labels[i] for i in order], None, [groups[i] for i in order], ids=[ids[i] for i in order], **options)
+    assert [splits.split[i] for i in order] == again.split
+    assert [splits.probe[i] for i in order] == again.probe
+    assert splits.notes == again.notes
 
 
 @many
@@ -115,59 +122,59 @@ def test_fewer_labels_are_a_subset_of_more(counts: list[int], seed: int) -> None
         ["1", "2", "9", "20", "1000"],
     ]
     for chain in chains:
-        drawn = [chosen(draw(labels, labelled=text, seed=seed), "labelled") for text in chain]
-        for fewer, more in itertools.pairwise(drawn):
+        labelled = [members(draw(labels, labelled=text, seed=seed), "labelled") for text in chain]
+        for fewer, more in itertools.pairwise(labelled):
             assert fewer <= more
-        assert drawn[-1] == chosen(draw(labels, labelled="all", seed=seed), "labelled")
+        assert labelled[-1] == members(draw(labels, labelled="all", seed=seed), "labelled")
 
 
 @many
 @given(sizes, st.integers(1, 100))
 def test_a_share_is_rounded_per_class_with_at_least_one(counts: list[int], percent: int) -> None:
     labels = spread(counts, 3)
-    split = draw(labels, labelled=f"{percent}%", test_fraction=0)
-    got = Counter(labels[i] for i in chosen(split, "labelled"))
+    splits = draw(labels, labelled=f"{percent}%", test_fraction=0)
+    per_class = Counter(labels[i] for i in members(splits, "labelled"))
     for label, count in Counter(labels).items():
-        assert got[label] == max(1, math.floor(Fraction(count * percent, 100) + Fraction(1, 2)))
+        assert per_class[label] == max(1, math.floor(Fraction(count * percent, 100) + Fraction(1, 2)))
 
 
 @many
 @given(sizes, st.integers(1, 300))
 def test_a_total_is_met_and_in_proportion(counts: list[int], total: int) -> None:
     labels = spread(counts, 4)
-    got = Counter(labels[i] for i in chosen(draw(labels, labelled=str(total), test_fraction=0), "labelled"))
-    assert sum(got.values()) == min(total, len(labels))
+    per_class = Counter(labels[i] for i in members(draw(labels, labelled=str(total), test_fraction=0), "labelled"))
+    assert sum(per_class.values()) == min(total, len(labels))
     if total >= len(counts):
-        assert set(got) == set(labels)
+        assert set(per_class) == set(labels)
     for label, count in enumerate(counts):
-        assert got[label] <= count
-        if got[label] > 1:  # beyond the first image, nobody has a seat that a larger class lacks
+        assert per_class[label] <= count
+        if per_class[label] > 1:  # beyond the first image, no class has a seat that a larger class lacks
             for other, more in enumerate(counts):
-                assert other == label or more < count or got[other] >= got[label] - 1
+                assert other == label or more < count or per_class[other] >= per_class[label] - 1
 
 
 def test_a_class_with_too_few_images_gives_all() -> None:
-    drawn = draw([0] * 3 + [1] * 9, labelled="5/class", test_fraction=0, classes=["ant", "bee"])
-    assert len(chosen(drawn, "labelled")) == 8
-    assert any("fewer than 5" in note and "'ant'" in note for note in drawn.notes)
+    splits = draw([0] * 3 + [1] * 9, labelled="5/class", test_fraction=0, classes=["ant", "bee"])
+    assert len(members(splits, "labelled")) == 8
+    assert any("fewer than 5" in note and "'ant'" in note for note in splits.notes)
 
 
 @many
 @given(sizes, st.floats(0.01, 0.9), st.integers(0, 9))
 def test_the_test_part_is_stratified(counts: list[int], fraction: float, seed: int) -> None:
     labels = spread(counts, 5)
-    got = Counter(labels[i] for i in chosen(draw(labels, test_fraction=fraction, seed=seed), "test"))
+    per_class = Counter(labels[i] for i in members(draw(labels, test_fraction=fraction, seed=seed), "test"))
     for label, count in enumerate(counts):
-        assert got[label] == (0 if count == 1 else min(count - 1, max(1, math.floor(count * fraction + 0.5))))
+        assert per_class[label] == (0 if count == 1 else min(count - 1, max(1, math.floor(count * fraction + 0.5))))
 
 
 def test_a_given_test_part_is_used_as_it_is() -> None:
-    drawn = draw([0, 1] * 10, ["train"] * 15 + ["test"] * 5)
-    assert chosen(drawn, "test") == set(range(15, 20))
+    splits = draw([0, 1] * 10, ["train"] * 15 + ["test"] * 5)
+    assert members(splits, "test") == set(range(15, 20))
 
 
 def test_no_test_part_for_a_fraction_of_zero() -> None:
-    assert not chosen(draw(balanced(3, 10), test_fraction=0), "test")
+    assert not members(draw(balanced(3, 10), test_fraction=0), "test")
 
 
 def test_classes_are_drawn_independently() -> None:
@@ -182,49 +189,49 @@ def test_groups_stay_on_one_side_of_the_test_border(counts: list[int], groups: i
     labels = spread(counts, 6)
     names = [f"g{i}" for i in range(groups)]
     pick = random.Random(seed)
-    of: list[str | None] = [pick.choice([*names, None]) for _ in labels]
+    group_of: list[str | None] = [pick.choice([*names, None]) for _ in labels]
     parts = [pick.choice(["train", "train", "train", "unlabelled"]) for _ in labels]
-    drawn = draw(labels, parts, of, test_fraction=fraction, seed=seed)
+    splits = draw(labels, parts, group_of, test_fraction=fraction, seed=seed)
     for name in names:
-        sides = {drawn.split[i] == "test" for i in range(len(labels)) if of[i] == name}
+        sides = {splits.split[i] == "test" for i in range(len(labels)) if group_of[i] == name}
         assert len(sides) <= 1
-    assert all(parts[i] == "train" for i in chosen(drawn, "test"))
+    assert all(parts[i] == "train" for i in members(splits, "test"))
     for label in set(labels):
         trained = [i for i in range(len(labels)) if labels[i] == label and parts[i] == "train"]
-        assert not trained or any(drawn.split[i] != "test" for i in trained)
+        assert not trained or any(splits.split[i] != "test" for i in trained)
 
 
 def test_groups_come_near_the_share_of_each_class() -> None:
     labels: list[int | None] = [c for c in range(4) for _ in range(100)]
     groups: list[str | None] = [f"{c}-{i // 5}" for c in range(4) for i in range(100)]
-    drawn = draw(labels, None, groups, test_fraction=0.2)
-    assert Counter(labels[i] for i in chosen(drawn, "test")) == {0: 20, 1: 20, 2: 20, 3: 20}
+    splits = draw(labels, None, groups, test_fraction=0.2)
+    assert Counter(labels[i] for i in members(splits, "test")) == {0: 20, 1: 20, 2: 20, 3: 20}
 
 
 def test_a_class_of_one_group_stays_in_train() -> None:
-    drawn = draw([0] * 10 + [1] * 10, None, ["one"] * 10 + [None] * 10)
-    assert Counter(drawn.split[:10]) == {"labelled": 10}
-    assert any("class 0" in note for note in drawn.notes)
+    splits = draw([0] * 10 + [1] * 10, None, ["one"] * 10 + [None] * 10)
+    assert Counter(splits.split[:10]) == {"labelled": 10}
+    assert any("class 0" in note for note in splits.notes)
 
 
 def test_large_groups_still_give_test_images() -> None:
-    drawn = draw([0] * 20, None, ["a"] * 12 + ["b"] * 8, test_fraction=0.1)
-    assert chosen(drawn, "test") == set(range(12, 20))
+    splits = draw([0] * 20, None, ["a"] * 12 + ["b"] * 8, test_fraction=0.1)
+    assert members(splits, "test") == set(range(12, 20))
 
 
 def test_groups_across_given_parts_are_noted() -> None:
-    drawn = draw([0, 0, 1, 1], ["train", "test", "train", "test"], ["p", "p", "q", "r"])
-    assert any("both sides" in note and "'p'" in note for note in drawn.notes)
+    splits = draw([0, 0, 1, 1], ["train", "test", "train", "test"], ["p", "p", "q", "r"])
+    assert any("both sides" in note and "'p'" in note for note in splits.notes)
 
 
 def test_labelled_counts_images_not_groups() -> None:
-    drawn = draw([0] * 20 + [1] * 20, None, ["p"] * 20 + ["q"] * 20, labelled="3/class", test_fraction=0)
-    assert len(chosen(drawn, "labelled")) == 6
+    splits = draw([0] * 20 + [1] * 20, None, ["p"] * 20 + ["q"] * 20, labelled="3/class", test_fraction=0)
+    assert len(members(splits, "labelled")) == 6
 
 
 def test_images_without_a_label_are_unlabelled() -> None:
-    drawn = draw([0, None, 1, 0, 1, None], ["train"] * 4 + ["unlabelled"] * 2, test_fraction=0)
-    assert drawn.split == ["labelled", "unlabelled", "labelled", "labelled", "unlabelled", "unlabelled"]
+    splits = draw([0, None, 1, 0, 1, None], ["train"] * 4 + ["unlabelled"] * 2, test_fraction=0)
+    assert splits.split == ["labelled", "unlabelled", "labelled", "labelled", "unlabelled", "unlabelled"]
 
 
 @many
@@ -239,38 +246,40 @@ def test_the_probe_is_labelled_with_two_of_every_class(
     counts: list[int], size: int, limit: int, seed: int, labelled: str
 ) -> None:
     labels = spread(counts, 7)
-    drawn = draw(labels, labelled=labelled, probe=size, probe_per_class=limit, seed=seed)
-    probe = {i for i, flag in enumerate(drawn.probe) if flag}
-    assert probe <= chosen(drawn, "labelled")
-    got = Counter(labels[i] for i in probe)
-    assert all(count >= 2 for count in got.values())
-    assert not limit or all(count <= limit for count in got.values())
-    room = {c: min(n, limit or n) for c, n in Counter(labels[i] for i in chosen(drawn, "labelled")).items() if n > 1}
+    splits = draw(labels, labelled=labelled, probe=size, probe_per_class=limit, seed=seed)
+    probe = {i for i, flag in enumerate(splits.probe) if flag}
+    assert probe <= members(splits, "labelled")
+    per_class = Counter(labels[i] for i in probe)
+    assert all(count >= 2 for count in per_class.values())
+    assert not limit or all(count <= limit for count in per_class.values())
+    room = {c: min(n, limit or n) for c, n in Counter(labels[i] for i in members(splits, "labelled")).items() if n > 1}
     if 2 * len(room) <= size:
-        assert set(got) == set(room)
+        assert set(per_class) == set(room)
         assert len(probe) == min(size, sum(room.values()))
     else:
-        assert len(got) == size // 2
-        assert len(probe) == min(size, sum(room[c] for c in got))
-        assert any(f"{size // 2} of the {len(room)} classes" in note for note in drawn.notes)
+        assert len(per_class) == size // 2
+        assert len(probe) == min(size, sum(room[c] for c in per_class))
+        assert any(f"{size // 2} of the {len(room)} classes" in note for note in splits.notes)
 
 
 def test_the_probe_is_proportional_to_class_size() -> None:
-    drawn = draw([0] * 600 + [1] * 300 + [2] * 100, probe=100, test_fraction=0)
-    got = Counter(label for label, flag in zip([0] * 600 + [1] * 300 + [2] * 100, drawn.probe, strict=True) if flag)
-    assert got == {0: 60, 1: 30, 2: 10}
+    splits = draw([0] * 600 + [1] * 300 + [2] * 100, probe=100, test_fraction=0)
+    per_class = Counter(
+        label for label, flag in zip([0] * 600 + [1] * 300 + [2] * 100, splits.probe, strict=True) if flag
+    )
+    assert per_class == {0: 60, 1: 30, 2: 10}
 
 
 def test_a_class_with_one_labelled_image_leaves_the_probe() -> None:
-    drawn = draw([0] + [1] * 9, probe="all", test_fraction=0, classes=["ant", "bee"])
-    assert drawn.probe == [False] + [True] * 9
-    assert any("single labelled image: class 'ant'" in note for note in drawn.notes)
+    splits = draw([0] + [1] * 9, probe="all", test_fraction=0, classes=["ant", "bee"])
+    assert splits.probe == [False] + [True] * 9
+    assert any("single labelled image: class 'ant'" in note for note in splits.notes)
 
 
 def test_all_labelled_images_can_be_the_probe() -> None:
-    drawn = draw(balanced(5, 8), probe="all")
-    assert drawn.probe == [split == "labelled" for split in drawn.split]
-    assert not drawn.notes
+    splits = draw(balanced(5, 8), probe="all")
+    assert splits.probe == [split == "labelled" for split in splits.split]
+    assert not splits.notes
 
 
 @pytest.mark.parametrize(
@@ -293,9 +302,9 @@ def test_seeds_draw_different_images() -> None:
 
 
 def test_the_draw_is_pinned() -> None:
-    drawn = draw(balanced(2, 6), labelled="2/class", probe=4, seed=3)
-    assert "".join(split[0] for split in drawn.split) == "uluutlululut"
-    assert sum(drawn.probe) == 4
+    splits = draw(balanced(2, 6), labelled="2/class", probe=4, seed=3)
+    assert "".join(split[0] for split in splits.split) == "uluutlululut"
+    assert sum(splits.probe) == 4
 
 
 def test_duplicates_and_leaks_are_counted() -> None:

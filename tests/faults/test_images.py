@@ -167,7 +167,7 @@ def spec(place: Path, name: str, rows: list[str]) -> None:
         ("folder:images/red", "no classes"),
         ("csv:nowhere.csv", "no table"),
         ("parquet:nowhere*.parquet", "nowhere*.parquet"),
-        ("folder:splits", "holds splits"),
+        ("folder:splits", "contains splits"),
     ],
 )
 def test_data_that_is_not_there_is_named(workspace: Make, train: str, told: str) -> None:
@@ -189,7 +189,7 @@ def test_data_that_is_not_there_is_named(workspace: Make, train: str, told: str)
         (["path,label", "../secret.png,red"], 'path "../secret.png" leaves the folder of its table'),
         (["path,label", "/etc/passwd,red"], 'path "/etc/passwd" leaves the folder'),
         (["path,label", "images/red/00.png"], "1 cells where the header has 2"),
-        (["file,label", "images/red/00.png,red"], "not a header with path once"),
+        (["file,label", "images/red/00.png,red"], "not a header with one path column"),
         (["path,label", "images/red/00.png,-1", "images/red/01.png,2"], "a negative label"),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_test_class_that_training_does_not_have_is_refused(workspace: Make) ->
     spec(place, "test.csv", ["path,label", "images/red/00.png,purple"])
     result = run("split", workspace=place)
     assert result.code == 3
-    assert 'class "purple" of csv:test.csv is none of the task\'s 3 classes' in result.error
+    assert 'class "purple" of csv:test.csv is not one of the task\'s 3 classes' in result.error
 
 
 def test_an_image_that_trains_and_tests_is_warned_of(workspace: Make) -> None:

@@ -94,7 +94,7 @@ def make_manifest(
         raise UsageError(
             f"no training images: [task] train is empty in {settings.root / config.FILE}", "or --train SPEC"
         )
-    share = splits.test_share(task.test)
+    share = splits.parse_test_share(task.test)
     specs = {"train": task.train, "unlabelled": task.unlabelled, "test": task.test if share is None else ()}
     inputs: dict[str, Any] = {
         **{part: list(said) for part, said in specs.items()},
