@@ -305,11 +305,15 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 MODELS: dict[str, Entry] = {
-    "torchvision": Entry("zoo_cli.models.torchvision:load", "torchvision:resnet50, weights by name or file"),
-    "timm": Entry("zoo_cli.models.timm:load", "timm:NAME (extra timm), weights by tag or file"),
-    "python": Entry("zoo_cli.models.python:load", "python:FILE.py:FACTORY with args and a weights file"),
-    "file": Entry("zoo_cli.models.file:load", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
-    "features": Entry("zoo_cli.models.features:load", "features:PATH, stored embeddings or logits, no model at all"),
+    "torchvision": Entry(
+        "zoo_cli.models.torchvision:load_torchvision", "torchvision:resnet50, weights by name or file"
+    ),
+    "timm": Entry("zoo_cli.models.timm:load_timm", "timm:NAME (extra timm), weights by tag or file"),
+    "python": Entry("zoo_cli.models.python:load_python", "python:FILE.py:FACTORY with args and a weights file"),
+    "file": Entry("zoo_cli.models.file:load_folder", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
+    "features": Entry(
+        "zoo_cli.models.features:load_features", "features:PATH, stored embeddings or logits, no model at all"
+    ),
 }
 
 DATA: dict[str, Entry] = {

@@ -170,7 +170,7 @@ def test_a_projection_is_as_wide_as_said_and_its_spread_stands_beside_the_score(
     [
         (("--projection", "100"), "--projection is of gradients; add --gradients"),
         (("--gradients", "--projection", "all"), '--projection "all"; it takes a multiple of five, or none'),
-        (("--gradients", "--projection", "12"), "a projection to 12 numbers; it takes a multiple of 5"),
+        (("--gradients", "--projection", "12"), "a projection to 12 numbers; give a multiple of 5"),
     ],
 )
 def test_wrong_flags_are_told_before_any_work(tmp_path: Path, flags: tuple[str, ...], told: str) -> None:

@@ -22,7 +22,6 @@ from zoo_cli.commands.options import (
 )
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.pipeline import gradient_extraction, split
 from zoo_cli.store import failures, feature_store, provenance, schemas
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from zoo_cli.models.extraction import FeatureRunner
     from zoo_cli.models.loading import LoadedModel
     from zoo_cli.store.manifest import Images
 
@@ -227,6 +227,8 @@ def _run(
     workers: int | None,
 ) -> None:
     """Part by part: decode each image once, run every source that lacks the part, commit."""
+    from zoo_cli.models.extraction import FeatureRunner
+
     runners = {job.source.name: FeatureRunner(job.model, device, precision) for job in jobs}
     pieces: dict[tuple[int, ...], list[tuple[ExtractionJob, Path]]] = {}
     for job in jobs:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from zoo_cli import console, devices, interruption
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.models.extraction import Pixels
 from zoo_cli.store import failures, feature_store, gradient_store
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def extract_gradients(
     jobs = []
     for source, missing in todo:
         model = loading.load_model(source, settings.root, seed=settings.task.seed)
-        found = gradients.find(model, size)
+        found = gradients.build_gradients(model, size)
         said = _describe(settings, source, found, projection)
         jobs.append(GradientJob(source, model, found.to(where), missing, said))
     for job in jobs:
@@ -210,7 +209,9 @@ def _vectors(
     import numpy as np
     import torch
 
-    pixels = Pixels(job.model.preprocessing, device)
+    from zoo_cli.models.extraction import Normaliser
+
+    pixels = Normaliser(job.model.preprocessing, device)
     found: list[tuple[np.ndarray, np.ndarray]] = []
     done, size = 0, batch or BATCH
     while done < len(views):
