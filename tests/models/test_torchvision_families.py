@@ -45,7 +45,7 @@ PLAIN["inception_v3"] = PLAIN["googlenet"]
 
 
 def apply_head(model: LoadedModel, features: torch.Tensor) -> torch.Tensor:
-    """The logits of pooled features, if there is no ReLU between head and mean."""
+    """The logits of pooled features, without a ReLU between head and mean."""
     head = model.module.get_submodule(str(model.tap.head))
     if isinstance(head, nn.Conv2d):
         return head(features[:, :, None, None])[:, :, 0, 0]

@@ -106,7 +106,7 @@ def _load_sample(dataset: Any, position: int, name: str) -> tuple[Image.Image, i
             f"sample {position} of torchvision:{name} is not an image with a class: {quote(reason)}"
         ) from None
     if not isinstance(image, Image.Image):
-        raise UsageError(f"torchvision:{name} gives {type(image).__name__}, not images")
+        raise UsageError(f"torchvision:{name} returns {type(image).__name__}, not images")
     return image, number
 
 

@@ -15,7 +15,7 @@ def recalibrate(student: nn.Module, batches: Iterable[Tensor]) -> None:
     The statistics are averages over batches, equally weighted, of what a training step would see: every layer gets the
     output of earlier ones normalised by the batch, and the variance is the unbiased one. All other modules stay in eval
     mode, so there is no dropout. Parameters, momentum and training flags are left as they were; a network without such
-    statistics is not run. Batches need at least two images. Raises ValueError if there is no batch.
+    statistics is not run. Batches need at least two images. Raises ValueError without a batch.
     """
     norms = [layer for layer in student.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
     if not norms:

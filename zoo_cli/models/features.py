@@ -8,7 +8,7 @@ from zoo_cli.errors import UsageError
 
 
 def load_features(source: Source, rest: str, root: Path, seed: int) -> NoReturn:  # noqa: ARG001 - providers share it
-    """Raise UsageError: there is no network to load."""
+    """Raise UsageError: stored features have no network to load."""
     raise UsageError(
         f"source {source.name}: features:{rest} holds stored features, not a model",
         "it can be scored and ranked, but not run",

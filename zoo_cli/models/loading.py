@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo_cli import registry, specs
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.images.decoding import INTERPOLATIONS
 from zoo_cli.models import cost
 from zoo_cli.models.architecture import (
     Architecture,
@@ -22,7 +23,6 @@ from zoo_cli.models.capture import Tap, find_tap
 from zoo_cli.models.third_party import guarded
 
 NEEDED = ("input_size", "mean", "std")
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True)
