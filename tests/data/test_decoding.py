@@ -33,8 +33,8 @@ def decode_pixels(source: bytes | Path) -> np.ndarray:
     return np.asarray(image)
 
 
-def make_preprocessing(size: int, resize: int | None = None, **more: object) -> Preprocessing:
-    return Preprocessing(size, HALF, HALF, resize=resize, **more)  # type: ignore[arg-type]
+def make_preprocessing(size: int, resize: int | None = None, **options: object) -> Preprocessing:
+    return Preprocessing(size, HALF, HALF, resize=resize, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def test_memory_and_stream_give_the_views_bytes(
 
 
 def test_crops_have_room_with_a_resize() -> None:
-    assert cache_geometry(CROPS).kept == 30
-    assert cache_geometry(GRAY).kept == 20
-    assert cache_geometry(Preprocessing(24, HALF, HALF, resize=20)).kept == 24
+    assert cache_geometry(CROPS).side == 30
+    assert cache_geometry(GRAY).side == 20
+    assert cache_geometry(Preprocessing(24, HALF, HALF, resize=20)).side == 24
 
 
 def test_a_batch_is_a_copy(items: list[Callable[[], bytes]]) -> None:

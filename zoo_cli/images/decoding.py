@@ -83,15 +83,15 @@ class BadImage(Exception):
 class Geometry(NamedTuple):
     """The settings that determine the pixels of a view of an image; sources with equal geometries share one view.
 
-    `kept`: side of the square that is kept, in pixels, at least `input_size`. The centre crop of `input_size` from a
-    larger square equals, bit for bit, the view with `kept = input_size`.
+    `side`: side of the square that is kept, in pixels, at least `input_size`. The centre crop of `input_size` from a
+    larger square equals, bit for bit, the view with `side = input_size`.
     """
 
     input_size: int
     resize: int | None
     interpolation: str
     channels: int
-    kept: int
+    side: int
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,11 @@ def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageIn
 def view_geometry(preprocessing: Preprocessing) -> Geometry:
     """The geometry of a model's own view: its preprocessing without mean and standard deviation."""
     p = preprocessing
-    return Geometry(p.input_size, p.resize, p.interpolation, p.channels, kept=p.input_size)
+    return Geometry(p.input_size, p.resize, p.interpolation, p.channels, side=p.input_size)
 
 
 def make_view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
-    """A model's view of an RGB image, before scaling and normalisation: uint8 (H, W, C), H = W = `kept`, C = 1 or 3.
+    """A model's view of an RGB image, before scaling and normalisation: uint8 (H, W, C), H = W = `side`, C = 1 or 3.
 
     Conversion to gray (ITU-R 601-2 luma) comes first. With `resize` the shorter side becomes `resize`, the longer one
     is rounded down, and the centre is cropped with torchvision's rounding; an image smaller than the crop is padded
@@ -157,7 +157,7 @@ def make_view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pi
     if geometry.resize is not None:
         image = _resize_centre(image, geometry.resize, geometry, method)
     else:
-        image = image.resize((geometry.kept, geometry.kept), method)
+        image = image.resize((geometry.side, geometry.side), method)
     pixels = np.array(image)  # a copy: Pillow's own memory is read-only, which torch warns about
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
@@ -287,25 +287,25 @@ def _hush_pillow() -> None:
 
 
 def _resize_centre(image: Image.Image, resize: int, geometry: Geometry, method: Image.Resampling) -> Image.Image:
-    """The square of side `kept` at the centre of the resized image; of a very large one only that part is resized."""
+    """The square of the geometry's side at the centre of the resized image; of a huge one only that part is resized."""
     width, height = image.size
     if width <= height:
         wide, high = resize, int(resize * height / width)
     else:
         wide, high = int(resize * width / height), resize
-    kept = geometry.kept
-    margin = centre_offset(kept, geometry.input_size)
+    side = geometry.side
+    margin = centre_offset(side, geometry.input_size)
     left, top = centre_offset(wide, geometry.input_size) - margin, centre_offset(high, geometry.input_size) - margin
     if wide * high > WIDEST:
-        first, last = max(left, 0), min(left + kept, wide)
-        upper, lower = max(top, 0), min(top + kept, high)
+        first, last = max(left, 0), min(left + side, wide)
+        upper, lower = max(top, 0), min(top + side, high)
         across, down = width / wide, height / high
         box = (first * across, upper * down, min(last * across, width), min(lower * down, height))
         image = image.resize((last - first, lower - upper), method, box=box)
         left, top = left - first, top - upper
     else:
         image = image.resize((wide, high), method)
-    return image.crop((left, top, left + kept, top + kept))
+    return image.crop((left, top, left + side, top + side))
 
 
 def centre_offset(whole: int, part: int) -> int:

@@ -25,7 +25,7 @@ def cache_geometry(preprocessing: Preprocessing) -> Geometry:
     image at `input_size` squared.
     """
     geometry = view_geometry(preprocessing)
-    return geometry._replace(kept=max(geometry.input_size, preprocessing.resize or 0))
+    return geometry._replace(side=max(geometry.input_size, preprocessing.resize or 0))
 
 
 class PixelCache:
@@ -54,7 +54,7 @@ class PixelCache:
         self.device = torch.device(device)
         self.workers = workers
         self.ids = ids
-        side = self.geometry.kept
+        side = self.geometry.side
         self.shape = (len(items), self.geometry.channels, side, side)
         self.bytes = len(items) * self.geometry.channels * side * side
         self.place = self._choose_place(_half_of_free_memory() if budget_bytes is None else budget_bytes)
