@@ -302,18 +302,26 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 MODELS: dict[str, Entry] = {
-    "torchvision": Entry("zoo_cli.models.torchvision:load", "torchvision:resnet50, weights by name or file"),
-    "timm": Entry("zoo_cli.models.timm:load", "timm:NAME (extra timm), weights by tag or file"),
-    "python": Entry("zoo_cli.models.python:load", "python:FILE.py:FACTORY with args and a weights file"),
-    "file": Entry("zoo_cli.models.file:load", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
-    "features": Entry("zoo_cli.models.features:load", "features:PATH, stored embeddings or logits without a model"),
+    "torchvision": Entry(
+        "zoo_cli.models.torchvision:load_torchvision", "torchvision:resnet50, weights by name or file"
+    ),
+    "timm": Entry("zoo_cli.models.timm:load_timm", "timm:NAME (extra timm), weights by tag or file"),
+    "python": Entry("zoo_cli.models.python:load_python", "python:FILE.py:FACTORY with args and a weights file"),
+    "file": Entry("zoo_cli.models.file:load_folder", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
+    "features": Entry(
+        "zoo_cli.models.features:load_features", "features:PATH, stored embeddings or logits without a model"
+    ),
 }
 
 DATA: dict[str, Entry] = {
-    "folder": Entry("zoo_cli.data.folder:read", "folder:PATH, one folder per class, or flat for unlabelled images"),
-    "parquet": Entry("zoo_cli.data.parquet:read", "parquet:GLOB in the Hugging Face layout"),
-    "csv": Entry("zoo_cli.data.csv_table:read", "csv:FILE with columns path, label, id, group"),
-    "torchvision": Entry("zoo_cli.data.torchvision:read", "torchvision:NAME?root=PATH&train=true, a data set on disk"),
+    "folder": Entry(
+        "zoo_cli.data.folder:read_folder", "folder:PATH, one folder per class, or flat for unlabelled images"
+    ),
+    "parquet": Entry("zoo_cli.data.parquet:read_parquet", "parquet:GLOB in the Hugging Face layout"),
+    "csv": Entry("zoo_cli.data.csv_table:read_csv", "csv:FILE with columns path, label, id, group"),
+    "torchvision": Entry(
+        "zoo_cli.data.torchvision:read_torchvision", "torchvision:NAME?root=PATH&train=true, a data set on disk"
+    ),
 }
 
 TABLES: dict[str, Mapping[str, Entry]] = {

@@ -187,7 +187,7 @@ def test_a_model_without_a_known_preprocessing_is_refused(workspace: Make) -> No
     [
         ("def small(: pass", "SyntaxError"),
         ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
-        ("def small(**_): return 3", "gives int"),
+        ("def small(**_): return 3", "returns int"),
         ("def other(): pass", "small"),
     ],
 )

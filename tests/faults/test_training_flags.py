@@ -72,7 +72,7 @@ def test_a_flag_of_fixmatch_is_refused_by_supervised_training(workspace: Path, f
     assert told == f"{flag} belongs to --objective fixmatch; leave it out"
 
 
-OTHERS = "alpha has 4 classes; the 3 classes of the task are others: blue, green, red"
+OTHERS = "alpha has 4 classes; its classes do not match the task's 3: blue, green, red"
 CANNOT: list[tuple[tuple[str, ...], str]] = [
     (
         ("distill", "--objective", "supervised"),
@@ -120,7 +120,7 @@ CANNOT: list[tuple[tuple[str, ...], str]] = [
     (("distill", "--objective", "kl", *TEACHER, "--source", "expert"), "two teachers have one name"),
     (
         ("distill", "--objective", "dp", "--student", "normed", "--source", "alpha"),
-        f"{OTHERS}; networks of other label spaces teach through --objective cross-task",
+        f"{OTHERS}; use --objective cross-task for sources of other label spaces",
     ),
     (
         ("distill", "--objective", "dp", "--student", "alpha", "--source", "expert"),

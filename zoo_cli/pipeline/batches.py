@@ -78,7 +78,7 @@ def batches(
         if answers is not None:
             side = torch.zeros(len(place), dtype=torch.int64)
             if len(answers) > 1:
-                side = augmentation.mirrored(streams.seed, epoch, sample).long()
+                side = augmentation.draw_mirrored(streams.seed, epoch, sample).long()
             answered = torch.searchsorted(taking_part, place)
             told = answers[side.to(answers.device), :, answered.to(answers.device)].transpose(0, 1)
         return Batch(

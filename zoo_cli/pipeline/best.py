@@ -71,7 +71,7 @@ def _architectures(settings: Config, source: Source) -> tuple[str, ...]:
 
     model = source.model
     if model.startswith("file:"):
-        model = file.built(settings.root / model.removeprefix("file:")) or model
+        model = file.read_model_spec(settings.root / model.removeprefix("file:")) or model
     rest = model.partition(":")[2]
     last = rest.rpartition(":")[2]
     return (last, last.partition(".")[0], rest, source.model)

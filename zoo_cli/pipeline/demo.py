@@ -116,7 +116,7 @@ def demo(
     """
     from zoo_cli.demo import demo_data
 
-    demo_data.check()
+    demo_data.check_packages()
     place = Path(tempfile.mkdtemp(prefix="zoo-demo-")) if out is None else out
     with _one_thread():
         _furnish(place, seed or 0)
@@ -225,7 +225,7 @@ def _images(folder: Path) -> "Iterator[tuple[Path, bytes]]":
 
     from zoo_cli.demo import demo_data
 
-    for number, (pixels, label) in enumerate(zip(*demo_data.handwritten(), strict=True)):
+    for number, (pixels, label) in enumerate(zip(*demo_data.load_digits(), strict=True)):
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "PNG")
         part = "train" if number < TRAIN else "test"
@@ -282,7 +282,7 @@ def _drawn(source: Source, said: config.Preprocessing, seed: int) -> "tuple[torc
     from zoo_cli.demo import demo_data
     from zoo_cli.images import decoding
 
-    images, labels = demo_data.draw(source.name, SOURCE_IMAGES, np.random.default_rng(seed))
+    images, labels = demo_data.draw_images(source.name, SOURCE_IMAGES, np.random.default_rng(seed))
     views = [decoding.make_view(Image.fromarray(image), said) for image in images]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), torch.from_numpy(labels)
 

@@ -12,7 +12,7 @@ from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.images.decoding import BadImage, Geometry, view_geometry
 from zoo_cli.images.view_batches import ViewBatch, view_batches
 from zoo_cli.models import gradients, loading
-from zoo_cli.models.extraction import Pixels
+from zoo_cli.models.extraction import Normaliser
 from zoo_cli.models.gradients import Gradients
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import Projection
@@ -71,7 +71,7 @@ def extract_gradients(settings: Config, images: Images, sources: Sequence[Source
     jobs = []
     for source, missing in pending:
         model = loading.load_model(source, settings.root, seed=settings.task.seed)
-        network = gradients.find(model, None if projection == "none" else Projection(int(projection), SEED))
+        network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))
         record = _describe(settings, source, network, projection)
         jobs.append(GradientJob(source, model, network.to(device), missing, record))
     for job in jobs:
@@ -170,7 +170,7 @@ def _vectors(
     job: GradientJob, views: np.ndarray, device: torch.device, batch: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The vectors of uint8 images (M, H, W, C), in float32 whatever the precision of the features."""
-    pixels = Pixels(job.model.preprocessing, device)
+    pixels = Normaliser(job.model.preprocessing, device)
     pieces: list[tuple[np.ndarray, np.ndarray]] = []
     done, size = 0, batch or BATCH
     while done < len(views):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from zoo_cli import console, devices, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.models.extraction import Pixels
 from zoo_cli.pipeline import prepare
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names
@@ -50,9 +49,10 @@ def predict_rows(
     import torch
 
     from zoo_cli.images import decoding
+    from zoo_cli.models.extraction import Normaliser
 
     shape = decoding.view_geometry(preprocessing)
-    pixels = Pixels(preprocessing, device)
+    pixels = Normaliser(preprocessing, device)
 
     def batches() -> "Iterator[torch.Tensor]":
         views: list[Any] = []
@@ -113,7 +113,7 @@ def predict_untrained(
     from zoo_cli.models import architecture
 
     model = _loaded(settings, source)
-    module = architecture.build(model.architecture, settings.root, source.name)
+    module = architecture.build_network(model.architecture, settings.root, source.name)
     path = settings.root / "predictions" / f"untrained={source.name}.parquet"
     said = [model.architecture.to_json(), vars(model.preprocessing), model.class_names]
     made_from = {"source": provenance.fingerprint(feature_store.to_json_values(said))}

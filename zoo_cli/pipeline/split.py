@@ -150,7 +150,7 @@ def _check(settings: Config, max_errors: str | None, workers: int | None) -> Non
 def _specs(settings: Config) -> dict[str, Sequence[str]]:
     """The data specs of each part; a test part that is set aside from the training images has none."""
     task = settings.task
-    test = task.test if splits.test_share(task.test) is None else ()
+    test = task.test if splits.parse_test_share(task.test) is None else ()
     return {"train": task.train, "unlabelled": task.unlabelled, "test": test}
 
 
@@ -163,7 +163,7 @@ def _inputs(settings: Config) -> dict[str, Any]:
         "probe": str(task.probe),
         "probe_per_class": task.probe_per_class,
         "seed": task.seed,
-        "test_fraction": splits.test_share(task.test) or 0.0,
+        "test_fraction": splits.parse_test_share(task.test) or 0.0,
     }
 
 
@@ -258,7 +258,7 @@ def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequenc
         [row.label for row in rows],
         [row.group for row in rows],
         labelled=task.labelled,
-        test_fraction=splits.test_share(task.test) or 0.0,
+        test_fraction=splits.parse_test_share(task.test) or 0.0,
         probe="all" if task.probe == "all" else _whole("probe", task.probe),
         probe_per_class=task.probe_per_class,
         seed=task.seed,

@@ -50,7 +50,7 @@ def build_student(settings: Config, chosen: Source, init: str | None, classes: t
             )
         model.module.load_state_dict({key: theirs[key] for key in body}, strict=False)
         model = replace(model, weights_sha256=other.weights_sha256)
-    return student.build(model, classes, seed)
+    return student.build_student(model, classes, seed)
 
 
 def check_networks(settings: Config, chosen: Source, init: str | None = None) -> None:
@@ -87,7 +87,7 @@ def as_trained_student(model: "LoadedModel", classes: tuple[str, ...]) -> "Stude
         order = label_space.match_classes(name, model.class_names, model.classes, classes)
     except UsageError as error:
         raise UsageError(error.message, f"train it for the task first: zoo finetune {name}") from None
-    return student.trained(model, classes, order)
+    return student.build_trained_student(model, classes, order)
 
 
 def write_student(run: RunFolder, student: "Student", shared: ImageCache, rows: "np.ndarray") -> None:

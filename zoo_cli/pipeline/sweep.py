@@ -46,12 +46,12 @@ def hold_out(streams: IndexStreams) -> "tuple[IndexStreams, np.ndarray]":
     """
     import numpy as np
 
-    from zoo_cli.data import splits
+    from zoo_cli.data.hold_out import hold_out_positions
 
     images, rows = streams.images, streams.labelled
     groups = _groups(images)[rows]
     ids, labels = [str(name) for name in images.ids[rows]], [int(label) for label in images.labels[rows]]
-    places = splits.hold_out(ids, labels, list(groups), HELD_OUT, streams.seed)
+    places = hold_out_positions(ids, labels, list(groups), HELD_OUT, streams.seed)
     if not places:
         raise UsageError("no class has two labelled images: none can be held out", "give one --lr")
     judged = rows[places]

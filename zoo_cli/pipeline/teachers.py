@@ -47,7 +47,7 @@ class TeacherSpec:
 
         if self.model is None:
             raise UsageError(f"of {self.name} only stored outputs are known", "--targets stored --augment none")
-        teacher = Teacher.of(self.model, student.preprocessing, self.order).to(device)
+        teacher = Teacher.from_model(self.model, student.preprocessing, self.order).to(device)
         # In the memory order of the images, see `Batch.to`.
         return teacher.to(memory_format=torch.channels_last) if device.type == "cuda" else teacher
 

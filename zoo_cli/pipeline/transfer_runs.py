@@ -292,7 +292,7 @@ class _Transfer:
         done = runner.train_runs(phases, replace(self.course, recalibrate=False), task, shared)
         student = self.after(phases[0].path)
         states = [files.read_tensors(phase.path / "model.safetensors")[0] for phase in phases]
-        student.module.load_state_dict(soup.soup(states))
+        student.module.load_state_dict(soup.average_states(states))
         student.to(shared.device)
         if self.course.recalibrate:
             runner.recalibrate_student(student, last.streams, self.course, shared)
