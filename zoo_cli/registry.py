@@ -20,19 +20,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Metric(Entry):
-    """A transferability metric, and the facts that the stages need before they import it.
+    """A transferability metric, and what must be known about it before it is imported.
 
-    `on`: the representations it reads, its paper's own first. `zero_means_none`: zero is "no similarity", so that
-    negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each sample, from
-    which the jackknife makes its interval; empty: the interval is made from halves of the probe, see `selection`.
-    `ceiling`: the highest value it can have, or the function of it; None: it has none. `needs`: names of further arrays
-    of a `Probe` that it reads, see `stages.inputs`. `cheap`: one of the papers' scores that takes seconds at most,
-    which `zoo score` computes where nothing is asked for. `chance`: its level where nothing is shared, the mean under
-    permuted "labels" or a number known by theory; None: it asks for no agreement, and has none. `member`, `joined`: of
-    a score that sets of sources have too, the function of one source's part (N,), and that of the parts of several
-    (S, N), see `stages.ensembles`. `fifths`: its interval is made from four fifths of the probe, because on halves it
-    saturates or bends; `logarithmic`: and on the logarithm of its size, see `selection.halves`. `distribution`: it
-    reads a distribution over the source's classes, which a source whose `output` is "sigmoid" has not.
+    `on`: the representations it reads, that of its paper first. `zero_means_none`: zero means "no similarity", so that
+    negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each sample, for
+    a jackknife interval; empty: the interval is made from subsamples of the probe, see `ranking.uncertainty`.
+    `ceiling`: its highest possible value, or the function that computes it; None: it has none. `needs`: the further
+    arrays of a `Probe` that it reads, see `pipeline.metric_inputs`. `cheap`: a score of the papers that takes seconds
+    at most, computed by `zoo score` without --metric. `chance`: its level without any agreement, the mean under
+    permuted "labels" or a number known from theory; None: it does not measure agreement. `member`, `joined`: for a
+    score that ensembles of sources have too, the function of one source's part (N,) and of the parts of several (S, N),
+    see `ranking.ensembles`. `four_fifths`: its interval is made from four fifths of the probe, because it saturates or
+    bends on half samples; `logarithmic`: on the logarithm of its size, see `uncertainty.half_sample_interval`.
+    `distribution`: it reads a distribution over the source's classes, which outputs of kind "sigmoid" are not.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -44,7 +44,7 @@ class Metric(Entry):
     chance: float | str | None = "labels"
     member: str = ""
     joined: str = ""
-    fifths: bool = False
+    four_fifths: bool = False
     logarithmic: bool = False
     distribution: bool = False
 
@@ -53,15 +53,15 @@ class Metric(Entry):
 class Objective(Entry):
     """What a training command can minimise.
 
-    `command`: the one that offers it. `taught`: by teachers of the student's own label space (general transfer, paper
-    002); its class takes an `objectives.teachers.Taught`. `labels`: it learns from the labelled images alone, with
-    their labels; or the parameter that says so; False: from all images. `lr`, for 256 images in a batch where `taught`,
-    `epochs`, `schedule`, `batch_size`, `augment`: its paper's, the defaults of the flags of that name. `nesterov`:
-    whether SGD takes Nesterov's momentum.
+    `command`: the command that offers it. `needs_teacher`: it learns from teachers of the student's own label space
+    (general transfer, paper 002), and its class takes an `objectives.teacher_context.TeacherContext`. `labels`: it
+    learns from the labelled images alone, with their labels, or the name of the parameter that says so; False: from all
+    images. `lr`, per 256 images in a batch if `needs_teacher`, `epochs`, `schedule`, `batch_size`, `augment`: those of
+    its paper, the defaults of the flags of that name. `nesterov`: whether SGD uses Nesterov momentum.
     """
 
     command: str = "distill"
-    taught: bool = False
+    needs_teacher: bool = False
     labels: bool | str = False
     lr: float = 0.01
     epochs: float = 30.0
@@ -152,7 +152,7 @@ METRICS: dict[str, Metric] = {
         "zoo_cli.metrics.hscore:hscore",
         "what the features' directions hold of the labels; shrunk=true for N < D (Bao 2019)",
         ceiling="zoo_cli.metrics.hscore:ceiling",
-        fifths=True,
+        four_fifths=True,
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",
@@ -164,20 +164,20 @@ METRICS: dict[str, Metric] = {
     "knn": Metric("zoo_cli.metrics.knn:knn", "accuracy of the k nearest other samples", ceiling=1.0),
     "ridge": Metric("zoo_cli.metrics.ridge:ridge", "linear probe on the sample left out, in closed form", ceiling=1.0),
     "transrate": Metric(
-        "zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)", fifths=True
+        "zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)", four_fifths=True
     ),
     "gbc": Metric(
         "zoo_cli.metrics.gbc:gbc",
         "minus the overlap of the classes as Gaussians (Pándy 2022)",
         ceiling="zoo_cli.metrics.gbc:ceiling",
-        fifths=True,
+        four_fifths=True,
         logarithmic=True,
     ),
     "sfda": Metric(
         "zoo_cli.metrics.sfda:sfda",
         "confidence of a self-challenging discriminant analysis (Shao 2022)",
         ceiling=1.0,
-        fifths=True,
+        four_fifths=True,
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",
@@ -267,7 +267,7 @@ OBJECTIVES: dict[str, Objective] = {
     "kl": Objective(
         "zoo_cli.objectives.kl:KL",
         "the answers of a teacher of the same classes (paper 002, KL-Dist)",
-        taught=True,
+        needs_teacher=True,
         lr=1e-4,
         epochs=20.0,
         schedule="constant",
@@ -276,7 +276,7 @@ OBJECTIVES: dict[str, Objective] = {
     "xe-kl": Objective(
         "zoo_cli.objectives.xe_kl:XeKL",
         "labels and a teacher's answers; alpha=0.5 of the teacher (paper 002, XE-KL-Dist)",
-        taught=True,
+        needs_teacher=True,
         labels=True,
         lr=1e-4,
         epochs=20.0,
@@ -286,7 +286,7 @@ OBJECTIVES: dict[str, Objective] = {
     "mcl": Objective(
         "zoo_cli.objectives.mcl:MCL",
         "as xe-kl, held back by slow weights; retention=0.61 of the old ones (paper 002, + MCL)",
-        taught=True,
+        needs_teacher=True,
         labels=True,
         epochs=20.0,
         schedule="constant",
@@ -295,7 +295,7 @@ OBJECTIVES: dict[str, Objective] = {
     "dp": Objective(
         "zoo_cli.objectives.dp:DP",
         "a teacher's answers where it knows better, else the student's own; labels=false (paper 002, + DP)",
-        taught=True,
+        needs_teacher=True,
         labels="labels",
         lr=1e-4,
         epochs=20.0,

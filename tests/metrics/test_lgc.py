@@ -1,4 +1,4 @@
-"""LGC is LFC of gradients; of projected ones it says how far their projection may have moved it."""
+"""LGC is LFC of gradients; for projected ones it notes the uncertainty of the projection."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ from .probes import features
 
 
 def projected(vectors: Array, size: int, seed: int) -> Array:
-    """Vectors (N, P) by a dense matrix of signs, five blocks side by side."""
+    """Vectors (N, P) projected by a dense matrix of signs, five blocks side by side."""
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (vectors.shape[1], size))
     return np.asarray(vectors @ signs / np.sqrt(size))
 
 
-def noted(probe: Probe, outputs: str) -> float:
+def noted_spread(probe: Probe, outputs: str) -> float:
     lgc(probe, outputs=outputs)  # type: ignore[arg-type]
     (note,) = probe.notes
     return float(note.removeprefix("projection_sd="))
@@ -40,19 +40,19 @@ def test_the_spread_it_notes_is_that_of_the_score_over_seeds(outputs: str) -> No
             gradients_sum=vectors if outputs == "sum" else x,
             projected_gradients=(outputs,),
         )
-        spreads.append(noted(probe, outputs))
+        spreads.append(noted_spread(probe, outputs))
         values.append(lgc(probe, outputs=outputs))  # type: ignore[arg-type]
-    # Within the noise of a standard deviation that is found from four degrees of freedom, sixty times.
+    # Within the noise of a standard deviation estimated from four degrees of freedom, sixty times.
     assert np.sqrt(np.mean(np.square(spreads))) == pytest.approx(np.std(values), rel=0.25)
-    # A projection adds noise to every entry, which a correlation pays for: never more than a few of its spreads.
+    # A projection adds noise to every entry, which lowers the correlation, by a few of its spreads at most.
     exact = lfc(Probe.of(x, y))
     assert 0 < exact - np.mean(values) < 3 * np.std(values)
 
 
 def test_nothing_is_noted_of_gradients_that_are_exact_nor_of_the_other_ones() -> None:
     x, y = features((10, 10, 10), 40)
-    for told in ((), ("sum",)):
-        probe = Probe.of(x, y, gradients_sum=x, projected_gradients=told)
+    for projected_outputs in ((), ("sum",)):
+        probe = Probe.of(x, y, gradients_sum=x, projected_gradients=projected_outputs)
         assert lgc(probe) == lfc(Probe.of(x, y))
         assert probe.notes == []
 

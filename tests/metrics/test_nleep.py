@@ -1,4 +1,4 @@
-"""NLEEP: LEEP of a mixture's components, repeatable, and with the spread of its beginnings."""
+"""NLEEP: LEEP of a mixture's components, reproducible, with the spread over its starting points."""
 
 import sys
 
@@ -25,16 +25,16 @@ def test_it_is_leep_of_the_memberships_of_the_mixture() -> None:
     scores /= np.sqrt((scores**2).mean())
     order = np.argsort(((wide - wide.mean(axis=0)) ** 2).sum(axis=1))
     mixture = GaussianMixture(15, covariance_type="diag", reg_covar=1e-3, random_state=0).fit(scores[order])
-    known = leep(Probe.of(mixture.predict_proba(scores), y))
-    assert nleep(Probe.of(x, y), seeds=1) == pytest.approx(known, abs=1e-6)
+    expected = leep(Probe.of(mixture.predict_proba(scores), y))
+    assert nleep(Probe.of(x, y), seeds=1) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_value_is_the_mean_over_beginnings_and_their_spread_is_told() -> None:
     x, y = features((40, 30, 30), 10, apart=0.7, seed=1)
     each = [nleep(Probe.of(x, y), seed=seed, seeds=1) for seed in range(2, 6)]
-    one = Probe.of(x, y)
-    assert nleep(one, seed=2, seeds=4) == pytest.approx(np.mean(each), abs=1e-12)
-    assert one.notes == [f"seeds_sd={np.std(each, ddof=1):.2g}"]
+    probe = Probe.of(x, y)
+    assert nleep(probe, seed=2, seeds=4) == pytest.approx(np.mean(each), abs=1e-12)
+    assert probe.notes == [f"seeds_sd={np.std(each, ddof=1):.2g}"]
     assert np.std(each) > 1e-3
     single = Probe.of(x, y)
     nleep(single, seeds=1)
@@ -49,10 +49,10 @@ def test_there_are_fewer_components_than_samples_and_warnings_of_the_mixture_are
 
 def test_permuted_labels_fit_no_mixture_again(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = features((20, 20), 6)
-    one = Probe.of(x, y)
-    value = nleep(one)
+    probe = Probe.of(x, y)
+    value = nleep(probe)
     monkeypatch.setattr("sklearn.mixture.GaussianMixture.fit", None)
-    assert nleep(one.with_labels(one.target.permuted(np.arange(40)[::-1]))) != value
+    assert nleep(probe.with_labels(probe.target.permuted(np.arange(40)[::-1]))) != value
 
 
 def test_better_separated_classes_score_higher() -> None:

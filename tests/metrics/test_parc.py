@@ -1,4 +1,4 @@
-"""PARC beyond its value: ties, single precision for large probes, and the scores without each sample."""
+"""PARC: ties, single precision for large probes, and the leave-one-out scores."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from zoo_cli.metrics import pairs
 from zoo_cli.metrics import parc as module
 from zoo_cli.metrics.probe import Probe
 
+from . import references
 from .probes import features, one_hot, score
 
 Array = NDArray[Any]
@@ -37,7 +38,7 @@ def single(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_each(x: Array, y: Array, normalized: bool) -> list[float]:
-    """Slowly: the distances of the whole probe, those of each sample struck out, ranked again."""
+    """Slowly: the distances of the whole probe without those of each sample, ranked again."""
     wide = x.astype(np.float64)
     rows = (wide - wide.mean(axis=0)) / np.where(np.ptp(wide, axis=0) > 0, wide.std(axis=0), 1)
     distance = np.round(1 - np.corrcoef(rows), 11)
@@ -115,28 +116,28 @@ def test_single_precision_moves_the_scores_by_less_than_a_millionth() -> None:
 @pytest.mark.usefixtures("single")
 def test_equal_rows_are_never_compared_in_single_precision() -> None:
     x, _ = features((60, 50, 40), 128)
-    assert not pairs.precise(x)
+    assert not pairs.needs_float64(x)
     x[100] = x[3]
-    assert pairs.precise(x)
+    assert pairs.needs_float64(x)
 
 
 def test_large_probes_are_single_precision_unless_rows_repeat() -> None:
     x = np.random.default_rng(0).standard_normal((pairs.FLOAT64_ROWS + 1, pairs.FLOAT64_WIDTH)).astype(np.float32)
-    assert not pairs.precise(x)
-    assert pairs.precise(x[1:])
-    assert pairs.precise(x[:, 1:])
+    assert not pairs.needs_float64(x)
+    assert pairs.needs_float64(x[1:])
+    assert pairs.needs_float64(x[:, 1:])
     x[-1] = x[17]
-    assert pairs.precise(x)
+    assert pairs.needs_float64(x)
 
 
 @pytest.mark.slow
 def test_a_large_probe_of_equal_rows_keeps_all_its_ties() -> None:
     y = np.arange(2500) % 100
-    known = one_hot(y)
-    assert parc(known, y, normalized=True) == pytest.approx(1.0, abs=1e-12)
+    x = one_hot(y)
+    assert parc(x, y, normalized=True) == pytest.approx(1.0, abs=1e-12)
     # All distances take two values, so that the ranks agree completely.
-    assert parc(known, y) == pytest.approx(1.0, abs=1e-12)
-    assert rsa(known, y) == pytest.approx(1.0, abs=1e-12)
+    assert parc(x, y) == pytest.approx(1.0, abs=1e-12)
+    assert rsa(x, y) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -172,18 +173,16 @@ def test_rsa_of_a_large_probe_counts_ties_across_the_parts_it_reads() -> None:
     draw = np.random.default_rng(0)
     y = draw.integers(0, 5, 1800)
     x = draw.integers(0, 2, (1800, 3)).astype(np.float64)
-    from .references import _one_hot, _spearman, _standardised
-
     upper = np.triu_indices(1800, 1)
 
     def similarity(values: Array) -> Array:
-        rows = _standardised(values)
+        rows = references.standardise(values)
         rows = rows - rows.mean(axis=1, keepdims=True)
         length = np.sqrt((rows**2).sum(axis=1, keepdims=True))
         rows = np.where(length > 1e-9, rows / np.where(length > 1e-9, length, 1), 0)
         return np.round((rows @ rows.T)[upper], 9)
 
-    expected = _spearman(list(-similarity(x)), list(-similarity(_one_hot(y))))
+    expected = references.spearman(list(-similarity(x)), list(-similarity(references.one_hot(y))))
     assert rsa(x, y) == pytest.approx(expected, abs=1e-9)
 
 

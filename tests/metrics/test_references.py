@@ -1,4 +1,4 @@
-"""Each metric against its formula, written slowly; and what the formulas say of special probes."""
+"""Each metric against its slow reference implementation; and special probes with known scores."""
 
 from collections.abc import Callable
 from functools import partial
@@ -39,13 +39,13 @@ REFERENCES: dict[str, Callable[..., float]] = {
     "knn:k=3,distance=cosine": partial(references.knn, k=3, distance="cosine"),
     "ridge": references.ridge,
 }
-# It is a draw; there is no formula.
+# Random numbers have no formula.
 NO_FORMULA = {"random"}
-# They read more than inputs and labels, or draw; their files of tests hold what they equal.
+# They read more than inputs and labels, or use random numbers; see their own test files.
 ELSEWHERE = {"rsa-ref", "domain-similarity", "sparsity", "nleep"}
-# Found again by iterating, or by inverting matrices that are nearly singular.
+# The reference iterates, or inverts matrices that are nearly singular.
 LOOSE = {"logme": 1e-6, "sfda": 1e-6}
-# The reference loses its digits there, differently with every number of threads; test_saturation.py has 40 digits.
+# The reference loses its digits here, depending on the number of threads; test_saturation.py has 40 digits.
 ILL_CONDITIONED = {("sfda", "balanced", 70)}
 SIZES = {
     "balanced": (8, 8, 8, 8),

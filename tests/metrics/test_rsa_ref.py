@@ -1,4 +1,4 @@
-"""RSA against a reference network: its formula, its ties, and the sub-probes that look its ranks up."""
+"""RSA against a reference network: its formula, its ties, and sub-probes that reuse its ranks."""
 
 from itertools import combinations
 from typing import Any
@@ -42,9 +42,9 @@ def test_it_equals_its_formula(width: int) -> None:
     other = reference(x) + np.random.default_rng(0).standard_normal((24, 6))
     x[5], other[9] = x[2], other[1]  # equal rows, so that distances tie
     x[7], other[3] = 0.5, 0.0  # rows that correlate with nothing
-    found = rsa_ref(Probe.of(x, y, reference=other))
-    assert found == pytest.approx(slowly(x, other), rel=1e-9)
-    assert 0.02 < abs(found) < 0.98
+    score = rsa_ref(Probe.of(x, y, reference=other))
+    assert score == pytest.approx(slowly(x, other), rel=1e-9)
+    assert 0.02 < abs(score) < 0.98
 
 
 def test_the_columns_are_not_standardised() -> None:
@@ -78,16 +78,16 @@ def test_it_does_not_change_with_labels_and_its_chance_level_is_zero() -> None:
     whole = probe()
     assert rsa_ref(whole) == rsa_ref(whole.with_labels(whole.target.permuted(np.arange(24)[::-1])))
     method = specs.resolve("metric", "rsa-ref")
-    (found,) = uncertainty.estimate_scores([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
-    assert isinstance(found, uncertainty.Estimate)
-    assert found.chance == 0.0
+    (estimate,) = uncertainty.estimate_scores([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
+    assert isinstance(estimate, uncertainty.Estimate)
+    assert estimate.chance == 0.0
     assert whole.reference is not None
     draw = np.random.default_rng(1)
     shuffled = [
         rsa_ref(Probe.of(whole.inputs, whole.target, reference=draw.permutation(whole.reference))) for _ in range(200)
     ]
     assert abs(np.mean(shuffled)) < 4 * np.std(shuffled) / np.sqrt(200)
-    assert found.value > 3 * np.std(shuffled)
+    assert estimate.value > 3 * np.std(shuffled)
 
 
 def test_it_says_why_it_has_no_value() -> None:

@@ -1,4 +1,4 @@
-"""Where scores saturate, lose digits or have no value, and that they say so."""
+"""Where scores saturate, lose digits or have no value, and that this is reported."""
 
 from typing import Any
 
@@ -22,22 +22,22 @@ Array = NDArray[Any]
 
 def estimate(spec: str, x: Array, y: Array) -> Estimate:
     method = specs.resolve("metric", spec)
-    (found,) = uncertainty.estimate_scores([(method, registry.METRICS[method.name])], Probe.of(x, y), seed=0)
-    assert isinstance(found, Estimate)
-    return found
+    (result,) = uncertainty.estimate_scores([(method, registry.METRICS[method.name])], Probe.of(x, y), seed=0)
+    assert isinstance(result, Estimate)
+    return result
 
 
 def test_hscore_of_more_columns_than_samples_is_saturated_and_has_no_interval() -> None:
     x, y = features((8, 8, 8), 40)
-    found = estimate("hscore", x, y)
-    assert found.value == found.ceiling == 2.0
-    assert found.flags == ("saturated",)
-    assert found.reason == "constant_on_halves"
+    whole = estimate("hscore", x, y)
+    assert whole.value == whole.ceiling == 2.0
+    assert whole.flags == ("saturated",)
+    assert whole.reason == "constant_on_halves"
     # Four fifths of the probe hold fewer samples than columns.
     x, y = features((12, 12, 12), 32)
-    found = estimate("hscore", x, y)
-    assert found.flags == ()
-    assert found.reason == "constant_on_halves"
+    whole = estimate("hscore", x, y)
+    assert whole.flags == ()
+    assert whole.reason == "constant_on_halves"
     shrunk = estimate("hscore:shrunk=true", x, y)
     assert shrunk.flags == ()
     assert shrunk.low is not None
@@ -57,9 +57,9 @@ def test_hscore_counts_directions_down_to_the_rounding_of_the_features_themselve
 
 def test_sfda_of_more_columns_than_samples_is_saturated() -> None:
     x, y = features((12, 12, 12), 200)
-    found = estimate("sfda", x, y)
-    assert found.value == found.ceiling == 1.0
-    assert found.flags == ("saturated",)
+    whole = estimate("sfda", x, y)
+    assert whole.value == whole.ceiling == 1.0
+    assert whole.flags == ("saturated",)
 
 
 def test_sfda_keeps_its_digits_where_the_covariance_is_nearly_singular() -> None:
@@ -77,13 +77,13 @@ def test_sfda_has_no_value_where_classes_have_no_spread() -> None:
 
 def test_gbc_that_underflows_is_flagged_and_its_logarithm_is_not() -> None:
     x, y = features((20, 20), 400, apart=10.0)
-    found = estimate("gbc:form=diagonal,pca=0", x, y)
-    assert found.value == 0
-    assert found.flags == ("saturated",)
-    told = estimate("gbc:form=diagonal,pca=0,log=true", x, y)
-    assert told.value > 700
-    assert told.flags == ()
-    assert told.low is not None
+    whole = estimate("gbc:form=diagonal,pca=0", x, y)
+    assert whole.value == 0
+    assert whole.flags == ("saturated",)
+    logarithm = estimate("gbc:form=diagonal,pca=0,log=true", x, y)
+    assert logarithm.value > 700
+    assert logarithm.flags == ()
+    assert logarithm.low is not None
 
 
 def test_logme_notes_an_evidence_that_only_its_constant_bounds() -> None:
@@ -157,13 +157,13 @@ def test_a_random_score_depends_on_the_name_and_the_seed_alone() -> None:
 def test_both_decompositions_give_back_the_centred_rows(width: int) -> None:
     x, _ = features((8, 6), width)
     matrix = Matrix.of(x)
-    for found in (matrix.spectrum, matrix.exact_spectrum):
-        root = np.sqrt(found.values)
-        if found.right is not None:
-            left, right = matrix.centred @ found.right / root, found.right
+    for spectrum in (matrix.spectrum, matrix.exact_spectrum):
+        root = np.sqrt(spectrum.values)
+        if spectrum.right is not None:
+            left, right = matrix.centred @ spectrum.right / root, spectrum.right
         else:
-            assert found.left is not None
-            left, right = found.left, matrix.centred.T @ found.left / root
+            assert spectrum.left is not None
+            left, right = spectrum.left, matrix.centred.T @ spectrum.left / root
         np.testing.assert_allclose(left * root @ right.T, matrix.centred, atol=1e-10)
         np.testing.assert_allclose(left.T @ left, np.eye(len(root)), atol=1e-8)
 

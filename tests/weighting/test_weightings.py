@@ -1,4 +1,4 @@
-"""What every weighting promises, asked of each entry of the table, and what each one says for itself."""
+"""What must hold for every weighting of the table, and the formulas of each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.ranking.uncertainty import effective_number
 
 Array = NDArray[Any]
 
@@ -35,12 +36,12 @@ SPECS = (
     "inverse:form=complement",
     "inverse:form=complement,p=inf",
 )
-# Reads what somebody else has decided: tests/weighting/test_file.py.
+# Does not read scores: see tests/weighting/test_file.py.
 NOT_FROM_SCORES = {"file"}
-# Not monotone in the score: drawn, or turned around.
+# Not monotone in the score: random, or inverted.
 NOT_MONOTONE = {spec for spec in SPECS if spec.startswith(("random", "inverse"))}
-# Depends on the order in which sources are listed: the draw belongs to the place, not to the name.
-DRAWN = {spec for spec in SPECS if spec.startswith("random")}
+# Depends on the order of the sources: random numbers belong to positions, not to names.
+RANDOM = {spec for spec in SPECS if spec.startswith("random")}
 
 scores = st.lists(st.one_of(st.floats(-1, 1), st.just(float("nan"))), min_size=2, max_size=12)
 
@@ -61,13 +62,13 @@ def test_every_weighting_of_the_table_is_asked() -> None:
 @given(values=scores)
 def test_weights_sum_to_one_and_undefined_sources_weigh_nothing(spec: str, values: list[float]) -> None:
     assume(np.isfinite(values).sum() >= 2)
-    given_scores = np.array(values)
+    before = np.array(values)
     weights = weigh(spec, values)
     assert weights.shape == (len(values),)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
     assert (weights[np.isnan(values)] == 0).all()
-    np.testing.assert_array_equal(given_scores, values)
+    np.testing.assert_array_equal(before, values)
 
 
 @pytest.mark.parametrize("zero_means_none", [False, True])
@@ -82,14 +83,14 @@ def test_a_better_source_never_weighs_less_and_the_best_weighs_most(
     assert weights[np.argmax(values)] == weights.max()
 
 
-@pytest.mark.parametrize("spec", [s for s in SPECS if s not in DRAWN])
+@pytest.mark.parametrize("spec", [s for s in SPECS if s not in RANDOM])
 @settings(deadline=None, max_examples=40)
 @given(values=st.lists(st.floats(-1, 1), min_size=2, max_size=8, unique=True), draw=st.randoms())
 def test_weights_belong_to_the_sources_and_not_to_their_places(spec: str, values: list[float], draw: Any) -> None:
-    assume(len({max(value, 0.0) for value in values}) == len(values))  # equals go by place
-    places = list(range(len(values)))
-    draw.shuffle(places)
-    np.testing.assert_allclose(weigh(spec, [values[i] for i in places]), weigh(spec, values)[places], atol=1e-12)
+    assume(len({max(value, 0.0) for value in values}) == len(values))  # equal scores are taken by position
+    order = list(range(len(values)))
+    draw.shuffle(order)
+    np.testing.assert_allclose(weigh(spec, [values[i] for i in order]), weigh(spec, values)[order], atol=1e-12)
 
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if "k=" not in s])
@@ -107,7 +108,7 @@ def test_no_source_with_a_score_is_an_error_and_so_is_an_infinite_score(spec: st
         weigh(spec, [0.1, np.inf])
 
 
-EQUALS = [s for s in SPECS if s not in DRAWN and "k=2" not in s and "k=3" not in s]
+EQUALS = [s for s in SPECS if s not in RANDOM and "k=2" not in s and "k=3" not in s]
 
 
 @pytest.mark.parametrize("spec", EQUALS)
@@ -171,10 +172,10 @@ def test_topk_is_power_over_all_sources_cut_to_the_best_and_renormalised() -> No
 
 
 def test_random_weights_are_even_over_the_simplex_and_follow_the_seed() -> None:
-    drawn = np.array([weigh(f"random:seed={seed}", [0.1, 0.2, 0.3]) for seed in range(2000)])
-    np.testing.assert_allclose(drawn.mean(axis=0), 1 / 3, atol=0.02)
+    samples = np.array([weigh(f"random:seed={seed}", [0.1, 0.2, 0.3]) for seed in range(2000)])
+    np.testing.assert_allclose(samples.mean(axis=0), 1 / 3, atol=0.02)
     # The first weight of three is beta(1, 2) distributed: its standard deviation is sqrt(1/18).
-    np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(1 / 18), atol=0.02)
+    np.testing.assert_allclose(samples.std(axis=0), np.sqrt(1 / 18), atol=0.02)
     np.testing.assert_array_equal(weigh("random:seed=3", [0.1, 0.2]), weigh("random:seed=3", [0.9, 0.0]))
 
 
@@ -199,8 +200,6 @@ def test_the_inverse_weighs_the_worst_source_most() -> None:
 
 
 def test_the_reciprocals_of_28_likely_scores_are_nearly_equal_weights() -> None:
-    from zoo_cli.ranking.uncertainty import effective_number
-
     values = np.linspace(0.15, 0.30, 28).tolist()
     assert effective_number(weigh("inverse", values)) == pytest.approx(27.4, abs=0.1)
     assert effective_number(weigh("inverse:form=complement", values)) < 23

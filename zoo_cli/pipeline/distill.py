@@ -123,7 +123,7 @@ def distill(
         raise UsageError(f"{method.name} trains with labels, not sources", f"zoo finetune --objective {method.name}")
     _check_flags(
         method.name,
-        facts.taught,
+        facts.needs_teacher,
         {
             "--weighting": weighting,
             "--metric": metric,
@@ -174,7 +174,7 @@ def distill(
     students.check_networks(settings, learner, init)
     places = RunPaths(settings, tuple([settings.task.seed] if seed is None else seed), name, out)
     places.check()
-    if facts.taught:
+    if facts.needs_teacher:
         wanted = transfer_runs.TransferConfig(method, facts, tuple(source or ()), teachers, targets, kd_temperature)
         wanted.check(going)
         kinds = [wanted.name(settings)]
@@ -201,12 +201,12 @@ def distill(
         return
     images, classes = training_options.load_task(settings, manifest, workers)
     if dry_run:
-        first = wanted if facts.taught else asked
+        first = wanted if facts.needs_teacher else asked
         _, options = first.length(going, images, places.seeds[0])
         for path in paths:
             console.say(f"would train {path}: {runner.describe_length(options, going)}")
         return
-    if facts.taught:
+    if facts.needs_teacher:
         rows = transfer_runs.train_transfer(settings, wanted, going, places, images, classes, learner)
     else:
         rows = cross_task_runs.train_cross_task(settings, asked, going, places, images, classes, learner, init)

@@ -1,6 +1,7 @@
 """The set of sources that a score of sets chooses: stored beside the scores of its sources, told below them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,11 @@ def member_part(facts: Metric, probe: "Probe", drawn: "Replicates") -> "MemberPa
     """What a source brings into sets; None where the metric is one of single sources."""
     from zoo_cli.ranking import ensembles
 
-    return ensembles.member_part(registry.imported(facts.member), probe, drawn.halves) if facts.joined else None
+    return (
+        ensembles.member_part(registry.imported(facts.member), probe, drawn.half_samples.parts)
+        if facts.joined
+        else None
+    )
 
 
 def choose_ensemble(
@@ -41,7 +46,7 @@ def choose_ensemble(
     from zoo_cli.ranking import ensembles, uncertainty
 
     def interval(gain: float, gains: Any) -> tuple[float | None, float | None]:
-        found = uncertainty.half_sample_interval(gain, gains, drawn.share, seed=seed)
+        found = uncertainty.half_sample_interval(gain, gains, drawn.half_samples.share, seed=seed)
         return found.low, found.high
 
     parts = {row["source"]: found for row in rows if (found := row.pop("part", None)) is not None}
@@ -50,8 +55,8 @@ def choose_ensemble(
     return {
         "metric": method.spec,
         "score": steps[-1].score if steps else None,
-        "sources": [vars(step) for step in steps],
-        "stopped_at": None if stopped is None else vars(stopped),
+        "sources": [asdict(step) for step in steps],
+        "stopped_at": None if stopped is None else asdict(stopped),
         "left_out": dict(left_out),
     }
 

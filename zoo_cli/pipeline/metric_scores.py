@@ -90,7 +90,7 @@ def score_source(
             if reasons:
                 answers[i] = _skipped(origin.name, asked.pop(i), len(target), reasons[0])
         methods = [(question.method, question.facts) for question in asked.values()]
-        found = uncertainty.estimate_scores(methods, probe, seed=seed, drawn=drawn)
+        found = uncertainty.estimate_scores(methods, probe, seed=seed, replicates=drawn)
         for (i, question), one in zip(asked.items(), found, strict=True):
             row = _blank(origin.name, question, len(target))
             row |= {"dim": probe.matrix.width, "classes": len(target.counts)}

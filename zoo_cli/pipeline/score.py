@@ -273,11 +273,9 @@ def score_files(
 
 
 def _drawn(target: "Classes", seed: int) -> "Replicates":
-    """The halves and permutations of the labels; of a probe without samples, where there is nothing to draw, itself."""
+    """The subsamples and permutations of the labels."""
     from zoo_cli.ranking import uncertainty
 
-    if not len(target):
-        return uncertainty.Replicates(((target.order, target),), (target,), 0.0)
     return uncertainty.draw_replicates(target, seed=seed)
 
 

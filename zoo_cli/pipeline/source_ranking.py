@@ -151,7 +151,7 @@ def order_sources(settings: Config, asked: RankingSpec, rows: Sequence[Row]) -> 
     answered += [_line(asked, name) | {"excluded": barred[name]} for name in names if name in barred]
     answered.sort(key=lambda row: (row["rank"] is None, row["source"] in barred, row["rank"] or 0, row["source"]))
     yardstick = (float(table.values[-1]), table.draws[-1])
-    found = verdict.judge(ranked, values, draws, table.chance[:-1], yardstick)
+    found = verdict.judge_sources(ranked, values, draws, table.chance[:-1], yardstick)
     effective = uncertainty.effective_number(given) if given.any() else 0.0
     wins = {
         name: {other: _known(float(p)) for other, p in zip(ranked, line, strict=True) if other != name}

@@ -91,7 +91,7 @@ def resolve_training(
     if device != "auto":
         devices.choose(device, purpose="training")
     if lr is None:
-        lr = facts.lr * (batch_size / 256 if facts.taught else 1)
+        lr = facts.lr * (batch_size / 256 if facts.needs_teacher else 1)
     options = loop.LoopOptions(
         steps=steps or 1,
         lr=lr,

@@ -1,4 +1,4 @@
-"""Sets of sources: their scores, and how one grows until the next source adds less than its error."""
+"""Ensembles of sources: their scores, and growth until the next source adds less than its uncertainty."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics import e_leep, ms_leep
@@ -18,54 +19,60 @@ Array = NDArray[Any]
 
 LABELS = np.arange(120) % 4
 TARGET = Classes.of(LABELS)
-DRAWN = uncertainty.draw_replicates(TARGET, seed=0, permutations=0)
+HALF_SAMPLES = uncertainty.draw_replicates(TARGET, seed=0, permutations=0).half_samples
 
 
-def expert(knows: Sequence[int], width: int, seed: int) -> Probe:
-    """A source that knows some of the classes, and of the others nothing."""
+def make_source(recognises: Sequence[int], width: int, seed: int) -> Probe:
+    """A source that recognises some of the classes, and none of the others."""
     draw = np.random.default_rng(seed)
     logits = 0.3 * draw.standard_normal((len(LABELS), width))
-    sure = np.isin(LABELS, knows)
+    sure = np.isin(LABELS, recognises)
     logits[sure, LABELS[sure] % width] += 3
-    raised = np.exp(logits)
-    return Probe.of(raised / raised.sum(axis=1, keepdims=True), TARGET)
+    return Probe.of(softmax(logits, axis=1), TARGET)
 
 
 def interval(gain: float, gains: Array) -> tuple[float | None, float | None]:
-    found = uncertainty.half_sample_interval(gain, gains, DRAWN.share, seed=0)
-    return found.low, found.high
+    estimate = uncertainty.half_sample_interval(gain, gains, HALF_SAMPLES.share, seed=0)
+    return estimate.low, estimate.high
 
 
-def grown(
+def score_ensemble(joined: ensembles.Joined, probes: Sequence[Probe]) -> float:
+    return joined(np.stack([predictions(probe) for probe in probes]))
+
+
+def grow(
     joined: ensembles.Joined = e_leep.joined, **probes: Probe
 ) -> tuple[list[ensembles.Step], ensembles.Step | None]:
-    parts = {name: ensembles.member_part(predictions, probe, DRAWN.halves) for name, probe in probes.items()}
+    parts = {name: ensembles.member_part(predictions, probe, HALF_SAMPLES.parts) for name, probe in probes.items()}
     return ensembles.grow_ensemble(parts, joined, interval)
 
 
 def test_a_set_of_one_has_its_leep() -> None:
-    one = expert([0, 1], 5, 0)
-    for of_one, of_set in ((e_leep.e_leep, e_leep.of_set), (ms_leep.ms_leep, ms_leep.of_set)):
-        assert of_one(one) == pytest.approx(leep(one), abs=1e-12)
-        assert of_set([one]) == pytest.approx(leep(one), abs=1e-12)
+    source = make_source([0, 1], 5, 0)
+    for metric, joined in ((e_leep.e_leep, e_leep.joined), (ms_leep.ms_leep, ms_leep.joined)):
+        assert metric(source) == pytest.approx(leep(source), abs=1e-12)
+        assert score_ensemble(joined, [source]) == pytest.approx(leep(source), abs=1e-12)
 
 
 def test_scores_of_sets_equal_their_formulas_for_sources_of_different_widths() -> None:
-    probes = [expert([0], 5, 0), expert([1, 2], 9, 1), expert([3], 4, 2)]
+    probes = [make_source([0], 5, 0), make_source([1, 2], 9, 1), make_source([3], 4, 2)]
     rows = np.array([[_expected(probe, i) for i in range(len(LABELS))] for probe in probes])
-    assert e_leep.of_set(probes) == pytest.approx(np.log(rows.mean(axis=0)).mean(), abs=1e-12)
-    assert ms_leep.of_set(probes) == pytest.approx(np.log(rows).mean(), abs=1e-12)
+    assert score_ensemble(e_leep.joined, probes) == pytest.approx(np.log(rows.mean(axis=0)).mean(), abs=1e-12)
+    assert score_ensemble(ms_leep.joined, probes) == pytest.approx(np.log(rows).mean(), abs=1e-12)
 
 
 def _expected(probe: Probe, i: int) -> float:
-    """sum_z P(y_i | z) p_iz, counted out."""
+    """sum_z P(y_i | z) p_iz, sample by sample."""
     mates = probe.inputs[LABELS[i] == LABELS].sum(axis=0)
     return float((mates / probe.inputs.sum(axis=0)) @ probe.inputs[i])
 
 
 def test_sources_that_know_different_classes_go_together_and_a_twin_stays_outside() -> None:
-    steps, stopped = grown(
-        first=expert([0, 1], 5, 0), twin=expert([0, 1], 5, 1), other=expert([2, 3], 6, 2), idle=expert([], 5, 3)
+    steps, stopped = grow(
+        first=make_source([0, 1], 5, 0),
+        twin=make_source([0, 1], 5, 1),
+        other=make_source([2, 3], 6, 2),
+        idle=make_source([], 5, 3),
     )
     assert {steps[0].source, steps[1].source} in ({"first", "other"}, {"twin", "other"})
     assert steps[0].gain is None
@@ -78,7 +85,7 @@ def test_sources_that_know_different_classes_go_together_and_a_twin_stays_outsid
 
 
 def test_it_stops_where_the_gain_is_less_than_its_uncertainty() -> None:
-    _, stopped = grown(first=expert([0, 1, 2, 3], 6, 0), idle=expert([], 5, 3))
+    _, stopped = grow(first=make_source([0, 1, 2, 3], 6, 0), idle=make_source([], 5, 3))
     assert stopped is not None
     assert stopped.source == "idle"
     assert stopped.low is not None
@@ -86,8 +93,8 @@ def test_it_stops_where_the_gain_is_less_than_its_uncertainty() -> None:
 
 
 def test_a_mean_grows_by_nobody() -> None:
-    probes = {"a": expert([0, 1], 5, 0), "b": expert([2, 3], 5, 1), "c": expert([1, 2, 3], 6, 2)}
-    steps, stopped = grown(ms_leep.joined, **probes)
+    probes = {"a": make_source([0, 1], 5, 0), "b": make_source([2, 3], 5, 1), "c": make_source([1, 2, 3], 6, 2)}
+    steps, stopped = grow(ms_leep.joined, **probes)
     assert [step.source for step in steps] == ["c"]
     assert stopped is not None
     assert stopped.gain is not None
@@ -95,26 +102,27 @@ def test_a_mean_grows_by_nobody() -> None:
 
 
 def test_the_interval_of_a_gain_is_of_paired_halves() -> None:
-    probes = [expert([0, 1], 5, 0), expert([2, 3], 6, 2)]
-    steps, _ = grown(a=probes[0], b=probes[1])
+    probes = [make_source([0, 1], 5, 0), make_source([2, 3], 6, 2)]
+    steps, _ = grow(a=probes[0], b=probes[1])
     gains = []
-    for rows, target in DRAWN.halves:
+    for rows, target in HALF_SAMPLES.parts:
         halved = [probe.take(rows, target) for probe in probes]
-        gains.append(e_leep.of_set(halved) - e_leep.of_set(halved[:1] if steps[0].source == "a" else halved[1:]))
+        first = halved[:1] if steps[0].source == "a" else halved[1:]
+        gains.append(score_ensemble(e_leep.joined, halved) - score_ensemble(e_leep.joined, first))
     assert steps[1].gain is not None
     assert (steps[1].low, steps[1].high) == interval(steps[1].gain, np.array(gains))
 
 
 def test_one_source_is_a_set_and_nobody_is_none() -> None:
-    steps, stopped = grown(only=expert([0], 5, 0))
+    steps, stopped = grow(only=make_source([0], 5, 0))
     assert [step.source for step in steps] == ["only"]
     assert stopped is None
     assert ensembles.grow_ensemble({}, e_leep.joined, interval) == ([], None)
 
 
 def test_equal_sources_are_taken_in_their_order() -> None:
-    one = expert([0, 1], 5, 0)
-    assert grown(b=one, a=one)[0][0].source == "b"
+    source = make_source([0, 1], 5, 0)
+    assert grow(b=source, a=source)[0][0].source == "b"
 
 
 def test_halves_without_a_part_take_no_part_in_the_interval() -> None:
@@ -125,12 +133,12 @@ def test_halves_without_a_part_take_no_part_in_the_interval() -> None:
             raise Undefined("single_class")
         return predictions(probe)
 
-    part = ensembles.member_part(sometimes, expert([2, 3], 6, 2), DRAWN.halves)
-    assert sum(half is None for half in part.halves) == len(DRAWN.halves) // 2
-    whole = ensembles.member_part(predictions, expert([0, 1], 5, 0), DRAWN.halves)
+    part = ensembles.member_part(sometimes, make_source([2, 3], 6, 2), HALF_SAMPLES.parts)
+    assert sum(half is None for half in part.half_samples) == len(HALF_SAMPLES.parts) // 2
+    whole = ensembles.member_part(predictions, make_source([0, 1], 5, 0), HALF_SAMPLES.parts)
     steps, _ = ensembles.grow_ensemble({"a": whole, "b": part}, e_leep.joined, interval)
     assert len(steps) == 2
-    never = ensembles.MemberPart(part.whole, (None,) * len(part.halves))
+    never = ensembles.MemberPart(part.whole, (None,) * len(part.half_samples))
     steps, stopped = ensembles.grow_ensemble({"a": whole, "b": never}, e_leep.joined, interval)
     assert len(steps) == 1
     assert stopped is not None

@@ -1,4 +1,4 @@
-"""Intervals, chances and ranks: exact where theory is exact, and paired over sources."""
+"""Intervals, probabilities and ranks: exact where theory is exact, and paired over sources."""
 
 import itertools
 from typing import Any
@@ -21,45 +21,44 @@ Array = NDArray[Any]
 
 
 def first_column(probe: Probe) -> float:
-    """A linear statistic: the mean of one number a sample."""
+    """A linear statistic: the mean of one number per sample."""
     assert len(probe.inputs) == probe.size
     return float(probe.inputs[:, 0].mean())
 
 
-def halves(function: Any, x: Array, y: Array, value: float) -> Estimate:
+def from_half_samples(function: Any, x: Array, y: Array, value: float) -> Estimate:
     probe = Probe.of(x, y)
-    drawn = uncertainty.draw_replicates(probe.target, seed=0)
-    (scores,) = uncertainty.score_half_samples([function], probe, drawn)
-    return uncertainty.half_sample_interval(value, scores, drawn.share, seed=0)
+    half_samples = uncertainty.draw_replicates(probe.target, seed=0).half_samples
+    (scores,) = uncertainty.score_subsamples([function], probe, half_samples)
+    return uncertainty.half_sample_interval(value, scores, half_samples.share, seed=0)
 
 
 def estimates(names: Any, x: Array, y: Array, seed: int = 0) -> list[Any]:
     methods = [specs.resolve("metric", name) for name in names]
-    return uncertainty.estimate_scores(
-        [(one, registry.METRICS[one.name]) for one in methods], Probe.of(x, y), seed=seed
-    )
+    metrics = [(method, registry.METRICS[method.name]) for method in methods]
+    return uncertainty.estimate_scores(metrics, Probe.of(x, y), seed=seed)
 
 
 def estimate(name: str, x: Array, y: Array, seed: int = 0) -> Estimate:
-    (found,) = estimates([name], x, y, seed)
-    assert isinstance(found, Estimate)
-    return found
+    (result,) = estimates([name], x, y, seed)
+    assert isinstance(result, Estimate)
+    return result
 
 
-def levels(function: Any, x: Array, y: Array, count: int = 10) -> float | None:
+def chance_level(function: Any, x: Array, y: Array, count: int = 10) -> float | None:
     probe = Probe.of(x, y)
-    drawn = uncertainty.draw_replicates(probe.target, seed=0, permutations=count)
-    (level,) = uncertainty.chance_levels([function], probe, drawn)
+    replicates = uncertainty.draw_replicates(probe.target, seed=0, permutations=count)
+    (level,) = uncertainty.chance_levels([function], probe, replicates)
     return level
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
     x = np.random.default_rng(0).standard_normal(80)
     others = np.array([np.delete(x, i).mean() for i in range(80)])
-    found = uncertainty.jackknife_interval(float(x.mean()), others, seed=0)
+    result = uncertainty.jackknife_interval(float(x.mean()), others, seed=0)
     error = x.std(ddof=1) / np.sqrt(80)
-    assert found.low == pytest.approx(x.mean() - 1.6448536 * error)
-    assert found.high == pytest.approx(x.mean() + 1.6448536 * error)
+    assert result.low == pytest.approx(x.mean() - 1.6448536 * error)
+    assert result.high == pytest.approx(x.mean() + 1.6448536 * error)
 
 
 @pytest.mark.parametrize("sizes", [(40, 40), (51, 21, 9), (3,) * 30, (2,) * 40])
@@ -67,27 +66,27 @@ def test_halves_of_a_mean_spread_as_its_standard_error_within_classes(sizes: tup
     draw = np.random.default_rng(1)
     y = np.repeat(np.arange(len(sizes)), sizes)
     x = draw.standard_normal((len(y), 1))
-    found = halves(first_column, x, y, float(x.mean()))
+    result = from_half_samples(first_column, x, y, float(x.mean()))
     within = sum(k * x[y == c].var() * k / (k - 1) for c, k in enumerate(sizes))
-    assert found.high is not None
-    assert found.high - found.value == pytest.approx(1.645 * np.sqrt(within) / len(y), rel=0.3)
+    assert result.high is not None
+    assert result.high - result.value == pytest.approx(1.645 * np.sqrt(within) / len(y), rel=0.3)
 
 
 @pytest.mark.parametrize("name", ["parc", "cka"])
 def test_an_estimate_is_centred_on_the_score_and_its_draws_spread_as_its_interval(name: str) -> None:
     x, y = features((20, 15, 10), 8)
-    found = estimate(name, x, y)
-    assert found.value == score(name, x, y)
-    assert found.low is not None
-    assert found.high is not None
-    assert found.draws is not None
-    assert found.chance is not None
-    assert found.reason is None
-    assert (found.low + found.high) / 2 == pytest.approx(found.value)
-    assert found.draws.shape == (200,)
-    assert found.draws.dtype == np.float64
-    assert found.draws.mean() == pytest.approx(found.value)
-    assert 1.645 * found.draws.std() == pytest.approx((found.high - found.low) / 2, rel=0.2)
+    result = estimate(name, x, y)
+    assert result.value == score(name, x, y)
+    assert result.low is not None
+    assert result.high is not None
+    assert result.draws is not None
+    assert result.chance is not None
+    assert result.reason is None
+    assert (result.low + result.high) / 2 == pytest.approx(result.value)
+    assert result.draws.shape == (200,)
+    assert result.draws.dtype == np.float64
+    assert result.draws.mean() == pytest.approx(result.value)
+    assert 1.645 * result.draws.std() == pytest.approx((result.high - result.low) / 2, rel=0.2)
 
 
 @pytest.mark.parametrize("name", ["parc", "rsa"])
@@ -97,9 +96,9 @@ def test_sources_pair_the_same_features_differ_in_no_draw_and_alike_ones_in_litt
     far = features((20, 15, 10), 8, seed=8)[0]
     draws = []
     for inputs in (x, 3 * x, near, far):
-        found = estimate(name, inputs, y, seed=4)
-        assert found.draws is not None
-        draws.append(found.draws - found.value)
+        result = estimate(name, inputs, y, seed=4)
+        assert result.draws is not None
+        draws.append(result.draws - result.value)
     np.testing.assert_allclose(draws[1], draws[0], atol=1e-9)
     assert np.corrcoef(draws[0], draws[2])[0, 1] > 0.8
     assert abs(np.corrcoef(draws[0], draws[3])[0, 1]) < 0.8
@@ -119,24 +118,24 @@ def test_a_seed_gives_the_same_estimate_and_another_one_other_draws() -> None:
 
 def test_every_half_holds_the_larger_half_of_every_class() -> None:
     y = np.array([5, 5, 5, 9, 9, 9, 9, 0, 2, 2])
-    seen = []
+    sizes = []
 
-    def watch(probe: Probe) -> float:
+    def record_sizes(probe: Probe) -> float:
         x = probe.inputs
         assert (x[:, 1] == np.unique(y)[probe.target.codes]).all()
         assert len(set(x[:, 0])) == len(x)
-        seen.append(tuple(probe.target.counts))
+        sizes.append(tuple(probe.target.counts))
         return float(x[:, 0].mean())
 
     x = np.stack([np.arange(10.0), y], axis=1)
-    halves(watch, x, y, 0.0)
-    assert set(seen) == {(1, 1, 2, 2)}
+    from_half_samples(record_sizes, x, y, 0.0)
+    assert set(sizes) == {(1, 1, 2, 2)}
 
 
 def test_without_two_samples_of_a_class_there_is_no_interval_but_a_reason() -> None:
     x, _ = features((6,), 3)
-    found = halves(first_column, x, np.arange(6), 0.5)
-    assert found == uncertainty.Estimate(0.5, reason="no_class_with_two_examples")
+    result = from_half_samples(first_column, x, np.arange(6), 0.5)
+    assert result == uncertainty.Estimate(0.5, reason="no_class_with_two_examples")
 
 
 def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has() -> None:
@@ -148,13 +147,13 @@ def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has
             raise Undefined("constant_features")
         return first_column(probe)
 
-    found = halves(lambda probe: sometimes(probe, every=1), x, y, 0.5)
-    assert found == uncertainty.Estimate(0.5, reason="undefined_on_halves")
-    whole = halves(first_column, x, y, 0.5)
-    found = halves(lambda probe: sometimes(probe, every=8), x, y, 0.5)
-    assert found.high is not None
+    result = from_half_samples(lambda probe: sometimes(probe, every=1), x, y, 0.5)
+    assert result == uncertainty.Estimate(0.5, reason="undefined_on_halves")
+    whole = from_half_samples(first_column, x, y, 0.5)
+    result = from_half_samples(lambda probe: sometimes(probe, every=8), x, y, 0.5)
+    assert result.high is not None
     assert whole.high is not None
-    assert found.high - 0.5 == pytest.approx(whole.high - 0.5, rel=0.2)
+    assert result.high - 0.5 == pytest.approx(whole.high - 0.5, rel=0.2)
 
 
 def test_the_jackknife_needs_a_score_without_each_sample_and_three_samples() -> None:
@@ -167,37 +166,37 @@ def test_the_jackknife_needs_a_score_without_each_sample_and_three_samples() -> 
 def test_a_probe_too_small_for_an_interval_still_has_an_estimate() -> None:
     x, y = features((2, 1, 1), 4)
     for name in ("parc", "rsa", "cka"):
-        found = estimate(name, x, y)
-        assert np.isfinite(found.value)
-        assert (found.low is None) == (found.high is None) == (found.draws is None) == (found.reason is not None)
+        result = estimate(name, x, y)
+        assert np.isfinite(result.value)
+        assert (result.low is None) == (result.high is None) == (result.draws is None) == (result.reason is not None)
 
 
 def test_an_undefined_score_stays_undefined() -> None:
     x, y = features((5, 4), 4)
-    for found in estimates(["parc", "cka"], 0 * x, y):
-        assert isinstance(found, Undefined)
-        assert found.reason == "constant_features"
+    for result in estimates(["parc", "cka"], 0 * x, y):
+        assert isinstance(result, Undefined)
+        assert result.reason == "constant_features"
 
 
 def test_one_score_without_a_value_leaves_the_others_as_they_are_alone() -> None:
     x, y = features((5, 4), 4)
     y = np.arange(9)
-    none, some = estimates(["parc", "cka"], x, y)
-    assert isinstance(none, Undefined)
-    assert some.value == estimate("cka", x, y).value
+    undefined, defined = estimates(["parc", "cka"], x, y)
+    assert isinstance(undefined, Undefined)
+    assert defined.value == estimate("cka", x, y).value
 
 
 @pytest.mark.parametrize("width", [6, 90])
 def test_scores_asked_together_are_those_asked_alone_on_halves_and_permutations_too(width: int) -> None:
     x, y = features((20, 15, 10), width)
-    names = [name for name, facts in registry.METRICS.items() if "features" in facts.on and not facts.needs]
-    for name, found in zip(names, estimates(names, x, y), strict=True):
+    names = [name for name, entry in registry.METRICS.items() if "features" in entry.on and not entry.needs]
+    for name, together in zip(names, estimates(names, x, y), strict=True):
         alone = estimate(name, x, y)
-        assert (found.reason, found.flags, found.ceiling) == (alone.reason, alone.flags, alone.ceiling)
+        assert (together.reason, together.flags, together.ceiling) == (alone.reason, alone.flags, alone.ceiling)
         for key in ("value", "low", "high", "chance"):
-            one, other = getattr(found, key), getattr(alone, key)
-            assert (one is None) == (other is None)
-            assert one is None or one == pytest.approx(other, rel=1e-9, abs=1e-9)
+            actual, expected = getattr(together, key), getattr(alone, key)
+            assert (actual is None) == (expected is None)
+            assert actual is None or actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("width", [6, 90])
@@ -213,18 +212,18 @@ def test_a_sub_probe_has_the_score_of_its_samples_alone(name: str, width: int) -
 
 def test_a_score_that_is_the_same_on_every_half_has_no_interval_but_a_reason() -> None:
     x, y = features((10, 10), 3)
-    assert halves(lambda _: 0.7, x, y, 0.5).reason == "constant_on_halves"
+    assert from_half_samples(lambda _: 0.7, x, y, 0.5).reason == "constant_on_halves"
 
 
 def test_a_score_at_its_ceiling_is_flagged() -> None:
     y = np.repeat([0, 1, 2], 6)
-    found = estimate("cka", np.eye(3)[y], y)
-    assert found.ceiling == 1.0
-    assert found.flags == ("saturated",)
+    result = estimate("cka", np.eye(3)[y], y)
+    assert result.ceiling == 1.0
+    assert result.flags == ("saturated",)
     x, y = features((8, 6, 4), 5)
-    found = estimate("parc", x, y)
-    assert found.flags == ()
-    assert found.ceiling == pytest.approx(score("parc", x, y) / score("parc", x, y, normalized=True))
+    result = estimate("parc", x, y)
+    assert result.flags == ()
+    assert result.ceiling == pytest.approx(score("parc", x, y) / score("parc", x, y, normalized=True))
 
 
 def test_a_metric_says_what_to_know_of_its_value() -> None:
@@ -234,9 +233,9 @@ def test_a_metric_says_what_to_know_of_its_value() -> None:
 
     x, y = features((8, 6), 3)
     method = specs.Method("noting", {}, noting)
-    (found,) = uncertainty.estimate_scores([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
-    assert isinstance(found, Estimate)
-    assert found.flags == ("zero_rows",)
+    (result,) = uncertainty.estimate_scores([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
+    assert isinstance(result, Estimate)
+    assert result.flags == ("zero_rows",)
 
 
 def test_the_chance_level_is_the_mean_under_permuted_labels() -> None:
@@ -248,15 +247,15 @@ def test_the_chance_level_is_the_mean_under_permuted_labels() -> None:
 
     expected = x[:, 0].mean() * zero.mean()
     spread = x[:, 0].std() * zero.std() / np.sqrt(size)
-    found = levels(product, x, y, count=400)
-    assert found == pytest.approx(expected, abs=5 * spread / 20)
+    level = chance_level(product, x, y, count=400)
+    assert level == pytest.approx(expected, abs=5 * spread / 20)
 
 
 def test_a_score_without_a_value_has_no_chance_level() -> None:
     def never(_: Probe) -> float:
         raise Undefined("single_class")
 
-    assert levels(never, np.zeros((4, 1)), np.arange(4)) is None
+    assert chance_level(never, np.zeros((4, 1)), np.arange(4)) is None
 
 
 def test_the_probability_of_being_best_counts_paired_draws_and_splits_ties() -> None:
@@ -299,11 +298,11 @@ def test_the_effective_number_of_equal_weights_is_their_number_and_of_one_it_is_
 
 def test_who_beats_whom_is_a_share_of_paired_replicates_with_ties_half() -> None:
     draws = np.array([[1.0, 1.0, 3.0, 2.0], [0.0, 2.0, 1.0, 2.0], [np.nan] * 4])
-    found = uncertainty.beats(draws)
-    assert found[0, 1] == (1 + 0 + 1 + 0.5) / 4
-    assert found[1, 0] == 1 - found[0, 1]
-    assert np.isnan(found[2]).all()
-    assert np.isnan(found[:, 2]).all()
+    shares = uncertainty.beats(draws)
+    assert shares[0, 1] == (1 + 0 + 1 + 0.5) / 4
+    assert shares[1, 0] == 1 - shares[0, 1]
+    assert np.isnan(shares[2]).all()
+    assert np.isnan(shares[:, 2]).all()
 
 
 def test_rank_intervals_hold_the_ranks_of_nine_in_ten_replicates() -> None:

@@ -1,4 +1,4 @@
-"""Flips on a table written by hand, and the identities that hold on every table."""
+"""Flips on a hand-written table, and identities that hold on every table."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -7,13 +7,14 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import binomtest
 
 from zoo_cli.evaluation import flip_statistics
+from zoo_cli.evaluation.flip_statistics import ClassFlips, Uptake
 
 # id   label  before  after  teacher   what happens
 # a    0      0       0      0         kept
-# b    0      1       0      0         gained, the teacher knew
+# b    0      1       0      0         gained, the teacher was right
 # c    0      0       1      0         lost
-# d    1      0       1      0         gained, the teacher did not know
-# e    1      0       0      1         wrong throughout, the teacher knew
+# d    1      0       1      0         gained, the teacher was wrong
+# e    1      0       0      1         wrong throughout, the teacher was right
 # f    1      1       1      0         kept
 # g    2      2       0      2         lost
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2])
@@ -25,28 +26,34 @@ NAMES = ("ant", "bee", "cat", "never seen")
 
 def test_every_sample_of_the_hand_written_table_is_counted_as_written() -> None:
     result = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES, TEACHER)
-    assert (result["n"], result["positive"], result["negative"]) == (7, 2, 2)
-    assert result["accuracy_before"] == 4 / 7
-    assert result["accuracy_after"] == 4 / 7
-    assert result["delta"] == 0
-    assert (result["positive_rate"], result["negative_rate"]) == (2 / 7, 2 / 7)
-    assert result["complementary"] == 2 / 7
-    assert (result["transferred"], result["transfer_rate"]) == (1, 0.5)
+    assert (result.n, result.positive, result.negative) == (7, 2, 2)
+    assert result.accuracy_before == 4 / 7
+    assert result.accuracy_after == 4 / 7
+    assert result.delta == 0
+    assert (result.positive_rate, result.negative_rate) == (2 / 7, 2 / 7)
+    assert result.uptake == Uptake(complementary=2 / 7, transferred=1, transfer_rate=0.5)
 
 
 def test_classes_come_by_rate_of_positive_flips_and_absent_ones_not_at_all() -> None:
-    classes = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES)["classes"]
-    assert classes == [
-        {"class": "ant", "n": 3, "positive": 1, "negative": 1},
-        {"class": "bee", "n": 3, "positive": 1, "negative": 0},
-        {"class": "cat", "n": 1, "positive": 0, "negative": 1},
-    ]
+    flips = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES)
+    assert flips.classes == (ClassFlips("ant", 3, 1, 1), ClassFlips("bee", 3, 1, 0), ClassFlips("cat", 1, 0, 1))
+
+
+def test_a_row_has_the_uptake_last_and_class_for_name() -> None:
+    flips = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES, TEACHER)
+    row = flips.to_row()
+    counts = ["n", "accuracy_before", "accuracy_after", "delta", "positive", "negative"]
+    keys = [*counts, "positive_rate", "negative_rate", "classes"]
+    assert list(row) == [*keys, "complementary", "transferred", "transfer_rate"]
+    assert row["classes"][0] == {"class": "ant", "n": 3, "positive": 1, "negative": 1}
+    assert list(row["classes"][0]) == ["class", "n", "positive", "negative"]
+    without = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES).to_row()
+    assert list(without) == keys
 
 
 def test_a_teacher_with_nothing_to_give_has_no_transfer_rate() -> None:
     result = flip_statistics.compare_predictions(LABELS, LABELS, AFTER, NAMES, TEACHER)
-    assert result["complementary"] == 0
-    assert result["transfer_rate"] is None
+    assert result.uptake == Uptake(complementary=0, transferred=0, transfer_rate=None)
 
 
 def test_of_equal_logits_the_first_class_in_order_is_predicted() -> None:
@@ -57,29 +64,30 @@ def test_of_equal_logits_the_first_class_in_order_is_predicted() -> None:
 def test_delta_is_gained_minus_lost_and_the_difference_of_accuracies(table: np.ndarray) -> None:
     labels, before, after, teacher = table
     result = flip_statistics.compare_predictions(labels, before, after, list("abcde"), teacher)
-    assert result["delta"] == (result["positive"] - result["negative"]) / 30
-    assert np.isclose(result["delta"], result["accuracy_after"] - result["accuracy_before"])
+    assert result.delta == (result.positive - result.negative) / 30
+    assert np.isclose(result.delta, result.accuracy_after - result.accuracy_before)
     gained_by_teacher = flip_statistics.compare_predictions(labels, before, teacher, list("abcde"))
-    assert result["complementary"] == gained_by_teacher["positive_rate"]
-    assert sum(row["positive"] for row in result["classes"]) == result["positive"]
+    assert result.uptake is not None
+    assert result.uptake.complementary == gained_by_teacher.positive_rate
+    assert sum(flips.positive for flips in result.classes) == result.positive
 
 
 def test_quality_of_sure_and_of_ignorant_predictions() -> None:
     labels = np.array([0, 0, 0, 1])
     sure = flip_statistics.prediction_quality(labels, np.where(np.eye(2)[labels] > 0, 50.0, 0.0))
-    assert [sure[key] for key in ("n", "accuracy", "balanced_accuracy", "top5")] == [4, 1.0, 1.0, 1.0]
-    assert sure["nll"] < 1e-9
-    assert sure["ece"] < 1e-9
+    assert (sure.n, sure.accuracy, sure.balanced_accuracy, sure.top5) == (4, 1.0, 1.0, 1.0)
+    assert sure.nll < 1e-9
+    assert sure.ece < 1e-9
     ignorant = flip_statistics.prediction_quality(labels, np.zeros((4, 2)))
-    assert ignorant["accuracy"] == 0.75
-    assert ignorant["balanced_accuracy"] == 0.5
-    assert np.isclose(ignorant["nll"], np.log(2))
-    assert np.isclose(ignorant["ece"], 0.25)
+    assert ignorant.accuracy == 0.75
+    assert ignorant.balanced_accuracy == 0.5
+    assert np.isclose(ignorant.nll, np.log(2))
+    assert np.isclose(ignorant.ece, 0.25)
 
 
 def test_top5_counts_ties_in_label_order() -> None:
     result = flip_statistics.prediction_quality(np.array([4, 5]), np.zeros((2, 8)))
-    assert result["top5"] == 0.5
+    assert result.top5 == 0.5
 
 
 def test_ece_equals_the_sum_over_bins() -> None:
@@ -92,36 +100,34 @@ def test_ece_equals_the_sum_over_bins() -> None:
         if inside.any():
             right = (p.argmax(1) == labels)[inside]
             expected += inside.mean() * abs(right.mean() - p.max(1)[inside].mean())
-    assert np.isclose(flip_statistics.prediction_quality(labels, logits)["ece"], expected)
+    assert np.isclose(flip_statistics.prediction_quality(labels, logits).ece, expected)
 
 
 def loop(labels: np.ndarray, before: np.ndarray, after: np.ndarray, teacher: np.ndarray) -> dict[str, float]:
-    """The measures sample by sample, with nothing shared."""
-    found = dict.fromkeys(("gained", "lost", "offered", "transferred", "pos", "neg", "pos_after", "neg_after"), 0)
+    """The measures, counted sample by sample."""
+    counts = dict.fromkeys(("gained", "lost", "offered", "transferred", "pos", "neg", "pos_after", "neg_after"), 0)
     for label, b, a, t in zip(labels, before, after, teacher, strict=True):
-        found["gained"] += b != label and a == label
-        found["lost"] += b == label and a != label
-        found["offered"] += b != label and t == label
-        found["transferred"] += b != label and t == label and a == label
-        found["pos"] += b != label and t == label
-        found["neg"] += b == label and t != label
-        found["pos_after"] += a != label and t == label
-        found["neg_after"] += a == label and t != label
-    return found
+        counts["gained"] += b != label and a == label
+        counts["lost"] += b == label and a != label
+        counts["offered"] += b != label and t == label
+        counts["transferred"] += b != label and t == label and a == label
+        counts["pos"] += b != label and t == label
+        counts["neg"] += b == label and t != label
+        counts["pos_after"] += a != label and t == label
+        counts["neg_after"] += a == label and t != label
+    return counts
 
 
 @given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
 def test_a_transfer_and_its_teacher_are_what_a_loop_over_samples_counts(table: np.ndarray) -> None:
     labels, before, after, teacher = table
     expected = loop(labels, before, after, teacher)
-    found, taught = (
-        flip_statistics.transfer_statistics(labels, before, after),
-        flip_statistics.teacher_statistics(labels, before, after, teacher),
-    )
-    assert (found["gained"], found["lost"]) == (expected["gained"], expected["lost"])
-    assert (taught["offered"], taught["transferred"]) == (expected["offered"], expected["transferred"])
-    assert np.isclose(taught["pos_flips_delta"], (expected["pos_after"] - expected["pos"]) / 30)
-    assert np.isclose(taught["neg_flips_delta"], (expected["neg_after"] - expected["neg"]) / 30)
+    transfer = flip_statistics.transfer_statistics(labels, before, after)
+    uptake = flip_statistics.teacher_statistics(labels, before, after, teacher)
+    assert (transfer.gained, transfer.lost) == (expected["gained"], expected["lost"])
+    assert (uptake.offered, uptake.transferred) == (expected["offered"], expected["transferred"])
+    assert np.isclose(uptake.pos_flips_delta, (expected["pos_after"] - expected["pos"]) / 30)
+    assert np.isclose(uptake.neg_flips_delta, (expected["neg_after"] - expected["neg"]) / 30)
 
 
 @given(arrays.arrays(np.int64, (3, 30), elements=st.integers(0, 4)))
@@ -138,26 +144,22 @@ def test_counts_by_class_are_those_of_a_loop(table: np.ndarray) -> None:
 @given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
 def test_the_identities_of_a_transfer_hold(table: np.ndarray) -> None:
     labels, before, after, teacher = table
-    found, taught = (
-        flip_statistics.transfer_statistics(labels, before, after),
-        flip_statistics.teacher_statistics(labels, before, after, teacher),
-    )
+    transfer = flip_statistics.transfer_statistics(labels, before, after)
+    uptake = flip_statistics.teacher_statistics(labels, before, after, teacher)
     compared = flip_statistics.compare_predictions(labels, before, after, list("abcde"), teacher)
-    assert np.isclose(found["delta"], found["gain"] - found["loss"])
-    assert found["delta"] == compared["delta"]
-    assert np.isclose(found["delta"], taught["neg_flips_delta"] - taught["pos_flips_delta"])
-    assert [taught[key] for key in ("complementary", "transferred", "transfer_rate")] == [
-        compared[key] for key in ("complementary", "transferred", "transfer_rate")
-    ]
+    assert np.isclose(transfer.delta, transfer.gain - transfer.loss)
+    assert transfer.delta == compared.delta
+    assert np.isclose(transfer.delta, uptake.neg_flips_delta - uptake.pos_flips_delta)
+    assert compared.uptake == Uptake(uptake.complementary, uptake.transferred, uptake.transfer_rate)
     against = flip_statistics.compare_predictions(labels, before, teacher, list("abcde"))
-    assert np.isclose(taught["difference"], against["positive_rate"] - against["negative_rate"])
-    assert np.isclose(taught["difference"], taught["accuracy"] - found["accuracy_before"])
+    assert np.isclose(uptake.difference, against.positive_rate - against.negative_rate)
+    assert np.isclose(uptake.difference, uptake.accuracy - transfer.accuracy_before)
 
 
 def test_a_student_that_becomes_its_teacher_has_taken_all_of_it() -> None:
-    taught = flip_statistics.teacher_statistics(LABELS, BEFORE, TEACHER, TEACHER)
-    assert taught["transfer_rate"] == 1
-    assert taught["pos_flips_delta"] == -taught["complementary"]
+    uptake = flip_statistics.teacher_statistics(LABELS, BEFORE, TEACHER, TEACHER)
+    assert uptake.transfer_rate == 1
+    assert uptake.pos_flips_delta == -uptake.complementary
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -176,12 +178,12 @@ def test_an_outcome_is_a_success_only_beyond_five_percent() -> None:
     right, wrong = np.zeros(40, int), np.ones(40, int)
     for gained, expected in ((5, "undecided"), (6, "success")):
         better = np.where(np.arange(40) < gained, 0, 1)
-        assert flip_statistics.transfer_statistics(right, wrong, better)["outcome"] == expected
+        assert flip_statistics.transfer_statistics(right, wrong, better).outcome == expected
         worse = np.where(np.arange(40) < gained, 1, 0)
-        assert flip_statistics.transfer_statistics(right, right, worse)["outcome"] == expected.replace(
+        assert flip_statistics.transfer_statistics(right, right, worse).outcome == expected.replace(
             "success", "failure"
         )
-    assert flip_statistics.transfer_statistics(right, right, right)["outcome"] == "undecided"
+    assert flip_statistics.transfer_statistics(right, right, right).outcome == "undecided"
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -190,8 +192,8 @@ def test_holm_is_the_least_level_at_which_its_steps_reject(p: list[float]) -> No
     assert all(a >= b for a, b in zip(adjusted, p, strict=True))
     for level in (0.01, 0.05, 0.3):
         rejected = set()
-        for place, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
-            if (len(p) - place) * p[index] > level:
+        for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
+            if (len(p) - rank) * p[index] > level:
                 break
             rejected.add(index)
         assert {index for index, value in enumerate(adjusted) if value <= level} == rejected
