@@ -32,7 +32,7 @@ def test_equal_scores_have_z_zero() -> None:
     assert np.allclose(mean_z(np.vstack([SCORES, flat])), mean_z(SCORES) * 2 / 3)
 
 
-def test_borda_counts_those_left_behind_and_ties_half() -> None:
+def test_borda_counts_beaten_sources_and_half_ties() -> None:
     assert aggregation.borda(SCORES).tolist() == [6.0, 0.5, 3.5, 2.0]
     assert aggregation.borda(np.array([[1.0, np.nan, 0.0]])).tolist() == [2.0, 0.0, 1.0]
 

@@ -47,14 +47,14 @@ def grow(
     return ensembles.grow_ensemble(parts, joined, interval)
 
 
-def test_a_set_of_one_has_its_leep() -> None:
+def test_ensemble_of_one_has_its_leep() -> None:
     source = make_source([0, 1], 5, 0)
     for metric, joined in ((e_leep.e_leep, e_leep.joined), (ms_leep.ms_leep, ms_leep.joined)):
         assert metric(source) == pytest.approx(leep(source), abs=1e-12)
         assert score_ensemble(joined, [source]) == pytest.approx(leep(source), abs=1e-12)
 
 
-def test_scores_of_sets_equal_their_formulas_for_sources_of_different_widths() -> None:
+def test_scores_equal_their_formulas() -> None:
     probes = [make_source([0], 5, 0), make_source([1, 2], 9, 1), make_source([3], 4, 2)]
     rows = np.array([[_expected(probe, i) for i in range(len(LABELS))] for probe in probes])
     assert score_ensemble(e_leep.joined, probes) == pytest.approx(np.log(rows.mean(axis=0)).mean(), abs=1e-12)
@@ -67,7 +67,7 @@ def _expected(probe: Probe, i: int) -> float:
     return float((mates / probe.inputs.sum(axis=0)) @ probe.inputs[i])
 
 
-def test_sources_that_know_different_classes_go_together_and_a_twin_stays_outside() -> None:
+def test_complementary_sources_join_and_a_twin_does_not() -> None:
     steps, stopped = grow(
         first=make_source([0, 1], 5, 0),
         twin=make_source([0, 1], 5, 1),
@@ -84,7 +84,7 @@ def test_sources_that_know_different_classes_go_together_and_a_twin_stays_outsid
     assert "idle" not in [step.source for step in steps]
 
 
-def test_it_stops_where_the_gain_is_less_than_its_uncertainty() -> None:
+def test_growth_stops_at_an_uncertain_gain() -> None:
     _, stopped = grow(first=make_source([0, 1, 2, 3], 6, 0), idle=make_source([], 5, 3))
     assert stopped is not None
     assert stopped.source == "idle"
@@ -92,7 +92,7 @@ def test_it_stops_where_the_gain_is_less_than_its_uncertainty() -> None:
     assert stopped.low <= 0
 
 
-def test_a_mean_grows_by_nobody() -> None:
+def test_mean_of_scores_never_grows() -> None:
     probes = {"a": make_source([0, 1], 5, 0), "b": make_source([2, 3], 5, 1), "c": make_source([1, 2, 3], 6, 2)}
     steps, stopped = grow(ms_leep.joined, **probes)
     assert [step.source for step in steps] == ["c"]
@@ -101,7 +101,7 @@ def test_a_mean_grows_by_nobody() -> None:
     assert stopped.gain < 0
 
 
-def test_the_interval_of_a_gain_is_of_paired_halves() -> None:
+def test_interval_of_a_gain_is_from_paired_half_samples() -> None:
     probes = [make_source([0, 1], 5, 0), make_source([2, 3], 6, 2)]
     steps, _ = grow(a=probes[0], b=probes[1])
     gains = []
@@ -113,7 +113,7 @@ def test_the_interval_of_a_gain_is_of_paired_halves() -> None:
     assert (steps[1].low, steps[1].high) == interval(steps[1].gain, np.array(gains))
 
 
-def test_one_source_is_a_set_and_nobody_is_none() -> None:
+def test_single_source_is_an_ensemble_and_none_is_empty() -> None:
     steps, stopped = grow(only=make_source([0], 5, 0))
     assert [step.source for step in steps] == ["only"]
     assert stopped is None
@@ -125,7 +125,7 @@ def test_equal_sources_are_taken_in_their_order() -> None:
     assert grow(b=source, a=source)[0][0].source == "b"
 
 
-def test_halves_without_a_part_take_no_part_in_the_interval() -> None:
+def test_half_samples_without_a_part_are_ignored() -> None:
     calls = iter(range(1000))
 
     def sometimes(probe: Probe) -> Array:

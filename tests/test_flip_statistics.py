@@ -24,7 +24,7 @@ TEACHER = np.array([0, 0, 0, 0, 1, 0, 2])
 NAMES = ("ant", "bee", "cat", "never seen")
 
 
-def test_every_sample_of_the_hand_written_table_is_counted_as_written() -> None:
+def test_hand_written_table_is_counted() -> None:
     result = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES, TEACHER)
     assert (result.n, result.positive, result.negative) == (7, 2, 2)
     assert result.accuracy_before == 4 / 7
@@ -34,7 +34,7 @@ def test_every_sample_of_the_hand_written_table_is_counted_as_written() -> None:
     assert result.uptake == Uptake(complementary=2 / 7, transferred=1, transfer_rate=0.5)
 
 
-def test_classes_come_by_rate_of_positive_flips_and_absent_ones_not_at_all() -> None:
+def test_classes_are_sorted_by_rate_without_empty_ones() -> None:
     flips = flip_statistics.compare_predictions(LABELS, BEFORE, AFTER, NAMES)
     assert flips.classes == (ClassFlips("ant", 3, 1, 1), ClassFlips("bee", 3, 1, 0), ClassFlips("cat", 1, 0, 1))
 
@@ -51,17 +51,17 @@ def test_a_row_has_the_uptake_last_and_class_for_name() -> None:
     assert list(without) == keys
 
 
-def test_a_teacher_with_nothing_to_give_has_no_transfer_rate() -> None:
+def test_useless_teacher_has_no_transfer_rate() -> None:
     result = flip_statistics.compare_predictions(LABELS, LABELS, AFTER, NAMES, TEACHER)
     assert result.uptake == Uptake(complementary=0, transferred=0, transfer_rate=None)
 
 
-def test_of_equal_logits_the_first_class_in_order_is_predicted() -> None:
+def test_ties_predict_the_first_class() -> None:
     assert flip_statistics.predicted_classes(np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0]])).tolist() == [0, 1]
 
 
 @given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
-def test_delta_is_gained_minus_lost_and_the_difference_of_accuracies(table: np.ndarray) -> None:
+def test_delta_is_the_difference_of_accuracies(table: np.ndarray) -> None:
     labels, before, after, teacher = table
     result = flip_statistics.compare_predictions(labels, before, after, list("abcde"), teacher)
     assert result.delta == (result.positive - result.negative) / 30
@@ -72,7 +72,7 @@ def test_delta_is_gained_minus_lost_and_the_difference_of_accuracies(table: np.n
     assert sum(flips.positive for flips in result.classes) == result.positive
 
 
-def test_quality_of_sure_and_of_ignorant_predictions() -> None:
+def test_quality_of_sure_and_uniform_predictions() -> None:
     labels = np.array([0, 0, 0, 1])
     sure = flip_statistics.prediction_quality(labels, np.where(np.eye(2)[labels] > 0, 50.0, 0.0))
     assert (sure.n, sure.accuracy, sure.balanced_accuracy, sure.top5) == (4, 1.0, 1.0, 1.0)
@@ -119,7 +119,7 @@ def loop(labels: np.ndarray, before: np.ndarray, after: np.ndarray, teacher: np.
 
 
 @given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
-def test_a_transfer_and_its_teacher_are_what_a_loop_over_samples_counts(table: np.ndarray) -> None:
+def test_transfer_equals_a_loop_over_samples(table: np.ndarray) -> None:
     labels, before, after, teacher = table
     expected = loop(labels, before, after, teacher)
     transfer = flip_statistics.transfer_statistics(labels, before, after)
@@ -131,7 +131,7 @@ def test_a_transfer_and_its_teacher_are_what_a_loop_over_samples_counts(table: n
 
 
 @given(arrays.arrays(np.int64, (3, 30), elements=st.integers(0, 4)))
-def test_counts_by_class_are_those_of_a_loop(table: np.ndarray) -> None:
+def test_counts_by_class_equal_a_loop(table: np.ndarray) -> None:
     labels, before, after = table
     wrong, gained = [0] * 5, [0] * 5
     for label, b, a in zip(labels, before, after, strict=True):
@@ -142,7 +142,7 @@ def test_counts_by_class_are_those_of_a_loop(table: np.ndarray) -> None:
 
 
 @given(arrays.arrays(np.int64, (4, 30), elements=st.integers(0, 4)))
-def test_the_identities_of_a_transfer_hold(table: np.ndarray) -> None:
+def test_identities_of_a_transfer_hold(table: np.ndarray) -> None:
     labels, before, after, teacher = table
     transfer = flip_statistics.transfer_statistics(labels, before, after)
     uptake = flip_statistics.teacher_statistics(labels, before, after, teacher)
@@ -156,7 +156,7 @@ def test_the_identities_of_a_transfer_hold(table: np.ndarray) -> None:
     assert np.isclose(uptake.difference, uptake.accuracy - transfer.accuracy_before)
 
 
-def test_a_student_that_becomes_its_teacher_has_taken_all_of_it() -> None:
+def test_student_equal_to_its_teacher_has_taken_all() -> None:
     uptake = flip_statistics.teacher_statistics(LABELS, BEFORE, TEACHER, TEACHER)
     assert uptake.transfer_rate == 1
     assert uptake.pos_flips_delta == -uptake.complementary
@@ -169,12 +169,12 @@ def test_mcnemar_is_the_two_sided_binomial_test(gained: int, lost: int) -> None:
     assert np.isclose(flip_statistics.mcnemar(gained, lost), expected)
 
 
-def test_mcnemar_of_a_large_test_set_is_a_number() -> None:
+def test_mcnemar_is_finite_for_large_counts() -> None:
     assert flip_statistics.mcnemar(26_000, 24_000) < 1e-15
     assert flip_statistics.mcnemar(25_000, 25_000) == 1
 
 
-def test_an_outcome_is_a_success_only_beyond_five_percent() -> None:
+def test_outcome_needs_five_percent() -> None:
     right, wrong = np.zeros(40, int), np.ones(40, int)
     for gained, expected in ((5, "undecided"), (6, "success")):
         better = np.where(np.arange(40) < gained, 0, 1)
@@ -187,7 +187,7 @@ def test_an_outcome_is_a_success_only_beyond_five_percent() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_the_least_level_at_which_its_steps_reject(p: list[float]) -> None:
+def test_holm_is_the_smallest_level_of_rejection(p: list[float]) -> None:
     adjusted = flip_statistics.holm(p)
     assert all(a >= b for a, b in zip(adjusted, p, strict=True))
     for level in (0.01, 0.05, 0.3):

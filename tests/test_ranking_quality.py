@@ -111,7 +111,7 @@ def test_correlations_are_over_the_sources_that_have_a_score() -> None:
     assert judge(values, accuracies)["undefined"] == 2
 
 
-def test_scores_as_large_or_small_as_floats_are_have_correlations() -> None:
+def test_extreme_scores_have_correlations() -> None:
     accuracies = np.array([0.1, 0.4, 0.2, 0.8])
     for scale in (1e308, 1e-300):
         values = np.array([-1.0, 0.5, 0.0, 1.0])
@@ -129,9 +129,7 @@ def test_scores_as_large_or_small_as_floats_are_have_correlations() -> None:
         ([0.1, 0.2, NAN], [0.7, 0.7, 0.1], "constant_accuracies"),
     ],
 )
-def test_a_correlation_of_nothing_is_undefined_and_says_why(
-    values: list[float], accuracies: list[float], reason: str
-) -> None:
+def test_undefined_correlation_has_a_reason(values: list[float], accuracies: list[float], reason: str) -> None:
     with pytest.raises(Undefined, match=f"^{reason}$"):
         ranking_quality.correlations(np.array(values), np.array(accuracies))
     row = judge(np.array(values), np.array(accuracies))
@@ -141,7 +139,7 @@ def test_a_correlation_of_nothing_is_undefined_and_says_why(
 
 
 @given(tables(6, undefined=True))
-def test_ties_count_by_the_mean_over_all_their_orders(table: tuple[Array, Array]) -> None:
+def test_ties_are_averaged_over_all_orders(table: tuple[Array, Array]) -> None:
     values, accuracies = table
     assume(accuracies.max() > 0)
     every, best = orders(values), np.sort(accuracies)[::-1]
@@ -156,15 +154,15 @@ def test_ties_count_by_the_mean_over_all_their_orders(table: tuple[Array, Array]
 
 
 @given(tables(12, undefined=True), st.randoms(use_true_random=False))
-def test_the_order_in_which_sources_are_listed_changes_nothing(table: tuple[Array, Array], shuffle: Any) -> None:
+def test_order_of_sources_does_not_matter(table: tuple[Array, Array], shuffle: Any) -> None:
     values, accuracies = table
     order = list(range(len(values)))
     shuffle.shuffle(order)
-    one, other = (
+    listed, reordered = (
         judge(values, accuracies),
         judge(values[order], accuracies[order]),
     )
-    assert one == {name: pytest.approx(value, abs=1e-9) for name, value in other.items()}
+    assert listed == {name: pytest.approx(value, abs=1e-9) for name, value in reordered.items()}
 
 
 @given(tables(12, undefined=True))
@@ -199,7 +197,7 @@ def test_a_perfect_metric_and_its_opposite() -> None:
     assert (worst["regret"], worst["trials"]) == (pytest.approx(0.7), 4)
 
 
-def test_a_metric_to_which_all_sources_are_equal_is_a_random_order() -> None:
+def test_constant_metric_is_a_random_order() -> None:
     accuracies = np.array([0.2, 0.9, 0.5, 0.7, 0.3])
     row = judge(np.zeros(5), accuracies)
     assert row["trials"] == 3
@@ -208,7 +206,7 @@ def test_a_metric_to_which_all_sources_are_equal_is_a_random_order() -> None:
     assert row["relative_accuracy_at"] == pytest.approx(list(accuracies.mean() / best))
 
 
-def test_nothing_is_said_of_a_metric_without_a_score_or_where_all_fail() -> None:
+def test_no_scores_or_no_success_is_undefined() -> None:
     for values, accuracies, reason in (
         ([NAN, NAN], [0.1, 0.2], "no_scores"),
         ([0.1, 0.2], [0.0, 0.0], "constant_accuracies"),
@@ -218,7 +216,7 @@ def test_nothing_is_said_of_a_metric_without_a_score_or_where_all_fail() -> None
         assert {row[name] for name in (*ranking_quality.RANGES, "relative_accuracy_at")} == {None}
 
 
-def test_the_unit_of_the_accuracies_is_that_of_the_regret_and_changes_nothing_else() -> None:
+def test_unit_of_accuracies_only_scales_the_regret() -> None:
     draw = np.random.default_rng(3)
     values, accuracies = draw.standard_normal(20), draw.random(20)
     fractions, percents = (
@@ -236,7 +234,7 @@ def qualities(*regrets: float | None, spearman: float | None = 0.5, at: int = 2)
     ]
 
 
-def test_the_interval_over_targets_is_students() -> None:
+def test_interval_over_targets_is_students_t() -> None:
     mean = ranking_quality.mean_over_targets(qualities(0.20, 0.25, 0.31, 0.22))
     expected = stats.t.interval(0.9, 3, np.mean([0.20, 0.25, 0.31, 0.22]), stats.sem([0.20, 0.25, 0.31, 0.22]))
     assert (mean.regret_low, mean.regret_high) == pytest.approx(expected)
@@ -244,7 +242,7 @@ def test_the_interval_over_targets_is_students() -> None:
     assert (mean.spearman, mean.spearman_low, mean.spearman_high) == (0.5, 0.5, 0.5)
 
 
-def test_an_interval_ends_where_its_measure_does() -> None:
+def test_interval_is_cut_to_the_range() -> None:
     mean = ranking_quality.mean_over_targets(qualities(0.0, 0.3))
     assert (mean.regret_low, mean.regret) == (0, 0.15)
     assert mean.regret_high > 1
@@ -256,18 +254,18 @@ def test_one_target_has_no_interval() -> None:
     assert mean.relative_accuracy_at_low == [None, None]
 
 
-def test_targets_without_a_value_do_not_count_into_the_mean() -> None:
+def test_undefined_targets_are_left_out_of_the_mean() -> None:
     mean = ranking_quality.mean_over_targets([*qualities(0.1, 0.3), *qualities(None, spearman=None)])
     assert (mean.targets, mean.correlated, mean.regret) == (2, 2, 0.2)
     assert mean.reason == "no_scores"
 
 
-def test_the_curve_over_targets_goes_as_far_as_every_target() -> None:
+def test_curve_ends_with_the_shortest_target() -> None:
     mean = ranking_quality.mean_over_targets([*qualities(0.1, at=5), *qualities(0.1, at=3)])
     assert mean.relative_accuracy_at == [1, 1, 1]
 
 
-def test_several_probe_sets_of_a_target_count_by_their_mean() -> None:
+def test_probe_sets_are_averaged() -> None:
     accuracies = np.array([0.2, 0.9, 0.5])
     draws = [np.array([0.1, 0.9, 0.5]), np.array([0.9, 0.1, NAN]), np.array([NAN, NAN, NAN])]
     by_probe = [ranking_quality.judge_ranking(values, accuracies) for values in draws]
@@ -280,7 +278,7 @@ def test_several_probe_sets_of_a_target_count_by_their_mean() -> None:
 
 
 @pytest.mark.parametrize(("targets", "least"), [(3, 0.8), (8, 0.84)])
-def test_nearly_nine_in_ten_intervals_hold_the_mean_over_all_targets(targets: int, least: float) -> None:
+def test_intervals_cover_the_mean_over_all_targets(targets: int, least: float) -> None:
     draw = np.random.default_rng(targets)
     every = []
     for effect in draw.normal(0.5, 0.5, 4000):  # each target has its own

@@ -52,7 +52,7 @@ def chance_level(function: Any, x: Array, y: Array, count: int = 10) -> float | 
     return level
 
 
-def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     x = np.random.default_rng(0).standard_normal(80)
     others = np.array([np.delete(x, i).mean() for i in range(80)])
     result = uncertainty.jackknife_interval(float(x.mean()), others, seed=0)
@@ -62,7 +62,7 @@ def test_the_jackknife_of_a_mean_is_its_standard_error() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(40, 40), (51, 21, 9), (3,) * 30, (2,) * 40])
-def test_halves_of_a_mean_spread_as_its_standard_error_within_classes(sizes: tuple[int, ...]) -> None:
+def test_half_samples_of_a_mean_have_its_standard_error(sizes: tuple[int, ...]) -> None:
     draw = np.random.default_rng(1)
     y = np.repeat(np.arange(len(sizes)), sizes)
     x = draw.standard_normal((len(y), 1))
@@ -73,7 +73,7 @@ def test_halves_of_a_mean_spread_as_its_standard_error_within_classes(sizes: tup
 
 
 @pytest.mark.parametrize("name", ["parc", "cka"])
-def test_an_estimate_is_centred_on_the_score_and_its_draws_spread_as_its_interval(name: str) -> None:
+def test_draws_match_value_and_interval(name: str) -> None:
     x, y = features((20, 15, 10), 8)
     result = estimate(name, x, y)
     assert result.value == score(name, x, y)
@@ -90,7 +90,7 @@ def test_an_estimate_is_centred_on_the_score_and_its_draws_spread_as_its_interva
 
 
 @pytest.mark.parametrize("name", ["parc", "rsa"])
-def test_sources_pair_the_same_features_differ_in_no_draw_and_alike_ones_in_little(name: str) -> None:
+def test_draws_are_paired_over_sources(name: str) -> None:
     x, y = features((20, 15, 10), 8)
     near = x + 0.1 * np.random.default_rng(9).standard_normal(x.shape)
     far = features((20, 15, 10), 8, seed=8)[0]
@@ -104,19 +104,19 @@ def test_sources_pair_the_same_features_differ_in_no_draw_and_alike_ones_in_litt
     assert abs(np.corrcoef(draws[0], draws[3])[0, 1]) < 0.8
 
 
-def test_a_seed_gives_the_same_estimate_and_another_one_other_draws() -> None:
+def test_draws_follow_the_seed() -> None:
     x, y = features((20, 15, 10), 8)
-    one, same, other = (estimate("lfc", x, y, seed=seed) for seed in (1, 1, 2))
-    assert one.draws is not None
+    first, same, other = (estimate("lfc", x, y, seed=seed) for seed in (1, 1, 2))
+    assert first.draws is not None
     assert other.draws is not None
     assert same.draws is not None
-    np.testing.assert_array_equal(one.draws, same.draws)
-    assert (one.low, one.high, one.chance) == (same.low, same.high, same.chance)
-    assert (one.draws != other.draws).all()
-    assert one.low != other.low
+    np.testing.assert_array_equal(first.draws, same.draws)
+    assert (first.low, first.high, first.chance) == (same.low, same.high, same.chance)
+    assert (first.draws != other.draws).all()
+    assert first.low != other.low
 
 
-def test_every_half_holds_the_larger_half_of_every_class() -> None:
+def test_half_samples_hold_the_larger_half_of_every_class() -> None:
     y = np.array([5, 5, 5, 9, 9, 9, 9, 0, 2, 2])
     sizes = []
 
@@ -132,13 +132,13 @@ def test_every_half_holds_the_larger_half_of_every_class() -> None:
     assert set(sizes) == {(1, 1, 2, 2)}
 
 
-def test_without_two_samples_of_a_class_there_is_no_interval_but_a_reason() -> None:
+def test_singleton_classes_have_no_interval() -> None:
     x, _ = features((6,), 3)
     result = from_half_samples(first_column, x, np.arange(6), 0.5)
     assert result == uncertainty.Estimate(0.5, reason="no_class_with_two_examples")
 
 
-def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has() -> None:
+def test_interval_needs_most_half_samples() -> None:
     x, y = features((10, 10), 3)
     calls = itertools.count()
 
@@ -156,14 +156,14 @@ def test_a_score_that_most_halves_lack_has_no_interval_and_one_that_few_lack_has
     assert result.high - 0.5 == pytest.approx(whole.high - 0.5, rel=0.2)
 
 
-def test_the_jackknife_needs_a_score_without_each_sample_and_three_samples() -> None:
+def test_jackknife_needs_all_scores_and_three_samples() -> None:
     assert uncertainty.jackknife_interval(0.5, np.array([0.4, np.nan, 0.5]), seed=0) == uncertainty.Estimate(
         0.5, reason="undefined_without_one_example"
     )
     assert uncertainty.jackknife_interval(0.5, np.array([0.4, 0.5]), seed=0).reason == "too_few_examples"
 
 
-def test_a_probe_too_small_for_an_interval_still_has_an_estimate() -> None:
+def test_tiny_probe_still_has_an_estimate() -> None:
     x, y = features((2, 1, 1), 4)
     for name in ("parc", "rsa", "cka"):
         result = estimate(name, x, y)
@@ -178,7 +178,7 @@ def test_an_undefined_score_stays_undefined() -> None:
         assert result.reason == "constant_features"
 
 
-def test_one_score_without_a_value_leaves_the_others_as_they_are_alone() -> None:
+def test_undefined_score_does_not_affect_others() -> None:
     x, y = features((5, 4), 4)
     y = np.arange(9)
     undefined, defined = estimates(["parc", "cka"], x, y)
@@ -187,7 +187,7 @@ def test_one_score_without_a_value_leaves_the_others_as_they_are_alone() -> None
 
 
 @pytest.mark.parametrize("width", [6, 90])
-def test_scores_asked_together_are_those_asked_alone_on_halves_and_permutations_too(width: int) -> None:
+def test_metrics_together_equal_each_alone(width: int) -> None:
     x, y = features((20, 15, 10), width)
     names = [name for name, entry in registry.METRICS.items() if "features" in entry.on and not entry.needs]
     for name, together in zip(names, estimates(names, x, y), strict=True):
@@ -201,7 +201,7 @@ def test_scores_asked_together_are_those_asked_alone_on_halves_and_permutations_
 
 @pytest.mark.parametrize("width", [6, 90])
 @pytest.mark.parametrize("name", ["cka", "cka:debiased=true", "lfc", "lfc:offdiag=true", "parc", "rsa"])
-def test_a_sub_probe_has_the_score_of_its_samples_alone(name: str, width: int) -> None:
+def test_sub_probe_has_the_score_of_its_samples_alone(name: str, width: int) -> None:
     x, y = features((20, 15, 10), width)
     rows = np.random.default_rng(0).permutation(45)[:30]
     method, whole = specs.resolve("metric", name), Probe.of(x + 3, y)
@@ -210,7 +210,7 @@ def test_a_sub_probe_has_the_score_of_its_samples_alone(name: str, width: int) -
     assert method.function(whole.take(rows), **method.params) == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_score_that_is_the_same_on_every_half_has_no_interval_but_a_reason() -> None:
+def test_constant_score_has_no_interval() -> None:
     x, y = features((10, 10), 3)
     assert from_half_samples(lambda _: 0.7, x, y, 0.5).reason == "constant_on_halves"
 
@@ -226,7 +226,7 @@ def test_a_score_at_its_ceiling_is_flagged() -> None:
     assert result.ceiling == pytest.approx(score("parc", x, y) / score("parc", x, y, normalized=True))
 
 
-def test_a_metric_says_what_to_know_of_its_value() -> None:
+def test_notes_of_a_metric_become_flags() -> None:
     def noting(probe: Probe) -> float:
         probe.notes.append("zero_rows")
         return first_column(probe)
@@ -238,7 +238,7 @@ def test_a_metric_says_what_to_know_of_its_value() -> None:
     assert result.flags == ("zero_rows",)
 
 
-def test_the_chance_level_is_the_mean_under_permuted_labels() -> None:
+def test_chance_level_is_the_mean_under_permuted_labels() -> None:
     x, y = features((20, 20), 2)
     size, zero = len(y), (y == 0)
 
@@ -251,14 +251,14 @@ def test_the_chance_level_is_the_mean_under_permuted_labels() -> None:
     assert level == pytest.approx(expected, abs=5 * spread / 20)
 
 
-def test_a_score_without_a_value_has_no_chance_level() -> None:
+def test_undefined_score_has_no_chance_level() -> None:
     def never(_: Probe) -> float:
         raise Undefined("single_class")
 
     assert chance_level(never, np.zeros((4, 1)), np.arange(4)) is None
 
 
-def test_the_probability_of_being_best_counts_paired_draws_and_splits_ties() -> None:
+def test_best_probability_counts_paired_draws() -> None:
     draws = np.array([[1.0, 2.0, 3.0, 0.0], [1.0, 1.0, 4.0, 0.0], [0.0, 1.0, 1.0, 0.0], [np.nan] * 4])
     np.testing.assert_allclose(
         uncertainty.best_probability(draws), [(0.5 + 1 + 1 / 3) / 4, (0.5 + 1 + 1 / 3) / 4, 1 / 12, 0]
@@ -282,13 +282,13 @@ def test_a_rank_is_one_more_than_the_number_of_better_ones(values: list[int]) ->
 
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=20))
-def test_the_effective_number_is_between_one_and_all_whatever_the_scale(weights: list[float]) -> None:
+def test_effective_number_ignores_the_scale(weights: list[float]) -> None:
     number = uncertainty.effective_number(np.array(weights))
     assert 1 - 1e-9 <= number <= len(weights) + 1e-9
     assert uncertainty.effective_number(7 * np.array(weights)) == pytest.approx(number)
 
 
-def test_the_effective_number_of_equal_weights_is_their_number_and_of_one_it_is_one() -> None:
+def test_effective_number_of_equal_and_single_weights() -> None:
     assert uncertainty.effective_number(np.full(7, 1 / 7)) == pytest.approx(7)
     assert uncertainty.effective_number(np.array([0, 1.0, 0])) == 1
     for wrong in ([0.0, 0.0], [0.5, -0.1], [np.nan, 1.0]):
@@ -296,7 +296,7 @@ def test_the_effective_number_of_equal_weights_is_their_number_and_of_one_it_is_
             uncertainty.effective_number(np.array(wrong))
 
 
-def test_who_beats_whom_is_a_share_of_paired_replicates_with_ties_half() -> None:
+def test_beats_is_a_share_of_paired_replicates() -> None:
     draws = np.array([[1.0, 1.0, 3.0, 2.0], [0.0, 2.0, 1.0, 2.0], [np.nan] * 4])
     shares = uncertainty.beats(draws)
     assert shares[0, 1] == (1 + 0 + 1 + 0.5) / 4
@@ -305,7 +305,7 @@ def test_who_beats_whom_is_a_share_of_paired_replicates_with_ties_half() -> None
     assert np.isnan(shares[:, 2]).all()
 
 
-def test_rank_intervals_hold_the_ranks_of_nine_in_ten_replicates() -> None:
+def test_rank_intervals_cover_90_percent_of_replicates() -> None:
     rng = np.random.default_rng(0)
     draws = np.array([3.0, 1.0, 1.0])[:, None] + 0.1 * rng.standard_normal((3, 500))
     assert uncertainty.rank_intervals(draws).tolist() == [[1, 1], [2, 3], [2, 3]]

@@ -29,7 +29,7 @@ def test_sources_within_their_uncertainty_tie() -> None:
     assert result.sentence.startswith("a tie of a and b: ")
 
 
-def test_what_a_probe_set_does_to_all_alike_does_not_make_a_tie() -> None:
+def test_shared_noise_does_not_make_a_tie() -> None:
     values = [0.50, 0.45]
     draws = replicates(values, 0.005, common=0.2)
     assert judge_sources(["a", "b"], np.array(values) + 2, draws + 2, np.zeros(2)).kind == "best"
@@ -41,7 +41,7 @@ def test_sources_at_the_chance_level_do_not_fit() -> None:
     assert (result.kind, result.names, result.sentence) == ("none", (), verdict.NO_GAIN)
 
 
-def test_sources_no_better_than_the_student_itself_do_not_fit() -> None:
+def test_sources_no_better_than_the_student_do_not_fit() -> None:
     values = [0.5, 0.4]
     draws = replicates(values, 0.02)
     student = (0.5, replicates([0.5], 0.02, seed=1)[0])
@@ -49,14 +49,14 @@ def test_sources_no_better_than_the_student_itself_do_not_fit() -> None:
     assert judge_sources(["a", "b"], np.array(values), draws, np.zeros(2), (0.1, student[1] - 0.4)).kind == "best"
 
 
-def test_undefined_sources_take_no_part_and_none_at_all_is_said() -> None:
+def test_undefined_sources_are_ignored_or_unknown() -> None:
     values = np.array([np.nan, 0.5])
     draws = np.vstack([np.full(B, np.nan), replicates([0.5], 0.02)])
     assert judge_sources(["a", "b"], values, draws, np.array([np.nan, 0.0])).names == ("b",)
     assert judge_sources(["a"], values[:1], draws[:1], np.zeros(1)).kind == "unknown"
 
 
-def test_a_score_without_a_chance_level_orders_sources_and_says_that_it_cannot_say_more() -> None:
+def test_score_without_chance_level_only_orders() -> None:
     values = [0.5, 0.3]
     result = judge_sources(["a", "b"], np.array(values), replicates(values, 0.02), np.full(2, np.nan))
     assert (result.kind, result.names, result.fits) == ("best", ("a",), ())
@@ -70,7 +70,7 @@ def test_long_lists_are_cut() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 10, 50])
-def test_of_useless_sources_at_most_one_verdict_in_twenty_finds_one(count: int) -> None:
+def test_useless_sources_fit_in_5_percent_at_most(count: int) -> None:
     rng = np.random.default_rng(5)
     wrong = 0
     for trial in range(400):

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 
 def parc(features: Array, labels: Array) -> float:
-    """Spearman of two lists, one entry a pair: 1 - Pearson of standardised rows; whether the labels differ."""
+    """Spearman of two lists, one entry per pair: 1 - Pearson of standardised rows; whether the labels differ."""
     rows = standardise(features)
     pairs = list(combinations(range(len(labels)), 2))
     distance = [1 - _pearson(rows[i], rows[j]) for i, j in pairs]
@@ -22,7 +22,7 @@ def parc(features: Array, labels: Array) -> float:
 
 
 def rsa(features: Array, labels: Array) -> float:
-    """Spearman of two lists, one entry a pair: 1 - Pearson of standardised rows, of features and of one-hot labels."""
+    """Spearman of two lists, one entry per pair: 1 - Pearson of standardised rows, of features and one-hot labels."""
     rows = standardise(features)
     targets = standardise(one_hot(labels))
     pairs = list(combinations(range(len(labels)), 2))
@@ -44,8 +44,7 @@ def cka(features: Array, labels: Array) -> float:
     """<HKH, HLH> / (||HKH|| ||HLH||), H = I - 1/n, with n x n matrices."""
     size = len(labels)
     centring = np.eye(size) - 1 / size
-    one, other = (centring @ gram @ centring for gram in _grams(features, labels))
-    return float((one * other).sum() / math.sqrt((one**2).sum() * (other**2).sum()))
+    return _cosine(*(centring @ gram @ centring for gram in _grams(features, labels)))
 
 
 def cka_debiased(features: Array, labels: Array) -> float:
@@ -61,8 +60,7 @@ def cka_debiased(features: Array, labels: Array) -> float:
                     means = (gram[i].sum() + gram[:, j].sum()) / (size - 2)
                     result[i, j] = gram[i, j] - means + gram.sum() / (size - 1) / (size - 2)
         centred.append(result)
-    one, other = centred
-    return float((one * other).sum() / math.sqrt((one**2).sum() * (other**2).sum()))
+    return _cosine(*centred)
 
 
 def lfc(features: Array, labels: Array) -> float:
@@ -180,11 +178,11 @@ def sfda(features: Array, labels: Array) -> float:
         means = np.stack([wide[codes == c].mean(axis=0) for c in range(len(names))])
         scatter = sum(p * np.cov(wide[codes == c].T, ddof=0) for c, p in enumerate(prior))
         if share is None:
-            one = scatter.sum(axis=1)
+            first = scatter.sum(axis=1)
             for _ in range(3):
-                other = scatter @ one / np.linalg.norm(scatter @ one)
-                one = scatter @ other / np.linalg.norm(scatter @ other)
-            share = max(math.exp(-5 * one @ scatter @ other), 1e-10)
+                second = scatter @ first / np.linalg.norm(scatter @ first)
+                first = scatter @ second / np.linalg.norm(scatter @ second)
+            share = max(math.exp(-5 * first @ scatter @ second), 1e-10)
         scatter = (1 - share) * scatter + share * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
         vectors = eigh(np.cov(wide.T, ddof=0), scatter)[1]
         weights = means @ vectors @ vectors.T
@@ -255,14 +253,18 @@ def standardise(values: Array) -> Array:
     return np.stack(columns, axis=1)
 
 
-def _pearson(one: Array, other: Array) -> float:
-    a, b = one - one.mean(), other - other.mean()
+def _cosine(x: Array, y: Array) -> float:
+    return float((x * y).sum() / math.sqrt((x**2).sum() * (y**2).sum()))
+
+
+def _pearson(x: Array, y: Array) -> float:
+    a, b = x - x.mean(), y - y.mean()
     lengths = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / lengths if lengths > 1e-12 else 0.0
 
 
-def spearman(one: list[float], other: list[float]) -> float:
-    return float(np.corrcoef(rankdata(np.round(one, 11)), rankdata(other))[0, 1])
+def spearman(x: list[float], y: list[float]) -> float:
+    return float(np.corrcoef(rankdata(np.round(x, 11)), rankdata(y))[0, 1])
 
 
 def one_hot(labels: Array) -> Array:

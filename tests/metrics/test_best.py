@@ -32,7 +32,7 @@ def simulate(trials: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(chances), np.array(truth)
 
 
-def test_the_source_called_best_is_the_best_as_often_as_said() -> None:
+def test_p_best_matches_the_observed_frequency() -> None:
     chances, truth = simulate(60, seed=1)
     predicted, observed = chances.max(axis=1).mean(), (chances.argmax(axis=1) == truth).mean()
     assert abs(predicted - observed) < 0.15  # two and a half standard errors of sixty trials

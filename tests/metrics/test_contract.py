@@ -82,13 +82,13 @@ def every(*, without: Collection[str] = ()) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in without])
 
 
-def test_a_representation_is_features_or_probs_but_for_lgc() -> None:
+def test_only_lgc_reads_neither_features_nor_probs() -> None:
     read = {name: {*entry.on} - {"features", "probs"} for name, entry in registry.METRICS.items()}
     assert {name: on for name, on in read.items() if on} == {"lgc": {"gradients"}}
 
 
 @every()
-def test_a_score_is_a_python_float_for_each_representation_the_metric_reads(spec: str) -> None:
+def test_score_is_a_finite_python_float(spec: str) -> None:
     score, _ = metric(spec)
     for on in registry.METRICS[spec.partition(":")[0]].on:
         value = score(*probe(on))
@@ -98,7 +98,7 @@ def test_a_score_is_a_python_float_for_each_representation_the_metric_reads(spec
 
 @every()
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_samples_does_not_matter(spec: str, seed: int) -> None:
+def test_order_of_samples_does_not_matter(spec: str, seed: int) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     order = np.random.default_rng(seed).permutation(len(y))
@@ -106,7 +106,7 @@ def test_the_order_of_samples_does_not_matter(spec: str, seed: int) -> None:
 
 
 @every()
-def test_names_of_classes_do_not_matter_nor_do_gaps_between_them(spec: str) -> None:
+def test_class_numbers_do_not_matter(spec: str) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     names = np.array([7, -3, 10**12, 0])
@@ -116,7 +116,7 @@ def test_names_of_classes_do_not_matter_nor_do_gaps_between_them(spec: str) -> N
 
 @every(without=NOT_SCALED)
 @pytest.mark.parametrize("factor", [1e-6, 0.3, 1e6])
-def test_a_positive_scale_does_not_matter(spec: str, factor: float) -> None:
+def test_positive_scale_does_not_matter(spec: str, factor: float) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     wide = x.astype(np.float64)
@@ -124,7 +124,7 @@ def test_a_positive_scale_does_not_matter(spec: str, factor: float) -> None:
 
 
 @every()
-def test_the_precision_of_storage_does_not_matter_where_it_holds_the_numbers(spec: str) -> None:
+def test_storage_precision_does_not_matter(spec: str) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     if on == "probs":  # multiples of 1/256, which float16 holds, with rows that sum to 1
@@ -139,7 +139,7 @@ def test_the_precision_of_storage_does_not_matter_where_it_holds_the_numbers(spe
 
 
 @every()
-def test_the_layout_of_the_arrays_does_not_matter_and_they_are_left_alone(spec: str) -> None:
+def test_memory_layout_does_not_matter_and_arrays_stay(spec: str) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     before = x.copy(), y.copy()
@@ -160,7 +160,7 @@ def test_any_width_has_a_score(spec: str, width: int) -> None:
 
 
 @every()
-def test_repeated_samples_classes_of_one_and_constant_columns_have_a_score(spec: str) -> None:
+def test_degenerate_probes_have_a_score(spec: str) -> None:
     score, on = metric(spec)
     x, y = probe(on, sizes=(9, 7, 5, 1, 1))
     x[3:6] = x[0]
@@ -175,7 +175,7 @@ def test_repeated_samples_classes_of_one_and_constant_columns_have_a_score(spec:
 
 @every(without=set(SPECS) - CORRELATIONS)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_correlation_stays_between_minus_one_and_one(spec: str, seed: int) -> None:
+def test_correlation_stays_between_minus_one_and_one(spec: str, seed: int) -> None:
     score, on = metric(spec)
     x, y = probe(on, seed=seed)
     for values in (x, -x, x + 1e3, one_hot(y), 1 - one_hot(y)):
@@ -183,7 +183,7 @@ def test_a_correlation_stays_between_minus_one_and_one(spec: str, seed: int) -> 
 
 
 @every(without={*BLIND, *LABEL_FREE})
-def test_too_few_samples_one_class_and_constant_inputs_are_undefined_with_their_reason(spec: str) -> None:
+def test_impossible_probes_are_undefined_with_reason(spec: str) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     with pytest.raises(Undefined) as caught:
@@ -198,7 +198,7 @@ def test_too_few_samples_one_class_and_constant_inputs_are_undefined_with_their_
 
 
 @every()
-def test_classes_of_one_sample_each_are_undefined_only_where_pairs_of_a_class_are_compared(spec: str) -> None:
+def test_singleton_classes_are_undefined_for_pair_metrics(spec: str) -> None:
     score, on = metric(spec)
     x, _ = probe(on)
     if spec in NEED_A_SAME_CLASS_PAIR:
@@ -211,7 +211,7 @@ def test_classes_of_one_sample_each_are_undefined_only_where_pairs_of_a_class_ar
 
 @every()
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_an_error_that_names_its_place(spec: str, value: float) -> None:
+def test_non_finite_value_is_an_error_with_its_position(spec: str, value: float) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     x[7, 3] = value
@@ -220,7 +220,7 @@ def test_a_value_that_is_not_finite_is_an_error_that_names_its_place(spec: str, 
 
 
 @every()
-def test_arrays_that_do_not_belong_together_are_an_error(spec: str) -> None:
+def test_mismatched_arrays_are_an_error(spec: str) -> None:
     score, on = metric(spec)
     x, y = probe(on)
     for inputs, labels in ((x, y[:-1]), (x[0], y), (x, y[:, None]), (x, y.astype(np.float64)), (x.astype(str), y)):
@@ -229,7 +229,7 @@ def test_arrays_that_do_not_belong_together_are_an_error(spec: str) -> None:
 
 
 @every(without={*BLIND, *NO_AGREEMENT})
-def test_inputs_that_know_the_labels_beat_inputs_that_do_not(spec: str) -> None:
+def test_one_hot_labels_beat_shuffled_ones(spec: str) -> None:
     score, _ = metric(spec)
     _, y = probe("features", sizes=(9, 8, 7, 6, 5, 4, 3))
     shuffled = np.random.default_rng(0).permutation(y)
@@ -241,7 +241,7 @@ def test_inputs_that_know_the_labels_beat_inputs_that_do_not(spec: str) -> None:
 
 
 @every(without={*BLIND, *NO_AGREEMENT})
-def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
+def test_shuffled_labels_score_near_chance(spec: str) -> None:
     score, on = metric(spec)
     x, y = probe(on, sizes=(15, 15, 15, 15), width=8)
     method = specs.resolve("metric", spec)
@@ -256,7 +256,7 @@ def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.4, 0.05], [1.2, -0.2, 0.0], [3.0, 2.0, -4.0]])
-def test_rows_that_are_no_probabilities_are_an_error_of_leep_that_names_the_row(row: list[float]) -> None:
+def test_leep_rejects_rows_that_are_not_probabilities(row: list[float]) -> None:
     score, _ = metric("leep")
     x, y = probe("probs", width=3)
     x[4] = row
@@ -264,7 +264,7 @@ def test_rows_that_are_no_probabilities_are_an_error_of_leep_that_names_the_row(
         score(x, y)
 
 
-def test_debiased_cka_says_why_it_has_no_value() -> None:
+def test_debiased_cka_is_undefined_with_reason() -> None:
     score, _ = metric("cka:debiased=true")
     x, y = probe("features", sizes=(8, 1))
     with pytest.raises(Undefined, match="degenerate_labels"):
@@ -275,7 +275,7 @@ def test_debiased_cka_says_why_it_has_no_value() -> None:
         score(np.eye(8), np.repeat([0, 1], 4))
 
 
-def test_features_of_width_one_have_no_correlation_between_rows() -> None:
+def test_features_of_width_one_are_undefined() -> None:
     x, y = probe("features", width=1)
     for spec in ("parc", "rsa"):
         with pytest.raises(Undefined, match="constant_features"):

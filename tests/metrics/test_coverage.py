@@ -10,7 +10,7 @@ EXPECTED = (0.85, 0.98)
 
 
 @pytest.mark.parametrize("spec", ["parc", "cka", "lfc", "leep"])
-def test_nine_of_ten_intervals_hold_the_expected_score(spec: str) -> None:
+def test_intervals_cover_the_expected_score(spec: str) -> None:
     result = coverage(spec, "equal", 100, 5, probes=250, intervals=60)
     low, high = ROOM.get(spec, EXPECTED)
     assert low <= result.share <= high
@@ -21,9 +21,7 @@ def test_nine_of_ten_intervals_hold_the_expected_score(spec: str) -> None:
 @pytest.mark.parametrize("design", ["equal", "unequal"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spec", SPECS)
-def test_nine_of_ten_intervals_hold_the_expected_score_for_any_shape(
-    spec: str, shape: tuple[int, int], design: str
-) -> None:
+def test_intervals_cover_the_expected_score_for_any_shape(spec: str, shape: tuple[int, int], design: str) -> None:
     result = coverage(spec, design, *shape, probes=400, intervals=120)
     low, high = ROOM.get(spec, EXPECTED)
     # The standard error of 120 intervals with 90 % coverage is 3 %.

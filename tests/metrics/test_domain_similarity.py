@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 
 def slowly(distances: Array, supply: Array, demand: Array) -> float:
-    """The smallest mean distance of an assignment of single grains: each of supply to source of demand."""
+    """The smallest mean distance of an assignment of single grains: each of supply to one of demand."""
     total = int(supply.sum())
     assert total == demand.sum()
     rows, columns = np.repeat(np.arange(len(supply)), supply), np.repeat(np.arange(len(demand)), demand)
@@ -29,7 +29,7 @@ def slowly(distances: Array, supply: Array, demand: Array) -> float:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 5))
-def test_the_distance_is_that_of_the_best_assignment_of_grains(seed: int, sources: int, targets: int) -> None:
+def test_distance_is_that_of_the_best_assignment(seed: int, sources: int, targets: int) -> None:
     draw = np.random.default_rng(seed)
     supply, demand = draw.integers(1, 7, sources), draw.integers(1, 7, targets)
     supply, demand = supply * demand.sum(), demand * supply.sum()
@@ -47,7 +47,7 @@ def probe(sizes: tuple[int, ...] = (12, 9, 6), classes: int = 4, width: int = 5,
     return Probe.of(x, y, source_means=means, source_counts=counts)
 
 
-def test_it_is_the_exponential_of_the_distance_of_class_means_weighted_by_images() -> None:
+def test_similarity_is_its_formula() -> None:
     source = probe()
     assert source.source_means is not None
     assert source.source_counts is not None
@@ -58,14 +58,14 @@ def test_it_is_the_exponential_of_the_distance_of_class_means_weighted_by_images
     assert domain_similarity(source, gamma=2.0) == pytest.approx(np.exp(-2 * distance), rel=1e-9)
 
 
-def test_a_source_of_the_same_classes_in_the_same_shares_is_at_the_ceiling() -> None:
+def test_same_classes_and_shares_reach_the_ceiling() -> None:
     x, y = features((12, 9, 6), 5)
     means = np.stack([x[y == c].astype(np.float64).mean(axis=0) for c in range(3)])
     same = Probe.of(x, y, source_means=means, source_counts=np.array([24, 18, 12]))
     assert domain_similarity(same) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_classes_of_few_images_and_of_none_are_left_out() -> None:
+def test_small_and_empty_classes_are_left_out() -> None:
     x, y = features((12, 9, 6), 5)
     draw = np.random.default_rng(2)
     means, counts = draw.standard_normal((4, 5)), np.array([50, 3, 0, 20])
@@ -79,7 +79,7 @@ def test_classes_of_few_images_and_of_none_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_similarity_without_a_sample_is_that_without_it_to_first_order(seed: int) -> None:
+def test_leave_one_out_is_exact_to_first_order(seed: int) -> None:
     source = probe(sizes=(30, 25, 20, 15), seed=seed)
     exact = [domain_similarity(source.take(np.delete(np.arange(90), i)), gamma=0.5) for i in range(90)]
     estimates = leave_one_out(source, gamma=0.5)
@@ -89,7 +89,7 @@ def test_the_similarity_without_a_sample_is_that_without_it_to_first_order(seed:
     assert np.abs(estimates - exact).max() < 0.2 * np.abs(np.array(exact) - whole).max()
 
 
-def test_it_refuses_what_makes_no_distance() -> None:
+def test_invalid_parameters_and_means_are_errors() -> None:
     source = probe()
     with pytest.raises(UsageError, match="gamma=0 is not a positive number"):
         domain_similarity(source, gamma=0.0)

@@ -40,7 +40,7 @@ def test_rsa_against_a_reference(case: str) -> None:
     assert rsa_ref(probe(case)) == pytest.approx(true(case, "rsa_ref"), rel=3e-6, abs=0)
 
 
-def test_rsa_against_a_reference_of_standardised_sides_is_another_score(case: str) -> None:
+def test_rsa_ref_of_standardised_columns_differs(case: str) -> None:
     raw = probe(case)
     assert raw.reference is not None
     sides = (raw.inputs.astype(np.float64), raw.reference.astype(np.float64))
@@ -51,7 +51,7 @@ def test_rsa_against_a_reference_of_standardised_sides_is_another_score(case: st
 
 
 @pytest.mark.parametrize(("row", "least"), [("domain_similarity", 0), ("domain_similarity_min200", 200)])
-def test_domain_similarity_and_the_distance_behind_it(case: str, row: str, least: int) -> None:
+def test_domain_similarity_and_its_distance(case: str, row: str, least: int) -> None:
     distance, similarity = true(case, row)
     assert domain_similarity(probe(case), min_images=least) == pytest.approx(similarity, rel=3e-6, abs=0)
     assert -np.log(domain_similarity(probe(case), gamma=1.0, min_images=least)) == pytest.approx(distance, rel=3e-6)
@@ -61,7 +61,7 @@ def test_sparsity(case: str) -> None:
     assert sparsity(probe(case)) == pytest.approx(true(case, "sparsity_zero_fraction"), rel=3e-6, abs=0)
 
 
-def test_sets_of_two_sources(case: str) -> None:
+def test_ensembles_of_two_sources(case: str) -> None:
     arrays = golden()[case]["arrays"]
     logits = arrays["logits"].astype(np.float64)
     second: Array = logits - logits.min()
@@ -71,7 +71,7 @@ def test_sets_of_two_sources(case: str) -> None:
     assert ms_leep.joined(members) == pytest.approx(true(case, "ms_leep"), rel=3e-6, abs=0)
 
 
-def test_nleep_lies_near_another_mixture_of_the_same_size(case: str) -> None:
+def test_nleep_is_near_another_mixture_of_the_same_size(case: str) -> None:
     """Indicative only: the other has spherical components and another starting point, on which the value depends."""
     pytest.importorskip("sklearn")
     assert nleep(probe(case)) == pytest.approx(true(case, "nleep_awesome", "secret-hammer"), abs=0.15)

@@ -15,14 +15,14 @@ def rectified(seed: int = 0) -> Probe:
     return Probe.of(np.maximum(x, 0), y)
 
 
-def test_by_default_it_is_the_share_of_zeros() -> None:
+def test_default_is_the_share_of_zeros() -> None:
     probe = rectified()
     zeros = sum(1 for row in probe.inputs for value in row if value == 0)
     assert sparsity(probe) == pytest.approx(zeros / probe.inputs.size, abs=1e-15)
     assert probe.notes == ["assumed"]
 
 
-def test_hoyers_sparsity_is_one_for_a_single_entry_and_none_for_equal_ones() -> None:
+def test_hoyer_is_one_for_one_entry_and_zero_for_equal_ones() -> None:
     y = np.array([0, 0, 1, 1])
     single = np.eye(4, 9)
     assert sparsity(Probe.of(single, y), hoyer=1.0) == pytest.approx(1.0)
@@ -38,13 +38,13 @@ def test_the_mixture_is_linear() -> None:
     assert sparsity(probe, hoyer=0.25) == pytest.approx(0.75 * ends[0] + 0.25 * ends[1], abs=1e-15)
 
 
-def test_small_entries_count_as_zero_where_asked() -> None:
+def test_tol_makes_small_entries_zero() -> None:
     probe = Probe.of(np.array([[0.01, -0.02, 1.0], [0.0, 2.0, 3.0], [1.0, 1.0, -0.01]]), np.array([0, 0, 1]))
     assert sparsity(probe) == pytest.approx(1 / 9)
     assert sparsity(probe, tol=0.01) == pytest.approx(3 / 9)
 
 
-def test_it_says_so_of_features_without_zeros_and_of_rows_of_zeros() -> None:
+def test_missing_zeros_and_zero_rows_are_flagged() -> None:
     x, y = features((9, 7), 6)
     whole = Probe.of(x, y)
     assert sparsity(whole) == 0.0
@@ -57,18 +57,18 @@ def test_it_says_so_of_features_without_zeros_and_of_rows_of_zeros() -> None:
     assert dead.notes == ["assumed", "zero_rows"]
 
 
-def test_the_value_without_a_sample_is_exact() -> None:
+def test_leave_one_out_is_exact() -> None:
     probe = rectified()
     expected = [sparsity(probe.take(np.delete(np.arange(21), i)), hoyer=0.5) for i in range(21)]
     np.testing.assert_allclose(leave_one_out(probe, hoyer=0.5), expected, atol=1e-14)
 
 
-def test_labels_take_no_part() -> None:
+def test_labels_do_not_matter() -> None:
     probe = rectified()
     assert sparsity(probe) == sparsity(Probe.of(probe.inputs, np.zeros(21, np.int64)))
 
 
-def test_it_refuses_what_has_no_sparsity() -> None:
+def test_invalid_parameters_and_probes_are_errors() -> None:
     probe = rectified()
     for params, message in (({"hoyer": 1.1}, "hoyer=1.1"), ({"hoyer": -0.1}, "hoyer"), ({"tol": -1.0}, "tol=-1")):
         with pytest.raises(UsageError, match=message):

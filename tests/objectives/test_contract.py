@@ -38,7 +38,7 @@ def make(name, student, steps=12, teachers=1):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_loss_is_finite_and_the_terms_are_detached_numbers(name):
+def test_loss_is_finite_and_terms_are_detached(name):
     student = small.Student().train()
     goal, batches = make(name, student)
     loss, terms = goal.loss(student, batches(0))
@@ -55,7 +55,7 @@ def test_the_loss_is_finite_and_the_terms_are_detached_numbers(name):
 
 
 @pytest.mark.parametrize("name", WITH_TEACHER)
-def test_a_copy_of_an_objective_asks_the_same_networks(name):
+def test_copy_of_an_objective_shares_its_networks(name):
     student = small.Student().train()
     goal, _ = make(name, student)
     assert copy.deepcopy(goal).context is goal.context
@@ -70,7 +70,7 @@ def test_training_lowers_the_loss(name):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_two_runs_agree_to_the_bit(name):
+def test_two_runs_are_bit_equal(name):
     runs = []
     for _ in range(2):
         student = small.Student()
@@ -81,7 +81,7 @@ def test_two_runs_agree_to_the_bit(name):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("stop", [1, 5, 8, 11])
-def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(name, stop):
+def test_resume_after_any_step_is_bit_equal(name, stop):
     """A resumed objective, too, sees the student as it was before the first step."""
     original = small.Student()
     goal, batches = make(name, original)
@@ -93,7 +93,7 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(name, sto
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_finished_run_resumed_ends_with_the_same_bits(name):
+def test_resume_after_the_end_is_bit_equal(name):
     original = small.Student()
     goal, batches = make(name, original)
     whole = Run(copy.deepcopy(original), goal, batches, lr=0.1).train()
@@ -103,7 +103,7 @@ def test_a_finished_run_resumed_ends_with_the_same_bits(name):
 
 
 @pytest.mark.parametrize("name", WITH_TEACHER)
-def test_teachers_and_the_student_as_it_was_are_asked_and_nothing_else(name):
+def test_teachers_and_original_student_stay_unchanged(name):
     """No gradient, no step, no running statistics, no train mode, nothing in checkpoints."""
     student = small.Student()
     goal, batches = make(name, student)
@@ -121,7 +121,7 @@ def test_teachers_and_the_student_as_it_was_are_asked_and_nothing_else(name):
 
 
 @pytest.mark.parametrize("name", WITH_TEACHER)
-def test_stored_answers_are_those_of_the_teachers_who_then_rest(name):
+def test_stored_teacher_logits_replace_the_teachers(name):
     student = cases.EvalStudent()
     goal, batches = make(name, student)
     batch = batches(0)
@@ -134,7 +134,7 @@ def test_stored_answers_are_those_of_the_teachers_who_then_rest(name):
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_several_teachers_of_one_objective_for_one_are_refused(name):
+def test_several_teachers_are_refused(name):
     student = small.Student()
     with pytest.raises(ValueError, match="2 teachers, expected one"):
         make(name, student, teachers=2)
@@ -159,7 +159,7 @@ class HalfPrecisionStudent(small.Student):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_short_logits_are_added_up_in_float32(name, dtype):
+def test_half_precision_logits_are_summed_in_float32(name, dtype):
     half, exact = HalfPrecisionStudent(dtype), cases.EvalStudent()
     goal, batches = make(name, exact)
     loss, terms = goal.loss(half, batches(0))
@@ -195,7 +195,7 @@ class SyncRecorder(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_no_step_waits_for_a_number(name):
+def test_no_step_synchronises(name):
     student = small.Student()
     goal, batches = make(name, student)
     batch = batches(0)
@@ -208,7 +208,7 @@ def test_no_step_waits_for_a_number(name):
     assert not syncs.names
 
 
-def test_a_wait_is_noticed():
+def test_synchronisation_is_recorded():
     x = torch.arange(3.0)
     with SyncRecorder() as syncs:
         float(x.sum())
@@ -217,7 +217,7 @@ def test_a_wait_is_noticed():
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_facts_of_the_table_are_facts(name):
+def test_entries_of_the_table_are_correct(name):
     entry = registry.OBJECTIVES[name]
     kind = registry.load(entry)
     assert entry.command in ("distill", "finetune")
@@ -236,7 +236,7 @@ def test_the_facts_of_the_table_are_facts(name):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_gpu_agrees_with_the_cpu_and_never_waits(name):
+def test_gpu_agrees_with_cpu_without_synchronising(name):
     results = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         student = cases.EvalStudent()

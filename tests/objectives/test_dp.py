@@ -44,7 +44,7 @@ def test_dp_is_its_formula(way, teachers, temperature):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=_name)
-def test_every_way_gives_some_rows_to_every_candidate(way):
+def test_every_way_chooses_every_candidate(way):
     """So that the formula above is tested for every candidate."""
     seen = set()
     for seed in range(4):
@@ -83,7 +83,7 @@ def test_ties_stay_with_the_original_student(way):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-def test_a_teacher_that_knows_better_everywhere_is_plain_distillation():
+def test_better_teacher_everywhere_is_plain_distillation():
     case = Case(3)
     case.original = torch.zeros_like(case.original)
     case.teachers[0][torch.arange(6), case.labels] = 9.0
@@ -94,7 +94,7 @@ def test_a_teacher_that_knows_better_everywhere_is_plain_distillation():
 
 
 @pytest.mark.parametrize("way", WAYS, ids=_name)
-def test_a_teacher_named_twice_counts_once_and_the_order_of_teachers_does_not_matter(way):
+def test_order_and_repetition_of_teachers_do_not_matter(way):
     case = Case(4, rows=12, classes=4, teachers=2)
     first, second = case.teachers
     once = case.evaluate(DP(case.context(), **way))
@@ -108,7 +108,7 @@ def test_a_teacher_named_twice_counts_once_and_the_order_of_teachers_does_not_ma
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("way", WAYS, ids=_name)
-def test_a_student_taught_by_itself_does_not_move(way, dtype):
+def test_student_as_its_own_teacher_does_not_change(way, dtype):
     """Batch norm and dropout in eval, no weight decay, no momentum: no gradient, and no bit changes in 6 steps."""
     student = cases.EvalStudent().to(dtype)
     context = dataclasses.replace(
@@ -132,7 +132,7 @@ def test_a_student_taught_by_itself_does_not_move(way, dtype):
     assert not torch.equal(weights(moved), before)
 
 
-def test_the_original_student_is_the_one_before_the_first_step():
+def test_original_is_the_student_before_the_first_step():
     """A student that has changed is pulled back where the teacher is no better."""
     case = Case(5)
     case.teachers = [case.original.clone()]
@@ -144,7 +144,7 @@ def test_the_original_student_is_the_one_before_the_first_step():
     assert actual[1].abs().max() > 0.01
 
 
-def test_without_labels_none_is_read():
+def test_labels_false_reads_no_labels():
     class Unread:
         def __getattribute__(self, name):
             raise AssertionError(f"labels.{name}")
@@ -156,7 +156,7 @@ def test_without_labels_none_is_read():
     assert set(without[2]) == {"distillation_kl", "given"}
 
 
-def test_a_row_without_a_label_is_refused_where_labels_are_asked_for():
+def test_row_without_label_is_refused():
     case = Case(7, labelled=4)
     with pytest.raises(ValueError, match="2 rows have no label"):
         case.evaluate(DP(case.context()))
@@ -164,7 +164,7 @@ def test_a_row_without_a_label_is_refused_where_labels_are_asked_for():
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way["labels"]], ids=_name)
 @pytest.mark.parametrize("teachers", [1, 2])
-def test_the_flips_are_counted_as_a_person_counts_them(way, teachers):
+def test_flips_match_a_count_by_loops(way, teachers):
     totals = [0, 0, 0, 0]
     for seed in range(6):
         case = Case(seed, rows=8, classes=3, teachers=teachers)
@@ -182,7 +182,7 @@ def test_the_flips_are_counted_as_a_person_counts_them(way, teachers):
         assert totals[3] > 0  # by probability such rows are rare
 
 
-def test_ratios_of_logged_means_are_the_shares_of_all_flips():
+def test_ratios_of_logged_means_are_shares_of_flips():
     """One image per step, so that most steps have no flip: the logged means are numbers, and divide correctly."""
     student = small.Student()
     context = cases.make_context(student)
@@ -206,12 +206,12 @@ def test_ratios_of_logged_means_are_the_shares_of_all_flips():
     assert row["given"] == pytest.approx(sum(choice > 0 for choice in chosen) / 40)
 
 
-def test_flips_without_labels_are_a_users_error():
+def test_flips_without_labels_are_a_usage_error():
     with pytest.raises(UsageError, match="dp:select=flip needs labels; use labels=true"):
         DP(Case().context(), labels=False, select="flip")
 
 
-def test_its_parameters_are_those_a_spec_can_say():
+def test_parameters_come_from_a_spec():
     method = specs.resolve("objective", "dp:labels=false,confidence=logit")
     assert method.function is DP
     assert method.params == {"labels": False, "confidence": "logit"}

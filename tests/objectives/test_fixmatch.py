@@ -56,12 +56,12 @@ def test_fixmatch_is_its_formula(threshold, temperature, options, pair):
         assert terms["confident"].item() == pytest.approx(sure.double().mean().item())
 
 
-def test_a_threshold_between_takes_some_rows_and_leaves_others():
+def test_threshold_selects_some_rows():
     shares = [FixMatch(0.6).loss(Table(_case(seed)[0]), _case(seed)[1])[1]["confident"].item() for seed in range(3)]
     assert 0 < sum(shares) < 3
 
 
-def test_the_weak_views_are_judges_and_never_learn():
+def test_weak_views_have_no_gradient():
     logits, batch = _case()
     student = Table(logits)
     FixMatch(0.0, lam=0.0).loss(student, batch)[0].backward()
@@ -71,7 +71,7 @@ def test_the_weak_views_are_judges_and_never_learn():
     assert strong.any(1).all()
 
 
-def test_the_sum_is_divided_by_all_unlabelled_rows_and_not_by_the_confident():
+def test_loss_is_averaged_over_all_unlabelled_rows():
     logits, batch = _case()
     logits[4:10] = 0
     logits[4, 2] = 50.0
@@ -81,14 +81,14 @@ def test_the_sum_is_divided_by_all_unlabelled_rows_and_not_by_the_confident():
     assert terms["unlabelled_loss"].item() == pytest.approx(expected.item())
 
 
-def test_an_answer_at_the_threshold_counts():
+def test_prediction_at_the_threshold_counts():
     logits, batch = _case(classes=2)
     logits[4:10] = 0  # probabilities of exactly a half
     assert FixMatch(0.5).loss(Table(logits), batch)[1]["confident"] == 1
     assert FixMatch(0.5000001).loss(Table(logits), batch)[1]["confident"] == 0
 
 
-def test_all_three_kinds_of_rows_go_through_the_student_together():
+def test_all_rows_go_through_the_student_together():
     calls = []
     student = small.Student()
     student.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
@@ -106,7 +106,7 @@ def _joined(batch):
     return joined
 
 
-def test_a_threshold_above_one_is_supervised_training_bit_for_bit():
+def test_threshold_above_one_is_supervised_training():
     batch = cases.strong_view_batches()
     ours = Run(goal=FixMatch(1.01, unlabelled_weight=1.0), batch=batch).train()
     theirs = Run(goal=Supervised(), batch=_joined(batch)).train()
@@ -117,7 +117,7 @@ def test_a_threshold_above_one_is_supervised_training_bit_for_bit():
 
 
 @pytest.mark.parametrize("lam", [0.5, 0.25, 1.0])
-def test_a_threshold_above_one_leaves_lam_times_the_supervised_gradient(lam):
+def test_threshold_above_one_scales_supervised_gradient(lam):
     batch = cases.strong_view_batches()
     gradients = []
     for goal, views in ((FixMatch(1.01, lam=lam), batch(0)), (Supervised(), _joined(batch)(0))):
@@ -128,14 +128,14 @@ def test_a_threshold_above_one_leaves_lam_times_the_supervised_gradient(lam):
     assert torch.equal(gradients[0], lam * gradients[1])
 
 
-def test_confident_answers_change_what_is_learnt():
+def test_confident_predictions_change_the_student():
     batch = cases.strong_view_batches()
     runs = [Run(goal=FixMatch(threshold), batch=batch).train() for threshold in (1.01, 0.0)]
     assert not torch.equal(weights(runs[0].student), weights(runs[1].student))
 
 
 @pytest.mark.parametrize(("strong", "message"), [(None, "0 strong views of 6"), (slice(0, 5), "5 strong views of 6")])
-def test_a_batch_whose_strong_views_are_missing_is_refused(strong, message):
+def test_batch_without_strong_views_is_refused(strong, message):
     batch = cases.strong_view_batches()(0)
     batch = dataclasses.replace(batch, strong=None if strong is None else batch.strong[strong])
     with pytest.raises(ValueError, match=message):
@@ -154,11 +154,11 @@ def test_a_batch_whose_strong_views_are_missing_is_refused(strong, message):
         ({"unlabelled_weight": float("inf")}, "unlabelled_weight=inf"),
     ],
 )
-def test_a_value_out_of_range_is_a_users_error(options, message):
+def test_value_out_of_range_is_a_usage_error(options, message):
     with pytest.raises(UsageError, match=message):
         FixMatch(**options)
 
 
-def test_what_flags_say_is_no_parameter_of_the_spec():
+def test_no_parameter_comes_from_a_spec():
     kinds = {p.kind for p in inspect.signature(FixMatch).parameters.values()}
     assert kinds == {inspect.Parameter.POSITIONAL_OR_KEYWORD}

@@ -32,7 +32,7 @@ def test_the_loss_is_its_formula(k, temperature):
         )
 
 
-def test_the_cases_above_hold_negative_flips_and_the_log_counts_them():
+def test_negative_flips_are_counted():
     counts = []
     for seed in range(5):
         case = Case(seed, rows=8)
@@ -42,7 +42,7 @@ def test_the_cases_above_hold_negative_flips_and_the_log_counts_them():
     assert 0 < sum(counts) < 40
 
 
-def test_where_every_row_is_a_negative_flip_the_labels_alone_teach():
+def test_only_labels_remain_if_all_rows_are_negative_flips():
     case = Case(0)
     case.labels = case.student.argmax(1)
     case.teachers = [-case.student]
@@ -55,7 +55,7 @@ def test_where_every_row_is_a_negative_flip_the_labels_alone_teach():
     assert terms["distillation_kl"] == 0
 
 
-def test_whether_the_student_is_right_is_asked_of_the_student_as_it_is():
+def test_negative_flips_are_of_the_current_student():
     """The original is right and the teacher wrong, but the student is wrong by now: the row counts."""
     case = Case(0)
     case.original = 9.0 * torch.nn.functional.one_hot(case.labels, 5).double()
@@ -63,7 +63,7 @@ def test_whether_the_student_is_right_is_asked_of_the_student_as_it_is():
     assert case.evaluate(MCL(case.context()))[2]["negative_flips"] == 0
 
 
-def test_without_negative_flips_and_with_every_class_it_is_xe_kl():
+def test_mcl_without_negative_flips_is_xe_kl():
     case = Case(1)
     case.labels = case.teachers[0].argmax(1)
     ours = case.evaluate(MCL(case.context(2.0), alpha=0.3, k=100))
@@ -90,7 +90,7 @@ def _slow(goal):
 
 @pytest.mark.parametrize(("steps", "every"), [(12, 2), (13, 2), (12, 1), (12, 5), (3, 2), (7, 7)])
 @pytest.mark.parametrize("retention", [0.61, 0.0, 1.0, 0.05])
-def test_the_slow_weights_keep_their_share_of_the_original_whatever_the_length(steps, every, retention):
+def test_slow_weights_keep_their_share_for_any_length(steps, every, retention):
     student = cases.EvalStudent().double()
     goal = _make_mcl(student, steps, retention=retention, steps_per_update=every)
     before = _slow(goal)
@@ -110,7 +110,7 @@ def _double(batches):
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])
-def test_the_slow_weights_are_the_closed_form_of_the_fast_ones_with_batch_norm(every):
+def test_slow_weights_are_their_closed_form(every):
     """tau^n original + sum_j (1 - tau) tau^(n - j) fast_j; statistics are averaged too, integers copied."""
     student = small.Student().double()
     original = small.Student(9).double()
@@ -131,7 +131,7 @@ def test_the_slow_weights_are_the_closed_form_of_the_fast_ones_with_batch_norm(e
         torch.testing.assert_close(goal.state_dict()[name], expected, rtol=1e-12, atol=1e-14)
 
 
-def test_the_student_ends_as_the_slow_weights_and_not_as_the_fast():
+def test_student_ends_with_the_slow_weights():
     student = small.Student()
     goal = MCL(cases.make_context(student))
     run = Run(student, goal, small.batches(12, 0), lr=0.1).train()
@@ -144,7 +144,7 @@ def test_the_student_ends_as_the_slow_weights_and_not_as_the_fast():
     assert run.student.norm.num_batches_tracked == 12
 
 
-def test_retention_zero_ends_as_the_last_fast_weights_and_one_as_it_began():
+def test_retention_zero_is_fast_and_one_is_initial():
     for retention, ends in ((0.0, "fast"), (1.0, "initial")):
         student = small.Student()
         initial = {key: value.clone() for key, value in student.state_dict().items()}
@@ -154,7 +154,7 @@ def test_retention_zero_ends_as_the_last_fast_weights_and_one_as_it_began():
         assert all(torch.equal(run.student.state_dict()[key], expected[key]) for key in initial if "tracked" not in key)
 
 
-def test_the_fast_weights_go_on_from_themselves():
+def test_fast_weights_do_not_depend_on_slow_ones():
     """Until the end they are bit-equal to those of a run with other slow weights."""
     runs = []
     for options in ({}, {"retention": 0.1, "steps_per_update": 3}):
@@ -166,7 +166,7 @@ def test_the_fast_weights_go_on_from_themselves():
     assert ours == theirs
 
 
-def test_reset_makes_the_fast_weights_go_on_from_the_slow_with_their_momentum():
+def test_reset_copies_slow_weights_and_keeps_momentum():
     def run(stop_after):
         student = small.Student()
         goal = MCL(cases.make_context(student), tau=0.5, steps_per_update=3, reset=True)
@@ -181,7 +181,7 @@ def test_reset_makes_the_fast_weights_go_on_from_the_slow_with_their_momentum():
     assert updated["momentum/model/conv.weight"].any()
 
 
-def test_thousands_of_small_updates_are_not_lost_in_float32():
+def test_thousands_of_small_updates_are_not_lost():
     """The paper's 5,005 updates, by a ten-thousandth of a difference in the fourth digit."""
     original, fast = small.Student().head, small.Student().head
     fast.load_state_dict({key: value * (1 + 1e-4) for key, value in original.state_dict().items()})
@@ -198,7 +198,7 @@ def test_thousands_of_small_updates_are_not_lost_in_float32():
 @pytest.mark.parametrize("every", [2, 3])
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("stop", [1, 4, 5, 11])
-def test_a_run_stopped_between_two_updates_and_resumed_ends_with_the_same_bits(every, reset, stop):
+def test_resume_between_updates_is_bit_equal(every, reset, stop):
     original = small.Student()
 
     def run(seed=0, **options):
@@ -215,7 +215,7 @@ def test_a_run_stopped_between_two_updates_and_resumed_ends_with_the_same_bits(e
     assert part.rows + rest.rows == whole.rows
 
 
-def test_the_paper_keeps_61_percent_with_tau_0_9999_and_5005_updates():
+def test_retention_of_the_paper_is_61_percent():
     student = small.Student()
     goal = MCL(cases.make_context(student, steps=10010))
     assert goal.tau == pytest.approx(0.9999, abs=2e-6)
@@ -238,12 +238,12 @@ def test_the_paper_keeps_61_percent_with_tau_0_9999_and_5005_updates():
         ({"retention": 0.5, "tau": 0.9}, "mcl:retention and mcl:tau cannot be combined; each determines the other"),
     ],
 )
-def test_a_value_out_of_range_is_a_users_error(options, message):
+def test_value_out_of_range_is_a_usage_error(options, message):
     with pytest.raises(UsageError, match=message):
         MCL(cases.make_context(small.Student()), **options)
 
 
-def test_its_parameters_are_those_a_spec_can_say():
+def test_parameters_come_from_a_spec():
     method = specs.resolve("objective", "mcl:retention=0.5,k=7,tau=none,reset=true,steps_per_update=3")
     assert method.function is MCL
     assert method.params == {"retention": 0.5, "k": 7, "tau": None, "reset": True, "steps_per_update": 3}
@@ -251,7 +251,7 @@ def test_its_parameters_are_those_a_spec_can_say():
         specs.resolve("objective", "mcl:steps_per_update=1.5")
 
 
-def test_the_log_says_what_is_kept_of_the_original_also_where_tau_is_given():
+def test_log_has_the_retention():
     student = small.Student()
     goal = MCL(cases.make_context(student, steps=13), tau=0.5, steps_per_update=3)
     assert goal.summarize_means({"loss": 1.0}) == {"loss": 1.0, "retention": 0.5**4}

@@ -32,7 +32,7 @@ def test_weights_are_taken_by_name_and_renormalised() -> None:
 
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf"), -float("inf"), 10**400, "0.5", True, None, [1]])
-def test_a_weight_that_is_none_is_an_error_that_names_its_source(weight: Any) -> None:
+def test_invalid_weight_is_an_error_with_its_source(weight: Any) -> None:
     with pytest.raises(ContractError, match='the weight of source "b" is'):
         weigh(rows(a=1, b=weight, c=1))
 
@@ -54,7 +54,7 @@ def test_weights_that_are_all_zero_are_an_error() -> None:
 @pytest.mark.parametrize(
     "sources", [None, {}, "a", [1], [{"source": "a"}], [{"weight": 1}], [{"source": 3, "weight": 1}]]
 )
-def test_another_form_is_an_error_that_shows_the_form(sources: Any) -> None:
+def test_wrong_structure_is_an_error_with_the_right_one(sources: Any) -> None:
     with pytest.raises(ContractError, match=r'expected \{"sources"'):
         weigh(sources)
 
@@ -77,7 +77,7 @@ json_values = st.recursive(
 @given(
     st.lists(st.fixed_dictionaries({"source": st.sampled_from(NAMES) | json_values, "weight": json_values}), max_size=4)
 )
-def test_whatever_the_file_holds_it_is_weights_or_a_contract_error(sources: list[dict[str, Any]]) -> None:
+def test_any_file_gives_weights_or_a_contract_error(sources: list[dict[str, Any]]) -> None:
     try:
         weights = weigh(sources)
     except ContractError:
