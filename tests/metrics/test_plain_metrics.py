@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from zoo_cli import registry, specs
@@ -11,6 +13,7 @@ from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.uncertainty import Estimate
 
+from ..workspaces import run
 from .probes import features
 
 SOURCE = '''
@@ -72,6 +75,19 @@ def test_plain_metric_has_interval_and_chance(module: str, monkeypatch: pytest.M
         assert 0 < result.chance < result.low
         assert result.ceiling == 1.0
         assert specs.resolve("metric", spec).spec == spec
+
+
+def test_zoo_score_takes_a_plain_metric(tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.METRICS, "mine", registry.Metric(f"{module}:mine", "for a test"))
+    x, y = features((20, 15, 10), 8)
+    columns = {"id": [str(row) for row in range(len(y))], "label": y, "embedding": list(x)}
+    pq.write_table(pa.table(columns), tmp_path / "source.parquet")
+    result = run("score", "--features", str(tmp_path / "source.parquet"), "--metric", "mine:k=2", "--json")
+    assert result.code == 0, result.err
+    (row,) = result.data
+    assert (row["metric"], row["params"], row["status"]) == ("mine", "k=2", "ok")
+    assert row["value"] == pytest.approx(variance_share(x, y, 2))
+    assert 0 < row["chance"] < row["low"] < row["value"] < row["high"]
 
 
 def test_further_functions_may_be_plain_too(module: str, monkeypatch: pytest.MonkeyPatch) -> None:

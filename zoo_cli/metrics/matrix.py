@@ -70,9 +70,9 @@ class Matrix(Cached):
         _check_finite(inputs)
         return cls(inputs)
 
-    def take(self, rows: Array) -> "Matrix":
+    def take(self, rows: Array) -> Self:
         """The rows at indices rows (M,)."""
-        return Matrix(self.inputs[rows], (self, rows))
+        return type(self)(self.inputs[rows], (self, rows))
 
     def __len__(self) -> int:
         return len(self.inputs)
