@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def of(data: Any, metric: str, target: str | None = "mean", on: str | None = Non
 
 
 def judged(values: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
-    return ranking_quality.judge_ranking(np.array(values), np.array(accuracies))
+    return asdict(ranking_quality.judge_ranking(np.array(values), np.array(accuracies)))
 
 
 def trained(
@@ -96,7 +97,8 @@ def test_every_metric_of_a_wide_table_is_judged_on_every_target() -> None:
         keys = {"metric": metric, "representation": None, "probes": 1}
         assert of(data, metric, "pets") == {**keys, "target": "pets", **pets[metric]}
         assert of(data, metric, "birds") == {**keys, "target": "birds", **birds[metric]}
-        mean = ranking_quality.mean_over_targets([birds[metric], pets[metric]])
+        targets = [ranking_quality.RankingQuality(**target[metric]) for target in (birds, pets)]
+        mean = asdict(ranking_quality.mean_over_targets(targets))
         assert of(data, metric) == {"metric": metric, "representation": None, **mean}
     assert [row["metric"] for row in data["metrics"]] == ["parc", "leep"]
     assert of(data, "leep", "pets")["undefined"] == 1

@@ -154,7 +154,7 @@ def test_without_labels_lam_zero_learns_from_the_sources_alone():
 
 @pytest.mark.parametrize("options", [{"lam": 1.1}, {"lam": -0.1}, {"lam": math.nan}, {"temperature": 0.0}])
 def test_a_value_out_of_range_is_a_users_error(options):
-    with pytest.raises(UsageError, match=r"--lam|--kd-temperature"):
+    with pytest.raises(UsageError, match=r"lam=|temperature="):
         small.objective(**options)
 
 

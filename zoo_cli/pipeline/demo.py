@@ -297,14 +297,14 @@ def results(place: Path) -> list[dict[str, Any]]:
     before = flip_statistics.predicted_classes(first.logits)
     for name in STUDENTS:
         after = flip_statistics.predicted_classes(predictions.load_predictions(place / "runs" / name).aligned(first))
-        told = flip_statistics.compare_predictions(first.labels, before, after, first.classes)
+        flips = flip_statistics.compare_predictions(first.labels, before, after, first.classes)
         rows.append(
             {
                 "student": name,
-                "n": told["n"],
-                "accuracy": told["accuracy_after"],
-                "gained": told["positive"],
-                "lost": told["negative"],
+                "n": flips.n,
+                "accuracy": flips.accuracy_after,
+                "gained": flips.positive,
+                "lost": flips.negative,
             }
         )
     return rows

@@ -46,7 +46,7 @@ def member_part(spec: MetricSpec, probe: Probe, replicates: Replicates) -> Membe
     """What a source brings into an ensemble; None where the metric scores single sources alone."""
     if not spec.entry.joined:
         return None
-    return ensembles.member_part(registry.import_target(spec.entry.member), probe, replicates.halves)
+    return ensembles.member_part(registry.import_target(spec.entry.member), probe, replicates.half_samples.parts)
 
 
 def choose_ensemble(
@@ -60,7 +60,7 @@ def choose_ensemble(
     """The ensemble that grows from the best source. Sources of `left_out`, and the student, may not enter."""
 
     def interval(gain: float, gains: np.ndarray) -> tuple[float | None, float | None]:
-        estimate = uncertainty.half_sample_interval(gain, gains, replicates.share, seed=seed)
+        estimate = uncertainty.half_sample_interval(gain, gains, replicates.half_samples.share, seed=seed)
         return estimate.low, estimate.high
 
     candidates = {name: part for name, part in parts.items() if name != STUDENT and name not in left_out}

@@ -179,7 +179,7 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
         rows,
         uncertainty.effective_number(weights) if weights.any() else 0.0,
         table.student(scores),
-        verdict.judge(ranked, values, draws, table.chance[:-1], student),
+        verdict.judge_sources(ranked, values, draws, table.chance[:-1], student),
         wins,
     )
 

@@ -21,11 +21,11 @@ from zoo_cli.pipeline.score_files import score_files
 from zoo_cli.pipeline.scoring import (
     Score,
     ScoreResult,
-    draw_replicates,
     is_reported,
     load_reference,
     score_source,
 )
+from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files, files, provenance
 from zoo_cli.store.manifest import Images
@@ -206,7 +206,7 @@ def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
     sources = [source for source in target.sources if any(item.source is source for item in pending)]
     if not sources:
         return {}
-    replicates = draw_replicates(target.classes, target.seed)
+    replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
     reference = load_reference(target.options.reference, target.ids)
 
     def run(source: Source) -> list[tuple[_Pending, Score]]:
@@ -255,7 +255,7 @@ def _score_to_file(target: _Target, out: Path) -> None:
 
 
 def _write_ensemble(target: _Target, spec: MetricSpec, parts: Mapping[str, Any]) -> None:
-    replicates: Replicates = draw_replicates(target.classes, target.seed)
+    replicates: Replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
     ensemble = ensemble_choice.choose_ensemble(spec, parts, replicates, seed=target.seed, left_out=target.left_out)
     path = _ensemble_path(target.settings, target.options, spec)
     ensemble_choice.write_ensemble(path, ensemble, target.ensemble_inputs(spec))

@@ -16,11 +16,11 @@ from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
 from zoo_cli.pipeline.scoring import (
     Score,
     ScoreResult,
-    draw_replicates,
     is_reported,
     load_reference,
     score_source,
 )
+from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files
 from zoo_cli.store.feature_files import StoredOutputs
@@ -36,7 +36,7 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
     seed = settings.task.seed if options.seed is None else options.seed
     inputs = _load(options.features, options.specs, options.manifest)
     target = Classes.of(inputs[0].labels)
-    replicates = draw_replicates(target, seed)
+    replicates = uncertainty.draw_replicates(target, seed=seed)
     reference = load_reference(options.reference, inputs[0].outputs.ids)
     scores = []
     for labelled in inputs:

@@ -54,13 +54,6 @@ def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
     return feature_files.load_outputs(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
 
 
-def draw_replicates(target: Classes, seed: int) -> Replicates:
-    """Subsets and permutations of the labels; an empty probe, from which none can be drawn, stands for itself."""
-    if not len(target):
-        return Replicates(((target.order, target),), (target,), 0.0)
-    return uncertainty.draw_replicates(target, seed=seed)
-
-
 def score_source(
     source: SourceOutputs, metrics: Sequence[MetricSpec], target: Classes, replicates: Replicates, seed: int
 ) -> list[Score]:
@@ -80,7 +73,7 @@ def score_source(
             if reasons:
                 scores[i] = _skipped(source, group.pop(i), target, reasons[0])
         pairs = [(spec.method, spec.entry) for spec in group.values()]
-        estimates = uncertainty.estimate_scores(pairs, probe, seed=seed, drawn=replicates)
+        estimates = uncertainty.estimate_scores(pairs, probe, seed=seed, replicates=replicates)
         for (i, spec), estimate in zip(group.items(), estimates, strict=True):
             key = _key(source, spec, target) | {"dim": probe.matrix.width, "classes": len(target.counts)}
             if isinstance(estimate, Undefined):

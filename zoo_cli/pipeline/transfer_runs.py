@@ -1,6 +1,7 @@
 """General knowledge transfer: a student that is trained already learns from teachers of its own classes (paper 002)."""
 
 import inspect
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -95,6 +96,8 @@ class TransferConfig:
         views = self.targets or "live"
         if views not in VIEWS:
             raise specs.nearest("--targets", views, VIEWS)
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"--kd-temperature {self.temperature:g} is not positive", "1 leaves the logits unchanged")
         # Values outside their range are told before anything is asked or decoded; only the length may still be open.
         steps = course.options.steps if course.epochs is None else sys.maxsize
         self.method.function(
