@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_cli.evaluation import flip_statistics
+from zoo_cli.evaluation import flip_statistics, predictions
 from zoo_cli.pipeline import source_weights
-from zoo_cli.pipeline.evaluate import predictions
 from zoo_cli.store import files
 
 Row = dict[str, Any]

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo_cli.evaluation import flip_statistics
-from zoo_cli.pipeline.evaluate import predictions
+from zoo_cli.evaluation import flip_statistics, predictions
 
 from .choose import method
 

@@ -289,14 +289,15 @@ def _drawn(source: Source, said: config.Preprocessing, seed: int) -> "tuple[torc
 
 def results(place: Path) -> list[dict[str, Any]]:
     """One row a student: its accuracy on the n test images, and its flips against the one of labels only."""
-    from zoo_cli.evaluation import flip_statistics
-    from zoo_cli.pipeline.evaluate import predictions
+    from zoo_cli.evaluation import flip_statistics, predictions
 
     rows = []
     first = predictions.load_predictions(place / "runs" / "labels-only")
     before = flip_statistics.predicted_classes(first.logits)
     for name in STUDENTS:
-        after = flip_statistics.predicted_classes(predictions.load_predictions(place / "runs" / name).aligned(first))
+        after = flip_statistics.predicted_classes(
+            predictions.load_predictions(place / "runs" / name).align_logits(first)
+        )
         told = flip_statistics.compare_predictions(first.labels, before, after, first.classes)
         rows.append(
             {

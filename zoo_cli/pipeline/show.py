@@ -8,7 +8,7 @@ import typer
 from zoo_cli import console
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline.evaluate import named_runs
+from zoo_cli.evaluation import named_runs
 from zoo_cli.store import files
 
 FIELDS = (console.Field("key"), console.Field("value"))
@@ -26,7 +26,7 @@ def show(
     zoo show manifest.parquet
     zoo show runs/cross-task-parc-p2-s0
     """
-    found = named_runs.resolve_run(path, workspace)
+    found = named_runs.resolve_artifact(path, workspace)
     told = _folder(found) if found.is_dir() else _file(found)
     rows = [{"key": key, "value": _short(value)} for key, value in told.items()]
     console.answer("zoo.show/1", told, FIELDS, form="json" if json else form, table=rows)
