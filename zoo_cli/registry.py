@@ -86,7 +86,7 @@ COMMANDS: dict[str, str] = {
     "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
     "sources": "zoo_cli.pipeline.sources:sources",
     "show": "zoo_cli.pipeline.show:show",
-    "demo": "zoo_cli.pipeline.demo:demo",
+    "demo": "zoo_cli.commands.demo:demo",
     "completion": "zoo_cli.commands.completion:completion",
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo_cli import console
 from zoo_cli.commands.evaluate.answers import Row, print_answer
-from zoo_cli.pipeline.evaluate.flips import ClassFlips, FlipsResult
+from zoo_cli.pipeline.evaluate.flips import ClassRow, FlipsResult
 
 SHOWN_CLASSES = 5
 """How many classes a note lists."""
@@ -34,7 +34,7 @@ def print_flips(result: FlipsResult, out: Path | None, form: str | None) -> None
     print_answer("zoo.evaluate-flips/1", data, FIELDS, rows=classes, out=out, form=form, notes=_notes(result))
 
 
-def _class_row(flips: ClassFlips) -> Row:
+def _class_row(flips: ClassRow) -> Row:
     row = asdict(flips)
     return {"class": row.pop("name"), **row}
 

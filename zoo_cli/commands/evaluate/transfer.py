@@ -20,7 +20,7 @@ def transfer(
         typer.Option(
             "--teacher",
             metavar="RUN",
-            help="Teacher: one for all, one for each AFTER, or several for a single one. [default: as recorded]",
+            help="Teacher: one for all, one for each AFTER, or several for one. Repeatable. [default: as recorded]",
         ),
     ] = None,
     out: Out = None,

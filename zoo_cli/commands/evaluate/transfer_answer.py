@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zoo_cli import console
 from zoo_cli.commands.evaluate.answers import Row, print_answer
-from zoo_cli.pipeline.evaluate.transfer import TransferResult, TransferRow, TransferSummary, Uptake
+from zoo_cli.pipeline.evaluate.transfer import TeacherUptake, TransferResult, TransferRow, TransferSummary
 
 FIELDS = (
     console.Field("after"),
@@ -43,7 +43,7 @@ def _transfer(row: TransferRow) -> Row:
     }
 
 
-def _uptake(uptake: Uptake) -> Row:
+def _uptake(uptake: TeacherUptake) -> Row:
     return {"teacher": uptake.teacher, **uptake.statistics, "class_transfer_rate": uptake.class_transfer_rate}
 
 

@@ -27,7 +27,7 @@ class FlipsConfig:
 
 
 @dataclass(frozen=True)
-class ClassFlips:
+class ClassRow:
     """The flips of the n samples of one class; the rates are shares of n."""
 
     name: str
@@ -63,7 +63,7 @@ class FlipsResult:
     """
 
     statistics: dict[str, Any]
-    classes: tuple[ClassFlips, ...]
+    classes: tuple[ClassRow, ...]
     top: tuple[TopClasses, ...]
     similarity_by: str | None
     concentration: dict[str, Any] | None
@@ -81,7 +81,7 @@ def compare_flips(options: FlipsConfig) -> FlipsResult:
     labels, names, before = reference.labels, reference.classes, flip_statistics.predicted_classes(reference.logits)
     statistics = flip_statistics.compare_predictions(labels, before, after, names, teacher)
     classes = tuple(
-        ClassFlips(
+        ClassRow(
             row["class"],
             row["n"],
             row["positive"],

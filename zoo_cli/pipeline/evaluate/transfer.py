@@ -35,7 +35,7 @@ class TransferEvaluationConfig:
 
 
 @dataclass(frozen=True)
-class Uptake:
+class TeacherUptake:
     """How much of a teacher's knowledge the student took up, see `flip_concentration.class_uptake`.
 
     `class_transfer_rate`: within all classes where the teacher knows more; `top`: within the fewest classes that hold
@@ -54,7 +54,7 @@ class TransferRow:
 
     after: str
     statistics: dict[str, Any]
-    teachers: tuple[Uptake, ...]
+    teachers: tuple[TeacherUptake, ...]
     p_holm: float
     outcome_holm: str
 
@@ -166,7 +166,7 @@ def _load_teacher(reader: PredictionReader, name: str, digest: str | None) -> Pr
     raise UsageError("it is no longer a source of zoo.toml or the same run", "name it by --teacher PROVIDER:NAME")
 
 
-def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> Uptake:
+def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> TeacherUptake:
     """What a teacher offered to the student before, and what of that the student after has right."""
     labels, count = reference.labels, len(reference.classes)
     before = flip_statistics.predicted_classes(reference.logits)
@@ -180,7 +180,7 @@ def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> 
         for row in flip_concentration.class_uptake(offered, taken, gained)
     )
     statistics = flip_statistics.teacher_statistics(labels, before, after, teacher)
-    return Uptake(name, statistics, top[-1]["class_transfer_rate"], top)
+    return TeacherUptake(name, statistics, top[-1]["class_transfer_rate"], top)
 
 
 def _summarize(rows: Sequence[TransferRow]) -> TransferSummary:
