@@ -1,12 +1,12 @@
-"""How much faster each score is than its published formulation, alone and all of them in one call.
+"""How much faster each score is than its published form, alone and all of them in one call.
 
     python -m tests.bench.bench_scores [NAME ...]       prints one JSON object; names as in FORMS, or "all"
     python -m tests.bench.bench_scores zoo [SOURCES]    seconds for a zoo: the quick scores with their intervals
     pytest -m bench tests/bench/bench_scores.py         asserts the ratios
 
 n = 5,000, d = 2,048, K = 1,000, C = 100. One BLAS thread; both forms are timed in turns in one process, in processor
-time; medians. The published formulations are written here plainly, from the formulas of the code that is named, and
-give the same value.
+time; medians. The published forms are written here plainly, from the formulas of the code named, and give the same
+value.
 """
 
 import json
@@ -42,25 +42,25 @@ Form = Callable[[Any, Any], float]
 
 @pytest.mark.bench
 @pytest.mark.parametrize("spec", sorted(RATIO))
-def test_a_score_is_many_times_faster_than_its_published_form(spec: str) -> None:
+def test_score_is_faster_than_its_published_form(spec: str) -> None:
     result = _child(spec)[spec]
     assert abs(result["difference"]) < 3e-6 * max(1.0, abs(result["value"]))
     assert result["ratio"] >= RATIO[spec]
 
 
 @pytest.mark.bench
-def test_all_scores_in_one_call_are_ten_times_faster_than_their_published_forms() -> None:
+def test_all_scores_in_one_call_are_ten_times_faster() -> None:
     assert _child("all")["all"]["ratio"] >= ALL
 
 
 @pytest.mark.bench
-def test_a_zoo_of_a_thousand_sources_takes_minutes() -> None:
+def test_a_thousand_sources_take_minutes() -> None:
     result = _child("zoo", "40")["zoo"]
     assert result["seconds_per_source"] * 1000 / 2 <= 60 * MINUTES
 
 
 def logme(features: Any, labels: Any) -> float:
-    """thuml/LogME: the SVD of F'F, then a fixed point class by class, here until it stays."""
+    """thuml/LogME: the SVD of F'F, then a fixed point class by class, here until it converges."""
     import numpy as np
 
     f = features.astype(np.float64)
@@ -98,7 +98,7 @@ def hscore(features: Any, labels: Any) -> float:
 
 
 def hscore_shrunk(features: Any, labels: Any) -> float:
-    """Transfer-Learning-Library: the same with scikit-learn's covariance by Ledoit and Wolf."""
+    """Transfer-Learning-Library: the same with the Ledoit-Wolf covariance of scikit-learn."""
     import numpy as np
     from sklearn.covariance import LedoitWolf
 
@@ -138,20 +138,20 @@ def sfda(features: Any, labels: Any) -> float:
         means = np.stack([x[codes == c].mean(axis=0) for c in range(len(names))])
         within = sum(share_of * np.cov(x[codes == c].T, ddof=0) for c, share_of in enumerate(prior))
         if share is None:
-            one = within.sum(axis=1)
+            u = within.sum(axis=1)
             for _ in range(3):
-                other = within @ one / np.linalg.norm(within @ one)
-                one = within @ other / np.linalg.norm(within @ other)
-            share = max(float(np.exp(-5 * one @ within @ other)), 1e-10)
+                v = within @ u / np.linalg.norm(within @ u)
+                u = within @ v / np.linalg.norm(within @ v)
+            share = max(float(np.exp(-5 * u @ within @ v)), 1e-10)
         within = (1 - share) * within + share * np.trace(within) / len(within) * np.eye(len(within))
         values, vectors = linalg.eigh(np.cov(x.T, ddof=0) - within, within)
         vectors = vectors[:, np.argsort(values)[::-1]]
         weights = (means @ vectors) @ vectors.T
         p = softmax(x @ weights.T - np.diag(means @ weights.T) / 2 + np.log(prior), axis=1)
         if again == 0:
-            sure = softmax(p, axis=1)[np.arange(len(codes)), codes]
+            confidence = softmax(p, axis=1)[np.arange(len(codes)), codes]
             others = (means.sum(axis=0) - means) / (len(names) - 1)
-            x = sure[:, None] * x + (1 - sure)[:, None] * others[codes]
+            x = confidence[:, None] * x + (1 - confidence)[:, None] * others[codes]
     return float(p[np.arange(len(codes)), codes].mean())
 
 
@@ -165,8 +165,8 @@ def cka(features: Any, labels: Any) -> float:
     for gram in (x @ x.T, y @ y.T):
         means = gram.mean(axis=0)
         grams.append(gram - means - means[:, None] + means.mean())
-    one, other = grams
-    return float((one * other).sum() / np.sqrt((one * one).sum() * (other * other).sum()))
+    x, y = grams
+    return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))
 
 
 def lfc(features: Any, labels: Any) -> float:
@@ -181,7 +181,7 @@ def lfc(features: Any, labels: Any) -> float:
 
 
 def leep(probs: Any, labels: Any) -> float:
-    """thuml/LogME: the joint distribution class by class, then N x K x C products of which N are read."""
+    """thuml/LogME: the joint distribution class by class, then N x K x C products, of which N are used."""
     import numpy as np
 
     p = probs.astype(np.float64)
@@ -251,20 +251,20 @@ def measure(names: list[str], count: int = 5000, rounds: int = 3) -> dict[str, A
     features, labels = probe(count)
     arrays = {"features": features, "probs": _probabilities(labels)}
     together = "all" in names
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     sums = {"published": 0.0, "zoo": 0.0}
     for name in FORMS if together else names:
         inputs = arrays["probs" if name == "leep" else "features"]
         times: dict[str, list[float]] = {"published": [], "zoo": []}
         value, other = 0.0, 0.0
         for turn in range(rounds):
-            # The slow forms take many seconds and are steady: one turn fewer.
+            # The published forms take many seconds and vary little: one turn fewer.
             if turn < max(1, rounds - 1):
                 other = _timed(lambda form=FORMS[name], x=inputs: form(x, labels), times["published"])
             value = _timed(lambda spec=name, x=inputs: _scores([spec], x, labels)[0], times["zoo"])
         medians = {kind: statistics.median(seconds) for kind, seconds in times.items()}
         sums = {kind: sums[kind] + medians[kind] for kind in sums}
-        found[name] = _told(medians) | {"value": value, "difference": value - other}
+        results[name] = _summarize(medians) | {"value": value, "difference": value - other}
     if together:
         seconds: list[float] = []
         on_features = [name for name in FORMS if name != "leep"]
@@ -273,9 +273,9 @@ def measure(names: list[str], count: int = 5000, rounds: int = 3) -> dict[str, A
             _scores(on_features, features, labels)
             _scores(["leep"], arrays["probs"], labels)
             seconds.append(time.process_time() - start)
-        found["one by one"] = _told(sums)
-        found["all"] = _told({"published": sums["published"], "zoo": statistics.median(seconds)})
-    return found
+        results["one by one"] = _summarize(sums)
+        results["all"] = _summarize({"published": sums["published"], "zoo": statistics.median(seconds)})
+    return results
 
 
 def probe(count: int, width: int = 2048, classes: int = 100) -> tuple[Any, Any]:
@@ -290,7 +290,7 @@ def probe(count: int, width: int = 2048, classes: int = 100) -> tuple[Any, Any]:
 
 
 def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> dict[str, Any]:
-    """Processor seconds a source for the quick scores of the papers, with intervals and chance levels."""
+    """Processor seconds per source for the quick scores of the papers, with intervals and chance levels."""
     import numpy as np
 
     from zoo_cli import registry, specs
@@ -301,7 +301,7 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     draw = np.random.default_rng(0)
     labels = np.sort(draw.integers(0, classes, count))
     target = Classes.of(labels)
-    cheap = [name for name, facts in registry.METRICS.items() if facts.cheap and not facts.needs]
+    cheap = [name for name, entry in registry.METRICS.items() if entry.cheap and not entry.needs]
     methods = {
         on: [
             (specs.resolve("metric", name), registry.METRICS[name])
@@ -313,12 +313,12 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     probs = _probabilities(labels)
     start = time.process_time()
     wall = time.perf_counter()
-    drawn = uncertainty.draw_replicates(target, seed=0)
+    replicates = uncertainty.draw_replicates(target, seed=0)
     for _ in range(sources):
         means = 0.5 * draw.standard_normal((classes, width), dtype=np.float32)
         features = np.maximum(means[labels] + draw.standard_normal((count, width), dtype=np.float32), 0)
-        uncertainty.estimate_scores(methods["features"], Probe.of(features, target), seed=0, drawn=drawn)
-        uncertainty.estimate_scores(methods["probs"], Probe.of(probs, target), seed=0, drawn=drawn)
+        uncertainty.estimate_scores(methods["features"], Probe.of(features, target), seed=0, drawn=replicates)
+        uncertainty.estimate_scores(methods["probs"], Probe.of(probs, target), seed=0, drawn=replicates)
     spent = time.process_time() - start
     return {
         "sources": sources,
@@ -328,11 +328,12 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     }
 
 
-def _scores(specs: list[str], inputs: Any, labels: Any) -> list[float]:
+def _scores(names: list[str], inputs: Any, labels: Any) -> list[float]:
+    from zoo_cli import specs
     from zoo_cli.metrics.probe import Probe
 
     probe = Probe.of(inputs, labels)
-    methods = [specs.resolve("metric", spec) for spec in specs]
+    methods = [specs.resolve("metric", name) for name in names]
     return [method.function(probe, **method.params) for method in methods]
 
 
@@ -353,7 +354,7 @@ def _timed(form: Callable[[], float], times: list[float]) -> float:
     return value
 
 
-def _told(seconds: Mapping[str, float]) -> dict[str, Any]:
+def _summarize(seconds: Mapping[str, float]) -> dict[str, Any]:
     return {
         "seconds": {kind: round(value, 4) for kind, value in seconds.items()},
         "ratio": round(seconds["published"] / seconds["zoo"], 2),
@@ -361,18 +362,18 @@ def _told(seconds: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _child(*arguments: str) -> dict[str, Any]:
-    # A fresh process: the number of threads is read when numpy is imported.
+    # A fresh process: numpy reads the number of threads at import.
     environment = os.environ | THREADS | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.bench.bench_scores", *arguments]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    measured: dict[str, Any] = json.loads(result.stdout)
+    return measured
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:]
-    if asked[:1] == ["zoo"]:
-        print(json.dumps({"zoo": zoo(int((asked[1:] or ["40"])[0]))}))
+    names = sys.argv[1:]
+    if names[:1] == ["zoo"]:
+        print(json.dumps({"zoo": zoo(int((names[1:] or ["40"])[0]))}))
     else:
-        print(json.dumps(measure(asked or ["all"]), indent=1))
+        print(json.dumps(measure(names or ["all"]), indent=1))
