@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ..shared_material import SHARED
-from . import transfer
+from . import transfer, transfer_report
 
 SCRIPT = Path(__file__).with_name("transfer.sh")
 
@@ -95,7 +95,7 @@ def test_success_is_counted_by_delta_and_by_test() -> None:
         transferred("kl", -0.04, -0.2, "failure"),
         transferred("kl", 0.0, -0.02, "undecided"),
     ]
-    line = transfer.format_summary(rows).splitlines()[-1]
+    line = transfer_report.format_summary(rows).splitlines()[-1]
     assert line == "| kl | 2 of 4 (50 %) | 1 / 2 / 1 | -0.2 | -2.0 | +0.1 | +3.0 | 50 % |"
 
 

@@ -165,5 +165,5 @@ done
 say "complementary knowledge of every pair of networks"
 zoo evaluate flips --all ${known[@]%%=*} $(list_runs "$work/ours" 'ours-*') -C "$work/ours" --out "$work/ours/pairs.json" \
   --quiet > /dev/null
-claims transfer table "$work" > "$work/report.md"
+claims transfer_report "$work" > "$work/report.md"
 say "$((SECONDS - started)) s; $work/report.md"
