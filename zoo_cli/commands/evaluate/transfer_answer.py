@@ -37,7 +37,7 @@ def _transfer(row: TransferRow) -> Row:
     return {
         "after": row.after,
         **row.statistics,
-        "teachers": [{**_uptake(uptake), "top": list(uptake.top)} for uptake in row.teachers],
+        "teachers": [{**_uptake(uptake), "top": [asdict(top) for top in uptake.top]} for uptake in row.teachers],
         "p_holm": row.p_holm,
         "outcome_holm": row.outcome_holm,
     }

@@ -35,17 +35,31 @@ class TransferEvaluationConfig:
 
 
 @dataclass(frozen=True)
-class TeacherUptake:
-    """How much of a teacher's knowledge the student took up, see `flip_concentration.class_uptake`.
+class TopUptake:
+    """Uptake within the fewest classes that hold `share` % of the offer, see `flip_concentration.class_uptake`."""
 
-    `class_transfer_rate`: within all classes where the teacher knows more; `top`: within the fewest classes that hold
-    each share of it, `classes` being their names.
+    share: float
+    count: int
+    offered: int
+    transferred: int
+    gained: int
+    transfer_rate: float | None
+    class_transfer_rate: float | None
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TeacherUptake:
+    """How much of a teacher's knowledge the student took up.
+
+    `statistics`: see `flip_statistics.teacher_statistics`; `class_transfer_rate`: within all classes where the teacher
+    offers something; `top`: within the fewest classes that hold each share of it.
     """
 
     teacher: str
     statistics: dict[str, Any]
     class_transfer_rate: float | None
-    top: tuple[dict[str, Any], ...]
+    top: tuple[TopUptake, ...]
 
 
 @dataclass(frozen=True)
@@ -176,11 +190,11 @@ def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> 
     both = (before != labels) & (teacher == labels) & (after == labels)
     taken = np.bincount(labels[both], minlength=count)[occurring]
     top = tuple(
-        {**row, "classes": [reference.classes[occurring[c]] for c in row["classes"]]}
+        TopUptake(**{**row, "classes": tuple(reference.classes[occurring[c]] for c in row["classes"])})
         for row in flip_concentration.class_uptake(offered, taken, gained)
     )
     statistics = flip_statistics.teacher_statistics(labels, before, after, teacher)
-    return TeacherUptake(name, statistics, top[-1]["class_transfer_rate"], top)
+    return TeacherUptake(name, statistics, top[-1].class_transfer_rate, top)
 
 
 def _summarize(rows: Sequence[TransferRow]) -> TransferSummary:
