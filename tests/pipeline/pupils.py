@@ -1,8 +1,8 @@
 """The small task, with networks that can teach and learn in its own classes, and pseudo-labels of alpha and beta.
 
 "expert" is mostly right, "mirror" is the same network with its classes in another order, "noisy" mixes colours up
-(`tests.evaluate.experts`); "normed" has what is hard to stop and to average: batch norm and dropout, its weights from
-the seed. Drawn once a session; each test takes a copy.
+(`tests.evaluate.task_models`); "normed" has what is hard to stop and to average: batch norm and dropout, its weights
+from the seed. Drawn once a session; each test takes a copy.
 """
 
 import atexit
@@ -19,7 +19,7 @@ import pytest
 
 from zoo_cli import console
 
-from ..evaluate import experts
+from ..evaluate import task_models
 from ..workspaces import Result, run
 
 QUICK = ("--steps", "6", "--batch-size", "8", "--workers", "0")
@@ -114,7 +114,7 @@ def until_done(*arguments: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
 def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="zoo-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    place = experts.make(folder / "task")
+    place = task_models.make(folder / "task")
     add_normed(place)
     for stage in ("rank", "pseudo-label"):
         ok(stage, "--source", "alpha", "--source", "beta", workspace=place)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo_cli import console
 from zoo_cli.errors import UsageError
+from zoo_cli.evaluation import predictions
 from zoo_cli.pipeline import runner
-from zoo_cli.pipeline.evaluate import predictions
 from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.pipeline.runner import RunSpec
 from zoo_cli.pipeline.streams import IndexStreams
