@@ -51,17 +51,20 @@ class Metric(Entry):
 
 @dataclass(frozen=True)
 class Objective(Entry):
-    """What a training command can minimise.
+    """A training objective.
 
-    `command`: the one that offers it. `taught`: by teachers of the student's own label space (general transfer, paper
-    002); its class takes an `objectives.teachers.Taught`. `labels`: it learns from the labelled images alone, with
-    their labels; or the parameter that says so; False: from all images. `lr`, for 256 images in a batch where `taught`,
-    `epochs`, `schedule`, `batch_size`, `augment`: its paper's, the defaults of the flags of that name. `nesterov`:
-    whether SGD takes Nesterov's momentum.
+    `command`: the training command that offers it.
+    `needs_teacher`: learns from teachers with the student's own classes (general transfer, paper 002); its class takes
+    a teacher context, see `objectives.teacher_context`.
+    `labels`: True: learns from the labelled images alone, with their labels; False: from all images; a string: the
+    parameter that decides.
+    `lr` (for a batch of 256 if `needs_teacher`), `epochs`, `schedule`, `batch_size`, `augment`: the values of its
+    paper, the defaults of these flags.
+    `nesterov`: SGD uses Nesterov momentum.
     """
 
     command: str = "distill"
-    taught: bool = False
+    needs_teacher: bool = False
     labels: bool | str = False
     lr: float = 0.01
     epochs: float = 30.0
@@ -78,8 +81,8 @@ COMMANDS: dict[str, str] = {
     "score": "zoo_cli.pipeline.score:score",
     "rank": "zoo_cli.pipeline.rank:rank",
     "pseudo-label": "zoo_cli.pipeline.pseudo_label:pseudo_label",
-    "distill": "zoo_cli.pipeline.distill:distill",
-    "finetune": "zoo_cli.pipeline.finetune:finetune",
+    "distill": "zoo_cli.commands.distill:distill",
+    "finetune": "zoo_cli.commands.finetune:finetune",
     "evaluate accuracy": "zoo_cli.pipeline.evaluate.accuracy:accuracy",
     "evaluate flips": "zoo_cli.pipeline.evaluate.flips:flips",
     "evaluate transfer": "zoo_cli.pipeline.evaluate.transfer:transfer",
@@ -232,6 +235,9 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
+DEFAULT_METRIC, DEFAULT_WEIGHTING = "parc", "p=12"
+"""The defaults of --metric and --weighting, here because several commands share them."""
+
 WEIGHTINGS: dict[str, Entry] = {
     "power": Entry("zoo_cli.weighting.power:power", "similarity to the power p; short: p=2 (paper 000, eq. 5)"),
     "equal": Entry("zoo_cli.weighting.power:equal", "the same weight for every source (p=0)"),
@@ -267,7 +273,7 @@ OBJECTIVES: dict[str, Objective] = {
     "kl": Objective(
         "zoo_cli.objectives.kl:KL",
         "the answers of a teacher of the same classes (paper 002, KL-Dist)",
-        taught=True,
+        needs_teacher=True,
         lr=1e-4,
         epochs=20.0,
         schedule="constant",
@@ -276,7 +282,7 @@ OBJECTIVES: dict[str, Objective] = {
     "xe-kl": Objective(
         "zoo_cli.objectives.xe_kl:XeKL",
         "labels and a teacher's answers; alpha=0.5 of the teacher (paper 002, XE-KL-Dist)",
-        taught=True,
+        needs_teacher=True,
         labels=True,
         lr=1e-4,
         epochs=20.0,
@@ -286,7 +292,7 @@ OBJECTIVES: dict[str, Objective] = {
     "mcl": Objective(
         "zoo_cli.objectives.mcl:MCL",
         "as xe-kl, held back by slow weights; retention=0.61 of the old ones (paper 002, + MCL)",
-        taught=True,
+        needs_teacher=True,
         labels=True,
         epochs=20.0,
         schedule="constant",
@@ -295,7 +301,7 @@ OBJECTIVES: dict[str, Objective] = {
     "dp": Objective(
         "zoo_cli.objectives.dp:DP",
         "a teacher's answers where it knows better, else the student's own; labels=false (paper 002, + DP)",
-        taught=True,
+        needs_teacher=True,
         labels="labels",
         lr=1e-4,
         epochs=20.0,

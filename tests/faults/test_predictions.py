@@ -151,7 +151,7 @@ def test_a_student_is_distilled_from_bare_paths(tmp_path: Path, bare: tuple[str,
 def test_bare_pseudo_labels_are_weighted_by_a_scores_file_or_not_at_all(bare: tuple[str, ...], workspace: Make) -> None:
     refused = run("distill", *bare, "--weighting", "p=2", "--out", "out")
     assert refused.code == 2
-    assert "--weighting p=2 needs scores; --scores FILE, or --weighting equal" in refused.error
+    assert "--weighting p=2 needs scores; give --scores, or use --weighting equal" in refused.error
     scores = workspace(upto="score") / "scores" / "parc.parquet"
     result = run("distill", *bare, "--weighting", "p=2", "--scores", str(scores), "--out", "out")
     assert result.code == 0, result.err

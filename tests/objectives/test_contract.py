@@ -10,23 +10,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.objectives import cases
-from tests.training import small
-from tests.training.small import Run, weights
+from tests.training import tiny_models as small
+from tests.training.tiny_models import Run, weights
 from zoo_cli import registry
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.fixmatch import FixMatch
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
-from zoo_cli.training import loop
+from zoo_cli.training import training_config
 
 OBJECTIVES = sorted(registry.OBJECTIVES)
-TAUGHT = [name for name in OBJECTIVES if registry.OBJECTIVES[name].taught]
+TAUGHT = [name for name in OBJECTIVES if registry.OBJECTIVES[name].needs_teacher]
 SINGLE = [name for name in TAUGHT if name != "dp"]
 
 
 def make(name, student, steps=12, teachers=1):
     """(objective, batches) of a small student."""
     facts = registry.OBJECTIVES[name]
-    if facts.taught:
+    if facts.needs_teacher:
         found = cases.taught(student, teachers, steps)
         return registry.load(facts)(found), small.batches(12, 0)
     if name == "cross-task":
@@ -221,10 +221,10 @@ def test_the_facts_of_the_table_are_facts(name):
     facts = registry.OBJECTIVES[name]
     kind = registry.load(facts)
     assert facts.command in ("distill", "finetune")
-    assert facts.schedule in get_args(loop.Schedule)
+    assert facts.schedule in get_args(training_config.Schedule)
     first, *rest = inspect.signature(kind).parameters.values() if kind is not Supervised else (None,)
-    assert facts.taught == (first is not None and first.name == "taught")
-    if facts.taught:
+    assert facts.needs_teacher == (first is not None and first.name == "taught")
+    if facts.needs_teacher:
         assert all(p.kind is p.KEYWORD_ONLY for p in rest)
     if isinstance(facts.labels, str):
         assert next(p for p in rest if p.name == facts.labels).annotation is bool
@@ -241,7 +241,7 @@ def test_a_gpu_agrees_with_the_cpu_and_never_waits(name):
     for device in (torch.device("cpu"), torch.device("cuda")):
         student = cases.Still()
         goal, batches = make(name, student)
-        if registry.OBJECTIVES[name].taught:
+        if registry.OBJECTIVES[name].needs_teacher:
             for network in (*goal.taught.teachers, goal.taught.original):
                 network.to(device)
         student, goal, batch = student.to(device), goal.to(device), batches(0).to(device)

@@ -5,7 +5,7 @@ import torch
 
 from tests.objectives import cases, plain
 from tests.objectives.cases import Case, agree
-from tests.training import small
+from tests.training import tiny_models as small
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.kl import KL, divergences
 from zoo_cli.objectives.supervised import Supervised

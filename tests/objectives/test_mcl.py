@@ -8,8 +8,8 @@ import torch
 
 from tests.objectives import cases, plain
 from tests.objectives.cases import Case, agree
-from tests.training import small
-from tests.training.small import Run, weights
+from tests.training import tiny_models as small
+from tests.training.tiny_models import Run, weights
 from zoo_cli import specs
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.mcl import MCL

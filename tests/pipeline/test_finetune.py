@@ -14,15 +14,15 @@ from tests.faults.tables import listed
 from zoo_cli import config
 from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
-from zoo_cli.pipeline import students, training_options
-from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import files, schemas
+from zoo_cli.training import students
+from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import CLASSES, PER_CLASS, edit, make, run
-from .pupils import QUICK, add_normed, model, ok, until_done
-from .pupils import make as with_teachers
 from .test_bytes import contents
+from .transfer_workspace import QUICK, add_normed, load_task, model, ok, until_done
+from .transfer_workspace import make as with_teachers
 
 LONGER = ("--steps", "30", "--batch-size", "8", "--workers", "0")
 FEATURES = '\n[[source]]\nname = "remote"\nmodel = "features:remote.parquet"\n'
@@ -98,7 +98,7 @@ def test_the_best_of_an_architecture_may_be_a_run_of_it(tmp_path: Path) -> None:
     assert "best:normed is normed" in run("finetune", "best:normed", *QUICK, workspace=workspace).err
     edit(workspace, 'model = "python:normed.py:normed"', 'model = "python:normed.py:normed"\ntrained_on = ["patterns"]')
     result = run("finetune", "best:normed", *QUICK, workspace=workspace)
-    assert (result.code, result.error) == (2, "no source of normed has a rank; zoo rank says why")
+    assert (result.code, result.error) == (2, "no source of normed has a rank; zoo rank shows why")
     result = run("finetune", "best:norm", *QUICK, workspace=workspace)
     assert result.code == 2
     assert result.error == 'no source of architecture "norm"; did you mean normed? one of: normed, small'
@@ -124,7 +124,7 @@ def test_stored_outputs_cannot_be_fine_tuned(workspace: Path) -> None:
     for named in (("remote",), ("alpha", "remote"), ("features:remote.parquet",)):
         result = run("finetune", *named, *QUICK, workspace=workspace)
         assert result.code == 2
-        assert result.error == "of remote only stored outputs are known; a student needs a network"
+        assert result.error == "remote has stored outputs only; a student needs a network"
     assert not (workspace / "runs").exists()
 
 
@@ -147,7 +147,8 @@ def test_a_frozen_body_keeps_every_weight_and_buffer(tmp_path: Path) -> None:
 def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) -> None:
     """With all labelled images in every batch, a run is gradient descent: written out here."""
     settings = config.load(workspace)
-    images, classes = training_options.load_task(settings, None, 0)
+    task = load_task(settings)
+    images = task.images
     rows = images.where(split=("labelled",))
     size = ("--batch-size", str(len(rows)), "--steps", "60", "--workers", "0", "--lr", "0.05", "--augment", "none")
     ok("finetune", "alpha", *size, workspace=workspace)
@@ -158,9 +159,9 @@ def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) ->
 
     found = load_file(workspace / "runs/finetune-alpha-s0/model.safetensors")
     for nesterov, equal in ((True, True), (False, False)):
-        student = students.build_student(settings, settings.named("alpha"), None, classes, 0).train()
+        student = students.build_student(settings, settings.named("alpha"), None, task.classes, 0).train()
         shown = ImageCache(images, rows, torch.device("cpu"), 0)
-        (views,) = shown.clean(student.preprocessing, rows, len(rows))
+        (views,) = shown.evaluation_views(student.preprocessing, rows, len(rows))
         labels = torch.from_numpy(images.labels[rows])
         sgd = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=nesterov)
         for step in range(60):
@@ -220,7 +221,7 @@ def test_a_rate_that_runs_away_is_out_of_the_sweep(workspace: Path) -> None:
     near = ok(*sweep, "0.1,0.1000001", "--name", "near", workspace=workspace)
     assert near.err.count("training ") == 4  # on CPU, two trials, all labels
     result = run(*sweep, "1e30,1e31", "--name", "wild", workspace=workspace)
-    assert (result.code, result.error.partition(";")[0]) == (2, "every rate of --lr 1e+30,1e+31 is too high")
+    assert (result.code, result.error.partition(";")[0]) == (2, "every learning rate of 1e+30,1e+31 is too high")
 
 
 def predicted(folder: Path) -> set[str]:

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from zoo_cli import registry, specs
-from zoo_cli.pipeline import students
 from zoo_cli.store import files
+from zoo_cli.training import students
 from zoo_cli.training.loop import State
 from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import run
-from .pupils import QUICK, make, model, ok, on_step, stopped, term, until_done
 from .test_bytes import contents
+from .transfer_workspace import QUICK, make, model, ok, on_step, stopped, term, until_done
 
 STEPS = 9
 LENGTH = ("--steps", str(STEPS), "--batch-size", "8", "--checkpoint-every", "4", "--workers", "0", "--name", "mine")

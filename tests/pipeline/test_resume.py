@@ -156,7 +156,7 @@ def test_another_number_of_threads_is_warned_of(tmp_path: Path, monkeypatch: pyt
     standing.write_text(json.dumps({**said, "threads": said["threads"] + 1}))
     result = run("distill", *STUDENT, workspace=workspace)
     assert result.code == 0
-    assert f"was begun with threads {said['threads'] + 1}, not {said['threads']}" in result.err
+    assert f"was started with threads {said['threads'] + 1}, not {said['threads']}" in result.err
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from zoo_cli.store import feature_files, files, manifest
 
 from ..workspaces import edit, make, run
-from .pupils import QUICK, model, ok
-from .pupils import make as with_teachers
 from .test_bytes import contents
+from .transfer_workspace import QUICK, model, ok
+from .transfer_workspace import make as with_teachers
 
 TWO_SEEDS = ("--seed", "0", "--seed", "1")
 
@@ -164,7 +164,7 @@ def test_a_source_that_has_seen_the_task_has_no_run_of_its_own(workspace: Path) 
     edit(workspace, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
     result = ok("distill", "--each-source", *QUICK, "--json", workspace=workspace)
     assert [row["run"] for row in result.data] == ["cross-task-from-beta-s0", "cross-task-from-gamma-s0"]
-    assert "alpha takes no part: trained on patterns" in result.err
+    assert "alpha is excluded: trained on patterns" in result.err
     assert "no source" in run("distill", "--each-source", "--source", "alpha", *QUICK, workspace=workspace).error
 
 

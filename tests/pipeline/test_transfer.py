@@ -14,14 +14,14 @@ from tests.faults.tables import listed
 from zoo_cli import config
 from zoo_cli.images import pixel_cache
 from zoo_cli.models import loading
-from zoo_cli.pipeline import students, training_options
-from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import files, schemas
+from zoo_cli.training import students
+from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import CLASSES, edit, run
-from .pupils import QUICK, make, model, ok
 from .test_bytes import contents
+from .transfer_workspace import QUICK, load_task, make, model, ok
 
 KL = ("distill", "--objective", "kl", "--student", "normed", *QUICK, "--lr", "0.05")
 DP = ("distill", "--objective", "dp", "--student", "normed", *QUICK, "--lr", "0.05")
@@ -100,10 +100,12 @@ def test_recalibration_changes_the_statistics_of_batch_norms_alone(workspace: Pa
     assert changed == {key for key in before if key.endswith(STATISTICS)}
     # Eighteen images in three batches of six: the mean is that of all of them.
     settings = config.load(workspace)
-    images, _ = training_options.load_task(settings, None, 0)
+    images = load_task(settings).images
     rows = images.where(split=("labelled", "unlabelled"))
     teacher = loading.load_model(settings.named("normed"), workspace)
-    views = torch.cat(list(ImageCache(images, rows, torch.device("cpu"), 0).clean(teacher.preprocessing, rows, 64)))
+    views = torch.cat(
+        list(ImageCache(images, rows, torch.device("cpu"), 0).evaluation_views(teacher.preprocessing, rows, 64))
+    )
     assert len(views) == 18
     teacher.module.load_state_dict(before)
     shown = teacher.module[0](views)
@@ -132,7 +134,7 @@ def test_teachers_come_by_their_accuracy_or_as_named(workspace: Path, way: str, 
     ):
         assert said(path)["teachers"] == [{"source": name, "weight": 1.0}]
         assert said(path)["student"]["after"] == before  # type: ignore[index]
-    told = "teachers by their accuracy on the labelled images: noisy 66.7 %, expert 77.8 %, mirror 77.8 %"
+    told = "teachers by accuracy on the labelled images: noisy 66.7 %, expert 77.8 %, mirror 77.8 %"
     assert (told in result.err) == ("given" not in way)
 
 

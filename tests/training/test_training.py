@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.training import small
-from tests.training.small import Run, weights
+from tests.training import tiny_models
+from tests.training.tiny_models import Run, weights
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import loop
-from zoo_cli.training.loop import LoopOptions, NonFinite, State, learning_rate
+from zoo_cli.training.loop import NonFinite, State, learning_rate
+from zoo_cli.training.training_config import LoopOptions
 
 
 def test_constant_is_the_rate_itself():
@@ -71,16 +72,16 @@ def test_options_out_of_range_are_a_users_error(options):
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_a_step_is_sgd_with_momentum_and_weight_decay(momentum, nesterov):
     """Against the update written out, three steps of it, in float64."""
-    student = small.Student().double()
+    student = tiny_models.Student().double()
     student.drop.p = 0.0
     parameters = {name: p.detach().clone() for name, p in student.named_parameters()}
     velocity = {name: torch.zeros_like(p) for name, p in parameters.items()}
 
     def batch(step: int) -> Batch:
-        found = small.batches(12, 0)(step)
+        found = tiny_models.batches(12, 0)(step)
         return Batch(found.images.double(), found.labels)
 
-    model = small.Student().double().train()
+    model = tiny_models.Student().double().train()
     model.drop.p = 0.0
     for step in range(3):
         for p in parameters.values():
@@ -110,7 +111,7 @@ def test_a_step_is_sgd_with_momentum_and_weight_decay(momentum, nesterov):
 
 
 def test_training_learns_and_the_rows_say_so():
-    run = Run(goal=small.objective(lam=0.9), steps=200, lr=0.1, log_every=20).train()
+    run = Run(goal=tiny_models.objective(lam=0.9), steps=200, lr=0.1, log_every=20).train()
     assert run.rows[-1]["labelled_loss"] < 0.7 * run.rows[0]["labelled_loss"]
     assert run.rows[-1]["labelled_accuracy"] > run.rows[0]["labelled_accuracy"] + 0.2
     assert run.rows[-1]["distillation_kl"] < run.rows[0]["distillation_kl"]
@@ -144,8 +145,8 @@ def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(unbroken, br
     rows, state = [], None
     for stop in [*breaks, None]:
         seeds = iter(range(90, 100))  # what the networks hold before a resume does not matter
-        student = small.Student(0 if state is None else next(seeds))
-        goal = small.objective(seed=0 if state is None else next(seeds))
+        student = tiny_models.Student(0 if state is None else next(seeds))
+        goal = tiny_models.objective(seed=0 if state is None else next(seeds))
         run = Run(student, goal, steps=30, warmup=3, resume=state, stop_after=stop).train()
         rows += run.rows
         state = run.states[-1]
@@ -237,12 +238,12 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(monkeypatch, value,
     if waits:
         monkeypatch.setattr(loop, "_reading_is_free", lambda _: False)
     goal = Breaks(7, value)
-    run = Run(goal=goal, batch=small.batches(12, 0), steps=20, log_every=3, checkpoint_every=5)
+    run = Run(goal=goal, batch=tiny_models.batches(12, 0), steps=20, log_every=3, checkpoint_every=5)
     with pytest.raises(NonFinite, match="the loss is not finite at step 7; lower --lr") as raised:
         run.train()
     assert raised.value.step == 7
     assert goal.calls == (9 if waits else 7)
-    good = Run(goal=Breaks(0), batch=small.batches(12, 0), steps=20, stop_after=6).train()
+    good = Run(goal=Breaks(0), batch=tiny_models.batches(12, 0), steps=20, stop_after=6).train()
     for ours, wanted in zip(run.student.parameters(), good.student.parameters(), strict=True):
         assert torch.equal(ours, wanted)
     assert [state.step for state in run.states] == [5]
@@ -252,7 +253,9 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(monkeypatch, value,
 @pytest.mark.parametrize("every", [1, 4, 5])
 def test_no_state_is_saved_after_a_loss_that_is_not_finite(monkeypatch, every):
     monkeypatch.setattr(loop, "_reading_is_free", lambda _: False)
-    run = Run(goal=Breaks(4), batch=small.batches(12, 0), steps=20, log_every=0, checkpoint_every=every, stop_after=6)
+    run = Run(
+        goal=Breaks(4), batch=tiny_models.batches(12, 0), steps=20, log_every=0, checkpoint_every=every, stop_after=6
+    )
     with pytest.raises(NonFinite, match="step 4"):
         run.train()
     assert [state.step for state in run.states] == list(range(every, 4, every))
@@ -265,7 +268,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_state():
             zero = student.head.bias.sum() * 0
             return loss + (zero.sqrt() - zero.sqrt().detach()), terms  # 0, with the gradient 0 * inf
 
-    run = Run(goal=Hidden(), batch=small.batches(12, 0), steps=1)
+    run = Run(goal=Hidden(), batch=tiny_models.batches(12, 0), steps=1)
     with pytest.raises(NonFinite, match=r"model/head.bias is not finite at step 1"):
         run.train()
     assert not run.states
@@ -274,9 +277,9 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_state():
 def test_a_resume_into_another_model_is_refused(unbroken):
     state = unbroken.states[3]
     with pytest.raises(ContractError, match=r"objective/heads.weight is \(15, 12\) there and missing here"):
-        Run(goal=Supervised(), batch=small.batches(12, 0), steps=30, resume=state).train()
-    wider = small.Student()
-    wider.head = nn.Linear(small.FEATURES, 9)
+        Run(goal=Supervised(), batch=tiny_models.batches(12, 0), steps=30, resume=state).train()
+    wider = tiny_models.Student()
+    wider.head = nn.Linear(tiny_models.FEATURES, 9)
     with pytest.raises(ContractError, match=r"model/head.weight is \(4, 12\) there and \(9, 12\) here"):
         Run(wider, steps=30, resume=state).train()
     elsewhere = State(state.step, state.tensors | {"rng/cuda": torch.zeros(16, dtype=torch.uint8)}, state.log)
@@ -285,7 +288,7 @@ def test_a_resume_into_another_model_is_refused(unbroken):
 
 
 def test_frozen_parameters_stay_as_they_are():
-    student = small.Student()
+    student = tiny_models.Student()
     student.conv.weight.requires_grad_(False)
     before = student.conv.weight.clone()
     run = Run(student).train()
@@ -294,7 +297,7 @@ def test_frozen_parameters_stay_as_they_are():
 
 
 def test_running_statistics_are_those_of_training():
-    student = small.Student().eval()
+    student = tiny_models.Student().eval()
     Run(student).train()
     assert student.training
     assert student.norm.num_batches_tracked == 12
@@ -324,18 +327,18 @@ class SlowWeights(Supervised):
 
 def test_an_objective_can_average_weights_and_be_resumed():
     def run(**options):
-        student = small.Student()
-        return Run(student, SlowWeights(student, 0.9), small.batches(12, 0), **options).train()
+        student = tiny_models.Student()
+        return Run(student, SlowWeights(student, 0.9), tiny_models.batches(12, 0), **options).train()
 
     whole = run()
     assert whole.goal.steps == list(range(1, 13))
     part = run(stop_after=5)
     rest = run(resume=part.states[-1])
     assert torch.equal(weights(whole.goal), weights(rest.goal))
-    still = small.Student()
+    still = tiny_models.Student()
     goal = SlowWeights(still, 0.9)
     goal.slow.add_(1)
-    Run(still, goal, small.batches(12, 0), lr=0.0).train()
+    Run(still, goal, tiny_models.batches(12, 0), lr=0.0).train()
     torch.testing.assert_close(goal.slow - still.head.weight, torch.full_like(goal.slow, 0.9**12))
 
 
@@ -354,17 +357,19 @@ def test_a_gpu_trains_resumes_and_stops_at_a_bad_loss():
     device = torch.device("cuda")
 
     def run(goal, resume=None, stop_after=None, steps=12):
-        run = Run(goal=goal, batch=small.batches(), steps=steps, resume=resume, stop_after=stop_after, precision="bf16")
+        run = Run(
+            goal=goal, batch=tiny_models.batches(), steps=steps, resume=resume, stop_after=stop_after, precision="bf16"
+        )
         outcome = loop.train(
             run.student, goal, run.batch, run.options, device=device, seed=0, resume=resume,
             save=run.states.append, log=run.rows.append, should_stop=run.stop,
         )  # fmt: skip
         return run, outcome
 
-    whole, _ = run(small.objective())
-    part, outcome = run(small.objective(), stop_after=5)
+    whole, _ = run(tiny_models.objective())
+    part, outcome = run(tiny_models.objective(), stop_after=5)
     assert outcome == loop.Outcome(5, stopped=True)
-    rest, _ = run(small.objective(), resume=part.states[-1])
+    rest, _ = run(tiny_models.objective(), resume=part.states[-1])
     torch.testing.assert_close(weights(whole.student), weights(rest.student), rtol=1e-2, atol=1e-3)
     assert all(tensor.device.type == "cpu" for tensor in whole.states[-1].tensors.values())
     with pytest.raises(NonFinite, match="step 7"):

@@ -50,7 +50,7 @@ def objectives() -> str:
             f"`{name}`",
             f"`zoo {entry.command}`",
             _parameters(entry),
-            f"{entry.lr:g}{' x B/256' * entry.taught}, {entry.schedule}",
+            f"{entry.lr:g}{' x B/256' * entry.needs_teacher}, {entry.schedule}",
             f"{entry.epochs:g}",
             entry.batch_size,
             entry.augment,

@@ -1,6 +1,6 @@
 """Distillation from the teacher where it knows better, else from the student as it was (paper 002, KL-Dist + DP)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +36,17 @@ class DP(Objective):
     ):
         """Without `labels` none is read. Raises UsageError for flips without labels."""
         super().__init__()
-        if select == "flip" and not labels:
-            raise UsageError("dp:select=flip asks for labels", "take labels=true, or select=prob")
+        self.check(taught.steps, labels=labels, select=select)
         self.taught = taught
         self.labels = labels
         self.select = select
         self.confidence = confidence
+
+    @classmethod
+    def check(cls, steps: int, **parameters: Any) -> None:  # noqa: ARG003 - an objective's signature
+        """Raise UsageError for flips without labels."""
+        if parameters["select"] == "flip" and not parameters["labels"]:
+            raise UsageError("dp:select=flip asks for labels", "take labels=true, or select=prob")
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logs `distillation_kl`, `given`, and with `labels` the flips; all of these are shares of the rows.

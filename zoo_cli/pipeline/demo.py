@@ -16,7 +16,6 @@ from zoo_cli import config, console, interruption, registry
 from zoo_cli.commands.options import Seed
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.pipeline import students
 from zoo_cli.store import files
 
 if TYPE_CHECKING:
@@ -238,7 +237,8 @@ def _train_source(settings: Config, source: Source) -> None:
 
     from zoo_cli.images import augmentation, random_numbers
     from zoo_cli.objectives.supervised import Batch, Supervised
-    from zoo_cli.training import loop
+    from zoo_cli.training import loop, students
+    from zoo_cli.training.training_config import LoopOptions
 
     assert isinstance(source.classes, tuple)
     seed = random_numbers.derive_seed(settings.task.seed, source.name)
@@ -258,7 +258,7 @@ def _train_source(settings: Config, source: Source) -> None:
         network,
         Supervised(),
         batch,
-        loop.LoopOptions(steps=SOURCE_STEPS, lr=0.1, checkpoint_every=0),
+        LoopOptions(steps=SOURCE_STEPS, lr=0.1, checkpoint_every=0),
         device=torch.device("cpu"),
         seed=seed,
         save=lambda _state: None,

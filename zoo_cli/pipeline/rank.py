@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import config, console
+from zoo_cli import config, console, registry
 from zoo_cli.commands.options import (
     HERE,
     Features,
@@ -26,8 +26,6 @@ from zoo_cli.pipeline.metric_scores import ScoreConfig
 from zoo_cli.pipeline.source_ranking import Ranking
 from zoo_cli.store import files, schemas
 
-DEFAULT_METRIC = "parc"
-DEFAULT_WEIGHTING = "p=12"
 FIELDS = (
     console.Field("rank", style="d"),
     console.Field("source"),
@@ -46,7 +44,7 @@ def rank(
         list[str] | None, typer.Option("--metric", help="NAME or NAME:key=value; several by their mean z. [parc]")
     ] = None,
     on: On = None,
-    weighting: Weighting = DEFAULT_WEIGHTING,
+    weighting: Weighting = registry.DEFAULT_WEIGHTING,
     plasticity: Annotated[
         bool, typer.Option("--plasticity", help="Add the capacity term: z-score + depth / 50 of each source.")
     ] = False,
@@ -72,7 +70,7 @@ def rank(
     """
     settings = config.load(workspace)
     form = "json" if json else form
-    asked = source_ranking.parse_ranking(metric or [DEFAULT_METRIC], on, weighting, plasticity)
+    asked = source_ranking.parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
     if explain is not None:
         explanation.explain_source(settings, explain, asked.questions[0].on, form)
         return

@@ -12,7 +12,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import prediction
 from zoo_cli.pipeline.evaluate import named_runs, predictions
 from zoo_cli.store import files
-from zoo_cli.training.run_folder import ASKED
+from zoo_cli.training.run_record import IDENTITY_KEYS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,7 +155,7 @@ def _made(folder: Path | None) -> dict[str, Any] | None:
     if not isinstance(options, dict) or "seed" not in options:
         return None
     seedless = {key: value for key, value in options.items() if key != "seed"}
-    return {**{key: said.get(key) for key in ASKED}, "options": seedless}
+    return {**{key: said.get(key) for key in IDENTITY_KEYS}, "options": seedless}
 
 
 def _untrained(reader: "PredictionReader", texts: Sequence[str], first: "Predictions") -> JudgedModel | None:
