@@ -46,14 +46,14 @@ def test_loss_is_equation_four(lam, temperature):
     assert not any(term.requires_grad for term in terms.values())
 
 
-def test_the_labelled_accuracy_is_that_of_the_labelled_rows():
+def test_labelled_accuracy_counts_labelled_rows():
     student, batch, _ = _case()
     right = student(batch.images)[1][:5].argmax(1)
     _, terms = tiny_models.objective().double().loss(student, Batch(batch.images, right, batch.targets))
     assert terms["labelled_accuracy"] == 1
 
 
-def test_source_heads_read_the_tensor_that_the_students_head_reads():
+def test_source_heads_read_the_students_features():
     """After dropout: a student that drops everything leaves the heads with their biases alone."""
     student = tiny_models.Student()
     student.drop.p = 1.0
@@ -63,7 +63,7 @@ def test_source_heads_read_the_tensor_that_the_students_head_reads():
     assert goal.heads.bias.grad.any()
 
 
-def test_both_halves_go_through_the_student_together():
+def test_both_halves_share_one_forward_pass():
     calls = []
     student = tiny_models.Student()
     student.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
@@ -71,7 +71,7 @@ def test_both_halves_go_through_the_student_together():
     assert calls == [10]
 
 
-def test_one_source_is_the_nearest_bit_for_bit():
+def test_one_source_is_nearest_bit_for_bit():
     """Weights (0, 1, 0) whose sources are dropped, and the one source alone: one computation, the same bits."""
     runs = []
     for counts, kinds, alpha in (((7,), ("softmax",), (1.0,)), ((3, 7, 5), tiny_models.KINDS[:1] * 3, (0.0, 1.0, 0.0))):
@@ -88,7 +88,7 @@ def test_one_source_is_the_nearest_bit_for_bit():
     assert runs[0].rows == runs[1].rows
 
 
-def test_sources_of_weight_zero_that_are_kept_leave_the_loss_as_it_is():
+def test_sources_of_weight_zero_leave_the_loss_unchanged():
     student, batch, _ = _case()
     alone = CrossTask(tiny_models.FEATURES, (3,), ("sigmoid",), (1.0,), torch.Generator()).double()
     among = CrossTask(
@@ -97,15 +97,15 @@ def test_sources_of_weight_zero_that_are_kept_leave_the_loss_as_it_is():
     with torch.no_grad():
         alone.heads.weight.copy_(among.heads.weight[7:10])
         alone.heads.bias.copy_(among.heads.bias[7:10])
-    found, _ = among.loss(student, batch)
-    wanted, _ = alone.loss(student, Batch(batch.images, batch.labels, batch.targets[:, 7:10]))
-    torch.testing.assert_close(found, wanted, rtol=1e-14, atol=0)
-    found.backward()
+    loss, _ = among.loss(student, batch)
+    expected, _ = alone.loss(student, Batch(batch.images, batch.labels, batch.targets[:, 7:10]))
+    torch.testing.assert_close(loss, expected, rtol=1e-14, atol=0)
+    loss.backward()
     assert not among.heads.weight.grad[:7].any()
     assert not among.heads.weight.grad[10:].any()
 
 
-def test_lam_one_is_plain_supervised_training():
+def test_lam_one_is_supervised_training():
     runs = []
     for goal in (CrossTask(tiny_models.FEATURES, (), (), (), torch.Generator(), lam=1.0), Supervised()):
         runs.append(tiny_models.Run(goal=goal, batch=tiny_models.batches(12, 0)).train())
@@ -114,7 +114,7 @@ def test_lam_one_is_plain_supervised_training():
     assert not list(runs[0].goal.parameters())
 
 
-def test_heads_are_drawn_as_torch_draws_them_from_the_generator_alone():
+def test_heads_are_drawn_as_in_torch_from_the_generator():
     before = torch.get_rng_state()
     draws = [tiny_models.objective(seed=seed).heads for seed in (1, 1, 2)]
     assert torch.equal(torch.get_rng_state(), before)
@@ -128,7 +128,7 @@ def test_heads_are_drawn_as_torch_draws_them_from_the_generator_alone():
         assert ours.std().item() == pytest.approx(reference.std().item(), rel=5e-2)
 
 
-def test_the_loss_is_in_float32_under_autocast_and_close_to_it():
+def test_loss_under_autocast_is_float32():
     student = tiny_models.Student().eval()
     batch = tiny_models.batches(32, 32)(0)
     exact, _ = tiny_models.objective().loss(student, batch)
@@ -145,23 +145,23 @@ def test_the_loss_is_in_float32_under_autocast_and_close_to_it():
     ("batch", "lam"),
     [(tiny_models.batches(0, 6), 0.8), (tiny_models.batches(6, 0), 0.8), (tiny_models.batches(6, 0), 0.0)],
 )
-def test_a_batch_without_the_half_that_lam_asks_for_is_refused(batch, lam):
+def test_batch_without_a_needed_half_is_refused(batch, lam):
     with pytest.raises(ValueError, match="the batch has no"):
         tiny_models.objective(lam).loss(tiny_models.Student(), batch(0))
 
 
-def test_without_labels_lam_zero_learns_from_the_sources_alone():
+def test_lam_zero_needs_no_labels():
     loss, terms = tiny_models.objective(0.0).loss(tiny_models.Student(), tiny_models.batches(0, 6)(0))
     assert loss == terms["distillation_loss"]
 
 
 @pytest.mark.parametrize("options", [{"lam": 1.1}, {"lam": -0.1}, {"lam": math.nan}, {"temperature": 0.0}])
-def test_a_value_out_of_range_is_a_users_error(options):
+def test_values_out_of_range_are_refused(options):
     with pytest.raises(UsageError, match=r"--lam|--kd-temperature"):
         tiny_models.objective(**options)
 
 
-def test_what_a_flag_says_is_no_parameter_of_the_spec():
+def test_flags_are_not_parameters_of_the_spec():
     with pytest.raises(UsageError, match="lam"):
         specs.resolve("objective", "cross-task:lam=0.5")
     method = specs.resolve("objective", "cross-task")
@@ -170,7 +170,7 @@ def test_what_a_flag_says_is_no_parameter_of_the_spec():
 
 
 @pytest.mark.gpu
-def test_a_gpu_agrees_with_the_cpu():
+def test_gpu_agrees_with_cpu():
     losses = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         student, goal = tiny_models.Student().eval().to(device), tiny_models.objective().to(device)
