@@ -8,10 +8,10 @@ _zoo_table() {
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --max-errors --seed --workers --overwrite --dry-run -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags extract') REPLY='--source --train --gradients --projection --batch-size --device --precision --workers --max-errors --overwrite --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags pseudo-label') REPLY='--source --features --out --output --overwrite --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags extract') REPLY='--source --train --gradients --projection --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags pseudo-label') REPLY='--source --features --out --output --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags distill') REPLY='--objective --weighting --metric --on --source --each-source --draws --teachers --targets --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --manifest --out --seed --overwrite --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate accuracy') REPLY='--out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -128,8 +128,8 @@ _zoo() {
 }
 
 _zoo_complete() {
-    # readline splits at = and : too. Put together again what the user sees as one word.
-    local -a words=() found=()
+    # readline also splits at = and :. Join what the user sees as one word.
+    local -a words=() offered=()
     local rest=${COMP_LINE:0:COMP_POINT} gap piece i
     for ((i = 0; i <= COMP_CWORD; i++)); do
         gap=${rest%%[![:space:]]*}
@@ -191,16 +191,16 @@ _zoo_complete() {
         fi
     fi
     [[ -z $kind ]] || _zoo_value "$kind"
-    ((${#found[@]})) || return 0
+    ((${#offered[@]})) || return 0
 
-    # readline keeps what stands before the part that it calls the word: what it keeps must not be given again.
+    # readline keeps what stands before the part that it takes for the word, which must not be repeated.
     _zoo_bare "$1"
     local keep=${full%"$REPLY"} open=1
     if [[ -n $files ]]; then compopt -o filenames; else compopt -o nosort; fi
-    for word in "${found[@]}"; do
+    for word in "${offered[@]}"; do
         [[ $word == *[=:,/] ]] || open=
         word=${word#"$keep"}
-        # Where readline sees the folder itself, it knows better how to end the word, within quotes too.
+        # Where readline sees a folder itself, it ends the word correctly, within quotes too.
         [[ -z $files || $word != */ || ! -d $word ]] || word=${word%/}
         [[ -n $files || $typed == [\'\"]* || $word != *[!a-zA-Z0-9_.,:=/%@+-]* ]] || printf -v word %q "$word"
         COMPREPLY+=("$word")
@@ -208,15 +208,15 @@ _zoo_complete() {
     [[ -z $open ]] || compopt -o nospace
 }
 
-# Of the words $@, add those that go on from $value; $head stands before the value in the user's word.
+# Add those of the words $@ that begin with $value; $head stands before the value in the user's word.
 _zoo_offer() {
     local word
     for word; do
-        [[ $word != "$value"* ]] || found+=("$head$word")
+        [[ $word != "$value"* ]] || offered+=("$head$word")
     done
 }
 
-# Add what a value of the kind $1 can be.
+# Add the values of the kind $1.
 _zoo_value() {
     local item=$value name word
     REPLY=
@@ -243,7 +243,7 @@ _zoo_value() {
     value=$item
     for word in $REPLY; do
         case $word in
-            @file) [[ $REPLY == @run* && $value == runs/* && ${#found[@]} != 0 ]] || _zoo_paths ;;
+            @file) [[ $REPLY == @run* && $value == runs/* && ${#offered[@]} != 0 ]] || _zoo_paths ;;
             @folder) _zoo_paths folders ;;
             @source) _zoo_sources ;;
             @run) _zoo_runs ;;
@@ -252,12 +252,12 @@ _zoo_value() {
     done
 }
 
-# Add files, or folders alone if $1 says so.
+# Add files, or only folders if $1 is set.
 _zoo_paths() {
     local folders=$1 path start=$value base=
     files=1
     if [[ $value == *'$'* ]]; then
-        # bash itself knows how to go on from a variable.
+        # bash itself completes after a variable.
         if [[ -n $folders ]]; then compopt -o dirnames; else compopt -o default; fi
         return
     fi
@@ -273,7 +273,7 @@ _zoo_paths() {
         fi
         path=${path#"$base"}
         [[ -z $base ]] || path='~/'$path
-        found+=("$head$path")
+        offered+=("$head$path")
     done
 }
 

@@ -1,4 +1,4 @@
-"""Several metrics as one."""
+"""Several metrics combined into one score."""
 
 import numpy as np
 from scipy import stats
@@ -8,34 +8,41 @@ from zoo_cli.ranking import aggregation
 SCORES = np.array([[0.3, 0.1, 0.2, 0.1], [-1.0, -3.0, -2.0, -2.0]])
 
 
+def mean_z(scores: np.ndarray) -> np.ndarray:
+    """The mean z-scores (S,) of scores (M, S): their own only replicate."""
+    return aggregation.mean_z_draws(scores, scores[:, :, None])[:, 0]
+
+
 def test_z_scores_equal_scipy() -> None:
-    assert np.allclose(aggregation.standardised(SCORES), stats.zscore(SCORES, axis=1, ddof=1))
-    assert np.allclose(aggregation.mean_z(SCORES), stats.zscore(SCORES, axis=1, ddof=1).mean(axis=0))
+    z = stats.zscore(SCORES, axis=1, ddof=1)
+    assert np.allclose(mean_z(SCORES), z.mean(axis=0))
+    for row, expected in zip(SCORES, z, strict=True):
+        assert np.allclose(mean_z(row[None]), expected)
 
 
-def test_undefined_sources_stay_undefined_and_move_no_other() -> None:
+def test_undefined_source_stays_undefined() -> None:
     more = np.hstack([SCORES, [[np.nan], [5.0]]])
-    assert np.isnan(aggregation.mean_z(more)[4])
-    assert np.allclose(aggregation.standardised(more)[0, :4], aggregation.standardised(SCORES)[0])
+    assert np.isnan(mean_z(more)[4])
+    assert np.allclose(mean_z(more[:1])[:4], mean_z(SCORES[:1]))
 
 
-def test_a_metric_that_tells_nothing_counts_nothing() -> None:
-    flat = np.vstack([SCORES, np.full((1, 4), 7.0)])
-    assert np.allclose(aggregation.standardised(flat)[2], 0)
+def test_equal_scores_have_z_zero() -> None:
+    flat = np.full((1, 4), 7.0)
+    assert np.allclose(mean_z(flat), 0)
+    assert np.allclose(mean_z(np.vstack([SCORES, flat])), mean_z(SCORES) * 2 / 3)
 
 
-def test_borda_counts_those_left_behind_and_ties_half() -> None:
+def test_borda_counts_beaten_sources_and_half_ties() -> None:
     assert aggregation.borda(SCORES).tolist() == [6.0, 0.5, 3.5, 2.0]
     assert aggregation.borda(np.array([[1.0, np.nan, 0.0]])).tolist() == [2.0, 0.0, 1.0]
 
 
 def test_replicates_at_the_scores_are_the_mean_z() -> None:
     draws = np.repeat(SCORES[:, :, None], 3, axis=2)
-    assert np.allclose(aggregation.mean_z_draws(SCORES, draws), aggregation.mean_z(SCORES)[:, None])
+    assert np.allclose(aggregation.mean_z_draws(SCORES, draws), mean_z(SCORES)[:, None])
 
 
-def test_plasticity_adds_a_fiftieth_of_the_depth() -> None:
-    depth = np.array([50.0, 18.0, 101.0, np.nan])
-    found = aggregation.plasticity(SCORES[0], depth)
-    assert np.allclose(found[:3], stats.zscore(SCORES[0], ddof=1)[:3] + depth[:3] / 50)
-    assert np.isnan(found[3])
+def test_replicates_have_the_scale_of_the_scores() -> None:
+    draws = SCORES[:, :, None] + np.array([0.0, 1.0])
+    shift = (1 / SCORES.std(axis=1, ddof=1)).mean()
+    assert np.allclose(np.diff(aggregation.mean_z_draws(SCORES, draws), axis=1), shift)

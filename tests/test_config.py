@@ -1,10 +1,11 @@
-"""zoo.toml is read strictly: what is not known, or of another type, is said with its place."""
+"""zoo.toml is read strictly: unknown keys and values of another type are errors that name their place."""
 
 import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from zoo_cli import config
@@ -42,18 +43,18 @@ def load(tmp_path: Path, text: str) -> config.Config:
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
-    found = load(tmp_path, WHOLE)
-    assert found.task == config.Task(
+    settings = load(tmp_path, WHOLE)
+    assert settings.task == config.Task(
         "pets", ("oxford-pets",), ("folder:a",), ("folder:b", "folder:c"), (), "20", "all", 5, 3
     )
-    assert found.student == config.Source("student", "torchvision:resnet18", classes=("names.txt",))
-    birds, cars = found.sources
+    assert settings.student == config.Source("student", "torchvision:resnet18", classes=("names.txt",))
+    birds, cars = settings.sources
     assert birds.args == {"card": "c.json", "depth": 3}
     assert birds.mean == (0.0, 0.5, 1.0)
     assert birds.classes == ("a", "b")
     assert (cars.name, cars.classes) == ("cars", 0)
-    assert found.named("@student").classes == ("names.txt",)
-    assert [source.name for source in found.models] == ["birds", "cars", "@student"]
+    assert settings.find_source("@student").classes == ("names.txt",)
+    assert [source.name for source in settings.models] == ["birds", "cars", "@student"]
 
 
 def test_no_file_means_the_defaults(tmp_path: Path) -> None:
@@ -61,14 +62,19 @@ def test_no_file_means_the_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[tusk]", r'unknown key "tusk" in .*; did you mean task\?'),
         ("[task]\nlabeled = 3", r'unknown key "labeled" in \[task\] .*did you mean labelled\?'),
-        ("[task]\nseed = 1.5", "seed = 1.5 in .*a whole number"),
-        ("[task]\nseed = true", "seed = True in .*a whole number"),
-        ("[task]\ntrain = 3", "train = 3 in .*a list of texts"),
-        ("task = 3", "is no table"),
+        ("[task]\nseed = 1.5", "seed = 1.5 in .*expected an integer"),
+        ("[task]\nseed = true", "seed = True in .*expected an integer"),
+        ("[task]\ntrain = 3", "train = 3 in .*expected a string or a list of strings"),
+        ("[task]\naliases = 3", "aliases = 3 in .*expected a list of strings"),
+        ("[task]\nprobe = []", "probe = .*expected an integer or a string"),
+        ('[student]\nmodel = "m"\nargs = 3', "args = 3 in .*expected a table"),
+        ('[student]\nmodel = "m"\nhead = 1', "head = 1 in .*expected true or false"),
+        ('[student]\nmodel = "m"\nclasses = 1.5', "classes = 1.5 in .*expected an integer or a list of strings"),
+        ("task = 3", r"\[task\] of .* is not a table"),
         ("[student]", 'no "model" in .student.'),
         ('[student]\nmodel = "m"\nstd = ["a"]', "std = .*a list of numbers"),
         ('[student]\nmodel = "m"\noutput = "relu"', "softmax or sigmoid"),
@@ -76,25 +82,27 @@ def test_no_file_means_the_defaults(tmp_path: Path) -> None:
         ('[[source]]\nmodel = "file:a"\n[[source]]\nmodel = "file:b/a"', 'two sources .* are named "a"'),
         ('[[source]]\nname = "../x"\nmodel = "m"', "cannot name a source"),
         ('[[source]]\nname = "@student"\nmodel = "m"', "cannot name a source"),
-        ("[task", "is no TOML"),
+        ("source = [3]", r"\[\[source\]\] of .* is not a table"),
+        ("[task", "is not valid TOML: .*; fix that line"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as raised:
+def test_an_error_names_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
         load(tmp_path, text)
     assert raised.value.code == 2
     assert "\n" not in str(raised.value)
 
 
-def test_an_unknown_source_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    found = load(tmp_path, WHOLE)
+def test_an_unknown_source_suggests_the_nearest(tmp_path: Path) -> None:
+    settings = load(tmp_path, WHOLE)
     with pytest.raises(UsageError, match=r'no source "bird"; did you mean birds\?'):
-        found.named("bird")
+        settings.find_source("bird")
 
 
-def test_flags_override_the_file_and_silence_does_not(tmp_path: Path) -> None:
-    found = load(tmp_path, WHOLE).with_task(seed=0, probe_per_class=0, train=["folder:/z"], labelled=None)
-    assert (found.task.seed, found.task.probe_per_class, found.task.train, found.task.labelled) == (
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    settings = load(tmp_path, WHOLE).with_task(seed=0, probe_per_class=0, train=["folder:/z"], labelled=None)
+    task = settings.task
+    assert (task.seed, task.probe_per_class, task.train, task.labelled) == (
         0,
         0,
         ("folder:/z",),
@@ -102,9 +110,9 @@ def test_flags_override_the_file_and_silence_does_not(tmp_path: Path) -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(max_examples=200, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_any_bytes_are_a_configuration_or_a_usage_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_any_bytes_load_or_are_a_usage_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("any")
     (folder / "zoo.toml").write_bytes(data)
     with contextlib.suppress(UsageError):
@@ -112,7 +120,7 @@ def test_any_bytes_are_a_configuration_or_a_usage_error(tmp_path_factory: pytest
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "rebased"),
     [
         ("folder:pets/train", "folder:../pets/train"),
         ("parquet:a/*.parquet", "parquet:../a/*.parquet"),
@@ -122,10 +130,10 @@ def test_any_bytes_are_a_configuration_or_a_usage_error(tmp_path_factory: pytest
         ("timm:a.b", "timm:a.b"),
     ],
 )
-def test_a_path_on_the_command_line_is_relative_to_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, said: str
+def test_typed_paths_are_relative_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, rebased: str
 ) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert config.typed(spec, Path("work")) == said
-    assert config.typed(spec, Path()) == spec
+    assert config.rebase_spec(spec, Path("work")) == rebased
+    assert config.rebase_spec(spec, Path()) == spec

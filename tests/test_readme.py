@@ -1,4 +1,4 @@
-"""The README says what the code says, and what it tells the reader to type can be typed."""
+"""The README agrees with the code, and every line of its shell blocks can be typed."""
 
 import functools
 import importlib
@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 def typed() -> list[list[str]]:
     """Every `zoo …` of the shell blocks, as words after `zoo`."""
-    found = []
+    commands = []
     for block in blocks("bash"):
         for line in block.replace("\\\n", " ").splitlines():
             for part in re.split(r"&&|\|\||;", line):
@@ -34,13 +34,13 @@ def typed() -> list[list[str]]:
                 while words and words[0] in ("srun", "exec"):
                     words = words[1:]
                 if words and words[0].rpartition("/")[2] == "zoo":
-                    found.append(words[1:])
-    return found
+                    commands.append(words[1:])
+    return commands
 
 
 @pytest.fixture
 def parser(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The command line with commands that do nothing: it reads flags and values, and that is all."""
+    """The command line with commands that only parse their flags."""
 
     def idle(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -51,8 +51,8 @@ def parser(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     for target in COMMANDS.values():
         module, _, attribute = target.partition(":")
-        found = importlib.import_module(module)
-        monkeypatch.setattr(found, attribute, idle(getattr(found, attribute)))
+        command_module = importlib.import_module(module)
+        monkeypatch.setattr(command_module, attribute, idle(getattr(command_module, attribute)))
     return app()
 
 
@@ -65,17 +65,17 @@ def test_every_generated_part_has_its_place_once(name: str) -> None:
     assert len(re.findall(rf"^<!-- {name} -->\n.*?^<!-- /{name} -->$", TEXT, flags=re.DOTALL | re.MULTILINE)) == 1
 
 
-def test_a_stale_part_is_seen_and_mended_and_the_rest_is_left_alone() -> None:
+def test_only_stale_parts_are_rewritten() -> None:
     stale = "before\n<!-- exits -->\n| 9 | old |\n<!-- /exits -->\n<!-- demo -->\nkept\n<!-- /demo -->\n"
     fresh = readme.refresh(stale)
     assert fresh == stale.replace("| 9 | old |\n", readme.exits())
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
-    told = re.findall(r"^\| (\d+) \|", readme.exits(), flags=re.MULTILINE)
+    codes = re.findall(r"^\| (\d+) \|", readme.exits(), flags=re.MULTILINE)
     kinds = [errors.ZooError, *errors.ZooError.__subclasses__()]
-    assert {int(code) for code in told} == {0, BUG, *(kind.code for kind in kinds)}
-    assert f"{CLOSED_PIPE} when nobody reads stdout" in readme.exits()
+    assert {int(code) for code in codes} == {0, BUG, *(kind.code for kind in kinds)}
+    assert f"{CLOSED_PIPE} when the reader of stdout has gone" in readme.exits()
 
 
 def test_the_reader_finds_lines_to_type() -> None:
@@ -89,7 +89,7 @@ def test_every_line_can_be_typed(words: list[str], parser: Any) -> None:
     assert result.exit_code == 0, result.output
 
 
-def test_a_line_with_a_flag_that_is_not_there_would_be_seen(parser: Any) -> None:
+def test_an_unknown_flag_would_be_seen(parser: Any) -> None:
     assert CliRunner().invoke(parser, ["rank", "--metrik", "parc"]).exit_code == 2
 
 
@@ -103,7 +103,7 @@ def test_every_command_and_flag_of_the_prose_exists(parser: Any) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(blocks("toml"))))
-def test_what_a_zoo_toml_may_hold_can_be_read(number: int, tmp_path: Path) -> None:
+def test_every_zoo_toml_can_be_read(number: int, tmp_path: Path) -> None:
     (tmp_path / config.FILE).write_text(blocks("toml")[number])
     settings = config.load(tmp_path)
     assert settings.task.train
@@ -111,7 +111,7 @@ def test_what_a_zoo_toml_may_hold_can_be_read(number: int, tmp_path: Path) -> No
     assert settings.sources
 
 
-def test_the_set_up_is_two_commands_and_the_second_can_be_found() -> None:
+def test_the_set_up_is_two_commands() -> None:
     first = blocks("bash")[0].strip()
     assert first == 'python3 -m venv .venv && .venv/bin/pip install ".[demo]" && .venv/bin/zoo demo'
     lines = TEXT.splitlines()

@@ -1,6 +1,7 @@
-"""The tables of names, and the one parser of what a user types."""
+"""The tables of names, and the parser of specs."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -18,31 +19,29 @@ ENTRIES = [(kind, name) for kind, table in registry.TABLES.items() for name in t
 
 
 def defines(target: str) -> bool:
-    """Whether the module of "module:attribute" defines it, read and not imported."""
+    """Whether the module of "module:attribute" defines it, by its text and without an import."""
     module, _, attribute = target.partition(":")
-    place = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
-    tree = ast.parse(place.read_text()) if place.exists() else ast.Module([], [])
+    path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
     return attribute in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 @pytest.mark.parametrize(("kind", "name"), ENTRIES)
-def test_every_entry_points_to_something_and_says_what_it_is(kind: str, name: str) -> None:
+def test_every_entry_has_a_function_and_a_summary(kind: str, name: str) -> None:
     entry = registry.TABLES[kind][name]
     assert defines(entry.target)
     assert len(entry.summary) > 20
 
 
 @pytest.mark.parametrize("name", registry.METRICS)
-def test_leave_one_out_scores_take_the_parameters_of_their_metric(name: str) -> None:
-    import inspect
-
-    facts = registry.METRICS[name]
-    if facts.leave_one_out:
-        others, metric = registry.imported(facts.leave_one_out), registry.load(facts)
+def test_leave_one_out_takes_the_parameters_of_its_metric(name: str) -> None:
+    entry = registry.METRICS[name]
+    if entry.leave_one_out:
+        others, metric = registry.import_target(entry.leave_one_out), registry.load(entry)
         assert list(inspect.signature(others).parameters.items()) == list(inspect.signature(metric).parameters.items())
 
 
-def test_a_target_that_does_not_exist_is_noticed() -> None:
+def test_a_missing_target_is_seen() -> None:
     assert not defines("zoo_cli.metrics.parc:park")
     assert not defines("zoo_cli.metrics.park:parc")
 
@@ -62,7 +61,7 @@ def test_a_target_that_does_not_exist_is_noticed() -> None:
         ("weighting", "file:a,b=c:d.json", "file", {"path": "a,b=c:d.json"}),
     ],
 )
-def test_a_spec_is_a_name_and_typed_parameters(kind: str, text: str, name: str, params: dict[str, Any]) -> None:
+def test_a_spec_resolves_to_a_name_and_parameters(kind: str, text: str, name: str, params: dict[str, Any]) -> None:
     method = specs.resolve(kind, text)
     assert method.name == name
     assert method.params == params
@@ -70,7 +69,7 @@ def test_a_spec_is_a_name_and_typed_parameters(kind: str, text: str, name: str, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "said"),
+    ("kind", "text", "message"),
     [
         ("metric", "park", "did you mean parc?"),
         ("metric", "p=2", 'no metric "p=2"'),
@@ -78,16 +77,16 @@ def test_a_spec_is_a_name_and_typed_parameters(kind: str, text: str, name: str, 
         ("metric", "parc:pac=3", "did you mean pca?"),
         ("metric", "lfc:x=1", 'no parameter of metric lfc "x"'),
         ("metric", "leep:x=1", "one of: none"),
-        ("metric", "parc:pca=3.5", '"3.5" is no pca of metric parc; it takes int'),
-        ("metric", "parc:cosine=yes", "true or false"),
+        ("metric", "parc:pca=3.5", '"3.5" is not valid for pca of metric parc; expected an integer'),
+        ("metric", "parc:cosine=yes", "expected true or false"),
         ("metric", "parc:pca=3,pca=4", '"pca" is given twice'),
         ("metric", "parc:pca", '"pca" in "parc:pca" is not key=value'),
         ("metric", "parc:pca=3,", "is not key=value"),
         ("metric", "parc:=3", "is not key=value"),
         ("weighting", "p=", "is not key=value"),
         ("weighting", "p=2:", 'no weighting "p=2"'),
-        ("weighting", "p=nan", "it takes a number"),
-        ("weighting", "p=two", "it takes float"),
+        ("weighting", "p=nan", "expected a number"),
+        ("weighting", "p=two", "expected a number"),
         ("weighting", "softmax", "weighting softmax needs T; write softmax:T=…"),
         ("weighting", "inverse:form=both", "one of: reciprocal, complement"),
         ("weighting", "file", "weighting file needs a path"),
@@ -95,8 +94,8 @@ def test_a_spec_is_a_name_and_typed_parameters(kind: str, text: str, name: str, 
         ("weighting", " file: ", "weighting file needs a path"),
     ],
 )
-def test_a_spec_that_cannot_be_read_says_what_can(kind: str, text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(said)):
+def test_a_wrong_spec_names_the_right_ones(kind: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         specs.resolve(kind, text)
 
 
@@ -137,7 +136,7 @@ PARAMS = st.fixed_dictionaries(
 @pytest.mark.usefixtures("table")
 @settings(deadline=None)
 @given(PARAMS)
-def test_the_canonical_spec_reads_back_as_the_same_method(params: dict[str, Any]) -> None:
+def test_the_canonical_spec_resolves_to_the_same_method(params: dict[str, Any]) -> None:
     method = specs.Method("example", params, example)
     again = specs.resolve("example", method.spec)
     defaults = {"ratio": 0.5, "count": 3, "on": False, "level": 1, "note": ""}
@@ -167,7 +166,7 @@ def test_optional_and_literal_parameters_are_converted() -> None:
         ("file: a.json", "file: a.json"),
     ],
 )
-def test_the_canonical_spec_leaves_defaults_out_and_no_digit(text: str, spec: str) -> None:
+def test_the_canonical_spec_drops_defaults_and_no_digit(text: str, spec: str) -> None:
     assert specs.resolve("weighting", text).spec == spec
 
 
@@ -177,7 +176,7 @@ def test_the_canonical_spec_leaves_defaults_out_and_no_digit(text: str, spec: st
     text=st.text(max_size=30)
     | st.from_regex(r"\A\s?(parc|power|topk|file|p)?[:=,]{0,2}(pca|p|k)?=?[-0-9a-z.,]{0,6}\s?\Z")
 )
-def test_whatever_is_typed_is_a_method_or_wrong_usage(kind: str, text: str) -> None:
+def test_any_text_is_a_method_or_a_usage_error(kind: str, text: str) -> None:
     try:
         method = specs.resolve(kind, text)
     except UsageError:
@@ -185,10 +184,10 @@ def test_whatever_is_typed_is_a_method_or_wrong_usage(kind: str, text: str) -> N
     assert specs.resolve(kind, method.spec).spec == method.spec
 
 
-def test_a_provider_is_what_stands_before_the_first_colon() -> None:
+def test_a_provider_stands_before_the_first_colon() -> None:
     assert specs.provider("data provider", "folder:C:/pets") == ("folder", "C:/pets")
     for text in ("folder", "folder:", ":x", "pets/train"):
-        with pytest.raises(UsageError, match=r"does not say where it comes from|no data provider"):
+        with pytest.raises(UsageError, match=r"has no provider|no data provider"):
             specs.provider("data provider", text)
     with pytest.raises(UsageError, match="did you mean folder"):
         specs.provider("data provider", "foldr:x")

@@ -1,10 +1,12 @@
-"""Help is quick: the program's first screen imports nothing heavy."""
+"""Commands import no more than they need: help nothing heavy, a look at files no torch."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.workspaces import make
 from zoo_cli.__main__ import COMMANDS
 
 HEAVY = {"numpy", "pyarrow", "torch", "torchvision", "scipy", "rich", "timm", "PIL", "sklearn", "pandas", "matplotlib"}
@@ -33,3 +35,9 @@ def test_a_heavy_import_would_be_seen() -> None:
         [sys.executable, "-c", "import numpy\n" + PROBE, "--help"], capture_output=True, text=True, timeout=60
     )
     assert "numpy" in result.stdout.rpartition("LOADED")[2].split()
+
+
+@pytest.mark.parametrize("arguments", [("sources",), ("show", "manifest.parquet")])
+def test_looking_imports_no_torch(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="split")
+    assert not loaded(*arguments, "-C", str(workspace)) & {"torch", "torchvision"}

@@ -1,10 +1,10 @@
-"""The verdict: what it says on tables written by hand, and how often it errs on simulated probe sets."""
+"""The verdict on hand-written tables, and its error rate on simulated probe sets."""
 
 import numpy as np
 import pytest
 
 from zoo_cli.ranking import verdict
-from zoo_cli.ranking.verdict import judge
+from zoo_cli.ranking.verdict import judge_sources
 
 B = 400
 
@@ -17,64 +17,64 @@ def replicates(values: list[float], spread: float, seed: int = 0, common: float 
 
 def test_a_source_far_above_the_others_is_clearly_the_best() -> None:
     values = [0.5, 0.3, 0.01]
-    found = judge(["a", "b", "c"], np.array(values), replicates(values, 0.02), np.zeros(3))
-    assert (found.kind, found.names, found.fits) == ("best", ("a",), ("a", "b"))
-    assert found.sentence == "a is clearly the best source; b fits too"
+    result = judge_sources(["a", "b", "c"], np.array(values), replicates(values, 0.02), np.zeros(3))
+    assert (result.kind, result.names, result.fits) == ("best", ("a",), ("a", "b"))
+    assert result.sentence == "a is clearly the best source; b fits too"
 
 
 def test_sources_within_their_uncertainty_tie() -> None:
     values = [0.50, 0.49, 0.2]
-    found = judge(["a", "b", "c"], np.array(values), replicates(values, 0.02), np.zeros(3))
-    assert (found.kind, found.names) == ("tie", ("a", "b"))
-    assert found.sentence.startswith("a tie of a and b: ")
+    result = judge_sources(["a", "b", "c"], np.array(values), replicates(values, 0.02), np.zeros(3))
+    assert (result.kind, result.names) == ("tie", ("a", "b"))
+    assert result.sentence.startswith("a tie of a and b: ")
 
 
-def test_what_a_probe_set_does_to_all_alike_does_not_make_a_tie() -> None:
+def test_shared_noise_does_not_make_a_tie() -> None:
     values = [0.50, 0.45]
     draws = replicates(values, 0.005, common=0.2)
-    assert judge(["a", "b"], np.array(values) + 2, draws + 2, np.zeros(2)).kind == "best"
+    assert judge_sources(["a", "b"], np.array(values) + 2, draws + 2, np.zeros(2)).kind == "best"
 
 
 def test_sources_at_the_chance_level_do_not_fit() -> None:
     values = [0.01, 0.02]
-    found = judge(["a", "b"], np.array(values), replicates(values, 0.02), np.zeros(2))
-    assert (found.kind, found.names, found.sentence) == ("none", (), verdict.NO_GAIN)
+    result = judge_sources(["a", "b"], np.array(values), replicates(values, 0.02), np.zeros(2))
+    assert (result.kind, result.names, result.sentence) == ("none", (), verdict.NO_GAIN)
 
 
-def test_sources_no_better_than_the_student_itself_do_not_fit() -> None:
+def test_sources_no_better_than_the_student_do_not_fit() -> None:
     values = [0.5, 0.4]
     draws = replicates(values, 0.02)
     student = (0.5, replicates([0.5], 0.02, seed=1)[0])
-    assert judge(["a", "b"], np.array(values), draws, np.zeros(2), student).kind == "none"
-    assert judge(["a", "b"], np.array(values), draws, np.zeros(2), (0.1, student[1] - 0.4)).kind == "best"
+    assert judge_sources(["a", "b"], np.array(values), draws, np.zeros(2), student).kind == "none"
+    assert judge_sources(["a", "b"], np.array(values), draws, np.zeros(2), (0.1, student[1] - 0.4)).kind == "best"
 
 
-def test_undefined_sources_take_no_part_and_none_at_all_is_said() -> None:
+def test_undefined_sources_are_ignored_or_unknown() -> None:
     values = np.array([np.nan, 0.5])
     draws = np.vstack([np.full(B, np.nan), replicates([0.5], 0.02)])
-    assert judge(["a", "b"], values, draws, np.array([np.nan, 0.0])).names == ("b",)
-    assert judge(["a"], values[:1], draws[:1], np.zeros(1)).kind == "unknown"
+    assert judge_sources(["a", "b"], values, draws, np.array([np.nan, 0.0])).names == ("b",)
+    assert judge_sources(["a"], values[:1], draws[:1], np.zeros(1)).kind == "unknown"
 
 
-def test_a_score_without_a_chance_level_orders_sources_and_says_that_it_cannot_say_more() -> None:
+def test_score_without_chance_level_only_orders() -> None:
     values = [0.5, 0.3]
-    found = judge(["a", "b"], np.array(values), replicates(values, 0.02), np.full(2, np.nan))
-    assert (found.kind, found.names, found.fits) == ("best", ("a",), ())
-    assert found.sentence.endswith("(this score cannot say whether a source fits)")
+    result = judge_sources(["a", "b"], np.array(values), replicates(values, 0.02), np.full(2, np.nan))
+    assert (result.kind, result.names, result.fits) == ("best", ("a",), ())
+    assert result.sentence.endswith("(this score cannot say whether a source fits)")
 
 
 def test_long_lists_are_cut() -> None:
     values = [0.5] * 8
-    found = judge([f"s{k}" for k in range(8)], np.array(values), replicates(values, 0.02), np.zeros(8))
-    assert "s0, s1, s2, s3, s4 and 3 more" in found.sentence
+    result = judge_sources([f"s{k}" for k in range(8)], np.array(values), replicates(values, 0.02), np.zeros(8))
+    assert "s0, s1, s2, s3, s4 and 3 more" in result.sentence
 
 
 @pytest.mark.parametrize("count", [1, 10, 50])
-def test_of_useless_sources_at_most_one_verdict_in_twenty_finds_one(count: int) -> None:
+def test_useless_sources_fit_in_5_percent_at_most(count: int) -> None:
     rng = np.random.default_rng(5)
     wrong = 0
     for trial in range(400):
         values = rng.standard_normal(count) * 0.02
         draws = replicates(values.tolist(), 0.02, seed=trial)
-        wrong += judge([f"s{k}" for k in range(count)], values, draws, np.zeros(count)).kind != "none"
-    assert wrong / 400 <= 0.075  # 0.05 and three standard errors of 400 trials less what the draws are coarse by
+        wrong += judge_sources([f"s{k}" for k in range(count)], values, draws, np.zeros(count)).kind != "none"
+    assert wrong / 400 <= 0.075  # 0.05 plus about two standard errors of 400 trials

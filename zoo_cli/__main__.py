@@ -1,4 +1,4 @@
-"""The list of commands, and the one place where errors become exit codes."""
+"""The entry point: the command line, and the one place where errors become exit codes."""
 
 import functools
 import inspect
@@ -13,13 +13,14 @@ from typing import Annotated, Any
 import typer
 
 from zoo_cli import __version__, console, interruption
+from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Verbose
 from zoo_cli.errors import Interrupted, ZooError
-from zoo_cli.registry import COMMANDS, GROUPS, imported
+from zoo_cli.registry import COMMANDS, GROUPS, import_target
 
 ABOUT = """Choose, weigh and distil pretrained models into one small, accurate student.
 
-In a folder with a zoo.toml: zoo extract, zoo rank, zoo distill. Every stage makes what it needs and is missing.
+In a folder with a zoo.toml: zoo extract, zoo rank, zoo distill. Every command makes the inputs that are missing.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or stale input, 3 a file breaks its contract,
 4 too many samples failed, 70 a bug in zoo, 75 stopped early with a checkpoint, 128+n signal n."""
@@ -29,8 +30,9 @@ CLOSED_PIPE = 128 + 13
 
 
 def app() -> typer.Typer:
-    """The command line, built from the list of commands."""
+    """The command line, built from the registry."""
     settings: dict[str, Any] = {
+        "cls": SectionedGroup,
         "add_completion": False,
         "no_args_is_help": True,
         "rich_markup_mode": None,
@@ -40,23 +42,24 @@ def app() -> typer.Typer:
     top = typer.Typer(help=ABOUT, **settings)
     top.callback()(_top)
     groups = {name: typer.Typer(help=about, **settings) for name, about in GROUPS.items()}
+    for name, group in groups.items():
+        top.add_typer(group, name=name)
     for name, target in COMMANDS.items():
-        group, _, command = name.rpartition(" ")
-        if group and command == next(key for key in COMMANDS if key.startswith(group + " ")).rpartition(" ")[2]:
-            top.add_typer(groups[group], name=group)
-        (groups[group] if group else top).command(command)(_spoken(imported(target)))
+        first, _, command = name.rpartition(" ")
+        parent = groups[first] if first else top
+        parent.command(command, cls=SectionedCommand)(_with_verbosity(import_target(target)))
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     # Two spinning OpenMP threads on shared cores make a small training step thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interruption.install()
     try:
         app()(args=None if argv is None else list(argv), prog_name="zoo")
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except ZooError as error:
         console.current().fail(str(error))
         return error.code
@@ -72,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         console.current().answer(f"zoo {__version__}")
         raise typer.Exit
 
@@ -81,14 +84,15 @@ def _version(wanted: bool) -> None:
 def _top(
     context: typer.Context,
     workspace: Annotated[
-        Path | None, typer.Option("-C", "--workspace", envvar="ZOO_WORKSPACE", help="Folder of zoo.toml.")
+        Path | None,
+        typer.Option("-C", "--workspace", metavar="DIR", envvar="ZOO_WORKSPACE", help="Folder of zoo.toml."),
     ] = None,
-    version: Annotated[  # noqa: ARG001 - its callback has acted on it
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    version: Annotated[  # noqa: ARG001 - its callback acts on it
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     if workspace is not None:
-        # So that -C means the same before the command as after it, where it wins.
+        # A default of every command: -C before the command means the same as after it, where it wins.
         defaults: dict[str, Any] = {}
         for name in COMMANDS:
             group, _, command = name.rpartition(" ")
@@ -99,8 +103,8 @@ def _top(
 _top.__doc__ = ABOUT
 
 
-def _spoken(function: Callable[..., None]) -> Callable[..., None]:
-    """The command with -q and -v, which say how much is said and concern no stage."""
+def _with_verbosity(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with -q and -v, which set the console and not the stage."""
 
     @functools.wraps(function)
     def command(*args: Any, quiet: bool = False, verbose: bool = False, **kwargs: Any) -> None:
@@ -115,7 +119,7 @@ def _spoken(function: Callable[..., None]) -> Callable[..., None]:
     ]
     command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
     command.__annotations__ = {**function.__annotations__, "quiet": Quiet, "verbose": Verbose}
-    # Without this mark the lines of an example run together in --help.
+    # The mark keeps the lines of an example apart in --help.
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     command.__doc__ = "\n\n".join(f"\b\n{text}" if text.startswith("zoo ") else text for text in paragraphs)
     return command

@@ -1,69 +1,124 @@
-"""`zoo.toml` as dataclasses: what the task is, which student, which sources. Flags override it, stage by stage."""
+"""`zoo.toml` as dataclasses: the task, the student and the sources. Flags of a command override it."""
 
-import difflib
 import os
 import tomllib
+import types
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
+from zoo_cli import specs
 from zoo_cli.errors import UsageError
 
 FILE = "zoo.toml"
 STUDENT = "@student"
+STUDENT_MODEL = "torchvision:mobilenet_v3_small"
+"""The student that `zoo init` writes where none is named."""
 
 T = TypeVar("T")
+
+
+def _key(about: str, example: object) -> dict[str, object]:
+    """What is written about a key of zoo.toml: in the file that `zoo init` makes and in the README."""
+    return {"about": about, "example": example}
 
 
 @dataclass(frozen=True)
 class Task:
     """The target task: its images, how many of their labels may be used, and the probe set."""
 
-    name: str = "task"
-    aliases: tuple[str, ...] = ()
-    train: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-    unlabelled: tuple[str, ...] = ()
-    labelled: str = "all"
-    probe: int | str = 500
-    probe_per_class: int = 0
-    seed: int = 0
+    name: str = field(default="task", metadata=_key("name of the data set; sources trained on it are excluded", "pets"))
+    aliases: tuple[str, ...] = field(default=(), metadata=_key("other names of the data set", ("oxford-iiit-pet",)))
+    train: tuple[str, ...] = field(
+        default=(), metadata=_key("training images: PROVIDER:PATH, or a list of them", ("folder:pets/train",))
+    )
+    test: tuple[str, ...] = field(
+        default=(), metadata=_key('test images, or a share of train; default "20%"', ("folder:pets/test",))
+    )
+    unlabelled: tuple[str, ...] = field(default=(), metadata=_key("more images, without labels", ("folder:pool",)))
+    labelled: str = field(
+        default="all", metadata=_key('labels of train to use: "10%", "5/class", "1000" (in all) or "all"', "20%")
+    )
+    probe: int | str = field(
+        default=500, metadata=_key('labelled images on which the sources are scored, or "all"', 500)
+    )
+    probe_per_class: int = field(default=0, metadata=_key("at most this many of them in a class; 0: no limit", 0))
+    seed: int = field(default=0, metadata=_key("random seed", 0))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model as the user declares it: None and "" mean what the provider knows by itself.
+    """A pretrained model as declared in zoo.toml. None and "" leave a value to the model's provider.
 
-    `classes`: how many outputs, or their names; 0 means no head. `resize` is the shorter side before a centre crop of
-    `input_size`; without it the whole image becomes `input_size` squared.
+    `classes`: the number of outputs, or their names; 0: no head. `resize`: the shorter side before a centre crop of
+    `input_size`; None: the whole image is resized to `input_size` squared.
     """
 
+    name: str = field(metadata=_key("name of the source; default: from the model", "birds"))
+    model: str = field(metadata=_key("PROVIDER:NAME", "torchvision:resnet50"))
+    args: Mapping[str, Any] = field(default_factory=dict, metadata=_key("keyword arguments of the model's factory", {}))
+    weights: str = field(
+        default="", metadata=_key("a file, or a name that the provider knows", "zoo/birds.safetensors")
+    )
+    input_size: int | None = field(default=None, metadata=_key("side of the input in pixels", 224))
+    resize: int | None = field(
+        default=None, metadata=_key("shorter side before the centre crop; without it there is no crop", 256)
+    )
+    interpolation: str | None = field(default=None, metadata=_key("nearest, bilinear, bicubic or lanczos", "bilinear"))
+    mean: tuple[float, ...] | None = field(
+        default=None, metadata=_key("mean of each channel, of values in [0, 1]", (0.485, 0.456, 0.406))
+    )
+    std: tuple[float, ...] | None = field(
+        default=None, metadata=_key("standard deviation of each channel", (0.229, 0.224, 0.225))
+    )
+    channels: int | None = field(default=None, metadata=_key("3: RGB, 1: grey", 3))
+    classes: int | tuple[str, ...] | None = field(
+        default=None, metadata=_key("number, list of names, or file with one name a line; 0: no head", 200)
+    )
+    output: str = field(default="softmax", metadata=_key("softmax or sigmoid", "softmax"))
+    trained_on: tuple[str, ...] = field(
+        default=(),
+        metadata=_key("data sets seen in training; the task among them excludes it from the ranking", ("cub200",)),
+    )
+    feature_layer: str = field(
+        default="", metadata=_key("LAYER or LAYER:input; default: what the last linear layer reads", "")
+    )
+    gradient_layer: str = field(
+        default="", metadata=_key("layer of the lgc metric; default: the last one before the features", "")
+    )
+    head: bool = field(default=True, metadata=_key("false: the last projection is part of the encoder", True))
+    depth: int | None = field(default=None, metadata=_key("number of layers, for the capacity term of zoo rank", 50))
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of zoo.toml: its meaning, an example and its default, None if it has none or the provider decides."""
+
     name: str
-    model: str
-    args: Mapping[str, Any] = field(default_factory=dict)
-    weights: str = ""
-    input_size: int | None = None
-    resize: int | None = None
-    interpolation: str | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    channels: int | None = None
-    classes: int | tuple[str, ...] | None = None
-    output: str = "softmax"
-    trained_on: tuple[str, ...] = ()
-    feature_layer: str = ""
-    gradient_layer: str = ""
-    head: bool = True
-    depth: int | None = None
+    about: str
+    example: Any
+    default: Any
+
+
+def describe_keys(table: type[Task] | type[Source]) -> tuple[Key, ...]:
+    """Every key of [task], or of [student] and [[source]], in the order of the file."""
+    keys = []
+    for key in fields(table):
+        default = None if key.default is MISSING else key.default
+        if key.default_factory is not MISSING:
+            default = key.default_factory()
+        keys.append(Key(key.name, key.metadata["about"], key.metadata["example"], default))
+    return tuple(keys)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to an image before a model sees it, as the model's provider or the user says.
+    """How an image is prepared for a model, as its provider or the user declares.
 
     With `resize` the shorter side becomes `resize` and a centre crop of `input_size` is taken; without it the whole
-    image becomes `input_size` squared. `mean` and `std` are for values in [0, 1], one a channel (1: gray, 3: RGB).
+    image becomes `input_size` squared. `mean` and `std`: one value a channel (1: grey, 3: RGB), for pixels in [0, 1].
     """
 
     input_size: int
@@ -76,21 +131,19 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Config:
-    """A workspace: its folder, to which every path is relative, and what its `zoo.toml` says."""
+    """A workspace: its folder, to which every path is relative, and the tables of its `zoo.toml`."""
 
     root: Path
     task: Task = field(default_factory=Task)
     student: Source | None = None
     sources: tuple[Source, ...] = ()
 
-    def named(self, name: str) -> Source:
+    def find_source(self, name: str) -> Source:
         """The source of this name, or the student as "@student". Raises UsageError with the nearest name."""
-        known = {source.name: source for source in self.models}
-        if name in known:
-            return known[name]
-        close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f'no source "{name}"', f"{guess}one of: {', '.join(sorted(known)) or 'none'}")
+        by_name = {source.name: source for source in self.models}
+        if name not in by_name:
+            raise specs.nearest("source", name, by_name)
+        return by_name[name]
 
     @property
     def manifest(self) -> Path:
@@ -114,9 +167,9 @@ class Config:
         """The folder of a source's pseudo-labels."""
         return self.root / "pseudo" / f"source={source}"
 
-    def scores(self, name: str) -> Path:
-        """The scores of one metric spec."""
-        return self.root / "scores" / f"{name}.parquet"
+    def scores(self, slug: str) -> Path:
+        """The folder of the scores of one metric spec, a file a source."""
+        return self.root / "scores" / slug
 
     def errors(self, stage: str) -> Path:
         """The samples that failed in a stage."""
@@ -126,30 +179,32 @@ class Config:
         """The folder of a run."""
         return self.root / "runs" / name
 
-    def with_task(self, **values: Any) -> "Config":
-        """The same with some keys of [task] from flags; None leaves what is said, a list is one of data specs."""
-        said: dict[str, Any] = {
-            key: tuple(typed(spec, self.root) for spec in value) if isinstance(value, list) else value
-            for key, value in values.items()
+    def with_task(self, **overrides: Any) -> Self:
+        """The same with keys of [task] from flags; None keeps the file's value, a list holds typed data specs."""
+        values: dict[str, Any] = {
+            key: tuple(rebase_spec(spec, self.root) for spec in value) if isinstance(value, list) else value
+            for key, value in overrides.items()
             if value is not None
         }
-        return replace(self, task=replace(self.task, **said))
+        return replace(self, task=replace(self.task, **values))
 
     def select(self, names: Sequence[str]) -> tuple[Source, ...]:
-        """The sources that --source names, by name or as a bare model spec; all where it names none."""
+        """The sources of --source, each a name or a bare model spec; all sources for an empty list."""
         if not names:
             return self.sources
-        known = {source.name for source in self.models}
+        declared = {source.name for source in self.models}
         return tuple(
-            self.named(name) if name in known or ":" not in name else Source(source_name(name), typed(name, self.root))
+            self.find_source(name)
+            if name in declared or ":" not in name
+            else Source(source_name(name), rebase_spec(name, self.root))
             for name in names
         )
 
     def declared(self, source: Source) -> dict[str, Any]:
-        """What a source's features and logits depend on, as its user wrote it; JSON-able."""
+        """The declaration on which a source's features and logits depend, as values of JSON."""
         skipped = ("name", "trained_on", "depth", "gradient_layer")
-        said = {f.name: getattr(source, f.name) for f in fields(Source) if f.name not in skipped}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+        values = {key.name: getattr(source, key.name) for key in fields(Source) if key.name not in skipped}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @property
     def models(self) -> tuple[Source, ...]:
@@ -158,9 +213,9 @@ class Config:
 
 
 def load(root: Path) -> Config:
-    """The configuration of the workspace `root`; the defaults where it holds no `zoo.toml`.
+    """The configuration of the workspace `root`; the defaults if it has no `zoo.toml`.
 
-    Raises UsageError for a file that is no TOML, an unknown key or a value of the wrong type.
+    Raises UsageError for a file that is not valid TOML, an unknown key or a value of the wrong type.
     """
     path = root / FILE
     if not path.exists():
@@ -168,43 +223,41 @@ def load(root: Path) -> Config:
     try:
         data = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is no TOML: {error}", "mend the line it names") from None
+        raise UsageError(f"{path} is not valid TOML: {error}", "fix that line") from None
     for key in data:
-        _known(key, {"task", "student", "source"}, str(path))
+        _check_key(key, ("task", "student", "source"), str(path))
     task = _build(Task, _table(data.get("task", {}), "[task]", path), f"[task] of {path}")
     student = None
     if "student" in data:
-        said = {"name": "student", **_table(data["student"], "[student]", path)}
-        student = _build(Source, said, f"[student] of {path}")
+        table = {"name": "student", **_table(data["student"], "[student]", path)}
+        student = _build(Source, table, f"[student] of {path}")
     sources: list[Source] = []
     entries = data.get("source", [])
     if not isinstance(entries, list):
         raise UsageError(f"[source] of {path} is one table", "write [[source]], with two brackets")
     for number, entry in enumerate(entries, 1):
         where = f"[[source]] {number} of {path}"
-        table = _table(entry, where, path)
-        if "name" not in table:
-            table = {"name": source_name(str(table.get("model", ""))), **table}
-        source = _build(Source, table, where)
+        table = _table(entry, "[[source]]", path)
+        source = _build(Source, {"name": source_name(str(table.get("model", ""))), **table}, where)
         _check_name(source.name, where)
         if any(source.name == other.name for other in sources):
-            raise UsageError(f'two sources of {path} are named "{source.name}"', "give one another name")
+            raise UsageError(f'two sources of {path} are named "{source.name}"', "rename one of them")
         sources.append(source)
     return Config(root, task, student, tuple(sources))
 
 
-def typed(spec: str, root: Path) -> str:
-    """A spec as it is typed, its path relative to where the user stands, in the words of the zoo.toml of `root`."""
+def rebase_spec(spec: str, root: Path) -> str:
+    """A spec from the command line, whose path is relative to the current folder, as the zoo.toml of `root` has it."""
     provider, _, rest = spec.partition(":")
     place, sign, factory = rest.partition(":") if provider == "python" else (rest, "", "")
-    here = provider in ("folder", "parquet", "csv", "file", "python", "features")
-    if not here or not place or place.startswith("~") or os.path.isabs(place) or root.resolve() == Path.cwd():
+    is_path = provider in ("folder", "parquet", "csv", "file", "python", "features")
+    if not is_path or not place or place.startswith("~") or os.path.isabs(place) or root.resolve() == Path.cwd():
         return spec
     return f"{provider}:{Path(os.path.relpath(place, root)).as_posix()}{sign}{factory}"
 
 
 def source_name(model: str) -> str:
-    """The name of a source that is given as a bare model spec: `file:zoo/cub` is `cub`."""
+    """The name of a source that is declared by its model spec alone: `file:zoo/cub` is `cub`."""
     _, _, rest = model.partition(":")
     stem = Path(rest.rstrip("/")).name if rest else model
     for ending in (".parquet", ".safetensors"):
@@ -219,25 +272,24 @@ def _check_name(name: str, where: str) -> None:
         )
 
 
+def _check_key(key: str, names: Sequence[str], where: str) -> None:
+    if key not in names:
+        raise UsageError(f'unknown key "{key}" in {where}', specs.suggest_name(key, names))
+
+
 def _table(value: Any, where: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"{where} of {path} is no table", f"write its keys under {where}")
+        raise UsageError(f"{where} of {path} is not a table", f"write its keys under {where}")
     return value
 
 
-def _known(key: str, names: set[str], where: str) -> None:
-    if key not in names:
-        close = difflib.get_close_matches(key, sorted(names), n=1, cutoff=0.5)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f'unknown key "{key}" in {where}', f"{guess}one of: {', '.join(sorted(names))}")
-
-
 def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
-    known = {f.name: _type_text(f.type) for f in fields(kind)}  # type: ignore[arg-type]
+    """A dataclass of zoo.toml from its table. The annotations of the fields are the whole schema."""
+    annotations = typing.get_type_hints(kind)
     values = {}
     for key, value in table.items():
-        _known(key, set(known), where)
-        values[key] = _check(key, value, known[key], where)
+        _check_key(key, list(annotations), where)
+        values[key] = _convert(key, value, annotations[key], where)
     for key in ("name", "model"):
         if kind is Source and not values.get(key):
             raise UsageError(f'no "{key}" in {where}', 'every source needs one, e.g. model = "torchvision:resnet18"')
@@ -246,44 +298,50 @@ def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
     return kind(**values)
 
 
-def _type_text(kind: object) -> str:
-    text = kind.__name__ if isinstance(kind, type) else str(kind)
-    return text.replace("collections.abc.", "").replace("typing.", "")
-
-
-def _check(key: str, value: Any, annotation: str, where: str) -> Any:
-    """One value as its annotation wants it. The annotation's text is the whole schema."""
-    options = [option.strip() for option in annotation.split("|")]
-    wanted = " or ".join(_PLAIN[option] for option in options if option != "None")
-    if "Mapping[str, Any]" in options and isinstance(value, dict):
-        return value
+def _convert(key: str, value: Any, annotation: Any, where: str) -> Any:
+    """One value of a table as its field's annotation has it. Raises UsageError for a value of another type."""
+    options = _alternatives(annotation)
     for option in options:
-        if option.startswith("tuple["):
-            items = [value] if isinstance(value, str) and key in ("train", "test", "unlabelled") else value
-            if isinstance(items, list) and all(_is(item, option[6:-6]) for item in items):
-                return tuple(float(item) if "float" in option else item for item in items)
-        elif _is(value, option):
+        if typing.get_origin(option) is tuple:
+            items = [value] if isinstance(value, str) and key in DATA_KEYS else value
+            kind = typing.get_args(option)[0]
+            if isinstance(items, list) and all(_matches(item, kind) for item in items):
+                return tuple(map(kind, items))
+        elif _matches(value, option):
             return value
-    if key == "labelled" and _is(value, "int"):
+    if key == "labelled" and _matches(value, int):
         return str(value)
-    if key == "classes" and _is(value, "str"):
+    if key == "classes" and isinstance(value, str):
         return (value,)  # a file with one name a line, read where the model is loaded
-    raise UsageError(f"{key} = {value!r} in {where}", f"it takes {wanted}")
+    expected = " or ".join(_EXPECTED[option] for option in options)
+    raise UsageError(
+        f"{key} = {value!r} in {where}", f"expected {'a string or ' if key in DATA_KEYS else ''}{expected}"
+    )
 
 
-_PLAIN = {
-    "int": "a whole number",
-    "str": "a text",
-    "bool": "true or false",
-    "float": "a number",
-    "tuple[str, ...]": "a list of texts",
-    "tuple[float, ...]": "a list of numbers",
-    "Mapping[str, Any]": "a table",
+DATA_KEYS = ("train", "test", "unlabelled")
+"""Lists of data specs, for which one spec may stand alone."""
+
+_EXPECTED = {
+    int: "an integer",
+    str: "a string",
+    bool: "true or false",
+    tuple[str, ...]: "a list of strings",
+    tuple[float, ...]: "a list of numbers",
+    Mapping[str, Any]: "a table",
 }
 
 
-def _is(value: Any, kind: str) -> bool:
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union, None left out; any other type alone."""
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return (
+        tuple(kind for kind in typing.get_args(annotation) if kind is not types.NoneType) if is_union else (annotation,)
+    )
+
+
+def _matches(value: Any, kind: Any) -> bool:
+    """Whether a value of TOML has a type: true is not an integer, but an integer is a number."""
     if isinstance(value, bool):
-        return kind == "bool"
-    accepted: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "float": (int, float)}
-    return isinstance(value, accepted.get(kind, ()))
+        return kind is bool
+    return isinstance(value, int | float if kind is float else typing.get_origin(kind) or kind)

@@ -1,6 +1,8 @@
-"""stdout carries the answer, stderr the story. The only module that prints."""
+"""Output: answers go to stdout, messages and progress to stderr. The only module that prints."""
 
 import contextlib
+import csv
+import io
 import json
 import math
 import os
@@ -10,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
 
@@ -20,38 +22,38 @@ LINE_EVERY = 30.0
 
 
 class ClosedPipe(Exception):
-    """Nobody reads stdout any more: `zoo rank | head -1`. Not an error of ours or the user's."""
+    """The reader of stdout has gone, as in `zoo rank | head -1`. Not an error."""
 
 
 @dataclass
 class Console:
-    """Where the program speaks: streams that a test can replace, and how much it says."""
+    """The output streams, which a test can replace, and the verbosity: -1 quiet, 0 normal, 1 verbose."""
 
-    # A stream that the shell has closed (`>&-`) is None: what goes there goes nowhere.
+    # A stream that the shell has closed (`>&-`) is None; what is written to it is dropped.
     out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))  # noqa: SIM115
     err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     verbosity: int = 0
 
     def say(self, text: str) -> None:
-        """A sentence of the story, unless --quiet."""
+        """Print a message, unless --quiet."""
         if self.verbosity >= 0:
             _write(self.err, _printable(text) + "\n")
 
     def detail(self, text: str) -> None:
-        """A sentence for --verbose."""
+        """Print a message with --verbose."""
         if self.verbosity > 0:
             self.say(text)
 
     def warn(self, text: str) -> None:
-        """Something the user should know even with --quiet."""
+        """Print a warning, even with --quiet."""
         _write(self.err, f"zoo: warning: {_printable(text)}\n")
 
     def fail(self, text: str) -> None:
-        """The one line of an error."""
+        """Print the one line of an error."""
         _write(self.err, f"zoo: error: {_printable(text)}\n")
 
     def answer(self, text: str) -> None:
-        """Text for stdout. Raises ClosedPipe when nobody reads it."""
+        """Print to stdout. Raises ClosedPipe if its reader has gone, ZooError if it cannot be written."""
         try:
             _put(self.out, text if text.endswith("\n") or not text else text + "\n")
         except BrokenPipeError:
@@ -59,7 +61,7 @@ class Console:
             raise ClosedPipe from None
         except OSError as error:
             _silence(self.out)
-            raise ZooError(f"cannot write to stdout: {error.strerror}", "what was made before is kept") from None
+            raise ZooError(f"cannot write to stdout: {error.strerror}", "files written so far are kept") from None
 
 
 _console = Console()
@@ -72,33 +74,33 @@ def current() -> Console:
 
 @contextmanager
 def use(console: Console) -> Iterator[Console]:
-    """Speak through another console, for a test or a stage that runs other stages."""
+    """Use another console, for a test or a stage that runs other stages."""
     global _console
-    before, _console = _console, console
+    previous, _console = _console, console
     try:
         yield console
     finally:
-        _console = before
+        _console = previous
 
 
 def say(text: str) -> None:
-    """A sentence of the story, to stderr."""
+    """Print a message to stderr, unless --quiet."""
     _console.say(text)
 
 
 def detail(text: str) -> None:
-    """A sentence for --verbose, to stderr."""
+    """Print a message to stderr with --verbose."""
     _console.detail(text)
 
 
 def warn(text: str) -> None:
-    """A warning, to stderr."""
+    """Print a warning to stderr."""
     _console.warn(text)
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column of an answer: its key in the rows, and how a terminal shows it."""
+    """A column of an answer: its key in the rows, and its title and format in a table."""
 
     key: str
     title: str = ""
@@ -115,10 +117,10 @@ def answer(
     notes: Sequence[str] = (),
     table: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
-    """Print rows in the form asked for: a table on a terminal, TSV in a pipe, or json, csv, tsv, md.
+    """Print the answer of a command as table, json, csv, tsv or md; by default a table on a terminal, TSV in a pipe.
 
-    `rows` is the whole answer as JSON shows it; `table` are the rows of the other forms where they differ. `notes`
-    stand below a table, and go to stderr in every other form.
+    `rows`: the whole answer, as JSON shows it. `table`: the rows of the other forms, if they differ. `notes` stand
+    below a table and go to stderr in every other form. Raises UsageError for an unknown form.
     """
     console = _console
     form = form or ("table" if _is_terminal(console.out) else "tsv")
@@ -140,13 +142,13 @@ def answer(
 
 
 def check_format(form: str | None) -> None:
-    """Raise UsageError for an answer's form that there is not, before the work is done."""
+    """Raise UsageError for an unknown form of answers, before any work."""
     if form is not None and form not in FORMATS:
         raise UsageError(f'no format "{form}"', f"one of: {', '.join(FORMATS)}")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can say it: undefined is null, arrays are lists."""
+    """A value as JSON holds it: undefined is null, arrays are lists."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -159,7 +161,7 @@ def plain(value: Any) -> Any:
 
 
 class Progress:
-    """How far a stage is: a bar on a terminal, a line every 30 s in a batch log."""
+    """The progress of a stage: a bar on a terminal, a line every 30 s in a batch log."""
 
     def __init__(self, title: str, total: int, unit: str):
         self.title, self.total, self.unit = title, total, unit
@@ -167,7 +169,7 @@ class Progress:
         self.start = self.last = time.monotonic()
         self.bar: Any = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if _console.verbosity >= 0 and _is_terminal(_console.err):
             from rich.console import Console as RichConsole
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -186,12 +188,12 @@ class Progress:
             self.bar.stop()
 
     def skip(self, count: int) -> None:
-        """Work that an earlier run has done: counted, but not into the rate."""
+        """Count work that an earlier run has done, which is not part of the rate."""
         self.skipped += count
         self.advance(0)
 
     def advance(self, count: int) -> None:
-        """So much more is done."""
+        """Count work that is done, and show it."""
         self.done += count
         now = time.monotonic()
         if self.bar is not None:
@@ -202,7 +204,7 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Units a second, since the start."""
+        """Units per second since the start."""
         return self.done / max(time.monotonic() - self.start, 1e-9)
 
     @property
@@ -267,7 +269,7 @@ def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form:
         return str(value).lower() if isinstance(value, bool) else _printable(str(value))
 
     if form == "md":
-        # Markdown is read by people: values as a terminal shows them.
+        # People read Markdown: values as in a table.
         titles = [column.title or column.key for column in fields]
         lines = [titles, ["---:" if column.style else "---" for column in fields]]
         lines += [[_cell(row.get(column.key), column.style).replace("|", r"\|") for column in fields] for row in rows]
@@ -276,9 +278,6 @@ def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form:
     cells = [[text(row.get(column.key)) for column in fields] for row in rows]
     if form == "tsv":
         return "\n".join("\t".join(line) for line in [titles, *cells])
-    import csv
-    import io
-
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([titles, *cells])
     return buffer.getvalue()
@@ -289,12 +288,12 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Control characters of a file name must not reach a terminal."""
+    """Escape control characters, which must not reach a terminal from a file name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _write(stream: TextIO, text: str) -> None:
-    # A story that nobody can hear is no reason to stop the work.
+    # A closed stderr must not abort the run.
     with contextlib.suppress(OSError):
         _put(stream, text)
 
@@ -302,12 +301,12 @@ def _write(stream: TextIO, text: str) -> None:
 def _put(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
-    except UnicodeEncodeError:  # a name that the stream's encoding cannot say
+    except UnicodeEncodeError:  # a character that the stream's encoding lacks
         stream.write(text.encode("ascii", "backslashreplace").decode())
     stream.flush()
 
 
 def _silence(stream: TextIO) -> None:
-    """Python flushes stdout at exit; onto a closed pipe that would be a second error."""
+    """Redirect a closed stream to nowhere: the flush of Python at its exit would fail a second time."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

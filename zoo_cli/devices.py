@@ -1,26 +1,24 @@
-"""Where the arithmetic runs: what --device and --precision name, checked before any work."""
+"""Where the arithmetic runs: the values of --device, --precision and --workers, checked before any work."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import Any, Literal, get_args
 
 from zoo_cli import console
 from zoo_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    import torch
+Precision = Literal["fp32", "bf16"]
 
 
-def choose(name: str, *, purpose: str) -> "torch.device":
-    """The device that a flag names. Raises UsageError where it is not there: never another one in silence."""
+def choose(name: str, *, purpose: str) -> Any:
+    """The torch.device that a flag names. Raises UsageError if it is not there: there is no silent fallback."""
     import torch
 
     if name == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        told = (
-            torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-        )
-        console.say(f"{purpose} on {told}")
+        is_cuda = device.type == "cuda"
+        where = torch.cuda.get_device_name(device) if is_cuda else f"CPU, {torch.get_num_threads()} threads"
+        console.say(f"{purpose} on {where}")
         return device
     try:
         device = torch.device(name)
@@ -33,22 +31,22 @@ def choose(name: str, *, purpose: str) -> "torch.device":
     return device
 
 
-def workers(asked: int | None) -> int:
-    """How many threads decode images: as asked, else one a core."""
-    if asked is not None and asked < 0:
-        raise UsageError(f"--workers {asked}", "0 or more")
-    return (os.cpu_count() or 1) if asked is None else asked
+def workers(requested: int | None) -> int:
+    """The number of threads that decode images: as requested, else one a core. Raises UsageError below 0."""
+    if requested is not None and requested < 0:
+        raise UsageError(f"--workers {requested}", "expected 0 or more")
+    return (os.cpu_count() or 1) if requested is None else requested
 
 
 def threads() -> int:
-    """The CPU threads of arithmetic, on which the bits of a CPU's results depend."""
+    """The number of CPU threads of torch, on which the bits of a CPU's results depend."""
     import torch
 
     return torch.get_num_threads()
 
 
-def autocast(device: "torch.device", precision: str) -> AbstractContextManager[object]:
-    """The context in which bf16 arithmetic runs; none for fp32."""
+def autocast(device: Any, precision: str) -> AbstractContextManager[object]:
+    """The context in which a torch.device computes in bf16; an empty one for fp32."""
     import torch
 
     check_precision(precision)
@@ -56,6 +54,6 @@ def autocast(device: "torch.device", precision: str) -> AbstractContextManager[o
 
 
 def check_precision(precision: str) -> None:
-    """Raise UsageError for a precision that is not fp32 or bf16."""
-    if precision not in ("fp32", "bf16"):
-        raise UsageError(f'no precision "{precision}"', "fp32 or bf16")
+    """Raise UsageError for a precision that is not supported."""
+    if precision not in get_args(Precision):
+        raise UsageError(f'no precision "{precision}"', " or ".join(get_args(Precision)))

@@ -1,8 +1,8 @@
-"""What can go wrong, each kind with its exit code. `__main__` alone catches these and leaves the program."""
+"""The kinds of errors, each with its exit code. Only `__main__` catches them all and ends the program."""
 
 
 class ZooError(Exception):
-    """Something the user can mend. Shown as one line: what is wrong, then what to do about it."""
+    """An error that the user can fix, shown as one line: what is wrong, then what to do."""
 
     code = 1
 
@@ -47,9 +47,9 @@ class Paused(ZooError):
 
 
 class Undefined(Exception):
-    """A score that has no value on these arrays.
+    """A score has no value on these arrays.
 
-    Not an error: the stage records the score as null with this machine-readable reason and puts the source last.
+    Not an error: the stage stores null with this machine-readable reason, and the source ranks last.
     """
 
     def __init__(self, reason: str):
@@ -58,7 +58,7 @@ class Undefined(Exception):
 
 
 class Interrupted(BaseException):
-    """A signal, raised where the program may stop. A BaseException, so that no handler of errors swallows it."""
+    """A signal, raised where the program can stop. A BaseException, so that no error handler swallows it."""
 
     def __init__(self, signum: int):
         super().__init__(signum)

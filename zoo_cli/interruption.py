@@ -1,4 +1,4 @@
-"""Signals. A stage runs until one arrives; where work would be lost, it asks `pending()` and stops by itself."""
+"""Signals. One ends the program where it stands, or inside `deferred()` is left for the code to poll."""
 
 import os
 import signal
@@ -17,17 +17,17 @@ _pending: int | None = None
 
 
 def install() -> None:
-    """Let every signal of a batch system, and Ctrl-C, end the program in good order."""
+    """Let Ctrl-C and the signals of batch systems end the program cleanly."""
     reset()
     for signum in SIGNALS:
-        # nohup and background shells start programs with HUP or INT ignored: leave that as it is.
+        # nohup and background shells start programs with HUP or INT ignored; that must stay so.
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _handle)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a first signal is only noted; the code asks `pending()`. A second one ends the program at once."""
+    """A context in which the first signal is only recorded for `pending()`; a second one ends the program at once."""
     global _deferred
     _deferred = True
     try:
@@ -37,18 +37,18 @@ def deferred() -> Iterator[None]:
 
 
 def pending() -> int | None:
-    """The signal that arrived, if any."""
+    """The signal that has arrived, if any."""
     return _pending
 
 
 def check() -> None:
-    """Raise Interrupted if a signal has arrived: for places where nothing is lost."""
+    """Raise Interrupted if a signal has arrived; for places where no work is lost."""
     if _pending is not None:
         raise Interrupted(_pending)
 
 
 def reset() -> None:
-    """Forget a signal that was acted on."""
+    """Forget the signal that has been handled."""
     global _pending
     _pending = None
 
@@ -56,7 +56,7 @@ def reset() -> None:
 def _handle(signum: int, _frame: FrameType | None) -> None:
     global _pending
     if _pending is not None:
-        # The first one is being obeyed. Who sends a second does not want to wait, and nothing half written is left.
+        # The first is being handled, but the user does not want to wait. Files are never half written.
         os._exit(128 + signum)
     _pending = signum
     if not _deferred:

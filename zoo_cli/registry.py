@@ -1,8 +1,4 @@
-"""The names a user can type, as literal tables of "module:function". `specs` parses what is typed against them.
-
-Listing names imports nothing: a module is imported when its entry is resolved. A method's parameters are its
-keyword-only arguments; their annotations say how the text of a spec is converted.
-"""
+"""The names a user can type, as literal tables of "module:function"; listing them imports none of the modules."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -12,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a table: where its function lives and what it is, in a line."""
+    """One name of a table: its function as "module:function", and what it is in a line."""
 
     target: str
     summary: str
@@ -20,19 +16,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Metric(Entry):
-    """A transferability metric, and the facts that the stages need before they import it.
+    """A transferability metric, and what the stages must know before they import it.
 
-    `on`: the representations it reads, its paper's own first. `zero_means_none`: zero is "no similarity", so that
-    negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each sample, from
-    which the jackknife makes its interval; empty: the interval is made from halves of the probe, see `selection`.
-    `ceiling`: the highest value it can have, or the function of it; None: it has none. `needs`: names of further arrays
-    of a `Probe` that it reads, see `stages.inputs`. `cheap`: one of the papers' scores that takes seconds at most,
-    which `zoo score` computes where nothing is asked for. `chance`: its level where nothing is shared, the mean under
-    permuted "labels" or a number known by theory; None: it asks for no agreement, and has none. `member`, `joined`: of
-    a score that sets of sources have too, the function of one source's part (N,), and that of the parts of several
-    (S, N), see `stages.ensembles`. `fifths`: its interval is made from four fifths of the probe, because on halves it
-    saturates or bends; `logarithmic`: and on the logarithm of its size, see `selection.halves`. `distribution`: it
-    reads a distribution over the source's classes, which a source whose `output` is "sigmoid" has not.
+    `on`: the representations that it reads, the one of its paper first. `zero_means_none`: zero means "no similarity",
+    so that negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each
+    sample, for the jackknife interval; empty: the interval comes from half samples, see `ranking.uncertainty`.
+    `ceiling`: its highest possible value, or the function that computes it; None: unbounded. `needs`: further arrays of
+    a `Probe` that it reads, see `pipeline.metric_inputs`. `cheap`: takes seconds at most; `zoo score` without --metric
+    computes it. `chance`: its value without any agreement, the mean under permuted "labels" or a number known from
+    theory; None: it does not measure agreement with the labels. `member`, `joined`: if it also scores sets of sources,
+    the function of one source's part (N,) and that of the parts of several (S, N), see `ranking.ensembles`.
+    `four_fifths`: its interval comes from four-fifth samples, because it saturates or bends on half samples;
+    `logarithmic`: and is taken on the logarithm of its absolute value. `distribution`: reads a probability distribution
+    over the source's classes, which a source with `output` "sigmoid" does not have.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -44,7 +40,7 @@ class Metric(Entry):
     chance: float | str | None = "labels"
     member: str = ""
     joined: str = ""
-    fifths: bool = False
+    four_fifths: bool = False
     logarithmic: bool = False
     distribution: bool = False
 
@@ -53,14 +49,11 @@ class Metric(Entry):
 class Objective(Entry):
     """A training objective.
 
-    `command`: the training command that offers it.
-    `needs_teacher`: learns from teachers with the student's own classes (general transfer, paper 002); its class takes
-    a teacher context, see `objectives.teacher_context`.
-    `labels`: True: learns from the labelled images alone, with their labels; False: from all images; a string: the
-    parameter that decides.
-    `lr` (for a batch of 256 if `needs_teacher`), `epochs`, `schedule`, `batch_size`, `augment`: the values of its
-    paper, the defaults of these flags.
-    `nesterov`: SGD uses Nesterov momentum.
+    `command`: the training command that offers it. `needs_teacher`: learns from teachers with the student's own classes
+    (general transfer, paper 002); its class takes a teacher context, see `objectives.teacher_context`. `labels`: True:
+    learns from the labelled images alone, with their labels; False: from all images; a string: the parameter that
+    decides. `lr` (for a batch of 256 if `needs_teacher`), `epochs`, `schedule`, `batch_size`, `augment`: the values of
+    its paper, the defaults of these flags. `nesterov`: SGD uses Nesterov momentum.
     """
 
     command: str = "distill"
@@ -75,27 +68,30 @@ class Objective(Entry):
 
 
 COMMANDS: dict[str, str] = {
-    "init": "zoo_cli.pipeline.init:init",
-    "split": "zoo_cli.pipeline.split:split",
-    "extract": "zoo_cli.pipeline.extract:extract",
-    "score": "zoo_cli.pipeline.score:score",
-    "rank": "zoo_cli.pipeline.rank:rank",
-    "pseudo-label": "zoo_cli.pipeline.pseudo_label:pseudo_label",
+    "init": "zoo_cli.commands.init:init",
+    "split": "zoo_cli.commands.split:split",
+    "extract": "zoo_cli.commands.extract:extract",
+    "score": "zoo_cli.commands.score:score",
+    "rank": "zoo_cli.commands.rank:rank",
+    "pseudo-label": "zoo_cli.commands.pseudo_label:pseudo_label",
     "distill": "zoo_cli.commands.distill:distill",
     "finetune": "zoo_cli.commands.finetune:finetune",
     "evaluate accuracy": "zoo_cli.pipeline.evaluate.accuracy:accuracy",
     "evaluate flips": "zoo_cli.pipeline.evaluate.flips:flips",
     "evaluate transfer": "zoo_cli.pipeline.evaluate.transfer:transfer",
     "evaluate ranking": "zoo_cli.pipeline.evaluate.ranking:ranking",
-    "sources": "zoo_cli.pipeline.sources:sources",
-    "show": "zoo_cli.pipeline.show:show",
+    "sources": "zoo_cli.commands.sources:sources",
+    "show": "zoo_cli.commands.show:show",
     "demo": "zoo_cli.pipeline.demo:demo",
     "completion": "zoo_cli.commands.completion:completion",
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
 
-GROUPS: dict[str, str] = {"evaluate": "What a student, or any stored predictions, are worth."}
-"""Commands of two words: the first word, and what they are about."""
+SECTIONS = {"Set up": "init", "Sources": "extract", "Train": "distill", "Judge": "evaluate", "Look": "sources"}
+"""The titles of `zoo --help`, each with the first of its commands; the others follow in the order of COMMANDS."""
+
+GROUPS: dict[str, str] = {"evaluate": "Evaluate students, transfers and rankings."}
+"""The first words of commands of two words, each with its summary."""
 
 METRICS: dict[str, Metric] = {
     "parc": Metric(
@@ -133,7 +129,7 @@ METRICS: dict[str, Metric] = {
     ),
     "lgc": Metric(
         "zoo_cli.metrics.lgc:lgc",
-        "as lfc, of the gradients of the source's outputs: zoo extract --gradients (Deshpande 2021)",
+        "as lfc, on the gradients of the source's outputs; needs zoo extract --gradients (Deshpande 2021)",
         on=("gradients",),
         zero_means_none=True,
         ceiling=1.0,
@@ -147,44 +143,42 @@ METRICS: dict[str, Metric] = {
         distribution=True,
         cheap=True,
     ),
-    "random": Metric(
-        "zoo_cli.metrics.random_score:random", "a draw for the source's name: the control", cheap=True, chance=0.5
-    ),
+    "random": Metric("zoo_cli.metrics.random_score:random", "a random number: the control", cheap=True, chance=0.5),
     "logme": Metric("zoo_cli.metrics.logme:logme", "log evidence of a linear model on the features (You 2021)"),
     "hscore": Metric(
         "zoo_cli.metrics.hscore:hscore",
-        "what the features' directions hold of the labels; shrunk=true for N < D (Bao 2019)",
+        "variance of the whitened features between classes; shrunk=true for N < D (Bao 2019)",
         ceiling="zoo_cli.metrics.hscore:ceiling",
-        fifths=True,
+        four_fifths=True,
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",
-        "minus the entropy of the labels given the source's class (Tran 2019)",
+        "negative conditional entropy of the labels given the source's class (Tran 2019)",
         on=("probs",),
         ceiling=0.0,
         distribution=True,
     ),
-    "knn": Metric("zoo_cli.metrics.knn:knn", "accuracy of the k nearest other samples", ceiling=1.0),
-    "ridge": Metric("zoo_cli.metrics.ridge:ridge", "linear probe on the sample left out, in closed form", ceiling=1.0),
+    "knn": Metric("zoo_cli.metrics.knn:knn", "leave-one-out accuracy of k nearest neighbours", ceiling=1.0),
+    "ridge": Metric("zoo_cli.metrics.ridge:ridge", "leave-one-out R² of ridge regression in closed form", ceiling=1.0),
     "transrate": Metric(
-        "zoo_cli.metrics.transrate:transrate", "coding rate less that within the classes (Huang 2022)", fifths=True
+        "zoo_cli.metrics.transrate:transrate", "coding rate minus that of the classes (Huang 2022)", four_fifths=True
     ),
     "gbc": Metric(
         "zoo_cli.metrics.gbc:gbc",
-        "minus the overlap of the classes as Gaussians (Pándy 2022)",
+        "negative overlap of the classes as Gaussians (Pándy 2022)",
         ceiling="zoo_cli.metrics.gbc:ceiling",
-        fifths=True,
+        four_fifths=True,
         logarithmic=True,
     ),
     "sfda": Metric(
         "zoo_cli.metrics.sfda:sfda",
         "confidence of a self-challenging discriminant analysis (Shao 2022)",
         ceiling=1.0,
-        fifths=True,
+        four_fifths=True,
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",
-        "agreement with a network trained on the target, --reference (Dwivedi and Roig 2019)",
+        "similarity to a network trained on the target, --reference (Dwivedi and Roig 2019)",
         on=("features", "probs"),
         zero_means_none=True,
         ceiling=1.0,
@@ -194,7 +188,7 @@ METRICS: dict[str, Metric] = {
     ),
     "domain-similarity": Metric(
         "zoo_cli.metrics.domain_similarity:domain_similarity",
-        "earth mover's distance of the source's class means to the target's (Cui 2018)",
+        "similarity of the class means of source and target, by earth mover's distance (Cui 2018)",
         leave_one_out="zoo_cli.metrics.domain_similarity:leave_one_out",
         ceiling=1.0,
         needs=("source_means", "source_counts"),
@@ -211,7 +205,7 @@ METRICS: dict[str, Metric] = {
     ),
     "nleep": Metric(
         "zoo_cli.metrics.nleep:nleep",
-        "leep through a mixture of Gaussians of the features, extra metrics (Li 2021)",
+        "leep through a Gaussian mixture on the features; extra metrics (Li 2021)",
         on=("features", "probs"),
         ceiling=0.0,
     ),
@@ -244,7 +238,7 @@ WEIGHTINGS: dict[str, Entry] = {
     "nearest": Entry("zoo_cli.weighting.power:nearest", "the best source alone (p=inf)"),
     "softmax": Entry("zoo_cli.weighting.softmax:softmax", "softmax of the raw scores at temperature T"),
     "topk": Entry("zoo_cli.weighting.topk:topk", "the k best sources, then power p among them"),
-    "random": Entry("zoo_cli.weighting.random_weights:random", "a draw from the flat Dirichlet distribution"),
+    "random": Entry("zoo_cli.weighting.random_weights:random", "random weights from the flat Dirichlet distribution"),
     "inverse": Entry("zoo_cli.weighting.inverse:inverse", "the worst sources most: the control experiment"),
     "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
 }
@@ -265,14 +259,14 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "fixmatch": Objective(
         "zoo_cli.objectives.fixmatch:FixMatch",
-        "labels, and confident answers on weak views as labels of strong ones (Sohn 2020)",
+        "labels, and confident predictions on weak views as labels of strong views (Sohn 2020)",
         command="finetune",
         augment="shift",
         nesterov=True,
     ),
     "kl": Objective(
         "zoo_cli.objectives.kl:KL",
-        "the answers of a teacher of the same classes (paper 002, KL-Dist)",
+        "predictions of a teacher with the same classes (paper 002, KL-Dist)",
         needs_teacher=True,
         lr=1e-4,
         epochs=20.0,
@@ -281,7 +275,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "xe-kl": Objective(
         "zoo_cli.objectives.xe_kl:XeKL",
-        "labels and a teacher's answers; alpha=0.5 of the teacher (paper 002, XE-KL-Dist)",
+        "labels and a teacher's predictions, which weigh alpha=0.5 (paper 002, XE-KL-Dist)",
         needs_teacher=True,
         labels=True,
         lr=1e-4,
@@ -291,7 +285,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "mcl": Objective(
         "zoo_cli.objectives.mcl:MCL",
-        "as xe-kl, held back by slow weights; retention=0.61 of the old ones (paper 002, + MCL)",
+        "as xe-kl, averaged into slow weights that retain 0.61 of the original (paper 002, + MCL)",
         needs_teacher=True,
         labels=True,
         epochs=20.0,
@@ -300,7 +294,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "dp": Objective(
         "zoo_cli.objectives.dp:DP",
-        "a teacher's answers where it knows better, else the student's own; labels=false (paper 002, + DP)",
+        "predictions of the teacher where it is better, else of the student itself (paper 002, + DP)",
         needs_teacher=True,
         labels="labels",
         lr=1e-4,
@@ -311,18 +305,26 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 MODELS: dict[str, Entry] = {
-    "torchvision": Entry("zoo_cli.models.torchvision:load", "torchvision:resnet50, weights by name or file"),
-    "timm": Entry("zoo_cli.models.timm:load", "timm:NAME (extra timm), weights by tag or file"),
-    "python": Entry("zoo_cli.models.python:load", "python:FILE.py:FACTORY with args and a weights file"),
-    "file": Entry("zoo_cli.models.file:load", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
-    "features": Entry("zoo_cli.models.features:load", "features:PATH, stored embeddings or logits, no model at all"),
+    "torchvision": Entry(
+        "zoo_cli.models.torchvision:load_torchvision", "torchvision:resnet50, weights by name or file"
+    ),
+    "timm": Entry("zoo_cli.models.timm:load_timm", "timm:NAME (extra timm), weights by tag or file"),
+    "python": Entry("zoo_cli.models.python:load_python", "python:FILE.py:FACTORY with args and a weights file"),
+    "file": Entry("zoo_cli.models.file:load_folder", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
+    "features": Entry(
+        "zoo_cli.models.features:load_features", "features:PATH, stored embeddings or logits without a model"
+    ),
 }
 
 DATA: dict[str, Entry] = {
-    "folder": Entry("zoo_cli.data.folder:read", "folder:PATH, one folder a class, or flat for unlabelled images"),
-    "parquet": Entry("zoo_cli.data.parquet:read", "parquet:GLOB in the Hugging Face layout"),
-    "csv": Entry("zoo_cli.data.csv_table:read", "csv:FILE with columns path, label, id, group"),
-    "torchvision": Entry("zoo_cli.data.torchvision:read", "torchvision:NAME?root=PATH&train=true, a data set on disk"),
+    "folder": Entry(
+        "zoo_cli.data.folder:read_folder", "folder:PATH, one folder per class, or flat for unlabelled images"
+    ),
+    "parquet": Entry("zoo_cli.data.parquet:read_parquet", "parquet:GLOB in the Hugging Face layout"),
+    "csv": Entry("zoo_cli.data.csv_table:read_csv", "csv:FILE with columns path, label, id, group"),
+    "torchvision": Entry(
+        "zoo_cli.data.torchvision:read_torchvision", "torchvision:NAME?root=PATH&train=true, a data set on disk"
+    ),
 }
 
 TABLES: dict[str, Mapping[str, Entry]] = {
@@ -335,17 +337,17 @@ TABLES: dict[str, Mapping[str, Entry]] = {
 
 
 def load(entry: Entry) -> Callable[..., Any]:
-    """The function an entry points to."""
-    return imported(entry.target)
+    """The function of an entry."""
+    return import_target(entry.target)
 
 
-def imported(target: str) -> Callable[..., Any]:
-    """The function that "module:function" names. Its module is imported here and not before."""
+def import_target(target: str) -> Callable[..., Any]:
+    """The function named by "module:function". Its module is imported here and not before."""
     module, _, attribute = target.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return found
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
 
 
 def summary(command: str) -> str:
-    """What a command does: the first line of its function's docstring."""
-    return (imported(COMMANDS[command]).__doc__ or "").strip().partition("\n")[0]
+    """The summary of a command: the first line of its function's docstring."""
+    return (import_target(COMMANDS[command]).__doc__ or "").strip().partition("\n")[0]

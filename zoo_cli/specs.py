@@ -1,6 +1,6 @@
-"""The one parser of what a user types: `name:key=value,…` for methods, `provider:rest` for models and data.
+"""The parser of specs: `name:key=value,…` for methods, `provider:rest` for models and data.
 
-A method's parameters are its keyword-only arguments; their annotations say how the text of a spec is converted.
+A method's parameters are its keyword-only arguments; their annotations tell how the text of a spec is converted.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from zoo_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Method:
-    """A spec, resolved: the function, its parameters with the right types, and the one spelling of both."""
+    """A resolved spec: the function and its parameters, converted to their types."""
 
     name: str
     params: dict[str, Any]
@@ -26,12 +26,12 @@ class Method:
 
     @property
     def spec(self) -> str:
-        """The canonical text: parameters sorted, those at their default left out. Resolving it gives this again."""
+        """The canonical text: parameters sorted, defaults left out. Resolving it gives this method again."""
         if "path" in self.params:
             return f"{self.name}:{self.params['path']}"
         defaults = {k: p.default for k, p in inspect.signature(self.function).parameters.items()}
-        said = {k: v for k, v in sorted(self.params.items()) if v != defaults.get(k, inspect.Parameter.empty)}
-        return self.name + (":" + params_text(said) if said else "")
+        changed = {k: v for k, v in sorted(self.params.items()) if v != defaults.get(k, inspect.Parameter.empty)}
+        return self.name + (":" + params_text(changed) if changed else "")
 
 
 def params_text(params: Mapping[str, Any]) -> str:
@@ -49,15 +49,25 @@ def slug(spec: str) -> str:
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for an unknown name: what was asked, the nearest known name, all of them."""
+    """The error for an unknown name: the name, the nearest known one, and the list of all."""
+    return UsageError(f'no {kind} "{name}"', suggest_name(name, known))
+
+
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """The hint for an unknown name: `did you mean parc? one of: …`."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]}? " if close else ""
-    return UsageError(f'no {kind} "{name}"', f"{guess}one of: {', '.join(known) or 'none'}")
+    close = guess_name(name, known)
+    guess = f"did you mean {close}? " if close else ""
+    return f"{guess}one of: {', '.join(known) or 'none'}"
+
+
+def guess_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to a mistyped one; None if none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
-    """`name:key=value,key=value` in two parts; `p=2` alone is short for `power:p=2`."""
+    """`name:key=value,key=value` as a name and its parameters; `p=2` alone is short for `power:p=2`."""
     name, colon, rest = text.strip().partition(":")
     if "=" in name and not colon:
         name, rest = "power", name
@@ -68,7 +78,7 @@ def split_spec(text: str) -> tuple[str, dict[str, str]]:
         if not sign or not key or not value.strip():
             raise UsageError(f'"{item}" in "{text}" is not key=value', "write name:key=value,key=value")
         if key in params:
-            raise UsageError(f'"{key}" is given twice in "{text}"')
+            raise UsageError(f'"{key}" is given twice in "{text}"', "drop one")
         params[key] = value.strip()
     return name.strip(), params
 
@@ -102,12 +112,12 @@ def resolve(kind: str, text: str) -> Method:
 
 
 def provider(kind: str, text: str) -> tuple[str, str]:
-    """`provider:rest` in two parts. Raises UsageError where the provider is missing or unknown."""
+    """`provider:rest` as two parts. Raises UsageError if the provider is missing or unknown."""
     table = registry.TABLES[kind]
     name, sign, rest = text.partition(":")
     if not sign or not rest:
         first = next(iter(table))
-        raise UsageError(f'"{text}" does not say where it comes from', f"write PROVIDER:NAME, e.g. {first}:{text}")
+        raise UsageError(f'"{text}" has no provider', f"write PROVIDER:NAME, e.g. {first}:{text}")
     if name not in table:
         raise nearest(kind, name, table)
     return name, rest
@@ -125,19 +135,23 @@ def _convert(value: str, annotation: Any, what: str) -> Any:
         if value.lower() == "none":
             return None
         annotation = next(option for option in typing.get_args(annotation) if option is not type(None))
+    invalid = f'"{value}" is not valid for {what}'
     if typing.get_origin(annotation) is typing.Literal:
         options = {_text(option): option for option in typing.get_args(annotation)}
         if value not in options:
-            raise UsageError(f'"{value}" is no {what}', f"one of: {', '.join(options)}")
+            raise UsageError(invalid, f"one of: {', '.join(options)}")
         return options[value]
     if annotation is bool:
         if value.lower() not in ("true", "false"):
-            raise UsageError(f'"{value}" is no {what}', "true or false")
+            raise UsageError(invalid, "expected true or false")
         return value.lower() == "true"
     try:
         number = annotation(value)
     except ValueError:
-        raise UsageError(f'"{value}" is no {what}', f"it takes {annotation.__name__}") from None
+        raise UsageError(invalid, f"expected {_EXPECTED.get(annotation, annotation.__name__)}") from None
     if isinstance(number, float) and number != number:
-        raise UsageError(f'"{value}" is no {what}', "it takes a number")
+        raise UsageError(invalid, "expected a number")
     return number
+
+
+_EXPECTED = {int: "an integer", float: "a number"}

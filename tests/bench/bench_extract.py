@@ -53,7 +53,7 @@ def forward(settings: config.Config, sources: list[Source], count: int) -> float
     for source in sources:
         model = loading.load_model(source, settings.root)
         runner = FeatureRunner(model, torch.device("cpu"), "fp32")
-        side = decoding.view_geometry(model.preprocessing).kept
+        side = decoding.view_geometry(model.preprocessing).side
         images = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8)
         start = time.perf_counter()
         for batch in images.split(extract.CPU_BATCH):

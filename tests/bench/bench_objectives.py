@@ -69,7 +69,7 @@ def measure(
     torch.manual_seed(0)
     images, labels = torch.randn(rows, 3, size, size), torch.randint(0, classes, (rows,))
     whole = Batch(images, labels).to(device)
-    stored = Batch(images, labels, answers=torch.randn(1, rows, classes)).to(device)
+    stored = Batch(images, labels, teacher_logits=torch.randn(1, rows, classes)).to(device)
     third = rows // 3
     fixmatch = Batch(images[: 2 * third], labels[:third], strong=images[2 * third :]).to(device)
     precision: Precision = "bf16" if device.type == "cuda" else "fp32"

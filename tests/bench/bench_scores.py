@@ -317,8 +317,8 @@ def zoo(sources: int, count: int = 500, width: int = 512, classes: int = 20) -> 
     for _ in range(sources):
         means = 0.5 * draw.standard_normal((classes, width), dtype=np.float32)
         features = np.maximum(means[labels] + draw.standard_normal((count, width), dtype=np.float32), 0)
-        uncertainty.estimate_scores(methods["features"], Probe.of(features, target), seed=0, drawn=drawn)
-        uncertainty.estimate_scores(methods["probs"], Probe.of(probs, target), seed=0, drawn=drawn)
+        uncertainty.estimate_scores(methods["features"], Probe.of(features, target), seed=0, replicates=drawn)
+        uncertainty.estimate_scores(methods["probs"], Probe.of(probs, target), seed=0, replicates=drawn)
     spent = time.process_time() - start
     return {
         "sources": sources,

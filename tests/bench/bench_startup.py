@@ -69,7 +69,7 @@ def tab() -> dict[str, float]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "zoo.bash"
-        script.write_text(completions.script("bash", command_line.program()))
+        script.write_text(completions.render_script("bash", command_line.describe_program()))
         for number in range(20):
             (Path(folder) / "features" / f"source=stored-{number}").mkdir(parents=True)
         tables = [f'[[source]]\nname = "declared-{number}"\nmodel = "torchvision:resnet50"\n' for number in range(20)]

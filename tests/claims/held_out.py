@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from zoo_cli.data import splits
+from zoo_cli.data.hold_out import hold_out_positions
 from zoo_cli.store import files, schemas
 
 SHARE = 0.4
@@ -24,7 +24,7 @@ def rows_of_search(rows: list[dict[str, Any]], share: float, seed: int) -> list[
     """The rows of the search's manifest from those of the workspace's, in their order."""
     known = [row for row in rows if row["split"] == "labelled"]
     ids, labels, groups = ([row[key] for row in known] for key in ("id", "label", "group"))
-    judged = {ids[place] for place in splits.hold_out(ids, labels, groups, share, seed)}
+    judged = {ids[place] for place in hold_out_positions(ids, labels, groups, share, seed)}
     seen = {row["sha256"] for row in known if row["id"] in judged}
     left: dict[int, int] = {}
     for row in known:

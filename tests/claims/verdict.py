@@ -29,7 +29,7 @@ def judged(features: list[np.ndarray], labels: np.ndarray, metric: str, seed: in
     facts = registry.METRICS[method.name]
     found = []
     for inputs in features:
-        (one,) = uncertainty.estimate_scores([(method, facts)], Probe.of(inputs, target), seed=seed, drawn=drawn)
+        (one,) = uncertainty.estimate_scores([(method, facts)], Probe.of(inputs, target), seed=seed, replicates=drawn)
         assert isinstance(one, uncertainty.Estimate)
         assert one.draws is not None
         assert one.chance is not None
@@ -37,7 +37,7 @@ def judged(features: list[np.ndarray], labels: np.ndarray, metric: str, seed: in
     values, draws = np.array([one.value for one in found]), np.array([one.draws for one in found])
     chance = np.array([one.chance for one in found])
     names = [str(k) for k in range(len(features) - 1)]
-    return verdict.judge(names, values[:-1], draws[:-1], chance[:-1], (float(values[-1]), draws[-1]))
+    return verdict.judge_sources(names, values[:-1], draws[:-1], chance[:-1], (float(values[-1]), draws[-1]))
 
 
 def simulated(rng: np.random.Generator, effect: float) -> tuple[list[np.ndarray], np.ndarray]:

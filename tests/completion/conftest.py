@@ -53,13 +53,13 @@ def environment(workspace: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def scripts(workspace: Path) -> dict[str, Path]:
     """A file with each shell's script, by the shell's name."""
-    told = command_line.program()
-    found = {}
+    program = command_line.describe_program()
+    paths = {}
     for shell, name in completions.SHELLS.items():
-        found[shell] = workspace.parent / shell / name
-        found[shell].parent.mkdir()
-        found[shell].write_text(completions.script(shell, told))
-    return found
+        paths[shell] = workspace.parent / shell / name
+        paths[shell].parent.mkdir()
+        paths[shell].write_text(completions.render_script(shell, program))
+    return paths
 
 
 def needs(shell: str) -> pytest.MarkDecorator:

@@ -26,11 +26,11 @@ class Terminal:
         self.screen = b""
         self.handle, inside = pty.openpty()
         ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 4000, 0, 0))
-        # The leader of a new session that opens a terminal is controlled by it. Not pty.fork(), which a process with
-        # threads should not call.
+        # The leader of a new session is controlled by the terminal that it opens. Not pty.fork(), which a process with
+        # threads must not call.
         opened = ["sh", "-c", 'exec "$@" <"$TTY" >"$TTY" 2>&1', "sh", *argv]
-        told = {**environment, "SHOWN": str(self.shown), "TTY": os.ttyname(inside)}
-        self.child = subprocess.Popen(opened, cwd=cwd, env=told, start_new_session=True)
+        variables = {**environment, "SHOWN": str(self.shown), "TTY": os.ttyname(inside)}
+        self.child = subprocess.Popen(opened, cwd=cwd, env=variables, start_new_session=True)
         self._wait_for_start()
         os.close(inside)
 

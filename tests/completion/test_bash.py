@@ -83,14 +83,14 @@ def test_every_flag_is_offered(bash: Terminal) -> None:
 @pytest.mark.parametrize(
     "setting", ["set -uf; shopt -s failglob dotglob extglob\n", "COMP_WORDBREAKS=${COMP_WORDBREAKS//[=:]/}\n"]
 )
-def test_the_settings_of_the_user_neither_break_it_nor_are_changed(
+def test_shell_settings_neither_break_it_nor_change(
     setting: str, workspace: Path, environment: dict[str, str], scripts: dict[str, Path]
 ) -> None:
-    told = '; show() { printf \'%s\' "$- $BASHOPTS" >"$SHOWN.part"; mv "$SHOWN.part" "$SHOWN"; }\n'
+    show_options = '; show() { printf \'%s\' "$- $BASHOPTS" >"$SHOWN.part"; mv "$SHOWN.part" "$SHOWN"; }\n'
     extra = {**environment, "SCRIPT": str(scripts["bash"])}
     with Terminal(start(workspace.parent, setting), workspace, extra) as bash:
         for typed in ("zoo rank --weighting=p=i", "zoo rank --source=pl", "zoo show my", "zoo rank --source zz"):
             assert bash.line(typed + "\t") == COMMON.get(typed, typed)
-    with Terminal(start(workspace.parent, setting + told.lstrip("; ")), workspace, extra) as bash:
+    with Terminal(start(workspace.parent, setting + show_options.lstrip("; ")), workspace, extra) as bash:
         before = bash.line("")
         assert bash.line("zoo show nothing-of-this-name\t") == before

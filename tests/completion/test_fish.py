@@ -29,7 +29,7 @@ bind \ce end-of-line
 set -g fish_autosuggestion_enabled 0
 source $SCRIPT
 """
-# Where no word fits, fish looks for the letters in what is said of the words.
+# Where no word fits, fish searches the descriptions for the letters.
 LOOSE = {"zoo rank --source sma"}
 CASES = {
     **{typed: line for typed, line in COMMON.items() if typed not in LOOSE},

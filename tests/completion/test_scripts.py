@@ -1,4 +1,4 @@
-"""The scripts say what the program says, and the committed ones are those that the code writes."""
+"""The scripts agree with the program, and the committed ones are those that the code writes."""
 
 import io
 import re
@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parents[2] / "completions"
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return command_line.program()
+    return command_line.describe_program()
 
 
 def flags(program: Program) -> Iterator[tuple[Command, Flag]]:
@@ -36,18 +36,20 @@ def flags(program: Program) -> Iterator[tuple[Command, Flag]]:
 @pytest.mark.parametrize("shell", completions.SHELLS)
 def test_the_committed_script_is_the_one_the_code_writes(shell: str, program: Program) -> None:
     path = FOLDER / completions.SHELLS[shell]
-    assert path.read_text() == completions.script(shell, program), f"zoo completion {shell} > completions/{path.name}"
+    assert path.read_text() == completions.render_script(shell, program), (
+        f"zoo completion {shell} > completions/{path.name}"
+    )
 
 
 @pytest.mark.parametrize("shell", completions.SHELLS)
 def test_the_command_prints_the_script(shell: str, program: Program) -> None:
-    with console.use(console.Console(out=io.StringIO(), err=io.StringIO())) as spoken:
+    with console.use(console.Console(out=io.StringIO(), err=io.StringIO())) as captured:
         completion(shell)
-    assert isinstance(spoken.out, io.StringIO)
-    assert spoken.out.getvalue() == completions.script(shell, program)
+    assert isinstance(captured.out, io.StringIO)
+    assert captured.out.getvalue() == completions.render_script(shell, program)
 
 
-def test_an_unknown_shell_is_an_error_with_the_nearest_name() -> None:
+def test_an_unknown_shell_suggests_the_nearest() -> None:
     with pytest.raises(UsageError, match='no shell "bsh"; did you mean bash'):
         completion("bsh")
 
@@ -64,12 +66,11 @@ def test_the_shell_can_read_its_script(check: tuple[str, str], scripts: dict[str
 
 def test_every_flag_of_every_help_is_there_and_no_other(program: Program) -> None:
     runner, top = CliRunner(), app()
-    said = {"": {name for flag in program.flags for name in flag.names}}
-    said |= {command.name: {name for flag in command.flags for name in flag.names} for command in program.commands}
-    for command, names in said.items():
+    named = {"": {name for flag in program.flags for name in flag.names}}
+    named |= {command.name: {name for flag in command.flags for name in flag.names} for command in program.commands}
+    for command, names in named.items():
         text = runner.invoke(top, [*command.split(), "--help"], env={"COLUMNS": "200"}).output
-        told = text.partition("Options:")[2].partition("Commands:")[0]
-        lines = re.findall(r"^ +(-.*?)(?:  |$)", told, flags=re.MULTILINE)
+        lines = re.findall(r"^  (-.*?)(?:  |$)", text, flags=re.MULTILINE)
         assert names == set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", " ".join(lines))), command
 
 
@@ -90,14 +91,14 @@ def test_a_flag_takes_a_value_unless_it_is_a_switch(program: Program) -> None:
 
 def test_listed_values_stand_in_the_help_of_their_flag(program: Program) -> None:
     listed = {kind: values for kind, values in command_line.CHOICES.items() if " " not in kind}
-    said: dict[str, list[str]] = {kind: [] for kind in listed}
+    helps: dict[str, list[str]] = {kind: [] for kind in listed}
     for _, flag in flags(program):
-        if flag.kind in said:
-            said[flag.kind].append(flag.help)
-    said["shell"].append("bash, zsh or fish.")
+        if flag.kind in helps:
+            helps[flag.kind].append(flag.help)
+    helps["shell"].append("bash, zsh or fish.")
     for kind in listed.keys() - {"share"}:
-        assert said[kind], f"no flag takes a {kind}"
-        for text in said[kind]:
+        assert helps[kind], f"no flag takes a {kind}"
+        for text in helps[kind]:
             for value in listed[kind]:
                 assert value in re.findall(r"[\w-]+:?", text), f"{kind}: {value} is not in: {text}"
     assert set(listed["augmentation"]) == set(augmentation.KINDS)
@@ -115,13 +116,13 @@ def test_words_are_safe_to_write_into_a_script(program: Program) -> None:
             assert re.fullmatch(r"@?[\w.,:=/%+-]+", word), f"{kind}: {word}"
 
 
-def test_the_names_of_torchvisions_classifiers_are_those_it_was_asked_for() -> None:
+def test_the_classifiers_are_those_of_torchvision() -> None:
     torchvision = pytest.importorskip("torchvision")
-    found = set(torchvision.models.list_models(module=torchvision.models))
+    classifiers = set(torchvision.models.list_models(module=torchvision.models))
     if torchvision.__version__.startswith(VERSION + "."):
-        assert set(CLASSIFIERS) == found
+        assert set(CLASSIFIERS) == classifiers
     else:
-        assert len(found & set(CLASSIFIERS)) > 0.9 * len(CLASSIFIERS)
+        assert len(classifiers & set(CLASSIFIERS)) > 0.9 * len(CLASSIFIERS)
 
 
 @needs("bash")

@@ -1,18 +1,18 @@
-"""Class folders: the order never changes, numbers never shift, nothing outside is read."""
+"""Class folders: a fixed order, numbers that never shift, and nothing read outside the folder."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.data.pictures import encoded, picture
+from tests.data.encoded_images import encode, make_image
 from zoo_cli.data.samples import open_data
 from zoo_cli.errors import ContractError, UsageError
 
-PNG = encoded(picture())
+PNG = encode(make_image())
 
 
-def plant(root: Path, *names: str) -> None:
+def write_images(root: Path, *names: str) -> None:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,9 @@ def plant(root: Path, *names: str) -> None:
 
 
 def test_classes_and_files_come_in_code_point_order(tmp_path: Path) -> None:
-    plant(tmp_path, "d/cat/b.png", "d/cat/a.JPG", "d/Zebra/1.webp", "d/cat/10.png", "d/cat/2.png", "d/ärger/x.gif")
+    write_images(
+        tmp_path, "d/cat/b.png", "d/cat/a.JPG", "d/Zebra/1.webp", "d/cat/10.png", "d/cat/2.png", "d/ärger/x.gif"
+    )
     data = open_data("folder:d", tmp_path)
     assert data.classes == ("Zebra", "cat", "ärger")
     assert [(s.id, s.label) for s in data.samples()] == [
@@ -35,15 +37,15 @@ def test_classes_and_files_come_in_code_point_order(tmp_path: Path) -> None:
     assert not data.own_ids
 
 
-def test_every_extension_counts_in_any_case_and_nothing_else(tmp_path: Path) -> None:
+def test_only_image_extensions_count_in_any_case(tmp_path: Path) -> None:
     kinds = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm", "gif", "JPEG", "TiF"]
-    plant(tmp_path, *(f"d/c/{number}.{kind}" for number, kind in enumerate(kinds)))
-    plant(tmp_path, "d/c/notes.txt", "d/c/x.png.part", "d/c/.hidden.png", "d/c/png", "d/.cache/y.png")
+    write_images(tmp_path, *(f"d/c/{number}.{kind}" for number, kind in enumerate(kinds)))
+    write_images(tmp_path, "d/c/notes.txt", "d/c/x.png.part", "d/c/.hidden.png", "d/c/png", "d/.cache/y.png")
     assert len(list(open_data("folder:d", tmp_path).samples())) == len(kinds)
 
 
-def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
-    plant(tmp_path, "d/cat/y/2.png", "d/cat/a.png", "d/cat/x/1.png", "d/cat/x/deep/0.png")
+def test_nested_folders_belong_to_their_class(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/cat/y/2.png", "d/cat/a.png", "d/cat/x/1.png", "d/cat/x/deep/0.png")
     assert [s.id for s in open_data("folder:d", tmp_path).samples()] == [
         "cat/a.png",
         "cat/x/1.png",
@@ -53,7 +55,7 @@ def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
 
 
 def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
-    plant(tmp_path, "pool/2.png", "pool/1.png")
+    write_images(tmp_path, "pool/2.png", "pool/1.png")
     data = open_data("folder:pool", tmp_path)
     assert data.classes is None
     assert [(s.id, s.label, s.path, s.image) for s in data.samples()] == [
@@ -62,8 +64,8 @@ def test_a_flat_folder_has_no_classes(tmp_path: Path) -> None:
     ]
 
 
-def test_paths_are_relative_inside_the_workspace_and_absolute_outside(tmp_path: Path) -> None:
-    plant(tmp_path, "work/in/c/1.png", "out/c/1.png")
+def test_paths_are_absolute_only_outside_the_workspace(tmp_path: Path) -> None:
+    write_images(tmp_path, "work/in/c/1.png", "out/c/1.png")
     work = tmp_path / "work"
     (inside,) = open_data("folder:in", work).samples()
     assert inside.path == "in/c/1.png"
@@ -74,7 +76,7 @@ def test_paths_are_relative_inside_the_workspace_and_absolute_outside(tmp_path: 
 
 
 def test_an_empty_class_keeps_its_number_and_is_noted(tmp_path: Path) -> None:
-    plant(tmp_path, "d/a/1.png", "d/c/1.png")
+    write_images(tmp_path, "d/a/1.png", "d/c/1.png")
     (tmp_path / "d/b").mkdir()
     data = open_data("folder:d", tmp_path)
     assert data.classes == ("a", "b", "c")
@@ -83,39 +85,39 @@ def test_an_empty_class_keeps_its_number_and_is_noted(tmp_path: Path) -> None:
     assert '"b"' in data.notes[0]
 
 
-def test_images_beside_the_class_folders_are_noted_not_dropped_in_silence(tmp_path: Path) -> None:
-    plant(tmp_path, "d/a/1.png", "d/stray.png")
+def test_images_outside_class_folders_are_noted(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/a/1.png", "d/stray.png")
     (note,) = open_data("folder:d", tmp_path).notes
     assert '"stray.png"' in note
 
 
-@pytest.mark.parametrize("make", [[], ["d"], ["d/a", "d/b"]])
-def test_missing_or_empty_is_a_usage_error(tmp_path: Path, make: list[str]) -> None:
-    for name in make:
+@pytest.mark.parametrize("folders", [[], ["d"], ["d/a", "d/b"]])
+def test_missing_or_empty_is_a_usage_error(tmp_path: Path, folders: list[str]) -> None:
+    for name in folders:
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(UsageError, match="no folder" if not make else "no image"):
+    with pytest.raises(UsageError, match="no folder" if not folders else "no image"):
         open_data("folder:d", tmp_path)
 
 
 def test_split_folders_are_not_classes(tmp_path: Path) -> None:
-    plant(tmp_path, "pets/train/cat/1.png", "pets/test/cat/1.png")
+    write_images(tmp_path, "pets/train/cat/1.png", "pets/test/cat/1.png")
     with pytest.raises(UsageError, match="write folder:pets/train"):
         open_data("folder:pets", tmp_path)
-    plant(tmp_path, "vehicles/train/1.png", "vehicles/car/1.png")
+    write_images(tmp_path, "vehicles/train/1.png", "vehicles/car/1.png")
     assert open_data("folder:vehicles", tmp_path).classes == ("car", "train")
 
 
 @pytest.mark.parametrize("link", ["d/a/out.png", "d/b"])
 def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path, link: str) -> None:
-    plant(tmp_path, "d/a/1.png", "elsewhere/1.png")
+    write_images(tmp_path, "d/a/1.png", "elsewhere/1.png")
     target = "elsewhere" if link == "d/b" else "elsewhere/1.png"
     (tmp_path / link).symlink_to(tmp_path / target)
     with pytest.raises(ContractError, match="leaves the data folder"):
         list(open_data("folder:d", tmp_path).samples())
 
 
-def test_a_link_inside_the_folder_is_followed_and_a_loop_is_refused(tmp_path: Path) -> None:
-    plant(tmp_path, "d/a/1.png")
+def test_inner_links_are_followed_and_loops_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/a/1.png")
     (tmp_path / "d/b").symlink_to("a")
     assert [s.id for s in open_data("folder:d", tmp_path).samples()] == ["a/1.png", "b/1.png"]
     (tmp_path / "d/a/up").symlink_to("..")
@@ -123,16 +125,16 @@ def test_a_link_inside_the_folder_is_followed_and_a_loop_is_refused(tmp_path: Pa
         list(open_data("folder:d", tmp_path).samples())
 
 
-def test_two_folders_that_link_to_each_other_do_not_go_on_for_ever(tmp_path: Path) -> None:
-    plant(tmp_path, "d/a/1.png", "d/b/1.png")
+def test_mutual_links_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/a/1.png", "d/b/1.png")
     (tmp_path / "d/a/z").symlink_to("../b")
     (tmp_path / "d/b/z").symlink_to("../a")
     with pytest.raises(ContractError, match="leads back"):
         list(open_data("folder:d", tmp_path).samples())
 
 
-def test_names_that_are_not_utf8_are_refused_and_odd_ones_kept(tmp_path: Path) -> None:
-    plant(tmp_path, "d/a/line\nbreak.png", "d/a/" + "x" * 240 + ".png", "d/a/ .png")
+def test_only_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/a/line\nbreak.png", "d/a/" + "x" * 240 + ".png", "d/a/ .png")
     assert len(list(open_data("folder:d", tmp_path).samples())) == 3
     with open(os.fsencode(tmp_path / "d/a") + b"/\xff.png", "wb") as file:
         file.write(PNG)
@@ -141,8 +143,8 @@ def test_names_that_are_not_utf8_are_refused_and_odd_ones_kept(tmp_path: Path) -
     assert str(caught.value).isprintable()
 
 
-def test_an_unknown_provider_is_named_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_provider_suggests_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean folder"):
         open_data("foldr:x", tmp_path)
-    with pytest.raises(UsageError, match="does not say where"):
+    with pytest.raises(UsageError, match="has no provider"):
         open_data("pets", tmp_path)

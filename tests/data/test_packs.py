@@ -1,7 +1,8 @@
-"""The seventeen development packs open with the rows and classes that their list gives."""
+"""The seventeen data packs of the development material open with the rows and classes that their list gives."""
 
 import re
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.shared_material import SHARED
@@ -11,22 +12,20 @@ from zoo_cli.images.decoding import decode
 pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the development material")
 
 
-def rows() -> list[tuple[str, int, int, int]]:
+def listed_packs() -> list[tuple[str, int, int, int]]:
     if SHARED is None:
         return []
     text = (SHARED / "data/README.md").read_text().partition("Total")[0]
-    found = re.findall(r"^\| ([\w-]+) \| [^|]+ \| (\d+) \| (\d+) \| (\d+) \|", text, re.MULTILINE)
-    return [(name, int(classes), int(train), int(test)) for name, classes, train, test in found]
+    matches = re.findall(r"^\| ([\w-]+) \| [^|]+ \| (\d+) \| (\d+) \| (\d+) \|", text, re.MULTILINE)
+    return [(name, int(classes), int(train), int(test)) for name, classes, train, test in matches]
 
 
-def test_the_list_names_seventeen() -> None:
-    assert len(rows()) == 17
+def test_there_are_seventeen_packs() -> None:
+    assert len(listed_packs()) == 17
 
 
-@pytest.mark.parametrize(("name", "classes", "train", "test"), rows())
+@pytest.mark.parametrize(("name", "classes", "train", "test"), listed_packs())
 def test_a_pack_has_its_rows_and_classes(name: str, classes: int, train: int, test: int) -> None:
-    import pyarrow.parquet as pq
-
     assert SHARED is not None
     folder = SHARED / "data"
     ids: list[str] = []

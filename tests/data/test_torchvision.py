@@ -1,4 +1,4 @@
-"""Data sets of torchvision that lie on disk."""
+"""torchvision data sets on disk."""
 
 import gzip
 import struct
@@ -12,39 +12,39 @@ from zoo_cli.errors import UsageError
 from zoo_cli.images.decoding import decode
 
 
-def plant_digits(root: Path, count: int) -> np.ndarray:
-    """MNIST's files, as its server has them, with random pictures."""
+def write_mnist(root: Path, count: int) -> np.ndarray:
+    """Write MNIST's files, as its server has them; their random images (count, 28, 28)."""
     raw = root / "MNIST/raw"
     raw.mkdir(parents=True)
-    pictures = np.random.default_rng(0).integers(0, 255, (count, 28, 28), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 255, (count, 28, 28), dtype=np.uint8)
     for part in ("train", "t10k"):
-        images = struct.pack(">IIII", 2051, count, 28, 28) + pictures.tobytes()
+        images = struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes()
         labels = struct.pack(">II", 2049, count) + bytes(range(count))
         for name, data in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
             (raw / name).write_bytes(data)
             (raw / f"{name}.gz").write_bytes(gzip.compress(data))
-    return pictures
+    return pixels
 
 
-def test_the_pictures_labels_and_names_are_those_of_the_data_set(tmp_path: Path) -> None:
-    pictures = plant_digits(tmp_path / "sets", 3)
+def test_images_labels_and_class_names_are_the_data_sets(tmp_path: Path) -> None:
+    pixels = write_mnist(tmp_path / "sets", 3)
     data = open_data("torchvision:MNIST?root=sets&train=false", tmp_path)
     assert data.classes is not None
     assert (len(data.classes), data.classes[0]) == (10, "0 - zero")
     samples = list(data.samples())
     assert [(s.id, s.label, s.path) for s in samples] == [(f"MNIST/{i}", i, None) for i in range(3)]
-    assert np.array_equal(np.asarray(decode(samples[1].image or b""))[:, :, 0], pictures[1])
+    assert np.array_equal(np.asarray(decode(samples[1].image or b""))[:, :, 0], pixels[1])
     assert samples == list(data.samples())
 
 
-def test_a_data_set_that_names_no_classes_is_numbered(tmp_path: Path) -> None:
+def test_a_data_set_without_class_names_is_numbered(tmp_path: Path) -> None:
     data = open_data("torchvision:FakeData?size=12&num_classes=3", tmp_path)
     assert data.classes is not None
     assert set(data.classes) <= {"0", "1", "2"}
     assert len(list(data.samples())) == 12
 
 
-def test_missing_files_are_one_line_and_nothing_is_downloaded(tmp_path: Path) -> None:
+def test_missing_files_are_one_line_without_a_download(tmp_path: Path) -> None:
     for spec in (
         "torchvision:CIFAR10?root=gone&train=true",
         "torchvision:MNIST?root=gone",
@@ -68,6 +68,6 @@ def test_missing_files_are_one_line_and_nothing_is_downloaded(tmp_path: Path) ->
         ("CIFAR10?root=x&root=y", "given twice"),
     ],
 )
-def test_wrong_names_and_arguments_are_named(tmp_path: Path, spec: str, reason: str) -> None:
+def test_wrong_names_and_arguments_are_reported(tmp_path: Path, spec: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         open_data(f"torchvision:{spec}", tmp_path)

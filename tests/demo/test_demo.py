@@ -26,8 +26,8 @@ STUDENTS = ["labels-only", "equal", "nearest", "weighted"]
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
     """A demonstration of a few seconds: 300 digits, two steps of everything. It shows nothing but that it runs."""
-    digits, labels = demo_data.handwritten()
-    patch.setattr(demo_data, "handwritten", lambda: (digits[:300], labels[:300]))
+    digits, labels = demo_data.load_digits()
+    patch.setattr(demo_data, "load_digits", lambda: (digits[:300], labels[:300]))
     for name, value in {"TRAIN": 200, "SOURCE_STEPS": 2, "SOURCE_IMAGES": 40, "STEPS": 2}.items():
         assert hasattr(demo, name)
         patch.setattr(demo, name, value)
@@ -107,7 +107,7 @@ def test_a_printed_line_typed_into_the_program_makes_the_same_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
-    real = registry.imported
+    real = registry.import_target
 
     def recording(target: str) -> Callable[..., Any]:
         function = real(target)
@@ -118,8 +118,8 @@ def test_a_printed_line_typed_into_the_program_makes_the_same_call(
 
         return recorder
 
-    monkeypatch.setattr(registry, "imported", recording)
-    monkeypatch.setattr(__main__, "imported", recording)
+    monkeypatch.setattr(registry, "import_target", recording)
+    monkeypatch.setattr(__main__, "import_target", recording)
     for line in demo.lines(tmp_path / "it's a folder"):
         calls.clear()
         demo.run(line)
@@ -154,7 +154,7 @@ def test_its_zoo_toml_is_one_that_loads(shown: Shown) -> None:
 def test_its_images_are_the_digits_with_stable_names(shown: Shown) -> None:
     from PIL import Image
 
-    digits, labels = demo_data.handwritten()
+    digits, labels = demo_data.load_digits()
     found = sorted((shown.place / "digits").rglob("*.png"), key=lambda path: path.stem)
     assert [path.stem for path in found] == [f"{number:04}" for number in range(300)]
     assert [path.parent.name for path in found] == [str(label) for label in labels[:300]]

@@ -142,7 +142,7 @@ def test_what_exists_as_a_path_wins_over_a_source_of_its_name(place: Path) -> No
         ("nobody", "no file at nobody, and no source of this name"),
         ("tensorhub:resnet18", 'no model provider "tensorhub"'),
         ("torchvision:resnet18", "input_size, mean, std not known"),
-        ("features:theirs.parquet", "holds stored features, no model"),
+        ("features:theirs.parquet", "holds stored features, not a model"),
         ("file:nowhere", 'no model in "'),
     ],
 )

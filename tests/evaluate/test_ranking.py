@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def of(data: Any, metric: str, target: str | None = "mean", on: str | None = Non
 
 
 def judged(values: Sequence[float], accuracies: Sequence[float]) -> dict[str, Any]:
-    return ranking_quality.judge_ranking(np.array(values), np.array(accuracies))
+    return asdict(ranking_quality.judge_ranking(np.array(values), np.array(accuracies)))
 
 
 def trained(
@@ -96,7 +97,8 @@ def test_every_metric_of_a_wide_table_is_judged_on_every_target() -> None:
         keys = {"metric": metric, "representation": None, "probes": 1}
         assert of(data, metric, "pets") == {**keys, "target": "pets", **pets[metric]}
         assert of(data, metric, "birds") == {**keys, "target": "birds", **birds[metric]}
-        mean = ranking_quality.mean_over_targets([birds[metric], pets[metric]])
+        targets = [ranking_quality.RankingQuality(**target[metric]) for target in (birds, pets)]
+        mean = asdict(ranking_quality.mean_over_targets(targets))
         assert of(data, metric) == {"metric": metric, "representation": None, **mean}
     assert [row["metric"] for row in data["metrics"]] == ["parc", "leep"]
     assert of(data, "leep", "pets")["undefined"] == 1
@@ -162,14 +164,14 @@ def test_the_scores_of_a_workspace_are_judged_by_its_runs(tmp_path: Path) -> Non
     assert result.code == 0, result.err
     assert "1 runs are not finished and left out" in result.err
     assert "2 runs that learned from no source, or from several, are left out" in result.err
-    scored = pq.read_table(workspace / "scores" / "parc.parquet").to_pylist()
+    scored = pq.read_table(workspace / "scores" / "parc").to_pylist()
     values = [next(row["value"] for row in scored if row["source"] == name) for name in ("alpha", "beta", "gamma")]
     expected = judged(values, [0.55, 0.9, 0.175])
     row = of(result.data, "parc", "patterns")
     assert {name: row[name] for name in expected} == expected
     assert (row["representation"], row["probes"]) == ("features", 1)
     assert (of(result.data, "parc")["spearman_low"], of(result.data, "parc")["targets"]) == (None, 1)
-    for paths in (("scores", "runs"), ("scores/parc.parquet", "runs/cross-task-from-*")):
+    for paths in (("scores", "runs"), ("scores/parc", "runs/cross-task-from-*")):
         assert ranking(*paths, workspace=workspace) == result.data
         assert ranking(str(workspace / paths[0]), str(workspace / paths[1])) == result.data
 

@@ -30,7 +30,7 @@ with tempfile.TemporaryDirectory() as folder:
 del os.environ["ZOO_WORKERS"]
 from zoo_cli import __main__
 from zoo_cli.training import loop
-from zoo_cli.pipeline import extract
+from zoo_cli.store import feature_store
 
 print("ready", flush=True)
 for line in sys.stdin:
@@ -58,7 +58,7 @@ for line in sys.stdin:
 SMALL_PARTS = """
 import time
 from zoo_cli.store import feature_store
-extract.PART_ROWS = 4
+feature_store.PART_ROWS = 4
 _write = feature_store.write_part
 def slowly(*arguments):
     time.sleep({pause})

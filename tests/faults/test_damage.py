@@ -20,7 +20,7 @@ Make = Callable[..., Path]
 QUICK = ("--steps", "1", "--batch-size", "8", "--augment", "none")
 FEATURES = "features/source=alpha/data=train/part-00000-of-00001.parquet"
 PSEUDO = "pseudo/source=beta/part-00000-of-00001.parquet"
-SCORES = "scores/parc.parquet"
+SCORES = "scores/parc/alpha.parquet"
 
 
 def flipped(data: bytes, place: int, bit: int = 0) -> bytes:
@@ -41,7 +41,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 READERS = [
     ("manifest.parquet", ("rank",), "split --overwrite"),
     (FEATURES, ("score", "--metric", "cka"), "extract --source alpha --overwrite"),
-    ("features/source=alpha/source.json", ("rank",), "extract --source alpha --overwrite"),
+    ("features/source=alpha/_source.json", ("rank",), "extract --source alpha --overwrite"),
     (SCORES, ("rank",), "score --metric parc --overwrite"),
     (PSEUDO, ("distill", *QUICK), "pseudo-label --overwrite"),
     ("classes.json", ("distill", *QUICK), "split --overwrite"),
@@ -118,7 +118,7 @@ def test_a_manifest_whose_ids_repeat_is_refused(workspace: Make) -> None:
     pq.write_table(twice.replace_schema_metadata(held.schema.metadata), place / "manifest.parquet")
     result = run("extract", workspace=place)
     assert result.code == 3
-    assert f"manifest.parquet: 1 ids stand twice, e.g. {ids[0]}" in result.error
+    assert f"manifest.parquet: 1 ids repeat, e.g. {ids[0]}" in result.error
 
 
 def test_a_column_that_a_part_has_lost_is_named(workspace: Make) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.data.pictures import encoded
+from tests.data.encoded_images import encode
 from tests.workspaces import Result, run
 from zoo_cli.images import decoding
 
@@ -39,16 +39,16 @@ def manifest(workspace: Path) -> dict[str, dict[str, object]]:
 
 
 NOISE = Image.fromarray(np.random.default_rng(3).integers(0, 256, (12, 12, 3), np.uint8))
-WHOLE = encoded(NOISE)
+WHOLE = encode(NOISE)
 BROKEN = {
     "of no bytes": (b"", "the file is empty"),
     "truncated": (WHOLE[: len(WHOLE) // 2], "damaged: "),
     "corrupt": (WHOLE[:60] + bytes(40) + WHOLE[100:], "damaged: "),
     "that is text": (b"not an image\n", "cannot be read as JPEG"),
-    "of a format that is not read": (encoded(NOISE, "PCX"), "cannot be read as JPEG"),
+    "of a format that is not read": (encode(NOISE, "PCX"), "cannot be read as JPEG"),
     "too large": (giant(8001), "8001 x 8001 is more than 64,000,000 pixels"),
     "far too large": (giant(60_000), "more than 64,000,000 pixels"),
-    "of floating-point pixels": (encoded(Image.new("F", (12, 12), 0.5), "TIFF"), "floating-point"),
+    "of floating-point pixels": (encode(Image.new("F", (12, 12), 0.5), "TIFF"), "floating-point"),
 }
 
 
@@ -120,18 +120,18 @@ FRAMES = [Image.new("RGB", (12, 12), (200, 10, 10)), Image.new("RGB", (12, 12), 
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 ODD = {
-    "CMYK": (encoded(NOISE.convert("CMYK"), "JPEG"), (12, 12)),
-    "of a palette": (encoded(NOISE.quantize(16)), (12, 12)),
-    "of a palette with transparency": (encoded(NOISE.quantize(16), "PNG", transparency=3), (12, 12)),
-    "of 16 bits": (encoded(Image.fromarray(SIXTEEN)), (12, 12)),
-    "animated": (encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), (12, 12)),
-    "turned by EXIF": (encoded(NOISE.resize((12, 8)), "JPEG", exif=TURNED), (8, 12)),
-    "gray": (encoded(NOISE.convert("L")), (12, 12)),
-    "black and white": (encoded(NOISE.convert("1")), (12, 12)),
-    "with transparency": (encoded(NOISE.convert("RGBA")), (12, 12)),
-    "of one pixel": (encoded(NOISE.resize((1, 1))), (1, 1)),
-    "of extreme shape": (encoded(NOISE.resize((3000, 1))), (3000, 1)),
-    "under a wrong ending": (encoded(NOISE, "WEBP", lossless=True), (12, 12)),
+    "CMYK": (encode(NOISE.convert("CMYK"), "JPEG"), (12, 12)),
+    "of a palette": (encode(NOISE.quantize(16)), (12, 12)),
+    "of a palette with transparency": (encode(NOISE.quantize(16), "PNG", transparency=3), (12, 12)),
+    "of 16 bits": (encode(Image.fromarray(SIXTEEN)), (12, 12)),
+    "animated": (encode(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), (12, 12)),
+    "turned by EXIF": (encode(NOISE.resize((12, 8)), "JPEG", exif=TURNED), (8, 12)),
+    "gray": (encode(NOISE.convert("L")), (12, 12)),
+    "black and white": (encode(NOISE.convert("1")), (12, 12)),
+    "with transparency": (encode(NOISE.convert("RGBA")), (12, 12)),
+    "of one pixel": (encode(NOISE.resize((1, 1))), (1, 1)),
+    "of extreme shape": (encode(NOISE.resize((3000, 1))), (3000, 1)),
+    "under a wrong ending": (encode(NOISE, "WEBP", lossless=True), (12, 12)),
 }
 
 
@@ -167,7 +167,7 @@ def spec(place: Path, name: str, rows: list[str]) -> None:
         ("folder:images/red", "no classes"),
         ("csv:nowhere.csv", "no table"),
         ("parquet:nowhere*.parquet", "nowhere*.parquet"),
-        ("folder:splits", "holds splits"),
+        ("folder:splits", "contains splits"),
     ],
 )
 def test_data_that_is_not_there_is_named(workspace: Make, train: str, told: str) -> None:
@@ -189,7 +189,7 @@ def test_data_that_is_not_there_is_named(workspace: Make, train: str, told: str)
         (["path,label", "../secret.png,red"], 'path "../secret.png" leaves the folder of its table'),
         (["path,label", "/etc/passwd,red"], 'path "/etc/passwd" leaves the folder'),
         (["path,label", "images/red/00.png"], "1 cells where the header has 2"),
-        (["file,label", "images/red/00.png,red"], "not a header with path once"),
+        (["file,label", "images/red/00.png,red"], "not a header with one path column"),
         (["path,label", "images/red/00.png,-1", "images/red/01.png,2"], "a negative label"),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_test_class_that_training_does_not_have_is_refused(workspace: Make) ->
     spec(place, "test.csv", ["path,label", "images/red/00.png,purple"])
     result = run("split", workspace=place)
     assert result.code == 3
-    assert 'class "purple" of csv:test.csv is none of the task\'s 3 classes' in result.error
+    assert 'class "purple" of csv:test.csv is not one of the task\'s 3 classes' in result.error
 
 
 def test_an_image_that_trains_and_tests_is_warned_of(workspace: Make) -> None:

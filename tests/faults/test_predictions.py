@@ -66,7 +66,7 @@ def test_flips_join_by_id_whatever_the_order(tmp_path: Path) -> None:
         ({"logits": VALUES[:, :2]}, "{after} has 2 classes, {before} has 3"),
         ({"logits": np.where(LABELS[:, None] == 1, np.nan, VALUES)}, "column logits is not finite"),
         ({"probs": PROBS * 2}, "do not sum to 1"),
-        ({"id": [IDS[0], *IDS[:-1]], "logits": VALUES}, "1 ids stand twice"),
+        ({"id": [IDS[0], *IDS[:-1]], "logits": VALUES}, "1 ids repeat"),
         ({"embedding": VALUES}, "has neither logits nor probs"),
         ({"label": [f"c{n}" for n in LABELS], "logits": VALUES}, "column label is string"),
     ],
@@ -152,7 +152,7 @@ def test_bare_pseudo_labels_are_weighted_by_a_scores_file_or_not_at_all(bare: tu
     refused = run("distill", *bare, "--weighting", "p=2", "--out", "out")
     assert refused.code == 2
     assert "--weighting p=2 needs scores; give --scores, or use --weighting equal" in refused.error
-    scores = workspace(upto="score") / "scores" / "parc.parquet"
+    scores = workspace(upto="score") / "scores" / "parc"
     result = run("distill", *bare, "--weighting", "p=2", "--scores", str(scores), "--out", "out")
     assert result.code == 0, result.err
     assert "from beta 1.00" in result.err

@@ -9,12 +9,12 @@ HERE = Path(__file__).parent
 
 def rows() -> list[tuple[str, str, list[str]]]:
     """Fault, what is expected, and the names of its tests."""
-    found = []
+    table = []
     for line in (HERE / "README.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
         if line.startswith("|") and len(cells) == 3 and not set(cells[0]) <= set("-: ") and cells[2] != "test":
-            found.append((cells[0], cells[1], re.findall(r"`([^`]+)`", cells[2])))
-    return found
+            table.append((cells[0], cells[1], re.findall(r"`([^`]+)`", cells[2])))
+    return table
 
 
 def written() -> dict[str, str]:

@@ -80,20 +80,20 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
     "Inf": ({"embedding": INF}, "column embedding is not finite (or beyond float32) in 1 rows, e.g. s03"),
     "beyond float32": ({"embedding": listed(VALUES * 1e300, of="float64")}, "beyond float32"),
     "no id": ({"id": None, "embedding": VALUES}, "has no column id"),
-    "null id": ({"id": [None, *IDS[1:]], "embedding": VALUES}, "column id holds nulls"),
-    "repeated id": ({"id": [IDS[0], *IDS[:-1]], "embedding": VALUES}, "1 ids stand twice, e.g. s00"),
+    "null id": ({"id": [None, *IDS[1:]], "embedding": VALUES}, "column id has nulls"),
+    "repeated id": ({"id": [IDS[0], *IDS[:-1]], "embedding": VALUES}, "1 ids repeat, e.g. s00"),
     "no label": ({"label": None, "embedding": VALUES}, "has no column label"),
     "text label": ({"label": [f"c{n}" for n in LABELS], "embedding": VALUES}, "column label is string"),
     "fractional label": ({"label": LABELS + 0.5, "embedding": VALUES}, "column label is double"),
     "negative label": ({"label": LABELS - 2, "embedding": VALUES}, "label -2"),
-    "null row": ({"embedding": pa.array([None, *VALUES[1:].tolist()])}, "column embedding holds 1 nulls"),
+    "null row": ({"embedding": pa.array([None, *VALUES[1:].tolist()])}, "column embedding has 1 nulls"),
     "ragged": ({"embedding": pa.array([[1.0], *VALUES[1:].tolist()])}, "column embedding is ragged"),
     "even but ragged": (
         {"id": IDS[:2], "label": LABELS[:2], "embedding": pa.array([[1.0], [1.0, 2.0, 3.0]])},
         "column embedding is ragged",
     ),
-    "whole numbers": ({"embedding": pa.array([[1, 2]] * SAMPLES)}, "it takes a list of float16, float32 or float64"),
-    "one number a row": ({"embedding": LABELS * 1.0}, "it takes a list of float16, float32 or float64"),
+    "whole numbers": ({"embedding": pa.array([[1, 2]] * SAMPLES)}, "expected a list of float16, float32 or float64"),
+    "one number a row": ({"embedding": LABELS * 1.0}, "expected a list of float16, float32 or float64"),
     "empty lists": ({"embedding": np.zeros((SAMPLES, 0))}, "column embedding holds empty lists"),
 }
 
@@ -127,7 +127,7 @@ def test_rounded_probabilities_are_accepted(tmp_path: Path, of: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"", "0 bytes"), (b"id,embedding\n1,2\n", "no intact parquet"), (None, "no intact parquet")],
+    [(b"", "0 bytes"), (b"id,embedding\n1,2\n", "not an intact parquet"), (None, "not an intact parquet")],
     ids=["empty", "text", "truncated"],
 )
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes | None, told: str) -> None:
@@ -211,7 +211,7 @@ def test_a_stored_source_in_zoo_toml_is_joined_by_id(tmp_path: Path, workspace: 
     with (place / "zoo.toml").open("a", encoding="utf-8") as stream:
         stream.write(entry)
     table(tmp_path / "theirs.parquet", id=["x"] * len(ids), label=None, embedding=outputs)
-    assert "ids stand twice" in run("rank", workspace=place).error
+    assert "ids repeat" in run("rank", workspace=place).error
     table(tmp_path / "theirs.parquet", id=[f"x{n}" for n in ids], label=None, embedding=outputs)
     result = run("rank", workspace=place)
     assert result.code == 3

@@ -1,4 +1,4 @@
-"""What reaches the screen: answers that programs can read, and nothing that a terminal would obey."""
+"""What reaches the screen: answers that programs can read, and no control characters from names."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ ANSWERS = [
     ("rank",),
     ("pseudo-label",),
     ("show", "manifest.parquet"),
-    ("show", "features/source=alpha/source.json"),
+    ("show", "features/source=alpha/_source.json"),
     ("evaluate", "accuracy"),
     ("distill", "--steps", "1", "--batch-size", "8", "--augment", "none", "--name", "mine"),
 ]
@@ -52,17 +52,17 @@ def finished(workspace: Make) -> Path:
 
 
 def strict(text: str) -> None:
-    raise AssertionError(f"{text} is no JSON")
+    raise AssertionError(f"{text} is not valid JSON")
 
 
 def test_every_answer_in_json_parses_and_is_strict(finished: Path) -> None:
     for arguments in ANSWERS:
         result = run(*arguments, "--json", workspace=finished)
         assert result.code == 0, result.err
-        said = json.loads(result.out, parse_constant=strict)
-        assert set(said) == {"schema", "data", "meta"}
+        answer = json.loads(result.out, parse_constant=strict)
+        assert set(answer) == {"schema", "data", "meta"}
         words = arguments[: 2 if arguments[0] == "evaluate" else 1]
-        assert said["schema"] == f"zoo.{'-'.join(words)}/1"
+        assert answer["schema"] == f"zoo.{'-'.join(words)}/1"
 
 
 def test_undefined_is_null_in_json_and_empty_in_tables(tmp_path: Path) -> None:

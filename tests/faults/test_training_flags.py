@@ -74,7 +74,7 @@ def test_supervised_refuses_fixmatch_flags(workspace: Path, flag: str) -> None:
 
 
 ONE_RUN = "--name and --out cannot be used with several runs; drop them or ask for one run"
-OTHERS = "alpha has 4 classes; the 3 classes of the task are others: blue, green, red"
+OTHERS = "alpha has 4 classes; its classes do not match the task's 3: blue, green, red"
 REFUSED: list[tuple[tuple[str, ...], str]] = [
     (
         ("distill", "--objective", "supervised"),
@@ -112,8 +112,8 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("distill", "--objective", "kl", *TEACHER, "--kd-temperature", "-1"), "--kd-temperature is -1; "),
     (("distill", "--objective", "mcl:alpha=2", *TEACHER), "mcl:alpha=2 is not between 0 and 1"),
     (("distill", "--objective", "mcl:steps_per_update=7", *TEACHER), "mcl:steps_per_update=7 is more than the 6 steps"),
-    (("distill", "--objective", "mcl:tau=0.9,retention=0.5", *TEACHER), "mcl has both retention and tau"),
-    (("distill", "--objective", "dp:select=flip,labels=false", *TEACHER), "dp:select=flip asks for labels"),
+    (("distill", "--objective", "mcl:tau=0.9,retention=0.5", *TEACHER), "mcl:retention and mcl:tau cannot be combined"),
+    (("distill", "--objective", "dp:select=flip,labels=false", *TEACHER), "dp:select=flip needs labels"),
     (("distill", "--objective", "dp:lables=false", *TEACHER), "did you mean labels?"),
     (("distill", "--objective", "dp:select=flop", *TEACHER), "prob, flip"),
     (("distill", "--objective", "kl", *TWO, "--teachers", "soop"), "did you mean soup?"),
@@ -134,7 +134,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("distill", "--objective", "kl", *TEACHER, "--source", "expert"), "two teachers have the same name"),
     (
         ("distill", "--objective", "dp", "--student", "normed", "--source", "alpha"),
-        f"{OTHERS}; networks of other label spaces teach through --objective cross-task",
+        f"{OTHERS}; use --objective cross-task for sources of other label spaces",
     ),
     (
         ("distill", "--objective", "dp", "--student", "alpha", "--source", "expert"),

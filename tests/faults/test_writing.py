@@ -59,7 +59,7 @@ def test_a_failing_disk_ends_a_stage_in_one_line_and_loses_nothing(
     if fault != errno.EIO:
         assert "no room to write" in result.error
         assert "MB free" in result.error
-        assert "make room and run the same command again" in result.error
+        assert "free some space and run the same command again" in result.error
     after = snapshot(place)
     assert {name: after.get(name) for name in before} == before
     assert leftovers(place) == []
@@ -138,7 +138,7 @@ def test_a_full_stdout_is_one_line_and_the_work_is_kept(workspace: Make) -> None
     with open("/dev/full", "wb") as full:
         result = zoo("rank", "-C", str(place), stdout=full.fileno())
     assert result.code == 1
-    assert "cannot write to stdout: No space left on device; what was made before is kept" in result.error
+    assert "cannot write to stdout: No space left on device; files written so far are kept" in result.error
     assert (place / "ranking.parquet").exists()
 
 

@@ -1,13 +1,13 @@
-"""How often the 90 % interval of a score holds the expected score of a probe of its size.
+"""How often the 90 % interval of a score contains the expected score of a probe of its size.
 
     python -m tests.metrics.coverage            prints the table of tests/metrics/README.md (ten minutes)
 
-Gaussian classes in 32 dimensions, and a source of 40 classes that reads them linearly. The class means stay, the
-samples are drawn anew for every probe. The expected score is the mean over all probes.
+Gaussian classes in 32 dimensions, and a source whose 40 classes are linear in them. The class means are fixed, the
+samples are drawn again for every probe. The expected score is the mean over all probes.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ DESIGNS = ("equal", "unequal", "random")
 
 @dataclass(frozen=True)
 class Coverage:
-    """`share` of the intervals that hold the expected score; `width`: half an interval over 1.645 true deviations."""
+    """`share` of the intervals with the expected score inside; `width`: half an interval over 1.645 true deviations."""
 
     expected: float
     deviation: float
@@ -39,45 +39,52 @@ class Coverage:
 
 
 def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, intervals: int) -> Coverage:
-    """Score `probes` probes of `count` samples and give the first `intervals` of them an interval.
+    """Score `probes` probes of `count` samples, the first `intervals` of them with an interval.
 
     `design` of the class sizes: "equal"; "unequal", falling as 1 / rank, at least 2 and the same in every probe;
-    "random", every label drawn evenly, so that the sizes differ from probe to probe.
+    "random", every label drawn uniformly, so that the sizes differ between probes.
     """
     draw = np.random.default_rng([count, classes, DESIGNS.index(design)])
     means = draw.standard_normal((classes, WIDTH))
     reading = 0.6 * draw.standard_normal((WIDTH, SOURCE_CLASSES))
     method = specs.resolve("metric", spec)
-    facts = registry.METRICS[method.name]
+    entry = registry.METRICS[method.name]
     score: Callable[[Probe], float] = partial(method.function, **method.params)
-    values, found = [], []
+    values, estimates = [], []
     for i in range(probes):
         labels = draw.integers(0, classes, count) if design == "random" else _sizes(design, count, classes)
         inputs = 0.8 * means[labels] + draw.standard_normal((count, WIDTH))
-        if facts.on[0] == "probs":
+        if entry.on[0] == "probs":
             inputs = np.exp(inputs @ reading)
             inputs /= inputs.sum(axis=1, keepdims=True)
         probe = Probe.of(inputs, labels)
         values.append(score(probe))
         if i >= intervals:
             continue
-        found.append(interval(method, probe, values[-1], seed=i))
+        estimates.append(interval(method, probe, values[-1], seed=i))
+    return summarize(values, estimates)
+
+
+def summarize(values: Sequence[float], estimates: Sequence[uncertainty.Estimate]) -> Coverage:
+    """The coverage of the intervals, the expected score being the mean of the values of all probes."""
     expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
-    low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
+    low = np.array([estimate.low for estimate in estimates], dtype=np.float64)
+    high = np.array([estimate.high for estimate in estimates], dtype=np.float64)
     share = float(((low <= expected) & (expected <= high)).mean())
     return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / uncertainty.QUANTILE / deviation)
 
 
 def interval(method: Method, probe: Probe, value: float, *, seed: int) -> uncertainty.Estimate:
-    """The interval of a score as `selection.estimate` makes it, without the chance level."""
-    facts = registry.METRICS[method.name]
-    if facts.leave_one_out:
-        others = registry.imported(facts.leave_one_out)(probe, **method.params)
+    """The interval of a score as `uncertainty.estimate_scores` makes it, without the chance level."""
+    entry = registry.METRICS[method.name]
+    if entry.leave_one_out:
+        others = registry.import_target(entry.leave_one_out)(probe, **method.params)
         return uncertainty.jackknife_interval(value, others, seed=seed)
-    drawn = uncertainty.draw_replicates(probe.target, seed=seed, permutations=0).of(facts)
-    (scores,) = uncertainty.score_half_samples([partial(method.function, **method.params)], probe, drawn)
-    logarithmic = facts.logarithmic and not method.params.get("log", False)
-    return uncertainty.half_sample_interval(value, scores, drawn.share, seed=seed, logarithmic=logarithmic)
+    replicates = uncertainty.draw_replicates(probe.target, seed=seed, permutations=0)
+    subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
+    (scores,) = uncertainty.score_subsamples([partial(method.function, **method.params)], probe, subsamples)
+    logarithmic = entry.logarithmic and not method.params.get("log", False)
+    return uncertainty.half_sample_interval(value, scores, subsamples.share, seed=seed, logarithmic=logarithmic)
 
 
 def _sizes(design: str, count: int, classes: int) -> Array:
@@ -95,5 +102,5 @@ if __name__ == "__main__":
     for name in sys.argv[1:] or SPECS:
         for shape in SHAPES:
             cells = [coverage(name, design, *shape, probes=600, intervals=200) for design in DESIGNS]
-            told = " | ".join(f"{100 * cell.share:.0f} % ({cell.width:.2f})" for cell in cells)
-            print(f"| {name} | {shape[0]}, {shape[1]} | {told} |", flush=True)
+            columns = " | ".join(f"{100 * cell.share:.0f} % ({cell.width:.2f})" for cell in cells)
+            print(f"| {name} | {shape[0]}, {shape[1]} | {columns} |", flush=True)

@@ -1,9 +1,9 @@
-"""The same as `coverage` for scores that read a reference, the source's class means, or no labels.
+"""As `coverage`, for scores that read a reference, the source's class means, or no labels.
 
     python -m tests.metrics.coverage_further    prints the second table of tests/metrics/README.md (five minutes)
 
-The reference network has class means of its own and sees a little of what the source sees. Features are rectified for
-sparsity. The means of the source's 30 classes lie where they will.
+The reference network has class means of its own and a part of the source's features. Features are rectified for
+sparsity. The means of the source's 30 classes are unrelated to the target.
 """
 
 import sys
@@ -13,9 +13,8 @@ import numpy as np
 
 from zoo_cli import specs
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.ranking import uncertainty
 
-from .coverage import WIDTH, Coverage, interval
+from .coverage import WIDTH, Coverage, interval, summarize
 
 SPECS = ("rsa-ref", "domain-similarity:gamma=0.1", "sparsity", "sparsity:hoyer=0.5", "nleep:seeds=2")
 SHAPES = ((100, 5), (100, 20), (300, 5), (300, 20))
@@ -30,7 +29,7 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
     source = {"source_means": draw.standard_normal((30, WIDTH)), "source_counts": draw.integers(5, 100, 30)}
     method = specs.resolve("metric", spec)
     score = partial(method.function, **method.params)
-    values, found = [], []
+    values, estimates = [], []
     for i in range(probes):
         labels = np.arange(count) % classes if design == "equal" else draw.integers(0, classes, count)
         inputs = 0.8 * means[labels] + draw.standard_normal((count, WIDTH))
@@ -40,11 +39,8 @@ def coverage(spec: str, design: str, count: int, classes: int, *, probes: int, i
         values.append(score(probe))
         if i >= intervals:
             continue
-        found.append(interval(method, probe, values[-1], seed=i))
-    expected, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
-    low, high = (np.array([getattr(one, end) for one in found], dtype=np.float64) for end in ("low", "high"))
-    share = float(((low <= expected) & (expected <= high)).mean())
-    return Coverage(expected, deviation, share, float((high - low).mean()) / 2 / uncertainty.QUANTILE / deviation)
+        estimates.append(interval(method, probe, values[-1], seed=i))
+    return summarize(values, estimates)
 
 
 if __name__ == "__main__":
@@ -54,5 +50,5 @@ if __name__ == "__main__":
         for shape in SHAPES:
             few = 2 if name.startswith("nleep") else 1
             cells = [coverage(name, design, *shape, probes=300 // few, intervals=150 // few**2) for design in DESIGNS]
-            told = " | ".join(f"{100 * cell.share:.0f} % ({cell.width:.2f})" for cell in cells)
-            print(f"| {name} | {shape[0]}, {shape[1]} | {told} |", flush=True)
+            columns = " | ".join(f"{100 * cell.share:.0f} % ({cell.width:.2f})" for cell in cells)
+            print(f"| {name} | {shape[0]}, {shape[1]} | {columns} |", flush=True)

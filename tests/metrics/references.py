@@ -1,4 +1,4 @@
-"""Each metric once more, slowly, written from its formula and not from the code."""
+"""Slow reference implementations of the metrics, written from the formulas and not from the code."""
 
 import math
 from itertools import combinations, permutations
@@ -14,25 +14,25 @@ Array = NDArray[Any]
 
 
 def parc(features: Array, labels: Array) -> float:
-    """Spearman of two lists, one entry a pair: 1 - Pearson of standardised rows; whether the labels differ."""
-    rows = _standardised(features)
+    """Spearman of two lists, one entry per pair: 1 - Pearson of standardised rows; whether the labels differ."""
+    rows = standardise(features)
     pairs = list(combinations(range(len(labels)), 2))
     distance = [1 - _pearson(rows[i], rows[j]) for i, j in pairs]
-    return _spearman(distance, [float(labels[i] != labels[j]) for i, j in pairs])
+    return spearman(distance, [float(labels[i] != labels[j]) for i, j in pairs])
 
 
 def rsa(features: Array, labels: Array) -> float:
-    """Spearman of two lists, one entry a pair: 1 - Pearson of standardised rows, of features and of one-hot labels."""
-    rows = _standardised(features)
-    targets = _standardised(_one_hot(labels))
+    """Spearman of two lists, one entry per pair: 1 - Pearson of standardised rows, of features and one-hot labels."""
+    rows = standardise(features)
+    targets = standardise(one_hot(labels))
     pairs = list(combinations(range(len(labels)), 2))
     distance = [1 - _pearson(rows[i], rows[j]) for i, j in pairs]
-    return _spearman(distance, [round(1 - _pearson(targets[i], targets[j]), 9) for i, j in pairs])
+    return spearman(distance, [round(1 - _pearson(targets[i], targets[j]), 9) for i, j in pairs])
 
 
 def auc(features: Array, labels: Array) -> float:
-    """The share of couples, of a same-class and another pair, in which the same-class pair is the nearer."""
-    rows = _standardised(features)
+    """The share of couples of a same-class and another pair in which the same-class pair is nearer."""
+    rows = standardise(features)
     pairs = list(combinations(range(len(labels)), 2))
     near = [_pearson(rows[i], rows[j]) for i, j in pairs if labels[i] == labels[j]]
     far = [_pearson(rows[i], rows[j]) for i, j in pairs if labels[i] != labels[j]]
@@ -44,12 +44,11 @@ def cka(features: Array, labels: Array) -> float:
     """<HKH, HLH> / (||HKH|| ||HLH||), H = I - 1/n, with n x n matrices."""
     size = len(labels)
     centring = np.eye(size) - 1 / size
-    one, other = (centring @ gram @ centring for gram in _grams(features, labels))
-    return float((one * other).sum() / math.sqrt((one**2).sum() * (other**2).sum()))
+    return _cosine(*(centring @ gram @ centring for gram in _grams(features, labels)))
 
 
 def cka_debiased(features: Array, labels: Array) -> float:
-    """The same of U-centred matrices: every entry less its row's and column's mean, plus the mean, off the diagonal."""
+    """The same of U-centred matrices: every entry minus row and column mean, plus the mean, off the diagonal."""
     size = len(labels)
     centred = []
     for gram in _grams(features, labels):
@@ -61,8 +60,7 @@ def cka_debiased(features: Array, labels: Array) -> float:
                     means = (gram[i].sum() + gram[:, j].sum()) / (size - 2)
                     result[i, j] = gram[i, j] - means + gram.sum() / (size - 1) / (size - 2)
         centred.append(result)
-    one, other = centred
-    return float((one * other).sum() / math.sqrt((one**2).sum() * (other**2).sum()))
+    return _cosine(*centred)
 
 
 def lfc(features: Array, labels: Array) -> float:
@@ -129,7 +127,7 @@ def hscore(features: Array, labels: Array) -> float:
 
 
 def hscore_shrunk(features: Array, labels: Array) -> float:
-    """The same with the covariance of scikit-learn's Ledoit and Wolf, and the share taken off the other one."""
+    """The same with scikit-learn's Ledoit-Wolf covariance, and its share taken off the other covariance."""
     from sklearn.covariance import ledoit_wolf
 
     wide = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
@@ -139,13 +137,13 @@ def hscore_shrunk(features: Array, labels: Array) -> float:
 
 
 def transrate(features: Array, labels: Array) -> float:
-    """The authors' listing: log det(I + Z'Z / (n eps)) / 2 of all rows less its mean over the classes."""
+    """The authors' listing: log det(I + Z'Z / (n eps)) / 2 of all rows minus its mean over the classes."""
     wide = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     return _coding(wide) - float(np.mean([_coding(wide[labels == label]) for label in np.unique(labels)]))
 
 
 def transrate_paper(features: Array, labels: Array) -> float:
-    """Rows of unit trace, classes by their size."""
+    """Rows scaled to unit trace, classes weighted by size."""
     wide = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     wide /= math.sqrt((wide**2).sum())
     parts = [(labels == label).mean() * _coding(wide[labels == label]) for label in np.unique(labels)]
@@ -170,7 +168,7 @@ def gbc_log(features: Array, labels: Array) -> float:
 
 
 def sfda(features: Array, labels: Array) -> float:
-    """Two regularised discriminant analyses by the generalised eigenproblem; the samples are moved in between."""
+    """Two regularised discriminant analyses by the generalised eigenproblem; samples are moved in between."""
     wide = features.astype(np.float64)
     names, codes = np.unique(labels, return_inverse=True)
     prior = np.bincount(codes) / len(codes)
@@ -180,11 +178,11 @@ def sfda(features: Array, labels: Array) -> float:
         means = np.stack([wide[codes == c].mean(axis=0) for c in range(len(names))])
         scatter = sum(p * np.cov(wide[codes == c].T, ddof=0) for c, p in enumerate(prior))
         if share is None:
-            one = scatter.sum(axis=1)
+            first = scatter.sum(axis=1)
             for _ in range(3):
-                other = scatter @ one / np.linalg.norm(scatter @ one)
-                one = scatter @ other / np.linalg.norm(scatter @ other)
-            share = max(math.exp(-5 * one @ scatter @ other), 1e-10)
+                second = scatter @ first / np.linalg.norm(scatter @ first)
+                first = scatter @ second / np.linalg.norm(scatter @ second)
+            share = max(math.exp(-5 * first @ scatter @ second), 1e-10)
         scatter = (1 - share) * scatter + share * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
         vectors = eigh(np.cov(wide.T, ddof=0), scatter)[1]
         weights = means @ vectors @ vectors.T
@@ -198,7 +196,7 @@ def sfda(features: Array, labels: Array) -> float:
 
 
 def knn(features: Array, labels: Array, k: int = 5, distance: str = "euclidean") -> float:
-    """Row by row: sort all others by distance and place, vote, and among equal votes take the nearest."""
+    """Row by row: sort all others by distance and position, vote, and among equal votes take the nearest."""
     wide, hits = features.astype(np.float64), 0
     for i, row in enumerate(wide):
         if distance == "euclidean":
@@ -213,10 +211,10 @@ def knn(features: Array, labels: Array, k: int = 5, distance: str = "euclidean")
 
 
 def ridge(features: Array, labels: Array) -> float:
-    """For each penalty, fit a ridge regression without each sample in turn, and predict it."""
+    """For each penalty, fit a ridge regression without each sample in turn, and predict that sample."""
     from sklearn.linear_model import Ridge
 
-    wide, targets = features.astype(np.float64), _one_hot(labels)
+    wide, targets = features.astype(np.float64), one_hot(labels)
     centred = wide - wide.mean(axis=0)
     scores = []
     for power in range(-5, 4):
@@ -249,28 +247,32 @@ def _gbc(features: Array, labels: Array, *, spherical: bool) -> float:
     return -total
 
 
-def _standardised(values: Array) -> Array:
+def standardise(values: Array) -> Array:
     wide = values.astype(np.float64)
     columns = [(c - c.mean()) / c.std() if np.ptp(c) > 0 else np.zeros_like(c) for c in wide.T]
     return np.stack(columns, axis=1)
 
 
-def _pearson(one: Array, other: Array) -> float:
-    a, b = one - one.mean(), other - other.mean()
+def _cosine(x: Array, y: Array) -> float:
+    return float((x * y).sum() / math.sqrt((x**2).sum() * (y**2).sum()))
+
+
+def _pearson(x: Array, y: Array) -> float:
+    a, b = x - x.mean(), y - y.mean()
     lengths = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / lengths if lengths > 1e-12 else 0.0
 
 
-def _spearman(one: list[float], other: list[float]) -> float:
-    return float(np.corrcoef(rankdata(np.round(one, 11)), rankdata(other))[0, 1])
+def spearman(x: list[float], y: list[float]) -> float:
+    return float(np.corrcoef(rankdata(np.round(x, 11)), rankdata(y))[0, 1])
 
 
-def _one_hot(labels: Array) -> Array:
+def one_hot(labels: Array) -> Array:
     return (labels[:, None] == np.unique(labels)[None, :]).astype(np.float64)
 
 
 def _grams(features: Array, labels: Array) -> list[Array]:
-    return [rows @ rows.T for rows in (features.astype(np.float64), _one_hot(labels))]
+    return [rows @ rows.T for rows in (features.astype(np.float64), one_hot(labels))]
 
 
 def _signs(labels: Array) -> Array:

@@ -1,4 +1,4 @@
-"""PARC by class: the classes that a source tells apart stand out."""
+"""PARC by class: classes that a source separates well have a high AUC."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -17,19 +17,19 @@ def slow(inputs: np.ndarray, labels: np.ndarray, c: int) -> float:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
-def test_it_is_the_share_of_couples_of_pairs(seed: int) -> None:
+def test_auc_is_the_share_of_couples_of_pairs(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.array([3] * 5 + [7] * 4 + [9] * 6)
     inputs = rng.standard_normal((15, 4)) + labels[:, None] * 0.1
-    found = class_auc(inputs, labels)
-    assert np.allclose(found, [slow(inputs, labels, c) for c in (3, 7, 9)])
+    auc = class_auc(inputs, labels)
+    assert np.allclose(auc, [slow(inputs, labels, c) for c in (3, 7, 9)])
 
 
-def test_a_class_of_its_own_is_told_apart_and_a_single_sample_is_not_judged() -> None:
+def test_separated_class_has_high_auc_and_single_sample_nan() -> None:
     rng = np.random.default_rng(0)
     labels = np.array([0] * 20 + [1] * 20 + [2])
     inputs = rng.standard_normal((41, 64))
     inputs[:20, :32] += 6
-    found = class_auc(inputs, labels)
-    assert found[0] > 0.99
-    assert np.isnan(found[2])
+    auc = class_auc(inputs, labels)
+    assert auc[0] > 0.99
+    assert np.isnan(auc[2])

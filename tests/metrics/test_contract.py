@@ -1,4 +1,4 @@
-"""What every metric promises, asked of each entry of the table and of its variants."""
+"""What must hold for every metric of the table, and for its variants."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -39,57 +39,57 @@ VARIANTS = (
 )
 SPECS = (*registry.METRICS, *VARIANTS)
 
-# It reads neither inputs nor labels.
+# Reads neither inputs nor labels.
 BLIND = {"random"}
-# They read no labels, or only those of the reference: one class is as good as many.
+# Read no labels, or only those of the reference: a single class is no problem.
 LABEL_FREE = {"rsa-ref", "sparsity", "sparsity:hoyer=0.5"}
-# Nor does it pay here to know the labels: it asks how far the classes lie from those of the source.
+# Inputs that match the labels are no better: domain-similarity measures the distance to the source's classes.
 NO_AGREEMENT = {*LABEL_FREE, "domain-similarity", "domain-similarity:min_images=10"}
-# Probabilities have no scale of their own, rows that do not sum to 1 are refused. The class means of the source do not
-# change with the features here. The others hold a constant that has
-# the features' scale: an eps (logme), a distortion (transrate's code), a least variance (gbc), an exponent (sfda).
+# Probabilities have a fixed scale: rows must sum to 1. The class means of the source are not scaled here. The others
+# have a constant on the scale of the features: an eps (logme), a distortion (transrate's code), a minimum variance
+# (gbc), an exponent (sfda).
 NOT_SCALED = {
     *("leep", "nce", "ms-leep", "e-leep", "logme", "transrate", "sfda"),
     *(s for s in SPECS if s.startswith(("gbc", "domain-similarity"))),
 }
 # Correlations, which stay in [-1, 1].
 CORRELATIONS = {s for s in SPECS if s.partition(":")[0] in ("parc", "rsa", "rsa-ref", "cka", "lfc", "lgc")}
-# Undefined without a single pair of one class: they compare such pairs, or ask how a class spreads (sfda). The others
-# are defined, because a sample is of its own class (cka, lfc, lgc), is likelier under its own label (leep), or is not
+# Undefined without a pair of one class: they compare such pairs, or the spread within a class (sfda). The others are
+# defined, because a sample belongs to its own class (cka, lfc, lgc), is likelier under its own label (leep), or is not
 # predicted by the others (knn, ridge).
 NEED_A_SAME_CLASS_PAIR = {
     *(s for s in SPECS if s.partition(":")[0] in ("parc", "rsa", "sfda")),
     "cka:debiased=true",
     "lfc:offdiag=true",
 }
-# Two log determinants whose difference moves much under permuted labels, on so few samples.
+# The difference of two log determinants, which varies strongly under permuted labels on so few samples.
 NOISY = {"transrate", "transrate:form=paper"}
 
 
-def question(spec: str) -> tuple[Score, str]:
-    """The metric, and the representation it reads first."""
+def metric(spec: str) -> tuple[Score, str]:
+    """The score function of a metric, and the representation that it reads by default."""
     return partial(scored, spec), registry.METRICS[spec.partition(":")[0]].on[0]
 
 
 def probe(on: str, sizes: tuple[int, ...] = (9, 7, 5, 3), width: int = 12, seed: int = 0) -> tuple[Array, Array]:
-    """Inputs and labels of one representation."""
+    """Inputs and labels for one representation."""
     x, y = features(sizes, width, seed=seed)
     return (probabilities(y, width, seed=seed) if on == "probs" else x), y
 
 
 def every(*, without: Collection[str] = ()) -> pytest.MarkDecorator:
-    """One test for each metric and variant, but for the exceptions named above."""
+    """One test for each metric and variant, except those in `without`."""
     return pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in without])
 
 
-def test_a_representation_is_features_or_probs_but_for_lgc() -> None:
-    read = {name: {*metric.on} - {"features", "probs"} for name, metric in registry.METRICS.items()}
+def test_only_lgc_reads_neither_features_nor_probs() -> None:
+    read = {name: {*entry.on} - {"features", "probs"} for name, entry in registry.METRICS.items()}
     assert {name: on for name, on in read.items() if on} == {"lgc": {"gradients"}}
 
 
 @every()
-def test_a_score_is_a_python_float_for_each_representation_the_metric_reads(spec: str) -> None:
-    score, _ = question(spec)
+def test_score_is_a_finite_python_float(spec: str) -> None:
+    score, _ = metric(spec)
     for on in registry.METRICS[spec.partition(":")[0]].on:
         value = score(*probe(on))
         assert type(value) is float
@@ -98,16 +98,16 @@ def test_a_score_is_a_python_float_for_each_representation_the_metric_reads(spec
 
 @every()
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_samples_does_not_matter(spec: str, seed: int) -> None:
-    score, on = question(spec)
+def test_order_of_samples_does_not_matter(spec: str, seed: int) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     order = np.random.default_rng(seed).permutation(len(y))
     assert score(x[order], y[order]) == pytest.approx(score(x, y), abs=1e-9)
 
 
 @every()
-def test_names_of_classes_do_not_matter_nor_do_gaps_between_them(spec: str) -> None:
-    score, on = question(spec)
+def test_class_numbers_do_not_matter(spec: str) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     names = np.array([7, -3, 10**12, 0])
     assert score(x, names[y]) == pytest.approx(score(x, y), abs=1e-9)
@@ -116,16 +116,16 @@ def test_names_of_classes_do_not_matter_nor_do_gaps_between_them(spec: str) -> N
 
 @every(without=NOT_SCALED)
 @pytest.mark.parametrize("factor", [1e-6, 0.3, 1e6])
-def test_a_positive_scale_does_not_matter(spec: str, factor: float) -> None:
-    score, on = question(spec)
+def test_positive_scale_does_not_matter(spec: str, factor: float) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     wide = x.astype(np.float64)
     assert score(factor * wide, y) == pytest.approx(score(wide, y), abs=1e-9)
 
 
 @every()
-def test_the_precision_of_storage_does_not_matter_where_it_holds_the_numbers(spec: str) -> None:
-    score, on = question(spec)
+def test_storage_precision_does_not_matter(spec: str) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     if on == "probs":  # multiples of 1/256, which float16 holds, with rows that sum to 1
         draw = np.random.default_rng(0)
@@ -139,8 +139,8 @@ def test_the_precision_of_storage_does_not_matter_where_it_holds_the_numbers(spe
 
 
 @every()
-def test_the_layout_of_the_arrays_does_not_matter_and_they_are_left_alone(spec: str) -> None:
-    score, on = question(spec)
+def test_memory_layout_does_not_matter_and_arrays_stay(spec: str) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     before = x.copy(), y.copy()
     x.setflags(write=False)
@@ -155,13 +155,13 @@ def test_the_layout_of_the_arrays_does_not_matter_and_they_are_left_alone(spec: 
 @every()
 @pytest.mark.parametrize("width", [2, 12, 200])
 def test_any_width_has_a_score(spec: str, width: int) -> None:
-    score, on = question(spec)
+    score, on = metric(spec)
     assert np.isfinite(score(*probe(on, width=width)))
 
 
 @every()
-def test_repeated_samples_classes_of_one_and_constant_columns_have_a_score(spec: str) -> None:
-    score, on = question(spec)
+def test_degenerate_probes_have_a_score(spec: str) -> None:
+    score, on = metric(spec)
     x, y = probe(on, sizes=(9, 7, 5, 1, 1))
     x[3:6] = x[0]
     if on == "features":
@@ -175,16 +175,16 @@ def test_repeated_samples_classes_of_one_and_constant_columns_have_a_score(spec:
 
 @every(without=set(SPECS) - CORRELATIONS)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_correlation_stays_between_minus_one_and_one(spec: str, seed: int) -> None:
-    score, on = question(spec)
+def test_correlation_stays_between_minus_one_and_one(spec: str, seed: int) -> None:
+    score, on = metric(spec)
     x, y = probe(on, seed=seed)
     for values in (x, -x, x + 1e3, one_hot(y), 1 - one_hot(y)):
         assert abs(score(values, y)) <= 1 + 1e-12
 
 
 @every(without={*BLIND, *LABEL_FREE})
-def test_too_few_samples_one_class_and_constant_inputs_are_undefined_with_their_reason(spec: str) -> None:
-    score, on = question(spec)
+def test_impossible_probes_are_undefined_with_reason(spec: str) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     with pytest.raises(Undefined) as caught:
         score(x[:2], np.array([0, 1]))
@@ -198,8 +198,8 @@ def test_too_few_samples_one_class_and_constant_inputs_are_undefined_with_their_
 
 
 @every()
-def test_classes_of_one_sample_each_are_undefined_only_where_pairs_of_a_class_are_compared(spec: str) -> None:
-    score, on = question(spec)
+def test_singleton_classes_are_undefined_for_pair_metrics(spec: str) -> None:
+    score, on = metric(spec)
     x, _ = probe(on)
     if spec in NEED_A_SAME_CLASS_PAIR:
         with pytest.raises(Undefined) as caught:
@@ -211,8 +211,8 @@ def test_classes_of_one_sample_each_are_undefined_only_where_pairs_of_a_class_ar
 
 @every()
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_an_error_that_names_its_place(spec: str, value: float) -> None:
-    score, on = question(spec)
+def test_non_finite_value_is_an_error_with_its_position(spec: str, value: float) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     x[7, 3] = value
     with pytest.raises(ContractError, match=r"row 7, column 3"):
@@ -220,8 +220,8 @@ def test_a_value_that_is_not_finite_is_an_error_that_names_its_place(spec: str, 
 
 
 @every()
-def test_arrays_that_do_not_belong_together_are_an_error(spec: str) -> None:
-    score, on = question(spec)
+def test_mismatched_arrays_are_an_error(spec: str) -> None:
+    score, on = metric(spec)
     x, y = probe(on)
     for inputs, labels in ((x, y[:-1]), (x[0], y), (x, y[:, None]), (x, y.astype(np.float64)), (x.astype(str), y)):
         with pytest.raises(ContractError):
@@ -229,25 +229,25 @@ def test_arrays_that_do_not_belong_together_are_an_error(spec: str) -> None:
 
 
 @every(without={*BLIND, *NO_AGREEMENT})
-def test_inputs_that_know_the_labels_beat_inputs_that_do_not(spec: str) -> None:
-    score, _ = question(spec)
+def test_one_hot_labels_beat_shuffled_ones(spec: str) -> None:
+    score, _ = metric(spec)
     _, y = probe("features", sizes=(9, 8, 7, 6, 5, 4, 3))
     shuffled = np.random.default_rng(0).permutation(y)
     draw = np.random.default_rng(1)
-    # Not one-hot exactly: a parc on fewer components than classes would have ties to break.
-    known = one_hot(y) + 0.001 * draw.random((len(y), 7))
-    known /= known.sum(axis=1, keepdims=True)
-    assert score(known, y) > score(known, shuffled) + 0.2
+    # Not exactly one-hot: parc on fewer components than classes would have ties.
+    x = one_hot(y) + 0.001 * draw.random((len(y), 7))
+    x /= x.sum(axis=1, keepdims=True)
+    assert score(x, y) > score(x, shuffled) + 0.2
 
 
 @every(without={*BLIND, *NO_AGREEMENT})
-def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
-    score, on = question(spec)
+def test_shuffled_labels_score_near_chance(spec: str) -> None:
+    score, on = metric(spec)
     x, y = probe(on, sizes=(15, 15, 15, 15), width=8)
     method = specs.resolve("metric", spec)
     whole = Probe.of(x, y, **further(registry.METRICS[method.name].needs, x))
-    drawn = uncertainty.draw_replicates(whole.target, seed=0, permutations=40)
-    (chance,) = uncertainty.chance_levels([partial(method.function, **method.params)], whole, drawn)
+    replicates = uncertainty.draw_replicates(whole.target, seed=0, permutations=40)
+    (chance,) = uncertainty.chance_levels([partial(method.function, **method.params)], whole, replicates)
     draw = np.random.default_rng(5)
     shuffled = [score(x, draw.permutation(y)) for _ in range(40)]
     assert chance is not None
@@ -256,16 +256,16 @@ def test_shuffled_labels_score_near_the_chance_level(spec: str) -> None:
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.4, 0.05], [1.2, -0.2, 0.0], [3.0, 2.0, -4.0]])
-def test_rows_that_are_no_probabilities_are_an_error_of_leep_that_names_the_row(row: list[float]) -> None:
-    score, _ = question("leep")
+def test_leep_rejects_rows_that_are_not_probabilities(row: list[float]) -> None:
+    score, _ = metric("leep")
     x, y = probe("probs", width=3)
     x[4] = row
     with pytest.raises(ContractError, match="row 4 "):
         score(x, y)
 
 
-def test_debiased_cka_says_why_it_has_no_value() -> None:
-    score, _ = question("cka:debiased=true")
+def test_debiased_cka_is_undefined_with_reason() -> None:
+    score, _ = metric("cka:debiased=true")
     x, y = probe("features", sizes=(8, 1))
     with pytest.raises(Undefined, match="degenerate_labels"):
         score(x, y)
@@ -275,8 +275,8 @@ def test_debiased_cka_says_why_it_has_no_value() -> None:
         score(np.eye(8), np.repeat([0, 1], 4))
 
 
-def test_features_of_width_one_have_no_correlation_between_rows() -> None:
+def test_features_of_width_one_are_undefined() -> None:
     x, y = probe("features", width=1)
     for spec in ("parc", "rsa"):
         with pytest.raises(Undefined, match="constant_features"):
-            question(spec)[0](x, y)
+            metric(spec)[0](x, y)

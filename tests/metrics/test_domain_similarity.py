@@ -1,4 +1,4 @@
-"""Domain similarity: the exact earth mover's distance, its parts in the jackknife, and what it refuses."""
+"""Domain similarity: the exact earth mover's distance, its jackknife, and its errors."""
 
 from typing import Any
 
@@ -18,26 +18,26 @@ from .probes import features
 Array = NDArray[Any]
 
 
-def slowly(away: Array, supply: Array, demand: Array) -> float:
-    """The least mean distance of whole grains: each one of supply goes to one of demand, which has as many."""
+def slowly(distances: Array, supply: Array, demand: Array) -> float:
+    """The smallest mean distance of an assignment of single grains: each of supply to one of demand."""
     total = int(supply.sum())
     assert total == demand.sum()
     rows, columns = np.repeat(np.arange(len(supply)), supply), np.repeat(np.arange(len(demand)), demand)
-    cost = away[rows][:, columns]
+    cost = distances[rows][:, columns]
     return float(cost[linear_sum_assignment(cost)].sum() / total)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 5))
-def test_the_distance_is_that_of_the_best_assignment_of_grains(seed: int, sources: int, targets: int) -> None:
+def test_distance_is_that_of_the_best_assignment(seed: int, sources: int, targets: int) -> None:
     draw = np.random.default_rng(seed)
     supply, demand = draw.integers(1, 7, sources), draw.integers(1, 7, targets)
     supply, demand = supply * demand.sum(), demand * supply.sum()
-    away = draw.random((sources, targets)) * 10.0 ** draw.integers(-6, 7)
-    found = transport(away, supply / supply.sum(), demand / demand.sum())
-    assert found.distance == pytest.approx(slowly(away, supply, demand), rel=1e-9)
-    np.testing.assert_allclose(found.flow.sum(axis=0), demand / demand.sum(), atol=1e-12)
-    np.testing.assert_allclose(found.flow.sum(axis=1), supply / supply.sum(), atol=1e-12)
+    distances = draw.random((sources, targets)) * 10.0 ** draw.integers(-6, 7)
+    best = transport(distances, supply / supply.sum(), demand / demand.sum())
+    assert best.distance == pytest.approx(slowly(distances, supply, demand), rel=1e-9)
+    np.testing.assert_allclose(best.flow.sum(axis=0), demand / demand.sum(), atol=1e-12)
+    np.testing.assert_allclose(best.flow.sum(axis=1), supply / supply.sum(), atol=1e-12)
 
 
 def probe(sizes: tuple[int, ...] = (12, 9, 6), classes: int = 4, width: int = 5, seed: int = 0) -> Probe:
@@ -47,60 +47,60 @@ def probe(sizes: tuple[int, ...] = (12, 9, 6), classes: int = 4, width: int = 5,
     return Probe.of(x, y, source_means=means, source_counts=counts)
 
 
-def test_it_is_the_exponential_of_the_distance_of_class_means_weighted_by_images() -> None:
-    one = probe()
-    assert one.source_means is not None
-    assert one.source_counts is not None
-    ours = np.stack([one.inputs[one.target.codes == c].astype(np.float64).mean(axis=0) for c in range(3)])
-    away = np.linalg.norm(one.source_means.astype(np.float64)[:, None] - ours[None], axis=2)
-    distance = slowly(away, one.source_counts * 27, np.array([12, 9, 6]) * one.source_counts.sum())
-    assert domain_similarity(one) == pytest.approx(np.exp(-0.01 * distance), rel=1e-9)
-    assert domain_similarity(one, gamma=2.0) == pytest.approx(np.exp(-2 * distance), rel=1e-9)
+def test_similarity_is_its_formula() -> None:
+    source = probe()
+    assert source.source_means is not None
+    assert source.source_counts is not None
+    ours = np.stack([source.inputs[source.target.codes == c].astype(np.float64).mean(axis=0) for c in range(3)])
+    distances = np.linalg.norm(source.source_means.astype(np.float64)[:, None] - ours[None], axis=2)
+    distance = slowly(distances, source.source_counts * 27, np.array([12, 9, 6]) * source.source_counts.sum())
+    assert domain_similarity(source) == pytest.approx(np.exp(-0.01 * distance), rel=1e-9)
+    assert domain_similarity(source, gamma=2.0) == pytest.approx(np.exp(-2 * distance), rel=1e-9)
 
 
-def test_a_source_of_the_same_classes_in_the_same_shares_is_at_the_ceiling() -> None:
+def test_same_classes_and_shares_reach_the_ceiling() -> None:
     x, y = features((12, 9, 6), 5)
     means = np.stack([x[y == c].astype(np.float64).mean(axis=0) for c in range(3)])
     same = Probe.of(x, y, source_means=means, source_counts=np.array([24, 18, 12]))
     assert domain_similarity(same) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_classes_of_few_images_and_of_none_are_left_out() -> None:
+def test_small_and_empty_classes_are_left_out() -> None:
     x, y = features((12, 9, 6), 5)
     draw = np.random.default_rng(2)
     means, counts = draw.standard_normal((4, 5)), np.array([50, 3, 0, 20])
     whole = Probe.of(x, y, source_means=means, source_counts=counts)
-    some = Probe.of(x, y, source_means=means[[0, 1, 3]], source_counts=counts[[0, 1, 3]])
-    few = Probe.of(x, y, source_means=means[[0, 3]], source_counts=counts[[0, 3]])
-    assert domain_similarity(whole) == domain_similarity(some)
-    assert domain_similarity(whole, min_images=10) == domain_similarity(few) != domain_similarity(some)
+    without_empty = Probe.of(x, y, source_means=means[[0, 1, 3]], source_counts=counts[[0, 1, 3]])
+    large = Probe.of(x, y, source_means=means[[0, 3]], source_counts=counts[[0, 3]])
+    assert domain_similarity(whole) == domain_similarity(without_empty)
+    assert domain_similarity(whole, min_images=10) == domain_similarity(large) != domain_similarity(without_empty)
     with pytest.raises(Undefined, match="no_source_class"):
         domain_similarity(whole, min_images=51)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_similarity_without_a_sample_is_that_without_it_to_first_order(seed: int) -> None:
-    one = probe(sizes=(30, 25, 20, 15), seed=seed)
-    known = [domain_similarity(one.take(np.delete(np.arange(90), i)), gamma=0.5) for i in range(90)]
-    found = leave_one_out(one, gamma=0.5)
-    whole = domain_similarity(one, gamma=0.5)
-    assert np.corrcoef(known, found)[0, 1] > 0.99
-    assert np.std(found) == pytest.approx(np.std(known), rel=0.05)
-    assert np.abs(found - known).max() < 0.2 * np.abs(np.array(known) - whole).max()
+def test_leave_one_out_is_exact_to_first_order(seed: int) -> None:
+    source = probe(sizes=(30, 25, 20, 15), seed=seed)
+    exact = [domain_similarity(source.take(np.delete(np.arange(90), i)), gamma=0.5) for i in range(90)]
+    estimates = leave_one_out(source, gamma=0.5)
+    whole = domain_similarity(source, gamma=0.5)
+    assert np.corrcoef(exact, estimates)[0, 1] > 0.99
+    assert np.std(estimates) == pytest.approx(np.std(exact), rel=0.05)
+    assert np.abs(estimates - exact).max() < 0.2 * np.abs(np.array(exact) - whole).max()
 
 
-def test_it_refuses_what_makes_no_distance() -> None:
-    one = probe()
-    with pytest.raises(UsageError, match="gamma=0 is no rate"):
-        domain_similarity(one, gamma=0.0)
+def test_invalid_parameters_and_means_are_errors() -> None:
+    source = probe()
+    with pytest.raises(UsageError, match="gamma=0 is not a positive number"):
+        domain_similarity(source, gamma=0.0)
     with pytest.raises(UsageError, match="min_images=-1"):
-        domain_similarity(one, min_images=-1)
+        domain_similarity(source, min_images=-1)
     x, y = features((12, 9, 6), 5)
-    for means, counts, said in (
+    for means, counts, message in (
         (np.ones((4, 6)), np.ones(4), "features of width 5"),
         (np.ones((4, 5)), np.ones(3), "3 counts"),
         (np.full((1, 5), np.nan), np.ones(1), "not finite"),
         (np.ones((1, 5)), np.array([-1]), "below 0"),
     ):
-        with pytest.raises(ContractError, match=said):
+        with pytest.raises(ContractError, match=message):
             domain_similarity(Probe.of(x, y, source_means=means, source_counts=counts))

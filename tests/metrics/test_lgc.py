@@ -1,4 +1,4 @@
-"""LGC is LFC of gradients; of projected ones it says how far their projection may have moved it."""
+"""LGC is LFC of gradients; for projected ones it notes the uncertainty of the projection."""
 
 import numpy as np
 import pytest
@@ -13,23 +13,23 @@ from .probes import features
 
 
 def projected(vectors: Array, size: int, seed: int) -> Array:
-    """Vectors (N, P) by a dense matrix of signs, five blocks side by side."""
+    """Vectors (N, P) projected by a dense matrix of signs, five blocks side by side."""
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (vectors.shape[1], size))
     return np.asarray(vectors @ signs / np.sqrt(size))
 
 
-def noted(probe: Probe, outputs: str) -> float:
+def noted_spread(probe: Probe, outputs: str) -> float:
     lgc(probe, outputs=outputs)  # type: ignore[arg-type]
     (note,) = probe.notes
     return float(note.removeprefix("projection_sd="))
 
 
-def test_as_many_seeds_as_a_projection_has_blocks() -> None:
+def test_seeds_match_blocks_of_projection() -> None:
     assert SEEDS == BLOCKS
 
 
 @pytest.mark.parametrize("outputs", ["trace", "sum"])
-def test_the_spread_it_notes_is_that_of_the_score_over_seeds(outputs: str) -> None:
+def test_noted_spread_is_that_over_seeds(outputs: str) -> None:
     x, y = features((10, 10, 10), 400, apart=0.5)
     values, spreads = [], []
     for seed in range(60):
@@ -40,24 +40,24 @@ def test_the_spread_it_notes_is_that_of_the_score_over_seeds(outputs: str) -> No
             gradients_sum=vectors if outputs == "sum" else x,
             projected_gradients=(outputs,),
         )
-        spreads.append(noted(probe, outputs))
+        spreads.append(noted_spread(probe, outputs))
         values.append(lgc(probe, outputs=outputs))  # type: ignore[arg-type]
-    # Within the noise of a standard deviation that is found from four degrees of freedom, sixty times.
+    # Within the noise of a standard deviation estimated from four degrees of freedom, sixty times.
     assert np.sqrt(np.mean(np.square(spreads))) == pytest.approx(np.std(values), rel=0.25)
-    # A projection adds noise to every entry, which a correlation pays for: never more than a few of its spreads.
+    # A projection adds noise to every entry, which lowers the correlation, by a few of its spreads at most.
     exact = lfc(Probe.of(x, y))
     assert 0 < exact - np.mean(values) < 3 * np.std(values)
 
 
-def test_nothing_is_noted_of_gradients_that_are_exact_nor_of_the_other_ones() -> None:
+def test_exact_gradients_have_no_note() -> None:
     x, y = features((10, 10, 10), 40)
-    for told in ((), ("sum",)):
-        probe = Probe.of(x, y, gradients_sum=x, projected_gradients=told)
+    for projected_outputs in ((), ("sum",)):
+        probe = Probe.of(x, y, gradients_sum=x, projected_gradients=projected_outputs)
         assert lgc(probe) == lfc(Probe.of(x, y))
         assert probe.notes == []
 
 
-def test_a_part_of_the_probe_and_other_labels_score_as_a_probe_of_their_own() -> None:
+def test_sub_probe_scores_as_its_own_probe() -> None:
     x, y = features((10, 10, 10), 200)
     probe = Probe.of(x, y, gradients_sum=2 * x[:, :100], projected_gradients=("trace", "sum"))
     for outputs, vectors in (("trace", x), ("sum", x[:, :100])):
@@ -68,12 +68,12 @@ def test_a_part_of_the_probe_and_other_labels_score_as_a_probe_of_their_own() ->
         assert part.notes == []
 
 
-def test_the_sum_of_outputs_is_undefined_where_only_the_trace_is_known() -> None:
+def test_sum_is_undefined_without_its_gradients() -> None:
     with pytest.raises(Undefined, match="no_gradients_of_sum"):
         lgc(Probe.of(*features((10, 10), 8)), outputs="sum")
 
 
-def test_gradients_that_are_all_zero_have_no_score() -> None:
+def test_zero_gradients_have_no_score() -> None:
     x, y = features((10, 10), 8)
     with pytest.raises(Undefined, match="constant_features"):
         lgc(Probe.of(0 * x, y))

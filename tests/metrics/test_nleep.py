@@ -1,4 +1,4 @@
-"""NLEEP: LEEP of a mixture's components, repeatable, and with the spread of its beginnings."""
+"""NLEEP: LEEP of a mixture's components, reproducible, with the spread over its starting points."""
 
 import sys
 
@@ -15,7 +15,7 @@ from .probes import features
 pytest.importorskip("sklearn")
 
 
-def test_it_is_leep_of_the_memberships_of_the_mixture() -> None:
+def test_nleep_is_leep_of_the_mixture_memberships() -> None:
     from sklearn.decomposition import PCA
     from sklearn.mixture import GaussianMixture
 
@@ -25,34 +25,34 @@ def test_it_is_leep_of_the_memberships_of_the_mixture() -> None:
     scores /= np.sqrt((scores**2).mean())
     order = np.argsort(((wide - wide.mean(axis=0)) ** 2).sum(axis=1))
     mixture = GaussianMixture(15, covariance_type="diag", reg_covar=1e-3, random_state=0).fit(scores[order])
-    known = leep(Probe.of(mixture.predict_proba(scores), y))
-    assert nleep(Probe.of(x, y), seeds=1) == pytest.approx(known, abs=1e-6)
+    expected = leep(Probe.of(mixture.predict_proba(scores), y))
+    assert nleep(Probe.of(x, y), seeds=1) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_value_is_the_mean_over_beginnings_and_their_spread_is_told() -> None:
+def test_value_is_the_mean_over_starts_with_noted_spread() -> None:
     x, y = features((40, 30, 30), 10, apart=0.7, seed=1)
     each = [nleep(Probe.of(x, y), seed=seed, seeds=1) for seed in range(2, 6)]
-    one = Probe.of(x, y)
-    assert nleep(one, seed=2, seeds=4) == pytest.approx(np.mean(each), abs=1e-12)
-    assert one.notes == [f"seeds_sd={np.std(each, ddof=1):.2g}"]
+    probe = Probe.of(x, y)
+    assert nleep(probe, seed=2, seeds=4) == pytest.approx(np.mean(each), abs=1e-12)
+    assert probe.notes == [f"seeds_sd={np.std(each, ddof=1):.2g}"]
     assert np.std(each) > 1e-3
     single = Probe.of(x, y)
     nleep(single, seeds=1)
     assert single.notes == []
 
 
-def test_there_are_fewer_components_than_samples_and_warnings_of_the_mixture_are_kept_away() -> None:
+def test_small_probe_has_fewer_components_and_no_warning() -> None:
     x, y = features((3, 2, 2, 2), 6)
     x[1] = x[0]
     assert -2 < nleep(Probe.of(x, y)) <= 0
 
 
-def test_permuted_labels_fit_no_mixture_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permuted_labels_reuse_the_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = features((20, 20), 6)
-    one = Probe.of(x, y)
-    value = nleep(one)
+    probe = Probe.of(x, y)
+    value = nleep(probe)
     monkeypatch.setattr("sklearn.mixture.GaussianMixture.fit", None)
-    assert nleep(one.with_labels(one.target.permuted(np.arange(40)[::-1]))) != value
+    assert nleep(probe.with_labels(probe.target.permuted(np.arange(40)[::-1]))) != value
 
 
 def test_better_separated_classes_score_higher() -> None:
@@ -60,12 +60,12 @@ def test_better_separated_classes_score_higher() -> None:
     assert values == sorted(values)
 
 
-def test_without_scikit_learn_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.mixture", None)
     with pytest.raises(UsageError, match=r"zoo-cli\[metrics\]"):
         nleep(Probe.of(*features((9, 7), 6)))
 
 
-def test_at_least_one_beginning() -> None:
+def test_seeds_must_be_positive() -> None:
     with pytest.raises(UsageError, match="seeds=0"):
         nleep(Probe.of(*features((9, 7), 6)), seeds=0)

@@ -1,4 +1,4 @@
-"""PARC beyond its value: ties, single precision for large probes, and the scores without each sample."""
+"""PARC: ties, single precision for large probes, and the leave-one-out scores."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from zoo_cli.metrics import pairs
 from zoo_cli.metrics import parc as module
 from zoo_cli.metrics.probe import Probe
 
+from . import references
 from .probes import features, one_hot, score
 
 Array = NDArray[Any]
@@ -37,7 +38,7 @@ def single(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_each(x: Array, y: Array, normalized: bool) -> list[float]:
-    """Slowly: the distances of the whole probe, those of each sample struck out, ranked again."""
+    """Slowly: the distances of the whole probe without those of each sample, ranked again."""
     wide = x.astype(np.float64)
     rows = (wide - wide.mean(axis=0)) / np.where(np.ptp(wide, axis=0) > 0, wide.std(axis=0), 1)
     distance = np.round(1 - np.corrcoef(rows), 11)
@@ -58,26 +59,26 @@ def without_each(x: Array, y: Array, normalized: bool) -> list[float]:
 
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("sizes", [(8, 8, 8), (12, 5, 2, 1), (20, 4)])
-def test_scores_without_each_sample_equal_those_computed_again(sizes: tuple[int, ...], normalized: bool) -> None:
+def test_leave_one_out_equals_slow_reference(sizes: tuple[int, ...], normalized: bool) -> None:
     x, y = features(sizes, 7, seed=3)
     fast = leave_one_out(x, y, normalized=normalized)
     np.testing.assert_allclose(fast, without_each(x, y, normalized), atol=1e-12)
 
 
-def test_ties_move_the_scores_without_each_sample_only_through_the_share_of_ties() -> None:
+def test_leave_one_out_with_ties_is_nearly_exact() -> None:
     x, y = features((12, 9, 6), 7, seed=3)
     x[:4] = x[10]
     np.testing.assert_allclose(leave_one_out(x, y, normalized=True), without_each(x, y, True), atol=1e-12)
     np.testing.assert_allclose(leave_one_out(x, y), without_each(x, y, False), atol=1e-4)
 
 
-def test_scores_without_each_sample_stand_in_the_order_of_the_samples() -> None:
+def test_leave_one_out_is_in_sample_order() -> None:
     x, y = features((9, 6, 4), 7)
     order = np.random.default_rng(0).permutation(len(y))
     np.testing.assert_allclose(leave_one_out(x[order], y[order]), leave_one_out(x, y)[order], atol=1e-12)
 
 
-def test_standardising_again_without_a_sample_would_spread_the_scores_about_as_much() -> None:
+def test_leave_one_out_spreads_as_with_restandardising() -> None:
     x, y = features((40, 40, 40), 20, seed=1)
     again = [parc(np.delete(x, i, axis=0), np.delete(y, i)) for i in range(len(y))]
     fast = leave_one_out(x, y)
@@ -85,13 +86,13 @@ def test_standardising_again_without_a_sample_would_spread_the_scores_about_as_m
     assert fast.std() == pytest.approx(np.std(again), rel=0.15)
 
 
-def test_a_sample_that_holds_the_only_pair_of_a_class_leaves_no_score() -> None:
+def test_leave_one_out_is_nan_without_same_class_pair() -> None:
     x, y = features((2, 1, 1, 1), 7)
     missing = np.isnan(leave_one_out(x, y))
     np.testing.assert_array_equal(missing, y == 0)
 
 
-def test_scores_without_each_sample_use_the_parameters_of_the_score() -> None:
+def test_leave_one_out_uses_parameters_of_the_score() -> None:
     x, y = features((30, 30), 16)
     for params in ({"pca": 4}, {"cosine": True}, {"pca": 4, "cosine": True}):
         assert np.mean(leave_one_out(x, y, **params)) == pytest.approx(parc(x, y, **params), abs=0.01)
@@ -100,47 +101,47 @@ def test_scores_without_each_sample_use_the_parameters_of_the_score() -> None:
 
 
 @pytest.mark.usefixtures("single")
-def test_single_precision_moves_the_scores_by_less_than_a_millionth() -> None:
+def test_float32_changes_scores_by_less_than_1e_6() -> None:
     x, y = features((60, 50, 40, 30, 20), 128, apart=0.3)
     rows = pairs.unit_rows(x)
     assert rows.dtype == np.float32
     fast = parc(x, y), rsa(x, y), leave_one_out(x, y)
-    pairs.FLOAT64_ROWS = 1000  # the fixture sets it back
+    pairs.FLOAT64_ROWS = 1000  # the fixture restores it
     assert pairs.unit_rows(x).dtype == np.float64
     slow = parc(x, y), rsa(x, y), leave_one_out(x, y)
-    for one, other in zip(fast, slow, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+    for float32, float64 in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(float32, float64, atol=1e-6)
 
 
 @pytest.mark.usefixtures("single")
-def test_equal_rows_are_never_compared_in_single_precision() -> None:
+def test_equal_rows_are_compared_in_float64() -> None:
     x, _ = features((60, 50, 40), 128)
-    assert not pairs.precise(x)
+    assert not pairs.needs_float64(x)
     x[100] = x[3]
-    assert pairs.precise(x)
+    assert pairs.needs_float64(x)
 
 
-def test_large_probes_are_single_precision_unless_rows_repeat() -> None:
+def test_large_probes_are_float32_unless_rows_repeat() -> None:
     x = np.random.default_rng(0).standard_normal((pairs.FLOAT64_ROWS + 1, pairs.FLOAT64_WIDTH)).astype(np.float32)
-    assert not pairs.precise(x)
-    assert pairs.precise(x[1:])
-    assert pairs.precise(x[:, 1:])
+    assert not pairs.needs_float64(x)
+    assert pairs.needs_float64(x[1:])
+    assert pairs.needs_float64(x[:, 1:])
     x[-1] = x[17]
-    assert pairs.precise(x)
+    assert pairs.needs_float64(x)
 
 
 @pytest.mark.slow
 def test_a_large_probe_of_equal_rows_keeps_all_its_ties() -> None:
     y = np.arange(2500) % 100
-    known = one_hot(y)
-    assert parc(known, y, normalized=True) == pytest.approx(1.0, abs=1e-12)
+    x = one_hot(y)
+    assert parc(x, y, normalized=True) == pytest.approx(1.0, abs=1e-12)
     # All distances take two values, so that the ranks agree completely.
-    assert parc(known, y) == pytest.approx(1.0, abs=1e-12)
-    assert rsa(known, y) == pytest.approx(1.0, abs=1e-12)
+    assert parc(x, y) == pytest.approx(1.0, abs=1e-12)
+    assert rsa(x, y) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rank_variance_is_that_of_mid_ranks_also_across_the_parts_it_reads(dtype: type) -> None:
+def test_rank_variance_is_that_of_mid_ranks_across_chunks(dtype: type) -> None:
     draw = np.random.default_rng(0)
     for values in (
         draw.standard_normal(50),
@@ -168,22 +169,20 @@ def test_similarities_come_row_by_row_across_tiles(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_rsa_of_a_large_probe_counts_ties_across_the_parts_it_reads() -> None:
+def test_rsa_of_large_probe_counts_ties_across_chunks() -> None:
     draw = np.random.default_rng(0)
     y = draw.integers(0, 5, 1800)
     x = draw.integers(0, 2, (1800, 3)).astype(np.float64)
-    from .references import _one_hot, _spearman, _standardised
-
     upper = np.triu_indices(1800, 1)
 
     def similarity(values: Array) -> Array:
-        rows = _standardised(values)
+        rows = references.standardise(values)
         rows = rows - rows.mean(axis=1, keepdims=True)
         length = np.sqrt((rows**2).sum(axis=1, keepdims=True))
         rows = np.where(length > 1e-9, rows / np.where(length > 1e-9, length, 1), 0)
         return np.round((rows @ rows.T)[upper], 9)
 
-    expected = _spearman(list(-similarity(x)), list(-similarity(_one_hot(y))))
+    expected = references.spearman(list(-similarity(x)), list(-similarity(references.one_hot(y))))
     assert rsa(x, y) == pytest.approx(expected, abs=1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Each metric against its formula, written slowly; and what the formulas say of special probes."""
+"""Each metric against its slow reference implementation; and special probes with known scores."""
 
 from collections.abc import Callable
 from functools import partial
@@ -39,13 +39,13 @@ REFERENCES: dict[str, Callable[..., float]] = {
     "knn:k=3,distance=cosine": partial(references.knn, k=3, distance="cosine"),
     "ridge": references.ridge,
 }
-# It is a draw; there is no formula.
+# Random numbers have no formula.
 NO_FORMULA = {"random"}
-# They read more than inputs and labels, or draw; their files of tests hold what they equal.
+# They read more than inputs and labels, or use random numbers; see their own test files.
 ELSEWHERE = {"rsa-ref", "domain-similarity", "sparsity", "nleep"}
-# Found again by iterating, or by inverting matrices that are nearly singular.
+# The reference iterates, or inverts matrices that are nearly singular.
 LOOSE = {"logme": 1e-6, "sfda": 1e-6}
-# The reference loses its digits there, differently with every number of threads; test_saturation.py has 40 digits.
+# The reference loses its digits here, depending on the number of threads; test_saturation.py has 40 digits.
 ILL_CONDITIONED = {("sfda", "balanced", 70)}
 SIZES = {
     "balanced": (8, 8, 8, 8),
@@ -73,12 +73,12 @@ def test_a_metric_equals_its_formula(spec: str, sizes: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_normalized_parc_is_the_chance_that_a_same_class_pair_is_nearer_rescaled(sizes: str) -> None:
+def test_normalized_parc_is_rescaled_auc(sizes: str) -> None:
     x, y = features(SIZES[sizes], 6, seed=1)
     assert score("parc", x, y, normalized=True) == pytest.approx(2 * references.auc(x, y) - 1, abs=1e-12)
 
 
-def test_normalized_parc_is_parc_over_its_ceiling_where_no_distance_ties() -> None:
+def test_normalized_parc_is_parc_over_its_ceiling() -> None:
     x, y = features((9, 7, 5), 10)
     pairs, same = 21 * 20 / 2, 9 * 4 + 7 * 3 + 5 * 2
     ceiling = np.sqrt(3 * same * (pairs - same) / (pairs**2 - 1))
@@ -102,7 +102,7 @@ def test_rsa_is_not_parc_for_unequal_classes() -> None:
 
 
 @pytest.mark.parametrize("cosine", [False, True])
-def test_as_many_components_as_columns_are_a_rotation_that_cosine_after_standardising_sees(cosine: bool) -> None:
+def test_all_components_are_a_rotation_of_the_features(cosine: bool) -> None:
     x, y = features((10, 10, 10), 5)
     wide = x.astype(np.float64)
     _, _, loadings = np.linalg.svd(wide - wide.mean(axis=0), full_matrices=False)
@@ -113,14 +113,14 @@ def test_as_many_components_as_columns_are_a_rotation_that_cosine_after_standard
     assert score("parc", x, y, pca=99, cosine=cosine) == score("parc", x, y, pca=5, cosine=cosine)
 
 
-def test_leep_of_a_source_that_tells_nothing_is_minus_the_entropy_of_the_labels() -> None:
+def test_leep_of_uninformative_source_is_minus_label_entropy() -> None:
     y = np.repeat([0, 1, 2], [10, 20, 30])
     x = np.tile([[0.5, 0.3, 0.2], [0.3, 0.5, 0.2]], (30, 1))
     shares = np.array([1 / 6, 1 / 3, 1 / 2])
     assert score("leep", x, y) == pytest.approx((shares * np.log(shares)).sum())
 
 
-def test_leep_of_a_source_that_knows_the_classes_is_zero_also_with_an_unused_one() -> None:
+def test_leep_of_perfect_source_is_zero() -> None:
     y = np.repeat([0, 1, 2], 5)
     x = np.concatenate([one_hot(y), np.zeros((15, 2))], axis=1)
     assert score("leep", x, y) == pytest.approx(0.0, abs=1e-12)

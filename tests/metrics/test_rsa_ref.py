@@ -1,4 +1,4 @@
-"""RSA against a reference network: its formula, its ties, and the sub-probes that look its ranks up."""
+"""RSA against a reference network: its formula, its ties, and sub-probes that reuse its ranks."""
 
 from itertools import combinations
 from typing import Any
@@ -19,16 +19,16 @@ from .probes import features, reference
 Array = NDArray[Any]
 
 
-def slowly(one: Array, other: Array) -> float:
-    """Spearman of two lists, one entry a pair: 1 - Pearson of the rows as they are; a row of equal entries has 0."""
-    lists = [[_distance(rows[i], rows[j]) for i, j in combinations(range(len(rows)), 2)] for rows in (one, other)]
+def slowly(x: Array, y: Array) -> float:
+    """Spearman of two lists, one entry per pair: 1 - Pearson of the raw rows, 1 for a row of equal entries."""
+    lists = [[_distance(rows[i], rows[j]) for i, j in combinations(range(len(rows)), 2)] for rows in (x, y)]
     return float(spearmanr(np.round(lists[0], 11), np.round(lists[1], 11)).statistic)
 
 
-def _distance(one: Array, other: Array) -> float:
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
+def _distance(x: Array, y: Array) -> float:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 1.0
-    return float(1 - np.corrcoef(one.astype(np.float64), other.astype(np.float64))[0, 1])
+    return float(1 - np.corrcoef(x.astype(np.float64), y.astype(np.float64))[0, 1])
 
 
 def probe(sizes: tuple[int, ...] = (9, 7, 5, 3), width: int = 12, seed: int = 0) -> Probe:
@@ -37,17 +37,17 @@ def probe(sizes: tuple[int, ...] = (9, 7, 5, 3), width: int = 12, seed: int = 0)
 
 
 @pytest.mark.parametrize("width", [3, 12, 70])
-def test_it_equals_its_formula(width: int) -> None:
+def test_rsa_ref_equals_its_formula(width: int) -> None:
     x, y = features((9, 7, 5, 3), width, seed=width)
     other = reference(x) + np.random.default_rng(0).standard_normal((24, 6))
     x[5], other[9] = x[2], other[1]  # equal rows, so that distances tie
     x[7], other[3] = 0.5, 0.0  # rows that correlate with nothing
-    found = rsa_ref(Probe.of(x, y, reference=other))
-    assert found == pytest.approx(slowly(x, other), rel=1e-9)
-    assert 0.02 < abs(found) < 0.98
+    score = rsa_ref(Probe.of(x, y, reference=other))
+    assert score == pytest.approx(slowly(x, other), rel=1e-9)
+    assert 0.02 < abs(score) < 0.98
 
 
-def test_the_columns_are_not_standardised() -> None:
+def test_columns_are_not_standardised() -> None:
     x, y = features((9, 7, 5), 8)
     wide = x * np.logspace(0, 2, 8).astype(np.float32) + 3
     other = reference(x)
@@ -56,13 +56,13 @@ def test_the_columns_are_not_standardised() -> None:
     assert abs(rsa_ref(Probe.of(scaled, y, reference=other)) - rsa_ref(Probe.of(wide, y, reference=other))) > 0.05
 
 
-def test_a_source_that_sees_as_the_reference_does_is_at_the_ceiling() -> None:
+def test_source_equal_to_reference_reaches_the_ceiling() -> None:
     x, y = features((9, 7, 5), 8)
     assert rsa_ref(Probe.of(x, y, reference=3 * x.astype(np.float64) + 1)) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("rows", [[0, 2, 3, 7, 9, 11, 14, 20], [20, 3, 9, 0, 14, 7, 2, 11]])
-def test_a_sub_probe_has_the_score_of_its_own_rows(rows: list[int]) -> None:
+def test_sub_probe_has_the_score_of_its_own_rows(rows: list[int]) -> None:
     whole = probe()
     rsa_ref(whole)
     part = whole.take(np.array(rows))
@@ -74,23 +74,23 @@ def test_a_sub_probe_has_the_score_of_its_own_rows(rows: list[int]) -> None:
     assert rsa_ref(again) == pytest.approx(slowly(again.inputs, again.reference), abs=1e-12)
 
 
-def test_it_does_not_change_with_labels_and_its_chance_level_is_zero() -> None:
+def test_labels_do_not_matter_and_chance_is_zero() -> None:
     whole = probe()
     assert rsa_ref(whole) == rsa_ref(whole.with_labels(whole.target.permuted(np.arange(24)[::-1])))
     method = specs.resolve("metric", "rsa-ref")
-    (found,) = uncertainty.estimate_scores([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
-    assert isinstance(found, uncertainty.Estimate)
-    assert found.chance == 0.0
+    (estimate,) = uncertainty.estimate_scores([(method, registry.METRICS["rsa-ref"])], whole, seed=0)
+    assert isinstance(estimate, uncertainty.Estimate)
+    assert estimate.chance == 0.0
     assert whole.reference is not None
     draw = np.random.default_rng(1)
     shuffled = [
         rsa_ref(Probe.of(whole.inputs, whole.target, reference=draw.permutation(whole.reference))) for _ in range(200)
     ]
     assert abs(np.mean(shuffled)) < 4 * np.std(shuffled) / np.sqrt(200)
-    assert found.value > 3 * np.std(shuffled)
+    assert estimate.value > 3 * np.std(shuffled)
 
 
-def test_it_says_why_it_has_no_value() -> None:
+def test_undefined_scores_have_a_reason() -> None:
     x, y = features((9, 7), 8)
     for inputs, other, reason in (
         (x[:2], reference(x)[:2], "too_few_examples"),
@@ -101,7 +101,7 @@ def test_it_says_why_it_has_no_value() -> None:
             rsa_ref(Probe.of(inputs, y[: len(inputs)], reference=other))
 
 
-def test_large_probes_in_single_precision_have_the_same_score() -> None:
+def test_large_probes_in_float32_have_the_same_score() -> None:
     draw = np.random.default_rng(0)
     shared = draw.standard_normal((2100, 12))
     x, other = (

@@ -1,4 +1,4 @@
-"""Sparsity, as we read it: two measures, their mixture, and what it says of features that have no zeros."""
+"""Sparsity: two measures, their mixture, and the flags for features without zeros."""
 
 import numpy as np
 import pytest
@@ -15,36 +15,36 @@ def rectified(seed: int = 0) -> Probe:
     return Probe.of(np.maximum(x, 0), y)
 
 
-def test_by_default_it_is_the_share_of_zeros() -> None:
-    one = rectified()
-    zeros = sum(1 for row in one.inputs for value in row if value == 0)
-    assert sparsity(one) == pytest.approx(zeros / one.inputs.size, abs=1e-15)
-    assert one.notes == ["assumed"]
+def test_default_is_the_share_of_zeros() -> None:
+    probe = rectified()
+    zeros = sum(1 for row in probe.inputs for value in row if value == 0)
+    assert sparsity(probe) == pytest.approx(zeros / probe.inputs.size, abs=1e-15)
+    assert probe.notes == ["assumed"]
 
 
-def test_hoyers_sparsity_is_one_for_a_single_entry_and_none_for_equal_ones() -> None:
+def test_hoyer_is_one_for_one_entry_and_zero_for_equal_ones() -> None:
     y = np.array([0, 0, 1, 1])
     single = np.eye(4, 9)
     assert sparsity(Probe.of(single, y), hoyer=1.0) == pytest.approx(1.0)
     assert sparsity(Probe.of(np.outer([1, 2, 3, 4], np.ones(9)), y), hoyer=1.0) == pytest.approx(0.0, abs=1e-15)
     row = np.array([3.0, 4.0, 0.0, 0.0])
-    known = (2 - 7 / 5) / (2 - 1)
-    assert sparsity(Probe.of(np.outer([1.0, 1e-200, 1e200, 7.0], row), y), hoyer=1.0) == pytest.approx(known)
+    expected = (2 - 7 / 5) / (2 - 1)
+    assert sparsity(Probe.of(np.outer([1.0, 1e-200, 1e200, 7.0], row), y), hoyer=1.0) == pytest.approx(expected)
 
 
 def test_the_mixture_is_linear() -> None:
-    one = rectified()
-    ends = sparsity(one), sparsity(one, hoyer=1.0)
-    assert sparsity(one, hoyer=0.25) == pytest.approx(0.75 * ends[0] + 0.25 * ends[1], abs=1e-15)
+    probe = rectified()
+    ends = sparsity(probe), sparsity(probe, hoyer=1.0)
+    assert sparsity(probe, hoyer=0.25) == pytest.approx(0.75 * ends[0] + 0.25 * ends[1], abs=1e-15)
 
 
-def test_small_entries_count_as_zero_where_asked() -> None:
-    one = Probe.of(np.array([[0.01, -0.02, 1.0], [0.0, 2.0, 3.0], [1.0, 1.0, -0.01]]), np.array([0, 0, 1]))
-    assert sparsity(one) == pytest.approx(1 / 9)
-    assert sparsity(one, tol=0.01) == pytest.approx(3 / 9)
+def test_tol_makes_small_entries_zero() -> None:
+    probe = Probe.of(np.array([[0.01, -0.02, 1.0], [0.0, 2.0, 3.0], [1.0, 1.0, -0.01]]), np.array([0, 0, 1]))
+    assert sparsity(probe) == pytest.approx(1 / 9)
+    assert sparsity(probe, tol=0.01) == pytest.approx(3 / 9)
 
 
-def test_it_says_so_of_features_without_zeros_and_of_rows_of_zeros() -> None:
+def test_missing_zeros_and_zero_rows_are_flagged() -> None:
     x, y = features((9, 7), 6)
     whole = Probe.of(x, y)
     assert sparsity(whole) == 0.0
@@ -57,24 +57,24 @@ def test_it_says_so_of_features_without_zeros_and_of_rows_of_zeros() -> None:
     assert dead.notes == ["assumed", "zero_rows"]
 
 
-def test_the_value_without_a_sample_is_exact() -> None:
-    one = rectified()
-    known = [sparsity(one.take(np.delete(np.arange(21), i)), hoyer=0.5) for i in range(21)]
-    np.testing.assert_allclose(leave_one_out(one, hoyer=0.5), known, atol=1e-14)
+def test_leave_one_out_is_exact() -> None:
+    probe = rectified()
+    expected = [sparsity(probe.take(np.delete(np.arange(21), i)), hoyer=0.5) for i in range(21)]
+    np.testing.assert_allclose(leave_one_out(probe, hoyer=0.5), expected, atol=1e-14)
 
 
-def test_labels_take_no_part() -> None:
-    one = rectified()
-    assert sparsity(one) == sparsity(Probe.of(one.inputs, np.zeros(21, np.int64)))
+def test_labels_do_not_matter() -> None:
+    probe = rectified()
+    assert sparsity(probe) == sparsity(Probe.of(probe.inputs, np.zeros(21, np.int64)))
 
 
-def test_it_refuses_what_has_no_sparsity() -> None:
-    one = rectified()
-    for params, said in (({"hoyer": 1.1}, "hoyer=1.1"), ({"hoyer": -0.1}, "hoyer"), ({"tol": -1.0}, "tol=-1")):
-        with pytest.raises(UsageError, match=said):
-            sparsity(one, **params)
+def test_invalid_parameters_and_probes_are_errors() -> None:
+    probe = rectified()
+    for params, message in (({"hoyer": 1.1}, "hoyer=1.1"), ({"hoyer": -0.1}, "hoyer"), ({"tol": -1.0}, "tol=-1")):
+        with pytest.raises(UsageError, match=message):
+            sparsity(probe, **params)
     with pytest.raises(Undefined, match="too_few_examples"):
-        sparsity(one.take(np.arange(2)))
+        sparsity(probe.take(np.arange(2)))
     with pytest.raises(Undefined, match="constant_features"):
         sparsity(Probe.of(np.ones((5, 3)), np.zeros(5, np.int64)))
     with pytest.raises(Undefined, match="one_feature"):

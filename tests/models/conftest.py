@@ -1,4 +1,4 @@
-"""Networks of these tests are random, and the same in every run."""
+"""Random networks of these tests are the same in every run."""
 
 from collections.abc import Iterator
 

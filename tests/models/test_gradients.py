@@ -1,4 +1,4 @@
-"""Gradients of the last weight layer: their products are those that torch.func finds sample by sample, unaided."""
+"""Gradients of the last weight layer: their products equal those of torch.func's Jacobian of each sample."""
 
 import json
 from collections.abc import Callable
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 
-from tests.models.networks import images, load, write_code
+from tests.models.tiny_models import load_source, make_images, write_code
 from tests.shared_material import SHARED
 from zoo_cli.errors import UsageError
 from zoo_cli.models import gradients
@@ -20,22 +21,24 @@ from zoo_cli.models.gradients import Gradients
 from zoo_cli.models.projection import BLOCKS, Projection
 
 
-def made(module: nn.Module, size: int = 16, *, layer: str = "", projection: Projection | None = None) -> Gradients:
-    """The gradients of a module, in float64 and eval mode, its batch norms as if trained."""
+def make_gradients(
+    module: nn.Module, size: int = 16, *, layer: str = "", projection: Projection | None = None
+) -> Gradients:
+    """The gradients of a module in float64 and eval mode, with batch norms as if trained."""
     module = module.double().eval()
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
             for number, values in enumerate((norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data)):
                 values.copy_(0.5 + torch.rand(values.shape, generator=torch.Generator().manual_seed(number)))
-    example = images(size).double()
+    example = make_images(size).double()
     return Gradients(module, find_tap(module, example, None), example, layer, projection)
 
 
-def kernel(found: Gradients, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Theta over all outputs, and of their sum, (B, B): a Jacobian of the whole network for one sample at a time."""
-    name = f"module.{found.layer.name}.weight"
-    network = FeatureExtractor(found.network.module, found.network.tap)
-    weight = found.spy.layer.weight.detach()
+def reference_kernel(computed: Gradients, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Theta over all outputs, and of their sum, (B, B): from the Jacobian of the whole network, sample by sample."""
+    name = f"module.{computed.layer.name}.weight"
+    network = FeatureExtractor(computed.network.module, computed.network.tap)
+    weight = computed.hook.layer.weight.detach()
 
     def outputs(weight: Tensor, image: Tensor) -> Tensor:
         logits: Tensor = functional_call(network, {name: weight}, (image[None],))[1]
@@ -46,20 +49,20 @@ def kernel(found: Gradients, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.einsum("ikp,jkp->ij", each, each), total @ total.T
 
 
-def assert_same_kernel(found: Gradients, size: int = 16, count: int = 4) -> None:
-    x = images(size, count, seed=9).double()
-    for vectors, true in zip(found(x), kernel(found, x), strict=True):
-        assert true.abs().max() > 0
-        assert (vectors @ vectors.T - true).abs().max() <= 1e-10 * true.abs().max()
+def assert_same_kernel(computed: Gradients, size: int = 16, count: int = 4) -> None:
+    x = make_images(size, count, seed=9).double()
+    for vectors, expected in zip(computed(x), reference_kernel(computed, x), strict=True):
+        assert expected.abs().max() > 0
+        assert (vectors @ vectors.T - expected).abs().max() <= 1e-10 * expected.abs().max()
 
 
 def tail(*layers: nn.Module, width: int = 6) -> nn.Sequential:
-    """A convolution, what is asked for, the mean over space and a linear head of nine."""
+    """A convolution, these layers, the mean over space and a linear head of nine outputs."""
     return nn.Sequential(nn.Conv2d(3, width, 3, 2), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 9))
 
 
 class Residual(nn.Module):
-    """Two convolutions around a shortcut; what is in place may change either."""
+    """Two convolutions with a shortcut, and in-place operations on both."""
 
     def __init__(self, *, after: bool = True):
         super().__init__()
@@ -87,7 +90,7 @@ class Shared(nn.Module):
 
 
 class Standardised(nn.Conv2d):
-    """A convolution whose trained weight is not the one that it multiplies by."""
+    """A convolution that standardises its trained weight before it multiplies."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
@@ -95,7 +98,7 @@ class Standardised(nn.Conv2d):
 
 
 class Concatenated(nn.Module):
-    """The last of dense blocks: its channels are some of the features, the others come from before it."""
+    """The end of a dense block: some features are channels of the last layer, the others come from earlier layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +155,7 @@ OPEN: dict[str, tuple[Callable[[], nn.Module], int]] = {
         ),
         3,
     ),
-    "weight of another making": (
+    "standardised weight": (
         lambda: nn.Sequential(
             nn.Conv2d(3, 4, 3), Standardised(4, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
         ),
@@ -162,20 +165,20 @@ OPEN: dict[str, tuple[Callable[[], nn.Module], int]] = {
 
 
 @pytest.mark.parametrize("name", CLOSED)
-def test_one_backward_pass_says_it_all_where_channels_keep_apart(name: str) -> None:
+def test_separate_channels_need_one_backward_pass(name: str) -> None:
     torch.manual_seed(0)
-    found = made(CLOSED[name]())
-    assert (found.layer.closed, found.layer.outputs) == (True, 1)
-    assert_same_kernel(found)
+    computed = make_gradients(CLOSED[name]())
+    assert (computed.layer.closed, computed.layer.outputs) == (True, 1)
+    assert_same_kernel(computed)
 
 
 @pytest.mark.parametrize("name", OPEN)
-def test_other_tails_are_differentiated_for_each_output_or_feature(name: str) -> None:
+def test_other_tails_need_a_pass_per_output_or_feature(name: str) -> None:
     torch.manual_seed(0)
     network, outputs = OPEN[name]
-    found = made(network())
-    assert (found.layer.closed, found.layer.outputs) == (False, outputs)
-    assert_same_kernel(found)
+    computed = make_gradients(network())
+    assert (computed.layer.closed, computed.layer.outputs) == (False, outputs)
+    assert_same_kernel(computed)
 
 
 FAMILIES = [
@@ -188,48 +191,44 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize(("name", "size", "layer", "closed"), FAMILIES, ids=[row[0] for row in FAMILIES])
-def test_torchvisions_tails(name: str, size: int, layer: str, closed: bool) -> None:
-    import torchvision
-
+def test_torchvision_tails(name: str, size: int, layer: str, closed: bool) -> None:
     torch.manual_seed(0)
-    found = made(torchvision.models.get_model(name, num_classes=3), size)
-    assert (found.layer.name, found.layer.closed) == (layer, closed)
-    assert_same_kernel(found, size, 2)
+    computed = make_gradients(torchvision.models.get_model(name, num_classes=3), size)
+    assert (computed.layer.name, computed.layer.closed) == (layer, closed)
+    assert_same_kernel(computed, size, 2)
 
 
-def test_a_transformers_layer_is_the_last_linear_of_its_last_block() -> None:
-    import torchvision
-
+def test_a_transformer_uses_its_last_blocks_linear() -> None:
     torch.manual_seed(0)
     network = torchvision.models.VisionTransformer(16, 8, 2, 2, 16, 32, num_classes=40)
     nn.init.normal_(network.heads.head.weight)  # zero, as it starts, no gradient would reach the layer
-    found = made(network)
-    assert found.layer.name == "encoder.layers.encoder_layer_1.mlp.3"
-    # Sixteen features say what forty outputs do.
-    assert (found.layer.closed, found.layer.outputs, found.layer.positions) == (False, 16, 5)
-    assert_same_kernel(found)
+    computed = make_gradients(network)
+    assert computed.layer.name == "encoder.layers.encoder_layer_1.mlp.3"
+    # Sixteen features determine forty outputs.
+    assert (computed.layer.closed, computed.layer.outputs, computed.layer.positions) == (False, 16, 5)
+    assert_same_kernel(computed)
 
 
-def test_timms_layers_are_found_too() -> None:
+def test_timm_layers_are_found() -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
-    plain = made(timm.create_model("resnet10t.c3_in1k", num_classes=3), 32)
-    assert plain.layer.closed
-    assert_same_kernel(plain, 32, 2)
-    found = made(timm.create_model("test_vit", num_classes=12, img_size=32), 32)
-    assert found.layer.name.endswith("mlp.fc2")
-    assert not found.layer.closed
-    assert_same_kernel(found, 32, 2)
+    resnet = make_gradients(timm.create_model("resnet10t.c3_in1k", num_classes=3), 32)
+    assert resnet.layer.closed
+    assert_same_kernel(resnet, 32, 2)
+    computed = make_gradients(timm.create_model("test_vit", num_classes=12, img_size=32), 32)
+    assert computed.layer.name.endswith("mlp.fc2")
+    assert not computed.layer.closed
+    assert_same_kernel(computed, 32, 2)
 
 
 @pytest.mark.parametrize("row", ["lgc_trace_ntk", "lgc_sum_logits"])
 @pytest.mark.skipif(SHARED is None, reason="needs the development material")
-def test_the_toy_network_has_its_true_scores(row: str) -> None:
+def test_toy_network_scores_match_the_reference(row: str) -> None:
     assert SHARED is not None
     for case in json.loads((SHARED / "golden" / "metrics.json").read_text())["cases"]:
-        draw = np.random.default_rng(case["recipe"]["seed"] + 7000)
+        generator = np.random.default_rng(case["recipe"]["seed"] + 7000)
         x, first, head = (
-            torch.from_numpy(np.round(draw.standard_normal(shape) * 256) / 256)
+            torch.from_numpy(np.round(generator.standard_normal(shape) * 256) / 256)
             for shape in ((12, 3, 6, 6), (4, 3, 3, 3), (5, 4))
         )
         network = nn.Sequential(
@@ -240,44 +239,43 @@ def test_the_toy_network_has_its_true_scores(row: str) -> None:
             nn.Linear(4, 5, bias=False),
         ).double()
         network[0].weight.data, network[4].weight.data = first, head
-        found = made(network, 6)
-        assert found.layer.closed
-        vectors = found(x)[row == "lgc_sum_logits"]
+        computed = make_gradients(network, 6)
+        assert computed.layer.closed
+        vectors = computed(x)[row == "lgc_sum_logits"]
         labels = np.arange(12) % 3
         same = np.where(labels[:, None] == labels, 1.0, -1.0)
-        (true,) = [value["value"] for value in case["values"] if value["metric"] == row]
+        (expected,) = [value["value"] for value in case["values"] if value["metric"] == row]
         score = np.corrcoef((vectors @ vectors.T).numpy().ravel(), same.ravel())[0, 1]
-        assert score == pytest.approx(true, abs=1e-9)
+        assert score == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_layer_can_be_named_and_a_wrong_one_is_refused() -> None:
+def test_a_layer_can_be_named() -> None:
     torch.manual_seed(0)
-    found = made(Residual(), layer="first")
-    assert found.layer.name == "first"
-    assert not found.layer.closed
-    assert_same_kernel(found)
-    assert made(Residual(), layer="fc").layer.outputs == 5
+    computed = make_gradients(Residual(), layer="first")
+    assert computed.layer.name == "first"
+    assert not computed.layer.closed
+    assert_same_kernel(computed)
+    assert make_gradients(Residual(), layer="fc").layer.outputs == 5
     with pytest.raises(UsageError, match='gradient_layer = "norm": no Conv2d or Linear of that name'):
-        made(Residual(), layer="norm")
+        make_gradients(Residual(), layer="norm")
 
 
-def test_the_layer_follows_the_features_and_the_outputs_stay_the_sources_own(tmp_path: Path) -> None:
-    model = load(f"python:{write_code(tmp_path)}:tiny", tmp_path, feature_layer="body.0", classes=5)
-    found = gradients.find(model, None)
-    assert found.layer.name == "body.0"
-    assert found.layer.outputs == 5
-    double = Gradients(model.module.double(), model.tap, images(64).double())
+def test_the_layer_follows_feature_layer(tmp_path: Path) -> None:
+    model = load_source(f"python:{write_code(tmp_path)}:tiny", tmp_path, feature_layer="body.0", classes=5)
+    layer = gradients.build_gradients(model, None).layer
+    assert (layer.name, layer.outputs) == ("body.0", 5)
+    double = Gradients(model.module.double(), model.tap, make_images(64).double())
     assert_same_kernel(double, 64)
 
 
-def test_a_source_without_a_head_says_so(tmp_path: Path) -> None:
-    model = load("torchvision:resnet18", tmp_path, classes=0, input_size=32)
+def test_a_source_without_a_head_is_refused(tmp_path: Path) -> None:
+    model = load_source("torchvision:resnet18", tmp_path, classes=0, input_size=32)
     with pytest.raises(UsageError, match="source s: it has no head, and LGC needs gradients of outputs"):
-        gradients.find(model, None)
+        gradients.build_gradients(model, None)
 
 
 class Mixing(nn.Module):
-    """Takes away what all samples of a batch share."""
+    """Subtracts the mean over the samples of a batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -301,27 +299,27 @@ class TokensFirst(nn.Module):
 
 
 @pytest.mark.parametrize("network", [Mixing, TokensFirst])
-def test_samples_that_are_not_told_apart_are_refused(network: type[nn.Module]) -> None:
+def test_mixed_samples_are_refused(network: type[nn.Module]) -> None:
     torch.manual_seed(0)
     with pytest.raises(UsageError, match="mixes the samples of a batch; set gradient_layer"):
-        made(network())
+        make_gradients(network())
 
 
-def test_features_without_a_weight_layer_before_them_are_refused() -> None:
+def test_no_weight_layer_before_the_features_is_refused() -> None:
     network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 4))
     with pytest.raises(UsageError, match="no Conv2d or Linear comes before the features; set gradient_layer"):
-        made(network)
+        make_gradients(network)
 
 
-def test_pieces_of_the_work_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_match_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    network, x = OPEN["channels mixed by a norm"][0](), images(16, 5, seed=9).double()
+    network, x = OPEN["channels mixed by a norm"][0](), make_images(16, 5, seed=9).double()
     for projection in (None, Projection(100)):
-        found = made(network, projection=projection)
+        computed = make_gradients(network, projection=projection)
         monkeypatch.setattr(gradients, "FORMED", 0)
-        whole = found(x)
+        whole = computed(x)
         monkeypatch.setattr(gradients, "ROOM", 1)
-        for piece, vectors in zip(found(x), whole, strict=True):
+        for piece, vectors in zip(computed(x), whole, strict=True):
             torch.testing.assert_close(piece, vectors, rtol=1e-12, atol=1e-15)
         monkeypatch.undo()
 
@@ -330,99 +328,101 @@ def test_pieces_of_the_work_give_what_the_whole_gives(monkeypatch: pytest.Monkey
 
 
 def wide() -> dict[str, Any]:
-    """Networks of each way to project: one gradient, outer products (in groups), a weight of another making."""
+    """Networks for each way to project: one gradient, outer products, and outer products in groups."""
     return {"closed": CLOSED["batch norm, relu"], "outer": OPEN["channels mixed by a norm"][0], "grouped": odd}
 
 
 @pytest.mark.parametrize("name", wide())
 @pytest.mark.parametrize("outer", [True, False])
-def test_projected_products_scatter_around_the_true_ones(
-    name: str, outer: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_projected_products_are_unbiased(name: str, outer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradients, "FORMED", 0 if outer else 2**22)
     torch.manual_seed(0)
-    network, x, count = wide()[name](), images(16, 3, seed=9).double(), 200
-    exact = made(network)
+    network, x, count = wide()[name](), make_images(16, 3, seed=9).double(), 200
+    exact = make_gradients(network)
     for kind in range(2):
-        true = exact(x)[kind]
-        scale = (true @ true.T).diagonal()
-        found = []
+        unprojected = exact(x)[kind]
+        scale = (unprojected @ unprojected.T).diagonal()
+        projected = []
         for seed in range(count):
             exact.projection = Projection(40, seed)
-            found.append(exact(x)[kind])
+            projected.append(exact(x)[kind])
         exact.projection = None
-        assert found[0].shape == (3, 40)
-        products = torch.stack([vectors @ vectors.T for vectors in found]) / (scale[:, None] * scale) ** 0.5
-        off = products.mean(0) - true @ true.T / (scale[:, None] * scale) ** 0.5
-        # Unbiased, and with the variance of dense signs, up to 2 / q; of outer products, whose signs are less
+        assert projected[0].shape == (3, 40)
+        products = torch.stack([vectors @ vectors.T for vectors in projected]) / (scale[:, None] * scale) ** 0.5
+        off = products.mean(0) - unprojected @ unprojected.T / (scale[:, None] * scale) ** 0.5
+        # Unbiased, with the variance of dense signs, up to 2 / q, or for outer products, whose signs are less
         # independent, up to four times that.
         assert (off.abs() <= 4 * products.std(0) / count**0.5 + 1e-12).all()
         assert products.var(0).max() <= (4 if outer else 1) * 2 / 40 * 1.4
 
 
-def test_blocks_are_projections_of_their_own_and_their_spread_is_that_over_seeds() -> None:
-    draw = torch.Generator().manual_seed(0)
-    values = torch.randn(400, 2, generator=draw, dtype=torch.float64)
+def test_spread_over_blocks_matches_spread_over_seeds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(400, 2, generator=generator, dtype=torch.float64)
     whole, within = [], []
     for seed in range(300):
         projection = Projection(50, seed)
         sums = torch.zeros(BLOCKS, 10, 2, dtype=torch.float64)
         projection.add(sums, values, 0, 0)
-        first, second = projection.vectors(sums)
+        first, second = projection.to_vectors(sums)
         whole.append(float(first @ second))
-        each = (first * second).reshape(BLOCKS, 10).sum(1) * BLOCKS
-        within.append(float(each.var()) / BLOCKS)
+        per_block = (first * second).reshape(BLOCKS, 10).sum(1) * BLOCKS
+        within.append(float(per_block.var()) / BLOCKS)
     assert np.mean(within) == pytest.approx(np.var(whole), rel=0.2)
 
 
-def test_a_projection_is_the_same_in_every_batch_and_for_every_seed_another() -> None:
+def test_a_projection_depends_on_the_seed_not_the_batch() -> None:
     torch.manual_seed(0)
-    x = images(16, 5, seed=9).double()
+    x = make_images(16, 5, seed=9).double()
     network = OPEN["channels mixed by a norm"][0]()
-    found = made(network, projection=Projection(100))
-    whole = found(x)
+    computed = make_gradients(network, projection=Projection(100))
+    whole = computed(x)
     for kind in range(2):
-        alone = torch.cat([found(image[None])[kind] for image in x])
+        alone = torch.cat([computed(image[None])[kind] for image in x])
         torch.testing.assert_close(alone, whole[kind], rtol=1e-10, atol=1e-14)
-    other = made(network, projection=Projection(100, 1))(x)
+    other = make_gradients(network, projection=Projection(100, 1))(x)
     assert (other[0] - whole[0]).abs().max() > 0.1 * whole[0].abs().max()
 
 
-def test_signs_are_those_of_the_index_whichever_piece_they_are_asked_in() -> None:
+def test_signed_buckets_do_not_depend_on_pieces() -> None:
     projection = Projection(50, 3)
-    whole = projection.places(2, 1, 0, 1000)
-    assert torch.equal(torch.cat([projection.places(2, 1, 0, 300), projection.places(2, 1, 300, 700)]), whole)
-    # Every machine draws these.
-    assert projection.places(0, 0, 0, 6).tolist() == [0, 1, 18, 4, 6, 7]
-    counts = torch.bincount(projection.places(0, 0, 0, 20_000), minlength=20)
+    whole = projection.signed_buckets(2, 1, 0, 1000)
+    assert torch.equal(
+        torch.cat([projection.signed_buckets(2, 1, 0, 300), projection.signed_buckets(2, 1, 300, 700)]), whole
+    )
+    # The same on every machine.
+    assert projection.signed_buckets(0, 0, 0, 6).tolist() == [0, 1, 18, 4, 6, 7]
+    counts = torch.bincount(projection.signed_buckets(0, 0, 0, 20_000), minlength=20)
     assert counts.min() > 850
     assert counts.max() < 1150
 
 
-def test_vectors_that_are_short_enough_are_kept_as_they_are() -> None:
+def test_short_vectors_are_not_projected() -> None:
     torch.manual_seed(0)
-    network, x = OPEN["channels mixed by a norm"][0](), images(16, 3, seed=9).double()
-    exact, total = made(network)(x)
-    kept = made(network, projection=Projection(970))
-    projected = made(network, projection=Projection(500))
+    network, x = OPEN["channels mixed by a norm"][0](), make_images(16, 3, seed=9).double()
+    exact, total = make_gradients(network)(x)
+    shorter = make_gradients(network, projection=Projection(970))
+    projected = make_gradients(network, projection=Projection(500))
     assert exact.shape == (3, 6 * 162)
-    assert kept(x)[0].shape == (3, 970)
-    assert torch.equal(kept(x)[1], total)
-    assert torch.equal(made(network, projection=Projection(975))(x)[0], exact)
+    assert shorter(x)[0].shape == (3, 970)
+    assert torch.equal(shorter(x)[1], total)
+    assert torch.equal(make_gradients(network, projection=Projection(975))(x)[0], exact)
     assert torch.equal(projected(x)[1], total)
 
 
 @pytest.mark.parametrize("size", [0, 3, 12])
-def test_a_projection_is_to_a_multiple_of_five_numbers(size: int) -> None:
-    with pytest.raises(UsageError, match=f"a projection to {size} numbers; it takes a multiple of 5"):
+def test_projection_size_is_a_multiple_of_five(size: int) -> None:
+    with pytest.raises(UsageError, match=f"a projection to {size} numbers; give a multiple of 5"):
         Projection(size)
 
 
-def test_the_jacobian_used_here_is_that_of_plain_autograd() -> None:
+def test_the_reference_jacobian_matches_autograd() -> None:
     torch.manual_seed(0)
-    found, x = made(Residual()), images(16, 3, seed=9).double()
-    weight = found.spy.layer.weight.requires_grad_()
-    logits = found.network.module(x)
+    computed, x = make_gradients(Residual()), make_images(16, 3, seed=9).double()
+    weight = computed.hook.layer.weight.requires_grad_()
+    logits = computed.network.module(x)
     rows = [torch.autograd.grad(logit, weight, retain_graph=True)[0].flatten() for logit in logits.flatten()]
     each = torch.stack(rows).reshape(3, -1, weight.numel())
-    torch.testing.assert_close(kernel(found, x)[0], torch.einsum("ikp,jkp->ij", each, each), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        reference_kernel(computed, x)[0], torch.einsum("ikp,jkp->ij", each, each), rtol=1e-10, atol=0
+    )

@@ -1,12 +1,37 @@
-"""What importing this part loads: scoring and ranking must not wait for, nor break with, torchvision or timm."""
+"""Which libraries load when: ranking and scoring wait for no torch, and a model for no library but its own."""
 
 import subprocess
 import sys
 
+import pytest
 
-def test_the_libraries_of_models_load_with_the_first_model_of_theirs() -> None:
-    names = ["loading", "student", "torchvision", "timm", "python", "file", "features"]
-    script = "\n".join(f"import zoo_cli.models.{name}" for name in names)
-    script += "\nimport sys; print([m for m in ('torchvision', 'timm') if m in sys.modules], 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[] True"
+from zoo_cli import registry
+
+LIBRARIES = {"torch", "torchvision", "timm"}
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """The libraries that importing these modules loads, in a fresh interpreter."""
+    script = "\n".join(f"import {name}" for name in modules) + "\nimport sys; print(*sys.modules)"
+    process = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return LIBRARIES & set(process.stdout.split())
+
+
+def test_torchvision_and_timm_load_with_their_first_model() -> None:
+    names = ("loading", "student", "timm", "python", "file", "features")
+    assert loaded_by(*(f"zoo_cli.models.{name}" for name in names)) == {"torch"}
+    assert loaded_by("zoo_cli.models.torchvision") == {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "zoo_cli.images.decoding",
+        "zoo_cli.data.splits",
+        "zoo_cli.models.features",
+        "zoo_cli.store.manifest",
+        *(entry.target.partition(":")[0] for entry in registry.DATA.values()),
+    ],
+)
+def test_reading_data_and_stored_features_loads_no_torch(module: str) -> None:
+    assert loaded_by(module) == set()

@@ -1,4 +1,4 @@
-"""What each provider knows by itself, what the user must say, and what goes wrong in one line."""
+"""Providers: what each knows by itself, what the user must declare, and errors on one line."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.models.networks import declare, load, refusal, write_code
+from tests.models.tiny_models import declare, load_source, loading_error, write_code
 from zoo_cli import registry
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.models import loading
@@ -22,19 +22,19 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_provider_of_the_table_resolves() -> None:
+def test_every_provider_resolves() -> None:
     for entry in registry.MODELS.values():
         assert callable(registry.load(entry))
 
 
 @pytest.mark.parametrize("model", ["torchvision:resnet18", TINY])
-def test_an_unknown_preprocessing_is_an_error_that_names_what_is_missing(model: str, root: Path) -> None:
-    assert "input_size, mean, std not known" in refusal(Source("s", model), root)
-    assert "s: std not known" in refusal(Source("s", model, input_size=32, mean=(0.5,) * 3), root)
+def test_unknown_preprocessing_names_what_is_missing(model: str, root: Path) -> None:
+    assert "input_size, mean, std not known" in loading_error(Source("s", model), root)
+    assert "s: std not known" in loading_error(Source("s", model, input_size=32, mean=(0.5,) * 3), root)
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("options", "words"),
     [
         ({"mean": (0.5,)}, "1 means and 3 stds for 1 channels"),
         ({"std": (0.5, 0.0, 0.5)}, "std above 0"),
@@ -53,41 +53,41 @@ def test_an_unknown_preprocessing_is_an_error_that_names_what_is_missing(model: 
         ({"feature_layer": "boddy"}, "nearest: body"),
     ],
 )
-def test_declarations_that_cannot_be_are_refused(said: dict[str, Any], words: str, root: Path) -> None:
-    assert words in refusal(declare(TINY, **said), root)
+def test_invalid_declarations_are_refused(options: dict[str, Any], words: str, root: Path) -> None:
+    assert words in loading_error(declare(TINY, **options), root)
 
 
-def test_the_users_word_overrides_the_provider(root: Path) -> None:
+def test_declarations_override_the_provider(root: Path) -> None:
     pytest.importorskip("timm")
-    own = loading.load_model(Source("s", "timm:test_resnet"), root).preprocessing
-    assert own == Preprocessing(160, (0.5,) * 3, (0.5,) * 3, 168, "bilinear")
-    said = loading.load_model(Source("s", "timm:test_resnet", input_size=80, std=(1.0,) * 3), root).preprocessing
-    assert said == Preprocessing(80, (0.5,) * 3, (1.0,) * 3, 84, "bilinear")  # the same share is cut away
+    default = loading.load_model(Source("s", "timm:test_resnet"), root).preprocessing
+    assert default == Preprocessing(160, (0.5,) * 3, (0.5,) * 3, 168, "bilinear")
+    resized = loading.load_model(Source("s", "timm:test_resnet", input_size=80, std=(1.0,) * 3), root).preprocessing
+    assert resized == Preprocessing(80, (0.5,) * 3, (1.0,) * 3, 84, "bilinear")  # the same share is cropped away
     whole = loading.load_model(Source("s", "timm:test_resnet", resize=0, interpolation="nearest"), root).preprocessing
     assert (whole.resize, whole.interpolation) == (None, "nearest")
 
 
 def test_class_names_come_as_a_list_or_a_file(root: Path) -> None:
-    assert load(TINY, root, classes=5).class_names is None
-    assert load(TINY, root, classes=tuple("abcde")).class_names == tuple("abcde")
+    assert load_source(TINY, root, classes=5).class_names is None
+    assert load_source(TINY, root, classes=tuple("abcde")).class_names == tuple("abcde")
     (root / "names.txt").write_text("ant\nbee\n\ncat \nd\ne\n")
-    assert load(TINY, root, classes=("names.txt",)).class_names == ("ant", "bee", "cat", "d", "e")
+    assert load_source(TINY, root, classes=("names.txt",)).class_names == ("ant", "bee", "cat", "d", "e")
 
 
 def test_sigmoid_outputs_are_kept_as_declared(root: Path) -> None:
-    assert load(TINY, root, output="sigmoid").output == "sigmoid"
-    assert loading.describe_model(load(TINY, root, output="sigmoid"))["output"] == "sigmoid"
+    assert load_source(TINY, root, output="sigmoid").output == "sigmoid"
+    assert loading.describe_model(load_source(TINY, root, output="sigmoid"))["output"] == "sigmoid"
 
 
-def test_stored_features_are_told_apart_and_hold_no_model(root: Path) -> None:
+def test_stored_features_have_no_model(root: Path) -> None:
     assert loading.is_stored(Source("s", "features:x.parquet"))
     assert not loading.is_stored(Source("s", TINY))
-    assert "holds stored features, no model" in refusal(Source("s", "features:x.parquet"), root)
-    assert "no model provider" in refusal(Source("s", "torchvison:resnet18"), root)
+    assert "holds stored features, not a model" in loading_error(Source("s", "features:x.parquet"), root)
+    assert "no model provider" in loading_error(Source("s", "torchvison:resnet18"), root)
 
 
-def test_a_description_is_the_same_each_time_and_plain_json(root: Path) -> None:
-    first, second = (loading.describe_model(load(TINY, root, trained_on=("birds",), depth=2)) for _ in range(2))
+def test_a_description_is_reproducible_json(root: Path) -> None:
+    first, second = (loading.describe_model(load_source(TINY, root, trained_on=("birds",), depth=2)) for _ in range(2))
     assert first == second
     assert json.loads(json.dumps(first, allow_nan=False)) == first
     assert str(root) not in json.dumps(first)
@@ -98,31 +98,31 @@ def test_a_description_is_the_same_each_time_and_plain_json(root: Path) -> None:
 
 
 def test_random_weights_come_from_the_seed(root: Path) -> None:
-    hashes = [load(TINY, root, seed=seed).weights_sha256 for seed in (1, 1, 2)]
+    hashes = [load_source(TINY, root, seed=seed).weights_sha256 for seed in (1, 1, 2)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 class TestPython:
     """The user's own file."""
 
-    def test_a_path_among_the_args_is_relative_to_the_workspace(self, tmp_path: Path) -> None:
+    def test_paths_in_args_are_relative_to_the_workspace(self, tmp_path: Path) -> None:
         (tmp_path / "space").mkdir()
         write_code(tmp_path / "space")
         (tmp_path / "card.json").write_text('{"width": 7}')
-        model = load(TINY, tmp_path / "space", args={"card": "../card.json"})
+        model = load_source(TINY, tmp_path / "space", args={"card": "../card.json"})
         assert model.tap.dim == 7
         assert model.architecture.args == {"card": "../card.json"}
 
-    def test_a_changed_file_is_read_anew_and_nothing_is_written_beside_it(self, root: Path) -> None:
-        assert load(TINY, root).tap.dim == 8
+    def test_a_changed_file_is_imported_again(self, root: Path) -> None:
+        assert load_source(TINY, root).tap.dim == 8
         file = root / "nets.py"
         file.write_text(file.read_text().replace("width=8", "width=9"))
-        assert load(TINY, root).tap.dim == 9
+        assert load_source(TINY, root).tap.dim == 9
         assert [path.name for path in root.iterdir()] == ["nets.py"]
 
-    def test_the_search_path_of_modules_stays_as_it_was(self, root: Path) -> None:
+    def test_sys_path_is_unchanged(self, root: Path) -> None:
         before = list(sys.path)
-        load(TINY, root)
+        load_source(TINY, root)
         assert sys.path == before
         assert "nets" not in sys.modules
 
@@ -134,22 +134,22 @@ class TestPython:
             ("python:nets.py:tinny", "did you mean tiny?"),
             ("python:nets.py:refuses", "refuses of nets.py: KeyError: 'width'"),
             ("python:nets.py:leaves", "SystemExit: 3"),
-            ("python:nets.py:number", "gives int"),
+            ("python:nets.py:number", "returns int"),
             ("python:nets.py:objects", "OwnError: no card in the drawer"),
         ],
     )
-    def test_what_goes_wrong_in_the_users_code_is_one_line(self, model: str, words: str, root: Path) -> None:
-        assert words in refusal(declare(model), root)
+    def test_errors_in_user_code_are_one_line(self, model: str, words: str, root: Path) -> None:
+        assert words in loading_error(declare(model), root)
 
-    def test_an_argument_the_factory_does_not_take_is_one_line(self, root: Path) -> None:
-        assert "unexpected keyword argument 'wide'" in refusal(declare(TINY, args={"wide": 3}), root)
+    def test_unknown_factory_arguments_are_one_line(self, root: Path) -> None:
+        assert "unexpected keyword argument 'wide'" in loading_error(declare(TINY, args={"wide": 3}), root)
 
-    def test_a_file_that_is_no_python_is_one_line_each_time(self, root: Path) -> None:
+    def test_a_syntax_error_is_one_line_each_time(self, root: Path) -> None:
         (root / "nets.py").write_text("def tiny(:\n")
         for _ in range(2):
-            assert "SyntaxError" in refusal(declare(TINY), root)
+            assert "SyntaxError" in loading_error(declare(TINY), root)
 
     def test_a_network_that_cannot_run_is_one_line(self, root: Path) -> None:
         code = "\nclass Bad(nn.Module):\n    def forward(self, x): raise IndexError('no\\nluck')\n"
         write_code(root, (root / "nets.py").read_text() + code)
-        assert "IndexError: no luck" in refusal(declare("python:nets.py:Bad"), root)
+        assert "IndexError: no luck" in loading_error(declare("python:nets.py:Bad"), root)

@@ -1,12 +1,13 @@
-"""torchvision's names, weights and cache; no test opens a connection."""
+"""torchvision's names, weights and cache; no test opens a network connection."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 
-from tests.models.networks import Payload, declare, images, load, refusal, write_code
+from tests.models.tiny_models import Payload, declare, load_source, loading_error, make_images, write_code
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.models import loading
@@ -28,9 +29,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return hub / "checkpoints"
 
 
-def put(cache: Path, name: str, enum: str = "IMAGENET1K_V1") -> Any:
-    import torchvision
-
+def cache_weights(cache: Path, name: str, enum: str = "IMAGENET1K_V1") -> Any:
+    """Put random weights into torch.hub's cache under the name of torchvision's own; their module."""
     extra = {"init_weights": False} if name == "googlenet" else {}
     module = torchvision.models.get_model(name, **extra).eval()
     url = torchvision.models.get_model_weights(name)[enum].url
@@ -42,91 +42,89 @@ def put(cache: Path, name: str, enum: str = "IMAGENET1K_V1") -> Any:
     ("model", "weights"),
     [("squeezenet1_1", "IMAGENET1K_V1"), ("squeezenet1_1", "DEFAULT"), ("squeezenet1_1.IMAGENET1K_V1", "")],
 )
-def test_named_weights_come_from_the_cache_with_all_they_know(
-    model: str, weights: str, root: Path, cache: Path
-) -> None:
-    module = put(cache, "squeezenet1_1")
+def test_named_weights_come_from_the_cache(model: str, weights: str, root: Path, cache: Path) -> None:
+    module = cache_weights(cache, "squeezenet1_1")
     loaded = loading.load_model(Source("s", f"torchvision:{model}", weights=weights), root)
     imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert loaded.preprocessing == Preprocessing(224, *imagenet, 256, "bilinear")
     assert loaded.class_names is not None
     assert (len(loaded.class_names), loaded.class_names[0]) == (1000, "tench")
     with torch.no_grad():
-        torch.testing.assert_close(loaded.module(images(64)), module(images(64)), rtol=0, atol=0)
+        torch.testing.assert_close(loaded.module(make_images(64)), module(make_images(64)), rtol=0, atol=0)
     assert loaded.architecture.model == "torchvision:squeezenet1_1"
 
 
-def test_googlenets_weights_bring_their_input_transform_and_lose_their_auxiliary_heads(root: Path, cache: Path) -> None:
-    put(cache, "googlenet")
+def test_googlenet_keeps_its_input_transform_without_aux_heads(root: Path, cache: Path) -> None:
+    cache_weights(cache, "googlenet")
     loaded = loading.load_model(Source("s", "torchvision:googlenet.DEFAULT"), root)
     assert loaded.architecture.args == {"aux_logits": False, "transform_input": True}
     assert not any(key.startswith("aux") for key in loaded.module.state_dict())
     (cache / "full.pth").write_bytes(next(cache.glob("googlenet-*")).read_bytes())
-    from_file = load("torchvision:googlenet", cache, weights="full.pth")
+    from_file = load_source("torchvision:googlenet", cache, weights="full.pth")
     assert not any(key.startswith("aux") for key in from_file.module.state_dict())
 
 
 def test_weights_without_a_network_are_one_line(root: Path) -> None:
-    text = refusal(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ZooError)
+    text = loading_error(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ZooError)
     assert "could not be fetched" in text
     assert "https://download.pytorch.org" in text
 
 
 @pytest.mark.parametrize("data", [b"", b"torn", None])
 def test_a_damaged_cache_is_named(data: bytes | None, root: Path, cache: Path) -> None:
-    put(cache, "squeezenet1_1")
+    cache_weights(cache, "squeezenet1_1")
     (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:-100] if data is None else data)
-    assert file.name in refusal(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ContractError)
+    assert file.name in loading_error(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ContractError)
 
 
 def test_pickled_code_in_the_cache_never_runs(root: Path, cache: Path) -> None:
-    put(cache, "squeezenet1_1")
+    cache_weights(cache, "squeezenet1_1")
     (file,) = cache.iterdir()
     torch.save(Payload(root / "canary"), file)
-    text = refusal(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ContractError)
+    text = loading_error(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ContractError)
     assert "holds pickled code" in text
     assert not (root / "canary").exists()
 
 
-def test_weights_of_another_architecture_in_the_cache_do_not_fit(root: Path, cache: Path) -> None:
-    put(cache, "squeezenet1_1")
+def test_cached_weights_of_another_architecture_are_refused(root: Path, cache: Path) -> None:
+    cache_weights(cache, "squeezenet1_1")
     (file,) = cache.iterdir()
     torch.save({"a": torch.zeros(1)}, file)
-    assert "does not fit" in refusal(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ContractError)
+    assert "does not fit" in loading_error(Source("s", "torchvision:squeezenet1_1.DEFAULT"), root, ContractError)
 
 
 @pytest.mark.parametrize(
-    ("model", "said", "words"),
+    ("model", "options", "words"),
     [
         ("resnet17", {}, "did you mean resnet18?"),
         ("resnet18.V9", {}, 'no weights of torchvision:resnet18 and no file "V9"'),
         ("resnet18", {"weights": "IMAGENET1K"}, "did you mean IMAGENET1K_V1?"),
         ("resnet18", {"weights": "zoo/x.pt"}, 'no weights file "zoo/x.pt"'),
-        ("resnet50.IMAGENET1K_V1", {"weights": "IMAGENET1K_V2"}, "say the weights once"),
+        ("resnet50.IMAGENET1K_V1", {"weights": "IMAGENET1K_V2"}, "declare the weights once"),
         ("squeezenet1_1.DEFAULT", {"classes": 7}, "have 1000"),
         ("resnet18", {"args": {"depth": 3}}, "unexpected keyword argument 'depth'"),
-        ("resnet18", {"args": {"weights": "DEFAULT"}}, "beside args"),
+        ("resnet18", {"args": {"weights": "DEFAULT"}}, "use the key weights"),
     ],
 )
-def test_what_torchvision_does_not_have_is_one_line(model: str, said: dict[str, Any], words: str, root: Path) -> None:
-    assert words in refusal(declare(f"torchvision:{model}", **said), root)
+def test_unknown_torchvision_names_are_one_line(model: str, options: dict[str, Any], words: str, root: Path) -> None:
+    assert words in loading_error(declare(f"torchvision:{model}", **options), root)
 
 
-def test_classes_decide_the_width_of_the_head(root: Path) -> None:
-    model = load("torchvision:resnet18", root, classes=7)
+def test_classes_set_the_width_of_the_head(root: Path) -> None:
+    model = load_source("torchvision:resnet18", root, classes=7)
     assert (model.classes, model.module.fc.out_features) == (7, 7)
-    assert load("torchvision:resnet18", root, classes=("a", "b")).class_names == ("a", "b")
+    assert load_source("torchvision:resnet18", root, classes=("a", "b")).class_names == ("a", "b")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small"])
 @pytest.mark.parametrize("with_head", [False, True])
-def test_a_body_without_its_head_loads_and_gives_what_the_head_read(name: str, with_head: bool, root: Path) -> None:
-    full = load(f"torchvision:{name}", root, seed=4)
+def test_a_body_without_its_head_gives_the_features(name: str, with_head: bool, root: Path) -> None:
+    full = load_source(f"torchvision:{name}", root, seed=4)
     state = full.module.state_dict()
     torch.save({k: v for k, v in state.items() if with_head or not k.startswith(f"{full.tap.head}.")}, root / "b.pt")
-    body = load(f"torchvision:{name}", root, weights="b.pt", classes=0)
+    body = load_source(f"torchvision:{name}", root, weights="b.pt", classes=0)
     assert (body.classes, body.class_names, body.tap.head) == (0, None, None)
     with torch.no_grad():
-        features, _ = FeatureExtractor(full.module, full.tap)(images(64))
-        torch.testing.assert_close(body.module(images(64)), features)
+        features, _ = FeatureExtractor(full.module, full.tap)(make_images(64))
+        torch.testing.assert_close(body.module(make_images(64)), features)

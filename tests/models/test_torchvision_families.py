@@ -1,17 +1,19 @@
-"""Every family of torchvision's classifiers: its head is found, its students are plain torchvision state dicts."""
+"""Every family of torchvision classifiers: its head is found, and its students are plain torchvision state dicts."""
 
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from tests.models.networks import images, load
-from zoo_cli.models import cost, student
+from tests.models.tiny_models import load_source, make_images
+from zoo_cli.models import cost
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.student import build_student
 
-# Name, input size, width of the features. Large or slow ones apart: the heads are found in the same way.
+# Name, input size, width of the features. Large or slow families are separate.
 QUICK = [
     ("resnet18", 32, 512),
     ("squeezenet1_1", 32, 512),
@@ -43,7 +45,7 @@ PLAIN["inception_v3"] = PLAIN["googlenet"]
 
 
 def apply_head(model: LoadedModel, features: torch.Tensor) -> torch.Tensor:
-    """The logits of pooled features, where no ReLU stands between head and mean."""
+    """The logits of pooled features, without a ReLU between head and mean."""
     head = model.module.get_submodule(str(model.tap.head))
     if isinstance(head, nn.Conv2d):
         return head(features[:, :, None, None])[:, :, 0, 0]
@@ -51,14 +53,10 @@ def apply_head(model: LoadedModel, features: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "size", "dim"), FAMILIES)
-def test_features_are_what_the_head_reads_and_students_are_plain_state_dicts(
-    name: str, size: int, dim: int, tmp_path: Path
-) -> None:
-    import torchvision
-
-    model = load(f"torchvision:{name}", tmp_path, input_size=size)
+def test_features_and_plain_student_state_dicts(name: str, size: int, dim: int, tmp_path: Path) -> None:
+    model = load_source(f"torchvision:{name}", tmp_path, input_size=size)
     assert (model.tap.dim, model.classes) == (dim, 1000)
-    x = images(size)
+    x = make_images(size)
     with torch.no_grad():
         y = model.module(x)
         features, logits = FeatureExtractor(model.module, model.tap)(x)
@@ -68,29 +66,29 @@ def test_features_are_what_the_head_reads_and_students_are_plain_state_dicts(
     if not model.tap.relu:
         torch.testing.assert_close(again, y, rtol=1e-4, atol=1e-5)
 
-    learner = student.build(model, ("a", "b", "c"), seed=5)
-    assert learner.features_dim == dim
-    learner.train()
-    features, logits = learner(images(size, count=3))
+    student = build_student(model, ("a", "b", "c"), seed=5)
+    assert student.features_dim == dim
+    student.train()
+    features, logits = student(make_images(size, count=3))
     assert (features.shape, logits.shape) == ((3, dim), (3, 3))
-    body = next(p for key, p in learner.module.named_parameters() if p.ndim > 1)
-    # swin and convnext drop whole branches in training, so the one image that is left gives the gradient.
+    body = next(p for key, p in student.module.named_parameters() if p.ndim > 1)
+    # swin and convnext drop whole branches of some images in training; the remaining ones give the gradient.
     (gradient,) = torch.autograd.grad((features * torch.randn_like(features)).sum(), body)
     assert gradient.abs().sum() > 0
 
     fresh = torchvision.models.get_model(name, num_classes=3, **PLAIN.get(name, {})).eval()
-    fresh.load_state_dict(learner.plain_state_dict(), strict=True)
-    learner.eval()
+    fresh.load_state_dict(student.plain_state_dict(), strict=True)
+    student.eval()
     with torch.no_grad():
-        torch.testing.assert_close(fresh(x), learner(x)[1], rtol=0, atol=0)
+        torch.testing.assert_close(fresh(x), student(x)[1], rtol=0, atol=0)
 
 
-def test_a_head_reads_the_very_features_and_passes_their_gradient_on(tmp_path: Path) -> None:
-    learner = student.build(load("torchvision:mobilenet_v3_small", tmp_path), ("a", "b", "c"), seed=5).train()
+def test_the_head_reads_the_features_and_passes_gradients(tmp_path: Path) -> None:
+    student = build_student(load_source("torchvision:mobilenet_v3_small", tmp_path), ("a", "b", "c"), seed=5).train()
     read = []
-    head = learner.module.get_submodule("classifier.3")
+    head = student.module.get_submodule("classifier.3")
     head.register_forward_pre_hook(lambda _layer, args: read.append(args[0]))
-    features, logits = learner(images(32))
+    features, logits = student(make_images(32))
     assert read[0] is features
     assert (features == 0).float().mean() > 0.1  # after the dropout of 0.2 before the head
     (gradient,) = torch.autograd.grad(logits.sum(), features)
@@ -107,8 +105,6 @@ def test_a_head_reads_the_very_features_and_passes_their_gradient_on(tmp_path: P
         pytest.param("swin_t", 224, 4.491, marks=pytest.mark.slow),
     ],
 )
-def test_multiply_accumulates_are_those_that_torchvision_publishes(
-    name: str, size: int, billions: float, tmp_path: Path
-) -> None:
-    model = load(f"torchvision:{name}", tmp_path, input_size=size)
-    assert round(cost.macs(model.module, 3, size) / 1e9, 3) == billions
+def test_macs_match_torchvisions_published_numbers(name: str, size: int, billions: float, tmp_path: Path) -> None:
+    model = load_source(f"torchvision:{name}", tmp_path, input_size=size)
+    assert round(cost.count_macs(model.module, 3, size) / 1e9, 3) == billions

@@ -1,4 +1,4 @@
-"""Networks whose answers a test can write down, and students and teachers to train with."""
+"""Networks with given logits, and small students and teachers to train."""
 
 import copy
 import dataclasses
@@ -12,7 +12,7 @@ from zoo_cli.objectives.teacher_context import TeacherContext
 
 
 class Table(nn.Module):
-    """Answers image i, row i of an identity matrix, with row i of its `logits`."""
+    """Maps image i, row i of an identity matrix, to row i of its `logits`."""
 
     def __init__(self, logits: Tensor):
         super().__init__()
@@ -23,7 +23,7 @@ class Table(nn.Module):
 
 
 class Teacher(nn.Module):
-    """The logits alone of a network that gives features and logits, in eval mode."""
+    """Returns only the logits of a network that returns features and logits, in eval mode."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -35,7 +35,7 @@ class Teacher(nn.Module):
 
 
 class Case:
-    """Logits (rows, classes) of a student, of the student as it was, and of teachers; labels, some of them right."""
+    """Logits (rows, classes) of a student, of the original student, and of teachers; random labels."""
 
     def __init__(self, seed=0, rows=6, classes=5, teachers=1, spread=3.0, labelled=None):
         generator = torch.Generator().manual_seed(seed)
@@ -48,21 +48,21 @@ class Case:
         self.labels = labels[: rows if labelled is None else labelled]
         self.images = torch.eye(rows, dtype=torch.float64)
 
-    def taught(self, temperature=1.0, steps=10) -> TeacherContext:
+    def context(self, temperature=1.0, steps=10) -> TeacherContext:
         teachers = tuple(Teacher(Table(logits)) for logits in self.teachers)
         return TeacherContext(teachers, Table(self.original).eval(), steps, temperature)
 
     def batch(self) -> Batch:
         return Batch(self.images, self.labels)
 
-    def found(self, objective, batch=None):
+    def evaluate(self, objective, batch=None):
         """(loss, gradient on the student's logits, terms)."""
         student = Table(self.student)
         loss, terms = objective.loss(student, self.batch() if batch is None else batch)
         loss.backward()
         return loss.detach(), student.logits.grad, terms
 
-    def wanted(self, formula):
+    def differentiate(self, formula):
         """(loss, gradient) of a formula of the student's logits, by autograd."""
         logits = self.student.clone().requires_grad_()
         loss = formula(logits)
@@ -70,14 +70,14 @@ class Case:
         return loss.detach(), logits.grad
 
 
-def agree(found, wanted):
-    """Loss and gradient to 1e-10."""
-    for ours, theirs in zip(found[:2], wanted, strict=True):
+def assert_agree(actual, expected):
+    """Loss and gradient agree to 1e-10."""
+    for ours, theirs in zip(actual[:2], expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def taught(student: nn.Module, teachers=1, steps=12, **options) -> TeacherContext:
-    """Small teachers, rather sure of themselves, for a small student, which is copied as it is now."""
+def make_context(student: nn.Module, teachers=1, steps=12, **options) -> TeacherContext:
+    """Small, confident teachers for a small student, and a copy of the student as the original."""
     dtype = next(student.parameters()).dtype
     networks = [small.Student(50 + i).to(dtype) for i in range(teachers)]
     for network in networks:
@@ -85,20 +85,20 @@ def taught(student: nn.Module, teachers=1, steps=12, **options) -> TeacherContex
     return TeacherContext(tuple(map(Teacher, networks)), copy.deepcopy(student).eval(), steps, **options)
 
 
-def views(labelled=6, unlabelled=6):
-    """`small.batches` with strong views in the place of stored targets."""
-    plain = small.batches(labelled, unlabelled)
+def strong_view_batches(labelled=6, unlabelled=6):
+    """`small.batches` with strong views instead of stored targets."""
+    target_batches = small.batches(labelled, unlabelled)
 
     def batch(step: int) -> Batch:
         generator = torch.Generator().manual_seed(7000 + step)
         strong = torch.randn(unlabelled, 3, 8, 8, generator=generator)
-        return dataclasses.replace(plain(step), targets=None, strong=strong)
+        return dataclasses.replace(target_batches(step), targets=None, strong=strong)
 
     return batch
 
 
-class Still(small.Student):
-    """A small student whose batch norm and dropout stay as in use while it learns."""
+class EvalStudent(small.Student):
+    """A small student whose batch norm and dropout stay in eval mode during training."""
 
     def __init__(self, seed: int = 0):
         super().__init__(seed)

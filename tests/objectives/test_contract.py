@@ -1,4 +1,4 @@
-"""What holds of every objective of the table."""
+"""What must hold for every objective of the table."""
 
 import copy
 import dataclasses
@@ -19,26 +19,26 @@ from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import training_config
 
 OBJECTIVES = sorted(registry.OBJECTIVES)
-TAUGHT = [name for name in OBJECTIVES if registry.OBJECTIVES[name].needs_teacher]
-SINGLE = [name for name in TAUGHT if name != "dp"]
+WITH_TEACHER = [name for name in OBJECTIVES if registry.OBJECTIVES[name].needs_teacher]
+SINGLE = [name for name in WITH_TEACHER if name != "dp"]
 
 
 def make(name, student, steps=12, teachers=1):
-    """(objective, batches) of a small student."""
-    facts = registry.OBJECTIVES[name]
-    if facts.needs_teacher:
-        found = cases.taught(student, teachers, steps)
-        return registry.load(facts)(found), small.batches(12, 0)
+    """(objective, batches) for a small student."""
+    entry = registry.OBJECTIVES[name]
+    if entry.needs_teacher:
+        context = cases.make_context(student, teachers, steps)
+        return registry.load(entry)(context), small.batches(12, 0)
     if name == "cross-task":
         return small.objective(), small.batches()
     if name == "fixmatch":
-        return FixMatch(threshold=0.4), cases.views()
+        return FixMatch(threshold=0.4), cases.strong_view_batches()
     assert name == "supervised"
     return Supervised(), small.batches(12, 0)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_loss_is_finite_and_the_terms_are_detached_numbers(name):
+def test_loss_is_finite_and_terms_are_detached(name):
     student = small.Student().train()
     goal, batches = make(name, student)
     loss, terms = goal.loss(student, batches(0))
@@ -54,23 +54,23 @@ def test_the_loss_is_finite_and_the_terms_are_detached_numbers(name):
     assert list(again) == list(terms)
 
 
-@pytest.mark.parametrize("name", TAUGHT)
-def test_a_copy_of_an_objective_asks_the_same_networks(name):
+@pytest.mark.parametrize("name", WITH_TEACHER)
+def test_copy_of_an_objective_shares_its_networks(name):
     student = small.Student().train()
     goal, _ = make(name, student)
-    assert copy.deepcopy(goal).taught is goal.taught
+    assert copy.deepcopy(goal).context is goal.context
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_training_lowers_the_loss(name):
-    student = cases.Still()
+    student = cases.EvalStudent()
     goal, batches = make(name, student, steps=60)
     run = Run(student, goal, lambda step: batches(step % 3), steps=60, lr=0.05, log_every=6).train()
     assert 0 <= run.rows[-1]["loss"] < run.rows[0]["loss"]
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_two_runs_agree_to_the_bit(name):
+def test_two_runs_are_bit_equal(name):
     runs = []
     for _ in range(2):
         student = small.Student()
@@ -81,8 +81,8 @@ def test_two_runs_agree_to_the_bit(name):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("stop", [1, 5, 8, 11])
-def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(name, stop):
-    """Objectives see the student as it was before the first step, the resumed one too."""
+def test_resume_after_any_step_is_bit_equal(name, stop):
+    """A resumed objective, too, sees the student as it was before the first step."""
     original = small.Student()
     goal, batches = make(name, original)
     whole = Run(copy.deepcopy(original), goal, batches, lr=0.1).train()
@@ -93,7 +93,7 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(name, sto
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_finished_run_resumed_ends_with_the_same_bits(name):
+def test_resume_after_the_end_is_bit_equal(name):
     original = small.Student()
     goal, batches = make(name, original)
     whole = Run(copy.deepcopy(original), goal, batches, lr=0.1).train()
@@ -102,12 +102,12 @@ def test_a_finished_run_resumed_ends_with_the_same_bits(name):
     assert torch.equal(weights(again.student), weights(whole.student))
 
 
-@pytest.mark.parametrize("name", TAUGHT)
-def test_teachers_and_the_student_as_it_was_are_asked_and_nothing_else(name):
-    """No gradient, no step, no running statistic, no switch to train mode, no place in a checkpoint."""
+@pytest.mark.parametrize("name", WITH_TEACHER)
+def test_teachers_and_original_student_stay_unchanged(name):
+    """No gradient, no step, no running statistics, no train mode, nothing in checkpoints."""
     student = small.Student()
     goal, batches = make(name, student)
-    networks = [*goal.taught.teachers, goal.taught.original]
+    networks = [*goal.context.teachers, goal.context.original]
     before = [weights(network) for network in networks]
     run = Run(student, goal, batches, lr=0.1).train()
     for network, bits in zip(networks, before, strict=True):
@@ -120,32 +120,32 @@ def test_teachers_and_the_student_as_it_was_are_asked_and_nothing_else(name):
     assert sum(key.startswith("objective/") for key in run.states[-1].tensors) == slow
 
 
-@pytest.mark.parametrize("name", TAUGHT)
-def test_stored_answers_are_those_of_the_teachers_who_then_rest(name):
-    student = cases.Still()
+@pytest.mark.parametrize("name", WITH_TEACHER)
+def test_stored_teacher_logits_replace_the_teachers(name):
+    student = cases.EvalStudent()
     goal, batches = make(name, student)
     batch = batches(0)
-    wanted = goal.loss(student, batch)[0]
-    answers = torch.stack([teacher(batch.images) for teacher in goal.taught.teachers]).detach()
-    goal.taught = dataclasses.replace(goal.taught, teachers=())
-    assert torch.equal(goal.loss(student, dataclasses.replace(batch, answers=answers))[0], wanted)
-    half = goal.loss(student, dataclasses.replace(batch, answers=answers.half()))[0]
-    assert half.item() == pytest.approx(wanted.item(), rel=0.01)
+    expected = goal.loss(student, batch)[0]
+    logits = torch.stack([teacher(batch.images) for teacher in goal.context.teachers]).detach()
+    goal.context = dataclasses.replace(goal.context, teachers=())
+    assert torch.equal(goal.loss(student, dataclasses.replace(batch, teacher_logits=logits))[0], expected)
+    half = goal.loss(student, dataclasses.replace(batch, teacher_logits=logits.half()))[0]
+    assert half.item() == pytest.approx(expected.item(), rel=0.01)
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_several_teachers_of_one_objective_for_one_are_refused(name):
+def test_several_teachers_are_refused(name):
     student = small.Student()
-    with pytest.raises(ValueError, match="2 teachers where one is asked for"):
+    with pytest.raises(ValueError, match="2 teachers, expected one"):
         make(name, student, teachers=2)
     goal, batches = make(name, student)
-    batch = dataclasses.replace(batches(0), answers=torch.zeros(2, 12, 4))
-    with pytest.raises(ValueError, match="2 teachers where one is asked for"):
+    batch = dataclasses.replace(batches(0), teacher_logits=torch.zeros(2, 12, 4))
+    with pytest.raises(ValueError, match="2 teachers, expected one"):
         goal.loss(student, batch)
 
 
-class Short(small.Student):
-    """A student whose logits come in a short type, as under autocast."""
+class HalfPrecisionStudent(small.Student):
+    """A student whose logits have a half type, as under autocast."""
 
     def __init__(self, dtype):
         super().__init__()
@@ -159,10 +159,10 @@ class Short(small.Student):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_short_logits_are_added_up_in_float32(name, dtype):
-    short, exact = Short(dtype), cases.Still()
+def test_half_precision_logits_are_summed_in_float32(name, dtype):
+    half, exact = HalfPrecisionStudent(dtype), cases.EvalStudent()
     goal, batches = make(name, exact)
-    loss, terms = goal.loss(short, batches(0))
+    loss, terms = goal.loss(half, batches(0))
     assert {loss.dtype, *(term.dtype for term in terms.values())} == {torch.float32}
     assert loss.item() == pytest.approx(goal.loss(exact, batches(0))[0].item(), rel=0.05)
 
@@ -177,12 +177,12 @@ def test_bf16_trains_near_fp32(name):
     assert runs[1].rows[0]["loss"] == pytest.approx(runs[0].rows[0]["loss"], rel=0.1)
 
 
-class Reads(TorchDispatchMode):
-    """The operations that make a GPU's host wait: reading a number, or a shape that depends on numbers."""
+class SyncRecorder(TorchDispatchMode):
+    """Records operations that make the host wait for a GPU: reading a number, or a shape that depends on numbers."""
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.names = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -190,45 +190,45 @@ class Reads(TorchDispatchMode):
         if name in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal") or any(
             index is not None and index.dtype == torch.bool for index in indices
         ):
-            self.found.append(name)
+            self.names.append(name)
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_no_step_waits_for_a_number(name):
+def test_no_step_synchronises(name):
     student = small.Student()
     goal, batches = make(name, student)
     batch = batches(0)
-    with Reads() as reads:
+    with SyncRecorder() as syncs:
         loss, _ = goal.loss(student, batch)
         loss.backward()
         with torch.no_grad():
             goal.after_step(student, 2)
             goal.finish(student)
-    assert not reads.found
+    assert not syncs.names
 
 
-def test_a_wait_is_noticed():
+def test_synchronisation_is_recorded():
     x = torch.arange(3.0)
-    with Reads() as reads:
+    with SyncRecorder() as syncs:
         float(x.sum())
         x[x > 1]
-    assert reads.found == ["_local_scalar_dense", "index"]
+    assert syncs.names == ["_local_scalar_dense", "index"]
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_facts_of_the_table_are_facts(name):
-    facts = registry.OBJECTIVES[name]
-    kind = registry.load(facts)
-    assert facts.command in ("distill", "finetune")
-    assert facts.schedule in get_args(training_config.Schedule)
+def test_entries_of_the_table_are_correct(name):
+    entry = registry.OBJECTIVES[name]
+    kind = registry.load(entry)
+    assert entry.command in ("distill", "finetune")
+    assert entry.schedule in get_args(training_config.Schedule)
     first, *rest = inspect.signature(kind).parameters.values() if kind is not Supervised else (None,)
-    assert facts.needs_teacher == (first is not None and first.name == "taught")
-    if facts.needs_teacher:
+    assert entry.needs_teacher == (first is not None and first.name == "context")
+    if entry.needs_teacher:
         assert all(p.kind is p.KEYWORD_ONLY for p in rest)
-    if isinstance(facts.labels, str):
-        assert next(p for p in rest if p.name == facts.labels).annotation is bool
-    if facts.labels is False and kind is not CrossTask and kind is not FixMatch:
+    if isinstance(entry.labels, str):
+        assert next(p for p in rest if p.name == entry.labels).annotation is bool
+    if entry.labels is False and kind is not CrossTask and kind is not FixMatch:
         student = small.Student()
         goal, batches = make(name, student)
         goal.loss(student, Batch(batches(0).images, torch.zeros(0, dtype=torch.long)))
@@ -236,13 +236,13 @@ def test_the_facts_of_the_table_are_facts(name):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_gpu_agrees_with_the_cpu_and_never_waits(name):
-    found = []
+def test_gpu_agrees_with_cpu_without_synchronising(name):
+    results = []
     for device in (torch.device("cpu"), torch.device("cuda")):
-        student = cases.Still()
+        student = cases.EvalStudent()
         goal, batches = make(name, student)
         if registry.OBJECTIVES[name].needs_teacher:
-            for network in (*goal.taught.teachers, goal.taught.original):
+            for network in (*goal.context.teachers, goal.context.original):
                 network.to(device)
         student, goal, batch = student.to(device), goal.to(device), batches(0).to(device)
         goal.loss(student, batch)  # constants are copied once
@@ -256,6 +256,6 @@ def test_a_gpu_agrees_with_the_cpu_and_never_waits(name):
         finally:
             torch.cuda.set_sync_debug_mode("default")
         gradient = torch.cat([p.grad.flatten() for p in student.parameters()])
-        found.append([loss.detach().cpu(), gradient.cpu(), *(term.cpu() for term in terms.values())])
-    for ours, theirs in zip(*found, strict=True):
+        results.append([loss.detach().cpu(), gradient.cpu(), *(term.cpu() for term in terms.values())])
+    for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

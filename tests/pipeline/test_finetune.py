@@ -134,7 +134,7 @@ def test_frozen_body_keeps_weights_and_buffers(tmp_path: Path) -> None:
     ok("finetune", "normed", "--freeze", "body", *free, workspace=workspace)
     ok("finetune", "normed", *free, workspace=workspace)
     settings = config.load(workspace)
-    before = loading.load_model(settings.named("normed"), workspace, seed=0).module.state_dict()
+    before = loading.load_model(settings.find_source("normed"), workspace, seed=0).module.state_dict()
     frozen = load_file(workspace / "runs/finetune-head-normed-s0/model.safetensors")
     whole = load_file(workspace / "runs/finetune-normed-s0/model.safetensors")
     assert before.keys() == frozen.keys() == whole.keys()
@@ -159,7 +159,7 @@ def test_nesterov_and_steps_schedule_match_torch(workspace: Path) -> None:
 
     found = load_file(workspace / "runs/finetune-alpha-s0/model.safetensors")
     for nesterov, equal in ((True, True), (False, False)):
-        student = students.build_student(settings, settings.named("alpha"), None, task.classes, 0).train()
+        student = students.build_student(settings, settings.find_source("alpha"), None, task.classes, 0).train()
         shown = ImageCache(images, rows, torch.device("cpu"), 0)
         (views,) = shown.evaluation_views(student.preprocessing, rows, len(rows))
         labels = torch.from_numpy(images.labels[rows])

@@ -155,7 +155,7 @@ def test_class_means_are_no_part_of_the_features_and_make_the_scores_stale(works
     assert again.data == before
     result = run("score", "--metric", "domain-similarity", workspace=workspace)
     assert result.code == 2
-    assert "made from other inputs: sources" in result.error
+    assert "made from other inputs: source" in result.error
 
 
 def test_class_means_are_read_beside_bare_features(workspace: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_score_of_sets_tells_each_source_alone_and_the_set_below_the_table(wor
     assert "@student" not in [step["source"] for step in (*chosen["sources"], chosen["stopped_at"])]
     again = run("score", "--metric", "e-leep", "--format", "table", workspace=workspace)
     assert again.code == 0, again.err
-    assert f"e-leep of a set: {best} alone {alone[best]:.4f}" in again.out
+    assert f"e-leep of an ensemble: {best} alone {alone[best]:.4f}" in again.out
     assert f"{chosen['stopped_at']['source']} would add" in again.out
 
 
@@ -293,7 +293,7 @@ def test_a_source_with_a_probability_for_each_class_is_left_out_where_a_distribu
     for row in result.data:
         left_out = row["source"] == "beta" and row["metric"] in distributions
         assert (row["value"] is None, row["status"]) == ((True, "skipped") if left_out else (False, "ok"))
-    assert "beta is left out of leep: its outputs are no distribution over its classes" in result.err
+    assert "beta is left out of leep: its outputs are not a probability distribution (sigmoid)" in result.err
     assert run("score", workspace=place).code == 0
     ranked = run("rank", "--metric", "leep", "--json", workspace=place)
     assert {row["source"]: row["rank"] is None for row in ranked.data} == {"alpha": False, "beta": True, "gamma": False}

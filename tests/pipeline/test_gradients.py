@@ -48,7 +48,7 @@ def probe(place: Path) -> set[str]:
 def kernel(place: Path, name: str, ids: list[str]) -> Any:
     """Theta (N, N) of a source from its network alone, sample by sample in float64."""
     settings = config.load(place)
-    model = loading.load_model(settings.named(name), place, seed=settings.task.seed)
+    model = loading.load_model(settings.find_source(name), place, seed=settings.task.seed)
     told: manifest.Images = prepare.prepare(settings)
     rows = [told.ids.tolist().index(one) for one in ids]
     shape = decoding.view_geometry(model.preprocessing)
@@ -168,9 +168,9 @@ def test_a_projection_is_as_wide_as_said_and_its_spread_stands_beside_the_score(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--projection", "100"), "--projection is of gradients; add --gradients"),
-        (("--gradients", "--projection", "all"), '--projection "all"; it takes a multiple of five, or none'),
-        (("--gradients", "--projection", "12"), "a projection to 12 numbers; it takes a multiple of 5"),
+        (("--projection", "100"), "--projection applies to gradients; add --gradients"),
+        (("--gradients", "--projection", "all"), '--projection "all"; expected a multiple of 5, or none'),
+        (("--gradients", "--projection", "12"), '--projection "12"; expected a multiple of 5, or none'),
     ],
 )
 def test_wrong_flags_are_told_before_any_work(tmp_path: Path, flags: tuple[str, ...], told: str) -> None:
@@ -233,7 +233,7 @@ def test_another_layer_makes_gradients_stale_and_features_not(tmp_path: Path) ->
     assert stale.code == 2
     assert "gradient_layer ( there, 4 asked for); zoo extract --gradients --source beta --overwrite" in stale.error
     assert run("extract", "--gradients", "--source", "beta", "--overwrite", workspace=place).code == 0
-    said = json.loads((place / "gradients/source=beta/gradients.json").read_text())
+    said = json.loads((place / "gradients/source=beta/_gradients.json").read_text())
     assert (said["layer"], said["weights"], said["outputs"]) == ("4", 30, 5)
     edit(place, 'gradient_layer = "4"', 'gradient_layer = "1"')
     wrong = run("extract", "--gradients", "--source", "beta", "--overwrite", workspace=place)
@@ -270,4 +270,4 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     gone.unlink()
     result = run("extract", "--gradients", workspace=place)
     assert result.code == 1
-    assert f"{gone.relative_to(place)} cannot be read: No such file or directory; bring it back" in result.error
+    assert f"{gone.relative_to(place)} cannot be read: No such file or directory; restore it" in result.error

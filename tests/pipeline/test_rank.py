@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from zoo_cli.pipeline.source_ranking import split_metrics
+from zoo_cli.pipeline.metric_specs import split_specs
 from zoo_cli.store import files
 
 from ..workspaces import edit, make, run
@@ -83,7 +83,7 @@ def test_metrics_of_two_representations_are_not_one_ranking(tmp_path: Path) -> N
     ],
 )
 def test_commas_between_metrics_and_within_their_parameters_are_told_apart(text: str, specs: list[str]) -> None:
-    assert split_metrics(text) == specs
+    assert split_specs(text) == specs
 
 
 def test_the_capacity_term_adds_a_fiftieth_of_each_declared_depth(tmp_path: Path) -> None:

@@ -102,10 +102,9 @@ def test_recalibration_changes_batch_norm_statistics_alone(workspace: Path) -> N
     settings = config.load(workspace)
     images = load_task(settings).images
     rows = images.where(split=("labelled", "unlabelled"))
-    teacher = loading.load_model(settings.named("normed"), workspace)
-    views = torch.cat(
-        list(ImageCache(images, rows, torch.device("cpu"), 0).evaluation_views(teacher.preprocessing, rows, 64))
-    )
+    teacher = loading.load_model(settings.find_source("normed"), workspace)
+    cache = ImageCache(images, rows, torch.device("cpu"), 0)
+    views = torch.cat(list(cache.evaluation_views(teacher.preprocessing, rows, 64)))
     assert len(views) == 18
     teacher.module.load_state_dict(before)
     shown = teacher.module[0](views)

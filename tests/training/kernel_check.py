@@ -1,7 +1,7 @@
-"""The Triton kernel against the slices, and through Triton's compiler; each is a way to run this module.
+"""Compare the Triton kernel with the slices, and compile it; each is a way to run this module.
 
-`TRITON_INTERPRET=1 python -m tests.training.kernel_check cpu` runs it as numpy, `… cuda` on a GPU, and `… compile`
-makes code for a GPU that need not be there: the interpreter accepts what the compiler refuses.
+`TRITON_INTERPRET=1 python -m tests.training.kernel_check cpu` runs it in numpy, `… cuda` on a GPU, and `… compile`
+compiles it for a GPU that need not exist: the interpreter accepts code that the compiler rejects.
 """
 
 import sys
@@ -24,33 +24,33 @@ CASES = [
 
 
 def check(device: torch.device) -> int:
-    """Compare every case, with and without a gradient; the number of cases."""
+    """Compare every case, with and without a gradient; returns the number of cases."""
     tolerances = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2}
     for seed, (counts, sigmoid, rows, dtype, stored, temperature, alpha) in enumerate(CASES):
         kinds = tuple("sigmoid" if s in sigmoid else "softmax" for s in range(len(counts)))
         logits, targets, offsets = reference_loop.case(counts, kinds, rows, seed, dtype, stored)
         tensors = (logits.to(device), targets.to(device))
-        wanted = segmented.loss_and_gradient(logits, targets, offsets, alpha, kinds, temperature, True)
+        expected = segmented.loss_and_gradient(logits, targets, offsets, alpha, kinds, temperature, True)
         for with_gradient in (True, False):
-            found = segmented_triton.loss_and_gradient(*tensors, offsets, alpha, kinds, temperature, with_gradient)
+            actual = segmented_triton.loss_and_gradient(*tensors, offsets, alpha, kinds, temperature, with_gradient)
             if not with_gradient:
-                assert found[1] is None
-            for ours, theirs in zip(found[: 1 + with_gradient], wanted, strict=False):
+                assert actual[1] is None
+            for ours, theirs in zip(actual[: 1 + with_gradient], expected, strict=False):
                 assert ours.dtype == theirs.dtype
                 close = tolerances[dtype] if ours.dtype == dtype else 1e-5
                 torch.testing.assert_close(ours.cpu(), theirs, rtol=close, atol=close * 1e-2)
         strided = (torch.cat([tensors[0], tensors[0]], 1)[:, : offsets[-1]], tensors[1].t().contiguous().t())
         again = segmented_triton.loss_and_gradient(*strided, offsets, alpha, kinds, temperature, True)
-        torch.testing.assert_close(again[1].cpu().double(), wanted[1].double(), rtol=1e-2, atol=1e-4)
+        torch.testing.assert_close(again[1].cpu().double(), expected[1].double(), rtol=1e-2, atol=1e-4)
         bad = tensors[1].clone()
         bad[0, 0] = torch.nan
-        spoilt = segmented_triton.loss_and_gradient(tensors[0], bad, offsets, alpha, kinds, temperature, True)
-        assert spoilt[0][0].isnan().tolist() == [True] + [False] * (len(counts) - 1)
+        with_nan = segmented_triton.loss_and_gradient(tensors[0], bad, offsets, alpha, kinds, temperature, True)
+        assert with_nan[0][0].isnan().tolist() == [True] + [False] * (len(counts) - 1)
     return len(CASES)
 
 
 def compile_for_gpu() -> int:
-    """Compile what a run in bf16 launches, with and without a temperature, for compute capability 9.0; how many."""
+    """Compile the kernels of a bf16 run, with and without a temperature, for compute capability 9.0; returns 2."""
     import triton
     from triton import language as tl
     from triton.backends.compiler import GPUTarget

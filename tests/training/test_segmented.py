@@ -1,4 +1,4 @@
-"""The heads of all sources at once: equal to the plain loop over heads, in value, gradient and precision."""
+"""The heads of all sources at once: equal to a loop over heads, in value, gradient and precision."""
 
 import os
 import subprocess
@@ -27,13 +27,13 @@ def _alpha(size: int, seed: int, zeros: bool) -> tuple[float, ...]:
 def _both(logits, targets, offsets, alpha, kinds, temperature=1.0):
     """(loss, losses, gradient) of ours and of the loop."""
     ours = logits.clone().requires_grad_()
-    found = soft_cross_entropy(ours, targets, offsets, alpha, kinds, temperature)
-    (3 * found.loss).backward()
+    actual = soft_cross_entropy(ours, targets, offsets, alpha, kinds, temperature)
+    (3 * actual.loss).backward()
     theirs = logits.clone().requires_grad_()
     losses = reference_loop.losses(theirs, targets, offsets, kinds, temperature)
     loss = (torch.tensor(alpha, dtype=losses.dtype) * losses).sum()
     (3 * loss).backward()
-    return (found.loss, found.losses, ours.grad), (loss, losses, theirs.grad)
+    return (actual.loss, actual.losses, ours.grad), (loss, losses, theirs.grad)
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,20 +46,20 @@ def _both(logits, targets, offsets, alpha, kinds, temperature=1.0):
     rows=st.integers(1, 5),
     seed=st.integers(0, 1000),
 )
-def test_loss_and_gradient_equal_the_plain_loop_over_heads(counts, sigmoid, zeros, stored, temperature, rows, seed):
+def test_loss_and_gradient_equal_a_loop_over_heads(counts, sigmoid, zeros, stored, temperature, rows, seed):
     kinds = tuple("sigmoid" if sigmoid >> s & 1 else "softmax" for s in range(len(counts)))
     logits, targets, offsets = reference_loop.case(counts, kinds, rows, seed, stored=stored)
     ours, loop = _both(logits, targets, offsets, _alpha(len(counts), seed, zeros), kinds, temperature)
-    for found, wanted in zip(ours, loop, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+    for actual, expected in zip(ours, loop, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_the_whole_zoo_of_the_paper_equals_the_loop():
+def test_zoo_of_the_paper_equals_the_loop():
     counts, kinds = PARC * 4, (("softmax",) * 5 + ("sigmoid", "softmax")) * 4
     logits, targets, offsets = reference_loop.case(counts, kinds, rows=16)
     assert offsets[-1] == 4176
-    for found, wanted in zip(*_both(logits, targets, offsets, _alpha(28, 0, False), kinds), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+    for actual, expected in zip(*_both(logits, targets, offsets, _alpha(28, 0, False), kinds), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_gradient_agrees_with_finite_differences():
@@ -73,7 +73,7 @@ def test_gradient_agrees_with_finite_differences():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_loss_is_never_below_its_floor_and_reaches_it_where_student_equals_sources(temperature):
+def test_loss_reaches_its_floor_at_the_targets(temperature):
     kinds = ("softmax", "sigmoid")
     _, targets, offsets = reference_loop.case((7, 4), kinds, stored=torch.float64)
     targets = targets.clamp(1e-3, 1 - 1e-3)
@@ -90,7 +90,7 @@ def test_one_hot_targets_have_no_entropy():
     assert soft_cross_entropy(torch.randn(3, 3), targets, (0, 3), (1.0,), ("softmax",)).floor == 0
 
 
-def test_columns_of_weight_zero_change_neither_loss_nor_gradient():
+def test_columns_of_weight_zero_have_no_effect():
     kinds = ("softmax", "softmax", "sigmoid")
     logits, targets, offsets = reference_loop.case((5, 9, 4), kinds)
     (loss, _, gradient), _ = _both(logits, targets, offsets, (0.0, 1.0, 0.0), kinds)
@@ -101,10 +101,10 @@ def test_columns_of_weight_zero_change_neither_loss_nor_gradient():
     assert not gradient[:, 14:].any()
 
 
-def test_targets_rounded_to_float16_count_as_if_they_summed_to_one():
+def test_float16_targets_are_renormalised():
     logits, targets, offsets = reference_loop.case((1000,), ("softmax",), spread=0.1)
     off = (targets.double().sum(1) - 1).abs().max()
-    assert off > 1e-5  # else there is nothing to mend
+    assert off > 1e-5  # otherwise this tests nothing
     (loss, _, gradient), _ = _both(logits, targets, offsets, (1.0,), ("softmax",))
     exact = targets.double() / targets.double().sum(1, keepdim=True)
     assert (loss - torch.nn.functional.cross_entropy(logits, exact) * 1).abs() < 1e-12
@@ -112,7 +112,7 @@ def test_targets_rounded_to_float16_count_as_if_they_summed_to_one():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_short_logits_are_computed_in_float32(dtype):
+def test_half_precision_logits_are_computed_in_float32(dtype):
     kinds = ("softmax", "sigmoid")
     logits, targets, offsets = reference_loop.case((300, 20), kinds, rows=8, dtype=dtype)
     (loss, losses, gradient), _ = _both(logits, targets, offsets, (0.6, 0.4), kinds)
@@ -126,11 +126,11 @@ def test_short_logits_are_computed_in_float32(dtype):
 def test_large_logits_neither_overflow_nor_lose_the_loss():
     logits = torch.tensor([[1e4, -1e4, 0.0, 1e4, -1e4]])
     targets = torch.tensor([[0.5, 0.5, 0.0, 1.0, 0.0]])
-    found = soft_cross_entropy(logits, targets, (0, 3, 5), (1.0, 1.0), ("softmax", "sigmoid"))
-    assert found.losses.tolist() == [1e4, 0.0]
+    result = soft_cross_entropy(logits, targets, (0, 3, 5), (1.0, 1.0), ("softmax", "sigmoid"))
+    assert result.losses.tolist() == [1e4, 0.0]
 
 
-def test_targets_are_left_as_they_were():
+def test_targets_are_not_modified():
     logits, targets, offsets = reference_loop.case(
         (5, 3), ("softmax", "sigmoid"), dtype=torch.float32, stored=torch.float32
     )
@@ -140,13 +140,13 @@ def test_targets_are_left_as_they_were():
     assert torch.equal(targets, before)
 
 
-def test_a_target_that_is_no_number_makes_the_loss_no_number():
+def test_nan_target_makes_the_loss_nan():
     logits, targets, offsets = reference_loop.case((5, 3), ("softmax", "sigmoid"))
     targets[1, 2] = torch.nan
     for temperature in (1.0, 2.0):
-        found = soft_cross_entropy(logits, targets, offsets, (0.5, 0.5), ("softmax", "sigmoid"), temperature)
-        assert found.losses.isnan().tolist() == [True, False]
-        assert found.loss.isnan()
+        result = soft_cross_entropy(logits, targets, offsets, (0.5, 0.5), ("softmax", "sigmoid"), temperature)
+        assert result.losses.isnan().tolist() == [True, False]
+        assert result.loss.isnan()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_target_that_is_no_number_makes_the_loss_no_number():
         ((0,), (), ()),
     ],
 )
-def test_sources_that_do_not_fit_together_are_refused(offsets, alpha, kinds):
+def test_mismatched_sources_are_refused(offsets, alpha, kinds):
     with pytest.raises(ValueError):
         soft_cross_entropy(torch.zeros(2, 5), torch.zeros(2, 5), offsets, alpha, kinds)
 
@@ -177,8 +177,8 @@ def test_the_product_of_all_heads_is_that_of_nn_linear(rows):
         y = product(*leaves)
         y.backward(up)
         grads.append([y, *(leaf.grad for leaf in leaves)])
-    for found, wanted in zip(*grads, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    for actual, expected in zip(*grads, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_product_leaves_doubles_and_autocast_to_torch():
@@ -207,7 +207,7 @@ def test_the_triton_kernel_equals_the_slices_in_its_interpreter():
 
 
 def test_the_triton_kernel_compiles_for_a_gpu(tmp_path):
-    pytest.importorskip("triton", minversion="3.3")  # before, its compiler was called otherwise
+    pytest.importorskip("triton", minversion="3.3")  # earlier versions call the compiler differently
     assert _kernel_check("compile", TRITON_CACHE_DIR=str(tmp_path)) == "2 kernels compiled"
 
 
@@ -222,21 +222,21 @@ def test_the_triton_kernel_equals_the_slices_on_a_gpu():
 def test_a_gpu_uses_the_triton_kernel():
     from zoo_cli.objectives import segmented_triton
 
-    assert segmented._form(torch.device("cuda", 0)) is segmented_triton.loss_and_gradient
+    assert segmented._choose_implementation(torch.device("cuda", 0)) is segmented_triton.loss_and_gradient
 
 
 @pytest.mark.gpu
 def test_a_gpu_without_triton_falls_back_to_slices(monkeypatch):
     monkeypatch.setitem(sys.modules, "zoo_cli.objectives.segmented_triton", None)
-    segmented._form.cache_clear()
+    segmented._choose_implementation.cache_clear()
     try:
-        assert segmented._form(torch.device("cuda", 0)) is segmented.loss_and_gradient
+        assert segmented._choose_implementation(torch.device("cuda", 0)) is segmented.loss_and_gradient
     finally:
-        segmented._form.cache_clear()
+        segmented._choose_implementation.cache_clear()
 
 
-def test_a_gpu_whose_triton_does_not_run_falls_back_to_slices(monkeypatch):
-    """Played on the CPU: a kernel that cannot be launched."""
+def test_gpu_with_broken_triton_falls_back_to_slices(monkeypatch):
+    """Simulated on the CPU: a kernel that cannot be launched."""
     pytest.importorskip("triton")
     from zoo_cli.objectives import segmented_triton
 
@@ -248,4 +248,4 @@ def test_a_gpu_whose_triton_does_not_run_falls_back_to_slices(monkeypatch):
 
     monkeypatch.setattr(segmented_triton, "loss_and_gradient", fails)
     monkeypatch.setattr(torch, "ones", lambda *_, **__: None)
-    assert segmented._form.__wrapped__(Gpu()) is segmented.loss_and_gradient
+    assert segmented._choose_implementation.__wrapped__(Gpu()) is segmented.loss_and_gradient

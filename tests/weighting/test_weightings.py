@@ -1,4 +1,4 @@
-"""What every weighting promises, asked of each entry of the table, and what each one says for itself."""
+"""What must hold for every weighting of the table, and the formulas of each."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.ranking.uncertainty import effective_number
 
 Array = NDArray[Any]
 
@@ -35,12 +36,12 @@ SPECS = (
     "inverse:form=complement",
     "inverse:form=complement,p=inf",
 )
-# Reads what somebody else has decided: tests/weighting/test_file.py.
+# Does not read scores: see tests/weighting/test_file.py.
 NOT_FROM_SCORES = {"file"}
-# Not monotone in the score: drawn, or turned around.
+# Not monotone in the score: random, or inverted.
 NOT_MONOTONE = {spec for spec in SPECS if spec.startswith(("random", "inverse"))}
-# Depends on the order in which sources are listed: the draw belongs to the place, not to the name.
-DRAWN = {spec for spec in SPECS if spec.startswith("random")}
+# Depends on the order of the sources: random numbers belong to positions, not to names.
+RANDOM = {spec for spec in SPECS if spec.startswith("random")}
 
 scores = st.lists(st.one_of(st.floats(-1, 1), st.just(float("nan"))), min_size=2, max_size=12)
 
@@ -52,44 +53,42 @@ def weigh(spec: str, values: Sequence[float], zero_means_none: bool = True) -> A
     return result
 
 
-def test_every_weighting_of_the_table_is_asked() -> None:
+def test_every_weighting_of_the_table_is_tested() -> None:
     assert set(registry.WEIGHTINGS) == {specs.resolve("weighting", s).name for s in SPECS} | NOT_FROM_SCORES
 
 
 @pytest.mark.parametrize("spec", SPECS)
 @settings(deadline=None, max_examples=40)
 @given(values=scores)
-def test_weights_sum_to_one_and_undefined_sources_weigh_nothing(spec: str, values: list[float]) -> None:
+def test_weights_sum_to_one_and_undefined_weigh_nothing(spec: str, values: list[float]) -> None:
     assume(np.isfinite(values).sum() >= 2)
-    given_scores = np.array(values)
+    before = np.array(values)
     weights = weigh(spec, values)
     assert weights.shape == (len(values),)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
     assert (weights[np.isnan(values)] == 0).all()
-    np.testing.assert_array_equal(given_scores, values)
+    np.testing.assert_array_equal(before, values)
 
 
 @pytest.mark.parametrize("zero_means_none", [False, True])
 @pytest.mark.parametrize("spec", [s for s in SPECS if s not in NOT_MONOTONE])
 @settings(deadline=None, max_examples=40)
 @given(values=st.lists(st.floats(-100, 100), min_size=2, max_size=12))
-def test_a_better_source_never_weighs_less_and_the_best_weighs_most(
-    spec: str, zero_means_none: bool, values: list[float]
-) -> None:
+def test_better_sources_never_weigh_less(spec: str, zero_means_none: bool, values: list[float]) -> None:
     weights = weigh(spec, values, zero_means_none)
     assert (np.diff(weights[np.argsort(-np.array(values), kind="stable")]) <= 1e-15).all()
     assert weights[np.argmax(values)] == weights.max()
 
 
-@pytest.mark.parametrize("spec", [s for s in SPECS if s not in DRAWN])
+@pytest.mark.parametrize("spec", [s for s in SPECS if s not in RANDOM])
 @settings(deadline=None, max_examples=40)
 @given(values=st.lists(st.floats(-1, 1), min_size=2, max_size=8, unique=True), draw=st.randoms())
-def test_weights_belong_to_the_sources_and_not_to_their_places(spec: str, values: list[float], draw: Any) -> None:
-    assume(len({max(value, 0.0) for value in values}) == len(values))  # equals go by place
-    places = list(range(len(values)))
-    draw.shuffle(places)
-    np.testing.assert_allclose(weigh(spec, [values[i] for i in places]), weigh(spec, values)[places], atol=1e-12)
+def test_weights_do_not_depend_on_the_order_of_sources(spec: str, values: list[float], draw: Any) -> None:
+    assume(len({max(value, 0.0) for value in values}) == len(values))  # equal scores are taken by position
+    order = list(range(len(values)))
+    draw.shuffle(order)
+    np.testing.assert_allclose(weigh(spec, [values[i] for i in order]), weigh(spec, values)[order], atol=1e-12)
 
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if "k=" not in s])
@@ -100,14 +99,14 @@ def test_a_single_source_takes_all_the_weight(spec: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("spec", [*SPECS])
-def test_no_source_with_a_score_is_an_error_and_so_is_an_infinite_score(spec: str) -> None:
+def test_missing_and_infinite_scores_are_errors(spec: str) -> None:
     with pytest.raises(ContractError, match="no source has a score"):
         weigh(spec, [np.nan, np.nan])
     with pytest.raises(ContractError, match="s1 is inf"):
         weigh(spec, [0.1, np.inf])
 
 
-EQUALS = [s for s in SPECS if s not in DRAWN and "k=2" not in s and "k=3" not in s]
+EQUALS = [s for s in SPECS if s not in RANDOM and "k=2" not in s and "k=3" not in s]
 
 
 @pytest.mark.parametrize("spec", EQUALS)
@@ -116,23 +115,23 @@ def test_equal_scores_weigh_equally(spec: str, value: float) -> None:
     np.testing.assert_allclose(weigh(spec, [value] * 4), 0.25)
 
 
-def test_power_is_the_rescaled_score_to_a_power_renormalised() -> None:
+def test_power_is_its_formula() -> None:
     np.testing.assert_allclose(weigh("p=2", [0.1, 0.3, 0.2, 0.5]), np.array([0, 0.25, 0.0625, 1]) / 1.3125)
     np.testing.assert_allclose(weigh("p=1", [-2.0, -1.0, -1.5], False), np.array([0, 1, 0.5]) / 1.5)
 
 
-def test_negative_scores_are_clipped_only_where_zero_means_no_similarity() -> None:
+def test_negative_scores_are_clipped_if_zero_means_none() -> None:
     np.testing.assert_allclose(weigh("p=1", [-0.5, 0.0, 0.5], True), [0, 0, 1])
     np.testing.assert_allclose(weigh("p=1", [-0.5, 0.0, 0.5], False), [0, 1 / 3, 2 / 3])
     np.testing.assert_allclose(weigh("p=1", [-0.5, -0.1], True), [0.5, 0.5])
 
 
-def test_a_power_of_zero_weighs_the_worst_source_like_all_others() -> None:
+def test_power_zero_weighs_all_sources_equally() -> None:
     np.testing.assert_array_equal(weigh("p=0", [0.1, 0.3, np.nan]), [0.5, 0.5, 0])
     np.testing.assert_array_equal(weigh("equal", [0.1, 0.3, np.nan]), [0.5, 0.5, 0])
 
 
-def test_an_infinite_power_is_the_best_source_and_of_equals_the_first() -> None:
+def test_infinite_power_is_the_first_best_source() -> None:
     for spec in ("p=inf", "nearest", "p=1e9", "power:p=Infinity"):
         np.testing.assert_array_equal(weigh(spec, [0.1, 0.3, 0.2]), [0, 1, 0])
     np.testing.assert_array_equal(weigh("nearest", [0.1, 0.3, 0.3]), [0, 1, 0])
@@ -140,13 +139,13 @@ def test_an_infinite_power_is_the_best_source_and_of_equals_the_first() -> None:
     np.testing.assert_array_equal(weigh("nearest", [-0.1, -0.3, np.nan]), [0.5, 0.5, 0])
 
 
-def test_a_power_too_large_for_the_numbers_still_sums_to_one() -> None:
+def test_extreme_powers_still_sum_to_one() -> None:
     for p in ("p=700", "p=1e300", "p=1e-300"):
         assert weigh(p, [0.1, 0.100001, 0.3, 0.29]).sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("spec", ["p=-1", "topk:p=-0.5", "inverse:p=-2", "topk:k=0", "softmax:T=0", "softmax:T=-1"])
-def test_a_parameter_out_of_range_is_wrong_usage(spec: str) -> None:
+def test_parameter_out_of_range_is_a_usage_error(spec: str) -> None:
     with pytest.raises(UsageError, match=spec.rpartition(":")[2]):
         weigh(spec, [0.1, 0.2])
 
@@ -160,7 +159,7 @@ def test_softmax_is_of_the_raw_scores() -> None:
         weigh("softmax", [0.1, 0.2])
 
 
-def test_topk_is_power_over_all_sources_cut_to_the_best_and_renormalised() -> None:
+def test_topk_is_power_cut_to_the_best_and_renormalised() -> None:
     values = [0.1, 0.5, 0.3, 0.4]
     whole = weigh("p=2", values)
     np.testing.assert_allclose(weigh("topk:k=2,p=2", values), whole * [0, 1, 0, 1] / (whole[1] + whole[3]))
@@ -170,15 +169,15 @@ def test_topk_is_power_over_all_sources_cut_to_the_best_and_renormalised() -> No
     np.testing.assert_allclose(weigh("topk:k=3,p=0", [0.2, np.nan, 0.2]), [0.5, 0, 0.5])
 
 
-def test_random_weights_are_even_over_the_simplex_and_follow_the_seed() -> None:
-    drawn = np.array([weigh(f"random:seed={seed}", [0.1, 0.2, 0.3]) for seed in range(2000)])
-    np.testing.assert_allclose(drawn.mean(axis=0), 1 / 3, atol=0.02)
+def test_random_weights_are_uniform_and_follow_the_seed() -> None:
+    samples = np.array([weigh(f"random:seed={seed}", [0.1, 0.2, 0.3]) for seed in range(2000)])
+    np.testing.assert_allclose(samples.mean(axis=0), 1 / 3, atol=0.02)
     # The first weight of three is beta(1, 2) distributed: its standard deviation is sqrt(1/18).
-    np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(1 / 18), atol=0.02)
+    np.testing.assert_allclose(samples.std(axis=0), np.sqrt(1 / 18), atol=0.02)
     np.testing.assert_array_equal(weigh("random:seed=3", [0.1, 0.2]), weigh("random:seed=3", [0.9, 0.0]))
 
 
-def test_random_weights_of_k_sources_leave_the_others_without() -> None:
+def test_random_weights_of_k_sources() -> None:
     for seed in range(20):
         weights = weigh(f"random:seed={seed},k=2", [0.1, np.nan, 0.3, 0.4, 0.5])
         assert (weights > 0).sum() == 2
@@ -198,9 +197,7 @@ def test_the_inverse_weighs_the_worst_source_most() -> None:
         weigh("inverse", [-3.0, -1.0], False)
 
 
-def test_the_reciprocals_of_28_likely_scores_are_nearly_equal_weights() -> None:
-    from zoo_cli.ranking.uncertainty import effective_number
-
+def test_reciprocals_of_28_scores_are_nearly_equal() -> None:
     values = np.linspace(0.15, 0.30, 28).tolist()
     assert effective_number(weigh("inverse", values)) == pytest.approx(27.4, abs=0.1)
     assert effective_number(weigh("inverse:form=complement", values)) < 23

@@ -1,4 +1,4 @@
-"""The command line as data, read off the signatures of the commands: what completion scripts are written from."""
+"""The command line as data for the completion scripts, read from the signatures of the commands."""
 
 import inspect
 import typing
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import console, registry
+from zoo_cli import console, devices, registry, specs
 from zoo_cli.commands import completions
 from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
 from zoo_cli.commands.completions.architectures import CLASSIFIERS
@@ -48,13 +48,13 @@ KINDS = {
     "evaluate ranking ACCURACIES": "file",
     "completion SHELL": "shell",
 }
-"""What a value is, by flag, where its type alone does not tell."""
+"""The kinds of values by flag, unless the type alone decides."""
 
 CHOICES = {
     "representation": ("features", "probs"),
     "device": ("auto", "cpu", "cuda", "cuda:"),
     "device cuda": tuple(map(str, range(8))),
-    "precision": ("fp32", "bf16"),
+    "precision": typing.get_args(devices.Precision),
     "format": console.FORMATS,
     "schedule": ("constant", "cosine", "steps"),
     "augmentation": ("none", "flip", "shift", "crop", "affine", "rand"),
@@ -68,24 +68,31 @@ CHOICES = {
     "batch": ("auto",),
     "shell": tuple(completions.SHELLS),
 }
-"""Values that can be listed; a test holds them against the help of their flags."""
+"""The values of kinds that are short lists; a test compares them with the help of the flags."""
 
 POWERS = ("1", "2", "3", "6", "9", "12", "15", "inf")
 """The powers p that paper 000 compares."""
 
 FILES_AFTER = {"timm": "", "torchvision": "", "folder": "@folder"}
-"""What follows a provider's colon, where it is not a file."""
+"""What follows the colon of a provider; a file unless it stands here."""
 
 
-def program() -> Program:
-    """The command line as data, read off the signatures of the commands."""
+def completion_script(shell: str) -> str:
+    """The completion script of a shell. Raises UsageError for an unknown one."""
+    if shell not in completions.SHELLS:
+        raise specs.nearest("shell", shell, completions.SHELLS)
+    return completions.render_script(shell, describe_program())
+
+
+def describe_program() -> Program:
+    """The command line as data."""
     top = {"workspace": Workspace, "version": Annotated[bool, typer.Option("--version", help="Print the version.")]}
-    said = {"quiet": Quiet, "verbose": Verbose}
+    shared = {"quiet": Quiet, "verbose": Verbose}
     commands = []
     for name, target in COMMANDS.items():
-        parameters = typing.get_type_hints(registry.imported(target), include_extras=True)
+        parameters = typing.get_type_hints(registry.import_target(target), include_extras=True)
         parameters.pop("return", None)
-        flags, argument = _flags(name, {**parameters, **said})
+        flags, argument = _flags(name, {**parameters, **shared})
         commands.append(Command(name, registry.summary(name), flags, argument))
     return Program(_flags("", top)[0], tuple(commands), GROUPS, _words())
 
@@ -95,9 +102,9 @@ def _flags(command: str, parameters: Mapping[str, Any]) -> tuple[tuple[Flag, ...
     flags, argument = [], ""
     for name, annotation in parameters.items():
         kind, info = annotation.__origin__, annotation.__metadata__[0]
-        # typer holds the first spelling where a default would stand outside Annotated.
-        said = [text for text in (info.default, *(info.param_decls or ())) if isinstance(text, str)]
-        names = tuple(text for declared in said for text in declared.split("/"))
+        # In Annotated, typer keeps the first spelling in the place of a default.
+        spellings = [text for text in (info.default, *(info.param_decls or ())) if isinstance(text, str)]
+        names = tuple(name for spelling in spellings for name in spelling.split("/"))
         if not names:
             argument = _kind(command, (name.upper(),), kind, path="run")
         else:
@@ -115,19 +122,19 @@ def _holds_path(kind: Any) -> bool:
 
 
 def _words() -> dict[str, Words]:
-    """What a value of each kind can be, see `completions.description`."""
+    """The words of each kind of value, see `completions.description`."""
     words: dict[str, Words] = {kind: dict.fromkeys(values, "") for kind, values in CHOICES.items()}
     words |= {"file": {"@file": ""}, "folder": {"@folder": ""}, "run": {"@run": "", "@file": ""}}
     words |= _methods("metric") | _methods("weighting") | _methods("objective")
     words["learning"] = _objectives("finetune")
     words["objective"] = _objectives("distill")
-    # A power is written short: p=2.
+    # Powers are typed in their short form, p=2.
     words["weighting"] = {"p=" if name == "power" else name: line for name, line in words["weighting"].items()}
     words["weighting = p"] = words["weighting power p"]
     for kind, table in (("model", "model provider"), ("data", "data provider")):
         words |= _providers(kind, registry.TABLES[table])
     words["source"] = {"@source": "", **words["model"]}
-    words["start"] = {"best": "the highest-ranked source", "student": "that of zoo.toml", **words["source"]}
+    words["start"] = {"best": "the source that ranks first", "student": "the student of zoo.toml", **words["source"]}
     words |= {key.replace("model", "source", 1): value for key, value in words.items() if key.startswith("model ")}
     return words
 
@@ -137,7 +144,7 @@ def _objectives(command: str) -> Words:
 
 
 def _methods(kind: str) -> dict[str, Words]:
-    """The names of a table, their parameters, and the values of these."""
+    """The names of a table, their parameters, and the values of those."""
     words: dict[str, Words] = {}
     names = {}
     for name, entry in registry.TABLES[kind].items():

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import console, specs
+from zoo_cli import console
 
 
 def completion(
@@ -14,8 +14,6 @@ def completion(
 
     zoo completion bash > ~/.local/share/bash-completion/completions/zoo
     """
-    from zoo_cli.commands import command_line, completions
+    from zoo_cli.commands.command_line import completion_script
 
-    if shell not in completions.SHELLS:
-        raise specs.nearest("shell", shell, completions.SHELLS)
-    console.current().answer(completions.script(shell, command_line.program()))
+    console.current().answer(completion_script(shell))

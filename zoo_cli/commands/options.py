@@ -5,44 +5,152 @@ from typing import Annotated
 
 import typer
 
-Workspace = Annotated[Path, typer.Option("-C", "--workspace", help="Folder of zoo.toml and of all that zoo writes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make the output again, whatever it was made from.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything drawn. Default: the task's.")]
+Workspace = Annotated[
+    Path,
+    typer.Option(
+        "-C", "--workspace", metavar="DIR", help="Folder of zoo.toml and of the output.", rich_help_panel="Files"
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output, even if it is up to date.", rich_help_panel="Files")
+]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Make stale inputs again, whatever they are.", rich_help_panel="Files")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done; write nothing.", rich_help_panel="Files")
+]
+MaxErrors = Annotated[
+    str | None,
+    typer.Option(
+        "--max-errors", metavar="N", help="Samples that may fail before exit code 4: a number or a share, N%."
+    ),
+]
+
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Random seed. [default: the task's]")]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="Random seed. Repeatable: one run each. [default: the task's]",
+        rich_help_panel="Training",
+    ),
+]
 Device = Annotated[
-    str, typer.Option("--device", envvar="ZOO_DEVICE", help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        envvar="ZOO_DEVICE",
+        help="auto (CUDA if there is any), cpu, cuda or cuda:N.",
+        rich_help_panel="Training",
+    ),
 ]
-Precision = Annotated[str, typer.Option("--precision", envvar="ZOO_PRECISION", help="fp32 or bf16.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        envvar="ZOO_PRECISION",
+        help="fp32 or bf16.",
+        rich_help_panel="Training",
+    ),
+]
 Workers = Annotated[
-    int | None, typer.Option("--workers", envvar="ZOO_WORKERS", help="Threads that decode images. Default: all cores.")
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        envvar="ZOO_WORKERS",
+        help="Threads that decode images. [default: one per core]",
+        rich_help_panel="Training",
+    ),
 ]
+
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="table, json, csv, tsv or md. Default: table on a terminal, tsv in a pipe."),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]",
+        rich_help_panel="Output",
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but warnings and errors.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
-MaxErrors = Annotated[
-    str | None, typer.Option("--max-errors", help="Samples that may fail, a number or N%, before exit 4.")
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel="Output")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print only warnings and errors on stderr.", rich_help_panel="Output")
 ]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details on stderr.", rich_help_panel="Output")]
 
-Sources = Annotated[list[str] | None, typer.Option("--source", help="A source by name. Repeats. Default: all.")]
-On = Annotated[str | None, typer.Option("--on", help="features or probs. Default: the metric's own.")]
-Metric = Annotated[str, typer.Option("--metric", help="NAME or NAME:key=value.")]
-Weighting = Annotated[str, typer.Option("--weighting", help="p=2, equal, nearest, softmax:T=0.1, …")]
-Features = Annotated[list[Path] | None, typer.Option("--features", help="Stored outputs, without a zoo.toml. Repeats.")]
-Manifest = Annotated[Path | None, typer.Option("--manifest", help="The task's manifest, without a zoo.toml.")]
-
-Seeds = Annotated[
-    list[int] | None, typer.Option("--seed", help="Seed of everything drawn. Repeats: a run each. Default: the task's.")
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="NAME",
+        help="A source by name. Repeatable. [default: all]",
+        rich_help_panel="What to learn from",
+    ),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="NAME",
+        help="Representation: features or probs. [default: the metric's own]",
+        rich_help_panel="What to learn from",
+    ),
+]
+Metric = Annotated[
+    str,
+    typer.Option("--metric", metavar="SPEC", help="NAME or NAME:key=value,…", rich_help_panel="What to learn from"),
+]
+Weighting = Annotated[
+    str,
+    typer.Option(
+        "--weighting",
+        metavar="SPEC",
+        help="p=2, equal, nearest, softmax:T=0.1, …",
+        rich_help_panel="What to learn from",
+    ),
 ]
 Weightings = Annotated[
-    list[str] | None, typer.Option("--weighting", help="p=2, equal, nearest, … Repeats: a run each. Default: p=12.")
+    list[str] | None,
+    typer.Option(
+        "--weighting",
+        metavar="SPEC",
+        help="p=2, equal, nearest, … Repeatable: one run each. [default: p=12]",
+        rich_help_panel="What to learn from",
+    ),
+]
+Features = Annotated[
+    list[Path] | None,
+    typer.Option("--features", metavar="FILE", help="Stored outputs of a source, instead of zoo.toml. Repeatable."),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest", metavar="FILE", help="Manifest of the task, instead of zoo.toml.", rich_help_panel="Files"
+    ),
 ]
 
 # Of the commands that train.
-Student = Annotated[str | None, typer.Option("--student", help="PROVIDER:NAME. Default: [student] of zoo.toml.")]
-RunName = Annotated[str | None, typer.Option("--name", help="Name of the run. Default: made from what is asked.")]
-RunFolder = Annotated[Path | None, typer.Option("--out", help="The run's folder, used as given. Default: runs/NAME.")]
+Student = Annotated[
+    str | None,
+    typer.Option(
+        "--student", metavar="SPEC", help="PROVIDER:NAME. [default: the student of zoo.toml]", rich_help_panel="Student"
+    ),
+]
+RunName = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="NAME", help="Run name. [default: derived from the options]", rich_help_panel="Files"
+    ),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Folder of the run, used as given. [default: runs/NAME]", rich_help_panel="Files"
+    ),
+]
 HERE = Path()

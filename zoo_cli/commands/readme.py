@@ -1,4 +1,4 @@
-"""The parts of the README that are written by the code, each between `<!-- name -->` and `<!-- /name -->`.
+"""The generated parts of the README, each between `<!-- name -->` and `<!-- /name -->`.
 
 python -m zoo_cli.commands.readme README.md
 """
@@ -9,13 +9,30 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from zoo_cli import errors, registry, specs
+from zoo_cli import config, errors, registry, specs
+from zoo_cli.config import Source, Task
+from zoo_cli.pipeline.init import render_heading, render_keys, render_line
 from zoo_cli.store import files, schemas
 
 
 def refresh(text: str) -> str:
-    """The text with every generated part as the code has it now; what no generator knows is left as it is."""
+    """The text with every generated part written anew; parts without a generator stay as they are."""
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->\n", _block, text, flags=re.DOTALL)
+
+
+def zoo_toml() -> str:
+    """A zoo.toml with every key."""
+    task, source = ({key.name: key.example for key in config.describe_keys(table)} for table in (Task, Source))
+    text = "[task]\n" + render_keys(Task, task)
+    text += render_heading("[student]", "the small model to train; it takes the keys of a [[source]]")
+    text += render_line("model", "torchvision:mobilenet_v3_large") + render_line("weights", "IMAGENET1K_V2")
+    text += render_heading("[[source]]", "a model that you can run; its provider may know most of these values")
+    text += render_keys(Source, source)
+    text += render_heading(
+        "[[source]]", "a model of which you only have the outputs: id, and embedding, logits or probs"
+    )
+    text += render_line("name", "remote") + render_line("model", "features:remote-outputs.parquet")
+    return f"```toml\n{text}```\n"
 
 
 def commands() -> str:
@@ -26,7 +43,7 @@ def commands() -> str:
 
 
 def metrics() -> str:
-    """Every metric: what it reads, its parameters with their defaults, what it is."""
+    """Every metric with its representations, its parameters and their defaults."""
     rows = (
         (f"`{name}`", " or ".join(entry.on), _parameters(entry), entry.summary)
         for name, entry in registry.METRICS.items()
@@ -44,7 +61,7 @@ def weightings() -> str:
 
 
 def objectives() -> str:
-    """Every objective with its command, its parameters, and what the flags of training are where they are not given."""
+    """Every objective with its command, its parameters, and its defaults of the training flags."""
     rows = (
         (
             f"`{name}`",
@@ -63,7 +80,7 @@ def objectives() -> str:
 
 
 def providers() -> str:
-    """Where models and images come from."""
+    """The providers of models and images."""
     tables = (("a model", registry.MODELS), ("images", registry.DATA))
     return _table(
         ("for", "provider", "how it is written"),
@@ -89,33 +106,34 @@ def exits() -> str:
     rows = [("0", "done, or nothing to do"), (errors.ZooError.code, "failed while running")]
     kinds = (errors.UsageError, errors.ContractError, errors.TooManyErrors)
     rows += [(kind.code, _sentence(kind.__doc__ or "")) for kind in kinds]
-    rows += [("70", "a bug in zoo: a traceback, and a line that asks for a report")]
+    rows += [("70", "a bug in zoo, shown with a traceback to report")]
     rows += [(errors.Paused.code, _sentence(errors.Paused.__doc__ or ""))]
-    rows += [("128+n", "signal n, after saving: 130 Ctrl-C, 143 TERM; 141 when nobody reads stdout any more")]
+    rows += [("128+n", "signal n, after saving: 130 Ctrl-C, 143 TERM; 141 when the reader of stdout has gone")]
     return _table(("exit", "meaning"), rows)
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    function.__name__: function for function in (commands, metrics, weightings, objectives, providers, formats, exits)
+    function.__name__: function
+    for function in (zoo_toml, commands, metrics, weightings, objectives, providers, formats, exits)
 }
 
 
-def _block(found: re.Match[str]) -> str:
-    name = found[1]
-    return f"<!-- {name} -->\n{BLOCKS[name]()}<!-- /{name} -->\n" if name in BLOCKS else found[0]
+def _block(match: re.Match[str]) -> str:
+    name = match[1]
+    return f"<!-- {name} -->\n{BLOCKS[name]()}<!-- /{name} -->\n" if name in BLOCKS else match[0]
 
 
 def _parameters(entry: registry.Entry) -> str:
     """Keyword-only parameters with their defaults, as a user types them."""
-    told = []
+    parameters = []
     for parameter in inspect.signature(registry.load(entry)).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
             default = parameter.default
             if default is None or default is parameter.empty:
-                told.append(f"`{parameter.name}=…`" + (", which it needs" if default is parameter.empty else ""))
+                parameters.append(f"`{parameter.name}=…`" + (" (required)" if default is parameter.empty else ""))
             else:
-                told.append(f"`{specs.params_text({parameter.name: default})}`")
-    return ", ".join(told)
+                parameters.append(f"`{specs.params_text({parameter.name: default})}`")
+    return ", ".join(parameters)
 
 
 def _names(keys: str) -> str:

@@ -1,1 +1,1 @@
-"""One file a data source, and what happens to an image before a network sees it."""
+"""Data set providers, one per file, and the drawing of splits."""

@@ -1,7 +1,7 @@
-"""`torchvision:NAME?root=PATH&train=true`: a data set of torchvision that lies on disk. Nothing is downloaded.
+"""`torchvision:NAME?root=PATH&train=true`: a torchvision data set that is already on disk. Nothing is downloaded.
 
-Images become PNG bytes, without loss. Some of these data sets are stored as pickles; torchvision reads one only after
-its MD5 sum has matched the published one.
+Images become lossless PNG bytes. Some of these data sets are stored as pickles; torchvision reads one only if its MD5
+sum matches the published one.
 """
 
 import inspect
@@ -14,22 +14,22 @@ from urllib.parse import parse_qsl
 from PIL import Image
 
 from zoo_cli import specs
-from zoo_cli.data.samples import Data, Sample, numbered, resolve_path, shown
+from zoo_cli.data.samples import Data, Sample, number_classes, quote, resolve_path
 from zoo_cli.errors import UsageError
 
-OURS = {"download", "transform", "target_transform", "transforms", "loader"}
+RESERVED = {"download", "transform", "target_transform", "transforms", "loader"}
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 _BROKEN = (RuntimeError, OSError, ValueError, TypeError, KeyError, ImportError)
 
 
-def read(rest: str, root: Path) -> Data:
-    """The samples of a data set, ids "NAME/position". `root=` is relative to the workspace.
+def read_torchvision(rest: str, root: Path) -> Data:
+    """The samples of a data set, with ids "NAME/position". `root=` is relative to the workspace.
 
-    Raises UsageError for an unknown name or argument, missing files, or samples that are not an image and a class.
+    Raises UsageError for an unknown name or argument, missing files, or samples that are not an image with a class.
     """
     name, _, query = rest.partition("?")
-    factory = _factory(name)
-    arguments = _arguments(name, factory, query, root)
+    factory = _find_factory(name)
+    arguments = _parse_arguments(name, factory, query, root)
     try:
         dataset = factory(**arguments)
     except _BROKEN as error:
@@ -37,78 +37,80 @@ def read(rest: str, root: Path) -> Data:
         raise UsageError(
             f"torchvision:{name} cannot be read: {reason}", "zoo downloads nothing: put the files under root"
         ) from None
-    classes = _classes(dataset, name)
+    classes = _class_names(dataset, name)
 
     def samples() -> Iterator[Sample]:
         for position in range(len(dataset)):
-            image, label = _pair(dataset, position, name)
-            yield Sample(f"{name}/{position}", None, _png(image), label, None)
+            image, label = _load_sample(dataset, position, name)
+            yield Sample(f"{name}/{position}", None, _encode_png(image), label)
 
     return Data(classes, samples)
 
 
-def _factory(name: str) -> Callable[..., Any]:
+def _find_factory(name: str) -> Callable[..., Any]:
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError) as error:
-        raise UsageError(f"torchvision cannot be imported: {error}", "install it for the torch that is here") from None
-    known = [key for key in datasets.__all__ if isinstance(getattr(datasets, key), type) and key != "VisionDataset"]
-    if name not in known:
-        raise specs.nearest("torchvision data set", name, known)
+        raise UsageError(f"torchvision cannot be imported: {error}", "install the version for this torch") from None
+    names = [key for key in datasets.__all__ if isinstance(getattr(datasets, key), type) and key != "VisionDataset"]
+    if name not in names:
+        raise specs.nearest("torchvision data set", name, names)
     factory: Callable[..., Any] = getattr(datasets, name)
     return factory
 
 
-def _arguments(name: str, factory: Callable[..., Any], query: str, root: Path) -> dict[str, Any]:
+def _parse_arguments(name: str, factory: Callable[..., Any], query: str, root: Path) -> dict[str, Any]:
     accepted = dict(inspect.signature(factory).parameters)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-    known = [key for key, parameter in accepted.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    named = [key for key, parameter in accepted.items() if parameter.kind is not parameter.VAR_KEYWORD]
     arguments: dict[str, Any] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
-        if key in OURS or (key not in known and not open_ended):
-            raise specs.nearest(f"argument of torchvision:{name}", key, set(known) - OURS)
+        if key in RESERVED or (key not in named and not open_ended):
+            raise specs.nearest(f"argument of torchvision:{name}", key, set(named) - RESERVED)
         if key in arguments:
-            raise UsageError(f'"{key}" is given twice in torchvision:{name}?{query}')
-        arguments[key] = resolve_path(text, root) if key == "root" else _value(text)
+            raise UsageError(f'"{key}" is given twice in torchvision:{name}?{query}', "drop one")
+        arguments[key] = resolve_path(text, root) if key == "root" else _parse_value(text)
     if "root" in accepted and "root" not in arguments:
-        raise UsageError(f"torchvision:{name} needs the folder it lies in", f"write torchvision:{name}?root=PATH")
+        raise UsageError(f"torchvision:{name} needs the folder with its files", f"write torchvision:{name}?root=PATH")
     if "download" in accepted:
         arguments["download"] = False
     return arguments
 
 
-def _value(text: str) -> bool | int | str:
+def _parse_value(text: str) -> bool | int | str:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     return int(text) if text.isascii() and text.isdigit() else text
 
 
-def _classes(dataset: Any, name: str) -> tuple[str, ...]:
-    """The names that the data set lists; for one that lists none, the numbers up to its largest label."""
+def _class_names(dataset: Any, name: str) -> tuple[str, ...]:
+    """The names that the data set lists; without a list, the numbers up to its largest label."""
     listed = getattr(dataset, "classes", None)
     if listed:
         return tuple(entry if isinstance(entry, str) else ", ".join(entry) for entry in listed)
     for attribute in ("targets", "labels", "_labels"):
         labels = getattr(dataset, attribute, None)
         if labels is not None and len(labels) == len(dataset):
-            return numbered(max(int(label) for label in labels), f"torchvision:{name}")
-    labels = [_pair(dataset, position, name)[1] for position in range(len(dataset))]
-    return numbered(max(labels, default=0), f"torchvision:{name}")
+            return number_classes(max(int(label) for label in labels), f"torchvision:{name}")
+    labels = [_load_sample(dataset, position, name)[1] for position in range(len(dataset))]
+    return number_classes(max(labels, default=0), f"torchvision:{name}")
 
 
-def _pair(dataset: Any, position: int, name: str) -> tuple[Image.Image, int]:
+def _load_sample(dataset: Any, position: int, name: str) -> tuple[Image.Image, int]:
     try:
         image, label = dataset[position]
         number = int(label)
     except _BROKEN as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"sample {position} of torchvision:{name} is no image with a class: {shown(reason)}") from None
+        raise UsageError(
+            f"sample {position} of torchvision:{name} is not an image with a class: {quote(reason)}"
+        ) from None
     if not isinstance(image, Image.Image):
-        raise UsageError(f"torchvision:{name} gives {type(image).__name__}, not images")
+        raise UsageError(f"torchvision:{name} returns {type(image).__name__}, not images")
     return image, number
 
 
-def _png(image: Image.Image) -> bytes:
+def _encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     (image if image.mode in PNG_MODES else image.convert("RGB")).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

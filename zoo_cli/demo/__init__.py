@@ -1,1 +1,1 @@
-"""The demonstration: what it draws."""
+"""The data of the demonstration."""

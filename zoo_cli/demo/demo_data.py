@@ -1,7 +1,7 @@
-"""Small grey images to try the program on: scikit-learn's handwritten digits, and drawn glyphs, shapes and textures.
+"""Small gray images for the demonstration: scikit-learn's handwritten digits, and drawn glyphs, shapes and textures.
 
-Everything is rendered as the digits were when they were collected: black and white on 32 x 32, then how many pixels of
-each 4 x 4 block are ink, 0 to 16 (Alpaydin and Kaynak 1998, "Optical recognition of handwritten digits").
+Everything is rendered as the digits were when they were collected: bilevel on 32 x 32, then the number of ink pixels in
+each 4 x 4 block, 0 to 16 (Alpaydin and Kaynak 1998, "Optical recognition of handwritten digits").
 """
 
 from collections.abc import Callable
@@ -20,74 +20,74 @@ from zoo_cli.errors import UsageError
 Array = NDArray[Any]
 
 CANVAS, SIDE = 32, 8
-DEEPEST = (CANVAS // SIDE) ** 2
+MAX_INK = (CANVAS // SIDE) ** 2
 FONTS = (
     *(f"DejaVuSans{style}.ttf" for style in ("", "-Oblique", "Mono", "Mono-Oblique")),
     *("DejaVuSerif.ttf", "DejaVuSerif-Italic.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf"),
     *("cmr10.ttf", "cmss10.ttf", "cmtt10.ttf"),
 )
-"""Of matplotlib, which carries them all."""
+"""All of them are included in matplotlib."""
 DIGITS = tuple("0123456789")
 LETTERS = tuple("acefhkmnrtuvwx")
-"""Without those that are written like a digit or as most of one: b, d, g, i, j, l, o, p, q, s, y and z."""
+"""Without the letters that look like a digit or contain most of one: b, d, g, i, j, l, o, p, q, s, y and z."""
 
-_TALL = 64  # pixels of a glyph before it is moved and shrunk
-_STROKES = (2, 3, 4)  # pixels of that, added all around: thick lines survive on 8 x 8
-
-
-def handwritten() -> tuple[Array, Array]:
-    """scikit-learn's digits: uint8 (1797, 8, 8) and their labels, int64 (1797,), in its order."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    return _grey(images.reshape(-1, SIDE, SIDE)), labels.astype(np.int64)
+_FONT_SIZE = 64  # pixels, before a glyph is transformed onto the canvas
+_STROKES = (2, 3, 4)  # pixels at that size, added all around: thick lines survive on 8 x 8
 
 
-def draw(kind: str, count: int, generator: Generator) -> tuple[Array, Array]:
-    """`count` images of one of KINDS: uint8 (N, 8, 8), ink bright, and which of its classes each shows, int64 (N,).
+def load_digits() -> tuple[Array, Array]:
+    """scikit-learn's digits: uint8 (1797, 8, 8) and labels int64 (1797,), in its order."""
+    from sklearn import datasets
 
-    Every class occurs as often as any other, plus or minus one.
+    images, labels = datasets.load_digits(return_X_y=True)
+    return _to_levels(images.reshape(-1, SIDE, SIDE)), labels.astype(np.int64)
+
+
+def draw_images(kind: str, count: int, generator: Generator) -> tuple[Array, Array]:
+    """Draw N = `count` images of a key of KINDS: uint8 (N, 8, 8), with bright ink, and their labels int64 (N,).
+
+    The class counts differ by at most one.
     """
     classes, paint = KINDS[kind]
     labels = generator.permutation(np.arange(count) % len(classes))
     canvas = np.stack([paint(classes[label], generator) for label in labels])
     blocks = canvas.reshape(count, SIDE, CANVAS // SIDE, SIDE, CANVAS // SIDE)
-    return _grey(blocks.sum((2, 4))), labels
+    return _to_levels(blocks.sum((2, 4))), labels
 
 
-def check() -> None:
-    """Raise UsageError where a package that carries the digits or the fonts is missing."""
+def check_packages() -> None:
+    """Raise UsageError if a package that contains the digits or the fonts is missing."""
     for module, package in (("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")):
         if find_spec(module) is None:
             raise UsageError(f"zoo demo needs {package}", 'pip install "zoo-cli[demo]"')
 
 
-def _grey(depth: Array) -> Array:
-    """Counts of ink from 0 to 16 as levels from 0 to 255."""
-    return np.rint(depth * (255 / DEEPEST)).astype(np.uint8)
+def _to_levels(ink: Array) -> Array:
+    """Ink counts from 0 to 16 as gray levels from 0 to 255."""
+    return np.rint(ink * (255 / MAX_INK)).astype(np.uint8)
 
 
-# Each painter gives one canvas: bool (32, 32), True where there is ink.
+# Each painter returns one canvas: bool (32, 32), True for ink.
 
 
 def _glyph(text: str, generator: Generator) -> Array:
-    """A glyph as high as the canvas, of any font and line, a little narrower or wider, slanted and turned."""
-    image = _cut(generator.choice(FONTS), text, int(generator.choice(_STROKES)))
+    """A glyph as high as the canvas, in a random font and stroke, with random width, slant and rotation."""
+    image = _render_glyph(generator.choice(FONTS), text, int(generator.choice(_STROKES)))
     width = CANVAS * generator.uniform(0.45, 0.85)
     angle, slant = np.deg2rad(generator.uniform(-10, 10)), generator.uniform(-0.25, 0.25)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     scale = np.array([[image.width / width, 0], [0, image.height / CANVAS]])
-    matrix = scale @ turn @ np.array([[1, slant], [0, 1]])
+    matrix = scale @ rotation @ np.array([[1, slant], [0, 1]])
     offset = np.array([image.width, image.height]) / 2 - matrix @ [CANVAS / 2, CANVAS / 2]
     data = (matrix[0, 0], matrix[0, 1], offset[0], matrix[1, 0], matrix[1, 1], offset[1])
-    moved = image.transform((CANVAS, CANVAS), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
-    return np.asarray(moved) > 127
+    canvas = image.transform((CANVAS, CANVAS), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    return np.asarray(canvas) > 127
 
 
 @cache
-def _cut(font: str, text: str, stroke: int) -> Image.Image:
-    """A glyph with thickened lines, cut out at its edges."""
-    face = ImageFont.truetype(str(_folder() / font), _TALL)
+def _render_glyph(font: str, text: str, stroke: int) -> Image.Image:
+    """A glyph with thickened strokes, cropped to its edges."""
+    face = ImageFont.truetype(str(_font_folder() / font), _FONT_SIZE)
     left, top, right, bottom = map(int, face.getbbox(text, stroke_width=stroke))
     image = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=face, stroke_width=stroke)
@@ -95,42 +95,42 @@ def _cut(font: str, text: str, stroke: int) -> Image.Image:
 
 
 @cache
-def _folder() -> Path:
-    """Where matplotlib keeps its fonts."""
+def _font_folder() -> Path:
+    """The folder of matplotlib's fonts."""
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def _shape(name: str, generator: Generator) -> Array:
-    """A filled shape of any size, place and turn."""
-    x, y = _plane(generator.uniform(0, 2 * np.pi))
+    """A filled shape of random size, position and rotation."""
+    x, y = _coordinates(generator.uniform(0, 2 * np.pi))
     size = generator.uniform(0.55, 0.95)
     across, down = generator.uniform(-0.2, 0.2, 2)
     return SHAPES[name]((x - across) / size, (y - down) / size)
 
 
 def _texture(name: str, generator: Generator) -> Array:
-    """A pattern that fills the canvas, of any period, phase and turn."""
-    x, y = _plane(generator.uniform(-0.3, 0.3))
+    """A pattern that fills the canvas, of random period, phase and rotation."""
+    x, y = _coordinates(generator.uniform(-0.3, 0.3))
     return TEXTURES[name](x, y, generator)
 
 
-def _plane(angle: float) -> tuple[Array, Array]:
-    """The coordinates of every pixel (32, 32), -1 to 1 across the canvas, turned."""
+def _coordinates(angle: float) -> tuple[Array, Array]:
+    """The x and y (32, 32) of every pixel, from -1 to 1 across the canvas, rotated."""
     y, x = (np.mgrid[:CANVAS, :CANVAS] + 0.5) * (2 / CANVAS) - 1
     return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
 
 
 def _star(x: Array, y: Array) -> Array:
-    turn = 2 * np.pi / 5
-    angle = np.abs((np.arctan2(y, x) + turn / 2) % turn - turn / 2)
+    fifth = 2 * np.pi / 5
+    angle = np.abs((np.arctan2(y, x) + fifth / 2) % fifth - fifth / 2)
     return np.asarray(np.hypot(x, y) * (np.cos(angle) + 2 * np.sin(angle)) < 1)
 
 
-def _wave(place: Array, generator: Generator) -> Array:
+def _wave(position: Array, generator: Generator) -> Array:
     period = generator.uniform(0.5, 0.9)
-    return np.sin(2 * np.pi * (place / period + generator.uniform())) > 0
+    return np.sin(2 * np.pi * (position / period + generator.uniform())) > 0
 
 
 def _noise(cells: int, generator: Generator) -> Array:
@@ -164,4 +164,4 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[str, Generator], Array]]] = {
     "shapes": (tuple(SHAPES), _shape),
     "textures": (tuple(TEXTURES), _texture),
 }
-"""What can be drawn: the classes, and the painter of one image of a class."""
+"""For each kind: its classes, and the painter of one image of a class."""

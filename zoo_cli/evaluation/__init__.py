@@ -1,1 +1,1 @@
-"""Flips, transfer, ranking quality: what predictions and scores are worth."""
+"""How good predictions are, what a transfer changed, and how well a metric ranks sources."""

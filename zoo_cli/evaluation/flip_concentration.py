@@ -1,12 +1,12 @@
-"""Where positive flips lie: how few classes hold them, whether chance would do the same, how alike those classes are.
+"""How positive flips concentrate: in how few classes, whether by chance, and how similar those classes are.
 
-Source: Fantastic Gains (2310.17653), section 3 and its supplementary material. Counts are of positive flips, one a
-class (K,), over the K classes that occur among the samples.
+Source: Fantastic Gains (2310.17653), section 3 and its supplementary material. Counts (K,) are of positive flips, one
+per class, over the K classes that occur among the samples.
 """
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,58 +19,111 @@ LENGTHS = (2, 3, 4)
 BUCKETS = 4096
 
 
-def smallest_set(counts: Array, share: float) -> Array:
-    """The smallest set of classes that holds at least `share` % of the flips: class indices (k,), most flipped first.
+@dataclass(frozen=True)
+class ChanceComparison:
+    """A value beside random draws: their `mean` and 95 % interval, and the share `p` of draws, the value counted among
+    them, that are at least as extreme."""
 
-    Of equally flipped classes the first in label order comes first. Empty where nothing flipped. The reference code
-    counts one class more, k + 1; this is the smallest set.
+    value: float
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class RankedComparison(ChanceComparison):
+    """As ChanceComparison; `percentile`: the percentage of the draws that are smaller, ties counting half."""
+
+    percentile: float
+
+
+@dataclass(frozen=True)
+class Concentration:
+    """Positive flips over `classes` classes beside `draws` random ones: the `entropy` of their spread, and `half`, the
+    number of classes that hold half of them. Both are lower the more they concentrate."""
+
+    flips: int
+    errors: int
+    classes: int
+    draws: int
+    entropy: ChanceComparison
+    half: ChanceComparison
+
+
+@dataclass(frozen=True)
+class SetSimilarity:
+    """The `mean` and the largest, `max`, cosine between two classes of a set, beside random sets of its size."""
+
+    mean: RankedComparison
+    max: RankedComparison
+
+
+@dataclass(frozen=True)
+class ClassUptake:
+    """What a student took from a teacher in the `classes` (k,), indices, that hold `share` % of what was offered."""
+
+    share: float
+    count: int
+    offered: int
+    transferred: int
+    gained: int
+    transfer_rate: float | None
+    class_transfer_rate: float | None
+    classes: Array
+
+
+def smallest_set(counts: Array, share: float) -> Array:
+    """The smallest set of classes that holds at least `share` % of the flips: class indices (k,), most flips first.
+
+    Classes with equal counts are in label order. Empty if nothing flipped. The reference code counts one class more,
+    k + 1; this is the smallest set.
     """
     return np.argsort(-counts, kind="stable")[: int(_sizes(-np.sort(-counts), share))]
 
 
 def entropy(counts: Array) -> Array:
-    """How evenly flips (…, K) lie over classes (…): 0 all in one class, 1 as many in each.
+    """How evenly flips (…, K) are spread over classes (…): 0 if all are in one class, 1 if all classes have as many.
 
-    Shannon's entropy of the shares over log K, which the reference does not divide by. nan where nothing flipped, or
-    where there is only one class.
+    Shannon's entropy of the shares over log K; the reference does not divide. NaN if nothing flipped or there is only
+    one class.
     """
-    # In falling order, so that the same counts in another order give the same bits.
+    # Sorted, so that the order of the counts does not change a bit of the result.
     return _entropy(-np.sort(-np.asarray(counts), axis=-1))
 
 
-def concentration(counts: Array, errors: Array, *, seed: int = 0) -> dict[str, Any] | None:
-    """Whether flips lie in fewer classes than chance would put them in.
+def concentration(counts: Array, errors: Array, *, seed: int = 0) -> Concentration | None:
+    """Whether flips lie in fewer classes than expected by chance.
 
-    counts (K,): positive flips, of `errors` (K,) that the student made before. Under chance as many of the errors are
-    corrected, each as likely as any other: draws without replacement, so that a class gives at most its errors
-    (multivariate hypergeometric; the order's "in proportion to the student's errors"). `entropy` as above, and `half`,
-    the number of classes that hold half of the flips; both are lower where flips lie closer together. Each with its
-    mean and 95 % interval over the 1,000 draws and p = (1 + draws at most as high) / 1,001. None where nothing flipped
-    or there is one class.
+    counts (K,): positive flips, out of errors (K,) that the student made before. Under chance as many of the errors are
+    corrected, each with equal probability: draws without replacement, so that no class has more flips than errors
+    (multivariate hypergeometric; "in proportion to the student's errors"). `entropy` as above, and `half`, the number
+    of classes that hold half of the flips; each with its mean and 95 % interval over the 1,000 draws and
+    p = (1 + draws at most as high) / 1,001. None if nothing flipped or there is one class.
     """
     flips = int(counts.sum())
     if not flips or len(counts) < 2:
         return None
     if (counts > errors).any():
         raise AssertionError("more flips than errors in a class")
-    random = np.random.default_rng(seed)
-    drawn = random.multivariate_hypergeometric(errors, flips, size=DRAWS, method="marginals")
-    both = -np.sort(-np.concatenate([counts[None], drawn]), axis=1)
+    generator = np.random.default_rng(seed)
+    random_counts = generator.multivariate_hypergeometric(errors, flips, size=DRAWS, method="marginals")
+    both = -np.sort(-np.concatenate([counts[None], random_counts]), axis=1)
     evenness, half = _entropy(both), _sizes(both, 50)
-    return {
-        "flips": flips,
-        "errors": int(errors.sum()),
-        "classes": len(counts),
-        "draws": DRAWS,
-        "entropy": _against(evenness[0], evenness[1:], lower=True),
-        "half": _against(half[0], half[1:], lower=True),
-    }
+    return Concentration(
+        flips=flips,
+        errors=int(errors.sum()),
+        classes=len(counts),
+        draws=DRAWS,
+        entropy=_compare_low(evenness[0], evenness[1:]),
+        half=_compare_low(half[0], half[1:]),
+    )
 
 
 def spelling_vectors(names: Sequence[str]) -> Array:
-    """Vectors (K, 4096) of how names are spelt: counts of the runs of 2 to 4 letters, each hashed to a column.
+    """Vectors (K, 4096) of the spelling of names: counts of runs of 2 to 4 letters, each hashed to a column.
 
-    Upper and lower case are one; a name begins and ends with a mark of its own. Knows nothing of what names mean.
+    Case is ignored; the start and the end of a name count as letters. The meaning of names plays no role.
     """
     vectors = np.zeros((len(names), BUCKETS))
     for row, name in enumerate(names):
@@ -81,56 +134,56 @@ def spelling_vectors(names: Sequence[str]) -> Array:
     return vectors
 
 
-def set_similarity(groups: Sequence[Array], vectors: Array, *, seed: int = 0) -> list[dict[str, Any] | None]:
-    """How alike the classes of each group are: the mean and the largest cosine of two of its classes.
+def set_similarity(groups: Sequence[Array], vectors: Array, *, seed: int = 0) -> list[SetSimilarity | None]:
+    """How similar the classes of each group are: the mean and the largest cosine between two of its classes.
 
-    groups: of class indices (k,); vectors (K, D), none of them zero. Each with its mean and 95 % interval over 1,000
-    random groups of as many of the K classes, `percentile`, the share of these that are less alike (ties count half),
-    and p = (1 + groups at least as alike) / 1,001. None for a group of fewer than two classes.
+    groups: class indices (k,) each; vectors (K, D), none of them zero. Both with their mean and 95 % interval over
+    1,000 random groups of as many of the K classes, `percentile`, the percentage of these that are less similar (ties
+    count half), and p = (1 + groups at least as similar) / 1,001. None for a group of fewer than two classes.
     """
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = np.clip(unit @ unit.T, -1.0, 1.0)
     shuffled = np.argsort(np.random.default_rng(seed).random((DRAWS, len(vectors))), axis=1)
-    told: list[dict[str, Any] | None] = []
+    similarities: list[SetSimilarity | None] = []
     for group in groups:
         if len(group) < 2:
-            told.append(None)
+            similarities.append(None)
             continue
-        found = _pairs(cosines, np.concatenate([np.asarray(group)[None], shuffled[:, : len(group)]]))
-        told.append({name: _against(values[0], values[1:], lower=False) for name, values in found.items()})
-    return told
+        mean, largest = _pair_cosines(cosines, np.concatenate([np.asarray(group)[None], shuffled[:, : len(group)]]))
+        similarities.append(SetSimilarity(_compare_high(mean[0], mean[1:]), _compare_high(largest[0], largest[1:])))
+    return similarities
 
 
-def class_uptake(offered: Array, taken: Array, gained: Array) -> list[dict[str, Any]]:
+def class_uptake(offered: Array, taken: Array, gained: Array) -> list[ClassUptake]:
     """How much of a teacher's knowledge reached the student, within the classes that hold X % of it.
 
     offered (K,): the teacher's positive flips of the student before; taken (K,): of those samples, the ones that are
     right after; gained (K,): all that are wrong before and right after. `transfer_rate` = taken / offered, in [0, 1];
-    `class_transfer_rate` = gained / offered, the paper's, can be larger. Both null where nothing was offered.
+    `class_transfer_rate` = gained / offered, the paper's, can be larger. Both are None if nothing was offered.
     """
-    rows = []
+    uptakes = []
     for share in SHARES:
         chosen = smallest_set(offered, share)
-        sums = [int(values[chosen].sum()) for values in (offered, taken, gained)]
-        rows.append(
-            {
-                "share": share,
-                "count": len(chosen),
-                "offered": sums[0],
-                "transferred": sums[1],
-                "gained": sums[2],
-                "transfer_rate": sums[1] / sums[0] if sums[0] else None,
-                "class_transfer_rate": sums[2] / sums[0] if sums[0] else None,
-                "classes": chosen,
-            }
+        offers, transferred, gains = (int(values[chosen].sum()) for values in (offered, taken, gained))
+        uptakes.append(
+            ClassUptake(
+                share=share,
+                count=len(chosen),
+                offered=offers,
+                transferred=transferred,
+                gained=gains,
+                transfer_rate=transferred / offers if offers else None,
+                class_transfer_rate=gains / offers if offers else None,
+                classes=chosen,
+            )
         )
-    return rows
+    return uptakes
 
 
 def _sizes(falling: Array, share: float) -> Array:
-    """How many of the counts (…, K), in falling order, hold `share` % of their sum (…); 0 where the sum is 0."""
+    """How many of the counts (…, K), in falling order, hold `share` % of their sum (…); 0 if the sum is 0."""
     total = falling.sum(axis=-1)
-    # In whole numbers: 100 held >= share total has no rounding to fall over.
+    # Whole numbers on both sides, so that no rounding decides.
     short = 100 * np.cumsum(falling, axis=-1) < share * total[..., None]
     return np.asarray(np.where(total > 0, short.sum(axis=-1) + 1, 0))
 
@@ -145,31 +198,36 @@ def _entropy(falling: Array) -> Array:
     return np.asarray(np.where(total[..., 0] > 0, even, np.nan))
 
 
-def _pairs(cosines: Array, groups: Array) -> dict[str, Array]:
-    """The mean and the largest cosine (R,) of two different members of each group (R, k)."""
+def _pair_cosines(cosines: Array, groups: Array) -> tuple[Array, Array]:
+    """The mean and the largest cosine (R,) between two different members of each group (R, k)."""
     k = groups.shape[1]
     mean, largest = np.empty(len(groups)), np.empty(len(groups))
-    # No cosine is below -1: so the diagonal is never the largest, and its share of the sum is known.
+    # No cosine is below -1: so the diagonal is never the largest, and its part of the sum is exactly -k.
     others = cosines.copy()
     np.fill_diagonal(others, -1.0)
-    # Sorted, so that the same classes in another order give the same bits.
+    # Sorted, so that the order of the classes does not change a bit of the result.
     for row, members in enumerate(np.sort(groups, axis=1)):
         block = others[np.ix_(members, members)]
         mean[row], largest[row] = (block.sum() + k) / (k * (k - 1)), block.max()
-    return {"mean": mean, "max": largest}
+    return mean, largest
 
 
-def _against(value: float, drawn: Array, *, lower: bool) -> dict[str, float]:
-    """A value beside those of random draws; `lower`: it is the low ones that are unusual."""
-    beyond = (drawn <= value) if lower else (drawn >= value)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    told = {
-        "value": value.item() if hasattr(value, "item") else value,
-        "mean": float(drawn.mean()),
-        "low": float(low),
-        "high": float(high),
-        "p": float((1 + beyond.sum()) / (1 + len(drawn))),
-    }
-    if not lower:
-        told["percentile"] = float(100 * ((drawn < value).mean() + (drawn == value).mean() / 2))
-    return told
+def _compare_low(value: np.generic, draws: Array) -> ChanceComparison:
+    """A value beside random draws (R,), of which low ones are extreme."""
+    return ChanceComparison(value.item(), *_summarize(draws), _p_value(draws <= value))
+
+
+def _compare_high(value: np.generic, draws: Array) -> RankedComparison:
+    """A value beside random draws (R,), of which high ones are extreme."""
+    percentile = float(100 * ((draws < value).mean() + (draws == value).mean() / 2))
+    return RankedComparison(value.item(), *_summarize(draws), _p_value(draws >= value), percentile)
+
+
+def _summarize(draws: Array) -> tuple[float, float, float]:
+    """Mean and ends of the 95 % interval."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return float(draws.mean()), float(low), float(high)
+
+
+def _p_value(extreme: Array) -> float:
+    return float((1 + extreme.sum()) / (1 + len(extreme)))

@@ -1,1 +1,1 @@
-"""Images: decoded, augmented, kept."""
+"""Decoding, augmentation, counter-based random numbers and the pixel cache."""

@@ -1,12 +1,12 @@
-"""Views for training, made in batches on the device that holds the images.
+"""Augmented training views, made in batches on the device that holds the images.
 
-Layout: images are uint8 (B, C, H, W), results float32 (B, C, size, size) in [0, 1], normalised where mean and standard
-deviation are given. The view of a sample is a function of (seed, epoch, sample) alone: on a CPU bit for bit, whatever
-else is in the batch. For that, parameters are computed in double precision and sums over pixels in whole numbers.
+Images are uint8 (B, C, H, W); views are float32 (B, C, size, size) in [0, 1], normalised if mean and standard deviation
+are given. The view of a sample is a function of (seed, epoch, sample) alone, on a CPU bit for bit, whatever else is in
+the batch. To that end parameters are computed in double precision and sums over pixels in integers.
 
-Every geometric change is one bilinear warp. It differs from Pillow's by design: no averaging where a crop is shrunk
-(images are cached near the size they are used at), boxes need not begin at whole pixels, and what lies beyond the
-image repeats its border.
+All geometric changes are composed into one bilinear warp. It differs from Pillow's by design: a crop that is shrunk is
+not averaged (images are cached near the size at which they are used), boxes need not begin at whole pixels, and the
+border is repeated beyond the image.
 """
 
 import math
@@ -18,16 +18,16 @@ from torch.nn import functional
 
 from zoo_cli import specs
 from zoo_cli.images.colours import COLOURS
-from zoo_cli.images.decoding import centred
+from zoo_cli.images.decoding import centre_offset
 from zoo_cli.images.random_numbers import derive_seed, uniform
 
 KINDS = {
     "none": "the centre crop",
     "flip": "the centre crop, mirrored at random",
-    "shift": "the centre crop, mirrored at random, moved by whole pixels, up to an eighth of its side",
+    "shift": "the centre crop, mirrored at random and shifted by whole pixels, up to an eighth of its side",
     "crop": "a random resized crop (8-100 % of the area, sides 3:4 to 4:3), mirrored at random",
-    "affine": "the centre crop, rotated, moved, scaled and sheared a little, never mirrored: for glyphs and signs",
-    "rand": "crop, then two random changes of shape or colour (RandAugment, magnitude 9 of 30)",
+    "affine": "the centre crop, slightly rotated, shifted, scaled and sheared, never mirrored: for glyphs and signs",
+    "rand": "crop, then two random operations on shape or colour (RandAugment, magnitude 9 of 30)",
 }
 AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -36,10 +36,10 @@ ANGLE, SHIFT, SCALE, SHEAR = 15.0, 0.1, (0.9, 1.1), 5.0
 
 WARPS = ("identity", "shear x", "shear y", "shift x", "shift y", "rotate")
 OPERATIONS = (*WARPS, *COLOURS)
-STRENGTH, STRONG = 9 / 30, 10 / 30  # of "rand", and of strong views
+STRENGTH, STRONG = 9 / 30, 10 / 30  # magnitude of "rand" and of strong views, as a share of RandAugment's largest
 GRAY = 0.5
 
-# which columns of a sample's random numbers mean what
+# The first column of a sample's random numbers for each use, and their count.
 _BOX, _MIRROR, _AFFINE, _RAND, _CUTOUT, _COUNT = 0, 22, 23, 28, 32, 34
 
 
@@ -55,17 +55,18 @@ def augment(
     std: Sequence[float] = (),
     strong: bool = False,
 ) -> Tensor:
-    """Random views of a batch.
+    """Random views of a batch: float32 (B, C, size, size), in [0, 1] or normalised.
 
-    `images` uint8 (B, C, H, W), C = 1 or 3; `sample` int64 (B,) and `epoch`, a number or int64 (B,), say which random
-    numbers each image gets. Both may lie on the CPU while the images are on a GPU: then RandAugment chooses its groups
-    without waiting for the GPU. "crop" and "rand" draw as torchvision's RandomResizedCrop does (ten tries, then the
-    largest centre box of a fitting ratio) followed by a mirroring of half the images; "rand" is RandAugment (Cubuk
-    2020, n = 2, m = 9) with its geometric operations composed into the crop's warp, before those on colour.
+    `images`: uint8 (B, C, H, W), C = 1 or 3. `kind`: a key of KINDS. `sample`, int64 (B,), and `epoch`, an integer or
+    int64 (B,), determine the random numbers of each image. Both may be on the CPU while the images are on a GPU:
+    RandAugment then groups the images without waiting for the GPU. "crop" and "rand" draw boxes as torchvision's
+    RandomResizedCrop does (ten tries, then the largest centre box of a fitting ratio) and mirror half the images;
+    "rand" is RandAugment (Cubuk 2020, n = 2, m = 9) with its geometric operations composed into the crop's warp, before
+    its colour operations.
 
     `strong`: FixMatch's harder view (Sohn 2020, arXiv 2001.07685), from random numbers of its own: the geometry of the
-    kind, two operations of RandAugment drawn for each image (those of "rand" at m = 10; none beside them), then a
-    square of half the side around any pixel in mid gray. Always at full magnitude, where FixMatch draws that too.
+    kind, then two operations of RandAugment for each image (m = 10; with "rand" they replace its own two), then a gray
+    square of half the side centred on a random pixel. The magnitude is fixed; FixMatch draws it at random.
 
     Raises UsageError for an unknown kind, ValueError for images smaller than a centre crop.
     """
@@ -75,41 +76,41 @@ def augment(
     if kind in ("none", "flip") and not strong:
         views = _centre(images, size).float() / 255
         if kind == "flip":
-            turned = mirrored(seed, epoch, sample).to(images.device)
-            views = torch.where(turned[:, None, None, None], views.flip(3), views)
-        return normalised(views, mean, std)
-    warp = _shown(images, kind, size, numbers)
+            flips = draw_mirrored(seed, epoch, sample).to(images.device)
+            views = torch.where(flips[:, None, None, None], views.flip(3), views)
+        return normalise(views, mean, std)
+    warp = _kind_warp(images, kind, size, numbers)
     if kind != "rand" and not strong:
-        return normalised(_warped(images, warp, size), mean, std)
+        return normalise(_apply_warp(images, warp, size), mean, std)
     strength = STRONG if strong else STRENGTH
-    chosen = (numbers[:, _RAND : _RAND + 2] * len(OPERATIONS)).long()
+    operations = (numbers[:, _RAND : _RAND + 2] * len(OPERATIONS)).long()
     signs = torch.where(numbers[:, _RAND + 2 : _RAND + 4] < 0.5, -1.0, 1.0)
     for turn in (0, 1):
-        warp = _composed(warp, _geometric(chosen[:, turn], signs[:, turn], strength))
-    views = _warped(images, warp, size)
+        warp = _compose(warp, _operation_warp(operations[:, turn], signs[:, turn], strength))
+    views = _apply_warp(images, warp, size)
     for turn in (0, 1):
-        _colour(views, chosen[:, turn], signs[:, turn], strength)
+        _apply_colour(views, operations[:, turn], signs[:, turn], strength)
     if strong:
         _cut_out(views, numbers[:, _CUTOUT : _CUTOUT + 2])
-    return normalised(views, mean, std)
+    return normalise(views, mean, std)
 
 
-def mirrored(seed: int, epoch: Tensor | int, sample: Tensor) -> Tensor:
-    """Which samples (B,) `augment` mirrors, where it mirrors at random: bool, where `sample` lies."""
+def draw_mirrored(seed: int, epoch: Tensor | int, sample: Tensor) -> Tensor:
+    """Which samples (B,) `augment` mirrors in its weak views of a mirroring kind: bool, on the device of `sample`."""
     return uniform(derive_seed(seed, "augment"), epoch, sample, _MIRROR + 1)[:, _MIRROR] < 0.5
 
 
 def evaluation_view(images: Tensor, size: int, mean: Sequence[float] = (), std: Sequence[float] = ()) -> Tensor:
     """The centre crop of a batch: uint8 (B, C, H, W) to float32 (B, C, size, size), in [0, 1] or normalised.
 
-    Of images cached with `caching.cache_geometry` it is exactly what `decoding.view` gives. Raises ValueError for
-    images smaller than the crop.
+    On images cached with `pixel_cache.cache_geometry` it is exactly what `decoding.make_view` gives. Raises ValueError
+    for images smaller than the crop.
     """
-    return normalised(_centre(images, size).float() / 255, mean, std)
+    return normalise(_centre(images, size).float() / 255, mean, std)
 
 
-def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(x - mean) / std, channel by channel; `images` (B, C, H, W) themselves where no mean is given."""
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(x - mean) / std of images (B, C, H, W), channel by channel; the images themselves if `mean` is empty."""
     if not mean:
         return images
     shape = (1, len(mean), 1, 1)
@@ -123,15 +124,15 @@ def _centre(images: Tensor, size: int) -> Tensor:
 
 
 def _centre_box(images: Tensor, size: int) -> Tensor:
-    """Left, top, width, height of the centre crop, in pixels, as one row."""
+    """Left, top, width and height of the centre crop, in pixels: (1, 4)."""
     height, width = images.shape[2:]
     if min(height, width) < size:
-        raise ValueError(f"no crop of {size} in images of {width} x {height}")
-    return torch.tensor([[centred(width, size), centred(height, size), size, size]])
+        raise ValueError(f"a crop of {size} does not fit images of {width} x {height}")
+    return torch.tensor([[centre_offset(width, size), centre_offset(height, size), size, size]])
 
 
-def _shown(images: Tensor, kind: str, size: int, numbers: Tensor) -> Tensor:
-    """The map of a kind from its views to the images, (B, 3, 3), before any operation of RandAugment."""
+def _kind_warp(images: Tensor, kind: str, size: int, numbers: Tensor) -> Tensor:
+    """The map (B, 3, 3) from the views of a kind to the images, before any operation of RandAugment."""
     height, width = images.shape[2:]
     if kind in ("crop", "rand"):
         box = _random_box(numbers[:, _BOX:_MIRROR], height, width)
@@ -140,32 +141,32 @@ def _shown(images: Tensor, kind: str, size: int, numbers: Tensor) -> Tensor:
     if kind == "shift":
         most = size // 8
         box[:, :2] += (numbers[:, _AFFINE + 1 : _AFFINE + 3] * (2 * most + 1)).floor() - most
-    warp = _boxed(box, height, width)
+    warp = _box_warp(box, height, width)
     if kind == "affine":
-        warp = _composed(warp, _wobble(numbers[:, _AFFINE:_RAND]))
+        warp = _compose(warp, _affine_warp(numbers[:, _AFFINE:_RAND]))
     elif kind != "none":
         warp[:, 0, 0] *= torch.where(numbers[:, _MIRROR] < 0.5, -1.0, 1.0)
     return warp
 
 
 def _random_box(numbers: Tensor, height: int, width: int) -> Tensor:
-    """The box of a random resized crop, (B, 4), from 22 numbers a sample: areas, ratios, the place."""
+    """Boxes (B, 4) of random resized crops, from 22 numbers per sample: 10 areas, 10 ratios, 2 for the position."""
     area = height * width * (AREA[0] + (AREA[1] - AREA[0]) * numbers[:, :TRIES])
     low, high = map(math.log, RATIO)
     ratio = torch.exp(low + (high - low) * numbers[:, TRIES : 2 * TRIES])
     wide, tall = torch.sqrt(area * ratio), torch.sqrt(area / ratio)
     fits = (wide <= width) & (tall <= height)
     first = fits & (fits.cumsum(1) == 1)
-    none = ~fits.any(1)
+    none_fits = ~fits.any(1)
     fallback = min(width, height * RATIO[1]), min(height, width / RATIO[0])
-    wide = torch.where(none, fallback[0], (wide * first).sum(1))
-    tall = torch.where(none, fallback[1], (tall * first).sum(1))
-    place = torch.where(none[:, None], 0.5, numbers[:, 2 * TRIES :])
-    return torch.stack([place[:, 0] * (width - wide), place[:, 1] * (height - tall), wide, tall], 1)
+    wide = torch.where(none_fits, fallback[0], (wide * first).sum(1))
+    tall = torch.where(none_fits, fallback[1], (tall * first).sum(1))
+    position = torch.where(none_fits[:, None], 0.5, numbers[:, 2 * TRIES :])
+    return torch.stack([position[:, 0] * (width - wide), position[:, 1] * (height - tall), wide, tall], 1)
 
 
-def _boxed(box: Tensor, height: int, width: int) -> Tensor:
-    """The map from a view to the box of the image that it shows: (B, 3, 3), coordinates from -1 to 1."""
+def _box_warp(box: Tensor, height: int, width: int) -> Tensor:
+    """The map (B, 3, 3) from views to their boxes (B, 4) of the images; coordinates run from -1 to 1."""
     left, top, wide, tall = box.unbind(1)
     matrix = _identity(len(box), box)
     matrix[:, 0, 0], matrix[:, 0, 2] = wide / width, (2 * left + wide) / width - 1
@@ -173,8 +174,8 @@ def _boxed(box: Tensor, height: int, width: int) -> Tensor:
     return matrix
 
 
-def _wobble(numbers: Tensor) -> Tensor:
-    """The map of "affine", (B, 3, 3), from 5 numbers a sample: angle, shift across and down, scale, shear."""
+def _affine_warp(numbers: Tensor) -> Tensor:
+    """The map (B, 3, 3) of "affine", from 5 numbers per sample: angle, shift across and down, scale, shear."""
     spread = 2 * numbers - 1
     angle, shear = torch.deg2rad(ANGLE * spread[:, 0]), torch.tan(torch.deg2rad(SHEAR * spread[:, 4]))
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * numbers[:, 3]
@@ -182,18 +183,18 @@ def _wobble(numbers: Tensor) -> Tensor:
     matrix = _identity(len(numbers), numbers)
     matrix[:, 0, 0], matrix[:, 0, 1] = cos, cos * shear - sin
     matrix[:, 1, 0], matrix[:, 1, 1] = sin, sin * shear + cos
-    matrix[:, :2, 2] = 2 * SHIFT * spread[:, 1:3]  # the view is 2 wide
+    matrix[:, :2, 2] = 2 * SHIFT * spread[:, 1:3]  # coordinates span 2
     return matrix
 
 
-def _geometric(chosen: Tensor, signs: Tensor, strength: float) -> Tensor:
-    """The maps of RandAugment's geometric operations, (B, 3, 3); the identity for those on colour."""
+def _operation_warp(operations: Tensor, signs: Tensor, strength: float) -> Tensor:
+    """The maps (B, 3, 3) of RandAugment's operations (B,), with signs (B,); the identity for colour operations."""
 
     def amount(name: str, value: float) -> Tensor:
-        return torch.where(chosen == OPERATIONS.index(name), signs * value, 0.0).double()
+        return torch.where(operations == OPERATIONS.index(name), signs * value, 0.0).double()
 
     angle = amount("rotate", math.radians(30 * strength))
-    matrix = _identity(len(chosen), angle)
+    matrix = _identity(len(operations), angle)
     matrix[:, 0, 0] = matrix[:, 1, 1] = torch.cos(angle)
     matrix[:, 0, 1] = amount("shear x", 0.3 * strength) - torch.sin(angle)
     matrix[:, 1, 0] = amount("shear y", 0.3 * strength) + torch.sin(angle)
@@ -206,14 +207,13 @@ def _identity(count: int, like: Tensor) -> Tensor:
     return torch.eye(3, dtype=torch.float64, device=like.device).repeat(count, 1, 1)
 
 
-def _composed(first: Tensor, second: Tensor) -> Tensor:
-    """The product of two maps. Written out, because a library's product may round differently in another batch."""
-    a, b = first, second
+def _compose(a: Tensor, b: Tensor) -> Tensor:
+    """The product of two maps (B, 3, 3), written out: a library's product may round differently in another batch."""
     return a[:, :, :1] * b[:, :1] + a[:, :, 1:2] * b[:, 1:2] + a[:, :, 2:] * b[:, 2:]
 
 
-def _warped(images: Tensor, warp: Tensor, size: int) -> Tensor:
-    """The views (B, C, size, size) in [0, 1] that a map takes from the images."""
+def _apply_warp(images: Tensor, warp: Tensor, size: int) -> Tensor:
+    """The views (B, C, size, size), in [0, 1], that maps (B, 3, 3) sample from the images."""
     warp = warp.to(images.device, torch.float32)
     axis = ((2 * torch.arange(size, dtype=torch.float64) + 1) / size - 1).to(images.device, torch.float32)
     x, y = axis[None, None, :], axis[None, :, None]
@@ -227,21 +227,21 @@ def _warped(images: Tensor, warp: Tensor, size: int) -> Tensor:
     )
 
 
-def _colour(views: Tensor, chosen: Tensor, signs: Tensor, strength: float) -> None:
-    """Apply the chosen colour operations in place, each to the group of images that drew it."""
+def _apply_colour(views: Tensor, operations: Tensor, signs: Tensor, strength: float) -> None:
+    """Apply each colour operation, in place, to the views whose entry in `operations` (B,) names it."""
     for name, operation in COLOURS.items():
-        rows = (chosen == OPERATIONS.index(name)).nonzero().flatten()
+        rows = (operations == OPERATIONS.index(name)).nonzero().flatten()
         if len(rows):
             factor = (1 + signs[rows] * 0.9 * strength).to(views.device, torch.float32)[:, None, None, None]
-            where = rows.to(views.device)
-            views[where] = operation(views[where], factor, strength)
+            rows = rows.to(views.device)
+            views[rows] = operation(views[rows], factor, strength)
 
 
-def _cut_out(views: Tensor, places: Tensor) -> None:
-    """Gray a square in place, around the pixel at `places` (B, 2), across and down, in [0, 1): half the side wide."""
+def _cut_out(views: Tensor, centres: Tensor) -> None:
+    """Fill, in place, a square of half the side around `centres` (B, 2), across and down in [0, 1), with gray."""
     size = views.shape[3]
     side = size // 2
-    first = ((places * size).long() - side // 2).to(views.device)[:, :, None]
+    first = ((centres * size).long() - side // 2).to(views.device)[:, :, None]
     pixel = torch.arange(size, device=views.device)
     across, down = ((first <= pixel) & (pixel < first + side)).unbind(1)
     views.masked_fill_((down[:, :, None] & across[:, None, :])[:, None], GRAY)

@@ -1,7 +1,7 @@
-"""RandAugment's changes of colour (Cubuk 2020, as torchvision has them), on batches, without a sum that rounds.
+"""RandAugment's colour operations (Cubuk 2020, as in torchvision), on batches, with sums in exact arithmetic.
 
-Each takes views float32 (B, C, H, W) in [0, 1], a factor (B, 1, 1, 1) around 1 and the strength in [0, 1], and gives
-new ones in [0, 1]; it uses the one of both that its operation has.
+Each takes views float32 (B, C, H, W) in [0, 1], a factor (B, 1, 1, 1) around 1 and a strength in [0, 1], and returns
+new views in [0, 1]. An operation uses either the factor or the strength, or neither.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # of ITU-R 601-2, as images are decoded
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as in decoding
 
 
 def _brightness(x: Tensor, factor: Tensor, _: float) -> Tensor:
@@ -17,29 +17,29 @@ def _brightness(x: Tensor, factor: Tensor, _: float) -> Tensor:
 
 
 def _saturation(x: Tensor, factor: Tensor, _: float) -> Tensor:
-    return _blended(_gray(x), x, factor)
+    return _blend(_gray(x), x, factor)
 
 
 def _contrast(x: Tensor, factor: Tensor, _: float) -> Tensor:
     level = _levels(_gray(x)).sum((1, 2, 3), keepdim=True) / x[0, 0].numel() / 255
-    return _blended(level, x, factor)
+    return _blend(level, x, factor)
 
 
 def _sharpness(x: Tensor, factor: Tensor, _: float) -> Tensor:
-    """Blended with a blur of the inner pixels; the outermost row and column stay as they are."""
+    """Blend with a blur of the inner pixels; the outermost rows and columns stay as they are."""
     blurred = x.clone()
     height, width = x.shape[2:]
-    near = [x[:, :, i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
-    total = 4 * near[4]
-    for part in near:
-        total = total + part
+    neighbours = [x[:, :, i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
+    total = 4 * neighbours[4]
+    for neighbour in neighbours:
+        total = total + neighbour
     blurred[:, :, 1:-1, 1:-1] = total / 13
-    return _blended(blurred, x, factor)
+    return _blend(blurred, x, factor)
 
 
 def _posterise(x: Tensor, _: Tensor, strength: float) -> Tensor:
-    lost = round(4 * strength)
-    return (_levels(x) >> lost << lost).float() / 255
+    bits = round(4 * strength)
+    return (_levels(x) >> bits << bits).float() / 255
 
 
 def _solarise(x: Tensor, _: Tensor, strength: float) -> Tensor:
@@ -52,7 +52,7 @@ def _autocontrast(x: Tensor, _: Tensor, __: float) -> Tensor:
 
 
 def _equalise(x: Tensor, _: Tensor, __: float) -> Tensor:
-    """Every channel's levels spread evenly, as Pillow's equalize; a channel of one level stays."""
+    """Equalise the histogram of every channel, as Pillow's equalize; a channel with one level stays as it is."""
     levels = _levels(x).flatten(0, 1).flatten(1)
     channels, pixels = levels.shape
     offset = 256 * torch.arange(channels, device=x.device)[:, None]
@@ -70,12 +70,12 @@ def _gray(x: Tensor) -> Tensor:
 
 
 def _levels(x: Tensor) -> Tensor:
-    """Whole numbers 0 to 255: their sums are exact, so they do not depend on the order of summation."""
+    """Integers 0 to 255: their sums are exact, so they do not depend on the order of summation."""
     return (x * 255).round().long()
 
 
-def _blended(a: Tensor, b: Tensor, factor: Tensor) -> Tensor:
-    """b where the factor is 1, a where it is 0, beyond b above 1."""
+def _blend(a: Tensor, b: Tensor, factor: Tensor) -> Tensor:
+    """a for a factor of 0, b for 1, extrapolated beyond b above 1; clamped to [0, 1]."""
     return (a * (1 - factor) + b * factor).clamp(0, 1)
 
 

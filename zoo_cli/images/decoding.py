@@ -1,7 +1,7 @@
 """From an encoded image to the pixels that a model sees, each image decoded once for all models.
 
-What every kind of image becomes is said at `decode`; it follows what torchvision's own loader gives, because that is
-what pretrained models were trained on, and is defined where that loader warns, clips or fails.
+`decode` defines the result for every kind of image. It follows torchvision's own loader, because pretrained models were
+trained with it, and is also defined where that loader warns, clips or fails.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from zoo_cli.config import Preprocessing
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 MAX_PIXELS = 64_000_000
 AHEAD = 256
-WIDEST = 16_000_000  # pixels of a resized image of which only the centre is kept; beyond it only that part is made
+WIDEST = 16_000_000  # pixels of a resized image; above it, only the centre that is kept is resized
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -43,8 +43,8 @@ Getter = Callable[[], bytes | Path]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# What damaged bytes make Pillow's readers raise, found by changing bytes at random. A bug of ours is not among our
-# own statements inside the `try`, which only open, load and convert.
+# What Pillow's readers raise on damaged bytes, collected by fuzzing. The `try` that catches them only opens, loads and
+# converts, so it hides no bug of ours.
 _DAMAGE = (
     OSError,
     EOFError,
@@ -73,30 +73,30 @@ _UPRIGHT = {
 }
 
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Pillow's log lines reach stderr, unasked
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise Pillow's log lines reach stderr
 
 
 class BadImage(Exception):
-    """An image that cannot be used; the text is the reason, in one line."""
+    """An image that cannot be used. The text is the reason, on one line."""
 
 
 class Geometry(NamedTuple):
-    """What decides the pixels of a view, apart from the image: sources with equal geometries share one view.
+    """The settings that determine the pixels of a view of an image; sources with equal geometries share one view.
 
-    `kept`: the side of the square that is kept, `input_size` or more; the centre crop of `input_size` taken from a
-    larger square is, bit for bit, the view with `kept = input_size`.
+    `side`: side of the square that is kept, in pixels, at least `input_size`. The centre crop of `input_size` from a
+    larger square equals, bit for bit, the view with `side = input_size`.
     """
 
     input_size: int
     resize: int | None
     interpolation: str
     channels: int
-    kept: int
+    side: int
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the manifest records of an image: the hash of its encoded bytes, its size in pixels, upright."""
+    """What the manifest records of an image: SHA-256 of its encoded bytes, and its upright size in pixels."""
 
     sha256: str
     width: int
@@ -104,23 +104,23 @@ class ImageInfo:
 
 
 def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image in mode RGB, fully loaded, upright.
+    """Decode an image: mode RGB, fully loaded, upright.
 
-    JPEG, PNG, WebP, BMP, TIFF, PPM and GIF only. The size in the header is checked before anything is decoded.
-    Transparency is dropped, not blended (a transparent pixel shows the colour stored under it); CMYK goes through
-    Pillow's plain formula, colour profiles are ignored; 16 bits become 8 by their high byte; black and white becomes 0
-    and 255; of an animation the first frame is taken; an EXIF orientation is applied. What Pillow only warns about
-    (damaged EXIF, odd metadata) is accepted where the pixels decode.
+    Only JPEG, PNG, WebP, BMP, TIFF, PPM and GIF are read. The size in the header is checked before anything is decoded.
+    Transparency is dropped, not blended (a transparent pixel shows the colour stored under it); CMYK is converted by
+    Pillow's plain formula, colour profiles are ignored; 16 bits become 8 by their high byte; black and white become 0
+    and 255; an animation gives its first frame; an EXIF orientation is applied. What Pillow only warns about (damaged
+    EXIF, odd metadata) is accepted if the pixels decode.
 
-    Raises BadImage: empty, truncated or corrupt bytes, an unknown format, more pixels than `max_pixels`, pixels without
-    a known range (floating point, more than 16 bits), a path that is no readable file.
+    Raises BadImage for empty, truncated or corrupt bytes, an unknown format, more pixels than `max_pixels`, pixels
+    without a known range (floating point, more than 16 bits), or a path that is not a readable file.
     """
     with _opened(source) as file:
         return _decode(file, max_pixels)
 
 
 def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Hash and size of an image that decodes. Raises BadImage, as `decode` does."""
+    """Hash an image's encoded bytes and read its size, decoding it as a check. Raises BadImage as `decode` does."""
     with _opened(source) as file:
         try:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -132,30 +132,32 @@ def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageIn
 
 
 def view_geometry(preprocessing: Preprocessing) -> Geometry:
-    """The part of a preprocessing that decides the pixels: all of it but mean and standard deviation."""
+    """The geometry of a model's own view: its preprocessing without mean and standard deviation."""
     p = preprocessing
-    return Geometry(p.input_size, p.resize, p.interpolation, p.channels, p.input_size)
+    return Geometry(p.input_size, p.resize, p.interpolation, p.channels, side=p.input_size)
 
 
 def make_view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pixels:
-    """What a model sees of an RGB image, before scaling and normalising: uint8 (H, W, C), H = W = `kept`.
+    """A model's view of an RGB image, before scaling and normalisation: uint8 (H, W, C), H = W = `side`, C = 1 or 3.
 
-    Gray (ITU-R 601-2 luma) comes first. With `resize` the shorter side becomes `resize`, the longer one is rounded
-    down, and the centre is cropped with torchvision's rounding; an image smaller than the crop is padded with black.
-    Without it the whole image becomes a square. Pillow's resize, so shrinking averages (antialias), except "nearest".
-    Images of extreme shape (a resized picture above 16 million pixels) are cropped before they are resized: the same
-    view, up to rounding, without the memory.
+    Conversion to gray (ITU-R 601-2 luma) comes first. With `resize` the shorter side becomes `resize`, the longer one
+    is rounded down, and the centre is cropped with torchvision's rounding; an image smaller than the crop is padded
+    with black. Without `resize` the whole image becomes a square. Pillow resizes, so shrinking averages (antialias),
+    except with "nearest". Images of extreme shape (above 16 million pixels after resizing) are cropped before they are
+    resized: the same view up to rounding, in little memory.
+
+    Raises UsageError for an unknown interpolation.
     """
-    g = preprocessing if isinstance(preprocessing, Geometry) else view_geometry(preprocessing)
-    if g.interpolation not in INTERPOLATIONS:
-        raise specs.nearest("interpolation", g.interpolation, INTERPOLATIONS)
-    method = INTERPOLATIONS[g.interpolation]
-    if g.channels == 1:
+    geometry = preprocessing if isinstance(preprocessing, Geometry) else view_geometry(preprocessing)
+    if geometry.interpolation not in INTERPOLATIONS:
+        raise specs.nearest("interpolation", geometry.interpolation, INTERPOLATIONS)
+    method = INTERPOLATIONS[geometry.interpolation]
+    if geometry.channels == 1:
         image = image.convert("L")
-    if g.resize is not None:
-        image = _resized_centre(image, g.resize, g, method)
+    if geometry.resize is not None:
+        image = _resize_centre(image, geometry.resize, geometry, method)
     else:
-        image = image.resize((g.kept, g.kept), method)
+        image = image.resize((geometry.side, geometry.side), method)
     pixels = np.array(image)  # a copy: Pillow's own memory is read-only, which torch warns about
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
@@ -163,45 +165,30 @@ def make_view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pi
 def load_views(
     items: Iterable[Getter], geometries: Iterable[Geometry], workers: int, *, max_pixels: int = MAX_PIXELS
 ) -> Iterator[tuple[int, dict[Geometry, Pixels] | BadImage]]:
-    """Every image decoded once, in order: its position and one view a geometry, or why it cannot be used.
+    """Decode every image once, in order: yields its position and one view per geometry, or why it cannot be used.
 
-    A getter says what to decode and runs in the worker; it may raise BadImage itself. Any other error of a getter ends
-    the iteration. See `in_order` for threads and memory.
+    A getter returns what to decode and runs in the worker; it may raise BadImage itself. Any other error of a getter
+    ends the iteration. See `map_in_order` for threads and memory.
     """
-    wanted = tuple(dict.fromkeys(geometries))
+    distinct = tuple(dict.fromkeys(geometries))
 
     def load(getter: Getter) -> dict[Geometry, Pixels] | BadImage:
         try:
             image = decode(getter(), max_pixels=max_pixels)
         except BadImage as bad:
             return bad
-        return {shape: make_view(image, shape) for shape in wanted}
+        return {geometry: make_view(image, geometry) for geometry in distinct}
 
-    with closing(map_in_order(load, items, workers)) as found:
-        yield from enumerate(found)
-
-
-def load_facts(
-    items: Iterable[Getter], workers: int, *, max_pixels: int = MAX_PIXELS
-) -> Iterator[tuple[int, ImageInfo | BadImage]]:
-    """Hash and size of every image, in order, or why it cannot be used. Threads and errors as in `load_views`."""
-
-    def load(getter: Getter) -> ImageInfo | BadImage:
-        try:
-            return image_info(getter(), max_pixels=max_pixels)
-        except BadImage as bad:
-            return bad
-
-    with closing(map_in_order(load, items, workers)) as found:
-        yield from enumerate(found)
+    with closing(map_in_order(load, items, workers)) as views:
+        yield from enumerate(views)
 
 
 def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
-    """`map` in a pool of threads (Pillow decodes without the interpreter's lock), results in the order of the items.
+    """`map` in a pool of threads (Pillow decodes without the interpreter lock), with results in the order of the items.
 
-    At most AHEAD items, or two a worker, are ahead of the consumer: results are small, and decoding must go on while a
-    batch is in the network. `workers = 0` works in the calling thread. On an error, an interrupt or a consumer that
-    stops, what has not started is dropped.
+    At most AHEAD items, or two per worker if that is more, are ahead of the consumer: results are small, and decoding
+    must continue while a batch is in the network. `workers = 0` uses the calling thread. On an error, an interrupt or a
+    consumer that stops, items that have not started are dropped.
     """
     if workers <= 0:
         yield from map(function, items)
@@ -225,8 +212,8 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
         yield io.BytesIO(source)
         return
     try:
-        if source.exists() and not source.is_file():  # a pipe would never answer
-            raise BadImage("no regular file")
+        if source.exists() and not source.is_file():  # reading a pipe could block for ever
+            raise BadImage("not a regular file")
         file = source.open("rb")
     except (OSError, ValueError) as error:
         raise BadImage(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
@@ -243,7 +230,7 @@ def _decode(file: Encoded, max_pixels: int) -> Image.Image:
         image = Image.open(file, formats=FORMATS)
         _check_size(image.size, max_pixels)
         image.load()
-        rgb = _rgb(image)
+        rgb = _to_rgb(image)
         turn = _UPRIGHT.get(_orientation(image))
         return rgb if turn is None else rgb.transpose(turn)
     except UnidentifiedImageError:
@@ -264,7 +251,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise BadImage(f"{width} x {height} is more than {max_pixels:,} pixels")
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
@@ -278,48 +265,49 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8. Read after loading: for TIFF, Pillow has then turned the image itself.
+    """The EXIF orientation, 1 to 8. Read after loading, because by then Pillow has turned a TIFF image itself.
 
-    EXIF that cannot be read says nothing about the pixels, so it is no damage.
+    Unreadable EXIF says nothing about the pixels, so it does not make an image bad.
     """
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except _DAMAGE:
         return 1
-    return found if isinstance(found, int) else 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _hush_pillow() -> None:
-    """Keep Pillow's warnings from the user: `decode` decides what each of them means.
+    """Silence Pillow's warnings: `decode` decides what each of them means.
 
-    One filter for the whole process, put back where somebody removed it. `warnings.catch_warnings` would not do: the
+    One filter for the whole process, added again if it was removed. `warnings.catch_warnings` does not work here:
     threads share its state and would restore each other's.
     """
     if warnings.filters[:1] != [_QUIET]:
         warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
 
 
-def _resized_centre(image: Image.Image, resize: int, g: Geometry, method: Image.Resampling) -> Image.Image:
-    """The square of side `kept` at the centre of the resized image, which is made only as far as needed."""
+def _resize_centre(image: Image.Image, resize: int, geometry: Geometry, method: Image.Resampling) -> Image.Image:
+    """The square of the geometry's side at the centre of the resized image; of a huge one only that part is resized."""
     width, height = image.size
     if width <= height:
         wide, high = resize, int(resize * height / width)
     else:
         wide, high = int(resize * width / height), resize
-    margin = centred(g.kept, g.input_size)
-    left, top = centred(wide, g.input_size) - margin, centred(high, g.input_size) - margin
+    side = geometry.side
+    margin = centre_offset(side, geometry.input_size)
+    left, top = centre_offset(wide, geometry.input_size) - margin, centre_offset(high, geometry.input_size) - margin
     if wide * high > WIDEST:
-        first, last = max(left, 0), min(left + g.kept, wide)
-        upper, lower = max(top, 0), min(top + g.kept, high)
+        first, last = max(left, 0), min(left + side, wide)
+        upper, lower = max(top, 0), min(top + side, high)
         across, down = width / wide, height / high
         box = (first * across, upper * down, min(last * across, width), min(lower * down, height))
         image = image.resize((last - first, lower - upper), method, box=box)
         left, top = left - first, top - upper
     else:
         image = image.resize((wide, high), method)
-    return image.crop((left, top, left + g.kept, top + g.kept))
+    return image.crop((left, top, left + side, top + side))
 
 
-def centred(whole: int, part: int) -> int:
-    """Where a centred part begins, rounded as torchvision does; negative where the part is the larger."""
+def centre_offset(whole: int, part: int) -> int:
+    """Where a centred part of a side begins, in pixels, rounded as torchvision does; negative if the part is larger."""
     return round((whole - part) / 2) if whole >= part else -((part - whole) // 2)

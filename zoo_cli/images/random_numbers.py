@@ -1,8 +1,8 @@
-"""Random numbers as a function of what they are for: seed, epoch, sample, column. No state, so nothing to restore.
+"""Counter-based random numbers: a function of seed, epoch, sample and column, with no state to save or restore.
 
 The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
-generators", OOPSLA 2014), chained once for every key, in int64 arithmetic that wraps alike on a CPU and a GPU. Numbers
-do not depend on the batch a sample is in, on the device, on the number of threads, or on what was drawn before.
+generators", OOPSLA 2014), chained once for every key, in int64 arithmetic that wraps in the same way on a CPU and a
+GPU. Numbers do not depend on the batch a sample is in, the device, the number of threads, or earlier draws.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def _signed(value: int) -> int:
-    """A whole number modulo 2^64, as the int64 with the same bits."""
+    """An integer modulo 2^64, as the int64 with the same bits."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
@@ -23,9 +23,9 @@ _SECOND = _signed(0x94D049BB133111EB)
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """A seed for one purpose ("augment", "labelled stream"), so that equal keys elsewhere give unrelated numbers.
+    """A seed in [0, 2^63) for one purpose ("augment", "labelled stream"), from SHA-256 of both arguments.
 
-    In [0, 2^63), from SHA-256 of both.
+    Equal keys then give unrelated numbers for different purposes.
     """
     return int.from_bytes(hashlib.sha256(f"{seed}:{purpose}".encode()).digest()[:8], "big") >> 1
 
@@ -33,7 +33,7 @@ def derive_seed(seed: int, purpose: str) -> int:
 def uniform(seed: int, epoch: Tensor | int, sample: Tensor, count: int) -> Tensor:
     """`count` numbers for every sample: float32 (B, count), uniform on the multiples of 2^-24 in [0, 1).
 
-    `sample` int64 (B,), `epoch` a number or int64 (B,); the result lies on the device of `sample`.
+    `sample` is int64 (B,), `epoch` an integer or int64 (B,); the result is on the device of `sample`.
     """
     key = _chain(_start(seed, sample), epoch)
     key = _chain(key, sample)
@@ -43,32 +43,32 @@ def uniform(seed: int, epoch: Tensor | int, sample: Tensor, count: int) -> Tenso
 
 
 def permutation(seed: int, epoch: int, n: int) -> Tensor:
-    """The order of `n` samples in one epoch: int64 (n,), on the CPU. Ordered by hashes, of which no two are equal."""
+    """The order of `n` samples in one epoch: int64 (n,), on the CPU. Samples are sorted by distinct hashes."""
     return _permutation(seed, epoch, n).clone()
 
 
 def index_stream(seed: int, n: int, start: int, count: int) -> tuple[Tensor, Tensor]:
-    """Positions `start` to `start + count` of the endless stream of permutations, one an epoch.
+    """Positions `start` to `start + count` of an endless stream of permutations of `n` samples, one per epoch.
 
-    Returns which sample and which epoch: int64 (count,) each, on the CPU. Every epoch holds every sample once; a batch
-    may lie across epochs. Resuming needs only the position. Raises ValueError for no samples.
+    Returns samples and their epochs: int64 (count,) each, on the CPU. Every epoch contains every sample once; a batch
+    may span epochs. Resuming needs only the position. Raises ValueError for `n` below 1.
     """
     if n < 1:
         raise ValueError("a stream needs at least one sample")
     positions = torch.arange(start, start + count)
-    epochs, places = positions // n, positions % n
+    epochs, offsets = positions // n, positions % n
     samples = torch.empty_like(positions)
     for epoch in range(start // n, (start + count - 1) // n + 1):
-        chosen = epochs == epoch
-        samples[chosen] = _permutation(seed, epoch, n)[places[chosen]]
+        within = epochs == epoch
+        samples[within] = _permutation(seed, epoch, n)[offsets[within]]
     return samples, epochs
 
 
-@lru_cache(maxsize=8)  # two streams, each across two epochs; 50,000 samples are 0.4 MB
+@lru_cache(maxsize=8)  # two streams that each span two epochs; 50,000 samples take 0.4 MB
 def _permutation(seed: int, epoch: int, n: int) -> Tensor:
-    places = torch.arange(1, n + 1)
-    key = _chain(_start(seed, places[:1]), epoch)
-    return torch.argsort(_mix(key + places * _STEP))  # a bijection of distinct numbers: no ties
+    counters = torch.arange(1, n + 1)
+    key = _chain(_start(seed, counters[:1]), epoch)
+    return torch.argsort(_mix(key + counters * _STEP))  # a bijection of distinct numbers, so no ties
 
 
 def _start(seed: int, like: Tensor) -> Tensor:
@@ -76,16 +76,16 @@ def _start(seed: int, like: Tensor) -> Tensor:
 
 
 def _chain(key: Tensor, value: Tensor | int) -> Tensor:
-    """One more word of the key."""
+    """Mix one more word into the key."""
     return _mix((key ^ (_signed(value) if isinstance(value, int) else value)) + _STEP)
 
 
 def _mix(x: Tensor) -> Tensor:
-    x = (x ^ _shifted(x, 30)) * _FIRST
-    x = (x ^ _shifted(x, 27)) * _SECOND
-    return x ^ _shifted(x, 31)
+    x = (x ^ _shift_right(x, 30)) * _FIRST
+    x = (x ^ _shift_right(x, 27)) * _SECOND
+    return x ^ _shift_right(x, 31)
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
-    """A right shift that brings in zeros; torch's own copies the sign."""
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """A right shift that fills with zeros; torch's own copies the sign bit."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)

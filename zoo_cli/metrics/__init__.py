@@ -1,1 +1,1 @@
-"""One file a transferability metric: arrays in, a float out. Higher is better everywhere."""
+"""Transferability metrics, one per file: arrays in, a float out. Higher is better in every one of them."""

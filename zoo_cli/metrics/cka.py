@@ -1,4 +1,4 @@
-"""CKA: centred kernel alignment, linear, of the features with the labels.
+"""CKA: linear centred kernel alignment of the features with the labels.
 
 Cortes et al. 2012; Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited"; used in paper 000
 (arXiv 2304.12314). Debiased: Székely and Rizzo 2014.
@@ -17,16 +17,16 @@ Array = NDArray[Any]
 
 
 def cka(probe: Probe, *, debiased: bool = False) -> float:
-    """Alignment of the Gram matrices of features and one-hot labels. Higher is better.
+    """Alignment of the Gram matrices of the features and of the one-hot labels. Higher is better.
 
     Inputs (N, D): features or probabilities. ||F'Y||^2 / (||F'F|| ||Y'Y||), both sides centred, Frobenius norms;
-    features are not standardised. In [0, 1]. `debiased`: from the U-centred Gram matrices, whose
-    expected value is 0 where features and labels are independent; about [-1, 1], needs N >= 4.
+    features are not standardised. In [0, 1]. `debiased`: computed from the U-centred Gram matrices, with expected value
+    0 for independent features and labels; about [-1, 1], needs N >= 4.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`, and with `debiased`
     `no_same_class_pair`, and `degenerate_labels` where all labels but one are equal.
     """
-    target = probe.compared()
+    target = probe.require_classes()
     if debiased:
         return _debiased(probe, target)
     count, sizes = float(probe.size), target.sizes
@@ -36,11 +36,11 @@ def cka(probe: Probe, *, debiased: bool = False) -> float:
 
 def _debiased(probe: Probe, target: Classes) -> float:
     """U-centring without an N x N matrix: <K~, L~> = <K, L> + 1'K1 1'L1 / ((N-1)(N-2)) - 2 (K1)'(L1) / (N-2), K and L
-    with zero diagonals. Centred features leave K1 = -diagonal."""
+    with zero diagonals. With centred features K1 = -diagonal."""
     count = float(probe.size)
     if count < 4:
         raise Undefined("too_few_examples")
-    probe.paired()
+    probe.require_pairs()
     diagonal, mates = probe.matrix.lengths, target.sizes[target.codes] - 1
 
     def inner(products: float, first: Array, second: Array) -> float:
@@ -50,7 +50,7 @@ def _debiased(probe: Probe, target: Classes) -> float:
     cross = inner(probe.squared_sums - float(diagonal.sum()), -diagonal, mates)
     features = inner(probe.matrix.squared_gram - float(diagonal @ diagonal), -diagonal, -diagonal)
     targets = inner(float(mates.sum()), mates, mates)
-    # Both are squared norms: what rounding leaves of a zero is far below these bounds.
+    # Both are squared norms; a zero that is off by rounding stays far below these bounds.
     if targets <= 1e-12 * mates.sum():
         raise Undefined("degenerate_labels")
     if features <= 1e-14 * float(diagonal.sum()) ** 2:

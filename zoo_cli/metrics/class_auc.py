@@ -1,4 +1,4 @@
-"""PARC taken apart by class: which classes a source tells from the others."""
+"""PARC split by class: which classes a source separates from the others."""
 
 from typing import Any
 
@@ -12,22 +12,22 @@ Array = NDArray[Any]
 
 
 def class_auc(inputs: Array, labels: Array) -> Array:
-    """For each class, how often a pair of it is nearer than a pair of it with another class: (C,), labels ascending.
+    """For each class, how often one of its pairs is nearer than a pair with another class: (C,), labels ascending.
 
     inputs (N, D): features or probabilities; labels (N,): integers. Distances are those of PARC. In [0, 1], higher is
-    better, 0.5 by chance, ties half; NaN for a class of one sample. PARC normalised is 2 AUC - 1 over all pairs at once
-    (metrics.parc); the split by class is ours.
+    better, 0.5 is chance, ties count half; NaN for a class of one sample. Normalised PARC is 2 AUC - 1 over all pairs
+    at once (metrics.parc); the split by class is ours.
     """
     target = Classes.of(labels)
     rows = unit_rows(inputs).astype(np.float64)
-    found = np.full(len(target.counts), np.nan)
+    auc = np.full(len(target.counts), np.nan)
     for c, count in enumerate(target.counts):
         if count < 2:
             continue
-        mine = target.codes == c
-        products = rows[mine] @ rows.T
-        near = products[:, mine][np.triu_indices(count, 1)]
-        far = np.sort(products[:, ~mine].ravel())
+        members = target.codes == c
+        products = rows[members] @ rows.T
+        near = products[:, members][np.triu_indices(count, 1)]
+        far = np.sort(products[:, ~members].ravel())
         below = np.searchsorted(far, near - 1e-12) + np.searchsorted(far, near + 1e-12)
-        found[c] = below.sum() / (2 * len(near) * len(far))
-    return found
+        auc[c] = below.sum() / (2 * len(near) * len(far))
+    return auc

@@ -3,7 +3,6 @@
 Agostinelli et al. 2022, "Transferability Metrics for Selecting Source Model Ensembles", eq. 6.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,12 @@ Array = NDArray[Any]
 
 
 def e_leep(probe: Probe) -> float:
-    """Mean log-likelihood of the labels under the mean prediction of a set of sources. Higher is better.
+    """Mean log-likelihood of the labels under the mean prediction of an ensemble of sources. Higher is better.
 
-    Of one source, as here, it is LEEP, errors included. Of several sources see `of_set`; in (-inf, 0]. A source adds to
-    a set where it is right on samples on which the others are wrong.
+    For a single source, as here, it equals LEEP, errors included; for several see `joined`. In (-inf, 0]. A source
+    improves an ensemble by being right on samples where the others are wrong.
     """
     return joined(predictions(probe)[None])
-
-
-def of_set(probes: Sequence[Probe]) -> float:
-    """The score of a set of S sources, each with its own classes, all on the same samples and labels."""
-    return joined(np.stack([predictions(probe) for probe in probes]))
 
 
 def joined(members: Array) -> float:

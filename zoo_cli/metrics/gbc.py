@@ -19,32 +19,33 @@ FLOOR = 1e-4
 def gbc(
     probe: Probe, *, form: Literal["spherical", "diagonal"] = "spherical", pca: int = 64, log: bool = False
 ) -> float:
-    """Minus the overlaps of all ordered pairs of classes, each a Gaussian, added up. Higher is better.
+    """Minus the sum of the overlaps of all ordered pairs of classes, each modelled as a Gaussian. Higher is better.
 
-    Inputs (N, D): features. exp(-b), b the Bhattacharyya distance of two Gaussians with the classes' means and biased
-    variances, floored at 1e-4 per dimension: `spherical` one variance a class, their mean, or `diagonal`. On the scores
-    of `pca` principal components, of fewer where the others have no variance; 0: on the features. In [-C (C - 1), 0];
-    for wide features it underflows to 0, which is flagged. `log`: minus the logarithm of the overlap, any real number
-    in the same order.
+    Inputs (N, D): features. The overlap is exp(-b), b the Bhattacharyya distance of two Gaussians with the classes'
+    means and biased variances, floored at 1e-4 per dimension: `spherical` has one variance per class, their mean;
+    `diagonal` one per dimension. Computed on the scores of the first `pca` principal components, fewer where the rest
+    have no variance; 0: on the features. In [-C (C - 1), 0]; for wide features it underflows to 0, which is flagged.
+    `log`: minus the logarithm of the overlap, any real number in the same order.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`.
 
     In the spherical form of the published code the log terms are those of one dimension.
     """
     if pca < 0:
-        raise UsageError(f"pca={pca} is no number of components", "0 is none")
-    target = probe.compared()
+        raise UsageError(f"pca={pca} is negative", "0 uses the features themselves")
+    target = probe.require_classes()
     rows = probe.matrix.scores(pca) if pca else probe.matrix.centred
     means = target.sums(rows) / target.sizes[:, None]
     variances = np.maximum(target.sums((rows - means[target.codes]) ** 2) / target.sizes[:, None], FLOOR)
     if form == "spherical":
         variances = np.repeat(variances.mean(axis=1, keepdims=True), rows.shape[1], axis=1)
-    halves = np.log(variances).sum(axis=1) / 2
+    half_log_determinants = np.log(variances).sum(axis=1) / 2
     distances = np.empty((len(means), len(means)))
     for i, (mean, variance) in enumerate(zip(means, variances, strict=True)):
         between = (variances + variance) / 2
         apart = ((means - mean) ** 2 / between).sum(axis=1) / 8
-        distances[i] = apart + (np.log(between).sum(axis=1) - halves - halves[i]) / 2
+        logs = np.log(between).sum(axis=1) - half_log_determinants - half_log_determinants[i]
+        distances[i] = apart + logs / 2
     others = distances[~np.eye(len(means), dtype=bool)]
     nearest = others.min()
     overlap = np.exp(nearest - others).sum()
@@ -52,6 +53,6 @@ def gbc(
 
 
 def ceiling(probe: Probe, *, log: bool = False, **_: object) -> float:
-    """0, no overlap; without end for its logarithm."""
+    """0, no overlap; infinity for its logarithm."""
     assert probe.size
     return np.inf if log else 0.0

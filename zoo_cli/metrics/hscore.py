@@ -1,4 +1,4 @@
-"""H-score: how much of the labels the features' own directions hold.
+"""H-score: how much of the labels lies in the span of the features.
 
 Bao et al. 2019, "An Information-Theoretic Approach to Transferability in Task Transfer Learning"; shrunk: Ibrahim,
 Ponomareva and Mazumder 2021, "Newer is not always better: Rethinking transferability metrics", with the shrinkage of
@@ -17,28 +17,28 @@ def hscore(probe: Probe, *, shrunk: bool = False) -> float:
     """tr(cov(F)^+ cov(E[F | y])). Higher is better.
 
     Inputs (N, D): features. The squared length of the scaled one-hot labels within the span of the centred features;
-    singular values below 8 max(N, D) eps of the largest are none. In [0, min(C - 1, D)]. With N - 1 independent
-    directions, the usual case for D >= N, it is C - 1 whatever the features: `saturated`.
-    `shrunk`: the covariance is drawn towards a multiple of the identity, by the share that Ledoit and Wolf estimate,
-    and does not saturate; about [0, C - 1].
+    singular values below 8 max(N, D) eps of the largest count as 0. In [0, min(C - 1, D)]. With N - 1 independent
+    directions, the usual case for D >= N, it is C - 1 for any features: `saturated`.
+    `shrunk`: the covariance is shrunk towards a multiple of the identity, by the share that Ledoit and Wolf estimate;
+    the score does not saturate then, and lies in about [0, C - 1].
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`.
 
-    The published code inverts a singular covariance by rounding noise.
+    The published code inverts a singular covariance, where rounding noise decides the result.
     """
-    probe.compared()
+    probe.require_classes()
     return _shrunk(probe) if shrunk else _plain(probe)
 
 
 def ceiling(probe: Probe, *, shrunk: bool = False) -> float:
-    """min(C - 1, D); times N / (N - 1) for the shrunk one, whose two covariances have different denominators."""
+    """min(C - 1, D); times N / (N - 1) if `shrunk`, whose two covariances have different denominators."""
     most = float(min(len(probe.target.counts) - 1, probe.matrix.width))
     return most * probe.size / (probe.size - 1) if shrunk else most
 
 
 def _plain(probe: Probe) -> float:
     matrix, sizes = probe.matrix, probe.target.sizes
-    # Where the Gram matrix is far from singular, no direction needs to be told from rounding.
+    # Where the Gram matrix is far from singular, rounding cannot pass for a direction.
     if matrix.tall:
         factor = well_conditioned(matrix.gram)
         if factor is not None:
@@ -57,7 +57,7 @@ def _shrunk(probe: Probe) -> float:
     noise = max(0.0, (float(lengths @ lengths) / count - squares) / count)
     spread = squares - matrix.width * mean**2
     share = 1.0 if spread <= noise else noise / spread
-    # Of the columns, or of the rows by Woodbury's identity: the same numbers from the smaller of the two.
+    # By columns, or by rows with Woodbury's identity: the smaller of the two gives the same numbers.
     shrunk = gram * ((1 - share) / count)
     shrunk.flat[:: len(shrunk) + 1] += share * mean
     try:

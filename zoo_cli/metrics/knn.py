@@ -1,4 +1,4 @@
-"""Nearest neighbours, leave one out: how often the samples around one have its label."""
+"""Leave-one-out nearest neighbours: how often the neighbours of a sample predict its label."""
 
 from typing import Any, Literal
 
@@ -12,23 +12,22 @@ from zoo_cli.metrics.probe import Probe
 Array = NDArray[Any]
 
 CHUNK = 256
-CROWDED = 64  # with more candidates than this for a row, a product of all is cheaper than one by one
+CROWDED = 64  # with more candidates for a row than this, one product of all is cheaper than pair by pair
 GRID = 1e12
 
 
 def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = "euclidean") -> float:
-    """The share of samples whose label wins the vote of their k nearest other samples. Higher is better.
+    """Share of samples whose label wins the vote of their k nearest other samples. Higher is better.
 
-    Inputs (N, D): features. In [0, 1]. Of equal distances the sample that stands first is the nearer; of equal votes
-    the class whose neighbour is the nearest wins. Cosine: 1 less the cosine of the features as they are; a row of zeros
-    is at distance 1 from all. A sample is never its own neighbour, as it may become in published code where rows
-    repeat.
+    Inputs (N, D): features. In [0, 1]. Among equal distances the earlier sample counts as nearer; among equal votes
+    the class with the nearest neighbour wins. Cosine: 1 minus the cosine of the raw features; a row of zeros has
+    distance 1 from all others. A sample is never its own neighbour, as can happen in published code where rows repeat.
 
     Raises Undefined: `too_few_examples` (also for N <= k), `single_class`, `constant_features`.
     """
     if k < 1:
-        raise UsageError(f"k={k} is no number of neighbours")
-    target = probe.compared()
+        raise UsageError(f"k={k} is below 1")
+    target = probe.require_classes()
     if probe.size <= k:
         raise Undefined("too_few_examples")
     labels = target.codes[_neighbours(probe, k, distance)]
@@ -40,7 +39,7 @@ def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = 
 def _neighbours(probe: Probe, k: int, distance: str) -> Array:
     """The k nearest other rows of each row, nearest first (N, k).
 
-    A product of all rows, in single precision where there are many, leaves few candidates; these are compared exactly.
+    One product of all rows, in single precision for large probes, leaves few candidates, which are compared exactly.
     """
     matrix, count = probe.matrix, probe.size
     if distance == "euclidean":
@@ -54,12 +53,12 @@ def _neighbours(probe: Probe, k: int, distance: str) -> Array:
         products = matrix.gram
     else:
         kind = np.float64 if pairs.small(probe.inputs) else np.float32
-        single: Array = rows.astype(kind, copy=False)
-        products = single @ single.T
+        factors: Array = rows.astype(kind, copy=False)
+        products = factors @ factors.T
     scale = max(1.0 if distance == "cosine" else 0.0, float(lengths.max()))
     slack = 8 * np.sqrt(matrix.width) * float(np.finfo(products.dtype).eps) * scale + 2 / GRID * scale
     halved = (lengths / 2).astype(products.dtype)
-    found = np.empty((count, k), dtype=np.int64)
+    neighbours = np.empty((count, k), dtype=np.int64)
     for start in range(0, count, CHUNK):
         block = halved - products[start : start + CHUNK]
         own = np.arange(len(block))
@@ -69,24 +68,24 @@ def _neighbours(probe: Probe, k: int, distance: str) -> Array:
         exact = _exact(rows, lengths, start, line, other, distance) / scale
         order = np.lexsort((other, np.rint(exact * GRID), line))
         first = np.searchsorted(line, own)
-        found[start : start + CHUNK] = other[order][first[:, None] + np.arange(k)]
-    return found
+        neighbours[start : start + CHUNK] = other[order][first[:, None] + np.arange(k)]
+    return neighbours
 
 
 def _exact(rows: Array, lengths: Array, start: int, line: Array, other: Array, distance: str) -> Array:
     """Half the squared distances, or minus the cosines, of pairs of a row of the block and another row."""
-    found = np.empty(len(line))
+    distances = np.empty(len(line))
     crowded = np.bincount(line) > CROWDED
     for i in np.flatnonzero(crowded):
-        mine = line == i
-        products = rows[other[mine]] @ rows[start + i]
-        found[mine] = (lengths[other[mine]] + lengths[start + i]) / 2 - products
+        pairs_of_row = line == i
+        products = rows[other[pairs_of_row]] @ rows[start + i]
+        distances[pairs_of_row] = (lengths[other[pairs_of_row]] + lengths[start + i]) / 2 - products
     rest = np.flatnonzero(~crowded[line])
-    for some in np.split(rest, range(4096, len(rest), 4096)):
-        one, two = rows[start + line[some]], rows[other[some]]
+    for part in np.split(rest, range(4096, len(rest), 4096)):
+        first, second = rows[start + line[part]], rows[other[part]]
         if distance == "euclidean":
-            one = one - two
-            found[some] = np.einsum("ij,ij->i", one, one) / 2
+            apart = first - second
+            distances[part] = np.einsum("ij,ij->i", apart, apart) / 2
         else:
-            found[some] = -np.einsum("ij,ij->i", one, two)
-    return found
+            distances[part] = -np.einsum("ij,ij->i", first, second)
+    return distances

@@ -1,24 +1,26 @@
-"""The label side of a score: re-indexed, sorted by class, computed once for all sources of a target."""
+"""The label side of a score: re-indexed and sorted by class, once for all sources of a target."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from zoo_cli.errors import ContractError
+from zoo_cli.metrics import pairs
+from zoo_cli.metrics.caching import Cached
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Classes:
-    """The labels of a probe, re-indexed over the C classes that occur, and its rows sorted by class.
+class Classes(Cached):
+    """The labels of a probe, re-indexed over the C classes that occur, with its rows sorted by class.
 
-    `codes` (N,) in 0..C-1; `counts` (C,); `order` (N,) puts rows of one class next to each other, in their given
-    order; `starts` (C,) is where each class begins in that order.
+    `codes` (N,) in 0..C-1; `counts` (C,) samples per class; `order` (N,) sorts the rows by class, stably; `starts` (C,)
+    is where each class begins in that order.
     """
 
     codes: Array
@@ -27,29 +29,29 @@ class Classes:
     starts: Array
 
     @classmethod
-    def of(cls, labels: Array) -> "Classes":
+    def of(cls, labels: Array) -> Self:
         """Re-index labels (N,), integers with gaps allowed. Raises ContractError for anything else."""
         if labels.ndim != 1:
-            raise ContractError(f"labels of shape {labels.shape} are no list", "a score takes labels (N,)")
+            raise ContractError(f"labels have shape {labels.shape}", "a score takes labels of shape (N,)")
         if labels.dtype.kind not in "iu":
             raise ContractError(f"labels are {labels.dtype}, not integers")
         _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
         return cls(codes, counts, np.argsort(codes, kind="stable"), np.cumsum(counts) - counts)
 
-    def take(self, rows: Array) -> "Classes":
-        """The label side of some of the samples, rows (M,): indices."""
-        return Classes.of(self.codes[rows])
+    def take(self, rows: Array) -> Self:
+        """The label side of the samples at rows (M,), indices."""
+        return self.of(self.codes[rows])
 
-    def permuted(self, order: Array) -> "Classes":
-        """The label side of the same samples with the labels of others, those of order (N,)."""
-        return Classes.of(self.codes[order])
+    def permuted(self, order: Array) -> Self:
+        """The same samples with permuted labels: sample i has the label of sample order[i], order (N,)."""
+        return self.of(self.codes[order])
 
     def __len__(self) -> int:
         return len(self.codes)
 
     @property
     def same_pairs(self) -> int:
-        """Number of pairs i < j of one class."""
+        """Number of pairs i < j within one class."""
         return int((self.counts * (self.counts - 1) // 2).sum())
 
     @cached_property
@@ -63,11 +65,12 @@ class Classes:
         return np.split(self.order, self.starts[1:])
 
     @cached_property
-    def same_places(self) -> Array:
-        """Where the same-class pairs stand among `pairs.similarities`: (same_pairs,), row by row in each class."""
-        begin = _row_begins(len(self))
+    def same_positions(self) -> Array:
+        """Positions of the same-class pairs in `pairs.similarities`: (same_pairs,), row by row in each class."""
+        rows = np.arange(len(self))
+        begin = pairs.row_starts(len(self)) - rows - 1  # what to add to j for the pair (i, j)
         return np.concatenate(
-            [begin[rows[i]] + rows[j] for rows in self.members for i, j in [np.triu_indices(len(rows), 1)]]
+            [begin[members[i]] + members[j] for members in self.members for i, j in [np.triu_indices(len(members), 1)]]
         )
 
     def sums(self, values: Array) -> Array:
@@ -76,12 +79,6 @@ class Classes:
 
     @cached_property
     def indicator(self) -> sparse.csr_matrix:
-        """The one-hot labels, transposed (C, N). A product with it reads each row once and moves none."""
+        """The transposed one-hot labels (C, N). A product with them reads each row once and moves none."""
         ends = np.append(self.starts, len(self))
         return sparse.csr_matrix((np.ones(len(self)), self.order, ends), shape=(len(self.counts), len(self)))
-
-
-def _row_begins(count: int) -> Array:
-    """What to add to j to get the place of the pair (i, j), i < j, for each i: (N,)."""
-    rows = np.arange(count)
-    return rows * (2 * count - rows - 1) // 2 - rows - 1

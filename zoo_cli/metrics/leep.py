@@ -17,31 +17,31 @@ Array = NDArray[Any]
 
 
 def leep(probe: Probe) -> float:
-    """Mean log-likelihood of the labels when each source class stands for the target classes it meets here.
+    """Mean log-likelihood of the labels when each source class stands for the target classes it co-occurs with.
 
     Inputs (N, K): probabilities of the source's classes, rows that sum to 1. Natural logarithm. In (-inf, 0], higher is
-    better; a source that tells nothing has minus the entropy of the labels.
+    better; an uninformative source scores minus the entropy of the labels.
 
     Raises ContractError where a row is negative or does not sum to 1 within 1e-3; Undefined: `too_few_examples`,
     `single_class`, `constant_features` (all rows equal).
 
-    A source class without any mass has the conditional 0; nothing is added to avoid log 0, which cannot occur.
+    A source class without any mass has conditional probability 0. Nothing is added to avoid log 0, which cannot occur.
     """
     return float(np.log(predictions(probe)).mean())
 
 
 def predictions(probe: Probe) -> Array:
-    """The expected empirical prediction of every sample: how likely its own label is through the source's classes.
+    """The expected empirical prediction of every sample: the likelihood of its own label through the source's classes.
 
     Inputs and errors as in `leep`. (N,), in (0, 1], in the order of `target.order`: sorted by class.
     """
-    target = probe.compared()
+    target = probe.require_classes()
     check_probabilities(probe.inputs)
-    return expected(probe.inputs, target)
+    return expected_predictions(probe.inputs, target)
 
 
-def expected(probs: Array, target: Classes) -> Array:
-    """The same of probabilities (N, K) that are known to be such."""
+def expected_predictions(probs: Array, target: Classes) -> Array:
+    """As `predictions`, for probs (N, K) that need no check."""
     rows = probs[target.order].astype(np.float64)
     joint = np.add.reduceat(rows, target.starts, axis=0)
     mass = joint.sum(axis=0)
@@ -54,10 +54,10 @@ def expected(probs: Array, target: Classes) -> Array:
 def check_probabilities(inputs: Array) -> None:
     """Raise ContractError, naming the row, where inputs (N, K) are negative or a row does not sum to 1 within 1e-3."""
     sums = inputs.sum(axis=1, dtype=np.float64)
-    wrong = np.flatnonzero((inputs.min(axis=1) < 0) | (np.abs(sums - 1) > 1e-3))
-    if len(wrong):
-        row = wrong[0]
+    invalid = np.flatnonzero((inputs.min(axis=1) < 0) | (np.abs(sums - 1) > 1e-3))
+    if len(invalid):
+        row = invalid[0]
         raise ContractError(
-            f"row {row} holds no probabilities: it sums to {sums[row]:g}, its least entry is {inputs[row].min():g}",
+            f"row {row} does not hold probabilities: sum {sums[row]:g}, smallest entry {inputs[row].min():g}",
             "this score reads probabilities, not logits or features",
         )

@@ -14,15 +14,15 @@ def lfc(probe: Probe, *, offdiag: bool = False) -> float:
     """Pearson correlation of the entries of the features' Gram matrix with those of the labels'. Higher is better.
 
     Inputs (N, D): features or probabilities, neither centred nor standardised. The entries of the labels' matrix are 1
-    for two samples of one class and -1 for others. Over all N^2 entries, as the paper has it, or over those off the
-    diagonal. In [-1, 1].
+    for two samples of one class and -1 otherwise. Over all N^2 entries, as in the paper, or `offdiag` over those off
+    the diagonal. In [-1, 1].
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`, and with `offdiag`
     `no_same_class_pair`.
 
-    Norms are Frobenius norms; with the spectral norms of copies in circulation it is no correlation.
+    Norms are Frobenius norms; some published copies use spectral norms, with which it would not be a correlation.
     """
-    target = probe.paired() if offdiag else probe.compared()
+    target = probe.require_pairs() if offdiag else probe.require_classes()
     count, sizes = float(probe.size), target.sizes
     # With features mean + g the Gram matrix less its mean has the entries g_i g_j + a_i + a_j, a = g mean. The rows of
     # g_i g_j and the a sum to 0, so that no large terms cancel, however far the features lie from 0.

@@ -1,7 +1,7 @@
 """LGC: label-gradient correlation.
 
 Deshpande et al. 2021, "A linearized framework and a new benchmark for model selection for fine-tuning", paper 001
-(arXiv 2102.00084), eq. 7 and 8. How the gradients are taken is said at `zoo_cli.models.gradients`.
+(arXiv 2102.00084), eq. 7 and 8. `zoo_cli.models.gradients` says how the gradients are taken.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from zoo_cli.metrics.lfc import lfc
 from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probe import Probe
 
-SEEDS = 5  # independent projections that stand side by side in a projected gradient, as `models.projection` makes them
+SEEDS = 5  # independent projections side by side in a projected gradient, as `models.projection` makes them
 
 
 def lgc(probe: Probe, *, outputs: Literal["trace", "sum"] = "trace") -> float:
@@ -22,33 +22,31 @@ def lgc(probe: Probe, *, outputs: Literal["trace", "sum"] = "trace") -> float:
 
     Inputs (N, P): vectors whose inner products are Theta_ij = sum_k <dy_k(x_i)/dW, dy_k(x_j)/dW> over the source's own
     outputs y_k and one layer's weights W. The entries of the labels' matrix are 1 for two samples of one class and -1
-    for others, all N^2 of them, as the paper has it. In [-1, 1]. The paper defines Theta for one output; the trace over
-    them and `outputs=sum`, the gradient of their sum (the probe's `gradients_sum`), are our readings for many.
+    otherwise; all N^2 of them count, as in the paper. In [-1, 1]. The paper defines Theta for one output. For several
+    outputs we take the trace over them, or with `outputs=sum` the gradient of their sum (the probe's `gradients_sum`).
 
-    Of projected vectors the value is an estimate. `projection_sd=…` is noted: its standard deviation over seeds of the
-    projection, found from the five that stand side by side, the standard deviation of their scores over sqrt(5). The
-    noise of a projection also draws the value towards 0, the less the wider it is.
+    For projected vectors the value is an estimate. Notes `projection_sd=…`, its standard deviation over seeds of the
+    projection, estimated from the five projections side by side as the standard deviation of their scores over sqrt(5).
+    The noise of a projection also pulls the value towards 0, the less the wider the projection is.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features` where all gradients are equal,
-    `no_gradients_of_sum` where the sum is asked for and only the trace is known.
+    `no_gradients_of_sum` with `outputs=sum` where only the trace was extracted.
     """
     if outputs == "sum" and probe.gradients_sum is None:
         raise Undefined("no_gradients_of_sum")
-    matrix = probe.matrix if outputs == "trace" else probe.side("gradients_sum")
+    matrix = probe.matrix if outputs == "trace" else probe.further_matrix("gradients_sum")
     value = _score(probe, matrix)
-    # Of a part of the probe nobody asks: the spread over samples has an interval of its own.
+    # Only for the whole probe: the spread over samples has an interval of its own.
     if outputs in probe.projected_gradients and matrix.whole is None:
-        seeds = [_score(probe, block) for block in _blocks(probe, outputs, matrix)]
+        projections = matrix.cached("projections", lambda: _split_projections(matrix))
+        seeds = [_score(probe, projection) for projection in projections]
         probe.notes.append(f"projection_sd={np.std(seeds, ddof=1) / SEEDS**0.5:.1e}")
     return value
 
 
 def _score(probe: Probe, matrix: Matrix) -> float:
-    return lfc(replace(probe, matrix=matrix, sides={}, notes=[]))
+    return lfc(replace(probe, matrix=matrix, further_matrices={}, notes=[]))
 
 
-def _blocks(probe: Probe, outputs: str, matrix: Matrix) -> list[Matrix]:
-    """The single projections, kept beside the probe for other labels of the same samples."""
-    for number, block in enumerate(np.split(matrix.inputs, SEEDS, axis=1)):
-        probe.sides.setdefault(f"{outputs} {number}", Matrix(block))
-    return [probe.sides[f"{outputs} {number}"] for number in range(SEEDS)]
+def _split_projections(matrix: Matrix) -> list[Matrix]:
+    return [Matrix(block) for block in np.split(matrix.inputs, SEEDS, axis=1)]

@@ -9,38 +9,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo_cli.metrics.matrix import KNOWN, Spectrum
+from zoo_cli.metrics.matrix import PRECISE, Spectrum
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
-EPS = 1e-5  # added to both denominators while iterating, as in the published code: there may be no fixed point else
+EPS = 1e-5  # added to both denominators while iterating, as in the published code: without it no fixed point may exist
 CLOSE = 1e-13
 ROUNDS = 20_000
 
 
 def logme(probe: Probe) -> float:
-    """Mean over the classes of the log evidence per sample, at its maximum over both precisions. Higher is better.
+    """Log evidence per sample, at its maximum over both precisions, averaged over the classes. Higher is better.
 
     Inputs (N, D): features, neither centred nor standardised, without an intercept. Each class's one-hot column is
     regressed on them; prior precision alpha and noise precision beta are the fixed point of MacKay's updates, with 1e-5
-    added to both their denominators, and the evidence is that of their ratio without it.
+    added to both denominators, and the evidence is computed at alpha and beta without that constant.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`. Notes `unbounded` where the features fit
-    a class without error, so that the constant 1e-5 in the updates alone bounds its evidence.
+    a class without error, so that only the constant 1e-5 in the updates bounds its evidence.
 
-    Departs from the published code: the log determinant has all its D terms also for D > N, and the fixed point is
-    reached within 1e-13 and not left after 11 rounds.
+    Departs from the published code: the log determinant has all its D terms for D > N as well, and the fixed point is
+    iterated to 1e-13 instead of for 11 rounds.
     """
-    probe.compared()
-    found = _fit(probe, probe.matrix.spectrum)
+    probe.require_classes()
+    fit = _fit(probe, probe.matrix.spectrum)
     values = probe.matrix.spectrum.values
-    lost = len(values) < min(probe.size - 1, probe.matrix.width) or values[-1] < KNOWN * values[0]
-    if lost and found.lam.min() < KNOWN * values[0]:
-        found = _fit(probe, probe.matrix.exact_spectrum)
-    if (found.residual < EPS).any():
+    imprecise = len(values) < min(probe.size - 1, probe.matrix.width) or values[-1] < PRECISE * values[0]
+    if imprecise and fit.lam.min() < PRECISE * values[0]:
+        fit = _fit(probe, probe.matrix.exact_spectrum)
+    if (fit.residual < EPS).any():
         probe.notes.append("unbounded")
-    return float(found.evidence.mean()) / probe.size
+    return float(fit.evidence.mean()) / probe.size
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class _Fit:
 
 
 def _fit(probe: Probe, spectrum: Spectrum) -> _Fit:
-    """The features are centred ones plus their mean, F'F = V S V' + m m' with m = sqrt(N) mean, so that every quantity
-    follows from the centred decomposition by the formula of Sherman and Morrison; all sums are of positive terms."""
+    """The features are their centred rows plus their mean, F'F = V S V' + m m' with m = sqrt(N) mean, so that every
+    quantity follows from the centred decomposition by the Sherman-Morrison formula; all sums have positive terms."""
     count, sizes = float(probe.size), probe.target.sizes
     s, root = spectrum.values, np.sqrt(spectrum.values)
     t = probe.projected(spectrum)
@@ -100,7 +100,7 @@ def _fit(probe: Probe, spectrum: Spectrum) -> _Fit:
             break
     m2, r2, gamma, free, _ = measure(lam, t, top, rest)
     alpha, beta = gamma / m2, free / r2
-    # These two are not quite in the ratio at which the fixed point with EPS was found.
+    # Their ratio differs slightly from lam, the fixed point with EPS.
     *_, kappa = measure(alpha / beta, t, top, rest)
     determinant = np.log(alpha + beta * s[:, None]).sum(axis=0) + np.log1p(kappa)
     evidence = (

@@ -1,9 +1,8 @@
-"""MS-LEEP: the mean LEEP of a set of sources.
+"""MS-LEEP: the mean LEEP of an ensemble of sources.
 
 Agostinelli et al. 2022, "Transferability Metrics for Selecting Source Model Ensembles", eq. 5.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,15 @@ Array = NDArray[Any]
 
 
 def ms_leep(probe: Probe) -> float:
-    """Mean over a set of sources of their LEEP. Higher is better.
+    """Mean LEEP over an ensemble of sources. Higher is better.
 
-    Of one source, as here, it is LEEP, errors included. Of several sources see `of_set`; in (-inf, 0]. Sets are
-    compared at equal size: a mean never exceeds its best member, and the best set of a size is that of the best ones.
+    For a single source, as here, it equals LEEP, errors included; for several see `joined`. In (-inf, 0]. Compare
+    ensembles of one size only: a mean never exceeds its best member, and the best ensemble of a size consists of the
+    best sources.
 
-    The mean, where the paper's sum orders sets of one size alike.
+    We take the mean where the paper takes the sum, which orders ensembles of one size alike.
     """
     return joined(predictions(probe)[None])
-
-
-def of_set(probes: Sequence[Probe]) -> float:
-    """The score of a set of S sources, each with its own classes, all on the same samples and labels."""
-    return joined(np.stack([predictions(probe) for probe in probes]))
 
 
 def joined(members: Array) -> float:

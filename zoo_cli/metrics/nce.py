@@ -10,17 +10,17 @@ from zoo_cli.metrics.probe import Probe
 
 
 def nce(probe: Probe) -> float:
-    """Minus the entropy of the labels that is left when the source's most probable class is known. Higher is better.
+    """Minus the entropy of the labels given the source's most probable class. Higher is better.
 
-    Inputs (N, K): probabilities of the source's classes, rows that sum to 1; of equal ones the first class counts.
+    Inputs (N, K): probabilities of the source's classes, rows that sum to 1; among equal ones the first class counts.
     Natural logarithm. In [-H(Y), 0], H(Y) the entropy of the labels.
 
     Raises ContractError where a row is negative or does not sum to 1 within 1e-3; Undefined: `too_few_examples`,
     `single_class`, `constant_features` (all rows equal).
 
-    Empty cells of the joint distribution add nothing; the published code adds a small number to each.
+    Empty cells of the joint distribution contribute 0; the published code adds a small number to each.
     """
-    target = probe.compared()
+    target = probe.require_classes()
     check_probabilities(probe.inputs)
     classes = len(target.counts)
     named = probe.inputs.argmax(axis=1) * classes + target.codes

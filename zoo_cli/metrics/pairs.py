@@ -1,7 +1,7 @@
-"""Similarities of all pairs of rows, and rank statistics of them that sort and never rank.
+"""Similarities of all pairs of rows, and rank statistics of them by sorting alone.
 
-Ranks of a million distances by `argsort` cost ten times as much as sorting them. What PARC needs is the rank of few
-values among many: sort all, then look the few up.
+Ranking a million distances by `argsort` costs ten times as much as sorting them. PARC needs the ranks of few values
+among many: sort them all, then look up the few.
 """
 
 from functools import lru_cache
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 TILE = 256
-WHOLE = 1024  # so few rows are multiplied at once, which takes half the work: the product is symmetric
+WHOLE = 1024  # up to this many rows are multiplied at once, which halves the work: the product is symmetric
 # Products in float32 above this many rows: half the time and memory, and its rounding only swaps near-ties, which
-# moves a rank correlation by less than 1e-6. Below, and for narrow inputs, float64 costs nothing that is felt.
+# changes a rank correlation by less than 1e-6. Below, and for narrow inputs, float64 costs next to nothing.
 FLOAT64_ROWS = 2048
 FLOAT64_WIDTH = 64
 # Similarities that differ by less are equal in exact arithmetic.
@@ -26,8 +26,8 @@ def unit_rows(inputs: Array, *, cosine: bool = False) -> Array:
     """Rows whose dot products are the similarities of the standardised inputs.
 
     inputs (N, D) of any precision. Columns are standardised (population deviation; a constant column becomes 0), then
-    each row is centred, unless `cosine`, and scaled to length 1. A row without any variance becomes 0, so that it
-    correlates with nothing. Returns (N, D), float64 or float32, see `precise`.
+    each row is centred, unless `cosine`, and scaled to length 1. A row without variance becomes 0, so that it
+    correlates with nothing. Returns (N, D), float64 or float32, see `needs_float64`.
     """
     count, width = inputs.shape
     mean = inputs.mean(axis=0, dtype=np.float64)
@@ -35,33 +35,38 @@ def unit_rows(inputs: Array, *, cosine: bool = False) -> Array:
     for start in range(0, count, TILE):
         deviation = inputs[start : start + TILE] - mean
         variance += np.einsum("ij,ij->j", deviation, deviation)
-    # Rounding of the mean leaves a constant column a deviation of its own, so constancy is read off the values.
+    # Rounding of the mean gives a constant column a deviation, so constancy is read off the values.
     varies = (inputs.max(axis=0) != inputs.min(axis=0)) & (variance > 0)
     scale = np.where(varies, 1.0 / np.sqrt(np.where(varies, variance, 1.0) / count), 0.0)
-    rows = np.empty((count, width), np.float64 if precise(inputs) else np.float32)
+    rows = np.empty((count, width), np.float64 if needs_float64(inputs) else np.float32)
     for start in range(0, count, TILE):
         block = (inputs[start : start + TILE] - mean) * scale
-        before = np.einsum("ij,ij->i", block, block)
-        if not cosine:
-            block -= block.mean(axis=1, keepdims=True)
-        length = np.einsum("ij,ij->i", block, block)
-        # What centring leaves of a row of equal entries is rounding, at most 1e-24 of its squared length.
-        alive = length > 1e-24 * before
-        block *= np.where(alive, 1.0 / np.sqrt(np.where(alive, length, 1.0)), 0.0)[:, None]
-        rows[start : start + TILE] = block
+        rows[start : start + TILE] = scale_to_unit(block, centre=not cosine)
     return rows
 
 
-def precise(inputs: Array) -> bool:
-    """Whether the products of these rows (N, D) must be float64.
+def scale_to_unit(rows: Array, *, centre: bool) -> Array:
+    """Rows (N, D) float64, with `centre` less their mean, scaled in place to length 1; a row without variance is 0."""
+    before = np.einsum("ij,ij->i", rows, rows)
+    if centre:
+        rows -= rows.mean(axis=1, keepdims=True)
+    length = np.einsum("ij,ij->i", rows, rows)
+    # Centring a row of equal entries leaves rounding, at most 1e-24 of its squared length.
+    varies = length > 1e-24 * before
+    rows *= np.where(varies, 1.0 / np.sqrt(np.where(varies, length, 1.0)), 0.0)[:, None]
+    return rows
+
+
+def needs_float64(inputs: Array) -> bool:
+    """Whether the products of these rows (N, D) are computed in float64: always for small inputs and repeated rows.
 
     Equal rows have equal similarities to every other row, and rounding in float32 would break those ties.
     """
-    return small(inputs) or _repeats(inputs)
+    return small(inputs) or _has_repeated_rows(inputs)
 
 
 def small(inputs: Array) -> bool:
-    """Whether single precision saves no time that is felt on rows (N, D)."""
+    """Whether rows (N, D) are too few or too narrow for float32 to save time."""
     return len(inputs) <= FLOAT64_ROWS or inputs.shape[1] < FLOAT64_WIDTH
 
 
@@ -82,23 +87,23 @@ def similarities(rows: Array) -> Array:
 
 @lru_cache(maxsize=4)
 def _triangle(count: int) -> Array:
-    """The places of the pairs i < j in a square, row by row."""
+    """The flat positions of the pairs i < j in a square, row by row."""
     return np.flatnonzero(np.triu(np.ones((count, count), dtype=bool), 1))
 
 
 def row_starts(count: int) -> Array:
-    """Where the pairs (i, i+1), (i, i+2), … of each row i begin among `similarities`: (N,)."""
+    """Where the pairs (i, i+1), (i, i+2), … of each row i begin in `similarities`: (N,)."""
     rows = np.arange(count)
     return rows * (2 * count - rows - 1) // 2
 
 
 def tolerance(values: Array) -> float:
-    """By how much two similarities may differ and be equal: rounding in float64; float32 holds no finer one."""
+    """By how much equal similarities may differ by rounding: TIE in float64; float32 does not resolve it."""
     return TIE if values.dtype == np.float64 else 0.0
 
 
 def below(ordered: Array, values: Array) -> Array:
-    """How many of `ordered` (M,), ascending, lie below each of values (L,), equal ones counted half: (L,) float64."""
+    """How many of `ordered` (M,), ascending, lie below each of values (L,), equal ones counting half: (L,) float64."""
     slack = tolerance(ordered)
     low, high = (values - slack, values + slack) if slack else (values, values)
     left = np.searchsorted(ordered, low, side="left")
@@ -124,8 +129,8 @@ def rank_variance(ordered: Array) -> float:
     return (float(count) ** 3 - float(count) - tied - (last**3 - last)) / 12.0
 
 
-def _repeats(inputs: Array) -> bool:
-    # Rows are told apart by one irrational mix of their entries, so that few of them are compared entry by entry.
+def _has_repeated_rows(inputs: Array) -> bool:
+    # An irrational mix of its entries is a key of each row, so that few rows are compared entry by entry.
     mix = np.sqrt(np.arange(2.0, inputs.shape[1] + 2.0))
     keys = np.concatenate([inputs[start : start + TILE] @ mix for start in range(0, len(inputs), TILE)])
     order = np.argsort(keys)

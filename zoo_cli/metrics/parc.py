@@ -1,7 +1,7 @@
 """PARC: rank correlation of the distances between features with the distances between labels.
 
 Bolya et al. 2021, "Scalable Diverse Model Selection for Accessible Transfer Learning"; used in paper 000
-(arXiv 2304.12314, A.8). Not scaled by 100, as the authors' code does.
+(arXiv 2304.12314, A.8). Not multiplied by 100 as in the authors' code.
 """
 
 from typing import Any
@@ -24,60 +24,60 @@ def parc(probe: Probe, *, normalized: bool = False, pca: int = 0, cosine: bool =
     Inputs (N, D): features or probabilities. Columns are standardised; the distance of two samples is 1 - Pearson of
     their rows, or 1 - `cosine`; two labels are 0 or 1 apart. In [-r, r], where the ceiling
     r = sqrt(3 m (M - m) / (M^2 - 1)) depends on the number m of same-class pairs among all M. `normalized`: over that
-    ceiling, in [-1, 1]; it is 2 AUC - 1, AUC the chance that a same-class pair is the nearer one.
-    `pca`: the scores of so many principal components take the place of the features, 0: none.
+    ceiling, in [-1, 1]; it is 2 AUC - 1, AUC the probability that a same-class pair is the nearer one.
+    `pca`: the first `pca` principal components replace the features; 0 uses the features themselves.
 
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
 
-    Departs from the published code, which ranks the rounding noise of its label distances. Distances of equal rows
-    are tied exactly; products are float32 for large probes, see `pairs`.
+    Departs from the published code, which ranks the rounding noise of its label distances. Distances between equal rows
+    tie exactly; products are float32 for large probes, see `pairs`.
     """
-    target, found = _pairs(probe, pca, cosine)
-    return correlation(found, target, normalized=normalized)
+    target, similarities = _similarities(probe, pca, cosine)
+    return correlation(similarities, target, normalized=normalized)
 
 
-def correlation(found: Pairs, target: Classes, *, normalized: bool = False) -> float:
-    """The rank correlation of similarities with being of one class. Raises Undefined `constant_features`."""
-    if found.variance <= 0:
+def correlation(similarities: Pairs, target: Classes, *, normalized: bool = False) -> float:
+    """Rank correlation of a pair's similarity with being of one class. Raises Undefined `constant_features`."""
+    if similarities.variance <= 0:
         raise Undefined("constant_features")
-    same = np.sort(found.values[target.same_places])
-    pairs, equal = len(found.values), len(same)
-    # `below` counts a pair itself as half an equal one, so that this sum is that of the mid-ranks less half each.
-    excess = float(below(found.ordered, same).sum()) - equal * pairs / 2
-    return float(_score(excess, pairs, equal, found.variance, normalized))
+    same = np.sort(similarities.values[target.same_positions])
+    pairs, equal = len(similarities.values), len(same)
+    # `below` counts a pair itself as half an equal one, so that this is the sum of mid-ranks less half for each pair.
+    excess = float(below(similarities.ordered, same).sum()) - equal * pairs / 2
+    return float(_score(excess, pairs, equal, similarities.variance, normalized))
 
 
 def ceiling(probe: Probe, *, normalized: bool = False, **_: object) -> float:
-    """The PARC of features in which every same-class pair is nearer than every other one, and no two distances tie.
+    """The PARC of features where every same-class pair is nearer than every other pair and no two distances tie.
 
-    It depends on the labels alone, so that components and cosine do not move it.
+    It depends on the labels alone: `pca` and `cosine` do not change it.
     """
     if normalized:
         return 1.0
-    pairs, same = float(probe.size * (probe.size - 1) // 2), float(probe.paired().same_pairs)
+    pairs, same = float(probe.size * (probe.size - 1) // 2), float(probe.require_pairs().same_pairs)
     return float(np.sqrt(3 * same * (pairs - same) / (pairs**2 - 1)))
 
 
 def leave_one_out(probe: Probe, *, normalized: bool = False, pca: int = 0, cosine: bool = False) -> Array:
-    """The PARC of the probe without each of its samples, (N,); NaN where the others have none. O(N^2 log N) in all.
+    """The PARC of the probe without each of its samples, (N,); NaN where the rest has none. O(N^2 log N) in total.
 
-    Arguments as in `parc`. Distances are those of the whole probe: columns are not standardised, nor components found,
-    again without the sample. The spread of the results was 0.84 to 1.25 of that with standardising again, on ten
-    Gaussian probes. The share of the rank variance that ties take away is that of the whole probe, too. Apart from
-    these two the results are exact.
+    Arguments as in `parc`. Distances are those of the whole probe: columns are not standardised, nor components
+    computed, again without the sample. On ten Gaussian probes the spread of the results was 0.84 to 1.25 times that
+    with standardising again. The share of the rank variance that ties take away is that of the whole probe as well.
+    Apart from these two the results are exact.
     """
-    target, found = _pairs(probe, pca, cosine)
-    values, count = found.values, probe.size
+    target, similarities = _similarities(probe, pca, cosine)
+    values, ordered, count = similarities.values, similarities.ordered, probe.size
     untied = (float(len(values)) ** 3 - len(values)) / 12
-    share = found.variance / untied
+    share = similarities.variance / untied
     if share <= 0:
         raise Undefined("constant_features")
-    same = np.sort(values[target.same_places])
-    # Each same-class pair is struck out of the sorted pairs once, also among equal ones.
-    place = np.searchsorted(found.ordered, same) + np.arange(len(same)) - np.searchsorted(same, same)
-    other = np.delete(found.ordered, place)
-    # U counts the couples of a same-class and another pair of which the first is the nearer. A sample takes with it
-    # its own same-class pairs, its own other pairs, and what was counted twice: the couples of two of its pairs.
+    same = np.sort(values[target.same_positions])
+    # Each same-class pair is removed from the sorted pairs once, also among equal ones.
+    positions = np.searchsorted(ordered, same) + np.arange(len(same)) - np.searchsorted(same, same)
+    other = np.delete(ordered, positions)
+    # U counts the couples of a same-class and another pair in which the first is nearer. Without a sample, the couples
+    # with its same-class pairs and those with its other pairs are gone; couples of two of its pairs are in both.
     total = float(below(other, same).sum())
     begin = row_starts(count)
     results = np.empty(count)
@@ -88,25 +88,26 @@ def leave_one_out(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
             mates = np.delete(members, position)
             mates = mates - (mates > i)
             near, far = line[mates], np.sort(np.delete(line, mates))
-            mine = below(other, near).sum() + (len(same) - below(same, far)).sum() - below(far, near).sum()
+            removed = below(other, near).sum() + (len(same) - below(same, far)).sum() - below(far, near).sum()
             pairs, equal = len(values) - len(line), len(same) - len(near)
             if equal == 0 or equal == pairs:
                 results[i] = np.nan
                 continue
             variance = share * (float(pairs) ** 3 - pairs) / 12
-            excess = total - mine - equal * (pairs - equal) / 2
+            excess = total - removed - equal * (pairs - equal) / 2
             results[i] = _score(excess, pairs, equal, variance, normalized)
     return results
 
 
-def _pairs(probe: Probe, pca: int, cosine: bool) -> tuple[Classes, Pairs]:
+def _similarities(probe: Probe, pca: int, cosine: bool) -> tuple[Classes, Pairs]:
     if pca < 0:
-        raise UsageError(f"pca={pca} is no number of components", "0 is none")
-    return probe.paired(), probe.matrix.pairs(pca=pca, cosine=cosine)
+        raise UsageError(f"pca={pca} is negative", "0 uses the features themselves")
+    return probe.require_pairs(), probe.matrix.pairs(pca=pca, cosine=cosine)
 
 
 def _score(excess: float, pairs: int, equal: int, variance: float, normalized: bool) -> float:
-    """rho from the rank sum of the same-class pairs less its expected value. Similarities: the sign is not turned."""
+    """rho from the rank sum of the same-class pairs less its expected value; positive, as the ranks are of similarities
+    and not of distances."""
     if normalized:
         return 2 * excess / (equal * (pairs - equal))
     return excess / float(np.sqrt(variance * equal * (pairs - equal) / pairs))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,19 @@ from zoo_cli.metrics.matrix import Matrix, Spectrum
 
 Array = NDArray[Any]
 
-SAMPLED = ("logits", "probs", "gradients_sum", "reference")
-"""The further arrays that have a row a sample."""
+PER_SAMPLE = ("logits", "probs", "gradients_sum", "reference")
+"""The further arrays with one row per sample."""
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """One source on the probe set: its inputs, the labels, and further arrays where a metric asks for them.
+    """One source on the probe set: its inputs, the labels, and the further arrays that some metrics need.
 
-    `matrix`: the inputs (N, D), features, probabilities or gradients, and their products that metrics share; `target`:
-    the label side, shared by all sources. `logits`, `probs` (N, K); `gradients_sum` (N, P), and of which outputs, trace
-    or sum, the gradients are `projected_gradients`; `reference` (N, D'): features of a network trained on the target;
-    `source_means` (K, D), `source_counts` (K,): the source's own classes. `name`: the source's. A metric adds to
-    `notes` what its reader must know of the value, machine readable.
+    `matrix`: the inputs (N, D), features, probabilities or gradients, and the products of them that metrics share;
+    `target`: the label side, shared by all sources. `logits`, `probs` (N, K); `gradients_sum` (N, P);
+    `projected_gradients`: for which outputs, "trace" or "sum", the gradients are projected; `reference` (N, D'):
+    features of a network trained on the target; `source_means` (K, D), `source_counts` (K,): the source's own classes.
+    `name`: the source's. A metric adds to `notes` what a reader must know about the value, machine readable.
     """
 
     matrix: Matrix
@@ -39,27 +39,27 @@ class Probe:
     source_means: Array | None = None
     source_counts: Array | None = None
     notes: list[str] = field(default_factory=list)
-    sides: dict[str, Matrix] = field(default_factory=dict)
+    further_matrices: dict[str, Matrix] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, inputs: Array, labels: "Array | Classes", *, name: str = "", **further: Any) -> "Probe":
-        """A checked probe of inputs (N, D) and labels (N,), or of a target made before.
+    def of(cls, inputs: Array, labels: Array | Classes, *, name: str = "", **further: Any) -> Self:
+        """A checked probe of inputs (N, D) and labels (N,), or of an existing label side.
 
-        Raises ContractError for arrays that no score can read, naming row and column of a value that is not finite.
+        Raises ContractError for arrays that no metric can read, with row and column of a value that is not finite.
         """
         target = labels if isinstance(labels, Classes) else Classes.of(labels)
         matrix = Matrix.of(inputs)
-        for kind, array in {"inputs": inputs, **{key: further.get(key) for key in SAMPLED}}.items():
+        for kind, array in {"inputs": inputs, **{key: further.get(key) for key in PER_SAMPLE}}.items():
             if array is not None and (array.ndim != 2 or len(array) != len(target)):
                 raise ContractError(
-                    f"{kind} of shape {array.shape} and {len(target)} labels do not belong together",
+                    f"{kind} of shape {array.shape} do not match {len(target)} labels",
                     f"a score takes {kind} (N, D) and labels (N,)",
                 )
         return cls(matrix, target, name, **further)
 
     @property
     def inputs(self) -> Array:
-        """Features or probabilities (N, D)."""
+        """Features, probabilities or gradients (N, D)."""
         return self.matrix.inputs
 
     @property
@@ -67,24 +67,24 @@ class Probe:
         """N."""
         return len(self.target)
 
-    def take(self, rows: Array, target: Classes | None = None) -> "Probe":
-        """The sub-probe of some samples, rows (M,): indices; with their label side where it is known already."""
-        some = {key: value[rows] for key in SAMPLED if (value := getattr(self, key)) is not None}
+    def take(self, rows: Array, target: Classes | None = None) -> Self:
+        """The sub-probe of the samples at rows (M,), indices. `target`: its label side, where it exists already."""
+        arrays = {key: value[rows] for key in PER_SAMPLE if (value := getattr(self, key)) is not None}
         target = self.target.take(rows) if target is None else target
-        sides = {key: side.take(rows) for key, side in self.sides.items()}
-        return replace(self, matrix=self.matrix.take(rows), target=target, notes=[], sides=sides, **some)
+        further = {key: matrix.take(rows) for key, matrix in self.further_matrices.items()}
+        return replace(self, matrix=self.matrix.take(rows), target=target, notes=[], further_matrices=further, **arrays)
 
-    def with_labels(self, target: Classes) -> "Probe":
-        """The same samples under other labels. What is computed without labels is shared."""
+    def with_labels(self, target: Classes) -> Self:
+        """The same samples with other labels. Whatever is computed without labels is shared."""
         return replace(self, target=target, notes=[])
 
-    def side(self, name: str) -> Matrix:
-        """A further array that has a row a sample, as a matrix with products of its own, shared as the inputs' are."""
-        if name not in self.sides:
-            self.sides[name] = Matrix(getattr(self, name))
-        return self.sides[name]
+    def further_matrix(self, name: str) -> Matrix:
+        """A further array with one row per sample as a matrix, whose products are shared as those of the inputs are."""
+        if name not in self.further_matrices:
+            self.further_matrices[name] = Matrix(getattr(self, name))
+        return self.further_matrices[name]
 
-    def compared(self) -> Classes:
+    def require_classes(self) -> Classes:
         """The label side, for a metric that compares inputs with labels.
 
         Raises Undefined: `too_few_examples` below three samples, `single_class`, and `constant_features` where all
@@ -98,9 +98,9 @@ class Probe:
             raise Undefined("constant_features")
         return self.target
 
-    def paired(self) -> Classes:
-        """As `compared`, and Undefined `no_same_class_pair` where no two samples share a class."""
-        target = self.compared()
+    def require_pairs(self) -> Classes:
+        """As `require_classes`, and Undefined `no_same_class_pair` where no two samples share a class."""
+        target = self.require_classes()
         if target.same_pairs == 0:
             raise Undefined("no_same_class_pair")
         return target
@@ -112,8 +112,8 @@ class Probe:
 
     @cached_property
     def class_gram(self) -> Array:
-        """The products of those sums with the centred inputs (C, N). For inputs with at least as many columns as rows
-        they come from the Gram matrix."""
+        """The products of those sums with the centred inputs (C, N). Where the inputs have at least as many columns as
+        rows, they come from the Gram matrix."""
         if self.matrix.tall:
             return np.asarray(self.sums @ self.matrix.centred.T)
         return self.target.sums(self.matrix.gram)

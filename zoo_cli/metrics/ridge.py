@@ -1,4 +1,4 @@
-"""A linear probe that is tested on samples it has not seen: ridge regression, leave one out, in closed form."""
+"""A linear probe tested on unseen samples: leave-one-out ridge regression in closed form."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ PENALTIES = 10.0 ** np.arange(-5, 4)
 
 
 def ridge(probe: Probe) -> float:
-    """The share of the labels' variance that a ridge regression explains on the sample left out. Higher is better.
+    """Share of the labels' variance that a ridge regression explains on left-out samples. Higher is better.
 
     Inputs (N, D): features. All one-hot columns are regressed on them with an intercept that is not penalised. The
-    error of the regression without a sample is known from its leverage (Allen 1974). The score is 1 less the sum of the
-    squares of these errors over that of predicting the mean of the others, for the penalty that makes it highest of
-    1e-5, 1e-4, … 1e3 times the mean squared length of a centred row. In (-inf, 1]; about 0 where the features tell
-    nothing, 1 only where every sample left out is predicted without error: it does not saturate for D > N.
+    error on a left-out sample follows from its leverage (Allen 1974). The score is 1 minus the sum of squares of these
+    errors over that of predicting the mean of the other samples, for the best penalty among 1e-5, 1e-4, … 1e3 times the
+    mean squared length of a centred row. In (-inf, 1]; about 0 for uninformative features, 1 only where every left-out
+    sample is predicted without error: it does not saturate for D > N.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`.
     """
-    target, count = probe.compared(), float(probe.size)
+    target, count = probe.require_classes(), float(probe.size)
     rows, values = probe.matrix.scores(), probe.matrix.spectrum.values
     inner = target.sums(rows)
     squares = rows**2

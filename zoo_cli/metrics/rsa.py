@@ -1,12 +1,11 @@
-"""RSA: representational similarity of the features with the labels themselves.
+"""RSA: representational similarity of the features with the labels.
 
-Dwivedi and Roig 2019, as paper 000 (arXiv 2304.12314, A.8) uses it: against labels, not against a trained network.
+Dwivedi and Roig 2019, in the form of paper 000 (arXiv 2304.12314, A.8): against labels, not a trained network.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,12 @@ from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
-# A pair is one integer: 41 bits of its similarity on a grid of 2^-40, about 1e-12, above 22 bits that name its label
-# distance. Sorting these integers is ten times as fast as ranking the similarities.
+# A pair is one integer: 41 bits of its similarity on a grid of 2^-40, about 1e-12, above 22 bits for the index of its
+# label distance. Sorting these integers is ten times as fast as ranking the similarities.
 GRID = 2.0**40
-NAME_BITS = 22
+INDEX_BITS = 22
 STEP = 1 << 20
 KEPT_ROWS = 1024
-_KEPT: WeakKeyDictionary[Classes, Array] = WeakKeyDictionary()
 
 
 def rsa(probe: Probe) -> float:
@@ -37,22 +35,22 @@ def rsa(probe: Probe) -> float:
 
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
     """
-    target, found = probe.paired(), probe.matrix.pairs()
+    target, similarities = probe.require_pairs(), probe.matrix.pairs()
     groups, pairs = _label_groups(tuple(target.counts.tolist()))
     if len(pairs) == 2:
-        return correlation(found, target)
-    ordered = _packed(found.values, target, groups)
+        return correlation(similarities, target)
+    ordered = _pack_pairs(similarities.values, target, groups)
     count = float(len(ordered))
     spread = _spread(pairs)
     ranks = np.cumsum(pairs) - (pairs - 1) / 2
     middle = (count + 1) / 2
-    # Labels are grouped by distance and features by similarity, so that the sign of the covariance is turned.
+    # Labels are grouped by distance and features by similarity, so that the covariance changes its sign.
     covariance, tied = 0.0, 0.0
-    for start, level, names in _chunks(ordered):
+    for start, level, distances in _split_chunks(ordered):
         edges = np.flatnonzero(np.diff(level, prepend=level[0] - 2) > 1)
         sizes = np.diff(edges, append=len(level))
         mid = np.repeat(start + edges + (sizes + 1) / 2, sizes)
-        covariance -= float((mid - middle) @ (ranks[names] - middle))
+        covariance -= float((mid - middle) @ (ranks[distances] - middle))
         tied += float((sizes.astype(np.float64) ** 3 - sizes).sum())
     variance = (count**3 - count - tied) / 12
     if variance <= 0:
@@ -61,22 +59,22 @@ def rsa(probe: Probe) -> float:
 
 
 def ceiling(probe: Probe) -> float:
-    """The RSA of features whose distances have the order of the labels' distances, and no two of which tie."""
-    _, pairs = _label_groups(tuple(probe.paired().counts.tolist()))
+    """The RSA of features whose distances are in the order of the label distances, without ties."""
+    _, pairs = _label_groups(tuple(probe.require_pairs().counts.tolist()))
     count = float(pairs.sum())
     return float(np.sqrt(_spread(pairs) / ((count**3 - count) / 12)))
 
 
 def _spread(pairs: Array) -> float:
-    """The sum of squared deviations of the mid-ranks of the label distances, of which so many are equal each time."""
+    """The sum of squared deviations of the mid-ranks of the label distances, pairs (G,) of which are equal each."""
     count = float(pairs.sum())
     return float((count**3 - count - (pairs**3 - pairs).sum()) / 12)
 
 
 @lru_cache(maxsize=64)
 def _label_groups(sizes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Which label distance two classes have, (C, C) indices into the distinct distances in ascending order, and the
-    number of pairs at each of them, float64. Index 0 is a class with itself."""
+    """The label distance of two classes, (C, C) indices into the distinct distances in ascending order, and the number
+    of pairs at each distance (G,), float64. Index 0 is a class with itself."""
     counts = np.array(sizes)
     share = counts / counts.sum()
     rows = (np.eye(len(counts)) - share) / np.sqrt(share * (1 - share))
@@ -95,33 +93,32 @@ def _label_groups(sizes: tuple[int, ...]) -> tuple[Array, Array]:
     return groups, pairs
 
 
-def _packed(values: Array, target: Classes, groups: Array) -> Array:
+def _pack_pairs(values: Array, target: Classes, groups: Array) -> Array:
     """The pairs as sorted integers, most distant first: similarity above the index of the label distance."""
-    packed = _names(target, groups)
+    if len(target) <= KEPT_ROWS:
+        # Kept with a small target, which many sources share.
+        packed = target.cached("label distances", lambda: _distance_indices(target, groups).astype(np.uint32))
+        packed = packed.astype(np.uint64)
+    else:
+        packed = _distance_indices(target, groups)
     for start in range(0, len(values), STEP):
         near = np.clip(values[start : start + STEP].astype(np.float64), -1, 1)
         level = np.rint((near + 1) * GRID).astype(np.uint64)
-        packed[start : start + STEP] |= level << np.uint64(NAME_BITS)
+        packed[start : start + STEP] |= level << np.uint64(INDEX_BITS)
     packed.sort()
     return packed
 
 
-def _names(target: Classes, groups: Array) -> Array:
-    """The index of the label distance of every pair i < j, row by row; kept with a small target, which has many
-    sources."""
-    if target in _KEPT:
-        return _KEPT[target].astype(np.uint64)
-    codes, named = target.codes, groups.astype(np.uint64)
-    names = np.concatenate([named[code, codes[i + 1 :]] for i, code in enumerate(codes)])
-    if len(target) <= KEPT_ROWS:
-        _KEPT[target] = names.astype(np.uint32)
-    return names
+def _distance_indices(target: Classes, groups: Array) -> Array:
+    """The index of the label distance of every pair i < j, row by row, uint64."""
+    codes, indices = target.codes, groups.astype(np.uint64)
+    return np.concatenate([indices[code, codes[i + 1 :]] for i, code in enumerate(codes)])
 
 
-def _chunks(ordered: Array) -> Iterator[tuple[int, Array, Array]]:
-    """Where a part of the sorted packed pairs begins, its similarities on the grid, int64, and its label distances. No
-    part ends within a group of equal similarities."""
-    count, bits, mask = len(ordered), np.uint64(NAME_BITS), np.uint64((1 << NAME_BITS) - 1)
+def _split_chunks(ordered: Array) -> Iterator[tuple[int, Array, Array]]:
+    """Chunks of the sorted packed pairs: start, similarities on the grid, int64, and indices of label distances. No
+    chunk ends within a group of equal similarities."""
+    count, bits, mask = len(ordered), np.uint64(INDEX_BITS), np.uint64((1 << INDEX_BITS) - 1)
     start = 0
     while start < count:
         stop = start + STEP

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from scipy.special import softmax
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
@@ -16,35 +17,35 @@ from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
-LEAST = 1e-10
+MIN_SHRINKAGE = 1e-10
 
 
 def sfda(probe: Probe) -> float:
-    """The mean probability that a regularised discriminant analysis gives the true class. Higher is better.
+    """Mean probability that a regularised discriminant analysis gives the true class. Higher is better.
 
-    Inputs (N, D): features. The within-class covariance is drawn towards a multiple of the identity by
-    a = max(exp(-5 s), 1e-10), s its largest eigenvalue after six steps of power iteration; each sample is then moved
+    Inputs (N, D): features. The within-class covariance is shrunk towards a multiple of the identity by
+    a = max(exp(-5 s), 1e-10), s its largest eigenvalue after six steps of power iteration. Each sample is then moved
     towards the other classes by its lack of confidence, and a second analysis with the same a gives the score. In
     (0, 1]. It depends on the features' scale, and is exactly 1 for most features with D > N: `saturated`.
 
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`, and
-    `no_spread_within_classes` where all samples of a class are equal, for every class.
+    `no_spread_within_classes` where in every class all samples are equal.
 
-    As the published code the mean of probabilities, where the paper writes the sum of their logarithms. No generalised
-    eigenproblem is solved: its vectors only multiply out to the inverse of the covariance.
+    The mean of probabilities as in the published code, where the paper has the sum of their logarithms. No generalised
+    eigenproblem is solved: its eigenvectors multiply out to the inverse of the covariance.
     """
-    target, matrix = probe.paired(), probe.matrix
+    target, matrix = probe.require_pairs(), probe.matrix
     total, between = float(matrix.lengths.sum()), float(((probe.sums**2).sum(axis=1) / target.sizes).sum())
     if total - between <= 1e-14 * total:
         raise Undefined("no_spread_within_classes")
     logits, share = _discriminant(matrix.centred, probe.sums, matrix.gram if matrix.tall else None, target, None)
-    confidence = _softmax(_softmax(logits))[np.arange(probe.size), target.codes][:, None]
+    confidence = softmax(softmax(logits, axis=1), axis=1)[np.arange(probe.size), target.codes][:, None]
     means = probe.sums / target.sizes[:, None]
     others = (means.sum(axis=0) - means) / (len(means) - 1)
     mixed = confidence * matrix.centred
     mixed += (1 - confidence) * others[target.codes]
     logits, _ = _discriminant(mixed, target.sums(mixed), mixed.T @ mixed if matrix.tall else None, target, share)
-    return float(_softmax(logits)[np.arange(probe.size), target.codes].mean())
+    return float(softmax(logits, axis=1)[np.arange(probe.size), target.codes].mean())
 
 
 def _discriminant(
@@ -52,8 +53,8 @@ def _discriminant(
 ) -> tuple[Array, float]:
     """The logits (N, C) of rows (N, D) with class sums (C, D), and the share of the identity in their covariance.
 
-    `gram` (D, D): the products of their columns, where N > D. Where the covariance may be nearly singular, the logits
-    come from differences, of rows and class means and of one class mean and another: products would cancel in them.
+    `gram` (D, D): the products of their columns, given where N > D. Where the covariance may be nearly singular, the
+    logits come from differences between rows and class means and between class means: products would cancel.
     """
     count, width = rows.shape
     means = sums / target.sizes[:, None]
@@ -72,7 +73,7 @@ def _discriminant(
         coefficients = linalg.cho_solve((factor, True), means.T, check_finite=False)
         return rows @ coefficients - np.einsum("ij,ji->i", means, coefficients) / 2 + prior, share
     both = np.concatenate([rows - means[target.codes], means])
-    white = _whitened(within, both.T, share * floor)
+    white = _whiten(within, both.T, share * floor)
     samples, means = white[:, :count], white[:, count:]
     lean = samples.T @ means
     between = np.stack([((means - mean[:, None]) ** 2).sum(axis=0) for mean in means.T])
@@ -86,7 +87,7 @@ def _share(within: Array) -> float:
     for _ in range(3):
         other = _unit(within @ vector)
         vector = _unit(within @ other)
-    return max(float(np.exp(-5 * (vector @ within @ other))), LEAST)
+    return max(float(np.exp(-5 * (vector @ within @ other))), MIN_SHRINKAGE)
 
 
 def _unit(vector: Array) -> Array:
@@ -94,17 +95,12 @@ def _unit(vector: Array) -> Array:
     return vector / length if length else vector
 
 
-def _whitened(covariance: Array, columns: Array, floor: float) -> Array:
-    """Columns (D, M) scaled so that a covariance (D, D) becomes the identity. Its eigenvalues are at least `floor`,
-    which rounding may hide."""
+def _whiten(covariance: Array, columns: Array, floor: float) -> Array:
+    """Columns (D, M) scaled so that a covariance (D, D) becomes the identity. Its exact eigenvalues are at least
+    `floor`, which rounding may hide."""
     try:
         factor = linalg.cholesky(covariance.T, lower=True, check_finite=False)
         return np.asarray(linalg.solve_triangular(factor, columns, lower=True, check_finite=False))
     except linalg.LinAlgError:
         values, vectors = linalg.eigh(covariance, check_finite=False)
         return np.asarray((vectors.T @ columns) / np.sqrt(np.maximum(values, floor))[:, None])
-
-
-def _softmax(logits: Array) -> Array:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))

@@ -1,8 +1,8 @@
-"""Sparsity of the features: how few of them a sample sets in motion.
+"""Sparsity of the features: how few of them a sample activates.
 
-Ueno and Kondo 2020, as paper 001 (arXiv 2102.00084) tells of it: "the optimal linear combination of two sparsity
-metrics, sparser is better". Their text gives no formula that we could check: both metrics, and that the first one alone
-is the default, are our reading, which every value says of itself by the flag `assumed`.
+Ueno and Kondo 2020, as described in paper 001 (arXiv 2102.00084): "the optimal linear combination of two sparsity
+metrics, sparser is better". The text has no formula to check against. Both metrics, and the first alone as the default,
+are our reading: every value has the flag `assumed`.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ Array = NDArray[Any]
 
 
 def sparsity(probe: Probe, *, hoyer: float = 0.0, tol: float = 0.0) -> float:
-    """The share of features that are zero, mixed with Hoyer's sparsity, a mean over the samples. Higher is better.
+    """Share of features that are zero, mixed with Hoyer's sparsity, averaged over the samples. Higher is better.
 
-    Inputs (N, D): features after a ReLU; others are hardly ever zero, which the flag `no_zeros` tells. An entry of at
-    most `tol` in size is zero. `hoyer` in [0, 1] is the weight of (sqrt D - l1 / l2) / (sqrt D - 1), Hoyer 2004, which
-    needs no zeros; a row of zeros has 1 by it, and the flag `zero_rows` tells of such rows. In [0, 1]. The labels take
-    no part.
+    Inputs (N, D): features after a ReLU; others are hardly ever zero, which the flag `no_zeros` reports. An entry with
+    absolute value at most `tol` counts as zero. `hoyer` in [0, 1] is the weight of (sqrt D - l1 / l2) / (sqrt D - 1),
+    Hoyer 2004, which needs no zeros; a row of zeros counts as 1, and the flag `zero_rows` reports such rows. In [0, 1].
+    Labels are not used.
 
     Raises Undefined: `too_few_examples` below three samples, `constant_features`, and with `hoyer` `one_feature`.
     """
@@ -36,7 +36,7 @@ def sparsity(probe: Probe, *, hoyer: float = 0.0, tol: float = 0.0) -> float:
 
 
 def leave_one_out(probe: Probe, *, hoyer: float = 0.0, tol: float = 0.0) -> Array:
-    """The sparsity of the probe without each of its samples (N,), exactly: it is a mean. Arguments as in `sparsity`."""
+    """The sparsity without each of the samples (N,): exact, as it is a mean. Arguments as in `sparsity`."""
     terms = _terms(probe, hoyer, tol)
     return np.asarray((terms.sum() - terms) / (len(terms) - 1))
 
@@ -44,9 +44,9 @@ def leave_one_out(probe: Probe, *, hoyer: float = 0.0, tol: float = 0.0) -> Arra
 def _terms(probe: Probe, hoyer: float, tol: float) -> Array:
     """The sparsity of each sample (N,)."""
     if not 0 <= hoyer <= 1:
-        raise UsageError(f"hoyer={hoyer:g} is no weight", "between 0 and 1")
+        raise UsageError(f"hoyer={hoyer:g} is not between 0 and 1", "it is the weight of Hoyer's sparsity")
     if not 0 <= tol < np.inf:
-        raise UsageError(f"tol={tol:g} is no size", "0 or a small number above it")
+        raise UsageError(f"tol={tol:g} is negative or not finite", "0 or a small positive number")
     if probe.size < 3:
         raise Undefined("too_few_examples")
     if probe.matrix.constant:

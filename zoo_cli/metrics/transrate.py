@@ -1,4 +1,4 @@
-"""TransRate: how much shorter a code of the features becomes when the classes are known.
+"""TransRate: how much shorter a code of the features becomes once the classes are known.
 
 Huang et al. 2022, "Frustratingly Easy Transferability Estimation".
 """
@@ -17,15 +17,15 @@ EPS = 1e-4
 
 
 def transrate(probe: Probe, *, form: Literal["code", "paper"] = "code") -> float:
-    """Coding rate of the features less that of the features within each class. Higher is better.
+    """Coding rate of the features minus that of the features within each class. Higher is better.
 
-    Inputs (N, D): features, centred by their mean. R(Z) = log det(I + Z'Z / (n eps)) / 2, eps = 1e-4, n the rows of Z.
-    `code`, the authors' listing: R(Z) less the mean of R over the classes; it depends on the features' scale.
-    `paper`: Z scaled to ||Z|| = 1, classes weighed by their sizes. At least 0 in practice, without an upper end.
+    Inputs (N, D): features, centred by their mean. R(Z) = log det(I + Z'Z / (n eps)) / 2, eps = 1e-4, n rows in Z.
+    `code`, the authors' listing: R(Z) minus the mean of R over the classes; it depends on the features' scale.
+    `paper`: Z scaled to ||Z|| = 1, classes weighted by size. At least 0 in practice, without an upper bound.
 
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features`.
     """
-    target, matrix = probe.compared(), probe.matrix
+    target, matrix = probe.require_classes(), probe.matrix
     count = float(probe.size)
     scale = 1.0 if form == "code" else 1 / float(matrix.lengths.sum())
     weights = np.full(len(target.counts), 1 / len(target.counts)) if form == "code" else target.sizes / count
@@ -35,11 +35,11 @@ def transrate(probe: Probe, *, form: Literal["code", "paper"] = "code") -> float
 
 
 def _gram(probe: Probe, rows: Array) -> Array:
-    """The Gram matrix of some of the centred rows, of the smaller side."""
+    """The smaller Gram matrix of the centred rows at indices `rows`."""
     if not probe.matrix.tall:
         return np.asarray(probe.matrix.gram[np.ix_(rows, rows)])
-    some = probe.matrix.centred[rows]
-    return np.asarray(some @ some.T if len(rows) < some.shape[1] else some.T @ some)
+    centred = probe.matrix.centred[rows]
+    return np.asarray(centred @ centred.T if len(rows) < centred.shape[1] else centred.T @ centred)
 
 
 def _rate(gram: Array, scale: float, count: float) -> float:

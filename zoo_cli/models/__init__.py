@@ -1,1 +1,1 @@
-"""One file a model provider, and where a network's features are taken."""
+"""Model providers, one per file; feature extraction, gradients, students and teachers."""

@@ -1,10 +1,10 @@
-"""What builds a network again without its weights: a provider's spec, and the heads put on it since."""
+"""How to build a network again without its weights: a provider's spec, and the heads attached since."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -17,9 +17,9 @@ from zoo_cli.models.third_party import seeded
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head put on a network: in the place of the one that `tap` reads, or (`wrap`) behind what `tap` reads.
+    """A linear head on a network: in the place of the head of `tap` or, with `wrap`, on the features of `tap`.
 
-    `outputs`: classes of the head; 0 leaves it out, so that the network gives the features themselves.
+    `outputs`: classes of the head; 0 leaves it out, so that the network returns the features themselves.
     """
 
     tap: Tap
@@ -31,65 +31,77 @@ class HeadSpec:
 class Architecture:
     """A network without weights. `args` and paths are as the user wrote them, relative to the folder `root`.
 
-    `classes`: what the provider's factory is asked for, None its default. `code_sha256`: of a user's own file. `root`
-    is empty where there is no path.
+    `classes`: passed to the provider's factory, None for its default. `code_sha256`: of a user's own file. `heads`: in
+    the order in which they were attached. `root`: empty without paths.
     """
 
     model: str
     args: Mapping[str, Any] = field(default_factory=dict)
     classes: int | None = None
     code_sha256: str = ""
-    edits: tuple[HeadSpec, ...] = ()
+    heads: tuple[HeadSpec, ...] = ()
     root: str = ""
 
-    def edited(self, edit: HeadSpec) -> "Architecture":
-        """The same with one more head; a head that it replaces in turn is forgotten."""
-        kept = self.edits
-        if kept and not edit.wrap and edit.tap.head == head_name(kept[-1]):
-            if kept[-1].wrap:
-                edit = replace(kept[-1], outputs=edit.outputs)
-            kept = kept[:-1]
-        return replace(self, edits=(*kept, edit))
+    def with_head(self, head: HeadSpec) -> Self:
+        """The same with one more head, which takes the place of the last one if it replaces that."""
+        heads = self.heads
+        if heads and not head.wrap and head.tap.head == head_name(heads[-1]):
+            if heads[-1].wrap:
+                head = replace(heads[-1], outputs=head.outputs)
+            heads = heads[:-1]
+        return replace(self, heads=(*heads, head))
 
     def to_json(self, folder: Path | None = None) -> dict[str, Any]:
-        """As it stands in the config.json of a folder, from which it says where its paths begin."""
+        """The record in a config.json. `folder`: its folder, to which the root of paths is made relative."""
         root = Path(os.path.relpath(self.root, folder.resolve())).as_posix() if self.root and folder else ""
         return {
             "model": self.model,
             "args": dict(self.args),
             "classes": self.classes,
             "code_sha256": self.code_sha256,
-            "edits": [asdict(edit) for edit in self.edits],
+            "edits": [asdict(head) for head in self.heads],
             **({"root": root} if root else {}),
         }
 
 
 @dataclass(frozen=True)
-class ProviderResult:
-    """What a provider knows of a model: the module in eval mode on the CPU, and how to build it again.
+class PreprocessingDefaults:
+    """The fields of `config.Preprocessing` that a provider knows; None if unknown."""
 
-    `preprocessing`: those fields of config.Preprocessing that are known. `classes`: outputs, None where unknown.
+    input_size: int | None = None
+    resize: int | None = None
+    interpolation: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: int | None = None
+
+
+@dataclass(frozen=True)
+class ProviderResult:
+    """What a provider knows of a model: the module, in eval mode on the CPU, and how to build it again.
+
+    `preprocessing`: as far as it is known. `classes`: number of outputs, None if unknown.
     """
 
     module: nn.Module
     architecture: Architecture
     weights_sha256: str
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: PreprocessingDefaults = field(default_factory=PreprocessingDefaults)
     class_names: tuple[str, ...] | None = None
     classes: int | None = None
 
 
-class Headed(nn.Module):
-    """An encoder with a linear head behind the features that a tap reads: logits (B, outputs) of images."""
+class EncoderWithHead(nn.Module):
+    """An encoder with a linear head on the features of a tap: returns logits (B, outputs) of images."""
 
     def __init__(self, encoder: nn.Module, tap: Tap, outputs: int):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(tap.dim, outputs) if outputs else nn.Identity()
-        self.listener = OutputHook(encoder, replace(tap, head=None, classes=0))
+        self.hook = OutputHook(encoder, replace(tap, head=None, classes=0))
 
     def forward(self, x: Tensor) -> Tensor:
-        features, _ = self.listener.run(self.encoder, x)
+        features, _ = self.hook.run(self.encoder, x)
         logits: Tensor = self.head(features)
         return logits
 
@@ -97,18 +109,23 @@ class Headed(nn.Module):
 def from_json(values: Mapping[str, Any], folder: Path) -> Architecture:
     """The inverse of `Architecture.to_json`. Raises KeyError or TypeError where keys are missing or unknown."""
     root = str((folder / values["root"]).resolve()) if "root" in values else ""
-    edits = tuple(HeadSpec(Tap(**edit["tap"]), int(edit["outputs"]), bool(edit["wrap"])) for edit in values["edits"])
+    heads = tuple(HeadSpec(Tap(**head["tap"]), int(head["outputs"]), bool(head["wrap"])) for head in values["edits"])
     classes = values["classes"]
-    return Architecture(values["model"], dict(values["args"]), classes, values["code_sha256"], edits, root)
+    return Architecture(values["model"], dict(values["args"]), classes, values["code_sha256"], heads, root)
 
 
-def build(architecture: Architecture, root: Path, name: str) -> nn.Module:
-    """The module of an architecture with random weights, in eval mode, for the source of this name.
+def count_declared_classes(source: Source) -> int | None:
+    """The number of classes that a source declares; None if it declares none."""
+    return len(source.classes) if isinstance(source.classes, tuple) else source.classes
 
-    Raises ContractError where a user's own file is no longer the one that it was built from.
+
+def build_network(architecture: Architecture, root: Path, name: str) -> nn.Module:
+    """Build the module of an architecture, with random weights from a fixed seed and in eval mode, for source `name`.
+
+    Raises ContractError if a user's own file has changed since the architecture was recorded.
     """
     provider, rest = specs.provider("model provider", architecture.model)
-    # A folder that went elsewhere alone may find the user's file beside the zoo.toml that names it.
+    # The folder may have been moved alone; the user's file is then looked up beside the zoo.toml that names it.
     if architecture.root and (Path(architecture.root) / rest.rpartition(":")[0]).is_file():
         root = Path(architecture.root)
     source = Source(name, architecture.model, architecture.args, classes=architecture.classes)
@@ -116,36 +133,36 @@ def build(architecture: Architecture, root: Path, name: str) -> nn.Module:
     if provided.architecture.code_sha256 != architecture.code_sha256:
         raise ContractError(
             f"{rest.rpartition(':')[0]} is not the file that this model was built from",
-            f"bring back the one with sha256 {architecture.code_sha256}",
+            f"restore the one with sha256 {architecture.code_sha256}",
         )
     module = provided.module
     with seeded(0):
-        for edit in architecture.edits:
-            module = apply(module, edit)
+        for head in architecture.heads:
+            module = attach_head(module, head)
     return module.eval()
 
 
-def apply(module: nn.Module, edit: HeadSpec) -> nn.Module:
-    """Put a head on a module: inside it, or around it. The new head's weights come from torch's global generator."""
-    if edit.wrap:
-        return Headed(module, edit.tap, edit.outputs)
-    name = head_name(edit)
+def attach_head(module: nn.Module, head: HeadSpec) -> nn.Module:
+    """Attach a head inside a module or around it; its weights are drawn from torch's global generator."""
+    if head.wrap:
+        return EncoderWithHead(module, head.tap, head.outputs)
+    name = head_name(head)
     new: nn.Module = nn.Identity()
-    if edit.outputs:
+    if head.outputs:
         old = module.get_submodule(name)
         bias = getattr(old, "bias", None) is not None
-        if edit.tap.pool:
-            new = nn.Conv2d(edit.tap.dim, edit.outputs, 1, bias=bias)
+        if head.tap.pool:
+            new = nn.Conv2d(head.tap.dim, head.outputs, 1, bias=bias)
         else:
-            new = nn.Linear(edit.tap.dim, edit.outputs, bias=bias)
+            new = nn.Linear(head.tap.dim, head.outputs, bias=bias)
     parent, _, leaf = name.rpartition(".")
     setattr(module.get_submodule(parent), leaf, new)
     if isinstance(getattr(module, "num_classes", None), int):
-        # torchvision and timm keep it beside the head, and some read it.
-        module.num_classes = edit.outputs  # type: ignore[assignment]
+        # torchvision and timm keep this number beside the head, and some of their modules read it.
+        module.num_classes = head.outputs  # type: ignore[assignment]
     return module
 
 
-def head_name(edit: HeadSpec) -> str:
-    """The dotted name of the head after an edit."""
-    return "head" if edit.wrap else edit.tap.head or ""
+def head_name(head: HeadSpec) -> str:
+    """The dotted name of an attached head."""
+    return "head" if head.wrap else head.tap.head or ""

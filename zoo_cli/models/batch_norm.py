@@ -1,4 +1,4 @@
-"""Statistics of batch norms, estimated anew: after weights were averaged, or where training was too short for them."""
+"""Batch-norm statistics estimated again: after averaging weights, or after a training too short for them."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -10,12 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def recalibrate(student: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Give every batch norm the mean and the variance of these images (B, channels, H, W), in place.
+    """Set every batch norm's mean and variance, in place, to those of batches of images (B, channels, H, W).
 
-    The average over batches, each counting alike, of what a training step would see: every layer behind another works
-    on what that one normalises by the batch, and the variance is the unbiased one. All else stays in eval mode, so
-    nothing is dropped. Parameters, momentum and training flags are left as they were; a network without such
-    statistics is not run. Batches of one image are of no use to it. Raises ValueError for no batch.
+    The statistics are averages over batches, equally weighted, of what a training step would see: every layer gets the
+    output of earlier ones normalised by the batch, and the variance is the unbiased one. All other modules stay in eval
+    mode, so there is no dropout. Parameters, momentum and training flags are left as they were; a network without such
+    statistics is not run. Batches need at least two images. Raises ValueError without a batch.
     """
     norms = [layer for layer in student.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
     if not norms:
@@ -23,7 +23,7 @@ def recalibrate(student: nn.Module, batches: Iterable[Tensor]) -> None:
     remaining = iter(batches)
     first = next(remaining, None)
     if first is None:
-        raise ValueError("batch norms are estimated from at least one batch")
+        raise ValueError("batch-norm statistics need at least one batch")
     training = {module: module.training for module in student.modules()}
     momenta = [layer.momentum for layer in norms]
     try:
@@ -31,7 +31,7 @@ def recalibrate(student: nn.Module, batches: Iterable[Tensor]) -> None:
         for layer in norms:
             layer.reset_running_stats()
             layer.train()
-            layer.momentum = None  # torch's word for the average over all batches
+            layer.momentum = None  # for torch: average over all batches
         for images in chain([first], remaining):
             student(images)
     finally:

@@ -1,4 +1,4 @@
-"""python:FILE.py:FACTORY, the user's own architecture, with a weights file or random."""
+"""python:FILE.py:FACTORY: the user's own architecture, with a weights file or random weights."""
 
 import hashlib
 import importlib.util
@@ -17,33 +17,35 @@ from zoo_cli.models.architecture import Architecture, ProviderResult
 from zoo_cli.models.third_party import guarded, seeded
 
 
-def load(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
-    """The module that FACTORY of FILE gives for the source's args, with its weights loaded.
+def load_python(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
+    """The module that FACTORY of FILE returns for the source's args, with its weights loaded.
 
-    A text among the args that names an existing file or folder relative to zoo.toml becomes its path. Nothing of the
-    preprocessing or the classes is known. Raises UsageError for a missing file or factory and for whatever the user's
-    code raises, ContractError for weights that do not fit.
+    A string among the args that names an existing file or folder relative to zoo.toml becomes its path. Preprocessing
+    and classes are unknown. Raises UsageError for a missing file or factory and for whatever the user's code raises,
+    ContractError for weights that do not fit.
     """
-    text, sign, factory = rest.rpartition(":")
-    if not sign or not text or not factory:
+    name, sign, factory = rest.rpartition(":")
+    if not sign or not name or not factory:
         raise UsageError(f'"python:{rest}" names no factory', "write python:FILE.py:FACTORY")
-    file = root / text
+    file = root / name
     if not file.is_file():
-        raise UsageError(f'source {source.name}: no file "{text}"', "paths are relative to zoo.toml")
+        raise UsageError(f'source {source.name}: no file "{name}"', "paths are relative to zoo.toml")
     code = file.read_bytes()
-    names = vars(_import(file, code))
-    function = names.get(factory)
+    namespace = vars(_import(file, code))
+    function = namespace.get(factory)
     if not callable(function):
-        known = [name for name, value in names.items() if callable(value) and name[0] != "_"]
-        raise specs.nearest(f"factory in {text}", factory, known)
-    with guarded(f"{factory} of {text}", "mend it, or the args of the source", names), seeded(seed):
-        module = function(**{key: _path(value, root) for key, value in source.args.items()})
+        factories = [key for key, value in namespace.items() if callable(value) and key[0] != "_"]
+        raise specs.nearest(f"factory in {name}", factory, factories)
+    with guarded(f"{factory} of {name}", "fix it, or the args of the source", namespace), seeded(seed):
+        module = function(**{key: _resolve_path(value, root) for key, value in source.args.items()})
     if not isinstance(module, nn.Module):
-        raise UsageError(f"{factory} of {text} gives {type(module).__name__}", "a factory returns a torch.nn.Module")
+        raise UsageError(
+            f"{factory} of {name} returns {type(module).__name__}", "a factory must return a torch.nn.Module"
+        )
     module = module.cpu().float().eval()
-    weights_file = weights.locate(source.weights, root, source.name) if source.weights else None
+    weights_file = weights.locate_weights(source.weights, root, source.name) if source.weights else None
     if weights_file is not None:
-        weights.fill(module, weights.read(weights_file), str(weights_file))
+        weights.load_weights(module, weights.read_weights(weights_file), str(weights_file))
     return ProviderResult(
         module,
         Architecture(
@@ -52,14 +54,14 @@ def load(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
             code_sha256=hashlib.sha256(code).hexdigest(),
             root=str(root.resolve()),
         ),
-        weights.file_sha256(weights_file) if weights_file is not None else weights.state_sha256(module),
+        weights.weights_sha256(module, weights_file),
     )
 
 
 def _import(file: Path, code: bytes) -> ModuleType:
-    """The user's file as a module under a name of its own, which no other file and no other version of it shares.
+    """Import the user's file under a module name that no other file, and no other version of it, shares.
 
-    It is compiled from the bytes that were hashed: a cached bytecode file could be older than they are.
+    It is compiled from the bytes that were hashed: a cached bytecode file could be older.
     """
     name = "zoo_user_" + hashlib.sha256(str(file.resolve()).encode() + b"\0" + code).hexdigest()[:16]
     if name in sys.modules:
@@ -70,7 +72,7 @@ def _import(file: Path, code: bytes) -> ModuleType:
     # Dataclasses and pickles look their module up by name.
     sys.modules[name] = module
     try:
-        with guarded(f"importing {file}", "mend the file", module.__dict__):
+        with guarded(f"importing {file}", "fix the file", module.__dict__):
             exec(compile(code, str(file), "exec"), module.__dict__)
     except ZooError:
         del sys.modules[name]
@@ -78,5 +80,5 @@ def _import(file: Path, code: bytes) -> ModuleType:
     return module
 
 
-def _path(value: Any, root: Path) -> Any:
+def _resolve_path(value: Any, root: Path) -> Any:
     return str(root / value) if isinstance(value, str) and value and (root / value).exists() else value

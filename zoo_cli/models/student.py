@@ -1,4 +1,4 @@
-"""The student: a loaded network, with a new head for the target classes, or with its own where it has learnt them."""
+"""Students: a loaded network with a new head for the target classes, or with its own if it was trained on them."""
 
 import copy
 from dataclasses import replace
@@ -13,32 +13,33 @@ from zoo_cli.errors import UsageError
 from zoo_cli.models import architecture, file
 from zoo_cli.models.architecture import Architecture, HeadSpec
 from zoo_cli.models.capture import TOLERANCE, FeatureExtractor, Tap
-from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.loading import LoadedModel, make_example
 from zoo_cli.models.third_party import seeded
 
 
 class Student(FeatureExtractor):
-    """Gives `(features (B, D), logits (B, C))` of images; features are the very tensor that the target head reads.
+    """Returns `(features (B, D), logits (B, C))` of images (B, channels, size, size).
 
-    Both carry gradients; in training mode features are those after the dropout before the head.
+    The features are the tensor that the target head reads: in training mode, after the dropout before the head. Both
+    carry gradients. `architecture` builds the module again; `preprocessing` is that of its evaluation view.
     """
 
     def __init__(
         self,
         module: nn.Module,
         tap: Tap,
-        built: Architecture,
+        recipe: Architecture,
         classes: tuple[str, ...],
         preprocessing: Preprocessing,
     ):
         super().__init__(module, tap)
-        self.architecture = built
+        self.architecture = recipe
         self.classes = classes
         self.preprocessing = preprocessing
         self.frozen = False
 
     def freeze_body(self) -> None:
-        """Leave nothing but the head to learn. The rest stays as it is and in eval mode, its batch norms too."""
+        """Train only the head. The body stays as it is, in eval mode, including its batch norms."""
         assert self.tap.head, "a student has a head"
         self.module.requires_grad_(False)
         self.module.get_submodule(self.tap.head).requires_grad_(True)
@@ -46,7 +47,7 @@ class Student(FeatureExtractor):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode; a frozen body is not trained."""
+        """Set training mode; a frozen body stays in eval mode."""
         super().train(mode)
         if self.frozen:
             self.module.eval()
@@ -59,14 +60,14 @@ class Student(FeatureExtractor):
 
     @property
     def features_dim(self) -> int:
-        """Width D of the features."""
+        """The width D of the features."""
         return self.tap.dim
 
     def plain_state_dict(self) -> dict[str, Tensor]:
-        """The weights, on the CPU, each in memory of its own: what model.safetensors holds.
+        """The content of model.safetensors: the weights on the CPU, each in memory of its own.
 
-        Where the head stands in the place of the architecture's own, it is the plain state dict of that architecture
-        with C classes; behind an encoder the keys are `encoder.…` and `head.…`.
+        If the head replaces the architecture's own, this is the plain state dict of that architecture with C classes;
+        for a head behind an encoder the keys are `encoder.…` and `head.…`.
         """
         state = self.module.state_dict()
         for key, value in state.items():
@@ -74,19 +75,19 @@ class Student(FeatureExtractor):
         return state
 
     def config(self, folder: Path | None = None) -> dict[str, Any]:
-        """What the config.json of a folder must say, so that `file:FOLDER` builds this student again, bit for bit.
+        """The config.json of a folder from which `file:FOLDER` builds this student again, bit for bit.
 
-        For a timm architecture with its head in place also what `timm.create_model("local-dir:FOLDER")` reads.
+        For a timm architecture whose head is replaced, it is also what `timm.create_model("local-dir:FOLDER")` reads.
         """
         config: dict[str, Any] = {"zoo": file.to_json(self.architecture, self.classes, self.preprocessing, folder)}
-        if self.architecture.model.startswith("timm:") and not any(edit.wrap for edit in self.architecture.edits):
+        if self.architecture.model.startswith("timm:") and not any(head.wrap for head in self.architecture.heads):
             config |= self._timm_config()
         return config
 
     def _timm_config(self) -> dict[str, Any]:
-        own = getattr(self.module, "pretrained_cfg", {})
-        said = self.preprocessing
-        whole = said.resize is None
+        original = getattr(self.module, "pretrained_cfg", {})
+        preprocessing = self.preprocessing
+        size, resize = preprocessing.input_size, preprocessing.resize
         return {
             "architecture": self.architecture.model.removeprefix("timm:"),
             "num_classes": len(self.classes),
@@ -94,53 +95,54 @@ class Student(FeatureExtractor):
             "model_args": dict(self.architecture.args),
             "label_names": list(self.classes),
             "pretrained_cfg": {
-                **{key: own[key] for key in ("first_conv", "classifier", "pool_size") if key in own},
-                "fixed_input_size": bool(own.get("fixed_input_size", False)),
-                "input_size": [said.channels, said.input_size, said.input_size],
-                "interpolation": said.interpolation,
-                "crop_pct": 1.0 if said.resize is None else said.input_size / said.resize,
-                "crop_mode": "squash" if whole else "center",
-                "mean": list(said.mean),
-                "std": list(said.std),
+                **{key: original[key] for key in ("first_conv", "classifier", "pool_size") if key in original},
+                "fixed_input_size": bool(original.get("fixed_input_size", False)),
+                "input_size": [preprocessing.channels, size, size],
+                "interpolation": preprocessing.interpolation,
+                "crop_pct": 1.0 if resize is None else size / resize,
+                "crop_mode": "squash" if resize is None else "center",
+                "mean": list(preprocessing.mean),
+                "std": list(preprocessing.std),
                 "num_classes": len(self.classes),
             },
         }
 
 
-def build(model: LoadedModel, classes: tuple[str, ...], seed: int) -> Student:
-    """A student of a loaded model with a new linear head for `classes` (C >= 2 names), drawn from `seed`.
+def build_student(model: LoadedModel, classes: tuple[str, ...], seed: int) -> Student:
+    """A student: a copy of a loaded model with a new linear head for `classes` (C >= 2 names), drawn from `seed`.
 
-    The model itself is not touched. Where its features are what its head reads, the new head takes that head's place;
-    behind an encoder without a head, or another feature layer, it follows the features.
+    If the model's features are what its head reads, the new head replaces that head; for an encoder without a head, or
+    another feature layer, it is put on the features. Raises UsageError for fewer than two classes.
     """
     if len(classes) < 2:
-        raise UsageError(f"a student for {len(classes)} classes", "a task has at least two")
-    edit = HeadSpec(model.tap, len(classes), wrap=not model.tap.in_head)
+        raise UsageError(f"a student for {len(classes)} classes", "a task needs at least two")
+    tap = model.tap
+    head = HeadSpec(tap, len(classes), wrap=not tap.in_head)
     module = copy.deepcopy(model.module)
     with seeded(seed):
-        module = architecture.apply(module, edit)
-    head = architecture.head_name(edit)
-    pool = model.tap.pool and not edit.wrap
-    tap = Tap(head, "input", pool, head, model.tap.dim, len(classes))
-    if not edit.wrap:
-        tap = Tap(**{**vars(model.tap), "classes": len(classes)})
-    return Student(module, tap, model.architecture.edited(edit), classes, model.preprocessing)
+        module = architecture.attach_head(module, head)
+    if head.wrap:
+        name = architecture.head_name(head)
+        tap = Tap(name, "input", False, name, tap.dim, len(classes))
+    else:
+        tap = replace(tap, classes=len(classes))
+    return Student(module, tap, model.architecture.with_head(head), classes, model.preprocessing)
 
 
-def trained(model: LoadedModel, classes: tuple[str, ...], order: tuple[int, ...] | None) -> Student:
-    """A student that keeps the head it has: a loaded model already trained on the task of these `classes` (C,).
+def build_trained_student(model: LoadedModel, classes: tuple[str, ...], order: tuple[int, ...] | None) -> Student:
+    """A student that keeps its head: a copy of a loaded model already trained on the task of `classes` (C,).
 
-    `order`: which of its outputs stands for each class, as `label_space.order` says; None where they agree. In another
-    order the rows of its last layer are put into the task's, so that its folder needs no note of it; the columns of
-    the logits then are the original's up to rounding, since a matrix product may round differently by position. Its
-    features are what its head reads, whatever `feature_layer` says. The model itself is not touched.
-    Raises UsageError where no one layer of the model is its head, or where that layer's rows cannot be moved.
+    `order`: the model's output for each class, as `label_space.match_classes` returns it; None if they agree. If the
+    order differs, the rows of the last layer are permuted to the task's, so that the student's folder need not record
+    it; the logits are then the original's up to rounding, since a matrix product may round differently by position. The
+    features are what the head reads, whatever `feature_layer` is.
+    Raises UsageError if no single layer of the model is its head, or if that layer's rows cannot be permuted.
     """
     name, tap = model.source.name, model.tap
     if not tap.head:
         raise UsageError(
-            f"source {name}: no layer of it is its head, so it cannot be a student that is trained already",
-            "leave feature_layer and head = false out, or let it learn a new head: zoo finetune",
+            f"source {name}: no layer of it is its head, so it cannot start as a trained student",
+            "drop feature_layer and head = false, or train a new head: zoo finetune",
         )
     module = copy.deepcopy(model.module)
     head = module.get_submodule(tap.head)
@@ -149,24 +151,22 @@ def trained(model: LoadedModel, classes: tuple[str, ...], order: tuple[int, ...]
     tap = replace(tap, module=tap.head, side="input", pool=conv, dim=int(width), call=tap.head_call)  # type: ignore[arg-type]
     student = Student(module, tap, model.architecture, classes, model.preprocessing)
     if order is not None and order != tuple(range(len(classes))):
-        _reorder(student, head, order, name)
+        _permute_head(student, head, order, name)
     return student
 
 
-def _reorder(student: Student, head: nn.Module, order: tuple[int, ...], name: str) -> None:
-    """Put the rows of the head into this order, and see on a batch of two that the logits (2, C) follow."""
-    said = student.preprocessing
-    shape = (2, said.channels, said.input_size, said.input_size)
-    example = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+def _permute_head(student: Student, head: nn.Module, order: tuple[int, ...], name: str) -> None:
+    """Put the rows of the head into this order, and check on two images that the logits (2, C) follow."""
+    example = make_example(student.preprocessing)
     rows = torch.tensor(order)
     with torch.no_grad():
-        wanted = student(example)[1][:, rows]
+        expected = student(example)[1][:, rows]
         for values in head.parameters(recurse=False):
             values.copy_(values[rows])
         logits = student(example)[1]
-    # A head that is called twice, or that shares its weights with another layer, gives something else now.
-    if not torch.allclose(logits, wanted, rtol=0, atol=TOLERANCE * float(wanted.std())):
+    # A head that is called twice, or that shares its weights with another layer, now gives other values.
+    if not torch.allclose(logits, expected, rtol=0, atol=TOLERANCE * float(expected.std())):
         raise UsageError(
-            f"source {name}: its classes are in another order, and its head cannot be put into the task's",
-            "give its classes and the task's one order",
+            f"source {name}: its classes are in another order, and its head cannot be reordered to the task's",
+            "use the same order for its classes and the task's",
         )

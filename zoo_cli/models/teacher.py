@@ -1,4 +1,4 @@
-"""A teacher: a network of the student's label space that is only asked, on the student's own images (paper 002)."""
+"""Teachers: frozen networks of the student's label space, run on the student's own views (paper 002)."""
 
 import copy
 from typing import Self
@@ -9,62 +9,62 @@ from torch.nn import functional
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
+from zoo_cli.images.colours import LUMA
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
 
-LUMA = (0.299, 0.587, 0.114)  # of ITU-R 601-2, as images are decoded
-
 
 class Teacher(nn.Module):
-    """Gives the logits (B, C), in the task's class order, of images (B, channels, H, W) prepared for the student.
+    """Returns the logits (B, C), in the task's class order, of images (B, channels, H, W) prepared for the student.
 
-    What it sees is the student's view in its own terms, so that augmentation is shared: the student's normalisation is
-    undone, colours become gray or gray becomes colours, the side its own `input_size`, and its own normalisation
-    follows; a step that changes nothing is left out. Resizing is bilinear whatever its own interpolation, averaging
-    where it shrinks, as decoding does. A `resize` of its own before a centre crop plays no part: the student's view is
-    cropped already. Gray is not rounded to 8 bits here, which decoding does.
+    The teacher sees the student's view, converted to its own preprocessing, so that augmentation is shared: the
+    student's normalisation is undone, colour is converted to gray or gray to colour, the view is resized to the
+    teacher's `input_size`, and its normalisation is applied; steps that change nothing are skipped. Resizing is
+    bilinear whatever the teacher's interpolation, and averages when it shrinks, as decoding does. The teacher's own
+    `resize` before a centre crop is not used: the student's view is already cropped. Gray is not rounded to 8 bits, as
+    it is in decoding.
 
-    It stays in eval mode whatever `train` is told, and gives and keeps no gradient.
+    It always stays in eval mode, and neither passes on nor accumulates gradients.
     """
 
-    mean_seen: Tensor
-    std_seen: Tensor
+    student_mean: Tensor
+    student_std: Tensor
     mean: Tensor
     std: Tensor
     luma: Tensor
     columns: Tensor | None
 
     def __init__(
-        self, network: FeatureExtractor, own: Preprocessing, seen: Preprocessing, order: tuple[int, ...] | None
+        self, network: FeatureExtractor, own: Preprocessing, student: Preprocessing, order: tuple[int, ...] | None
     ):
         super().__init__()
         self.network = network.requires_grad_(False)
         self.size = own.input_size
         self.channels = own.channels
-        self.converts = (own.channels, own.mean, own.std) != (seen.channels, seen.mean, seen.std)
-        self._hold("mean_seen", seen.mean)
-        self._hold("std_seen", seen.std)
-        self._hold("mean", own.mean)
-        self._hold("std", own.std)
-        self._hold("luma", LUMA)
-        moved = order is not None and order != tuple(range(len(order)))
-        self.register_buffer("columns", torch.tensor(order) if moved else None, persistent=False)
+        self.converts = (own.channels, own.mean, own.std) != (student.channels, student.mean, student.std)
+        self._register("student_mean", student.mean)
+        self._register("student_std", student.std)
+        self._register("mean", own.mean)
+        self._register("std", own.std)
+        self._register("luma", LUMA)
+        reordered = order is not None and order != tuple(range(len(order)))
+        self.register_buffer("columns", torch.tensor(order) if reordered else None, persistent=False)
         self.eval()
 
     @classmethod
-    def of(cls, model: LoadedModel, seen: Preprocessing, order: tuple[int, ...] | None) -> Self:
-        """A copy of a loaded model as teacher of a student that sees images as `seen` says.
+    def from_model(cls, model: LoadedModel, student: Preprocessing, order: tuple[int, ...] | None) -> Self:
+        """A copy of a loaded model as the teacher of a student with the preprocessing `student`.
 
-        `order`: which of its outputs stands for each class of the task, as `label_space.order` says; None where they
+        `order`: the model's output for each class of the task, as `label_space.match_classes` returns it; None if they
         agree. Raises UsageError for a model without a head.
         """
         if not model.classes:
-            raise UsageError(f"source {model.source.name} has no head, so it has no answer to teach", "name another")
-        # A copy: the model may become the student too, and must then learn.
-        return cls(FeatureExtractor(copy.deepcopy(model.module), model.tap), model.preprocessing, seen, order)
+            raise UsageError(f"source {model.source.name} has no head, so it cannot teach", "name another source")
+        # A copy: the same model may also become the student, which is trained.
+        return cls(FeatureExtractor(copy.deepcopy(model.module), model.tap), model.preprocessing, student, order)
 
     def train(self, _mode: bool = True) -> Self:
-        """Eval mode, always."""
+        """Stay in eval mode, whatever the mode."""
         return super().train(False)
 
     @torch.no_grad()
@@ -73,16 +73,16 @@ class Teacher(nn.Module):
         return logits if self.columns is None else logits[:, self.columns]
 
     def view(self, images: Tensor) -> Tensor:
-        """What the network is shown (B, its channels, its input_size squared) of the student's images."""
+        """The network's input (B, its channels, input_size squared) from the student's images (B, channels, H, W)."""
         if self.converts:
-            images = images * self.std_seen + self.mean_seen
+            images = images * self.student_std + self.student_mean
             if images.shape[1] > self.channels:
                 images = (images * self.luma).sum(1, keepdim=True)
-            images = (images - self.mean) / self.std  # one channel becomes three here
+            images = (images - self.mean) / self.std  # one channel broadcasts to three here
         if images.shape[2:] != (self.size, self.size):
             images = functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         return images
 
-    def _hold(self, name: str, values: tuple[float, ...]) -> None:
-        """One number a channel, (1, channels, 1, 1), which moves with the module."""
+    def _register(self, name: str, values: tuple[float, ...]) -> None:
+        """Register one number per channel as a buffer (1, channels, 1, 1)."""
         self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)

@@ -1,4 +1,4 @@
-"""Running code that is not ours: a user's factory, an architecture of a library, a download."""
+"""Running third-party code: a user's factory, a library's architecture, a download."""
 
 import os
 import pickle
@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from zoo_cli.errors import ContractError, UsageError, ZooError
 
 TIMEOUT = 30.0
-# How torch's tensors-only reader says that a file asks for code, and not merely that it is damaged.
+# Words of torch's tensors-only reader for files that ask for code and are not merely damaged.
 CODE = ("global", "unrecognized function", "instantiate", "torchscript", "legacy .tar", "persistent_load")
 FORCED, UNFORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-# Python's own kinds of error, and those of its modules that bytes and pickles meet. A whole `Exception` is caught
-# nowhere but at the program's boundary, so that no bug of ours hides.
+# Python's own kinds of error, and those of the modules that read bytes and pickles. `Exception` itself is caught only
+# at the program's boundary, so that bugs of ours are not hidden.
 RAISED = (
     ArithmeticError,
     AssertionError,
@@ -47,30 +47,30 @@ RAISED = (
 
 @contextmanager
 def guarded(what: str, hint: str = "", names: Mapping[str, object] | None = None) -> Iterator[None]:
-    """Turn what foreign code raises into one line: `what`, then the exception's own text.
+    """Turn what third-party code raises into one line: `what`, then the exception's own text.
 
-    `names`: the namespace of a user's file, whose own exception classes are understood too. Raises ContractError for
-    damaged weights or pickled code, ZooError where files or the network fail, UsageError for everything else.
+    `names`: the namespace of a user's file, whose exception classes are also caught. Raises ContractError for damaged
+    weights or pickled code, ZooError if files or the network fail, UsageError for everything else.
     """
     try:
         yield
     except ZooError:
         raise
     except pickle.UnpicklingError as error:
-        fault = "the file holds pickled code" if asks_for_code(error) else "the file is no whole checkpoint"
+        fault = "the file holds pickled code" if asks_for_code(error) else "the file is not a complete checkpoint"
         raise ContractError(f"{what}: {fault}", hint) from None
     except SafetensorError as error:
-        raise ContractError(f"{what}: no whole safetensors file: {one_line(error)}", hint) from None
+        raise ContractError(f"{what}: not a complete safetensors file: {one_line(error)}", hint) from None
     except OSError as error:
         raise ZooError(f"{what}: {one_line(error)}", hint) from error
-    except _kinds(names or {}) as error:
+    except _exception_kinds(names or {}) as error:
         if str(error).startswith("Error(s) in loading state_dict"):
             raise ContractError(f"{what}: {one_line(error)}", hint) from None
         raise UsageError(f"{what}: {type(error).__name__}: {one_line(error)}", hint) from error
 
 
 def asks_for_code(error: BaseException) -> bool:
-    """Whether reading tensors only failed because the file wants to run something."""
+    """Whether a tensors-only read failed because the file would run code."""
     return any(word in str(error).lower() for word in CODE)
 
 
@@ -80,26 +80,26 @@ def one_line(error: BaseException, limit: int = 240) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _kinds(names: Mapping[str, object]) -> tuple[type[BaseException], ...]:
+def _exception_kinds(names: Mapping[str, object]) -> tuple[type[BaseException], ...]:
     own = [value for value in names.values() if isinstance(value, type) and issubclass(value, Exception)]
     return (*RAISED, *own)
 
 
 @contextmanager
 def tensors_only() -> Iterator[None]:
-    """Inside it every `torch.load` of any library reads tensors only, and no connection waits longer than 30 s.
+    """A context in which every `torch.load`, in any library, reads tensors only, and connections time out after 30 s.
 
-    torch.hub asks for whole pickles by itself; torch's own switch overrules it.
+    torch.hub asks for whole pickles by itself; torch's environment variable overrides it.
     """
     before = {name: os.environ.get(name) for name in (FORCED, UNFORCED)}
-    patience = socket.getdefaulttimeout()
+    timeout = socket.getdefaulttimeout()
     os.environ.pop(UNFORCED, None)
     os.environ[FORCED] = "1"
-    socket.setdefaulttimeout(TIMEOUT if patience is None else patience)
+    socket.setdefaulttimeout(TIMEOUT if timeout is None else timeout)
     try:
         yield
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -109,8 +109,8 @@ def tensors_only() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Initialisation by code that draws from torch's global generator: seeded inside, as before outside."""
+    """A context in which torch's global generator is seeded; afterwards its state is restored."""
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also seed the GPUs, which fork_rng then does not restore.
+        # torch.manual_seed would also seed the GPUs, which fork_rng does not restore here.
         torch.default_generator.manual_seed(seed)
         yield

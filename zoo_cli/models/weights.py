@@ -1,4 +1,4 @@
-"""Weights files: read without running what they hold, hashed, and loaded strictly."""
+"""Weights files: read without running code from them, hashed, and loaded strictly."""
 
 import hashlib
 import pickle
@@ -14,49 +14,52 @@ from torch import Tensor, nn
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models.third_party import RAISED, asks_for_code, one_line
+from zoo_cli.store import files
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
 NESTED = ("state_dict", "model")
 WRAPPERS = ("module.", "_orig_mod.")
-AGAIN = "fetch or save it again"
-SAFE = "save its state_dict as .safetensors: safetensors.torch.save_file(model.state_dict(), path)"
+SAVE_AGAIN = "fetch or save it again"
+SAVE_STATE = "save its state_dict as .safetensors: safetensors.torch.save_file(model.state_dict(), path)"
 
 
-def locate(text: str, root: Path, name: str) -> Path:
-    """The weights file that the source `name` declares, relative to `root`. Raises UsageError where there is none."""
+def locate_weights(text: str, root: Path, name: str) -> Path:
+    """The weights file `text`, relative to `root`, that source `name` declares. Raises UsageError if it is missing."""
     path = root / text
     if not path.is_file():
         raise UsageError(f'source {name}: no weights file "{text}"', "paths are relative to zoo.toml")
     return path
 
 
-def means_file(text: str, root: Path) -> bool:
-    """Whether the weights are said as a file, there or not, and not as a name that a provider knows."""
+def is_file_name(text: str, root: Path) -> bool:
+    """Whether declared weights mean a file, existing or not, rather than a name that a provider knows."""
     return bool(text) and ("/" in text or "\\" in text or text.endswith(ENDINGS) or (root / text).is_file())
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of a torch checkpoint, on the CPU, by key.
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors file or a torch checkpoint by key, on the CPU.
 
-    A checkpoint may hold the state dict under "state_dict" or "model"; prefixes that wrappers leave ("module.") are
-    stripped. Raises ContractError for a corrupt file, and for one that holds pickled code, which is never run.
+    A checkpoint may hold the state dict under "state_dict" or "model"; prefixes left by wrappers ("module.") are
+    stripped. Raises ContractError for a corrupt file, and for one with pickled code, which is never run.
     """
     state: object
     if path.suffix == ".safetensors":
         try:
             state = load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            raise ContractError(f"{path} is no whole safetensors file: {one_line(error)}", AGAIN) from None
+            raise ContractError(f"{path} is not a complete safetensors file: {one_line(error)}", SAVE_AGAIN) from None
     else:
         state = _read_checkpoint(path)
     for key in NESTED:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not state:
-        raise ContractError(f"{path} holds no state dict", SAFE)
+        raise ContractError(f"{path} holds no state dict", SAVE_STATE)
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ContractError(f'{path} holds no state dict: "{key}" is {type(value).__name__}, not a tensor', SAFE)
+            raise ContractError(
+                f'{path} holds no state dict: "{key}" is {type(value).__name__}, not a tensor', SAVE_STATE
+            )
     tensors = dict(state)
     for prefix in WRAPPERS:
         if all(key.startswith(prefix) for key in tensors):
@@ -67,54 +70,59 @@ def read(path: Path) -> dict[str, Tensor]:
 def _read_checkpoint(path: Path) -> object:
     try:
         with warnings.catch_warnings():
-            # About pickle's protocols; what matters of them is said below.
+            # They are about pickle protocols; those that matter become errors below.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except RAISED as error:  # bytes that are no checkpoint make an unpickler raise almost anything
+    except RAISED as error:  # on other bytes an unpickler may raise almost anything
         with path.open("rb") as file:
             pickled = file.read(1) == pickle.PROTO
         if asks_for_code(error) or (pickled and "Unsupported operand" in str(error)):
-            raise ContractError(f"{path} holds pickled code, which zoo never runs", SAFE) from None
+            raise ContractError(f"{path} holds pickled code, which zoo never runs", SAVE_STATE) from None
         detail = one_line(error, 10_000).rpartition("WeightsUnpickler error:")[2].strip() or type(error).__name__
-        raise ContractError(f"{path} is no whole checkpoint: {detail[:200]}", AGAIN) from None
+        raise ContractError(f"{path} is not a complete checkpoint: {detail[:200]}", SAVE_AGAIN) from None
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load weights strictly into a module; halves become the module's float32.
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load weights strictly into a module, converted to its float32. `where` names them in errors.
 
     Raises ContractError naming the first keys that are missing, unexpected or of another shape.
     """
     own = module.state_dict()
-    wrong = [
+    mismatched = [
         f"{key} is {_shape(state[key])} instead of {_shape(value)}"
         for key, value in own.items()
         if key in state and isinstance(value, Tensor) and state[key].shape != value.shape
     ]
-    faults = [_first(wrong)] if wrong else []
-    if not wrong:
+    faults = [_list_first(mismatched)] if mismatched else []
+    if not mismatched:
         ordered = OrderedDict(state)
-        # torch keeps versions of layers beside the tensors, safetensors does not, and MNASNet refuses to go without.
+        # torch stores the versions of layers beside the tensors, safetensors does not, and MNASNet needs them.
         ordered._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
         result = module.load_state_dict(ordered, strict=False)
-        # Checkpoints of 2018 and before do not count batches; in eval mode nobody asks.
+        # Checkpoints from before 2019 have no batch counters; they have no effect in eval mode.
         missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-        faults += [f"missing {_first(missing)}"] if missing else []
-        faults += [f"unexpected {_first(result.unexpected_keys)}"] if result.unexpected_keys else []
+        faults += [f"missing {_list_first(missing)}"] if missing else []
+        faults += [f"unexpected {_list_first(result.unexpected_keys)}"] if result.unexpected_keys else []
     if faults:
         raise ContractError(
             f"{where} does not fit the architecture: {'; '.join(faults)}",
-            "check the model, its args and classes against the file",
+            "check the model, its args and its classes",
         )
 
 
-def file_sha256(path: Path) -> str:
-    """The digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def drop_modules(state: Mapping[str, Tensor], modules: Sequence[str]) -> dict[str, Tensor]:
+    """The entries of a state dict that do not belong to these modules, given by their dotted names."""
+    prefixes = tuple(f"{name}." for name in modules)
+    return {key: value for key, value in state.items() if not key.startswith(prefixes)}
+
+
+def weights_sha256(module: nn.Module, file: Path | None) -> str:
+    """SHA-256 of the weights file, or of the module's state dict if its weights come from no file."""
+    return state_sha256(module) if file is None else files.digest(file)
 
 
 def state_sha256(module: nn.Module) -> str:
-    """The digest of a module's state dict: names, types, shapes and bytes in the order of the keys."""
+    """SHA-256 of a module's state dict: names, types, shapes and bytes, sorted by key."""
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         tensor = value.detach().cpu().contiguous()
@@ -127,6 +135,6 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
 
 
-def _first(names: Sequence[str], count: int = 3) -> str:
+def _list_first(names: Sequence[str], count: int = 3) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

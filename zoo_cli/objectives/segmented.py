@@ -1,7 +1,7 @@
 """The heads of all sources at once: one product, and one loss over segments of its columns.
 
-A loop over S heads costs some ten small operations a head, forwards and backwards. Here the columns of all heads lie
-side by side, and the loss makes its own gradient in the forward pass: in one kernel on a GPU (`segmented_triton`), over
+A loop over S heads costs about ten small operations per head, forward and backward. Here the columns of all heads lie
+side by side, and the loss computes its gradient in the forward pass: in one kernel on a GPU (`segmented_triton`), over
 slices elsewhere. Padding every head to the widest takes longer than the loop (tests/bench/README.md).
 """
 
@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from zoo_cli.objectives.segments import Kind, Pieces, check, constant, shares
+from zoo_cli.objectives.segments import Kind, Pieces, check_segments, column_shares, constant_tensor
 
 
 class SoftLoss(NamedTuple):
-    """The weighted sum of the sources' losses (), each of them (S,), and the lowest value () the sum can have.
+    """The weighted sum () of the sources' losses, the losses (S,), and the smallest possible value () of the sum.
 
     `losses` and `floor`, the weighted entropy of the targets, are detached; loss - floor is the weighted KL divergence.
     """
@@ -41,13 +41,13 @@ def soft_cross_entropy(
     """sum_s alpha_s * L_s, where L_s compares columns offsets[s]:offsets[s + 1] of logits and targets, mean over rows.
 
     `logits` (B, sum K), any floating type, computed in float32 at least; `targets` (B, sum K): probabilities, any
-    floating type; `offsets` (S + 1,) from 0 to sum K; `alpha` (S,) >= 0. A softmax source: L = - sum_k q_k log
-    softmax(z)_k, q made to sum to 1 again after its rounding to float16 (paper 000, eq. 3). A sigmoid source: the mean
-    over its classes of - q log sigmoid(z) - (1 - q) log sigmoid(-z). A temperature T takes logits / T, targets to
+    floating type; `offsets` (S + 1,) from 0 to sum K; `alpha` (S,) >= 0. For a softmax source L = - sum_k q_k log
+    softmax(z)_k, with q renormalised after its rounding to float16 (paper 000, eq. 3). For a sigmoid source L is the
+    mean over its classes of - q log sigmoid(z) - (1 - q) log sigmoid(-z). A temperature T means logits / T, targets to
     the power 1 / T (normalised, a sigmoid's with its complement), and T^2 times the loss (Hinton et al. 2015).
-    The gradient goes to the logits alone, once. Raises ValueError for shapes or sequences that do not fit.
+    Only the logits have a gradient, of first order. Raises ValueError for shapes or sequences that do not match.
     """
-    check(offsets, alpha, kinds)
+    check_segments(offsets, alpha, kinds)
     if logits.shape != targets.shape or logits.ndim != 2 or logits.shape[1] != offsets[-1] or not len(logits):
         raise ValueError(f"logits {tuple(logits.shape)}, targets {tuple(targets.shape)}, {offsets[-1]} columns")
     loss, pieces, floor = _SoftCrossEntropy.apply(logits, targets, offsets, alpha, kinds, temperature)
@@ -55,7 +55,7 @@ def soft_cross_entropy(
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
-    """The gradient is made where softmax and targets are at hand; backward only scales it."""
+    """The gradient is computed in the forward pass, with softmax and targets at hand; backward only scales it."""
 
     @staticmethod
     def forward(
@@ -67,9 +67,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
         kinds: tuple[Kind, ...],
         temperature: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        form = _form(logits.device)
-        pieces, ctx.gradient = form(logits, targets, offsets, alpha, kinds, temperature, ctx.needs_input_grad[0])
-        loss, floor = (pieces * constant(alpha, pieces.dtype, logits.device)).sum(1).unbind()
+        compute = _choose_implementation(logits.device)
+        pieces, ctx.gradient = compute(logits, targets, offsets, alpha, kinds, temperature, ctx.needs_input_grad[0])
+        loss, floor = (pieces * constant_tensor(alpha, pieces.dtype, logits.device)).sum(1).unbind()
         ctx.mark_non_differentiable(pieces, floor)
         return loss, pieces, floor
 
@@ -89,17 +89,17 @@ def loss_and_gradient(
     temperature: float,
     with_gradient: bool,
 ) -> Pieces:
-    """What `soft_cross_entropy` needs, over slices: few operations a source, the rest on all columns at once."""
+    """What `soft_cross_entropy` needs, over slices: few operations per source, the rest on all columns at once."""
     rows = len(logits)
     z = logits.to(_precision(logits))
     if temperature != 1:
         z = z / temperature
-    q = targets.to(z.dtype, copy=True)  # made to sum to 1 in place
+    q = targets.to(z.dtype, copy=True)  # normalised in place
     sizes = [b - a for a, b in pairwise(offsets)]
     log_p = torch.empty_like(z)
     parts = tuple(zip(kinds, *(torch.split(x, sizes, 1) for x in (z, q, log_p)), strict=True))
     for kind, zs, qs, ls in parts:
-        _normalise(qs, kind, 1 / temperature)
+        _normalise_targets(qs, kind, 1 / temperature)
         ls.copy_(torch.log_softmax(zs, 1) if kind == "softmax" else functional.logsigmoid(zs))
     columns = torch.stack([(q * log_p).sum(0), _plogp(q).sum(0)])
     sums = torch.stack([part.sum(1) for part in torch.split(columns, sizes, 1)], 1)
@@ -108,17 +108,17 @@ def loss_and_gradient(
             rest = 1 - qs
             sums[0, s] += (rest * functional.logsigmoid(-zs)).sum()
             sums[1, s] += _plogp(rest).sum()
-    share = shares(offsets, kinds, rows)
-    pieces = sums * constant(tuple(-x * temperature**2 for x in share), z.dtype, z.device)
+    shares = column_shares(offsets, kinds, rows)
+    pieces = sums * constant_tensor(tuple(-x * temperature**2 for x in shares), z.dtype, z.device)
     if not with_gradient:
         return pieces, None
-    scales = constant(tuple(a * x * temperature for a, x in zip(alpha, share, strict=True)), z.dtype, z.device)
-    scale = scales.repeat_interleave(constant(tuple(sizes), torch.long, z.device), output_size=offsets[-1])
+    scales = constant_tensor(tuple(a * x * temperature for a, x in zip(alpha, shares, strict=True)), z.dtype, z.device)
+    scale = scales.repeat_interleave(constant_tensor(tuple(sizes), torch.long, z.device), output_size=offsets[-1])
     return pieces, log_p.exp_().sub_(q).mul_(scale).to(logits.dtype)
 
 
-def _normalise(q: Tensor, kind: Kind, power: float) -> None:
-    """In place, (B, K) to a power and summing to 1 over a row, or each with its complement where a sigmoid made it."""
+def _normalise_targets(q: Tensor, kind: Kind, power: float) -> None:
+    """In place: (B, K) to a power and normalised over each row, or for a sigmoid source each with its complement."""
     rest = 1 - q if kind == "sigmoid" else None
     if power != 1:
         q.pow_(power)
@@ -138,10 +138,10 @@ def _precision(logits: Tensor) -> torch.dtype:
 
 
 @functools.cache
-def _form(device: torch.device) -> Callable[..., Pieces]:
-    """The Triton kernel on a GPU where Triton works, slices elsewhere.
+def _choose_implementation(device: torch.device) -> Callable[..., Pieces]:
+    """The Triton kernel on a GPU if Triton works there, else slices.
 
-    Triton may be there and yet fail, for want of a C compiler for instance: so it is tried once, on one number.
+    Triton can be installed and still fail, for example without a C compiler: so it is tried once, on one number.
     """
     if device.type == "cuda":
         try:
@@ -156,10 +156,10 @@ def _form(device: torch.device) -> Callable[..., Pieces]:
 
 
 def linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """features (B, D) @ weight.T (D, sum K) + bias (sum K,), as `nn.functional.linear` to rounding.
+    """features (B, D) @ weight.T (D, sum K) + bias (sum K,), equal to `nn.functional.linear` up to rounding.
 
-    In float32 on a CPU through oneDNN, which uses the widest registers of every maker's processor: the library that
-    torch links took 2.1 times as long for these three products on an AMD one.
+    In float32 on a CPU through oneDNN, which uses the widest vector instructions of any vendor: the library that torch
+    links took 2.1 times as long for these three products on an AMD processor.
     """
     tensors = (features, weight, bias)
     if (

@@ -1,7 +1,7 @@
 """The segmented loss on a GPU: one Triton kernel, one program for each (row, source) pair.
 
-A program writes the loss and the entropy of its pair and its piece of the gradient; nothing is added across programs,
-so no result depends on their order. It reads its logits three times, twice of them from the cache.
+A program writes the loss and entropy of its pair and its part of the gradient; nothing is summed across programs, so
+that no result depends on their order. It reads its logits three times, twice from the cache.
 """
 
 from itertools import pairwise
@@ -11,12 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from zoo_cli.objectives.segments import Kind, Pieces, constant, shares
+from zoo_cli.objectives.segments import Kind, Pieces, column_shares, constant_tensor
 
 
 @triton.jit
 def _log(p):  # type: ignore[no-untyped-def]
-    """log p, 0 where p is 0: it is only ever multiplied by p, or thrown away there. NaN stays NaN."""
+    """log p, 0 where p is 0: there it is always multiplied by p or discarded. NaN stays NaN."""
     return tl.log(tl.where(p == 0, 1.0, p))
 
 
@@ -45,7 +45,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     DTYPE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One row and one source. `scales` (S + 1): the gradient's factor of each source, then 1 / T."""
+    """One row and one source. `scales` (S + 1): the factor of each source in the gradient, then 1 / T."""
     row = tl.program_id(0).to(tl.int64)
     source = tl.program_id(1)
     start = tl.load(offsets + source)
@@ -55,7 +55,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     logits += row * logits_stride
     targets += row * targets_stride
     gradient += row * columns
-    place = row * sources + source
+    pair = row * sources + source
     lanes = tl.arange(0, BLOCK)
     loss = tl.zeros((BLOCK,), DTYPE)
     entropy = tl.zeros((BLOCK,), DTYPE)
@@ -77,10 +77,10 @@ def _kernel(  # type: ignore[no-untyped-def]
                 p = tl.where(z > 0, 1.0, small) / (1 + small)
                 tl.store(gradient + at, (scale * (p - q)).to(gradient.dtype.element_ty), mask=inside)
         size = (stop - start).to(DTYPE)
-        tl.store(losses + place, tl.sum(loss) / size)
-        tl.store(entropies + place, tl.sum(entropy) / size)
+        tl.store(losses + pair, tl.sum(loss) / size)
+        tl.store(entropies + pair, tl.sum(entropy) / size)
     else:
-        # Lane by lane, with one reduction behind each loop. Lanes outside weigh exp(-inf) = 0.
+        # Lane by lane, with one reduction after each loop. Lanes outside have weight exp(-inf) = 0.
         peak = tl.full((BLOCK,), float("-inf"), DTYPE)
         weight = tl.zeros((BLOCK,), DTYPE)
         mass = tl.zeros((BLOCK,), DTYPE)
@@ -112,8 +112,8 @@ def _kernel(  # type: ignore[no-untyped-def]
             if WITH_GRADIENT:
                 p = tl.exp(z) / total
                 tl.store(gradient + at, (scale * (p - q)).to(gradient.dtype.element_ty), mask=inside)
-        tl.store(losses + place, tl.sum(loss))
-        tl.store(entropies + place, tl.sum(entropy))
+        tl.store(losses + pair, tl.sum(loss))
+        tl.store(entropies + pair, tl.sum(entropy))
 
 
 def loss_and_gradient(
@@ -130,21 +130,21 @@ def loss_and_gradient(
     targets = targets if targets.stride(1) == 1 else targets.contiguous()
     rows, sources = len(logits), len(alpha)
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    share = shares(offsets, kinds, rows)
-    scales = (*(a * x * temperature for a, x in zip(alpha, share, strict=True)), 1 / temperature)
+    shares = column_shares(offsets, kinds, rows)
+    scales = (*(a * x * temperature for a, x in zip(alpha, shares, strict=True)), 1 / temperature)
     pieces = torch.empty(2, rows, sources, dtype=dtype, device=logits.device)
     gradient = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device) if with_gradient else None
     widest = max(b - a for a, b in pairwise(offsets))
-    with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]  # Triton launches on the current one
+    with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]  # Triton launches on the current device
         _kernel[(rows, sources)](
             logits,
             targets,
             logits if gradient is None else gradient,
             pieces[0],
             pieces[1],
-            constant(offsets, torch.int32, logits.device),
-            constant(tuple(kind == "sigmoid" for kind in kinds), torch.int32, logits.device),
-            constant(scales, dtype, logits.device),
+            constant_tensor(offsets, torch.int32, logits.device),
+            constant_tensor(tuple(kind == "sigmoid" for kind in kinds), torch.int32, logits.device),
+            constant_tensor(scales, dtype, logits.device),
             logits.stride(0),
             targets.stride(0),
             offsets[-1],

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from zoo_cli import config, console, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
-from zoo_cli.pipeline import score, source_ranking, student_choice
-from zoo_cli.pipeline.metric_scores import ScoreConfig
+from zoo_cli.pipeline import rank, score, student_choice
+from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.pipeline.source_ranking import Ranking, RankingSpec
+from zoo_cli.pipeline.rank import Ranking, RankingSpec
 from zoo_cli.store import feature_store
 
 BEST = "best"
@@ -20,7 +20,7 @@ def parse_best(models: Sequence[str], metric: str | None) -> RankingSpec | None:
     Raises ParameterError for a metric that decides nothing.
     """
     if any(map(_is_best, models)):
-        return source_ranking.parse_ranking([metric or registry.DEFAULT_METRIC], None, registry.DEFAULT_WEIGHTING)
+        return rank.parse_ranking([metric or registry.DEFAULT_METRIC], None, registry.DEFAULT_WEIGHTING)
     if metric is not None:
         raise ParameterError("`metric` selects the best source", "start from best, or drop it")
     return None
@@ -37,12 +37,12 @@ def check_models(settings: Config, models: Sequence[str]) -> None:
 
 def best_needs(settings: Config, ranking: RankingSpec) -> Needs:
     """What is needed to rank the sources."""
-    return score.needs(settings, ScoreConfig(ranking.questions, settings.sources))
+    return score.score_needs(settings, ScoreConfig(ranking.metrics, settings.sources))
 
 
 def has_scores(settings: Config, ranking: RankingSpec) -> bool:
     """Whether the best source is known without scoring any."""
-    return settings.scores(ranking.name).exists()
+    return settings.scores(ranking.slug).exists()
 
 
 def select_models(settings: Config, models: Sequence[str], ranked: Ranking | None) -> list[Source]:
@@ -75,9 +75,9 @@ def _select_best(settings: Config, architecture: str, ranked: Ranking) -> Source
     """The highest-ranked source with a network, of an architecture if one is given."""
     candidates = _find_candidates(settings, architecture)
     for row in ranked.rows:
-        if row["rank"] is not None and row["source"] in candidates:
-            console.say(f"best{':' * bool(architecture)}{architecture} is {row['source']}")
-            return settings.named(row["source"])
+        if row.rank is not None and row.source in candidates:
+            console.say(f"best{':' * bool(architecture)}{architecture} is {row.source}")
+            return settings.find_source(row.source)
     raise UsageError(f"no source {f'of {architecture} ' * bool(architecture)}has a rank", "zoo rank shows why")
 
 
@@ -103,7 +103,7 @@ def _architecture_names(settings: Config, source: Source) -> tuple[str, ...]:
     if model.startswith("file:"):
         from zoo_cli.models import file
 
-        model = file.built(settings.root / model.removeprefix("file:")) or model
+        model = file.read_model_spec(settings.root / model.removeprefix("file:")) or model
     rest = model.partition(":")[2]
     last = rest.rpartition(":")[2]
     return (last, last.partition(".")[0], rest, source.model)

@@ -15,12 +15,13 @@ from zoo_cli.errors import ContractError, ParameterError, UsageError
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Objective
-from zoo_cli.pipeline import source_ranking, source_weights
+from zoo_cli.pipeline import rank, source_weights
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, each_source_name
-from zoo_cli.pipeline.source_ranking import RankingSpec
+from zoo_cli.pipeline.rank import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_files, feature_store, files
+from zoo_cli.store import feature_files, files
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.source_record import load_source_record
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
@@ -99,7 +100,7 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
             _load_targets_by_path(config.pseudo, config.scores, ranking, config.min_weight) for ranking in plan.rankings
         ]
     else:
-        weights = [source_ranking.rank_sources(settings, ranking, plan.sources).weights for ranking in plan.rankings]
+        weights = [rank.rank_sources(settings, ranking, plan.sources).weights for ranking in plan.rankings]
         targets = [_weighted_targets(settings, each, config.min_weight) for each in weights]
     return [RunTargets(name, tuple(each)) for name, each in zip(plan.names(), targets, strict=True)]
 
@@ -174,7 +175,7 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
     for name, reason in plan.excluded.items():
         console.say(f"{name} is excluded: {reason}")
     names = [source.name for source in plan.sources if source.name not in plan.excluded]
-    with_head = [name for name in names if feature_store.load_source_record(settings, name)["classes"]]
+    with_head = [name for name in names if load_source_record(settings, name).classes]
     if not with_head:
         raise UsageError("no source with a head is left to learn from", "zoo rank shows why each is excluded")
     return [RunTargets(each_source_name(name), (_load_target(settings, name, 1.0),)) for name in with_head]
@@ -184,7 +185,7 @@ def _weighted_targets(settings: Config, weights: Mapping[str, float], min_weight
     """The pseudo-labels of the sources that have a head and weight enough."""
     with_head = {}
     for name, weight in weights.items():
-        if weight and not feature_store.load_source_record(settings, name)["classes"]:
+        if weight and not load_source_record(settings, name).classes:
             console.warn(f"{name} has no head and cannot teach: its weight {weight:.2g} goes to the others")
             continue
         with_head[name] = weight
@@ -193,7 +194,7 @@ def _weighted_targets(settings: Config, weights: Mapping[str, float], min_weight
 
 def _load_target(settings: Config, name: str, weight: float) -> PseudoLabels:
     path = settings.pseudo(name)
-    output = feature_store.load_source_record(settings, name)["output"]
+    output = load_source_record(settings, name).output
     return PseudoLabels(name, path, weight, output, feature_files.content_digest(path))
 
 
@@ -206,7 +207,7 @@ def _load_targets_by_path(
         raise ParameterError("two folders of `pseudo` have the same name", "rename one: it is the source's name")
     method = ranking.method
     if scores is not None:
-        weights = source_ranking.rank_scores_file(scores, ranking.weighting, Config(Path()), names).weights
+        weights = rank.rank_scores_file(scores, ranking.weighting, Config(Path()), names).weights
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
         weights = source_weights.weigh_without_scores(method, names)
     else:

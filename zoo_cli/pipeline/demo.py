@@ -115,7 +115,7 @@ def demo(
     """
     from zoo_cli.demo import demo_data
 
-    demo_data.check()
+    demo_data.check_packages()
     place = Path(tempfile.mkdtemp(prefix="zoo-demo-")) if out is None else out
     with _one_thread():
         _furnish(place, seed or 0)
@@ -154,7 +154,7 @@ def run(line: str) -> None:
     words = shlex.split(line)[1:]
     name = next(name for name in registry.COMMANDS if words[: len(name.split())] == name.split())
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    command.command()(registry.imported(registry.COMMANDS[name]))
+    command.command()(registry.import_target(registry.COMMANDS[name]))
     command(words[len(name.split()) :], standalone_mode=False)
 
 
@@ -224,7 +224,7 @@ def _images(folder: Path) -> "Iterator[tuple[Path, bytes]]":
 
     from zoo_cli.demo import demo_data
 
-    for number, (pixels, label) in enumerate(zip(*demo_data.handwritten(), strict=True)):
+    for number, (pixels, label) in enumerate(zip(*demo_data.load_digits(), strict=True)):
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "PNG")
         part = "train" if number < TRAIN else "test"
@@ -282,7 +282,7 @@ def _drawn(source: Source, said: config.Preprocessing, seed: int) -> "tuple[torc
     from zoo_cli.demo import demo_data
     from zoo_cli.images import decoding
 
-    images, labels = demo_data.draw(source.name, SOURCE_IMAGES, np.random.default_rng(seed))
+    images, labels = demo_data.draw_images(source.name, SOURCE_IMAGES, np.random.default_rng(seed))
     views = [decoding.make_view(Image.fromarray(image), said) for image in images]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), torch.from_numpy(labels)
 
@@ -297,14 +297,14 @@ def results(place: Path) -> list[dict[str, Any]]:
     before = flip_statistics.predicted_classes(first.logits)
     for name in STUDENTS:
         after = flip_statistics.predicted_classes(predictions.load_predictions(place / "runs" / name).aligned(first))
-        told = flip_statistics.compare_predictions(first.labels, before, after, first.classes)
+        flips = flip_statistics.compare_predictions(first.labels, before, after, first.classes)
         rows.append(
             {
                 "student": name,
-                "n": told["n"],
-                "accuracy": told["accuracy_after"],
-                "gained": told["positive"],
-                "lost": told["negative"],
+                "n": flips.n,
+                "accuracy": flips.accuracy_after,
+                "gained": flips.positive,
+                "lost": flips.negative,
             }
         )
     return rows

@@ -9,11 +9,11 @@ from typing import Any
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
-from zoo_cli.pipeline import leakage, score, source_ranking, student_choice
+from zoo_cli.pipeline import leakage, rank, score, student_choice
 from zoo_cli.pipeline.distill_config import TARGET_VIEWS, CrossTaskConfig, TransferConfig
-from zoo_cli.pipeline.metric_scores import ScoreConfig
+from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.pipeline.source_ranking import RankingSpec
+from zoo_cli.pipeline.rank import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_store
 from zoo_cli.training.streams import IndexStreams, make_streams
@@ -38,7 +38,7 @@ class CrossTaskPlan:
             return [LABELS_ONLY]
         if self.config.each_source:
             return [each_source_name(source.name) for source in self.sources]
-        return [f"cross-task-{ranking.name}-{specs.slug(ranking.weighting)}" for ranking in self.rankings]
+        return [f"cross-task-{ranking.slug}-{specs.slug(ranking.weighting)}" for ranking in self.rankings]
 
     def needs(self) -> Needs:
         """What has to be there before the first student is trained."""
@@ -47,8 +47,8 @@ class CrossTaskPlan:
         if self.config.each_source:
             sources = [source for source in self.sources if source.name not in self.excluded]
             return Needs(features=sources, pseudo_labels=sources)
-        scores = ScoreConfig(self.rankings[0].questions, self.sources)
-        return replace(score.needs(self.settings, scores), pseudo_labels=self.sources)
+        scores = ScoreConfig(self.rankings[0].metrics, self.sources)
+        return replace(score.score_needs(self.settings, scores), pseudo_labels=self.sources)
 
     @cached_property
     def excluded(self) -> dict[str, str]:
@@ -107,9 +107,7 @@ def plan_cross_task(settings: Config, config: CrossTaskConfig) -> CrossTaskPlan:
     if config.init is not None:
         (init,) = settings.select([config.init])
         student_choice.check_trainable(settings, init, f"the source {init.name}")
-    rankings = tuple(
-        source_ranking.parse_ranking([config.metric], config.on, weighting) for weighting in config.all_weightings
-    )
+    rankings = tuple(rank.parse_ranking([config.metric], config.on, weighting) for weighting in config.all_weightings)
     return CrossTaskPlan(settings, config, student, settings.select(config.sources), rankings)
 
 

@@ -1,84 +1,86 @@
-"""The set of sources that a score of sets chooses: stored beside the scores of its sources, told below them."""
+"""The ensemble of sources that a score of ensembles chooses: stored beside the scores of single sources."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from zoo_cli import registry
 from zoo_cli.config import STUDENT
-from zoo_cli.registry import Metric
-from zoo_cli.specs import Method
+from zoo_cli.metrics.probe import Probe
+from zoo_cli.pipeline.metric_specs import MetricSpec
+from zoo_cli.ranking import ensembles, uncertainty
+from zoo_cli.ranking.ensembles import MemberPart, Step
+from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import files
 
-if TYPE_CHECKING:
-    from zoo_cli.metrics.probe import Probe
-    from zoo_cli.ranking.ensembles import MemberPart
-    from zoo_cli.ranking.uncertainty import Replicates
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The sources of an ensemble in the order of choice, its score, and where it stopped growing.
+
+    `stopped_at`: the next source, whose gain is less than its uncertainty; None where none was left. `left_out`:
+    sources that may not enter, each with the reason.
+    """
+
+    metric: str
+    score: float | None
+    sources: Sequence[Step]
+    stopped_at: Step | None
+    left_out: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, see `schemas.DOCUMENTS`."""
+        return {
+            "metric": self.metric,
+            "score": self.score,
+            "sources": [vars(step) for step in self.sources],
+            "stopped_at": None if self.stopped_at is None else vars(self.stopped_at),
+            "left_out": dict(self.left_out),
+        }
 
 
-def ensemble_path(scores: Path) -> Path:
-    """Where the set lies, beside the scores of its metric."""
-    return scores.with_suffix(".json")
-
-
-def member_part(facts: Metric, probe: "Probe", drawn: "Replicates") -> "MemberPart | None":
-    """What a source brings into sets; None where the metric is one of single sources."""
-    from zoo_cli.ranking import ensembles
-
-    return ensembles.member_part(registry.imported(facts.member), probe, drawn.halves) if facts.joined else None
+def member_part(spec: MetricSpec, probe: Probe, replicates: Replicates) -> MemberPart | None:
+    """What a source brings into an ensemble; None where the metric scores single sources alone."""
+    if not spec.entry.joined:
+        return None
+    return ensembles.member_part(registry.import_target(spec.entry.member), probe, replicates.half_samples.parts)
 
 
 def choose_ensemble(
-    method: Method,
-    facts: Metric,
-    rows: Sequence[dict[str, Any]],
-    drawn: "Replicates",
+    spec: MetricSpec,
+    parts: Mapping[str, MemberPart],
+    replicates: Replicates,
     *,
     seed: int,
     left_out: Mapping[str, str],
-) -> dict[str, Any]:
-    """The set that grows from the best source. Rows without a value have no part; `left_out` may not enter."""
-    from zoo_cli.ranking import ensembles, uncertainty
+) -> Ensemble:
+    """The ensemble that grows from the best source. Sources of `left_out`, and the student, may not enter."""
 
-    def interval(gain: float, gains: Any) -> tuple[float | None, float | None]:
-        found = uncertainty.half_sample_interval(gain, gains, drawn.share, seed=seed)
-        return found.low, found.high
+    def interval(gain: float, gains: np.ndarray) -> tuple[float | None, float | None]:
+        estimate = uncertainty.half_sample_interval(gain, gains, replicates.half_samples.share, seed=seed)
+        return estimate.low, estimate.high
 
-    parts = {row["source"]: found for row in rows if (found := row.pop("part", None)) is not None}
-    may = {name: found for name, found in parts.items() if name != STUDENT and name not in left_out}
-    steps, stopped = ensembles.grow_ensemble(may, registry.imported(facts.joined), interval)
-    return {
-        "metric": method.spec,
-        "score": steps[-1].score if steps else None,
-        "sources": [vars(step) for step in steps],
-        "stopped_at": None if stopped is None else vars(stopped),
-        "left_out": dict(left_out),
-    }
+    candidates = {name: part for name, part in parts.items() if name != STUDENT and name not in left_out}
+    steps, stopped = ensembles.grow_ensemble(candidates, registry.import_target(spec.entry.joined), interval)
+    return Ensemble(spec.method.spec, steps[-1].score if steps else None, steps, stopped, left_out)
 
 
-def write_ensemble(scores: Path, chosen: Mapping[str, Any], made_from: Mapping[str, Any]) -> None:
-    """Store the set beside its scores."""
-    files.write_json(ensemble_path(scores), {**chosen, "inputs": dict(made_from)})
+def write_ensemble(path: Path, ensemble: Ensemble, inputs: Mapping[str, Any]) -> None:
+    """Store an ensemble. `inputs`: what it was made from."""
+    files.write_json(path, {**ensemble.to_json(), "inputs": dict(inputs)})
 
 
-def load_ensemble(scores: Path) -> dict[str, Any]:
-    """The set as stored, without what it was made from."""
-    said = files.read_json(ensemble_path(scores))
-    return {key: value for key, value in said.items() if key != "inputs"}
-
-
-def describe_ensemble(chosen: Mapping[str, Any]) -> list[str]:
-    """The set in lines for people."""
-    steps, stopped = chosen["sources"], chosen["stopped_at"]
-    if not steps:
-        return [f"{chosen['metric']}: no source has a value, and there is no set"]
-    lines = [f"{chosen['metric']} of a set: {steps[0]['source']} alone {steps[0]['score']:.4f}"]
-    lines += [f"  with {step['source']} {step['score']:.4f}, adds {_gain(step)}" for step in steps[1:]]
-    if stopped is not None:
-        lines.append(f"  {stopped['source']} would add {_gain(stopped)}, less than its uncertainty")
-    return lines + [f"  {name} may not enter: {reason}" for name, reason in chosen["left_out"].items()]
-
-
-def _gain(step: Mapping[str, Any]) -> str:
-    interval = "" if step["low"] is None else f" [{step['low']:.4f}, {step['high']:.4f}]"
-    return f"{step['gain']:.4f}{interval}"
+def load_ensemble(path: Path) -> Ensemble:
+    """The ensemble as stored, without what it was made from."""
+    content = files.read_json(path)
+    stopped = content["stopped_at"]
+    return Ensemble(
+        content["metric"],
+        content["score"],
+        [Step(**step) for step in content["sources"]],
+        None if stopped is None else Step(**stopped),
+        content["left_out"],
+    )

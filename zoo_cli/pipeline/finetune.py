@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from zoo_cli.config import Config
-from zoo_cli.pipeline import best, finetune_plan, source_ranking, training_task
+from zoo_cli.pipeline import best, finetune_plan, rank, training_task
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
@@ -27,7 +27,7 @@ def finetune(
     resolved, ranking = finetune_plan.check_options(settings, config, training, paths)
     needs = None if ranking is None else best.best_needs(settings, ranking)
     task = training_task.load_task(settings, resolved, needs, manifest)
-    ranked = None if ranking is None else source_ranking.rank_sources(settings, ranking, settings.sources)
+    ranked = None if ranking is None else rank.rank_sources(settings, ranking, settings.sources)
     sources = best.select_models(settings, config.sources, ranked)
 
     from zoo_cli.pipeline.finetune_runs import train_finetune
@@ -48,7 +48,7 @@ def preview(
     if ranking is not None:
         if not best.has_scores(settings, ranking):
             return ["the best source, after zoo rank"]
-        ranked = source_ranking.rank_scores_file(settings.scores(ranking.name), ranking.weighting, settings)
+        ranked = rank.rank_scores_file(settings.scores(ranking.slug), ranking.weighting, settings)
     sources = best.select_models(settings, config.sources, ranked)
     runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
     if not training_task.can_load(settings, manifest):

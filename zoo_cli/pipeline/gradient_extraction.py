@@ -1,26 +1,32 @@
-"""`zoo extract --gradients`: the gradients of every source with a head, which LGC compares, of the probe's samples."""
+"""`zoo extract --gradients`: gradients of every source with a head on the probe set, which LGC compares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
 
 from zoo_cli import console, devices, interruption
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.models.extraction import Pixels
-from zoo_cli.pipeline import prepare
-from zoo_cli.store import feature_store, gradient_store
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
-    from zoo_cli.models.gradients import Gradients
-    from zoo_cli.models.loading import LoadedModel
-    from zoo_cli.store.manifest import Images
+from zoo_cli.images.decoding import BadImage, Geometry, view_geometry
+from zoo_cli.images.view_batches import ViewBatch, view_batches
+from zoo_cli.models import gradients, loading
+from zoo_cli.models.extraction import Normaliser
+from zoo_cli.models.gradients import Gradients
+from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.projection import Projection
+from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.pipeline.feature_extraction import smaller_batch
+from zoo_cli.pipeline.probe_set import probe_rows
+from zoo_cli.store import gradient_store
+from zoo_cli.store.gradient_store import PROJECTION, GradientRecord
+from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Stale
+from zoo_cli.store.source_record import load_source_record
 
 SEED = 0
-"""Of the projection: never the task's, so that another split finds the same signs."""
+"""Seed of the projection: never the task's, so that another split finds the same signs."""
 PART_ROWS = 256
 PART_NUMBERS = 2**28
 WIDEST = 2**26
@@ -28,110 +34,103 @@ WIDEST = 2**26
 BATCH = 64
 
 
-@dataclass
+@dataclass(frozen=True)
 class GradientJob:
     """One source and the rows (M,) of the manifest whose gradients are missing."""
 
     source: Source
-    model: "LoadedModel"
-    gradients: "Gradients"
-    rows: "np.ndarray"
-    said: dict[str, Any]
+    model: LoadedModel
+    gradients: Gradients
+    rows: np.ndarray
+    record: GradientRecord
+
+    @property
+    def geometry(self) -> Geometry:
+        """How an image is decoded for this source."""
+        return view_geometry(self.model.preprocessing)
 
 
-def extract_gradients(
-    settings: Config,
-    images: "Images",
-    chosen: Sequence[Source],
-    *,
-    projection: str = prepare.PROJECTION,
-    batch: int | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    overwrite: bool = False,
-    dry_run: bool = False,
-) -> None:
-    """Write the gradients of the probe set that are missing. `projection`: a number of signed sums, or "none".
+def extract_gradients(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
+    """Store the gradients of the probe set that are missing.
 
-    Raises UsageError for a source whose layer cannot be found, and naming what differs where stored ones are stale.
+    Raises UsageError for a source whose layer cannot be identified, Stale naming what differs.
     """
-    from zoo_cli.models import gradients, loading
-
-    size = parse_projection(projection)
-    rows = prepare.probe_rows(settings, images)
+    rows = probe_rows(settings, images)
     if not len(rows):
         raise UsageError(f"{settings.manifest} has no probe set", "gradients are taken of labelled samples")
-    todo: list[tuple[Source, np.ndarray]] = []
-    for source in chosen:
+    projection = options.projection or PROJECTION
+    pending, stale = _missing(settings, images, sources, rows, options)
+    if options.dry_run:
+        count = sum(len(missing) for _, missing in pending)
+        names = ", ".join(source.name for source, _ in pending)
+        console.say(f"would take {count:,} gradients of {len(pending)} sources: {names}")
+        return
+    if not pending:
+        return
+    device = devices.choose(options.device, purpose="taking gradients")
+    jobs = []
+    for source, missing in pending:
+        model = loading.load_model(source, settings.root, seed=settings.task.seed)
+        network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))
+        record = _describe(settings, source, network, projection)
+        jobs.append(GradientJob(source, model, network.to(device), missing, record))
+    for job in jobs:
+        overwrite = options.overwrite or job.source.name in stale
+        gradient_store.open_gradients(settings, job.source.name, job.record, overwrite=overwrite)
+    _run(settings, jobs, images, device, options)
+
+
+def _missing(
+    settings: Config, images: Images, sources: Sequence[Source], rows: np.ndarray, options: ExtractConfig
+) -> tuple[list[tuple[Source, np.ndarray]], set[str]]:
+    """The sources of which gradients are missing, with the rows; and the names of those whose gradients are stale."""
+    pending: list[tuple[Source, np.ndarray]] = []
+    stale: set[str] = set()
+    for source in sources:
         if reason := gradient_store.unavailable_reason(settings, source):
             console.say(f"{source.name} has no gradients: {reason}")
             continue
-        missing = rows if overwrite else gradient_store.missing_rows(settings, source, images, rows, projection)
+        missing = rows
+        if not options.overwrite:
+            projection = options.projection or PROJECTION
+            try:
+                missing = gradient_store.missing_rows(settings, source, images, rows, projection)
+            except Stale:
+                if not options.refresh:
+                    raise
+                stale.add(source.name)
         if len(missing):
-            todo.append((source, missing))
+            pending.append((source, missing))
         else:
             console.say(f"the gradients of {source.name} are up to date")
-    if dry_run:
-        count = sum(len(missing) for _, missing in todo)
-        console.say(f"would take {count:,} gradients of {len(todo)} sources: {', '.join(one.name for one, _ in todo)}")
-        return
-    if not todo:
-        return
-    where = devices.choose(device, purpose="taking gradients")
-    jobs = []
-    for source, missing in todo:
-        model = loading.load_model(source, settings.root, seed=settings.task.seed)
-        found = gradients.find(model, size)
-        said = _describe(settings, source, found, projection)
-        jobs.append(GradientJob(source, model, found.to(where), missing, said))
-    for job in jobs:
-        gradient_store.open_gradients(settings, job.source.name, job.said, overwrite=overwrite)
-    _run(settings, jobs, images, where, batch, workers)
+    return pending, stale
 
 
-def parse_projection(text: str) -> Any:
-    """The projection that a flag names; None for none. Raises UsageError."""
-    if text == "none":
-        return None
-    if not text.isdigit():
-        raise UsageError(f'--projection "{text}"', "it takes a multiple of five, or none")
-    from zoo_cli.models.projection import Projection
-
-    return Projection(int(text), SEED)
-
-
-def _describe(settings: Config, source: Source, found: "Gradients", projection: str) -> dict[str, Any]:
-    layer = found.layer
+def _describe(settings: Config, source: Source, network: Gradients, projection: str) -> GradientRecord:
+    layer = network.layer
     lengths = {"gradient": layer.outputs * layer.weights, "gradient_sum": layer.weights}
-    widths = {"gradient": found.width(layer.outputs), "gradient_sum": found.width(1)}
+    widths = {"gradient": network.width(layer.outputs), "gradient_sum": network.width(1)}
     if max(widths.values()) > WIDEST:
         raise UsageError(
             f"the gradients of {source.name} are {max(widths.values()):,} numbers an image",
-            f"--projection {prepare.PROJECTION}",
+            f"--projection {PROJECTION}",
         )
-    return {
-        "source": feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name)),
-        "gradient_layer": source.gradient_layer,
-        "projection": projection,
-        "seed": SEED,
-        "layer": layer.name,
-        "weights": layer.weights,
-        "outputs": layer.outputs,
-        "projected": [column for column, width in widths.items() if width < lengths[column]],
-    }
+    return GradientRecord(
+        source=load_source_record(settings, source.name).fingerprint,
+        gradient_layer=source.gradient_layer,
+        projection=projection,
+        seed=SEED,
+        layer=layer.name,
+        weights=layer.weights,
+        outputs=layer.outputs,
+        projected=[column for column, width in widths.items() if width < lengths[column]],
+    )
 
 
 def _run(
-    settings: Config,
-    jobs: Sequence[GradientJob],
-    images: "Images",
-    device: "torch.device",
-    batch: int | None,
-    workers: int | None,
+    settings: Config, jobs: Sequence[GradientJob], images: Images, device: torch.device, options: ExtractConfig
 ) -> None:
     """Part by part: decode each image once, run every source that lacks it, commit."""
-    import numpy as np
-
     pieces: dict[tuple[int, ...], list[GradientJob]] = {}
     for job in jobs:
         layer = job.gradients.layer
@@ -147,61 +146,41 @@ def _run(
     with console.Progress("gradients", total, "img") as progress:
         for rows, takers in sorted(pieces.items(), key=lambda piece: piece[0]):
             interruption.check()
-            views = _decode(images, rows, takers, workers)
+            batch = _decode(images, rows, takers, options.workers)
             for job in takers:
-                shape = _geometry(job)
-                trace, summed = _vectors(job, views[shape], device, batch)
-                gradient_store.write_gradients(
-                    settings, job.source.name, job.said, images, np.array(rows), trace, summed
-                )
+                trace, summed = _vectors(job, batch.views[job.geometry], device, options.batch)
+                gradient_store.write_gradients(settings, job.source.name, job.record, images, batch.rows, trace, summed)
             progress.advance(len(rows))
         console.say(progress.line)
 
 
-def _decode(images: "Images", rows: Sequence[int], jobs: Sequence[GradientJob], workers: int | None) -> dict[Any, Any]:
-    """The views (M, H, W, C) of some rows, by geometry."""
-    import numpy as np
+def _decode(images: Images, rows: Sequence[int], jobs: Sequence[GradientJob], workers: int | None) -> ViewBatch:
+    """The views of some rows, in one batch. Raises ZooError for an image that cannot be decoded any more."""
 
-    from zoo_cli.images import decoding
+    def on_bad(row: int, error: BadImage) -> None:
+        name = images.paths[row] or images.ids[row]
+        raise ZooError(f"{name} {error}", "restore it, or zoo extract --overwrite leaves it out")
 
-    shapes = list(dict.fromkeys(_geometry(job) for job in jobs))
-    stacks: dict[Any, list[Any]] = {shape: [] for shape in shapes}
-    for index, views in decoding.load_views((images.getter(row) for row in rows), shapes, devices.workers(workers)):
-        if isinstance(views, decoding.BadImage):
-            name = images.paths[rows[index]] or images.ids[rows[index]]
-            raise ZooError(f"{name} {views}", "bring it back; zoo extract --overwrite leaves it out")
-        for shape in shapes:
-            stacks[shape].append(views[shape])
-    return {shape: np.stack(stack) for shape, stack in stacks.items()}
-
-
-def _geometry(job: GradientJob) -> Any:
-    from zoo_cli.images import decoding
-
-    return decoding.view_geometry(job.model.preprocessing)
+    geometries = list(dict.fromkeys(job.geometry for job in jobs))
+    (batch,) = view_batches(images, rows, geometries, len(rows), devices.workers(workers), on_bad)
+    return batch
 
 
 def _vectors(
-    job: GradientJob, views: "np.ndarray", device: "torch.device", batch: int | None
-) -> "tuple[np.ndarray, np.ndarray]":
+    job: GradientJob, views: np.ndarray, device: torch.device, batch: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """The vectors of uint8 images (M, H, W, C), in float32 whatever the precision of the features."""
-    import numpy as np
-    import torch
-
-    pixels = Pixels(job.model.preprocessing, device)
-    found: list[tuple[np.ndarray, np.ndarray]] = []
+    pixels = Normaliser(job.model.preprocessing, device)
+    pieces: list[tuple[np.ndarray, np.ndarray]] = []
     done, size = 0, batch or BATCH
     while done < len(views):
-        some = torch.from_numpy(views[done : done + size])
+        images = torch.from_numpy(views[done : done + size])
         try:
             with torch.no_grad():
-                trace, summed = job.gradients(pixels(some))
+                trace, summed = job.gradients(pixels(images))
         except torch.OutOfMemoryError:
-            if batch is not None or size == 1:
-                raise ZooError(f"out of GPU memory with --batch-size {size}", "make it smaller, or auto") from None
-            size //= 2
-            torch.cuda.empty_cache()
+            size = smaller_batch(size, batch is None)
             continue
-        found.append((trace.float().cpu().numpy(), summed.float().cpu().numpy()))
-        done += len(some)
-    return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
+        pieces.append((trace.float().cpu().numpy(), summed.float().cpu().numpy()))
+        done += len(images)
+    return np.concatenate([trace for trace, _ in pieces]), np.concatenate([summed for _, summed in pieces])

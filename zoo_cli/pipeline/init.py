@@ -1,106 +1,130 @@
-"""`zoo init`: write a commented zoo.toml."""
+"""Writing a commented zoo.toml, in which every key stands with its meaning and its default."""
 
 import json
-from typing import Annotated
-
-import typer
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from zoo_cli import config, console, specs
-from zoo_cli.commands.options import HERE, Workspace
+from zoo_cli.config import DATA_KEYS, Config, Key, Source, Task
 from zoo_cli.errors import UsageError
 from zoo_cli.store import files
 
-TEMPLATE = """\
-# What zoo knows of this task. Paths are relative to this file. Every key that is commented out shows its default.
-
-[task]
-name = {name}
-train = {train}
-{test}
-{unlabelled}
-labelled = {labelled}                    # of train: "10%", "5/class", "1000" (in all), "all"
-# probe = 500                        # labelled images on which the sources are scored, or "all"
-# probe_per_class = 0                # at most this many a class; 0: no limit
-# seed = 0
-# aliases = []                       # other names of this data set: a source trained on it is excluded
-
-[student]                            # the small model that you ship
-{student}
-
-# One table a source, a model that you can run. A source that only others can run is a parquet file with id and
-# embedding, logits or probs: model = "features:their-outputs.parquet"
-{sources}"""
-
-SOURCE = """
-[[source]]
-name = {name}
-model = {model}
-# weights = "zoo/weights.safetensors"  # a file, or a name the provider knows
-# input_size = 224                   # what the provider does not know by itself: input_size, mean, std, channels
-# mean = [0.485, 0.456, 0.406]
-# std = [0.229, 0.224, 0.225]
-# classes = 1000                     # or a list of names; 0: no head
-# trained_on = []                    # data sets it has seen
+HEADER = """\
+# The task, the student and the sources. Paths are relative to this file.
+# A commented key shows its default, or an example where the model's provider knows the value.
 """
+SOURCES_HEADER = """
+# One [[source]] for each pretrained model. A model of which you only have the outputs is a parquet file with id and
+# embedding, logits or probs: model = "features:outputs.parquet"
+"""
+COLUMN = 37
+"""Where the comments begin."""
 
 
-def init(
-    train: Annotated[list[str], typer.Option("--train", help="Training images, e.g. folder:pets/train. Repeats.")],
-    test: Annotated[list[str] | None, typer.Option("--test", help="Test images. Without: 20 % of train.")] = None,
-    unlabelled: Annotated[list[str] | None, typer.Option("--unlabelled", help="More images, no labels.")] = None,
-    labelled: Annotated[str, typer.Option("--labelled", help='"10%", "5/class", "1000" or "all".')] = "all",
-    name: Annotated[str | None, typer.Option("--name", help="Name of the task. Default: the folder's.")] = None,
-    student: Annotated[str, typer.Option("--student", help="Model to distil into.")] = "torchvision:mobilenet_v3_small",
-    source: Annotated[
-        list[str] | None, typer.Option("--source", help="A source model, PROVIDER:NAME. Repeats.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a zoo.toml that is there.")] = False,
-    workspace: Workspace = HERE,
-) -> None:
-    """Write a commented zoo.toml.
+@dataclass(frozen=True)
+class WrittenConfig:
+    """The zoo.toml of a workspace; `changed`: it was written, and not up to date."""
 
-    zoo init --train folder:pets/train --test folder:pets/test --labelled 20%
+    path: Path
+    changed: bool
+
+
+def write_config(settings: Config, *, overwrite: bool = False) -> WrittenConfig:
+    """Write the zoo.toml of a workspace. Its specs are relative to the workspace.
+
+    Raises UsageError for an unknown provider, and for another zoo.toml unless `overwrite`.
     """
-    path = workspace / config.FILE
-    train, test, unlabelled, source = (
-        [config.typed(spec, workspace) for spec in said or []] for said in (train, test, unlabelled, source)
-    )
-    student = config.typed(student, workspace)
-    for spec in [*train, *test, *unlabelled]:
+    for spec in (*settings.task.train, *settings.task.test, *settings.task.unlabelled):
         specs.provider("data provider", spec)
-    for spec in [student, *source]:
-        specs.provider("model provider", spec)
-    text = TEMPLATE.format(
-        name=_quoted(name or workspace.resolve().name or "task"),
-        train=_specs(train),
-        test=f"test = {_specs(test)}" if test else '# test = "folder:test"              # without it, 20 % of train',
-        unlabelled=f"unlabelled = {_specs(unlabelled)}" if unlabelled else '# unlabelled = "folder:pool"',
-        labelled=_quoted(labelled),
-        student=_student(student),
-        sources="".join(SOURCE.format(name=_quoted(config.source_name(spec)), model=_quoted(spec)) for spec in source)
-        or SOURCE.replace("\n", "\n# ").format(name='"…"', model='"torchvision:resnet18.IMAGENET1K_V1"')[:-2],
-    )
+    for model in settings.models:
+        specs.provider("model provider", model.model)
+    path = settings.root / config.FILE
+    text = render_config(settings)
     if path.exists() and not overwrite:
         if files.read_text(path) == text:
             console.say(f"{path} is up to date")
-            return
-        raise UsageError(f"{path} exists", "edit it, or use --overwrite to replace it")
+            return WrittenConfig(path, changed=False)
+        raise UsageError(f"{path} exists", "edit it, or replace it with --overwrite")
     files.write_text(path, text)
     console.say(f"wrote {path}; next: name the sources in it, then zoo split")
+    return WrittenConfig(path, changed=True)
 
 
-def _student(spec: str) -> str:
-    lines = [f"model = {_quoted(spec)}"]
-    if spec.startswith("torchvision:") and "." not in spec:
-        lines += ['weights = "DEFAULT"                  # torchvision\'s own; "" starts from scratch and needs']
-        lines += ["# input_size = 64                    # these three", "# mean = [0.485, 0.456, 0.406]"]
-        lines += ["# std = [0.229, 0.224, 0.225]"]
-    return "\n".join(lines)
+def render_config(settings: Config) -> str:
+    """The text of a zoo.toml: the values that differ from the defaults, every other key as a comment."""
+    task, student = settings.task, settings.student
+    text = HEADER + "\n[task]\n" + render_keys(Task, _changed(Task, task))
+    text += render_heading("[student]", "the small model to train; it takes the keys of a [[source]]")
+    text += _render_student(student) if student else "# " + render_line("model", config.STUDENT_MODEL)
+    text += SOURCES_HEADER
+    for number, source in enumerate(settings.sources):
+        values = _changed(Source, source)
+        text += "\n[[source]]\n"
+        text += render_keys(Source, values) if number == 0 else "".join(map(render_line, values, values.values()))
+    if not settings.sources:
+        text += "\n# [[source]]\n" + render_keys(Source, {})
+    return text
 
 
-def _specs(specs: list[str]) -> str:
-    return _quoted(specs[0]) if len(specs) == 1 else "[" + ", ".join(map(_quoted, specs)) + "]"
+def render_keys(table: type[Task] | type[Source], values: Mapping[str, Any]) -> str:
+    """A line for every key of a table: those of `values` set, the others commented out."""
+    lines = []
+    for key in config.describe_keys(table):
+        if key.name in values:
+            lines.append(render_line(key.name, values[key.name], key.about))
+        else:
+            lines.append("# " + render_line(key.name, _shown(key), key.about, COLUMN - 2))
+    return "".join(lines)
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def render_line(key: str, value: object, about: str = "", column: int = COLUMN) -> str:
+    """`key = value`, with a comment that begins at a column."""
+    text = f"{key} = {_toml(value, one=key in DATA_KEYS)}"
+    return (f"{text:{column - 1}} # {about}" if about else text) + "\n"
+
+
+def render_heading(name: str, about: str) -> str:
+    """The line that begins a table, after an empty one."""
+    return f"\n{name:{COLUMN - 1}} # {about}\n"
+
+
+def _render_student(student: Source) -> str:
+    text = render_line("model", student.model)
+    if student.model.startswith("torchvision:") and "." not in student.model:
+        text += render_line("weights", "DEFAULT", 'pretrained; "": from scratch, which needs the next three')
+        keys = {key.name: key for key in config.describe_keys(Source)}
+        for name in ("input_size", "mean", "std"):
+            text += "# " + render_line(name, keys[name].example, keys[name].about, COLUMN - 2)
+    return text
+
+
+def _changed(table: type[Task] | type[Source], values: Task | Source) -> dict[str, object]:
+    """The values that the file must hold: what differs from the default, and always a task's name and labels."""
+    current = {key.name: getattr(values, key.name) for key in config.describe_keys(table)}
+    always = ("name", "labelled") if table is Task else ()
+    return {
+        key.name: current[key.name]
+        for key in config.describe_keys(table)
+        if key.name in always or current[key.name] != key.default
+    }
+
+
+def _shown(key: Key) -> object:
+    """What a commented key shows: its default, or the example where an empty default says nothing."""
+    return key.example if key.default is None or key.name in DATA_KEYS else key.default
+
+
+def _toml(value: object, *, one: bool = False) -> str:
+    """A value as TOML. `one`: a list of one may stand as its item."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        items = [_toml(item) for item in value]
+        return items[0] if one and len(items) == 1 else f"[{', '.join(items)}]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    return str(value)

@@ -1,46 +1,50 @@
-"""Sources that have seen the target task take no part: what they know of it they have been told."""
+"""Sources that have seen the target task are excluded: what they know of it is not transferred."""
 
 import difflib
 from collections.abc import Sequence
 
 from zoo_cli import console
 from zoo_cli.config import Config
-from zoo_cli.store import feature_store
+from zoo_cli.store.source_record import has_source_record, load_source_record
 
-NEARLY = 0.8
+SIMILAR = 0.8
+"""From this share of equal characters on, two names of data sets are worth a warning."""
 
 
 def excluded_sources(settings: Config, names: Sequence[str]) -> dict[str, str]:
-    """The sources that have seen the target, each with what it was trained on. Nearly equal names are warned of."""
+    """The sources that have seen the target, each with what it was trained on. Warns of nearly equal names."""
     if not settings.task.train and not settings.sources:
         return {}
     targets = [settings.task.name, *settings.task.aliases]
-    found: dict[str, str] = {}
+    excluded: dict[str, str] = {}
     unknown = []
     for name in names:
-        seen = _trained_on(settings, name)
-        if not seen:
+        trained_on = _trained_on(settings, name)
+        if not trained_on:
             unknown.append(name)
-        for data in seen:
+        for data in trained_on:
             if data in targets:
-                found[name] = f"trained on {data}"
-            elif any(difflib.SequenceMatcher(None, _bare(data), _bare(target)).ratio() >= NEARLY for target in targets):
+                excluded[name] = f"trained on {data}"
+            elif any(_similarity(data, target) >= SIMILAR for target in targets):
                 console.warn(
                     f'{name} was trained on "{data}", nearly the name of this task; '
                     "if it is the same data, add it to aliases in [task]"
                 )
     if unknown:
         console.say(f"training data unknown: {', '.join(unknown)}")
-    return found
+    return excluded
 
 
 def _trained_on(settings: Config, name: str) -> tuple[str, ...]:
     for source in settings.sources:
         if source.name == name:
             return source.trained_on
-    path = settings.features(name) / "source.json"
-    return tuple(feature_store.load_source_record(settings, name).get("trained_on") or ()) if path.exists() else ()
+    return load_source_record(settings, name).trained_on if has_source_record(settings, name) else ()
 
 
-def _bare(name: str) -> str:
+def _similarity(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, _letters(name), _letters(other)).ratio()
+
+
+def _letters(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())

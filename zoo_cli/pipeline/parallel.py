@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,11 +14,9 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], *, small: bool)
     """The results of a function of each item, in order.
 
     `small` work runs in as many threads as there are cores, each with one thread of BLAS, whose own threads gain
-    nothing on small products. Without threadpoolctl, which comes with the extra metrics, BLAS cannot be told so, and
-    items follow one another, as large ones do.
+    nothing on small products. Without threadpoolctl, which comes with the extra metrics, BLAS cannot be limited, and
+    the items run one after another, as large ones do.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     limits = None
     if small and len(items) > 1:
         try:
@@ -31,5 +30,5 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], *, small: bool)
         with limits(1, "blas"):
             return list(pool.map(function, items))
     finally:
-        # Whoever interrupts waits for the items in work, and not for all that are left.
+        # An interrupt waits for the items in progress, and not for all that are left.
         pool.shutdown(cancel_futures=True)

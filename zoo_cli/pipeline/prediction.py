@@ -16,8 +16,9 @@ import pyarrow as pa
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import prepare, split
+from zoo_cli.pipeline import prepare
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
+from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.training.source_files import file_digests
 
@@ -46,7 +47,7 @@ def predict_untrained(
     from zoo_cli.models import architecture
 
     model = _load_model(settings, source)
-    module = architecture.build(model.architecture, settings.root, source.name)
+    module = architecture.build_network(model.architecture, settings.root, source.name)
     path = settings.root / "predictions" / f"untrained={source.name}.parquet"
     parts = [model.architecture.to_json(), vars(model.preprocessing), model.class_names]
     made_from = {"source": provenance.fingerprint(feature_store.to_json_values(parts))}
@@ -75,7 +76,7 @@ def _keep_predictions(
     `load` gives the model, a `loading.LoadedModel`.
     """
     images = prepare.prepare(settings, workers=workers).without(failures.failed_ids(settings, "extract"))
-    classes = split.load_class_names(settings.classes)
+    classes = load_class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):
         raise UsageError(f"{settings.manifest} has no test image", "name some with test = … under [task]")

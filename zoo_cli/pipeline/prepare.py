@@ -9,14 +9,16 @@ from typing import Any
 
 from zoo_cli import console, registry
 from zoo_cli.config import Config, Source
-from zoo_cli.pipeline.metric_scores import ScoreConfig
-from zoo_cli.store import failures, feature_store, gradient_store, schemas
+from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.pipeline.metric_specs import ScoreConfig
+from zoo_cli.pipeline.probe_set import probe_rows
+from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, write_manifest
+from zoo_cli.store import feature_store, gradient_store
 from zoo_cli.store.manifest import Images, load_manifest
+from zoo_cli.store.provenance import Stale
 
-PROJECTION = "10000"
 MAKERS = {
-    "split": "zoo_cli.pipeline.split:make_manifest",
-    "extract": "zoo_cli.pipeline.extract:extract_features",
+    "extract": "zoo_cli.pipeline.extract:make_features",
     "gradients": "zoo_cli.pipeline.gradient_extraction:extract_gradients",
     "score": "zoo_cli.pipeline.score:score_sources",
     "pseudo-label": "zoo_cli.pipeline.pseudo_label:make_pseudo_labels",
@@ -36,58 +38,83 @@ class Needs:
     pseudo_labels: Sequence[Source] = ()
 
 
-def prepare(settings: Config, needs: Needs | None = None, *, workers: int | None = None) -> Images:
-    """The manifest, once everything needed is there. Raises UsageError naming what differs where some is stale."""
+def prepare(
+    settings: Config, needs: Needs | None = None, *, workers: int | None = None, refresh: bool = False
+) -> Images:
+    """The manifest, once everything needed is there. `refresh` makes again what is stale.
+
+    Raises Stale naming what differs where some of it is, without `refresh`.
+    """
     needs = needs or Needs()
-    images = _prepare_manifest(settings, workers)
-    _prepare_features(settings, images, needs.features)
-    _prepare_gradients(settings, images, needs.gradients)
+    images = _prepare_manifest(settings, workers, refresh)
+    _prepare_features(settings, images, needs.features, refresh)
+    _prepare_gradients(settings, images, needs.gradients, refresh)
     if needs.scores is not None:
         maker("score")(settings, images, needs.scores)
     if needs.pseudo_labels:
-        maker("pseudo-label")(settings, images, needs.pseudo_labels)
+        maker("pseudo-label")(settings, images, needs.pseudo_labels, refresh=refresh)
     return images
 
 
 def maker(stage: str) -> Callable[..., Any]:
     """The function that makes what a stage writes."""
-    return registry.imported(MAKERS[stage])
+    return registry.import_target(MAKERS[stage])
 
 
-def probe_rows(settings: Config, images: Images) -> Any:
-    """The rows (M,) of the probe set, but for the images that failed."""
-    rows, absent = images.where(probe=True), failures.failed_ids(settings, "extract")
-    return rows[[str(name) not in absent for name in images.ids[rows]]] if absent else rows
-
-
-def _prepare_manifest(settings: Config, workers: int | None) -> Images:
-    if not settings.manifest.exists():
-        console.say(f"no {settings.manifest} yet: zoo split makes it first")
-    if settings.task.train or not settings.manifest.exists():
-        maker("split")(settings, workers=workers)
+def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> Images:
+    overwrite = False
+    try:
+        current = is_manifest_current(settings)
+    except Stale as stale:
+        if not refresh:
+            raise
+        console.say(f"{stale.message}; zoo split makes it again")
+        current, overwrite = False, True
+    if not current:
+        if not overwrite:
+            console.say(f"no {settings.manifest} yet: zoo split makes it first")
+        write_manifest(settings, SplitConfig(workers=workers))
     return load_manifest(settings.manifest, settings.root)
 
 
-def _prepare_features(settings: Config, images: Images, sources: Sequence[Source]) -> None:
-    lacking = [
-        source for source in sources if not feature_store.is_complete(settings, source, images, schemas.ROW_GROUP)
-    ]
-    if lacking:
-        console.say(f"no features of {', '.join(source.name for source in lacking)} yet: zoo extract makes them first")
-        maker("extract")(settings, images, lacking)
+def _prepare_features(settings: Config, images: Images, sources: Sequence[Source], refresh: bool) -> None:
+    missing, stale = [], []
+    for source in sources:
+        try:
+            if not feature_store.is_complete(settings, source, images):
+                missing.append(source)
+        except Stale as error:
+            if not refresh:
+                raise
+            console.say(f"{error.message}; zoo extract makes it again")
+            stale.append(source)
+    if missing:
+        console.say(f"no features of {', '.join(source.name for source in missing)} yet: zoo extract makes them first")
+    if missing or stale:
+        maker("extract")(settings, images, [*missing, *stale], ExtractConfig(refresh=refresh))
 
 
-def _prepare_gradients(settings: Config, images: Images, sources: Sequence[Source]) -> None:
+def _prepare_gradients(settings: Config, images: Images, sources: Sequence[Source], refresh: bool) -> None:
     """The gradients of the probe set, projected as those that are stored, or by default."""
+    if not sources:
+        return
     rows = probe_rows(settings, images)
-    lacking: dict[str, list[Source]] = {}
+    missing: dict[str, list[Source]] = {}
     for source in sources:
         if gradient_store.unavailable_reason(settings, source):
             continue
-        if len(gradient_store.missing_rows(settings, source, images, rows, None)):
-            record = gradient_store.load_gradient_record(settings, source.name) or {"projection": PROJECTION}
-            lacking.setdefault(record["projection"], []).append(source)
-    for projection, some in lacking.items():
-        names = ", ".join(source.name for source in some)
+        record = gradient_store.load_gradient_record(settings, source.name)
+        projection = gradient_store.PROJECTION if record is None else record.projection
+        try:
+            complete = not len(gradient_store.missing_rows(settings, source, images, rows, None))
+        except Stale:
+            if not refresh:
+                raise
+            complete = False
+        if not complete:
+            missing.setdefault(projection, []).append(source)
+    for projection, group in missing.items():
+        names = ", ".join(source.name for source in group)
         console.say(f"no gradients of {names} for this probe set yet: zoo extract --gradients makes them first")
-        maker("gradients")(settings, images, some, projection=projection)
+        options = ExtractConfig(gradients=True, projection=projection, refresh=refresh)
+        maker("gradients")(settings, images, group, options)

@@ -1,153 +1,248 @@
 """`zoo rank`: the order of the sources, how sure it is, their weights in the student, and what to do about it."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
+import numpy as np
+import pyarrow as pa
 
-from zoo_cli import config, console, registry
-from zoo_cli.commands.options import (
-    HERE,
-    Features,
-    Format,
-    Json,
-    Manifest,
-    On,
-    Overwrite,
-    Seed,
-    Sources,
-    Weighting,
-    Workspace,
-)
-from zoo_cli.config import STUDENT, Config
-from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import explanation, prepare, score, source_ranking
-from zoo_cli.pipeline.metric_scores import ScoreConfig
-from zoo_cli.pipeline.source_ranking import Ranking
+from zoo_cli import console, specs
+from zoo_cli.config import STUDENT, Config, Source
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.pipeline import leakage, score, source_weights
+from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, parse_metrics
+from zoo_cli.pipeline.score_table import ScoreTable, StudentPlace
+from zoo_cli.ranking import uncertainty, verdict
+from zoo_cli.ranking.aggregation import LAYERS
+from zoo_cli.ranking.verdict import Verdict
 from zoo_cli.store import files, schemas
-
-FIELDS = (
-    console.Field("rank", style="d"),
-    console.Field("source"),
-    console.Field("value", "score", "score"),
-    console.Field("low", style="score"),
-    console.Field("high", style="score"),
-    console.Field("p_best", "P(best)", ".2f"),
-    console.Field("ranks", style=">"),
-    console.Field("weight", style=".4f"),
-    console.Field("excluded"),
-)
+from zoo_cli.store.columns import arrow_schema
+from zoo_cli.store.score_store import ScoreRow, load_scores
+from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
-def rank(
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="NAME or NAME:key=value; several by their mean z. [parc]")
-    ] = None,
-    on: On = None,
-    weighting: Weighting = registry.DEFAULT_WEIGHTING,
-    plasticity: Annotated[
-        bool, typer.Option("--plasticity", help="Add the capacity term: z-score + depth / 50 of each source.")
-    ] = False,
-    explain: Annotated[
-        str | None, typer.Option("--explain", help="Show instead which classes make this source good.")
-    ] = None,
-    source: Sources = None,
-    features: Features = None,
-    manifest: Manifest = None,
-    scores: Annotated[Path | None, typer.Option("--scores", help="A scores file, without a zoo.toml.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where the ranking goes. Default: ranking.parquet.")] = None,
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    form: Format = None,
-    json: Json = False,
-    workspace: Workspace = HERE,
-) -> None:
-    """Rank the sources, with 90 % intervals, the probability that each is best, their weights, and a verdict.
+@dataclass(frozen=True)
+class RankingSpec:
+    """What a ranking is by: one metric, or several by their mean z-score; the capacity term; the weighting.
 
-    zoo rank --metric parc
-    zoo rank --metric parc,lfc --weighting nearest
-    zoo rank --features a.parquet --features b.parquet
+    `weighting` is the spec as typed, `method` the same, resolved.
     """
-    settings = config.load(workspace)
-    form = "json" if json else form
-    asked = source_ranking.parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
-    if explain is not None:
-        explanation.explain_source(settings, explain, asked.questions[0].on, form)
-        return
-    if scores is not None:
-        if metric or on or plasticity:
-            raise UsageError("--scores says the metric by itself", "leave --metric, --on and --plasticity out")
-        found = source_ranking.rank_scores_file(scores, weighting, settings)
+
+    metrics: tuple[MetricSpec, ...]
+    weighting: str
+    method: specs.Method
+    plasticity: bool = False
+
+    @property
+    def metric(self) -> str:
+        """The metrics' specs, as in the files."""
+        text = ",".join(spec.method.spec for spec in self.metrics)
+        return f"{text}+plasticity" if self.plasticity else text
+
+    @property
+    def slug(self) -> str:
+        """The metrics as a part of a file name."""
+        text = "+".join(spec.slug for spec in self.metrics)
+        return f"{text}+plasticity" if self.plasticity else text
+
+    @property
+    def representation(self) -> str:
+        """What its metrics read."""
+        return self.metrics[0].on
+
+    @property
+    def raw(self) -> bool:
+        """Whether the value is a metric's own score."""
+        return len(self.metrics) == 1 and not self.plasticity
+
+    @property
+    def zero_means_none(self) -> bool:
+        """Whether a negative value is no similarity. z-scores are centred: their zero means nothing."""
+        return self.raw and self.metrics[0].entry.zero_means_none
+
+
+@dataclass(frozen=True)
+class RankRow:
+    """One source of a ranking; `borda` where several metrics are ranked by. See `schemas.RANKING`."""
+
+    source: str
+    metric: str
+    representation: str
+    weight: float = 0.0
+    rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_best: float | None = None
+    excluded: str | None = None
+    borda: float | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Sources in order, the effective number of sources, the verdict, and where the student itself would stand.
+
+    `beats`: how likely each source is to be better than each other one.
+    """
+
+    spec: RankingSpec
+    rows: list[RankRow]
+    effective: float
+    student: StudentPlace | None
+    verdict: Verdict
+    beats: dict[str, dict[str, float | None]]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of every source."""
+        return {row.source: row.weight for row in self.rows}
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table, as ranking.parquet holds them."""
+        schema = arrow_schema(schemas.RANKING, without=("borda",) if self.spec.raw else ())
+        return pa.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
+
+
+def parse_ranking(metrics: Sequence[str], on: str | None, weighting: str, plasticity: bool = False) -> RankingSpec:
+    """What --metric, --on and --weighting say. Metrics come one by one or with commas between them."""
+    parsed = parse_metrics(metrics, on)
+    if len({spec.on for spec in parsed}) > 1:
+        reads = ", ".join(f"{spec.method.name} reads {spec.on}" for spec in parsed)
+        raise UsageError(f"one ranking uses one representation: {reads}", "--on probs where all of them read it")
+    return RankingSpec(parsed, weighting, specs.resolve("weighting", weighting), plasticity)
+
+
+def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: Path | None = None) -> Ranking:
+    """Rank sources, scored first where they are not.
+
+    `scores`: which, of the metrics of `spec`; or a scores file, whose metric is then the one that counts. In a
+    workspace the ranking and its weights are written, to `out` in place of ranking.parquet; elsewhere only where `out`
+    is given. Raises UsageError where an input is stale.
+    """
+    if isinstance(scores, Path):
+        ranking = rank_scores_file(scores, spec.weighting, settings)
     else:
-        if features:
-            drawn = settings.task.seed if seed is None else seed
-            rows = score.score_files(asked.questions, features, manifest, drawn, None)
-        else:
-            chosen = settings.select(source or [])
-            scores_asked = ScoreConfig(asked.questions, tuple(chosen), seed, overwrite)
-            prepare.prepare(settings, score.needs(settings, scores_asked))
-            rows = score.load_scores(settings, scores_asked)
-        found = source_ranking.order_sources(settings, asked, rows)
-    if (scores is None and not features) or out is not None:
-        write_ranking(settings, found, out or settings.root / "ranking.parquet")
-    print_ranking(found, form)
+        ranking = order_sources(settings, spec, score.score(settings, scores).rows)
+        if not scores.features:
+            out = out or settings.root / "ranking.parquet"
+    if out is not None:
+        write_ranking(settings, ranking, out)
+    return ranking
 
 
-def write_ranking(settings: Config, found: Ranking, path: Path) -> None:
+def rank_sources(settings: Config, spec: RankingSpec, sources: Sequence[Source]) -> Ranking:
+    """The ranking of sources of the workspace that have been scored."""
+    scores = score.load_result(settings, ScoreConfig(spec.metrics, tuple(sources)))
+    return order_sources(settings, spec, scores.rows)
+
+
+def rank_scores_file(path: Path, weighting: str, settings: Config, among: Sequence[str] | None = None) -> Ranking:
+    """The ranking of the sources in a scores file, or a folder of them: all of them, or those named."""
+    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    everyone = [row for file in paths for row in load_scores(file)]
+    rows = [row for row in everyone if among is None or row.source in among]
+    missing = sorted(set(among or ()) - {row.source for row in rows})
+    if missing or not rows:
+        raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
+    return order_sources(settings, parse_ranking([rows[0].spec], rows[0].representation, weighting), rows)
+
+
+def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow]) -> Ranking:
+    """Put scored sources in order: best first, ties together, undefined ones after them, excluded ones last.
+
+    `scores`: every source once for each metric.
+    """
+    names = list(dict.fromkeys(row.source for row in scores if row.source != STUDENT))
+    excluded = leakage.excluded_sources(settings, names)
+    ranked = [name for name in names if name not in excluded]
+    depth = _depths(settings, ranked) if spec.plasticity else None
+    table = ScoreTable.of(scores, ranked, [metric.method.spec for metric in spec.metrics], spec.raw, depth)
+    values, draws = table.values[:-1], table.draws[:-1]
+    weights = source_weights.weigh_sources(spec.method, values, ranked, spec.zero_means_none, spec.metric)
+    rows = _rows(spec, table, ranked, weights)
+    rows += [_row(spec, name, excluded=excluded[name]) for name in names if name in excluded]
+    rows.sort(key=lambda row: (row.rank is None, row.source in excluded, row.rank or 0, row.source))
+    student = (float(table.values[-1]), table.draws[-1])
+    wins = {
+        name: {other: _defined(float(p)) for other, p in zip(ranked, line, strict=True) if other != name}
+        for name, line in zip(ranked, uncertainty.beats(draws), strict=True)
+    }
+    return Ranking(
+        spec,
+        rows,
+        uncertainty.effective_number(weights) if weights.any() else 0.0,
+        table.student(scores),
+        verdict.judge_sources(ranked, values, draws, table.chance[:-1], student),
+        wins,
+    )
+
+
+def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
     """The ranking and its weights, views of the last question: always replaced."""
-    import pyarrow as pa
-
-    kinds = {"int64": pa.int64(), "string": pa.string(), "double": pa.float64()}
-    columns = [column for column in schemas.RANKING.columns if column.name != "borda" or not found.asked.raw]
-    arrow = pa.schema([(column.name, kinds[column.type]) for column in columns])
-    told = {"metric": found.asked.metric, "on": found.asked.questions[0].on, "weighting": found.asked.weighting}
-    files.write_table(path, pa.Table.from_pylist(found.rows, schema=arrow), schemas.RANKING, told)
+    spec = ranking.spec
+    inputs = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting}
+    files.write_table(path, ranking.to_arrow(), schemas.RANKING, inputs)
     files.write_json(
         path.with_name("weights.json"),
         {
-            "weighting": found.asked.weighting,
-            "metric": found.asked.metric,
-            "effective_sources": found.effective,
-            "sources": [
-                {"source": row["source"], "score": row["value"], "weight": row["weight"]} for row in found.rows
-            ],
+            "weighting": spec.weighting,
+            "metric": spec.metric,
+            "effective_sources": ranking.effective,
+            "sources": [{"source": row.source, "score": row.value, "weight": row.weight} for row in ranking.rows],
         },
     )
     console.detail(f"wrote {path} and {path.with_name('weights.json')} in {settings.root}")
 
 
-def print_ranking(found: Ranking, form: str | None) -> None:
-    """Print the ranking; below it the weighting, the student's own place, and the verdict."""
-    notes = [f"{found.asked.weighting}: {found.effective:.1f} effective sources of {len(found.rows)}"]
-    if found.student is not None:
-        notes.append(f"{STUDENT}, the student before training: {_place(found)}")
-    notes.append(found.verdict.sentence)
-    fields = FIELDS if found.asked.raw else (*FIELDS[:3], console.Field("borda", style=".1f"), *FIELDS[3:])
-    rows = [{key: row[key] for key in row if key != "borda" or not found.asked.raw} for row in found.rows]
-    table = [
-        row | {"ranks": None if row["rank_low"] is None else f"{row['rank_low']}-{row['rank_high']}"} for row in rows
-    ]
-    meta = {
-        "metric": found.asked.metric,
-        "representation": found.asked.questions[0].on,
-        "weighting": found.asked.weighting,
-        "effective_sources": found.effective,
-        "student": found.student,
-        "beats": found.beats,
-        "verdict": {
-            "kind": found.verdict.kind,
-            "sources": found.verdict.names,
-            "fits": found.verdict.fits,
-            "sentence": found.verdict.sentence,
-        },
-    }
-    console.answer("zoo.rank/1", rows, fields, form=form, meta=meta, notes=notes, table=table)
+def _rows(spec: RankingSpec, table: ScoreTable, names: Sequence[str], weights: np.ndarray) -> list[RankRow]:
+    values, draws = table.values[:-1], table.draws[:-1]
+    places = uncertainty.competition_ranks(values)
+    chances, intervals = uncertainty.best_probability(draws), uncertainty.rank_intervals(draws)
+    rows = []
+    for s, name in enumerate(names):
+        defined = bool(np.isfinite(values[s]))
+        rows.append(
+            _row(
+                spec,
+                name,
+                weight=float(weights[s]),
+                rank=int(places[s]) if defined else None,
+                rank_low=_whole(float(intervals[s, 0])),
+                rank_high=_whole(float(intervals[s, 1])),
+                value=_defined(float(values[s])),
+                low=_defined(float(table.low[s])),
+                high=_defined(float(table.high[s])),
+                p_best=float(chances[s]) if np.isfinite(draws[s]).all() else None,
+                excluded=None if defined else table.reasons[s],
+                borda=None if table.borda is None else float(table.borda[s]),
+            )
+        )
+    return rows
 
 
-def _place(found: Ranking) -> str:
-    student: dict[str, Any] = found.student or {}
-    if student["value"] is None:
-        return student["reason"] or "not on this scale"
-    interval = "" if student["low"] is None else f" [{student['low']:.4f}, {student['high']:.4f}]"
-    ranked = len([row for row in found.rows if row["rank"]])
-    return f"{student['value']:.4f}{interval}, would stand at {student['rank']} of {ranked + 1}"
+def _row(spec: RankingSpec, name: str, **values: object) -> RankRow:
+    return RankRow(name, spec.metric, spec.representation, **values)  # type: ignore[arg-type]
+
+
+def _depths(settings: Config, names: Sequence[str]) -> np.ndarray:
+    """The capacity terms (S + 1,) of the sources and the student, in fiftieths of their declared depth."""
+    declared = {source.name: source.depth for source in settings.models}
+    terms = []
+    for name in [*names, STUDENT]:
+        depth = declared.get(name)
+        if name not in declared and has_source_record(settings, name):
+            depth = load_source_record(settings, name).depth
+        terms.append(np.nan if depth is None else depth / LAYERS)
+    return np.array(terms)
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _whole(value: float) -> int | None:
+    return int(value) if math.isfinite(value) else None

@@ -1,117 +1,62 @@
 """`zoo score`: how similar each source is to the task, by every metric asked for, with its uncertainty."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+import numpy as np
 
-from zoo_cli import config, console
-from zoo_cli.commands.options import HERE, Features, Format, Json, Manifest, On, Overwrite, Seed, Sources, Workspace
+from zoo_cli import config
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import ensemble_choice, leakage, metric_inputs, parallel, prepare
-from zoo_cli.pipeline.metric_scores import (
-    MetricSpec,
-    ScoreConfig,
-    is_reported,
-    needed_inputs,
-    parse_metric,
-    score_source,
-    write_scores,
-)
+from zoo_cli.errors import UsageError
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.pipeline import ensemble_choice, leakage, metric_inputs, prepare
+from zoo_cli.pipeline.metric_inputs import SourceOutputs
+from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
+from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.registry import METRICS
-from zoo_cli.store import feature_store, files, provenance, schemas
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from zoo_cli.metrics.labels import Classes
-    from zoo_cli.ranking.uncertainty import Replicates
-    from zoo_cli.store.manifest import Images
+from zoo_cli.pipeline.probe_set import probe_rows
+from zoo_cli.pipeline.score_files import score_files
+from zoo_cli.pipeline.scoring import (
+    Score,
+    ScoreResult,
+    is_reported,
+    load_reference,
+    score_source,
+)
+from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.uncertainty import Replicates
+from zoo_cli.store import feature_files, files, provenance
+from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Stale
+from zoo_cli.store.score_store import load_scores, write_scores
+from zoo_cli.store.source_record import load_source_record
 
 SMALL = 1024  # samples
-FIELDS = (
-    console.Field("source"),
-    console.Field("metric"),
-    console.Field("representation", "on"),
-    console.Field("value", style="score"),
-    console.Field("low", style="score"),
-    console.Field("high", style="score"),
-    console.Field("chance", style="score"),
-    console.Field("n", style="d"),
-    console.Field("dim", style="d"),
-    console.Field("status"),
-    console.Field("reason"),
-    console.Field("flags"),
-)
 
 
-def score(
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="NAME or NAME:key=value. Repeats. Default: the quick ones.")
-    ] = None,
-    on: On = None,
-    source: Sources = None,
-    features: Features = None,
-    manifest: Manifest = None,
-    reference: Annotated[
-        Path | None, typer.Option("--reference", help="Stored features of a small network trained on the task.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where the scores of one metric go.")] = None,
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    form: Format = None,
-    json: Json = False,
-    workspace: Workspace = HERE,
-) -> None:
-    """Score every source on the probe set. Higher is better in every metric.
+def score(settings: Config, options: ScoreConfig) -> ScoreResult:
+    """The scores of sources and of the student's starting features, from file where they are current.
 
-    zoo score --metric parc
-    zoo score --features a.parquet --features b.parquet --metric parc --json
+    Raises UsageError where there is no source or an input is stale.
     """
-    settings = config.load(workspace)
-    chosen = settings.select(source or [])
-    specs = metric or [name for name, facts in METRICS.items() if facts.cheap]
-    if out is not None and len(specs) != 1:
-        raise UsageError(f"--out takes the scores of one metric, not of {len(specs)}", "name it with --metric")
-    strict = metric is not None
-    questions = [parse_metric(spec, on, strict=strict) for spec in specs]
-    if reference is not None and "reference" not in needed_inputs(questions):
-        raise UsageError(f"{', '.join(specs)}: no metric that reads a --reference", "rsa-ref does")
-    sets: dict[str, dict[str, Any]] = {}
-    if features:
-        drawn = settings.task.seed if seed is None else seed
-        rows = score_files(questions, features, manifest, drawn, out, reference=reference, strict=strict, sets=sets)
-    else:
-        asked = ScoreConfig(tuple(questions), tuple(chosen), seed, overwrite, strict, reference, out)
-        prepare.prepare(settings, needs(settings, asked))
-        rows = load_scores(settings, asked)
-        sets = {
-            question.name: ensemble_choice.load_ensemble(out or settings.scores(question.name))
-            for question in questions
-            if question.facts.joined
-        }
-    shown = [
-        {key: row.get(key) for key in (column.name for column in schemas.SCORES.columns) if key != "draws"}
-        for row in rows
-    ]
-    notes = [line for chosen_set in sets.values() for line in ensemble_choice.describe_ensemble(chosen_set)]
-    meta = {"sets": list(sets.values())} if sets else {}
-    console.answer("zoo.score/1", shown, FIELDS, form="json" if json else form, meta=meta, notes=notes)
+    if options.features:
+        return score_files(settings, options)
+    prepare.prepare(settings, score_needs(settings, options), refresh=options.refresh)
+    return load_result(settings, options)
 
 
-def needs(settings: Config, asked: ScoreConfig) -> Needs:
-    """What is read to score these sources."""
-    if not asked.sources:
+def score_needs(settings: Config, options: ScoreConfig) -> Needs:
+    """What is read to score these sources, and the scores themselves."""
+    if not options.sources:
         raise UsageError(
             f"no source in {settings.root / config.FILE}",
             "add a [[source]] table; without one, zoo rank --features FILE",
         )
-    everyone = with_student(settings, asked.sources)
-    gradients = metric_inputs.needs_gradients(needed_inputs(asked.specs))
-    return Needs(features=everyone, gradients=everyone if gradients else (), scores=asked)
+    sources = with_student(settings, options.sources)
+    gradients = metric_inputs.needs_gradients(needed_inputs(options.specs))
+    return Needs(features=sources, gradients=sources if gradients else (), scores=options)
 
 
 def with_student(settings: Config, sources: Sequence[Source]) -> list[Source]:
@@ -119,249 +64,212 @@ def with_student(settings: Config, sources: Sequence[Source]) -> list[Source]:
     return [*sources, *(source for source in settings.models if source.name == STUDENT)]
 
 
-def score_sources(settings: Config, images: "Images", asked: ScoreConfig) -> list[dict[str, Any]]:
-    """The scores of the chosen sources and of the student's starting features, from file where they are current.
-
-    Each source is read once, for all questions whose scores are not. Not `strict`: a question that needs an array that
-    no source has is left out. `reference`: where it is not said again, scores made with one stay current.
-    """
-    from zoo_cli.metrics.labels import Classes
-
-    questions, strict, reference, out, overwrite = (
-        asked.specs,
-        asked.strict,
-        asked.reference,
-        asked.out,
-        asked.overwrite,
-    )
-    everyone = with_student(settings, asked.sources)
-    rows = prepare.probe_rows(settings, images)
-    seed = settings.task.seed if asked.seed is None else asked.seed
-    identities = {
-        source.name: feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name))
-        for source in everyone
-    }
-    probe = images.fingerprint(rows, "ids", "labels")
-    joint = any(question.facts.joined for question in questions)
-    barred = leakage.excluded_sources(settings, [source.name for source in asked.sources]) if joint else {}
-    answers: dict[str, list[dict[str, Any]]] = {}
-    pending: list[tuple[MetricSpec, Path, dict[str, Any]]] = []
-    for question in questions:
-        path = out or settings.scores(question.name)
-        made_from = {"probe": probe, "metric": question.method.spec, "on": question.on, "seed": seed}
-        made_from["sources"] = {
-            name: [identity, further]
-            if (further := metric_inputs.input_digests(settings, question.facts.needs, name))
-            else identity
-            for name, identity in identities.items()
-        }
-        if "reference" in question.facts.needs:
-            made_from["reference"] = _reference_identity(reference, path)
-        maker = f"score --metric {question.method.spec}"
-        some = made_from if question.facts.joined or overwrite else _among(path, made_from)
-        current = provenance.is_current(path, some, overwrite=overwrite, maker=maker)
-        if current and question.facts.joined:
-            told = {**made_from, "left_out": barred}
-            current = provenance.is_current(ensemble_choice.ensemble_path(path), told, overwrite=overwrite, maker=maker)
-        if current:
-            standing = files.read_table(path, schemas.SCORES).to_pylist()
-            answers[question.name] = [row for row in standing if row["source"] in identities]
-        elif "reference" in question.facts.needs and reference is None:
-            if strict:
-                raise UsageError(
-                    f"{question.method.spec} compares with a small network trained on the task",
-                    f"zoo {maker} --reference PATH, its stored features",
-                )
-        else:
-            pending.append((question, path, made_from))
-    if pending:
-        stale = [question for question, _, _ in pending]
-        target = Classes.of(images.labels[rows])
-        drawn = _drawn(target, seed)
-        found = _score_all(settings, stale, everyone, images.ids[rows], target, drawn, seed, reference)
-        for question, path, made_from in pending:
-            results = [found[source.name, question.name] for source in everyone]
-            if not is_reported(question, results, strict):
-                continue
-            if question.facts.joined:
-                chosen_set = ensemble_choice.choose_ensemble(
-                    question.method, question.facts, results, drawn, seed=seed, left_out=barred
-                )
-                ensemble_choice.write_ensemble(path, chosen_set, {**made_from, "left_out": barred})
-            write_scores(path, results, made_from)
-            answers[question.name] = results
-    return [row for question in questions for row in answers.get(question.name, [])]
-
-
-def load_scores(settings: Config, asked: ScoreConfig) -> list[dict[str, Any]]:
+def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
     """The stored scores of these sources and the student; nothing of a metric of which none are stored."""
-    names = {source.name for source in with_student(settings, asked.sources)}
-    paths = [asked.out or settings.scores(spec.name) for spec in asked.specs]
-    tables = [files.read_table(path, schemas.SCORES).to_pylist() for path in paths if path.exists()]
-    return [row for rows in tables for row in rows if row["source"] in names]
+    sources = with_student(settings, options.sources)
+    if options.out is not None:
+        rows = load_scores(options.out) if options.out.exists() else []
+    else:
+        paths = [settings.scores(spec.slug) / f"{source.name}.parquet" for spec in options.specs for source in sources]
+        rows = [row for path in paths if path.exists() for row in load_scores(path)]
+    ensembles = [
+        ensemble_choice.load_ensemble(path)
+        for spec in options.specs
+        if spec.entry.joined and (path := _ensemble_path(settings, options, spec)).exists()
+    ]
+    return ScoreResult(rows, ensembles)
 
 
-def score_files(
-    questions: Sequence[MetricSpec],
-    paths: Sequence[Path],
-    manifest: Path | None,
-    seed: int,
-    out: Path | None,
-    *,
-    reference: Path | None = None,
-    strict: bool = True,
-    sets: dict[str, dict[str, Any]] | None = None,
-) -> list[dict[str, Any]]:
-    """The scores of stored outputs given by path, with their own labels or those of a manifest's probe set.
+def score_sources(settings: Config, images: Images, options: ScoreConfig) -> None:
+    """Score what is not scored yet, one file a metric and source: nothing in it depends on the other sources.
 
-    `reference`, `strict` and `sets` as in `make`.
+    Each source is read once, for all metrics whose scores are missing. Without `reference`, scores that were made with
+    one stay current. Raises Stale naming what differs.
     """
-    import numpy as np
-
-    from zoo_cli.metrics.labels import Classes
-    from zoo_cli.store import feature_files
-    from zoo_cli.store.manifest import load_manifest
-
-    ids = labels = None
-    if manifest is not None:
-        told = load_manifest(manifest, manifest.parent)
-        chosen = told.where(probe=True)
-        ids, labels = told.ids[chosen], told.labels[chosen]
-    columns = metric_inputs.stored_columns({question.on for question in questions}, needed_inputs(questions))
-    answers: list[list[dict[str, Any]]] = []
-    sources: dict[str, str] = {}
-    first: tuple[Path, dict[str, int]] | None = None
-    side: tuple[Classes, Replicates] | None = None
-    held: np.ndarray | None = None
-    for path in paths:
-        found = feature_files.load_outputs(path, ids=ids, columns=columns)
-        if found.name in sources:
-            raise UsageError(f'two --features are named "{found.name}"', "rename a file: its stem is the source's name")
-        sources[found.name] = feature_files.content_digest(path)
-        y = found.labels if labels is None else labels
-        if y is None:
-            raise ContractError(f"{path} has no column label", "add one, or name the task's manifest with --manifest")
-        # Sources pair by sample: rows in one order for all of them, whatever the order of the files.
-        order = np.argsort(found.ids.astype(str), kind="stable") if ids is None else np.arange(len(y))
-        order = order[y[order] >= 0]
-        found, y = found.take(order), y[order]
-        classed = dict(zip(found.ids.tolist(), y.tolist(), strict=True))
-        first = first or (path, classed)
-        _check_same(path, classed, *first)
-        if side is None:
-            target = Classes.of(y)
-            side = target, _drawn(target, seed)
-        if held is None and reference is not None:
-            held = _read_reference(reference, found.ids)
-        origin = metric_inputs.SourceOutputs(
-            None, found.name, found.ids, found, "softmax", path if path.is_dir() else None, held
-        )
-        answers.append(score_source(origin, questions, side[0], side[1], seed))
-    results: list[dict[str, Any]] = []
-    for place, question in enumerate(questions):
-        rows = [answer[place] for answer in answers]
-        if not is_reported(question, rows, strict):
+    target = _Target.of(settings, images, options)
+    if options.out is not None:
+        _score_to_file(target, options.out)
+        return
+    pending = [item for spec in options.specs for item in _pending(target, spec)]
+    scores = _run(target, pending)
+    for spec in options.specs:
+        items = [item for item in pending if item.spec == spec]
+        rows = [scores[item].row for item in items]
+        if not items or not is_reported(spec, rows, options.strict):
             continue
-        results += rows
-        made_from = {"metric": question.method.spec, "on": question.on, "seed": seed, "sources": sources}
-        if "reference" in question.facts.needs and reference is not None:
-            made_from["reference"] = feature_files.content_digest(reference)
-        if question.facts.joined and side is not None:
-            chosen_set = ensemble_choice.choose_ensemble(
-                question.method, question.facts, rows, side[1], seed=seed, left_out={}
-            )
-            if sets is not None:
-                sets[question.name] = chosen_set
-            if out is not None:
-                ensemble_choice.write_ensemble(out, chosen_set, made_from)
-        if out is not None:
-            write_scores(out, rows, made_from)
-    return results
+        for item in items:
+            write_scores(item.path, [scores[item].row], item.inputs)
+        if spec.entry.joined:
+            parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
+            _write_ensemble(target, spec, parts)
 
 
-def _drawn(target: "Classes", seed: int) -> "Replicates":
-    """The halves and permutations of the labels; of a probe without samples, where there is nothing to draw, itself."""
-    from zoo_cli.ranking import uncertainty
+@dataclass(frozen=True)
+class _Target:
+    """What all scores of one command share: the probe set, the sources and what each is made from."""
 
-    if not len(target):
-        return uncertainty.Replicates(((target.order, target),), (target,), 0.0)
-    return uncertainty.draw_replicates(target, seed=seed)
+    settings: Config
+    options: ScoreConfig
+    sources: list[Source]
+    ids: np.ndarray
+    classes: Classes
+    seed: int
+    probe: str
+    fingerprints: dict[str, str]
+    left_out: dict[str, str]
 
-
-def _score_all(
-    settings: Config,
-    questions: Sequence[MetricSpec],
-    sources: Sequence[Source],
-    ids: "np.ndarray",
-    target: "Classes",
-    drawn: "Replicates",
-    seed: int,
-    reference: Path | None,
-) -> dict[tuple[str, str], dict[str, Any]]:
-    """The row of every source and question."""
-    from zoo_cli.store import feature_files
-
-    held_reference = None if reference is None else _read_reference(reference, ids)
-    columns = metric_inputs.stored_columns({question.on for question in questions}, needed_inputs(questions))
-
-    def one(source: Source) -> list[dict[str, Any]]:
-        said = feature_store.load_source_record(settings, source.name)
-        held = [column for column in columns if said["features" if column == "embedding" else "classes"]]
-        # Probabilities are stored as logits in a workspace.
-        needed = {"embedding", "logits"}.intersection(held)
-        found = (
-            feature_files.load_outputs(settings.features(source.name), ids=ids, columns=held, needed=needed)
-            if held
-            else None
-        )
-        folder = settings.features(source.name)
-        origin = metric_inputs.SourceOutputs(settings, source.name, ids, found, said["output"], folder, held_reference)
-        return score_source(origin, questions, target, drawn, seed)
-
-    answers = parallel.parallel_map(one, sources, small=len(ids) <= SMALL)
-    return {
-        (source.name, question.name): row
-        for source, rows in zip(sources, answers, strict=True)
-        for question, row in zip(questions, rows, strict=True)
-    }
-
-
-def _read_reference(path: Path, ids: "np.ndarray") -> "np.ndarray":
-    """Features (N, D') of the reference network on these samples."""
-    from zoo_cli.store import feature_files
-
-    found = feature_files.load_outputs(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
-    assert found is not None
-    return found
-
-
-def _reference_identity(reference: Path | None, scores: Path) -> Any:
-    """A digest of the reference; where none is named, of the one that standing scores were made with."""
-    from zoo_cli.store import feature_files
-
-    if reference is not None:
-        return feature_files.content_digest(reference)
-    return files.read_header(scores).get("inputs", {}).get("reference") if scores.exists() else None
-
-
-def _check_same(path: Path, labels: Mapping[str, int], other: Path, others: Mapping[str, int]) -> None:
-    """Scores are compared, and their replicates paired, sample by sample."""
-    single = sorted(labels.keys() ^ others.keys())
-    if single:
-        raise ContractError(
-            f"{path} and {other} are stored on different samples: {len(single):,} ids stand in one of them only, "
-            f"e.g. {single[0]}",
-            "score them on the same ids",
-        )
-    wrong = [name for name, label in labels.items() if label != others[name]]
-    if wrong:
-        raise ContractError(
-            f"{path} and {other} disagree on the label of {len(wrong):,} samples, e.g. {wrong[0]}",
-            "they were made for other tasks",
+    @classmethod
+    def of(cls, settings: Config, images: Images, options: ScoreConfig) -> "_Target":
+        sources = with_student(settings, options.sources)
+        rows = probe_rows(settings, images)
+        joint = any(spec.entry.joined for spec in options.specs)
+        names = [source.name for source in options.sources]
+        return cls(
+            settings,
+            options,
+            sources,
+            images.ids[rows],
+            Classes.of(images.labels[rows]),
+            settings.task.seed if options.seed is None else options.seed,
+            images.fingerprint(rows, "ids", "labels"),
+            {source.name: load_source_record(settings, source.name).fingerprint for source in sources},
+            leakage.excluded_sources(settings, names) if joint else {},
         )
 
+    def shared_inputs(self, spec: MetricSpec) -> dict[str, Any]:
+        """What the scores of a metric are made from beside the source."""
+        return {"probe": self.probe, "metric": spec.method.spec, "on": spec.on, "seed": self.seed}
 
-def _among(path: Path, made_from: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs asked for, with those of further sources that a standing file also holds: it serves some of them."""
-    standing = files.read_header(path).get("inputs", {}).get("sources", {}) if path.exists() else {}
-    return {**made_from, "sources": {**standing, **made_from["sources"]}}
+    def source_inputs(self, spec: MetricSpec, source: Source) -> Any:
+        """What a source brings to the scores of a metric."""
+        fingerprint = self.fingerprints[source.name]
+        further = metric_inputs.input_digests(self.settings, spec.entry.needs, source.name)
+        return [fingerprint, further] if further else fingerprint
+
+    def reference(self, spec: MetricSpec, standing: Path) -> dict[str, Any]:
+        """A digest of the reference; where none is named, of the one that standing scores were made with."""
+        if "reference" not in spec.entry.needs:
+            return {}
+        if self.options.reference is not None:
+            return {"reference": feature_files.content_digest(self.options.reference)}
+        header = files.read_header(standing).get("inputs", {}) if standing.exists() else {}
+        return {"reference": header.get("reference")}
+
+    def ensemble_inputs(self, spec: MetricSpec) -> dict[str, Any]:
+        """What an ensemble is made from: all sources."""
+        sources = {source.name: self.source_inputs(spec, source) for source in self.sources}
+        return {**self.shared_inputs(spec), "sources": sources, "left_out": self.left_out}
+
+
+@dataclass(frozen=True, eq=False)
+class _Pending:
+    """A score to be made: of which source by which metric, where it goes and what it is made from."""
+
+    spec: MetricSpec
+    source: Source
+    path: Path
+    inputs: dict[str, Any]
+
+
+def _pending(target: _Target, spec: MetricSpec) -> list[_Pending]:
+    """The scores of a metric that are missing; those of all sources where its ensemble is."""
+    settings, options = target.settings, target.options
+    maker = f"score --metric {spec.method.spec}"
+    items = []
+    for source in target.sources:
+        path = settings.scores(spec.slug) / f"{source.name}.parquet"
+        inputs = {**target.shared_inputs(spec), "source": target.source_inputs(spec, source)}
+        items.append(_Pending(spec, source, path, inputs | target.reference(spec, path)))
+    missing = [item for item in items if not _is_current(item.path, item.inputs, options, maker)]
+    if spec.entry.joined:
+        ensemble = _ensemble_path(settings, options, spec)
+        if missing or not _is_current(ensemble, target.ensemble_inputs(spec), options, maker):
+            return items
+    if missing and "reference" in spec.entry.needs and options.reference is None:
+        if options.strict:
+            raise _no_reference(spec)
+        return []
+    return missing
+
+
+def _is_current(path: Path, inputs: Mapping[str, Any], options: ScoreConfig, maker: str) -> bool:
+    try:
+        return provenance.is_current(path, inputs, overwrite=options.overwrite, maker=maker)
+    except Stale:
+        if options.refresh:
+            return False
+        raise
+
+
+def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
+    """The score of every pending source and metric, each source read once."""
+    sources = [source for source in target.sources if any(item.source is source for item in pending)]
+    if not sources:
+        return {}
+    replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
+    reference = load_reference(target.options.reference, target.ids)
+
+    def run(source: Source) -> list[tuple[_Pending, Score]]:
+        items = [item for item in pending if item.source is source]
+        metrics = [item.spec for item in items]
+        outputs = _load_source(target, source, metrics, reference)
+        return list(zip(items, score_source(outputs, metrics, target.classes, replicates, target.seed), strict=True))
+
+    results = parallel_map(run, sources, small=len(target.ids) <= SMALL)
+    return {item: score for result in results for item, score in result}
+
+
+def _load_source(
+    target: _Target, source: Source, metrics: Sequence[MetricSpec], reference: np.ndarray | None
+) -> SourceOutputs:
+    record = load_source_record(target.settings, source.name)
+    columns = [
+        column
+        for column in metric_inputs.stored_columns({spec.on for spec in metrics}, needed_inputs(metrics))
+        if (record.features if column == "embedding" else record.classes)
+    ]
+    folder = target.settings.features(source.name)
+    # Probabilities are stored as logits in a workspace.
+    needed = {"embedding", "logits"}.intersection(columns)
+    outputs = feature_files.load_outputs(folder, ids=target.ids, columns=columns, needed=needed) if columns else None
+    return SourceOutputs(target.settings, source.name, target.ids, outputs, record.output, folder, reference)
+
+
+def _score_to_file(target: _Target, out: Path) -> None:
+    """The scores of one metric in one file, all sources together."""
+    (spec,) = target.options.specs
+    maker = f"score --metric {spec.method.spec}"
+    shared = {**target.shared_inputs(spec), **target.reference(spec, out)}
+    inputs = {**shared, "sources": {source.name: target.source_inputs(spec, source) for source in target.sources}}
+    if _is_current(out, inputs, target.options, maker):
+        return
+    if "reference" in spec.entry.needs and target.options.reference is None:
+        raise _no_reference(spec)
+    items = [_Pending(spec, source, out, inputs) for source in target.sources]
+    scores = _run(target, items)
+    rows = [scores[item].row for item in items]
+    is_reported(spec, rows, target.options.strict)
+    if spec.entry.joined:
+        _write_ensemble(target, spec, {i.source.name: part for i in items if (part := scores[i].part) is not None})
+    write_scores(out, rows, inputs)
+
+
+def _write_ensemble(target: _Target, spec: MetricSpec, parts: Mapping[str, Any]) -> None:
+    replicates: Replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
+    ensemble = ensemble_choice.choose_ensemble(spec, parts, replicates, seed=target.seed, left_out=target.left_out)
+    path = _ensemble_path(target.settings, target.options, spec)
+    ensemble_choice.write_ensemble(path, ensemble, target.ensemble_inputs(spec))
+
+
+def _ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> Path:
+    """Where an ensemble lies: beside the scores of its metric."""
+    if options.out is not None:
+        return options.out.with_suffix(".json")
+    return settings.root / "scores" / f"{spec.slug}.json"
+
+
+def _no_reference(spec: MetricSpec) -> UsageError:
+    return UsageError(
+        f"{spec.method.spec} compares with a small network trained on the task",
+        f"zoo score --metric {spec.method.spec} --reference PATH, its stored features",
+    )

@@ -1,50 +1,52 @@
-"""`zoo sources`: the models of the workspace, and what is stored of each."""
+"""Listing the models of a workspace, with what is declared and stored of each."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from zoo_cli import config, console
-from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.config import Config, Source
-from zoo_cli.store import files
-
-FIELDS = (
-    console.Field("source"),
-    console.Field("model"),
-    console.Field("features", style="d"),
-    console.Field("classes", style="d"),
-    console.Field("parameters", style=","),
-    console.Field("input_size", "input", "d"),
-    console.Field("trained_on"),
-    console.Field("stored"),
-)
+from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
-def sources(form: Format = None, json: Json = False, workspace: Workspace = HERE) -> None:
-    """List the sources and the student, with what is known and stored of each.
+@dataclass(frozen=True)
+class SourceSummary:
+    """A source, or the student; None where a value is neither declared nor stored.
 
-    zoo sources
+    `features`: width of the embedding; `classes`: number of outputs; `parts`: stored feature files of each data set.
     """
+
+    source: str
+    model: str
+    features: int | None
+    classes: int | None
+    parameters: int | None
+    input_size: int | None
+    trained_on: tuple[str, ...]
+    parts: Mapping[str, int]
+
+
+def list_sources(workspace: Path) -> tuple[SourceSummary, ...]:
+    """The sources of a workspace in the order of its zoo.toml, and the student last."""
     settings = config.load(workspace)
-    rows = [_row(settings, source) for source in settings.models]
-    if not rows:
+    if not settings.models:
         console.say(f"no source in {workspace / config.FILE} yet")
-    console.answer("zoo.sources/1", rows, FIELDS, form="json" if json else form)
+    return tuple(_summarize(settings, source) for source in settings.models)
 
 
-def _row(settings: Config, source: Source) -> dict[str, Any]:
+def _summarize(settings: Config, source: Source) -> SourceSummary:
     folder = settings.features(source.name)
-    said: dict[str, Any] = files.read_json(folder / "source.json") if (folder / "source.json").exists() else {}
-    preprocessing = said.get("preprocessing") or {}
+    stored = has_source_record(settings, source.name)
+    record = load_source_record(settings, source.name) if stored else None
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes
-    parts = sorted(path.parent.name.removeprefix("data=") for path in folder.glob("data=*/part-*.parquet"))
-    stored = ", ".join(f"{part} ({parts.count(part)} parts)" for part in dict.fromkeys(parts))
-    return {
-        "source": source.name,
-        "model": source.model,
-        "features": said.get("features"),
-        "classes": said.get("classes", declared),
-        "parameters": said.get("parameters"),
-        "input_size": preprocessing.get("input_size", source.input_size),
-        "trained_on": ", ".join(source.trained_on) or "unknown",
-        "stored": stored or "nothing yet",
-    }
+    return SourceSummary(
+        source=source.name,
+        model=source.model,
+        features=record.features if record else None,
+        classes=record.classes if record else declared,
+        parameters=record.parameters if record else None,
+        input_size=record.preprocessing.get("input_size", source.input_size) if record else source.input_size,
+        trained_on=source.trained_on,
+        parts=Counter(sorted(path.parent.name.removeprefix("data=") for path in folder.glob("data=*/part-*.parquet"))),
+    )

@@ -1,176 +1,246 @@
-"""`zoo split`: every sample of the task, its split, its hash. Bad images are found here and named once."""
+"""`zoo split`: every sample of the task, its split, its hash. Bad images are found here and reported once."""
 
+import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+import pyarrow as pa
 
 from zoo_cli import config, console, devices
-from zoo_cli.commands.options import HERE, DryRun, MaxErrors, Overwrite, Seed, Workers, Workspace
 from zoo_cli.config import Config
-from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.data import samples, splits
+from zoo_cli.data.samples import Data, Sample
+from zoo_cli.data.splits import Splits
+from zoo_cli.errors import UsageError
+from zoo_cli.images import decoding
 from zoo_cli.store import failures, files, provenance, schemas
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from zoo_cli.data.samples import Data, Sample
-    from zoo_cli.data.splits import Splits
+from zoo_cli.store.class_names import load_class_names, write_class_names
+from zoo_cli.store.columns import arrow_schema
+from zoo_cli.store.failures import Failure
+from zoo_cli.store.manifest import load_manifest
 
 MAX_ERRORS = "1%"
 
 
-def split(
-    train: Annotated[list[str] | None, typer.Option("--train", help="Training images. Repeats.")] = None,
-    test: Annotated[list[str] | None, typer.Option("--test", help="Test images. Repeats.")] = None,
-    unlabelled: Annotated[list[str] | None, typer.Option("--unlabelled", help="More images. Repeats.")] = None,
-    labelled: Annotated[str | None, typer.Option("--labelled", help='"10%", "5/class", "1000" or "all".')] = None,
-    probe: Annotated[str | None, typer.Option("--probe", help='Size of the probe set, or "all".')] = None,
-    probe_per_class: Annotated[int | None, typer.Option("--probe-per-class", help="At most this many a class.")] = None,
-    max_errors: MaxErrors = None,
-    seed: Seed = None,
-    workers: Workers = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    workspace: Workspace = HERE,
-) -> None:
-    """Draw labelled, unlabelled, test and probe samples; check and hash every image.
+@dataclass(frozen=True)
+class SplitConfig:
+    """What differs from zoo.toml, None where nothing does; and how many images may fail."""
 
-    zoo split
-    zoo split --train folder:pets/train --labelled 20% -C work
+    train: list[str] | None = None
+    test: list[str] | None = None
+    unlabelled: list[str] | None = None
+    labelled: str | None = None
+    probe: str | int | None = None
+    probe_per_class: int | None = None
+    seed: int | None = None
+    max_errors: str | None = None
+    workers: int | None = None
+    overwrite: bool = False
+    dry_run: bool = False
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """The keys of [task] that it sets."""
+        keys = ("train", "test", "unlabelled", "labelled", "probe", "probe_per_class", "seed")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """The manifest, and how many samples of each kind it holds."""
+
+    path: str
+    labelled: int
+    unlabelled: int
+    test: int
+    probe: int
+    classes: int
+
+
+def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary | None:
+    """Write the manifest and the class names, unless they are up to date; None after a dry run.
+
+    The data is looked at again before it counts as unchanged. Raises Stale naming what differs, TooManyErrors.
     """
-    settings = config.load(workspace).with_task(
-        train=train,
-        test=test,
-        unlabelled=unlabelled,
-        labelled=labelled,
-        probe=probe,
-        probe_per_class=probe_per_class,
-        seed=seed,
-    )
-    make_manifest(settings, max_errors=max_errors, workers=workers, overwrite=overwrite, dry_run=dry_run, again=True)
+    options = options or SplitConfig()
+    changed = settings.with_task(**options.task)
+    flags = [key for key in options.task if getattr(changed.task, key) != getattr(settings.task, key)]
+    has_file = (settings.root / config.FILE).exists()
+    _check(changed, options.max_errors, options.workers)
+    inputs = _inputs(changed)
+    if settings.manifest.exists() and not options.overwrite:
+        made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
+        made_from.pop("flags", None)
+        listing = made_from.pop("images", None)
+        differing = provenance.differences(made_from, inputs)
+        if not differing and listing != _listing(changed.root, _specs(changed)):
+            differing = ["images"]
+        if differing:
+            raise provenance.stale_error(str(settings.manifest), differing, "split")
+        console.say(f"{settings.manifest} is up to date")
+        return summarize_manifest(settings)
+    write_manifest(changed, options, flags if has_file else [])
+    return None if options.dry_run else summarize_manifest(settings)
 
 
-def load_class_names(file: Path) -> tuple[str, ...]:
-    """The class names of a classes.json, in label order. Raises ContractError for a file that holds none."""
-    said = files.read_json(file)
-    names = said.get("names") if isinstance(said, dict) else None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ContractError(f"{file} has no list of names", "zoo split writes it beside the manifest")
-    return tuple(names)
+def is_manifest_current(settings: Config) -> bool:
+    """Whether there is a manifest, made as zoo.toml says. Raises Stale naming what differs.
+
+    What was given to `zoo split` by flags wins over zoo.toml, with a warning.
+    """
+    if not settings.manifest.exists():
+        return False
+    if not settings.task.train:
+        return True
+    made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
+    made_from.pop("images", None)
+    flags = made_from.pop("flags", [])
+    inputs = _inputs(settings)
+    overridden = {key: made_from.get(key) for key in flags if made_from.get(key) != inputs.get(key)}
+    if overridden:
+        console.warn(
+            f"{settings.manifest} was split with "
+            + ", ".join(f"{key} {value}" for key, value in overridden.items())
+            + ", given by flags: that is used, not zoo.toml"
+        )
+    differing = provenance.differences(made_from, {**inputs, **overridden})
+    if differing:
+        raise provenance.stale_error(str(settings.manifest), differing, "split")
+    return True
 
 
-def make_manifest(
-    settings: Config,
-    *,
-    max_errors: str | None = None,
-    workers: int | None = None,
-    overwrite: bool = False,
-    dry_run: bool = False,
-    again: bool = False,
-) -> None:
-    """Write the manifest and the class names. `again` looks at the data anew before it calls them up to date."""
-    from zoo_cli.data import splits
+def write_manifest(settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()) -> None:
+    """Draw the splits and write the manifest and the class names. `flags`: the keys of [task] given by flags."""
+    options = options or SplitConfig()
+    _check(settings, options.max_errors, options.workers)
+    inputs = _inputs(settings)
+    specs = _specs(settings)
+    # A wrong number is reported before every image is read: an empty draw reads them all.
+    _draw_splits(settings, [], ())
+    parts = _open_parts(settings, specs)
+    if options.dry_run:
+        console.say(f"would check the images of {', '.join(spec for part in specs.values() for spec in part)}")
+        return
+    inputs["images"] = _listing(settings.root, specs)
+    if flags:
+        inputs["flags"] = sorted(flags)
+    _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
 
-    task = settings.task
+
+def summarize_manifest(settings: Config) -> SplitSummary:
+    """What a standing manifest holds."""
+    images = load_manifest(settings.manifest, settings.root)
+    labelled, unlabelled, test = (int((images.split == name).sum()) for name in ("labelled", "unlabelled", "test"))
+    classes = len(load_class_names(settings.classes))
+    return SplitSummary(str(settings.manifest), labelled, unlabelled, test, int(images.probe.sum()), classes)
+
+
+def _check(settings: Config, max_errors: str | None, workers: int | None) -> None:
     failures.parse_limit(max_errors or MAX_ERRORS, 0)
     devices.workers(workers)
-    if not task.train:
+    if not settings.task.train:
         raise UsageError(
             f"no training images: [task] train is empty in {settings.root / config.FILE}", "or --train SPEC"
         )
-    share = splits.test_share(task.test)
-    specs = {"train": task.train, "unlabelled": task.unlabelled, "test": task.test if share is None else ()}
-    inputs: dict[str, Any] = {
-        **{part: list(said) for part, said in specs.items()},
+
+
+def _specs(settings: Config) -> dict[str, Sequence[str]]:
+    """The data specs of each part; a test part that is set aside from the training images has none."""
+    task = settings.task
+    test = task.test if splits.parse_test_share(task.test) is None else ()
+    return {"train": task.train, "unlabelled": task.unlabelled, "test": test}
+
+
+def _inputs(settings: Config) -> dict[str, Any]:
+    """What a manifest is made from, as in its header, but for the images themselves."""
+    task = settings.task
+    return {
+        **{part: list(specs) for part, specs in _specs(settings).items()},
         "labelled": task.labelled,
         "probe": str(task.probe),
         "probe_per_class": task.probe_per_class,
         "seed": task.seed,
-        "test_fraction": share or 0.0,
+        "test_fraction": splits.parse_test_share(task.test) or 0.0,
     }
-    if settings.manifest.exists() and not overwrite:
-        made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
-        listed = made_from.pop("images", None)
-        changed = provenance.differences(made_from, inputs)
-        if not changed and again and listed != _listing(settings.root, specs):
-            changed = ["images"]
-        if changed:
-            raise provenance.stale_error(str(settings.manifest), changed, "split")
-        if again:
-            console.say(f"{settings.manifest} is up to date")
-        return
-    # What is wrong in a number is said before every image is read, not after: an empty draw reads them all.
-    _assign(settings, inputs, [], ())
-    parts = _open(settings, specs)
-    if dry_run:
-        console.say(f"would check the images of {', '.join(spec for said in specs.values() for spec in said)}")
-        return
-    inputs["images"] = _listing(settings.root, specs)
-    _draw(settings, parts, inputs, max_errors or MAX_ERRORS, workers)
 
 
 @dataclass(frozen=True)
 class DataPart:
-    """One data spec of the task: which part it belongs to, and the how-manieth of that part it is."""
+    """One data spec of the task: which part it belongs to, and its index within that part."""
 
     name: str
     number: int
-    data: "Data"
+    data: Data
 
-    def entries(self) -> "Iterator[tuple[str, Sample]]":
+    def entries(self) -> Iterator[tuple[str, Sample]]:
         """Its samples, each with its id in the manifest."""
-        from zoo_cli.data import splits
-
         for sample in self.data.samples():
             yield splits.sample_id(sample.id, self.name, self.number, self.data.own_ids), sample
 
 
-def _open(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[DataPart]:
-    """Every data spec opened, its labels aligned by name with the classes of the training images."""
-    from zoo_cli.data import samples
+@dataclass(frozen=True)
+class ManifestRow:
+    """A sound sample as it will stand in the manifest. `label`: the true one, until `drawn` says who may know it."""
 
-    opened = {part: [samples.open_data(spec, settings.root) for spec in said] for part, said in specs.items()}
+    id: str
+    data: str
+    path: str | None
+    label: int | None
+    sha256: str
+    width: int
+    height: int
+    group: str | None
+    split: str = ""
+    probe: bool = False
+    truth: int | None = None
+
+    def drawn(self, split: str, probe: bool) -> "ManifestRow":
+        """The row in its split: the label of an unlabelled or test sample becomes its truth."""
+        labelled = split == "labelled"
+        label, truth = (self.label, None) if labelled else (None, self.label)
+        return replace(self, split=split, probe=probe, label=label, truth=truth)
+
+
+def _open_parts(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[DataPart]:
+    """Every data spec opened, its labels aligned by name with the classes of the training images."""
+    opened = {
+        part: [samples.open_data(spec, settings.root) for spec in part_specs] for part, part_specs in specs.items()
+    }
     classes = samples.union_classes(opened["train"])
     if classes is None:
-        raise UsageError("the training images have no classes", "folder: wants one folder a class, parquet: a label")
+        raise UsageError("the training images have no classes", "folder: needs one folder a class, parquet: a label")
     parts = []
-    for part, found in opened.items():
-        for number, (spec, data) in enumerate(zip(specs[part], found, strict=True)):
+    for part, data_sets in opened.items():
+        for number, (spec, data) in enumerate(zip(specs[part], data_sets, strict=True)):
             for note in data.notes:
                 console.warn(note)
-            parts.append(DataPart(part, number, samples.align_labels(data, classes, spec, forget=part == "unlabelled")))
+            aligned = samples.align_labels(data, classes, spec, forget=part == "unlabelled")
+            parts.append(DataPart(part, number, aligned))
     return parts
 
 
-def _draw(
+def _write(
     settings: Config, parts: list[DataPart], inputs: dict[str, Any], max_errors: str, workers: int | None
 ) -> None:
-    import pyarrow as pa
-
-    from zoo_cli.data import splits
-
     classes = parts[0].data.classes or ()
-    rows, failed = _check(settings, parts, workers)
+    rows, failed = _check_images(settings, parts, workers)
     if not rows:
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
         )
-    drawn = _assign(settings, inputs, rows, classes)
-    for row, split, probe in zip(rows, drawn.split, drawn.probe, strict=True):
-        row["split"], row["probe"] = split, probe
-        row["truth"] = None if split == "labelled" else row["label"]
-        row["label"] = row["label"] if split == "labelled" else None
-    arrow = pa.schema([(column.name, _arrow_type(column.type)) for column in schemas.MANIFEST.columns])
-    with files.table_writer(settings.manifest, schemas.MANIFEST, inputs, arrow) as write:
-        for piece in _with_images(rows, parts, arrow):
+    drawn = _draw_splits(settings, rows, classes)
+    rows = [row.drawn(part, probe) for row, part, probe in zip(rows, drawn.split, drawn.probe, strict=True)]
+    # Before the manifest, which says that all is there: others may be waiting for it.
+    write_class_names(settings.classes, classes)
+    schema = arrow_schema(schemas.MANIFEST)
+    with files.table_writer(settings.manifest, schemas.MANIFEST, inputs, schema) as write:
+        for piece in _with_images(rows, parts, schema):
             write(piece)
-    files.write_json(settings.classes, {"names": list(classes)})
-    twins = splits.find_duplicates([row["id"] for row in rows], drawn.split, [row["sha256"] for row in rows])
-    for note in [*drawn.notes, *twins]:
+    duplicates = splits.find_duplicates([row.id for row in rows], drawn.split, [row.sha256 for row in rows])
+    for note in [*drawn.notes, *duplicates]:
         console.warn(note)
     counts = {part: drawn.split.count(part) for part in ("labelled", "unlabelled", "test")}
     console.say(
@@ -180,19 +250,15 @@ def _draw(
     failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)
 
 
-def _assign(
-    settings: Config, inputs: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], classes: Sequence[str]
-) -> "Splits":
-    from zoo_cli.data import splits
-
+def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequence[str]) -> Splits:
     task = settings.task
     return splits.draw_splits(
-        [row["id"] for row in rows],
-        [row["data"] for row in rows],
-        [row["label"] for row in rows],
-        [row["group"] for row in rows],
+        [row.id for row in rows],
+        [row.data for row in rows],
+        [row.label for row in rows],
+        [row.group for row in rows],
         labelled=task.labelled,
-        test_fraction=inputs["test_fraction"],
+        test_fraction=splits.parse_test_share(task.test) or 0.0,
         probe="all" if task.probe == "all" else _whole("probe", task.probe),
         probe_per_class=task.probe_per_class,
         seed=task.seed,
@@ -200,76 +266,59 @@ def _assign(
     )
 
 
-def _check(
+def _check_images(
     settings: Config, parts: list[DataPart], workers: int | None
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[ManifestRow], list[Failure]]:
     """Decode and hash every image once: the rows of those that are sound, and the failures."""
-    from zoo_cli.images import decoding
 
-    def look(
-        entry: "tuple[DataPart, str, Sample]",
-    ) -> "tuple[DataPart, str, Sample, decoding.ImageInfo | decoding.BadImage]":
+    def check(
+        entry: tuple[DataPart, str, Sample],
+    ) -> tuple[DataPart, str, Sample, decoding.ImageInfo | decoding.BadImage]:
         try:
             return *entry, decoding.image_info(entry[2].source(settings.root))
         except decoding.BadImage as bad:
             return *entry, bad
 
     entries = ((part, name, sample) for part in parts for name, sample in part.entries())
-    rows: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
+    rows: list[ManifestRow] = []
+    failed: list[Failure] = []
     with console.Progress("split", 0, "img") as progress:
-        for part, name, sample, told in decoding.map_in_order(look, entries, devices.workers(workers)):
+        for part, name, sample, info in decoding.map_in_order(check, entries, devices.workers(workers)):
             progress.advance(1)
-            if isinstance(told, decoding.BadImage):
-                failed.append({"id": name, "path": sample.path, "error": str(told)})
+            if isinstance(info, decoding.BadImage):
+                failed.append(Failure(name, sample.path, str(info)))
                 continue
-            rows.append(
-                {
-                    "id": name,
-                    "data": part.name,
-                    "path": sample.path,
-                    "label": sample.label,
-                    "sha256": told.sha256,
-                    "width": told.width,
-                    "height": told.height,
-                    "group": sample.group,
-                }
-            )
+            size = info.width, info.height
+            rows.append(ManifestRow(name, part.name, sample.path, sample.label, info.sha256, *size, sample.group))
     return rows, failed
 
 
-def _with_images(rows: list[dict[str, Any]], parts: list[DataPart], arrow: "pa.Schema") -> "Iterator[pa.Table]":
-    """The rows as tables; images that have no file of their own are read a second time, so none are held."""
-    import pyarrow as pa
-
-    if all(row["path"] is not None for row in rows):
-        yield pa.Table.from_pylist(rows, schema=arrow)
+def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows as tables; images that have no file of their own are read a second time, so that none are held."""
+    if all(row.path is not None for row in rows):
+        yield pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
         return
-    place = {row["id"]: row for row in rows}
+    row_of = {row.id: row for row in rows}
     piece: list[dict[str, Any]] = []
     for part in parts:
         for name, sample in part.entries():
-            if name in place:
-                piece.append({**place[name], "image": sample.image})
+            if name in row_of:
+                piece.append({**asdict(row_of[name]), "image": sample.image})
             if len(piece) == schemas.ROW_GROUP:
-                yield pa.Table.from_pylist(piece, schema=arrow)
+                yield pa.Table.from_pylist(piece, schema=schema)
                 piece = []
-    yield pa.Table.from_pylist(piece, schema=arrow)
+    yield pa.Table.from_pylist(piece, schema=schema)
 
 
 def _listing(root: Path, specs: Mapping[str, Sequence[str]]) -> str:
     """A digest of the names and sizes of what the data specs name, without reading an image."""
-    import glob
-
-    from zoo_cli.data import samples
-
-    told: list[Any] = []
-    for spec in (spec for said in specs.values() for spec in said):
+    listing: list[Any] = []
+    for spec in (spec for part in specs.values() for spec in part):
         place = samples.resolve_path(spec.partition(":")[2], root)
-        found = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
-        found = sorted(found or glob.glob(str(place)))
-        told.append([spec, [(os.path.relpath(path, root), _size(path)) for path in found]])
-    return provenance.fingerprint(told)
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
+        paths = sorted(paths or glob.glob(str(place)))
+        listing.append([spec, [(os.path.relpath(path, root), _size(path)) for path in paths]])
+    return provenance.fingerprint(listing)
 
 
 def _size(path: str) -> int:
@@ -282,11 +331,5 @@ def _size(path: str) -> int:
 
 def _whole(key: str, value: int | str) -> int:
     if not str(value).isdigit():
-        raise UsageError(f"{key} = {value}", 'it takes a whole number or "all"')
+        raise UsageError(f"{key} = {value}", 'expected a whole number or "all"')
     return int(value)
-
-
-def _arrow_type(name: str) -> Any:
-    import pyarrow as pa
-
-    return pa.bool_() if name == "bool" else getattr(pa, name)()

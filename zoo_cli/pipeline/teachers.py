@@ -18,6 +18,7 @@ from zoo_cli.models.student import Student
 from zoo_cli.models.teacher import Teacher
 from zoo_cli.store import feature_files, feature_store, provenance
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.source_record import load_source_record
 from zoo_cli.training import inference
 from zoo_cli.training.image_cache import ImageCache
 
@@ -40,7 +41,7 @@ class TeacherSpec:
     def build(self, student: Student, device: torch.device) -> Teacher:
         """The network as a teacher that sees the images of a student."""
         assert self.model is not None, "plans refuse teachers that cannot be run"
-        teacher = Teacher.of(self.model, student.preprocessing, self.class_order).to(device)
+        teacher = Teacher.from_model(self.model, student.preprocessing, self.class_order).to(device)
         # The memory order of the images, see `Batch.to`.
         return teacher.to(memory_format=torch.channels_last) if device.type == "cuda" else teacher
 
@@ -56,8 +57,8 @@ def load_teachers(
     for source in sources:
         if feature_store.is_outputs_only(source):
             path = settings.features(source.name)
-            record = feature_store.load_source_record(settings, source.name)
-            order = label_space.match_classes(source.name, record["class_names"], record["classes"], classes)
+            record = load_source_record(settings, source.name)
+            order = label_space.match_classes(source.name, record.class_names, record.classes, classes)
             digest = feature_files.content_digest(path)
             loaded.append(TeacherSpec(source.name, None, path, order, digest, provenance.fingerprint(order)))
             continue
@@ -120,7 +121,7 @@ def compute_logits(
 def _load_logits(teacher: TeacherSpec, images: Images, rows: np.ndarray) -> np.ndarray:
     """The stored logits (M, C) of a teacher on rows (M,) of the manifest, float32; of probabilities the logarithm."""
     assert teacher.stored is not None
-    logits = feature_files.load_outputs(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).answers()
+    logits = feature_files.load_outputs(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).to_logits()
     if logits is None:
         raise ContractError(f"{teacher.stored} has neither logits nor probs", "a teacher needs one of them")
     logits = logits.astype(np.float32)

@@ -6,9 +6,10 @@ from pathlib import Path
 from zoo_cli import console, devices
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError
-from zoo_cli.pipeline import prepare, split
+from zoo_cli.pipeline import prepare
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import failures
+from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.training.training_config import ResolvedTraining
 
@@ -38,7 +39,7 @@ def load_task(
             prepare.prepare(settings, needs, workers=training.workers)
         images = load_manifest(manifest, manifest.parent)
         listed = manifest.with_name("classes.json")
-    classes = split.load_class_names(listed)
+    classes = load_class_names(listed)
     highest = int(images.labels.max(initial=-1))
     if highest >= len(classes):
         raise ContractError(f"{images.file}: label {highest} is outside the {len(classes)} classes of {listed}")

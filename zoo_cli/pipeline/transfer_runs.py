@@ -179,7 +179,7 @@ class _Transfer:
         results = runner.train_runs(parts, replace(training, recalibrate=False), cache=cache)
         student = self.load_student(parts[0].path)
         states = [files.read_tensors(part.path / "model.safetensors")[0] for part in parts]
-        student.module.load_state_dict(soup.soup(states))
+        student.module.load_state_dict(soup.average_states(states))
         student.to(cache.device)
         if training.recalibrate:
             runner.recalibrate_student(student, last.streams, training, cache)

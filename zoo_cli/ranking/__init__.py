@@ -1,1 +1,1 @@
-"""How sure a score is, and what follows for the choice of sources."""
+"""How certain a score is, and what follows for the choice of sources."""

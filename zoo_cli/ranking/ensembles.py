@@ -1,4 +1,4 @@
-"""Which sources belong together in a set: chosen one by one, for as long as the next one adds more than its error."""
+"""Ensembles of sources: grown one source at a time, for as long as the next one adds more than its uncertainty."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.plain_metrics import accept_probe
+from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
@@ -17,19 +20,19 @@ Interval = Callable[[float, Array], tuple[float | None, float | None]]
 
 @dataclass(frozen=True)
 class MemberPart:
-    """What one source brings into a set: `whole` (N,), and the same of each half of the probe, None where it has none.
+    """What one source contributes to an ensemble: `whole` (N,), and the same for each half sample, None if undefined.
 
     Parts of several sources have their samples in one order.
     """
 
     whole: Array
-    halves: tuple[Array | None, ...]
+    half_samples: tuple[Array | None, ...]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One more source in a set: the set's `score` with it, what it adds, and the 90 % interval of that, None where
-    there is none. The first source adds to nothing: its `gain`, `low` and `high` are None."""
+    """One more source in an ensemble: the ensemble's `score` with it, its `gain`, and the 90 % interval of the gain,
+    None if there is none. For the first source `gain`, `low` and `high` are None."""
 
     source: str
     score: float
@@ -38,43 +41,47 @@ class Step:
     high: float | None = None
 
 
-def member_part(function: Callable[[Any], Array], probe: Any, halves: Sequence[tuple[Array, Any]]) -> MemberPart:
-    """A source's part, `function` of its probe (N,), and of the halves, the rows and label side of each.
+def member_part(
+    function: Callable[..., Array], probe: Probe, half_samples: Sequence[tuple[Array, Classes]]
+) -> MemberPart:
+    """A source's part: `function` of its probe (N,) and of the half samples, given as their rows and label sides.
 
-    Raises Undefined where there is none of the whole probe.
+    Raises Undefined if `function` of the whole probe does.
     """
+    function = accept_probe(function)
     whole = function(probe)
-    found: list[Array | None] = []
-    for rows, target in halves:
+    parts: list[Array | None] = []
+    for rows, target in half_samples:
         try:
-            found.append(function(probe.take(rows, target)))
+            parts.append(function(probe.take(rows, target)))
         except Undefined:
-            found.append(None)
-    return MemberPart(whole, tuple(found))
+            parts.append(None)
+    return MemberPart(whole, tuple(parts))
 
 
 def grow_ensemble(
     parts: Mapping[str, MemberPart], joined: Joined, interval: Interval
 ) -> tuple[list[Step], Step | None]:
-    """A set of sources, in the order of choice, and the step at which it stopped growing, None where no one was left.
+    """The sources of an ensemble in the order of choice, and the step that ended its growth, None if none was left.
 
-    Each step takes the source with which the score `joined`, of parts (S, N), is highest; of equal ones the first
-    given. It stops where the gain is less than its uncertainty: where the `interval` of the gain, made from the gains
-    on the halves (H,), NaN where one has none, reaches down to 0, or where there is no interval.
+    Each step takes the source with the highest score `joined` of the parts (S, N); among equal ones the first. Growth
+    ends where a gain is smaller than its uncertainty: where the `interval` of the gain, made from the gains on the half
+    samples (H,), NaN where undefined, reaches down to 0, or where there is no interval.
 
-    The gain is the best of many, and therefore a little too high: a set may hold a source too much.
+    The gain is the best of several and therefore slightly too high: an ensemble may hold a source too many.
     """
     steps: list[Step] = []
     chosen: list[str] = []
     while len(chosen) < len(parts):
-        left = [name for name in parts if name not in chosen]
-        scores = [joined(np.stack([parts[one].whole for one in (*chosen, name)])) for name in left]
+        candidates = [name for name in parts if name not in chosen]
+        scores = [joined(np.stack([parts[member].whole for member in (*chosen, name)])) for name in candidates]
         best = int(np.argmax(scores))
-        step = Step(left[best], scores[best])
+        step = Step(candidates[best], scores[best])
         if steps:
             gain = scores[best] - steps[-1].score
-            with_it = _on_halves([parts[name] for name in (*chosen, step.source)], joined)
-            low, high = interval(gain, with_it - _on_halves([parts[name] for name in chosen], joined))
+            before = _score_half_samples([parts[name] for name in chosen], joined)
+            after = _score_half_samples([parts[name] for name in (*chosen, step.source)], joined)
+            low, high = interval(gain, after - before)
             step = replace(step, gain=gain, low=low, high=high)
             if low is None or low <= 0:
                 return steps, step
@@ -83,11 +90,11 @@ def grow_ensemble(
     return steps, None
 
 
-def _on_halves(members: Sequence[MemberPart], joined: Joined) -> Array:
-    """The score of a set on each half (H,), NaN where a member has no part."""
-    scores = np.full(len(members[0].halves), np.nan)
-    for i, row in enumerate(zip(*(member.halves for member in members), strict=True)):
-        known = [one for one in row if one is not None]
-        if len(known) == len(row):
-            scores[i] = joined(np.stack(known))
+def _score_half_samples(members: Sequence[MemberPart], joined: Joined) -> Array:
+    """The score of an ensemble on each half sample (H,), NaN where a member has no part."""
+    scores = np.full(len(members[0].half_samples), np.nan)
+    for i, row in enumerate(zip(*(member.half_samples for member in members), strict=True)):
+        defined = [part for part in row if part is not None]
+        if len(defined) == len(row):
+            scores[i] = joined(np.stack(defined))
     return scores

@@ -1,52 +1,62 @@
-"""Arrays as list columns of a table, and back."""
+"""Arrays as list columns of a table and back, and the Arrow schema of an artifact."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from zoo_cli.errors import ContractError
+from zoo_cli.store.schemas import Schema
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
+ARROW_TYPES = {
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "bool": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "list<double>": pa.list_(pa.float64()),
+}
+"""The column types of `schemas` whose width no file fixes for itself."""
 
 
-def to_matrix(column: "pa.ChunkedArray", what: str) -> "np.ndarray":
+def arrow_schema(schema: Schema, without: Sequence[str] = ()) -> pa.Schema:
+    """The Arrow schema of an artifact, less some of its columns."""
+    return pa.schema(
+        [(column.name, ARROW_TYPES[column.type]) for column in schema.columns if column.name not in without]
+    )
+
+
+def to_matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
     """A list column of equal widths as one (N, W) array of its own precision; at most one copy.
 
     Accepts list, large_list and fixed-size list of float16, float32 and float64. Raises ContractError for nulls,
     ragged rows and other types.
     """
-    import numpy as np
-    import pyarrow as pa
-
     kind = column.type
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not listed or not pa.types.is_floating(kind.value_type):
-        raise ContractError(f"{what} is {kind}", "it takes a list of float16, float32 or float64")
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not pa.types.is_floating(kind.value_type):
+        raise ContractError(f"{what} is {kind}", "expected a list of float16, float32 or float64")
     if column.null_count:
-        raise ContractError(f"{what} holds {column.null_count} nulls")
+        raise ContractError(f"{what} has {column.null_count} nulls")
     pieces = []
     for chunk in column.chunks:
         if not len(chunk):
             continue
         values = chunk.flatten()
         if values.null_count or len(values) % len(chunk):
-            raise ContractError(f"{what} is ragged", "every row needs as many values")
-        if not pa.types.is_fixed_size_list(kind):
-            import pyarrow.compute as pc
-
-            if len(pc.unique(pc.list_value_length(chunk))) != 1:
-                raise ContractError(f"{what} is ragged", "every row needs as many values")
+            raise ContractError(f"{what} is ragged", "every row needs the same number of values")
+        if not pa.types.is_fixed_size_list(kind) and len(pc.unique(pc.list_value_length(chunk))) != 1:
+            raise ContractError(f"{what} is ragged", "every row needs the same number of values")
         pieces.append(values.to_numpy(zero_copy_only=False).reshape(len(chunk), -1))
     if not pieces:
         return np.zeros((0, getattr(kind, "list_size", 0)), pa.array([], kind.value_type).to_numpy(False).dtype)
     if len({piece.shape[1] for piece in pieces}) > 1:
-        raise ContractError(f"{what} is ragged", "every row needs as many values")
+        raise ContractError(f"{what} is ragged", "every row needs the same number of values")
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def to_list_column(array: "np.ndarray") -> "pa.FixedSizeListArray":
+def to_list_column(array: np.ndarray) -> pa.FixedSizeListArray:
     """An (N, W) array as a fixed-size list column; no copy where it is contiguous."""
-    import numpy as np
-    import pyarrow as pa
-
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1])

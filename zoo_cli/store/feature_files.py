@@ -1,4 +1,4 @@
-"""Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or anybody's parquet."""
+"""Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or any parquet file."""
 
 import glob
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ HALF_SUM_TOLERANCE = 1e-2  # float16 rounds a thousand small probabilities by mo
 
 @dataclass(frozen=True)
 class StoredOutputs:
-    """What is known of one source, row by row: `embedding` (N, D), `logits` (N, K), `probs` (N, K), `labels` (N,)."""
+    """Stored outputs of one source, row by row: `embedding` (N, D), `logits` (N, K), `probs` (N, K), `labels` (N,)."""
 
     name: str
     ids: Array
@@ -36,8 +36,8 @@ class StoredOutputs:
             return self.probs.astype(np.float64)
         return None if self.logits is None else to_probabilities(self.logits, output)
 
-    def answers(self) -> Array | None:
-        """Logits (N, K), or for want of them the logarithms of the probabilities, of 0 the least float32's."""
+    def to_logits(self) -> Array | None:
+        """Logits (N, K), else logarithms of the probabilities, 0 raised to the smallest float32; None without both."""
         if self.logits is not None or self.probs is None:
             return self.logits
         return np.asarray(np.log(np.maximum(self.probs.astype(np.float64), np.finfo(np.float32).tiny)))
@@ -67,22 +67,22 @@ def to_probabilities(logits: Array, output: str) -> Array:
 def find_parts(path: Path) -> list[Path]:
     """The parquet files of a path: a file, a folder of parts, or a glob. Raises UsageError where there are none."""
     if path.is_dir():
-        found = sorted(path.rglob("*.parquet"))
+        parts = sorted(path.rglob("*.parquet"))
     else:
-        found = [path] if path.exists() else sorted(Path(name) for name in glob.glob(str(path)))
-    found = [part for part in found if not part.name.startswith(".") and part.name != schemas.SOURCE_MEANS.file]
-    if not found:
+        parts = [path] if path.exists() else sorted(Path(name) for name in glob.glob(str(path)))
+    parts = [part for part in parts if not part.name.startswith(".") and part.name != schemas.SOURCE_MEANS.file]
+    if not parts:
         raise UsageError(f"no parquet file at {path}")
-    return found
+    return parts
 
 
 def content_digest(path: Path) -> str:
     """A digest of what a path holds: of our parts' headers, or of a foreign file's bytes."""
-    said = []
+    contents = []
     for part in find_parts(path):
-        head = files.read_header(part)
-        said.append([part.name, head.get("inputs") or files.digest(part)])
-    return provenance.fingerprint(said)
+        header = files.read_header(part)
+        contents.append([part.name, header.get("inputs") or files.digest(part)])
+    return provenance.fingerprint(contents)
 
 
 def load_outputs(
@@ -105,8 +105,8 @@ def load_outputs(
     for column in needed:
         if column not in present:
             raise ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
-    found = np.concatenate([piece["id"] for piece in pieces])
-    check_unique(found, str(path))
+    stored_ids = np.concatenate([piece["id"] for piece in pieces])
+    check_unique(stored_ids, str(path))
     arrays: dict[str, Array] = {}
     for column in present:
         # Parts without rows may not know their width; where all are empty, one of them stands for the column.
@@ -116,14 +116,14 @@ def load_outputs(
             raise ContractError(f"{path}: the parts disagree on the width of {column}")
         arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
     if ids is not None:
-        order = _rows_of(ids, found, path)
-        found, arrays = found[order], {column: array[order] for column, array in arrays.items()}
+        order = _rows_of(ids, stored_ids, path)
+        stored_ids, arrays = stored_ids[order], {column: array[order] for column, array in arrays.items()}
     for column in columns:
         if column in arrays:
-            _check_values(arrays[column], column, found, path, output)
+            _check_values(arrays[column], column, stored_ids, path, output)
     stem = name or (path.stem if not path.is_dir() else path.name.removeprefix("source="))
     labels = arrays.get("label")
-    return StoredOutputs(stem, found, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
+    return StoredOutputs(stem, stored_ids, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
 
 
 def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
@@ -136,7 +136,7 @@ def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> d
     here = [column for column in (*columns, "label") if column in names]
     table = files.read_parquet(part, ["id", *here])
     if table.column("id").null_count:
-        raise ContractError(f"{part}: column id holds nulls")
+        raise ContractError(f"{part}: column id has nulls")
     ids = np.array([str(value) for value in table.column("id").to_pylist()], dtype=object)
     if wanted is not None and not wanted.issuperset(ids):
         keep = np.flatnonzero([name in wanted for name in ids])
@@ -153,23 +153,23 @@ def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> d
 
 def _labels(values: pa.ChunkedArray, part: Path) -> Array:
     if not pa.types.is_integer(values.type) and values.null_count < len(values):
-        raise ContractError(f"{part}: column label is {values.type}", "it takes whole numbers, classes counted from 0")
+        raise ContractError(f"{part}: column label is {values.type}", "expected whole numbers, classes counted from 0")
     labels = np.array([NO_LABEL if value is None else value for value in values.to_pylist()], dtype=np.int64)
     if (labels < NO_LABEL).any():
         raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} is no label")
     return labels
 
 
-def _rows_of(ids: Array, found: Array, path: Path) -> Array:
-    place = {name: row for row, name in enumerate(found)}
-    missing = [str(name) for name in ids if name not in place]
+def _rows_of(ids: Array, stored_ids: Array, path: Path) -> Array:
+    row_of = {name: row for row, name in enumerate(stored_ids)}
+    missing = [str(name) for name in ids if name not in row_of]
     if missing:
         examples = ", ".join(missing[:5])
         raise ContractError(
             f"{path} lacks {len(missing):,} of {len(ids):,} ids of the manifest, e.g. {examples}",
-            "its ids must be those of the manifest; zoo show tells what both hold",
+            "its ids must be those of the manifest; compare both with zoo show",
         )
-    return np.array([place[name] for name in ids], dtype=np.int64)
+    return np.array([row_of[name] for name in ids], dtype=np.int64)
 
 
 def _check_values(array: Array, column: str, ids: Array, path: Path, output: str) -> None:

@@ -12,13 +12,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from zoo_cli import __version__
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from torch import Tensor
+    from torch import Tensor  # reading and writing tables must not load torch
 
 HEADER = b"zoo"
 
@@ -34,7 +36,7 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`; on success it takes its place, on failure nothing has changed."""
+    """A temporary path in the folder of `path`: it replaces `path` on success; on failure nothing has changed."""
     temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON with sorted structure left as given, one newline at the end."""
+    """JSON with its keys in the order given, one newline at the end."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -99,7 +101,7 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping
             assert set(check.keys()) == set(content), f"{path}: written tensors do not read back"
 
 
-def write_table(path: Path, table: "pa.Table", schema: Schema, inputs: Mapping[str, Any]) -> None:
+def write_table(path: Path, table: pa.Table, schema: Schema, inputs: Mapping[str, Any]) -> None:
     """A parquet artifact with page checksums, and a header that says what it is and what it was made from.
 
     Raises ContractError where the table breaks its schema: that would be a bug, or somebody else's array.
@@ -110,9 +112,6 @@ def write_table(path: Path, table: "pa.Table", schema: Schema, inputs: Mapping[s
 
 def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """The rows of an answer as parquet, types as they come."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = pa.Table.from_pylist([dict(row) for row in rows])
     table = table.replace_schema_metadata({HEADER: json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})})
     with replacing(path) as temporary:
@@ -120,17 +119,14 @@ def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 @contextmanager
-def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_schema: "pa.Schema") -> Iterator[Any]:
+def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_schema: pa.Schema) -> Iterator[Any]:
     """As write_table, for rows that arrive in pieces: yields a function that takes the next piece.
 
     Row groups are full whatever the pieces are, so the same rows give the same bytes.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     _check_columns(path, arrow_schema, schema)
-    said = make_header(schema, inputs)
-    arrow_schema = arrow_schema.with_metadata({HEADER: json.dumps(said, separators=(",", ":"))})
+    header = json.dumps(make_header(schema, inputs), separators=(",", ":"))
+    arrow_schema = arrow_schema.with_metadata({HEADER: header})
     rows = 0
     held: list[pa.Table] = []
     with replacing(path) as temporary:
@@ -172,16 +168,16 @@ def make_header(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file. Raises ContractError where it is none."""
+    """A JSON file. Raises ContractError where it is not valid."""
 
     def no_constant(text: str) -> Any:
-        raise ValueError(f"{text} is no JSON")
+        raise ValueError(f"{text} is not valid JSON")
 
     with _reading(path):
         try:
             return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=no_constant)
         except (ValueError, RecursionError) as error:
-            raise ContractError(f"{path} is no JSON: {error}") from None
+            raise ContractError(f"{path} is not valid JSON: {error}") from None
 
 
 def read_text(path: Path) -> str:
@@ -203,7 +199,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
-    """The tensors of a safetensors file and its metadata. Raises ContractError where it is none."""
+    """The tensors of a safetensors file and its metadata. Raises ContractError for another file."""
     from safetensors import SafetensorError, safe_open
 
     with _reading(path):
@@ -211,23 +207,22 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
             with safe_open(path, framework="pt") as stream:
                 return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
         except SafetensorError as error:
-            raise ContractError(f"{path} is no safetensors file: {error}", "it is torn or not what it says") from None
+            hint = "it is truncated or another kind of file"
+            raise ContractError(f"{path} is not a safetensors file: {error}", hint) from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a parquet artifact of ours; empty for a foreign file."""
-    import pyarrow.parquet as pq
-
     with _reading(path), _parquet(path):
         metadata = pq.read_schema(path).metadata or {}
     try:
-        said = json.loads(metadata.get(HEADER, b"{}"))
+        header = json.loads(metadata.get(HEADER, b"{}"))
     except ValueError:
         raise ContractError(f"the header of {path} is damaged", "make the file again") from None
-    return said if isinstance(said, dict) else {}
+    return header if isinstance(header, dict) else {}
 
 
-def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> "pa.Table":
+def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """An artifact of ours, every page's checksum verified, its columns checked against the schema.
 
     Raises ContractError for a damaged file, another artifact, a newer version or a broken column.
@@ -239,21 +234,18 @@ def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None)
     _check_columns(path, table.schema, schema, only=columns)
     for column in schema.columns:
         if column.name in table.column_names and not column.nullable and table.column(column.name).null_count:
-            raise ContractError(f"{path}: column {column.name} holds nulls")
+            raise ContractError(f"{path}: column {column.name} has nulls")
     return table
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Any parquet file, page checksums verified where it has them. Raises ContractError where it is damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
         table = stream.read(columns=list(columns) if columns is not None else None)
         if table.num_rows != stream.metadata.num_rows:
             raise pa.ArrowInvalid(f"{table.num_rows} rows instead of {stream.metadata.num_rows}")
         for column in table.columns:
-            # Text that is not UTF-8 would only be found when somebody looks at it.
+            # Text that is not UTF-8 would fail only when it is used.
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 column.validate(full=True)
         return table
@@ -261,8 +253,6 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> "pa.Table"
 
 def read_row_group(path: Path, number: int, column: str) -> list[Any]:
     """One column of one row group as a list."""
-    import pyarrow.parquet as pq
-
     with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
         values: list[Any] = stream.read_row_group(number, columns=[column]).column(column).to_pylist()
         return values
@@ -270,16 +260,12 @@ def read_row_group(path: Path, number: int, column: str) -> list[Any]:
 
 def column_types(path: Path) -> dict[str, str]:
     """The names of a parquet file's columns, each with its type."""
-    import pyarrow.parquet as pq
-
     with _reading(path), _parquet(path):
         return {field.name: str(field.type) for field in pq.read_schema(path)}
 
 
 def row_count(path: Path) -> int:
     """The number of rows of a parquet file."""
-    import pyarrow.parquet as pq
-
     with _reading(path), _parquet(path):
         return int(pq.read_metadata(path).num_rows)
 
@@ -287,27 +273,27 @@ def row_count(path: Path) -> int:
 # Internals ----------------------------------------------------------------------------------------------------------
 
 
-def _check_columns(path: Path, found: "pa.Schema", schema: Schema, only: Sequence[str] | None = None) -> None:
+def _check_columns(path: Path, columns: pa.Schema, schema: Schema, only: Sequence[str] | None = None) -> None:
     for column in schema.columns:
         if only is not None and column.name not in only:
             continue
-        if column.name not in found.names:
+        if column.name not in columns.names:
             if column.required:
-                raise ContractError(f"{path} has no column {column.name}", f"it is no {schema.name} file")
+                raise ContractError(f"{path} has no column {column.name}", f"it is not a {schema.name} file")
             continue
-        if not _type_fits(str(found.field(column.name).type), column.type):
-            kind = found.field(column.name).type
+        kind = columns.field(column.name).type
+        if not _type_fits(str(kind), column.type):
             raise ContractError(f"{path}: column {column.name} is {kind}, not {column.type}")
 
 
-def _type_fits(found: str, wanted: str) -> bool:
-    if wanted.startswith("fixed_size_list"):
+def _type_fits(kind: str, expected: str) -> bool:
+    if expected.startswith("fixed_size_list"):
         # Widths differ from file to file, and any float list can be read.
-        return found.startswith(("fixed_size_list<", "list<", "large_list<")) and any(
-            kind in found for kind in ("halffloat", "float", "double")
+        return kind.startswith(("fixed_size_list<", "list<", "large_list<")) and any(
+            width in kind for width in ("halffloat", "float", "double")
         )
-    normal = found.replace("item: ", "").replace("element: ", "").replace("large_", "")
-    return normal == wanted
+    normal = kind.replace("item: ", "").replace("element: ", "").replace("large_", "")
+    return normal == expected
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -327,7 +313,7 @@ def _write_error(path: Path, error: OSError) -> ZooError:
         with suppress(OSError):
             free = shutil.disk_usage(path.parent).free
         return ZooError(
-            f"no room to write {path} ({free / 1e6:,.0f} MB free)", "make room and run the same command again"
+            f"no room to write {path} ({free / 1e6:,.0f} MB free)", "free some space and run the same command again"
         )
     return ZooError(f"cannot write {path}: {error.strerror or error}", "what was done before is kept")
 
@@ -344,12 +330,11 @@ def _reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
     try:
         yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         line = str(error).splitlines()[0] if str(error) else "unreadable"
-        raise ContractError(f"{path} is no intact parquet file: {line}", "make it again, or fetch it again") from None
+        hint = "make it again, or fetch it again"
+        raise ContractError(f"{path} is not an intact parquet file: {line}", hint) from None

@@ -5,80 +5,107 @@ too much for every image. Each part holds some samples by id and is named after 
 stale: what a new probe set lacks is added, and what it no longer holds stays for the next.
 """
 
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import feature_store, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
+from zoo_cli.store.manifest import Images
+from zoo_cli.store.source_record import has_source_record, load_source_record
 
-if TYPE_CHECKING:
-    import numpy as np
+DOCUMENT, OLD_DOCUMENT = "_gradients.json", "gradients.json"
+PROJECTION = "10000"
+BLOCKS = 5
+"""A projection is made of this many blocks, each of which alone is one, see `models.projection`."""
 
-    from zoo_cli.store.manifest import Images
 
-DOCUMENT = "gradients.json"
+@dataclass(frozen=True)
+class GradientRecord:
+    """How the gradients of a source were made, see `schemas.DOCUMENTS`; the keys of the document, in their order."""
+
+    source: str
+    gradient_layer: str
+    projection: str
+    seed: int
+    layer: str
+    weights: int
+    outputs: int
+    projected: list[str]
+
+
+def check_projection(text: str) -> None:
+    """Raise UsageError unless this is a number of sums that a gradient can be projected to, or "none"."""
+    if text != "none" and not (text.isdigit() and int(text) >= BLOCKS and int(text) % BLOCKS == 0):
+        raise UsageError(f'--projection "{text}"', f"expected a multiple of {BLOCKS}, or none")
 
 
 def unavailable_reason(settings: Config, source: Source) -> str:
     """Why a source can have no gradients; empty where it can."""
     if feature_store.is_outputs_only(source):
         return "only its stored outputs are known"
-    if (settings.features(source.name) / "source.json").exists() and not feature_store.load_source_record(
-        settings, source.name
-    )["classes"]:
+    if has_source_record(settings, source.name) and not load_source_record(settings, source.name).classes:
         return "it has no head"
     return ""
 
 
-def load_gradient_record(settings: Config, name: str) -> dict[str, Any] | None:
-    """The gradients.json of a source; None where it has no gradients."""
-    path = settings.gradients(name) / DOCUMENT
-    return files.read_json(path) if path.exists() else None
+def load_gradient_record(settings: Config, name: str) -> GradientRecord | None:
+    """How the gradients of a source were made; None where it has none. Raises ContractError for a damaged document."""
+    path = _record_path(settings, name)
+    if not path.exists():
+        return None
+    content = files.read_json(path)
+    if not isinstance(content, dict) or content.keys() != {field.name for field in fields(GradientRecord)}:
+        raise ContractError(f"{path} lacks keys of its format", f"zoo {_maker(name)} --overwrite makes it again")
+    return GradientRecord(**content)
 
 
 def missing_rows(
-    settings: Config, source: Source, images: "Images", rows: "np.ndarray", projection: str | None
-) -> "np.ndarray":
-    """The rows whose gradients are not stored. Raises UsageError where stored ones are stale; None: any projection."""
-    said = load_gradient_record(settings, source.name)
-    if said is None:
+    settings: Config, source: Source, images: Images, rows: np.ndarray, projection: str | None
+) -> np.ndarray:
+    """The rows whose gradients are not stored. `projection` None accepts any.
+
+    Raises UsageError naming what differs where stored ones are stale.
+    """
+    record = load_gradient_record(settings, source.name)
+    if record is None:
         return rows
-    now = {
-        "source": feature_store.source_fingerprint(feature_store.load_source_record(settings, source.name)),
+    current = {
+        "source": load_source_record(settings, source.name).fingerprint,
         "gradient_layer": source.gradient_layer,
-        "projection": said["projection"] if projection is None else projection,
+        "projection": record.projection if projection is None else projection,
     }
     folder = settings.gradients(source.name)
-    changed = provenance.differences({key: said.get(key) for key in now}, now)
+    changed = provenance.differences({key: getattr(record, key) for key in current}, current)
     if changed:
         raise provenance.stale_error(str(folder), changed, _maker(source.name))
-    place = {str(name): row for row, name in enumerate(images.ids)}
-    held: set[str] = set()
+    row_of = {str(name): row for row, name in enumerate(images.ids)}
+    stored: set[str] = set()
     for part in _parts(settings, source.name):
         ids = [str(name) for name in files.read_table(part, schemas.GRADIENTS, ["id"]).column("id").to_pylist()]
-        here = [place[name] for name in ids if name in place]
-        current = _part_inputs(images, here, said) if len(here) == len(ids) else {"images": None}
-        changed = provenance.differences(files.read_header(part).get("inputs", {}), current)
+        present = [row_of[name] for name in ids if name in row_of]
+        inputs = _part_inputs(images, present, record) if len(present) == len(ids) else {"images": None}
+        changed = provenance.differences(files.read_header(part).get("inputs", {}), inputs)
         if changed:
             raise provenance.stale_error(str(part), changed, _maker(source.name))
-        held.update(ids)
-    return rows[[str(name) not in held for name in images.ids[rows]]]
+        stored.update(ids)
+    return rows[[str(name) not in stored for name in images.ids[rows]]]
 
 
-def load_gradients(settings: Config, name: str, ids: "np.ndarray", column: str) -> "np.ndarray":
+def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) -> np.ndarray:
     """The vectors (N, W) of a source's samples: column `gradient`, over all outputs, or `gradient_sum`."""
-    import numpy as np
-
-    pieces, found = [], []
+    pieces, stored = [], []
     for part in _parts(settings, name):
         table = files.read_table(part, schemas.GRADIENTS, ["id", column])
-        found += table.column("id").to_pylist()
+        stored += table.column("id").to_pylist()
         pieces.append(to_matrix(table.column(column), f"{part}: column {column}"))
-    place = {name: row for row, name in enumerate(found)}
-    missing = [str(one) for one in ids if one not in place]
+    row_of = {sample: row for row, sample in enumerate(stored)}
+    missing = [str(sample) for sample in ids if sample not in row_of]
     if missing:
         raise ContractError(
             f"{settings.gradients(name)} lacks {len(missing):,} of {len(ids):,} samples, e.g. {missing[0]}",
@@ -86,37 +113,38 @@ def load_gradients(settings: Config, name: str, ids: "np.ndarray", column: str) 
         )
     if len({piece.shape[1] for piece in pieces}) > 1:
         raise ContractError(f"{settings.gradients(name)}: the parts disagree on the width of {column}")
-    return np.concatenate(pieces)[[place[str(one)] for one in ids]]
+    return np.concatenate(pieces)[[row_of[str(sample)] for sample in ids]]
 
 
-def open_gradients(settings: Config, name: str, said: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Write gradients.json, or check that the standing one says the same."""
-    folder, path = settings.gradients(name), settings.gradients(name) / DOCUMENT
+def open_gradients(settings: Config, name: str, record: GradientRecord, *, overwrite: bool) -> None:
+    """Write the record of a source, or check that the standing one says the same."""
+    folder = settings.gradients(name)
     files.remove_leftovers(folder)
-    if path.exists() and not overwrite:
-        changed = provenance.differences(files.read_json(path), said)
+    before = load_gradient_record(settings, name)
+    if before is not None and not overwrite:
+        changed = provenance.differences(asdict(before), asdict(record))
         if changed:
             raise provenance.stale_error(str(folder), changed, _maker(name))
-        return
-    for part in _parts(settings, name):
-        part.unlink()
-    files.write_json(path, said)
+        if (folder / DOCUMENT).exists():
+            return
+    else:
+        for part in _parts(settings, name):
+            part.unlink()
+    files.write_json(folder / DOCUMENT, asdict(record))
+    (folder / OLD_DOCUMENT).unlink(missing_ok=True)
 
 
 def write_gradients(
     settings: Config,
     name: str,
-    said: Mapping[str, Any],
-    images: "Images",
-    rows: "np.ndarray",
-    trace: "np.ndarray",
-    summed: "np.ndarray",
+    record: GradientRecord,
+    images: Images,
+    rows: np.ndarray,
+    trace: np.ndarray,
+    summed: np.ndarray,
 ) -> None:
     """Commit a part: the vectors (M, W) and (M, W') of rows (M,). Raises ContractError where one is not finite."""
-    import numpy as np
-    import pyarrow as pa
-
-    ids = [str(one) for one in images.ids[rows]]
+    ids = [str(sample) for sample in images.ids[rows]]
     bad = ~(np.isfinite(trace).all(axis=1) & np.isfinite(summed).all(axis=1))
     if bad.any():
         names = ", ".join(np.array(ids)[bad][:5])
@@ -128,11 +156,19 @@ def write_gradients(
         {"id": pa.array(ids, pa.string()), "gradient": to_list_column(trace), "gradient_sum": to_list_column(summed)}
     )
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
-    files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, said))
+    files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, record))
 
 
-def _part_inputs(images: "Images", rows: Any, said: Mapping[str, Any]) -> dict[str, Any]:
-    return {"gradients": provenance.fingerprint(said), "images": images.fingerprint(rows, "ids", "sha256")}
+def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> dict[str, Any]:
+    return {
+        "gradients": provenance.fingerprint(asdict(record)),
+        "images": images.fingerprint(rows, "ids", "sha256"),
+    }
+
+
+def _record_path(settings: Config, name: str) -> Path:
+    folder = settings.gradients(name)
+    return folder / OLD_DOCUMENT if not (folder / DOCUMENT).exists() else folder / DOCUMENT
 
 
 def _parts(settings: Config, name: str) -> list[Path]:

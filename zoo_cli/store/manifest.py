@@ -1,4 +1,4 @@
-"""The images of a task, by row of its manifest: what each stage may know of them, and their bytes."""
+"""The images of a task, by row of its manifest: what stages may know of them, and their bytes."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+import pyarrow as pa
 
 from zoo_cli.errors import ContractError
 from zoo_cli.images.decoding import BadImage
@@ -48,7 +49,7 @@ class Images:
         return np.flatnonzero(chosen)
 
     def without(self, ids: frozenset[str]) -> "Images":
-        """The same rows, of which these ids are in no split: their images have failed."""
+        """The same rows, with these ids in no split: their images have failed."""
         return replace(self, split=np.where([name in ids for name in self.ids], "failed", self.split)) if ids else self
 
     def fingerprint(self, rows: Array, *columns: str) -> str:
@@ -56,7 +57,7 @@ class Images:
         return provenance.fingerprint([[str(value) for value in getattr(self, name)[rows]] for name in columns])
 
     def encoded(self, row: int) -> bytes:
-        """The encoded image of a row, as it was when it was hashed.
+        """The encoded image of a row, with the bytes that were hashed.
 
         Raises BadImage where its file cannot be read, ContractError where it has changed since.
         """
@@ -72,14 +73,14 @@ class Images:
         return data
 
     def getter(self, row: int) -> Callable[[], bytes]:
-        """`encoded` of one row, to be called where the image is needed."""
+        """`encoded` of one row, deferred to where the image is needed."""
         return partial(self.encoded, row)
 
     def _stored(self, row: int) -> bytes:
         number, offset = divmod(int(row), schemas.ROW_GROUP)
         with self._lock:
             if number not in self._groups:
-                # Rows are mostly asked for in order: two groups in memory serve that, and bound it.
+                # Rows are mostly read in order: two groups in memory are enough, and bound it.
                 while len(self._groups) > 1:
                     del self._groups[next(iter(self._groups))]
                 self._groups[number] = files.read_row_group(self.file, number, "image")
@@ -89,7 +90,7 @@ class Images:
         return image
 
     def truth(self) -> Array:
-        """The known labels (N,) of every sample, -1 where nobody knows. Only for evaluation."""
+        """The known labels (N,) of every sample, -1 where unknown. Only for evaluation."""
         truth = _labels(files.read_table(self.file, schemas.MANIFEST, ["truth"]).column("truth"))
         return np.where(self.labels != NO_LABEL, self.labels, truth)
 
@@ -112,13 +113,13 @@ def load_manifest(file: Path, root: Path) -> Images:
 
 
 def check_unique(ids: Array, where: str) -> None:
-    """Raise ContractError naming ids that stand twice."""
+    """Raise ContractError naming ids that repeat."""
     if len(set(ids)) == len(ids):
         return
     seen: set[str] = set()
-    twice = [str(name) for name in ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-    raise ContractError(f"{where}: {len(twice)} ids stand twice, e.g. {', '.join(twice[:5])}")
+    repeated = [str(name) for name in ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    raise ContractError(f"{where}: {len(repeated)} ids repeat, e.g. {', '.join(repeated[:5])}")
 
 
-def _labels(column: object) -> Array:
-    return np.array([NO_LABEL if label is None else label for label in column.to_pylist()], dtype=np.int64)  # type: ignore[attr-defined]
+def _labels(column: pa.ChunkedArray) -> Array:
+    return np.array([NO_LABEL if label is None else label for label in column.to_pylist()], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What an artifact was made from: digests of its inputs, and whether a standing output is still of these inputs."""
+"""What an artifact was made from: digests of its inputs, and whether a standing output is still made from these."""
 
 import hashlib
 import json
@@ -8,6 +8,10 @@ from typing import Any
 
 from zoo_cli.errors import UsageError
 from zoo_cli.store import files
+
+
+class Stale(UsageError):
+    """An output that was made from other inputs."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -30,30 +34,27 @@ def differences(made_from: Mapping[str, Any], inputs: Mapping[str, Any]) -> list
 def is_current(
     path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kept: str | None = None, maker: str = ""
 ) -> bool:
-    """Whether a standing parquet artifact was made from these very inputs and need not be made again.
+    """Whether a standing parquet or JSON artifact was made from these very inputs and need not be made again.
 
-    False: there is none, or it is to be overwritten. Raises UsageError naming what differs where it is stale.
+    False: it is not there, or is to be overwritten. Raises Stale naming what differs. `kept`: what the message calls
+    it, by default its path.
     """
     if not path.exists() or overwrite:
         return False
-    made_from = (
-        files.read_header(path).get("inputs", {})
-        if path.suffix == ".parquet"
-        else files.read_json(path).get("inputs", {})
-    )
-    changed = differences(made_from, inputs)
+    header = files.read_header(path) if path.suffix == ".parquet" else files.read_json(path)
+    changed = differences(header.get("inputs", {}), inputs)
     if changed:
         raise stale_error(kept or str(path), changed, maker)
     return True
 
 
-def stale_error(what: str, changed: Sequence[str], maker: str = "") -> UsageError:
+def stale_error(what: str, changed: Sequence[str], maker: str = "") -> Stale:
     """The error for an output that was made from other inputs. `maker`: the command that makes it, if another may ask.
 
     Many commands read an output, and their own --overwrite would not make it again.
     """
     again = f"zoo {maker} --overwrite makes it again" if maker else "use --overwrite to make it again"
-    return UsageError(f"{what} was made from other inputs: {', '.join(changed)}", again)
+    return Stale(f"{what} was made from other inputs: {', '.join(changed)}", again)
 
 
 def _is_digest(value: object) -> bool:

@@ -97,7 +97,7 @@ GRADIENTS = Schema(
 
 SCORES = Schema(
     "scores",
-    "scores/METRIC.parquet",
+    "scores/SPEC/S.parquet",
     (
         Column("source", "string", "name of the source; @student is the student's starting point"),
         Column("metric", "string", "name of the metric"),
@@ -152,7 +152,7 @@ PREDICTIONS = Schema(
     "runs/NAME/predictions.parquet, predictions/source=S.parquet",
     (
         Column("id", "string", "of the manifest: the test samples"),
-        Column("label", "int64", "the true label; null where nobody knows", nullable=True),
+        Column("label", "int64", "the true label; null where unknown", nullable=True),
         Column("logits", "fixed_size_list<float32>[C]", "the network's outputs in the order of classes.json"),
     ),
 )
@@ -183,7 +183,7 @@ DOCUMENTS = (
     Document("classes", "classes.json", (("names", "class names in label order"),)),
     Document(
         "source",
-        "features/source=S/source.json",
+        "features/source=S/_source.json",
         (
             ("name, provider, model", "the source as the user named it"),
             ("weights_sha256", "digest of its weights"),
@@ -196,17 +196,17 @@ DOCUMENTS = (
     ),
     Document(
         "gradients",
-        "gradients/source=S/gradients.json",
+        "gradients/source=S/_gradients.json",
         (
-            ("source, gradient_layer", "fingerprint of its source.json; the layer as declared"),
-            ("layer, weights, outputs", "the layer found, its number of weights, gradients a sample"),
+            ("source, gradient_layer", "fingerprint of its _source.json; the layer as declared"),
+            ("layer, weights, outputs", "the layer, its number of weights, gradients a sample"),
             ("projection, seed", "number of signed sums, or none; what the signs are drawn from"),
             ("projected", "the columns that are projected: the others were short enough to keep"),
         ),
     ),
     Document(
         "set",
-        "scores/METRIC.json",
+        "scores/SPEC.json",
         (
             ("metric, score", "of the set as a whole, a metric that scores sets of sources: ms-leep, e-leep"),
             ("sources", "list of source, score of the set so far, gain, low, high: in the order they were chosen"),

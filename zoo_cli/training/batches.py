@@ -70,7 +70,7 @@ def make_batch_fn(
         if teacher_logits is not None:
             view = torch.zeros(len(position), dtype=torch.int64)
             if len(teacher_logits) > 1:
-                view = augmentation.mirrored(streams.seed, epoch, sample).long()
+                view = augmentation.draw_mirrored(streams.seed, epoch, sample).long()
             row = torch.searchsorted(used, position)
             device = teacher_logits.device
             logits = teacher_logits[view.to(device), :, row.to(device)].transpose(0, 1)

@@ -11,7 +11,7 @@ from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError
 from zoo_cli.images import decoding
 from zoo_cli.models.capture import FeatureExtractor
-from zoo_cli.models.extraction import Pixels
+from zoo_cli.models.extraction import Normaliser
 from zoo_cli.store.manifest import Images
 
 BATCH = 256
@@ -32,7 +32,7 @@ def predict_rows(
     moved to `device` and put in eval mode. Raises ContractError for an image that cannot be read.
     """
     geometry = decoding.view_geometry(preprocessing)
-    pixels = Pixels(preprocessing, device)
+    normalise = Normaliser(preprocessing, device)
 
     def batches() -> Iterator[Tensor]:
         views: list[np.ndarray] = []
@@ -42,10 +42,10 @@ def predict_rows(
                 raise ContractError(f"{images.ids[rows[index]]}: {decoded}", "make the manifest again")
             views.append(decoded[geometry])
             if len(views) == BATCH:
-                yield pixels(torch.from_numpy(np.stack(views)))
+                yield normalise(torch.from_numpy(np.stack(views)))
                 views.clear()
         if views:
-            yield pixels(torch.from_numpy(np.stack(views)))
+            yield normalise(torch.from_numpy(np.stack(views)))
 
     logits = predict_views(network.to(device), batches())
     return logits if class_order is None else logits[:, list(class_order)]

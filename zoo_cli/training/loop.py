@@ -187,7 +187,7 @@ class _Run:
         steps = sums.pop("healthy")
         self.row_start = done
         self.sums = torch.zeros_like(self.sums)
-        means = self.objective.told({name: value / steps for name, value in sums.items()})
+        means = self.objective.summarize_means({name: value / steps for name, value in sums.items()})
         return {"step": done, **means, "lr": learning_rate(self.options, done - 1)}
 
     def live(self) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def build_student(settings: Config, source: Source, init: str | None, classes: t
             )
         model.module.load_state_dict({key: weights[key] for key in body}, strict=False)
         model = replace(model, weights_sha256=other.weights_sha256)
-    return student.build(model, classes, seed)
+    return student.build_student(model, classes, seed)
 
 
 def load_network(settings: Config, source: Source, seed: int) -> LoadedModel:
@@ -55,7 +55,7 @@ def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:
         order = label_space.match_classes(name, model.class_names, model.classes, classes)
     except UsageError as error:
         raise UsageError(error.message, f"train it for the task first: zoo finetune {name}") from None
-    return student.trained(model, classes, order)
+    return student.build_trained_student(model, classes, order)
 
 
 def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray) -> None:

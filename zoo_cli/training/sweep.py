@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from zoo_cli import console
-from zoo_cli.data import splits
+from zoo_cli.data.hold_out import hold_out_positions
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.evaluation import flip_statistics
 from zoo_cli.store import feature_files, files, schemas
@@ -59,7 +59,7 @@ def hold_out(streams: IndexStreams) -> tuple[IndexStreams, np.ndarray]:
     images, rows = streams.images, streams.labelled
     groups = _load_groups(images)[rows]
     ids, labels = [str(name) for name in images.ids[rows]], [int(label) for label in images.labels[rows]]
-    positions = splits.hold_out(ids, labels, list(groups), HELD_OUT, streams.seed)
+    positions = hold_out_positions(ids, labels, list(groups), HELD_OUT, streams.seed)
     if not positions:
         raise ParameterError("no class has two labelled images: none can be held out", "give one `lr`")
     held_out = rows[positions]

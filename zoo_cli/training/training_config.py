@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from zoo_cli import specs
+from zoo_cli.devices import Precision
 from zoo_cli.errors import ParameterError
 from zoo_cli.registry import Objective
 
 Schedule = Literal["constant", "cosine", "steps"]
-Precision = Literal["fp32", "bf16"]
 Augmentation = Literal["none", "flip", "shift", "crop", "affine", "rand"]
 UnlabelledFrom = Literal["all", "unlabelled"]
 TEACHER_BATCH = 256

@@ -1,1 +1,1 @@
-"""One file a weighting: scores of the sources in, weights that sum to 1 out."""
+"""Weightings, one per file: scores of the sources in, weights that sum to 1 out."""

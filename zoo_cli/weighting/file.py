@@ -1,4 +1,4 @@
-"""Weights that somebody else has chosen."""
+"""Weights read from a file."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from zoo_cli.errors import ContractError
 
 Array = NDArray[Any]
 
-SHAPE = 'it holds {"sources": [{"source": NAME, "weight": NUMBER}, …]}'
+SHAPE = 'expected {"sources": [{"source": NAME, "weight": NUMBER}, …]}'
 
 
 def file(
@@ -24,51 +24,51 @@ def file(
 ) -> Array:
     """Weights (S,), sum 1, in the order of `names`, from a parsed weights.json, renormalised.
 
-    `weights`: an object with `sources`, a list of objects with `source` and `weight`; other keys are not looked at.
-    The scores play no part: who gives weights has decided, also for a source without a score.
+    `weights`: an object with `sources`, a list of objects with `source` and `weight`; other keys are ignored. Scores
+    are ignored too: a source without a score may have a weight.
 
-    Raises ContractError for a weight that is no number, negative or not finite, for a source that is unknown, missing
-    or given twice, each named, and where all weights are 0.
+    Raises ContractError for a weight that is not a number, negative or not finite, for a source that is unknown,
+    missing or listed twice, each named, and where all weights are 0.
     """
     rows = weights.get("sources") if isinstance(weights, Mapping) else None
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-        raise ContractError("the file of weights has another form", SHAPE)
-    given: dict[str, float] = {}
+        raise ContractError("the weights file has the wrong structure", SHAPE)
+    weight_of: dict[str, float] = {}
     for row in rows:
         name = row["source"]
         if not isinstance(name, str):
-            raise ContractError(f"the file of weights names a source {name!r}, which is no text", SHAPE)
-        if name in given:
-            raise ContractError(f'the file of weights gives source "{name}" twice')
-        given[name] = _number(row["weight"], name)
-    if unknown := [name for name in given if name not in set(names)]:
+            raise ContractError(f"the weights file names a source {name!r}, which is not a string", SHAPE)
+        if name in weight_of:
+            raise ContractError(f'the weights file lists source "{name}" twice')
+        weight_of[name] = _parse_weight(row["weight"], name)
+    if unknown := [name for name in weight_of if name not in set(names)]:
         raise ContractError(
-            f'the file of weights has a source "{unknown[0]}" that takes no part', f"take part: {', '.join(names)}"
+            f'the weights file has a source "{unknown[0]}" that is not used here', f"sources: {', '.join(names)}"
         )
-    if missing := [name for name in names if name not in given]:
+    if missing := [name for name in names if name not in weight_of]:
         raise ContractError(
-            f'the file of weights has none for source "{missing[0]}"', "add it, with weight 0 if need be"
+            f'the weights file has no weight for source "{missing[0]}"', "add one; 0 leaves the source out"
         )
-    found = np.array([given[name] for name in names], dtype=np.float64)
-    if not found.any():
-        raise ContractError("all weights in the file of weights are 0", "one of them must be above it")
-    # Largest first, so that the sum of large weights does not overflow.
-    found /= found.max()
-    found /= found.sum()
-    return found
+    result = np.array([weight_of[name] for name in names], dtype=np.float64)
+    if not result.any():
+        raise ContractError("all weights in the weights file are 0", "at least one must be positive")
+    # Divided by the largest first, so that the sum of large weights does not overflow.
+    result /= result.max()
+    result /= result.sum()
+    return result
 
 
 def _is_row(row: Any) -> bool:
     return isinstance(row, Mapping) and "source" in row and "weight" in row
 
 
-def _number(value: Any, name: str) -> float:
+def _parse_weight(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ContractError(f'the weight of source "{name}" is {value!r}, which is no number', SHAPE)
+        raise ContractError(f'the weight of source "{name}" is {value!r}, which is not a number', SHAPE)
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number) or number < 0:
-        raise ContractError(f'the weight of source "{name}" is {number:g}', "weights are at least 0")
+        raise ContractError(f'the weight of source "{name}" is {number:g}', "weights are finite and at least 0")
     return number

@@ -1,11 +1,11 @@
-"""Similarity to a power: the weighting of paper 000 (arXiv 2304.12314), eq. 5, with its two ends."""
+"""Similarity to a power: the weighting of paper 000 (arXiv 2304.12314), eq. 5, and its two limits."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from zoo_cli.weighting.similarity import similarities, to_the_power
+from zoo_cli.weighting.similarity import power_weights, similarities
 
 Array = NDArray[Any]
 
@@ -13,14 +13,14 @@ Array = NDArray[Any]
 def power(scores: Array, names: Sequence[str], zero_means_none: bool, /, *, p: float = 12.0) -> Array:
     """Weights (S,), sum 1, proportional to e^p, e the scores (S,) rescaled to [0, 1] over the sources.
 
-    Correlation-type scores (`zero_means_none`) are clipped at 0 first. p = 0: equal, p = inf: the best source alone,
-    the first in order of several; for any p > 0 the worst weighs 0 and the best weighs most. Where all scores are
+    Correlation-type scores (`zero_means_none`) are clipped at 0 first. p = 0: equal weights; p = inf: the best source
+    alone, the first among equals; for any p > 0 the worst weighs 0 and the best weighs most. Where all scores are
     equal, or clipping leaves none above 0, all weigh equally; an undefined score (NaN) weighs 0.
 
-    Raises UsageError for p < 0, ContractError where all scores are undefined. The default p is from memory of the
-    paper.
+    Raises UsageError for p < 0, ContractError where all scores are undefined. The default p is quoted from memory of
+    the paper.
     """
-    return to_the_power(similarities(scores, names, zero_means_none), p)
+    return power_weights(similarities(scores, names, zero_means_none), p)
 
 
 def equal(scores: Array, names: Sequence[str], zero_means_none: bool, /) -> Array:

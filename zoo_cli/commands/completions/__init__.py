@@ -1,16 +1,16 @@
-"""Completion scripts, written from a description of the command line. A TAB runs no Python."""
+"""Completion scripts, written from a description of the command line. Completing runs no Python."""
 
 from zoo_cli.commands.completions import bash, fish, zsh
 from zoo_cli.commands.completions.description import HELP, Command, Flag, Program, Words
 
-__all__ = ["HELP", "SHELLS", "Command", "Flag", "Program", "Words", "script"]
+__all__ = ["HELP", "SHELLS", "Command", "Flag", "Program", "Words", "render_script"]
 
 SHELLS = {"bash": "zoo.bash", "zsh": "_zoo", "fish": "zoo.fish"}
-"""The shells, and the name that each wants its script to have."""
+"""The shells, and the file name of the script of each."""
 
-_WRITERS = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
+_WRITERS = {"bash": bash.render_script, "zsh": zsh.render_script, "fish": fish.render_script}
 
 
-def script(shell: str, program: Program) -> str:
-    """The text of the script for one of SHELLS."""
+def render_script(shell: str, program: Program) -> str:
+    """The script of one of SHELLS."""
     return _WRITERS[shell](program)

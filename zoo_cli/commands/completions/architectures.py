@@ -1,4 +1,4 @@
-"""The names of torchvision's classifiers, so that completing one imports nothing."""
+"""The names of torchvision's classifiers, for completion without an import of torchvision."""
 
 VERSION = "0.29"
 """The torchvision they were listed with, by `torchvision.models.list_models(module=torchvision.models)`."""

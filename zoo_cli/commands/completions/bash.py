@@ -27,8 +27,8 @@ _zoo() {
 }
 
 _zoo_complete() {
-    # readline splits at = and : too. Put together again what the user sees as one word.
-    local -a words=() found=()
+    # readline also splits at = and :. Join what the user sees as one word.
+    local -a words=() offered=()
     local rest=${COMP_LINE:0:COMP_POINT} gap piece i
     for ((i = 0; i <= COMP_CWORD; i++)); do
         gap=${rest%%[![:space:]]*}
@@ -90,16 +90,16 @@ _zoo_complete() {
         fi
     fi
     [[ -z $kind ]] || _zoo_value "$kind"
-    ((${#found[@]})) || return 0
+    ((${#offered[@]})) || return 0
 
-    # readline keeps what stands before the part that it calls the word: what it keeps must not be given again.
+    # readline keeps what stands before the part that it takes for the word, which must not be repeated.
     _zoo_bare "$1"
     local keep=${full%"$REPLY"} open=1
     if [[ -n $files ]]; then compopt -o filenames; else compopt -o nosort; fi
-    for word in "${found[@]}"; do
+    for word in "${offered[@]}"; do
         [[ $word == *[=:,/] ]] || open=
         word=${word#"$keep"}
-        # Where readline sees the folder itself, it knows better how to end the word, within quotes too.
+        # Where readline sees a folder itself, it ends the word correctly, within quotes too.
         [[ -z $files || $word != */ || ! -d $word ]] || word=${word%/}
         [[ -n $files || $typed == [\'\"]* || $word != *[!a-zA-Z0-9_.,:=/%@+-]* ]] || printf -v word %q "$word"
         COMPREPLY+=("$word")
@@ -107,15 +107,15 @@ _zoo_complete() {
     [[ -z $open ]] || compopt -o nospace
 }
 
-# Of the words $@, add those that go on from $value; $head stands before the value in the user's word.
+# Add those of the words $@ that begin with $value; $head stands before the value in the user's word.
 _zoo_offer() {
     local word
     for word; do
-        [[ $word != "$value"* ]] || found+=("$head$word")
+        [[ $word != "$value"* ]] || offered+=("$head$word")
     done
 }
 
-# Add what a value of the kind $1 can be.
+# Add the values of the kind $1.
 _zoo_value() {
     local item=$value name word
     REPLY=
@@ -142,7 +142,7 @@ _zoo_value() {
     value=$item
     for word in $REPLY; do
         case $word in
-            @file) [[ $REPLY == @run* && $value == runs/* && ${#found[@]} != 0 ]] || _zoo_paths ;;
+            @file) [[ $REPLY == @run* && $value == runs/* && ${#offered[@]} != 0 ]] || _zoo_paths ;;
             @folder) _zoo_paths folders ;;
             @source) _zoo_sources ;;
             @run) _zoo_runs ;;
@@ -151,12 +151,12 @@ _zoo_value() {
     done
 }
 
-# Add files, or folders alone if $1 says so.
+# Add files, or only folders if $1 is set.
 _zoo_paths() {
     local folders=$1 path start=$value base=
     files=1
     if [[ $value == *'$'* ]]; then
-        # bash itself knows how to go on from a variable.
+        # bash itself completes after a variable.
         if [[ -n $folders ]]; then compopt -o dirnames; else compopt -o default; fi
         return
     fi
@@ -172,7 +172,7 @@ _zoo_paths() {
         fi
         path=${path#"$base"}
         [[ -z $base ]] || path='~/'$path
-        found+=("$head$path")
+        offered+=("$head$path")
     done
 }
 
@@ -237,14 +237,14 @@ complete -F _zoo zoo
 """
 
 
-def script(program: Program) -> str:
+def render_script(program: Program) -> str:
     """The script: the tables of this program, and the engine that reads them."""
     rows = [f"        {key}) REPLY={_quoted(' '.join(words))} ;;" for key, words in _table(program)]
     return ENGINE.replace("@TABLE@", "\n".join(rows))
 
 
 def _table(program: Program) -> Iterator[tuple[str, list[str]]]:
-    """The rows: a pattern of the shell, and the words it stands for."""
+    """The rows: a shell pattern, and the words that it stands for."""
     yield _quoted("commands "), list(program.first_words())
     for group in program.groups:
         yield _quoted(f"commands {group}"), list(program.second_words(group))
@@ -262,14 +262,14 @@ def _table(program: Program) -> Iterator[tuple[str, list[str]]]:
 
 
 def _kinds(program: Program) -> Iterator[tuple[str, list[str]]]:
-    """The kind of each flag that takes a value; where the commands disagree on it, of the command and the flag."""
-    said: dict[str, dict[str, str]] = {}
+    """The kind of each flag that takes a value; if it differs among commands, by command and flag."""
+    by_flag: dict[str, dict[str, str]] = {}
     for command, flags in (("", program.flags), *((command.name, command.flags) for command in program.commands)):
         for flag in flags:
             for name in flag.names:
-                said.setdefault(name, {})[command] = flag.kind
+                by_flag.setdefault(name, {})[command] = flag.kind
     patterns: dict[str, list[str]] = {}
-    for name, kinds in said.items():
+    for name, kinds in by_flag.items():
         if len(set(kinds.values())) == 1:
             patterns.setdefault(next(iter(kinds.values())), []).append("'kind '*" + _quoted(f" {name}"))
             continue

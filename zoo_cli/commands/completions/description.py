@@ -1,11 +1,11 @@
-"""The command line as data: what the three scripts are written from.
+"""The command line as data, from which the three scripts are written.
 
-What a value can be is a kind, a key of `Program.words`. Kinds may nest, one step for each `:` and `=` in the value:
+The possible values of a flag are a kind, a key of `Program.words`. Kinds nest, a level for each `:` and `=`:
 
     "weighting"            the names: "equal", "softmax:", "p="
     "weighting softmax"    what follows "softmax:" and each comma after it: "T="
     "weighting softmax T"  what follows "softmax:T="
-    "weighting = p"        what follows "p=", where no name stands before it
+    "weighting = p"        what follows "p=" without a name before it
 
 A word that begins with @ is looked up when TAB is pressed: @file, @folder, @source (stored or named in zoo.toml), @run.
 A kind without words offers nothing.
@@ -15,24 +15,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 Words = Mapping[str, str]
-"""Words to offer, each with a line about it, which may be empty."""
+"""Words to offer, each with a description, which may be empty."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag in all its spellings; `kind` of its value, empty where it takes none."""
+    """A flag in all its spellings; `kind` of its value, empty if it takes none."""
 
     names: tuple[str, ...]
     help: str
     kind: str = ""
 
 
-HELP = Flag(("-h", "--help"), "Show what it does and its flags.")
+HELP = Flag(("-h", "--help"), "Show this message and exit.")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of one word or two; `argument` is the kind of what stands without a flag, empty where nothing may."""
+    """A command of one word or two; `argument`: the kind of its arguments, empty if it takes none."""
 
     name: str
     summary: str
@@ -42,7 +42,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Program:
-    """The whole command line; `flags` stand before the command, `groups` are the first of two words."""
+    """The whole command line; `flags` stand before the command, `groups` are the first words of two."""
 
     flags: tuple[Flag, ...]
     commands: tuple[Command, ...]
@@ -50,12 +50,12 @@ class Program:
     words: Mapping[str, Words]
 
     def first_words(self) -> dict[str, str]:
-        """What can stand first, each with its summary, in the order of the commands."""
-        found: dict[str, str] = {}
+        """The first words with their summaries, in the order of the commands."""
+        words: dict[str, str] = {}
         for command in self.commands:
             group, _, _ = command.name.rpartition(" ")
-            found.setdefault(group or command.name, self.groups[group] if group else command.summary)
-        return found
+            words.setdefault(group or command.name, self.groups[group] if group else command.summary)
+        return words
 
     def second_words(self, group: str) -> dict[str, str]:
         """The commands of a group, each with its summary."""
@@ -66,7 +66,7 @@ class Program:
         }
 
     def tables(self) -> list[tuple[tuple[str, ...], Words]]:
-        """The words, each list once, with all the kinds that it is for."""
+        """The lists of words, each once, with all kinds that share it."""
         kinds: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for kind, words in self.words.items():
             kinds.setdefault(tuple(words.items()), []).append(kind)

@@ -35,11 +35,11 @@ end
 
 function __zoo_workspace
     set -l words (commandline -opc)
-    set -l found $ZOO_WORKSPACE
+    set -l folder $ZOO_WORKSPACE
     set -l waiting 0
     for word in $words[2..-1]
         if test $waiting = 1
-            set found $word
+            set folder $word
             set waiting 0
             continue
         end
@@ -47,44 +47,44 @@ function __zoo_workspace
             case -C --workspace
                 set waiting 1
             case '--workspace=*'
-                set found (string replace -- --workspace= '' $word)
+                set folder (string replace -- --workspace= '' $word)
             case '-C?*'
-                set found (string sub -s 3 -- $word)
+                set folder (string sub -s 3 -- $word)
         end
     end
-    test -n "$found"; or set found .
-    string replace -r -- '^~/' $HOME/ "$found"
+    test -n "$folder"; or set folder .
+    string replace -r -- '^~/' $HOME/ "$folder"
 end
 
-# What a value of a kind can be, one a line; what is said of it may follow, after a tab.
+# The values of a kind, one a line; a description may follow after a tab.
 function __zoo_value
     set -l kind "$argv"
     set -l value (string replace -r -- '^--[^=]*=' '' (commandline -ct))
     set -l item $value
-    set -l found
+    set -l offered
     if string match -q -- '*:*' $value
         set -l name (string split -m1 -- : $value)[1]
         set item (string split -m1 -- : $value)[2]
-        set found (__zoo_words "$kind $name")
-        if not string match -q -- '@*' $found[1]
+        set offered (__zoo_words "$kind $name")
+        if not string match -q -- '@*' $offered[1]
             set item (string replace -r -- '.*[:,]' '' $value)
             if string match -q -- '*=*' $item
                 set -l parts (string split -m1 -- = $item)
-                set found (__zoo_words "$kind $name $parts[1]")
+                set offered (__zoo_words "$kind $name $parts[1]")
                 set item $parts[2]
             end
         end
     else if string match -q -- '*=*' $value
         set -l parts (string split -m1 -- = $value)
-        set found (__zoo_words "$kind = $parts[1]")
+        set offered (__zoo_words "$kind = $parts[1]")
         set item $parts[2]
     end
-    if test (count $found) = 0
+    if test (count $offered) = 0
         set item $value
-        set found (__zoo_words $kind)
+        set offered (__zoo_words $kind)
     end
     set -l head (string sub -l (math (string length -- "$value") - (string length -- "$item")) -- "$value")
-    for word in $found
+    for word in $offered
         switch $word
             case '@source*'
                 __zoo_sources
@@ -153,7 +153,7 @@ complete -c zoo -f
 """
 
 
-def script(program: Program) -> str:
+def render_script(program: Program) -> str:
     """The script: one `complete` a flag, and the tables of values."""
     lines = [
         f"complete -c zoo -n __zoo_at {_names(flag)}{_value(flag)} -d {_quoted(flag.help)}" for flag in program.flags
@@ -205,7 +205,7 @@ def _is_path(words: Words) -> bool:
 
 
 def _branch(kinds: tuple[str, ...], words: Words) -> list[str]:
-    """One case of the table: words and what they are, with a tab between, as fish wants them."""
+    """One case of the table: words and their descriptions with a tab between."""
     pairs = [f"{_quoted(word)} {_quoted(about)}" for word, about in words.items()]
     if any(words.values()):
         body = [r"            printf '%s\t%s\n' " + pairs[0], *(" " * 16 + pair for pair in pairs[1:])]

@@ -30,7 +30,7 @@ _zoo_commands() {
     _describe -V -t commands command commands
 }
 
-# Offer what a value of the kind $1 can be.
+# Offer the values of the kind $1.
 _zoo_value() {
     local kind=$1 value=$PREFIX item name word ret=1
     local -a reply open closed
@@ -57,7 +57,7 @@ _zoo_value() {
     for word in $reply; do
         case $word in
             @file)
-                # A run that was offered is not offered again as a folder.
+                # Do not offer a run again as a folder.
                 [[ $ret == 0 && $item == runs/* ]] || { _files && ret=0 }
                 ;;
             @folder) _path_files -/ && ret=0 ;;
@@ -72,7 +72,7 @@ _zoo_value() {
     return ret
 }
 
-# The workspace that the line names, as a folder.
+# The folder of the workspace on the line.
 _zoo_workspace() {
     REPLY=${(Q)${opt_args[-C]:-${opt_args[--workspace]:-$zoo_workspace}}}
     REPLY=${REPLY/#\~\//$HOME/}
@@ -126,7 +126,7 @@ fi
 """
 
 
-def script(program: Program) -> str:
+def render_script(program: Program) -> str:
     """The script: one `_arguments` a command, and the tables of values."""
     blocks = []
     for name in program.first_words():
@@ -182,7 +182,7 @@ def _command(program: Program, name: str, indent: str) -> list[str]:
 
 
 def _specs(flags: tuple[Flag, ...]) -> list[str]:
-    """Each flag as `_arguments` wants it: `*--metric=[about it]:metric: action`, its spellings in braces."""
+    """Each flag in the form of `_arguments`: `*--metric=[about it]:metric: action`, its spellings in braces."""
     specs = []
     for flag in flags:
         about = "".join("\\" + c if c in "[]:\\" else c for c in flag.help)
@@ -196,12 +196,12 @@ def _specs(flags: tuple[Flag, ...]) -> list[str]:
 
 
 def _case(pattern: str, array: str, words: Words) -> list[str]:
-    """A branch that fills an array for `_describe`: each word with its colons escaped, then what it is."""
-    told = [word.replace(":", "\\:") + (f":{about}" if about else "") for word, about in words.items()]
+    """A branch that fills an array for `_describe`: each word with its colons escaped, then its description."""
+    described = [word.replace(":", "\\:") + (f":{about}" if about else "") for word, about in words.items()]
     return [
         f"        {pattern})",
         f"            {array}=(",
-        *(" " * 16 + _quoted(text) for text in told),
+        *(" " * 16 + _quoted(text) for text in described),
         "            )",
         "            ;;",
     ]

@@ -1,6 +1,7 @@
 """`zoo evaluate accuracy`: how good the predictions of runs are."""
 
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def accuracy(
         rows.append(
             {
                 "run": named_runs.display_name(text, workspace),
-                **flip_statistics.prediction_quality(told.labels, told.logits),
+                **asdict(flip_statistics.prediction_quality(told.labels, told.logits)),
             }
         )
     named_runs.save_answer(out, "zoo.evaluate-accuracy/1", rows, rows)

@@ -1,6 +1,7 @@
 """`zoo evaluate flips`: what AFTER gained and lost against BEFORE, in which classes, and what models know of others."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +93,7 @@ def _compared(
     from zoo_cli.evaluation import flip_statistics as measures
 
     before = measures.predicted_classes(first.logits)
-    result = measures.compare_predictions(first.labels, before, after, first.classes, taught)
+    result = measures.compare_predictions(first.labels, before, after, first.classes, taught).to_row()
     for row in result["classes"]:
         row |= {"positive_rate": row["positive"] / row["n"], "negative_rate": row["negative"] / row["n"]}
     count = len(first.classes)
@@ -102,7 +103,7 @@ def _compared(
     names = [first.classes[c] for c in there]
     sets = [flip_concentration.smallest_set(gained, share) for share in flip_concentration.SHARES]
     vectors, by = class_embeddings.load_class_vectors(embeddings, names, first.named)
-    similarity = [None] * len(sets) if vectors is None else flip_concentration.set_similarity(sets, vectors)
+    similarity = [None for _ in sets] if vectors is None else flip_concentration.set_similarity(sets, vectors)
     result["top"] = [
         {
             "share": share,
@@ -110,12 +111,13 @@ def _compared(
             "positive": int(gained[chosen].sum()),
             "held": int(gained[chosen].sum()) / int(gained.sum()) if gained.any() else None,
             "classes": [names[c] for c in chosen],
-            "similarity": alike,
+            "similarity": alike and asdict(alike),
         }
         for share, chosen, alike in zip(flip_concentration.SHARES, sets, similarity, strict=True)
     ]
     result["similarity_by"] = by
-    result["concentration"] = flip_concentration.concentration(gained, wrong)
+    concentration = flip_concentration.concentration(gained, wrong)
+    result["concentration"] = concentration and asdict(concentration)
     return result
 
 

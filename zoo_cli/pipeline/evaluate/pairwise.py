@@ -101,7 +101,7 @@ def _row(first: "Predictions", teacher: JudgedModel, student: JudgedModel, contr
     from zoo_cli.evaluation import flip_concentration, flip_statistics
 
     labels, count = first.labels, len(first.classes)
-    told = flip_statistics.teacher_statistics(labels, student.predicted, student.predicted, teacher.predicted)
+    statistics_of = flip_statistics.teacher_statistics(labels, student.predicted, student.predicted, teacher.predicted)
     there = np.flatnonzero(np.bincount(labels, minlength=count))
     gained = flip_statistics.positive_by_class(labels, student.predicted, teacher.predicted, count)[there]
     close = flip_concentration.concentration(
@@ -111,14 +111,14 @@ def _row(first: "Predictions", teacher: JudgedModel, student: JudgedModel, contr
         "teacher": teacher.name,
         "student": student.name,
         "n": len(labels),
-        "teacher_accuracy": told["accuracy"],
+        "teacher_accuracy": statistics_of.accuracy,
         "student_accuracy": float((student.predicted == labels).mean()),
-        "difference": told["difference"],
-        "complementary": told["complementary"],
-        "positive": told["offered"],
+        "difference": statistics_of.difference,
+        "complementary": statistics_of.complementary,
+        "positive": statistics_of.offered,
         "negative": int(((student.predicted == labels) & (teacher.predicted != labels)).sum()),
-        "entropy": close["entropy"]["value"] if close else None,
-        "p": close["entropy"]["p"] if close else None,
+        "entropy": close.entropy.value if close else None,
+        "p": close.entropy.p if close else None,
         "control": control,
     }
 

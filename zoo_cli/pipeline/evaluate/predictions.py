@@ -14,7 +14,6 @@ from zoo_cli.store import files
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,9 @@ class PredictionReader:
         """The model of this name: of a [[source]], "student", or a spec. Raises UsageError where it can be none."""
         names = {source.name for source in self.settings.models}
         if text in names:
-            return self.settings.named(text)
+            return self.settings.find_source(text)
         if text == "student" and STUDENT in names:
-            return self.settings.named(STUDENT)
+            return self.settings.find_source(STUDENT)
         if ":" not in text:
             raise UsageError(
                 f"no file at {text}, and no source of this name",
@@ -120,12 +119,12 @@ class PredictionReader:
         """The workspace, read when a model is named."""
         return config.load(self.workspace)
 
-    def where(self) -> "torch.device":
+    def where(self) -> Any:
         """The device of --device, chosen when there is something to run."""
         return self._device
 
     @cached_property
-    def _device(self) -> "torch.device":
+    def _device(self) -> Any:
         return devices.choose(self.device, purpose="predicting")
 
 
@@ -146,7 +145,7 @@ def load_predictions(path: Path, *, labels: bool = True, classes: tuple[str, ...
             "a run that was stopped has none yet: run the same command again",
         )
     found = feature_files.load_outputs(file, columns=("logits", "probs"))
-    values = found.answers()
+    values = found.to_logits()
     if values is None:
         raise ContractError(f"{file} has neither logits nor probs")
     known = found.labels if found.labels is not None else np.full(len(found.ids), -1)

@@ -9,8 +9,9 @@ are the mean of). --out FILE.parquet holds the rows of `targets`.
 
 import glob
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,9 @@ from zoo_cli.pipeline.evaluate.accuracies import Accuracies
 from zoo_cli.pipeline.evaluate.accuracies import load_accuracies as read_accuracies
 from zoo_cli.pipeline.evaluate.score_tables import Scores
 from zoo_cli.pipeline.evaluate.score_tables import load_scores as read_scores
+
+if TYPE_CHECKING:
+    from zoo_cli.evaluation import ranking_quality
 
 Row = dict[str, Any]
 
@@ -65,8 +69,9 @@ def ranking(
     found, reached = read_scores(_place(scores, workspace)), read_accuracies(_place(accuracies, workspace))
     _name_alike(found, reached)
     judged = _shared(found, reached)
-    rows = _by_target(found, reached, judged)
-    answer = {"metrics": _by_metric(rows), "targets": rows}
+    measured = _by_target(found, reached, judged)
+    rows = [{**keys, **asdict(quality)} for keys, quality in measured]
+    answer = {"metrics": _by_metric(measured), "targets": rows}
     named_runs.save_answer(out, SCHEMA, answer, rows)
     form = "json" if json else form
     chance = _random_order(reached, judged)
@@ -142,8 +147,10 @@ def _shared(found: Scores, reached: Accuracies) -> dict[str, list[str]]:
     return judged
 
 
-def _by_target(found: Scores, reached: Accuracies, judged: dict[str, list[str]]) -> list[Row]:
-    """The measures of every metric on every target, in the order of the metrics."""
+def _by_target(
+    found: Scores, reached: Accuracies, judged: dict[str, list[str]]
+) -> "list[tuple[Row, ranking_quality.RankingQuality]]":
+    """What is measured, and the measures of every metric on every target, in the order of the metrics."""
     import numpy as np
 
     from zoo_cli.evaluation import ranking_quality
@@ -159,20 +166,20 @@ def _by_target(found: Scores, reached: Accuracies, judged: dict[str, list[str]])
                 measures = ranking_quality.mean_over_probes(
                     [ranking_quality.judge_ranking(values, accuracies) for values in probes]
                 )
-                keys = {"metric": metric, "representation": representation, "target": target or None}
-                rows.append({**keys, "probes": len(probes), **measures})
+                keys: Row = {"metric": metric, "representation": representation, "target": target or None}
+                rows.append(({**keys, "probes": len(probes)}, measures))
     return rows
 
 
-def _by_metric(rows: Sequence[Row]) -> list[Row]:
+def _by_metric(measured: "Sequence[tuple[Row, ranking_quality.RankingQuality]]") -> list[Row]:
     """The means over targets of every metric, best Spearman correlation first."""
     from zoo_cli.evaluation import ranking_quality
 
-    groups: dict[tuple[str, str | None], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["metric"], row["representation"]), []).append(row)
+    groups: dict[tuple[str, str | None], list[ranking_quality.RankingQuality]] = {}
+    for keys, quality in measured:
+        groups.setdefault((keys["metric"], keys["representation"]), []).append(quality)
     found = [
-        {"metric": metric, "representation": representation, **ranking_quality.mean_over_targets(group)}
+        {"metric": metric, "representation": representation, **asdict(ranking_quality.mean_over_targets(group))}
         for (metric, representation), group in groups.items()
     ]
     return sorted(found, key=lambda row: (row["spearman"] is None, -(row["spearman"] or 0), row["metric"]))
@@ -189,7 +196,7 @@ def _random_order(reached: Accuracies, judged: dict[str, list[str]]) -> Row:
         for target, names in judged.items()
     ]
     mean = ranking_quality.mean_over_targets(rows)
-    return {name: mean[name] for name in ("relative_accuracy", "regret", "trials")}
+    return {name: getattr(mean, name) for name in ("relative_accuracy", "regret", "trials")}
 
 
 def _fields(form: str | None, targets: int) -> tuple[console.Field, ...]:

@@ -82,7 +82,8 @@ def load_scores(path: Path) -> Scores:
     elif path.is_dir():
         folders = [path / "scores"] if (path / "scores").is_dir() else sorted(path.glob("*/scores")) or [path]
         for folder in folders:
-            _workspace(found, folder, sorted(folder.glob("*.parquet")))
+            # A folder a metric; files of earlier versions, one a metric, are passed over where there are folders.
+            _workspace(found, folder, sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*.parquet")))
     else:
         raise UsageError(f"no file or folder {path}", "SCORES is a workspace, its scores, or a table")
     if not found.values:

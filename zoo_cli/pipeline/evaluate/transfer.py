@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,12 +143,12 @@ def _judged(first: "Predictions", after: "np.ndarray", taught: "dict[str, np.nda
         taken = np.bincount(labels[(before != labels) & (teacher == labels) & (after == labels)], minlength=count)[
             there
         ]
-        top = flip_concentration.class_uptake(offered, taken, gained)
+        top = [asdict(uptake) for uptake in flip_concentration.class_uptake(offered, taken, gained)]
         for row in top:
             row["classes"] = [first.classes[there[c]] for c in row["classes"]]
-        facts = flip_statistics.teacher_statistics(labels, before, after, teacher)
+        facts = asdict(flip_statistics.teacher_statistics(labels, before, after, teacher))
         told.append({"teacher": name, **facts, "class_transfer_rate": top[-1]["class_transfer_rate"], "top": top})
-    return {**flip_statistics.transfer_statistics(labels, before, after), "teachers": told}
+    return {**asdict(flip_statistics.transfer_statistics(labels, before, after)), "teachers": told}
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

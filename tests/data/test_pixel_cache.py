@@ -1,4 +1,4 @@
-"""The same bytes wherever images are kept."""
+"""The pixel cache gives the same bytes wherever it keeps the images."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.pictures import encoded, picture
+from tests.data.encoded_images import encode, make_image
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError
 from zoo_cli.images.decoding import make_view
@@ -20,33 +20,33 @@ COUNT = 600
 
 @pytest.fixture(scope="module")
 def items() -> list[Callable[[], bytes]]:
-    data = [encoded(picture(40 + i % 3, 31 + i % 5, seed=i)) for i in range(COUNT)]
-    return [lambda one=one: one for one in data]  # type: ignore[misc]
+    data = [encode(make_image(40 + i % 3, 31 + i % 5, seed=i)) for i in range(COUNT)]
+    return [lambda encoded=encoded: encoded for encoded in data]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("preprocessing", [CROPS, GRAY])
 @pytest.mark.parametrize("workers", [0, 3])
-def test_memory_and_stream_give_the_bytes_of_the_view(
+def test_memory_and_stream_give_the_views_bytes(
     items: list[Callable[[], bytes]], preprocessing: Preprocessing, workers: int
 ) -> None:
-    told: list[tuple[int, int]] = []
-    kept = PixelCache(items, preprocessing, "cpu", workers, progress=lambda done, total: told.append((done, total)))
-    streamed = PixelCache(items, preprocessing, "cpu", workers, budget_bytes=kept.bytes - 1)
-    assert (kept.place, streamed.place) == ("memory", "stream")
-    assert told == [(i + 1, COUNT) for i in range(COUNT)]
+    reports: list[tuple[int, int]] = []
+    cached = PixelCache(items, preprocessing, "cpu", workers, progress=lambda *report: reports.append(report))
+    streamed = PixelCache(items, preprocessing, "cpu", workers, budget_bytes=cached.bytes - 1)
+    assert (cached.place, streamed.place) == ("memory", "stream")
+    assert reports == [(i + 1, COUNT) for i in range(COUNT)]
     indices = torch.tensor([5, 599, 0, 5, 255, 256, 257])
-    batch = kept.batch(indices)
+    batch = cached.batch(indices)
     assert batch.dtype == torch.uint8
     assert torch.equal(batch, streamed.batch(indices))
     for row, index in zip(batch, indices.tolist(), strict=True):
-        true = make_view(picture(40 + index % 3, 31 + index % 5, seed=index), cache_geometry(preprocessing))
-        assert np.array_equal(row.permute(1, 2, 0).numpy(), true)
+        expected = make_view(make_image(40 + index % 3, 31 + index % 5, seed=index), cache_geometry(preprocessing))
+        assert np.array_equal(row.permute(1, 2, 0).numpy(), expected)
 
 
-def test_crops_have_room_where_a_resize_is_known() -> None:
-    assert cache_geometry(CROPS).kept == 30
-    assert cache_geometry(GRAY).kept == 20
-    assert cache_geometry(Preprocessing(24, HALF, HALF, resize=20)).kept == 24
+def test_crops_have_room_with_a_resize() -> None:
+    assert cache_geometry(CROPS).side == 30
+    assert cache_geometry(GRAY).side == 20
+    assert cache_geometry(Preprocessing(24, HALF, HALF, resize=20)).side == 24
 
 
 def test_a_batch_is_a_copy(items: list[Callable[[], bytes]]) -> None:
@@ -55,7 +55,7 @@ def test_a_batch_is_a_copy(items: list[Callable[[], bytes]]) -> None:
     assert int(cache.batch(torch.tensor([1])).max()) > 0
 
 
-def test_an_image_that_went_bad_is_named(items: list[Callable[[], bytes]]) -> None:
+def test_an_image_that_no_longer_decodes_is_named(items: list[Callable[[], bytes]]) -> None:
     broken = [*items[:3], lambda: b""]
     with pytest.raises(ContractError, match=r"train/x\.png: the file is empty"):
         PixelCache(broken, CROPS, "cpu", 2, ids=["a", "b", "c", "train/x.png"])
@@ -64,16 +64,16 @@ def test_an_image_that_went_bad_is_named(items: list[Callable[[], bytes]]) -> No
         streamed.batch(torch.tensor([0, 3]))
 
 
-def test_no_images_are_no_trouble() -> None:
+def test_an_empty_cache_gives_empty_batches() -> None:
     assert PixelCache([], CROPS, "cpu", 2).batch(torch.tensor([], dtype=torch.long)).shape == (0, 3, 30, 30)
 
 
 @pytest.mark.gpu
 def test_a_gpu_keeps_the_same_bytes(items: list[Callable[[], bytes]]) -> None:
     indices = torch.tensor([5, 599, 0, 300])
-    true = PixelCache(items, CROPS, "cpu", 4).batch(indices)
-    kept = PixelCache(items, CROPS, "cuda", 4)
-    assert kept.place == "gpu"
-    assert torch.equal(kept.batch(indices).cpu(), true)
-    kept.place, kept.images = "stream", None
-    assert torch.equal(kept.batch(indices.cuda()).cpu(), true)
+    expected = PixelCache(items, CROPS, "cpu", 4).batch(indices)
+    cache = PixelCache(items, CROPS, "cuda", 4)
+    assert cache.place == "gpu"
+    assert torch.equal(cache.batch(indices).cpu(), expected)
+    cache.place, cache.images = "stream", None
+    assert torch.equal(cache.batch(indices.cuda()).cpu(), expected)

@@ -1,10 +1,10 @@
-"""The objectives as their formulas stand on paper: loops over rows and classes, one number at a time."""
+"""The objectives as written in the papers: loops over rows and classes, one number at a time."""
 
 import torch
 
 
 def log_softmax(z, temperature=1.0):
-    """A list of the log-probabilities of one row of logits."""
+    """The log-probabilities of one row of logits, as a list."""
     z = [value / temperature for value in z]
     most = max(float(value.detach()) for value in z)
     total = sum(torch.exp(value - most) for value in z)
@@ -32,9 +32,9 @@ def first_highest(values):
 
 
 def xe_kl(student, teacher, labels, alpha, temperature):
-    taught = mean(kl(t, s, temperature) for t, s in zip(teacher, student, strict=True))
-    told = mean(cross_entropy(student[i], label) for i, label in enumerate(labels))
-    return alpha * taught + (1 - alpha) * told
+    divergence = mean(kl(t, s, temperature) for t, s in zip(teacher, student, strict=True))
+    supervised = mean(cross_entropy(student[i], label) for i, label in enumerate(labels))
+    return alpha * divergence + (1 - alpha) * supervised
 
 
 def mcl(student, teacher, labels, alpha, k, temperature):
@@ -44,39 +44,39 @@ def mcl(student, teacher, labels, alpha, k, temperature):
             continue
         highest = sorted(range(len(t)), key=lambda c, t=t: -float(t[c]))[:k]
         kept.append(kl(t[highest], s[highest], temperature))
-    taught = mean(kept) if kept else 0.0
-    return alpha * taught + (1 - alpha) * mean(cross_entropy(s, y) for s, y in zip(student, labels, strict=True))
+    divergence = mean(kept) if kept else 0.0
+    return alpha * divergence + (1 - alpha) * mean(cross_entropy(s, y) for s, y in zip(student, labels, strict=True))
 
 
-def choices(original, teachers, labels, select, confidence):
-    """For every row 0, the original student, or 1 + the place of the teacher that it learns from."""
-    found = []
+def choose(original, teachers, labels, select, confidence):
+    """For each row 0, the original student, or 1 + the index of the teacher that it learns from."""
+    choices = []
     for row, own in enumerate(original):
-        answers = [own, *(teacher[row] for teacher in teachers)]
-        believed = []
-        for answer in answers:
-            scale = [float(v) for v in (answer if confidence == "logit" else log_softmax(answer))]
-            believed.append(max(scale) if labels is None else scale[int(labels[row])])
+        candidates = [own, *(teacher[row] for teacher in teachers)]
+        confidences = []
+        for logits in candidates:
+            scores = [float(v) for v in (logits if confidence == "logit" else log_softmax(logits))]
+            confidences.append(max(scores) if labels is None else scores[int(labels[row])])
         choice = 0
-        for place in range(1, len(answers)):
-            if select == "prob" and believed[place] > believed[choice]:
-                choice = place
+        for index in range(1, len(candidates)):
+            if select == "prob" and confidences[index] > confidences[choice]:
+                choice = index
             if select == "flip":
-                flips = first_highest(answers[place]) == labels[row] != first_highest(own)
-                if flips and (choice == 0 or believed[place] > believed[choice]):
-                    choice = place
-        found.append(choice)
-    return found
+                flips = first_highest(candidates[index]) == labels[row] != first_highest(own)
+                if flips and (choice == 0 or confidences[index] > confidences[choice]):
+                    choice = index
+        choices.append(choice)
+    return choices
 
 
 def dp(student, original, teachers, labels, select, confidence, temperature):
-    chosen = choices(original, teachers, labels, select, confidence)
+    chosen = choose(original, teachers, labels, select, confidence)
     targets = [([original, *teachers])[choice][row] for row, choice in enumerate(chosen)]
     return mean(kl(t, s, temperature) for t, s in zip(targets, student, strict=True))
 
 
 def flips(original, teachers, labels, chosen):
-    """Four counts: positive flips, those given to a right teacher, negative flips, those given to a wrong one."""
+    """Four counts: positive flips, those assigned to a right teacher, negative flips, those assigned to a wrong one."""
     counts = [0, 0, 0, 0]
     for row, y in enumerate(labels.tolist()):
         own = first_highest(original[row]) == y
@@ -92,10 +92,10 @@ def flips(original, teachers, labels, chosen):
 
 
 def fixmatch(labelled, labels, weak, strong, threshold, temperature, weights):
-    told = mean(cross_entropy(z, y) for z, y in zip(labelled, labels, strict=True))
-    guessed = 0.0
+    supervised = mean(cross_entropy(z, y) for z, y in zip(labelled, labels, strict=True))
+    unsupervised = 0.0
     for w, s in zip(weak, strong, strict=True):
         q = [float(torch.exp(v)) for v in log_softmax(w.detach(), temperature)]
         if max(q) >= threshold:
-            guessed = guessed + cross_entropy(s, first_highest(q))
-    return weights[0] * told + weights[1] * guessed / len(weak)
+            unsupervised = unsupervised + cross_entropy(s, first_highest(q))
+    return weights[0] * supervised + weights[1] * unsupervised / len(weak)

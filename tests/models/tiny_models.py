@@ -1,4 +1,4 @@
-"""Small networks, as a user would write them, and what the tests of this folder share."""
+"""Tiny networks in a user's file, and functions to declare, load and save them."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def objects(): raise OwnError("no card\\nin the drawer")
 
 
 class Net(nn.Module):
-    """A body of one strided convolution, and whatever head a test is about."""
+    """A body of one strided convolution, and a head from the test."""
 
     def __init__(self, head: nn.Module, width: int = 6, pool: bool = True):
         super().__init__()
@@ -66,29 +66,29 @@ class Net(nn.Module):
         return self.head(x.mean((2, 3)) if self.pool else x)
 
 
-def images(size: int = 16, count: int = 2, channels: int = 3, seed: int = 3) -> Tensor:
+def make_images(size: int = 16, count: int = 2, channels: int = 3, seed: int = 3) -> Tensor:
     """Normal noise in the shape of images."""
     return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def declare(model: str, **said: Any) -> Source:
-    """A source with a preprocessing, unless the test says another."""
-    return Source("s", model, **{"input_size": 64, "mean": (0.5,) * 3, "std": (0.25,) * 3, **said})
+def declare(model: str, **options: Any) -> Source:
+    """A source with a default preprocessing, which `options` override."""
+    return Source("s", model, **{"input_size": 64, "mean": (0.5,) * 3, "std": (0.25,) * 3, **options})
 
 
-def load(model: str, root: Path, *, seed: int = 1, **said: Any) -> loading.LoadedModel:
-    """A declared source, loaded."""
-    return loading.load_model(declare(model, **said), root, seed=seed)
+def load_source(model: str, root: Path, *, seed: int = 1, **options: Any) -> loading.LoadedModel:
+    """Declare and load a source."""
+    return loading.load_model(declare(model, **options), root, seed=seed)
 
 
 def write_code(root: Path, code: str = CODE) -> str:
-    """The file with the factories, and its name."""
+    """Write the file with the factories; its name."""
     (root / "nets.py").write_text(code)
     return "nets.py"
 
 
-def refusal(source: Source, root: Path, kind: type[ZooError] = UsageError) -> str:
-    """The one line with which loading this source fails, by an error of this kind."""
+def loading_error(source: Source, root: Path, kind: type[ZooError] = UsageError) -> str:
+    """The one-line error, of this kind, with which loading a source fails."""
     with pytest.raises(ZooError) as caught:
         loading.load_model(source, root)
     assert type(caught.value) is kind
@@ -97,7 +97,7 @@ def refusal(source: Source, root: Path, kind: type[ZooError] = UsageError) -> st
 
 
 class Payload:
-    """A pickle that makes a folder when it is read."""
+    """A pickle that creates a folder when it is read."""
 
     def __init__(self, canary: Path):
         self.canary = canary
@@ -106,14 +106,14 @@ class Payload:
         return os.mkdir, (str(self.canary),)
 
 
-def store(learner: Student, folder: Path) -> Path:
-    """The two files of a run that a model is loaded from."""
+def save_student(student: Student, folder: Path) -> Path:
+    """Write the two files of a run from which a model is loaded; their folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(learner.plain_state_dict(), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(learner.config()))
+    save_file(student.plain_state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(student.config()))
     return folder
 
 
-def reload(root: Path, folder: str = "run", **said: Any) -> loading.LoadedModel:
-    """The model of a folder."""
-    return loading.load_model(Source("again", f"file:{folder}", **said), root)
+def load_run(root: Path, folder: str = "run", **options: Any) -> loading.LoadedModel:
+    """Load the model in a run's folder."""
+    return loading.load_model(Source("again", f"file:{folder}", **options), root)

@@ -1,7 +1,8 @@
-"""Measures of a metric against accuracies: scipy's on tables with ties, and all orders written out on small ones."""
+"""Measures of a metric: against scipy on tables with ties, and against all orders of small tables."""
 
 import itertools
 import math
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,21 @@ from scipy import stats
 
 from zoo_cli.errors import Undefined
 from zoo_cli.evaluation import ranking_quality
+from zoo_cli.evaluation.ranking_quality import RankingQuality
 
 Array = NDArray[Any]
 NAN = math.nan
 
 
 def tables(most: int, *, undefined: bool = False) -> st.SearchStrategy[tuple[Array, Array]]:
-    """Scores and accuracies with many ties; where asked for, some scores are NaN."""
+    """Scores and accuracies with many ties; if `undefined`, some scores are NaN."""
     score = st.integers(-3, 3).map(float) | st.floats(-5, 5, width=32)
-    one = st.tuples(st.one_of(score, st.just(NAN)) if undefined else score, st.integers(0, 4).map(lambda n: n / 5))
-    return st.lists(one, min_size=2, max_size=most).map(lambda rows: (np.array(rows)[:, 0], np.array(rows)[:, 1]))
+    row = st.tuples(st.one_of(score, st.just(NAN)) if undefined else score, st.integers(0, 4).map(lambda n: n / 5))
+    return st.lists(row, min_size=2, max_size=most).map(lambda rows: (np.array(rows)[:, 0], np.array(rows)[:, 1]))
+
+
+def judge(values: Array, accuracies: Array) -> dict[str, Any]:
+    return asdict(ranking_quality.judge_ranking(values, accuracies))
 
 
 def by_scipy(values: Array, accuracies: Array) -> tuple[float, ...]:
@@ -31,7 +37,7 @@ def by_scipy(values: Array, accuracies: Array) -> tuple[float, ...]:
 
 
 def by_loops(values: Array, accuracies: Array) -> tuple[float, ...]:
-    """The definitions, pair by pair: signs of two differences, and the weight of a pair by its two ranks."""
+    """The definitions, pair by pair: the signs of two differences, and the weight of a pair by its two ranks."""
     n = len(values)
     pairs = [(i, j) for i in range(n) for j in range(i)]
 
@@ -40,7 +46,7 @@ def by_loops(values: Array, accuracies: Array) -> tuple[float, ...]:
 
     def middle(numbers: Array) -> Array:
         return np.array(
-            [sum(other < one for other in numbers) + sum(other == one for other in numbers) / 2 for one in numbers]
+            [sum(other < x for other in numbers) + sum(other == x for other in numbers) / 2 for x in numbers]
         )
 
     def cosine(x: Array, y: Array) -> float:
@@ -48,8 +54,8 @@ def by_loops(values: Array, accuracies: Array) -> tuple[float, ...]:
         return float(sum(x * y) / math.sqrt(sum(x * x) * sum(y * y)))
 
     def tau(weights: list[float]) -> float:
-        def product(one: Array, other: Array) -> float:
-            return sum(w * sign(one, i, j) * sign(other, i, j) for w, (i, j) in zip(weights, pairs, strict=True))
+        def product(x: Array, y: Array) -> float:
+            return sum(w * sign(x, i, j) * sign(y, i, j) for w, (i, j) in zip(weights, pairs, strict=True))
 
         return product(values, accuracies) / math.sqrt(product(values, values) * product(accuracies, accuracies))
 
@@ -64,8 +70,8 @@ def by_loops(values: Array, accuracies: Array) -> tuple[float, ...]:
 def orders(values: Array) -> list[tuple[int, ...]]:
     """Every order of the sources in which no score comes before a greater one, and NaN comes last."""
     keys = [-math.inf if math.isnan(value) else value for value in values]
-    found = itertools.permutations(range(len(values)))
-    return [order for order in found if all(keys[a] >= keys[b] for a, b in itertools.pairwise(order))]
+    permutations = itertools.permutations(range(len(values)))
+    return [order for order in permutations if all(keys[a] >= keys[b] for a, b in itertools.pairwise(order))]
 
 
 @given(tables(30))
@@ -102,10 +108,10 @@ def test_correlations_are_over_the_sources_that_have_a_score() -> None:
     assert ranking_quality.correlations(values, accuracies) == pytest.approx(
         by_scipy(values[[0, 2, 3]], np.array([9, 5, 4]))
     )
-    assert ranking_quality.judge_ranking(values, accuracies)["undefined"] == 2
+    assert judge(values, accuracies)["undefined"] == 2
 
 
-def test_scores_as_large_or_small_as_floats_are_have_correlations() -> None:
+def test_extreme_scores_have_correlations() -> None:
     accuracies = np.array([0.1, 0.4, 0.2, 0.8])
     for scale in (1e308, 1e-300):
         values = np.array([-1.0, 0.5, 0.0, 1.0])
@@ -123,19 +129,17 @@ def test_scores_as_large_or_small_as_floats_are_have_correlations() -> None:
         ([0.1, 0.2, NAN], [0.7, 0.7, 0.1], "constant_accuracies"),
     ],
 )
-def test_a_correlation_of_nothing_is_undefined_and_says_why(
-    values: list[float], accuracies: list[float], reason: str
-) -> None:
+def test_undefined_correlation_has_a_reason(values: list[float], accuracies: list[float], reason: str) -> None:
     with pytest.raises(Undefined, match=f"^{reason}$"):
         ranking_quality.correlations(np.array(values), np.array(accuracies))
-    row = ranking_quality.judge_ranking(np.array(values), np.array(accuracies))
+    row = judge(np.array(values), np.array(accuracies))
     assert [row[name] for name in ranking_quality.CORRELATIONS] == [None] * 4
     assert row["reason"] == reason
     assert None not in (row["relative_accuracy"], row["regret"], row["trials"])
 
 
 @given(tables(6, undefined=True))
-def test_ties_count_by_the_mean_over_all_their_orders(table: tuple[Array, Array]) -> None:
+def test_ties_are_averaged_over_all_orders(table: tuple[Array, Array]) -> None:
     values, accuracies = table
     assume(accuracies.max() > 0)
     every, best = orders(values), np.sort(accuracies)[::-1]
@@ -150,20 +154,20 @@ def test_ties_count_by_the_mean_over_all_their_orders(table: tuple[Array, Array]
 
 
 @given(tables(12, undefined=True), st.randoms(use_true_random=False))
-def test_the_order_in_which_sources_are_listed_changes_nothing(table: tuple[Array, Array], shuffle: Any) -> None:
+def test_order_of_sources_does_not_matter(table: tuple[Array, Array], shuffle: Any) -> None:
     values, accuracies = table
     order = list(range(len(values)))
     shuffle.shuffle(order)
-    one, other = (
-        ranking_quality.judge_ranking(values, accuracies),
-        ranking_quality.judge_ranking(values[order], accuracies[order]),
+    listed, reordered = (
+        judge(values, accuracies),
+        judge(values[order], accuracies[order]),
     )
-    assert one == {name: pytest.approx(value, abs=1e-9) for name, value in other.items()}
+    assert listed == {name: pytest.approx(value, abs=1e-9) for name, value in reordered.items()}
 
 
 @given(tables(12, undefined=True))
 def test_every_measure_stays_within_its_range(table: tuple[Array, Array]) -> None:
-    row = ranking_quality.judge_ranking(*table)
+    row = judge(*table)
     for name, (low, high) in ranking_quality.RANGES.items():
         assert row[name] is None or low <= row[name] <= high
     if row["relative_accuracy_at"] is not None:
@@ -174,7 +178,7 @@ def test_every_measure_stays_within_its_range(table: tuple[Array, Array]) -> Non
 def test_a_hand_written_table() -> None:
     # Order by score: b, then c and d tied, then a; e has no score. True order: b and d, c, a, e.
     values, accuracies = np.array([1.0, 4.0, 2.0, 2.0, NAN]), np.array([0.4, 0.8, 0.6, 0.8, 0.1])
-    row = ranking_quality.judge_ranking(values, accuracies)
+    row = judge(values, accuracies)
     assert row["relative_accuracy_at"] == pytest.approx([1, 1.5 / 1.6, 1, 1, 1])
     assert row["relative_accuracy"] == pytest.approx((4 + 1.5 / 1.6) / 5)
     assert (row["sources"], row["undefined"], row["regret"], row["trials"]) == (5, 1, 0, 1)
@@ -184,8 +188,8 @@ def test_a_hand_written_table() -> None:
 def test_a_perfect_metric_and_its_opposite() -> None:
     accuracies = np.array([0.2, 0.9, 0.5, 0.7])
     best, worst = (
-        ranking_quality.judge_ranking(accuracies**3, accuracies),
-        ranking_quality.judge_ranking(-accuracies, accuracies),
+        judge(accuracies**3, accuracies),
+        judge(-accuracies, accuracies),
     )
     assert [best[name] for name in ("spearman", "kendall", "weighted_kendall")] == pytest.approx([1, 1, 1])
     assert [worst[name] for name in ranking_quality.CORRELATIONS] == pytest.approx([-1] * 4)
@@ -193,95 +197,97 @@ def test_a_perfect_metric_and_its_opposite() -> None:
     assert (worst["regret"], worst["trials"]) == (pytest.approx(0.7), 4)
 
 
-def test_a_metric_to_which_all_sources_are_equal_is_a_random_order() -> None:
+def test_constant_metric_is_a_random_order() -> None:
     accuracies = np.array([0.2, 0.9, 0.5, 0.7, 0.3])
-    row = ranking_quality.judge_ranking(np.zeros(5), accuracies)
+    row = judge(np.zeros(5), accuracies)
     assert row["trials"] == 3
     assert row["regret"] == pytest.approx(0.9 - accuracies.mean())
     best = np.sort(accuracies)[::-1].cumsum() / np.arange(1, 6)
     assert row["relative_accuracy_at"] == pytest.approx(list(accuracies.mean() / best))
 
 
-def test_nothing_is_said_of_a_metric_without_a_score_or_where_all_fail() -> None:
+def test_no_scores_or_no_success_is_undefined() -> None:
     for values, accuracies, reason in (
         ([NAN, NAN], [0.1, 0.2], "no_scores"),
         ([0.1, 0.2], [0.0, 0.0], "constant_accuracies"),
     ):
-        row = ranking_quality.judge_ranking(np.array(values), np.array(accuracies))
+        row = judge(np.array(values), np.array(accuracies))
         assert row["reason"] == reason
         assert {row[name] for name in (*ranking_quality.RANGES, "relative_accuracy_at")} == {None}
 
 
-def test_the_unit_of_the_accuracies_is_that_of_the_regret_and_changes_nothing_else() -> None:
+def test_unit_of_accuracies_only_scales_the_regret() -> None:
     draw = np.random.default_rng(3)
     values, accuracies = draw.standard_normal(20), draw.random(20)
     fractions, percents = (
-        ranking_quality.judge_ranking(values, accuracies),
-        ranking_quality.judge_ranking(values, 100 * accuracies),
+        judge(values, accuracies),
+        judge(values, 100 * accuracies),
     )
     assert percents.pop("regret") == pytest.approx(100 * fractions.pop("regret"))
     assert percents == {name: pytest.approx(value) for name, value in fractions.items()}
 
 
-def judged(*regrets: float | None, spearman: float | None = 0.5, at: int = 2) -> list[dict[str, Any]]:
-    rows = []
-    for regret in regrets:
-        row = ranking_quality.judge_ranking(np.arange(at), np.arange(at) + 1.0)
-        rows.append({**row, "regret": regret, "spearman": spearman, "reason": None if regret else "no_scores"})
-    return rows
+def qualities(*regrets: float | None, spearman: float | None = 0.5, at: int = 2) -> list[RankingQuality]:
+    quality = ranking_quality.judge_ranking(np.arange(at), np.arange(at) + 1.0)
+    return [
+        replace(quality, regret=regret, spearman=spearman, reason=None if regret else "no_scores") for regret in regrets
+    ]
 
 
-def test_the_interval_over_targets_is_students() -> None:
-    row = ranking_quality.mean_over_targets(judged(0.20, 0.25, 0.31, 0.22))
+def test_interval_over_targets_is_students_t() -> None:
+    mean = ranking_quality.mean_over_targets(qualities(0.20, 0.25, 0.31, 0.22))
     expected = stats.t.interval(0.9, 3, np.mean([0.20, 0.25, 0.31, 0.22]), stats.sem([0.20, 0.25, 0.31, 0.22]))
-    assert (row["regret_low"], row["regret_high"]) == pytest.approx(expected)
-    assert row["regret"] == pytest.approx(0.245)
-    assert (row["spearman"], row["spearman_low"], row["spearman_high"]) == (0.5, 0.5, 0.5)
+    assert (mean.regret_low, mean.regret_high) == pytest.approx(expected)
+    assert mean.regret == pytest.approx(0.245)
+    assert (mean.spearman, mean.spearman_low, mean.spearman_high) == (0.5, 0.5, 0.5)
 
 
-def test_an_interval_ends_where_its_measure_does() -> None:
-    row = ranking_quality.mean_over_targets(judged(0.0, 0.3))
-    assert (row["regret_low"], row["regret"]) == (0, 0.15)
-    assert row["regret_high"] > 1
+def test_interval_is_cut_to_the_range() -> None:
+    mean = ranking_quality.mean_over_targets(qualities(0.0, 0.3))
+    assert (mean.regret_low, mean.regret) == (0, 0.15)
+    assert mean.regret_high > 1
 
 
 def test_one_target_has_no_interval() -> None:
-    row = ranking_quality.mean_over_targets(judged(0.1))
-    assert (row["targets"], row["regret"], row["regret_low"], row["regret_high"]) == (1, 0.1, None, None)
-    assert row["relative_accuracy_at_low"] == [None, None]
+    mean = ranking_quality.mean_over_targets(qualities(0.1))
+    assert (mean.targets, mean.regret, mean.regret_low, mean.regret_high) == (1, 0.1, None, None)
+    assert mean.relative_accuracy_at_low == [None, None]
 
 
-def test_targets_without_a_value_do_not_count_into_the_mean() -> None:
-    row = ranking_quality.mean_over_targets([*judged(0.1, 0.3), *judged(None, spearman=None)])
-    assert (row["targets"], row["correlated"], row["regret"]) == (2, 2, 0.2)
-    assert row["reason"] == "no_scores"
+def test_undefined_targets_are_left_out_of_the_mean() -> None:
+    mean = ranking_quality.mean_over_targets([*qualities(0.1, 0.3), *qualities(None, spearman=None)])
+    assert (mean.targets, mean.correlated, mean.regret) == (2, 2, 0.2)
+    assert mean.reason == "no_scores"
 
 
-def test_the_curve_over_targets_goes_as_far_as_every_target() -> None:
-    row = ranking_quality.mean_over_targets([*judged(0.1, at=5), *judged(0.1, at=3)])
-    assert row["relative_accuracy_at"] == [1, 1, 1]
+def test_curve_ends_with_the_shortest_target() -> None:
+    mean = ranking_quality.mean_over_targets([*qualities(0.1, at=5), *qualities(0.1, at=3)])
+    assert mean.relative_accuracy_at == [1, 1, 1]
 
 
-def test_several_probe_sets_of_a_target_count_by_their_mean() -> None:
+def test_probe_sets_are_averaged() -> None:
     accuracies = np.array([0.2, 0.9, 0.5])
     draws = [np.array([0.1, 0.9, 0.5]), np.array([0.9, 0.1, NAN]), np.array([NAN, NAN, NAN])]
-    rows = [ranking_quality.judge_ranking(values, accuracies) for values in draws]
-    row = ranking_quality.mean_over_probes(rows)
-    assert row["spearman"] == pytest.approx(0)
-    assert row["regret"] == pytest.approx(0.35)
-    assert row["relative_accuracy_at"] == pytest.approx([(1 + 2 / 9) / 2, (1 + 1.1 / 1.4) / 2, 1])
-    assert (row["sources"], row["undefined"], row["reason"]) == (3, 3, "no_scores")
-    assert ranking_quality.mean_over_probes(rows[:1]) == rows[0]
+    by_probe = [ranking_quality.judge_ranking(values, accuracies) for values in draws]
+    mean = ranking_quality.mean_over_probes(by_probe)
+    assert mean.spearman == pytest.approx(0)
+    assert mean.regret == pytest.approx(0.35)
+    assert mean.relative_accuracy_at == pytest.approx([(1 + 2 / 9) / 2, (1 + 1.1 / 1.4) / 2, 1])
+    assert (mean.sources, mean.undefined, mean.reason) == (3, 3, "no_scores")
+    assert ranking_quality.mean_over_probes(by_probe[:1]) == by_probe[0]
 
 
 @pytest.mark.parametrize(("targets", "least"), [(3, 0.8), (8, 0.84)])
-def test_nearly_nine_in_ten_intervals_hold_the_mean_over_all_targets(targets: int, least: float) -> None:
+def test_intervals_cover_the_mean_over_all_targets(targets: int, least: float) -> None:
     draw = np.random.default_rng(targets)
     every = []
     for effect in draw.normal(0.5, 0.5, 4000):  # each target has its own
         values = draw.standard_normal(12)
         every.append(ranking_quality.correlations(values, effect * values + draw.standard_normal(12))[0])
-    (blank,) = judged(0.1)
-    drawn = draw.choice(every, (400, targets))
-    rows = [ranking_quality.mean_over_targets([{**blank, "spearman": value} for value in values]) for values in drawn]
-    assert least <= np.mean([row["spearman_low"] <= np.mean(every) <= row["spearman_high"] for row in rows]) <= 0.95
+    (blank,) = qualities(0.1)
+    means = [
+        ranking_quality.mean_over_targets([replace(blank, spearman=value) for value in values])
+        for values in draw.choice(every, (400, targets))
+    ]
+    covered = [mean.spearman_low <= np.mean(every) <= mean.spearman_high for mean in means]  # type: ignore[operator]
+    assert least <= np.mean(covered) <= 0.95

@@ -1,0 +1,90 @@
+"""`zoo extract`: features and logits of every source."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from zoo_cli import config, console
+from zoo_cli.commands.options import (
+    HERE,
+    Device,
+    DryRun,
+    Format,
+    Json,
+    MaxErrors,
+    Overwrite,
+    Precision,
+    Refresh,
+    Workers,
+    Workspace,
+)
+from zoo_cli.errors import UsageError
+
+FIELDS = (
+    console.Field("source"),
+    console.Field("images", style=","),
+    console.Field("features", style="d"),
+    console.Field("classes", style="d"),
+)
+
+
+def extract(
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="SPEC", help="A source, by name or PROVIDER:NAME. Repeats.")
+    ] = None,
+    train: Annotated[
+        list[str] | None,
+        typer.Option("--train", metavar="SPEC", help="Training images, without a zoo.toml. Repeats."),
+    ] = None,
+    gradients: Annotated[
+        bool, typer.Option("--gradients", help="Store gradients of the probe set too, for lgc.")
+    ] = False,
+    projection: Annotated[
+        str | None,
+        typer.Option("--projection", metavar="N", help="Numbers a gradient is projected to, or none. [default: 10000]"),
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option("--batch-size", metavar="N", help="Images a forward pass, or auto.")
+    ] = "auto",
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    workers: Workers = None,
+    max_errors: MaxErrors = None,
+    overwrite: Overwrite = False,
+    refresh: Refresh = False,
+    dry_run: DryRun = False,
+    form: Format = None,
+    json: Json = False,
+    workspace: Workspace = HERE,
+) -> None:
+    """Store features and logits of every source.
+
+    The student's own starting features are stored too. Each image is decoded once for all sources.
+
+    zoo extract
+    zoo extract --gradients
+    zoo extract --train folder:pets --source torchvision:resnet18.IMAGENET1K_V1 -C work
+    """
+    from zoo_cli.pipeline import extract as stage
+    from zoo_cli.pipeline.extract_config import ExtractConfig
+
+    settings = config.load(workspace).with_task(train=train)
+    sources = settings.select(source or []) if source else settings.models
+    if not sources:
+        raise UsageError(f"no source in {workspace / config.FILE}", "add a [[source]] table, or --source PROVIDER:NAME")
+    options = ExtractConfig(
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        workers=workers,
+        max_errors=max_errors,
+        gradients=gradients,
+        projection=projection,
+        overwrite=overwrite,
+        refresh=refresh,
+        dry_run=dry_run,
+    )
+    rows = stage.extract(settings, sources, options)
+    if not dry_run:
+        console.answer("zoo.extract/1", [asdict(row) for row in rows], FIELDS, form="json" if json else form)

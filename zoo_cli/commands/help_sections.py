@@ -1,0 +1,84 @@
+"""Help in titled sections, without rich: commands by `registry.SECTIONS`, options by their `rich_help_panel`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from zoo_cli.registry import COMMANDS, SECTIONS
+
+OPTION_TITLES = ("What to learn from", "Student", "Training", "Files", "Output")
+"""The titles of options in the order of the help; any others stand before them."""
+LONG = 20
+"""Commands with more options than this list them under titles."""
+WIDEST = 30
+"""Characters of the first column; longer names stand on a line of their own."""
+
+Row = tuple[str, str]
+
+
+class SectionedGroup(TyperGroup):
+    """A group of commands; at the top level they stand under the titles of `registry.SECTIONS`."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with their summaries."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        width = formatter.width - 6 - max(map(len, commands))
+        titles = list_sections() if ctx.parent is None else {"Commands": list(commands)}
+        sections = {
+            title: [(name, command.get_short_help_str(width)) for name in names if (command := commands[name])]
+            for title, names in titles.items()
+        }
+        _write_sections(formatter, sections)
+
+
+class SectionedCommand(TyperCommand):
+    """A command; more than a few options stand under the titles of their `rich_help_panel`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and the options."""
+        arguments: list[Row] = []
+        options: list[tuple[str, Row]] = []
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is None:
+                continue
+            if parameter.param_type_name == "argument":
+                arguments.append((parameter.metavar or row[0], row[1]))
+            else:
+                options.append((getattr(parameter, "rich_help_panel", None) or "Options", row))
+        _write_sections(formatter, {"Arguments": arguments})
+        _write_sections(formatter, _group_options(options))
+
+
+def list_sections() -> dict[str, list[str]]:
+    """The titles of `zoo --help`, each with its commands; a group is one of them."""
+    starts = {first: title for title, first in SECTIONS.items()}
+    sections: dict[str, list[str]] = {}
+    title = ""
+    for word in dict.fromkeys(name.partition(" ")[0] for name in COMMANDS):
+        title = starts.get(word, title)
+        sections.setdefault(title, []).append(word)
+    return sections
+
+
+def _group_options(options: Sequence[tuple[str, Row]]) -> dict[str, list[Row]]:
+    """The rows of the options by title: all under "Options" if they are few. The last one is --help."""
+    if len(options) <= LONG:
+        return {"Options": [row for _, row in options]}
+    sections: dict[str, list[Row]] = {title: [] for title, _ in options if title not in OPTION_TITLES}
+    sections |= {title: [] for title in OPTION_TITLES}
+    *own, (_, help_row) = options
+    for title, row in own:
+        sections[title].append(row)
+    sections[OPTION_TITLES[-1]].append(help_row)
+    return sections
+
+
+def _write_sections(formatter: Any, sections: Mapping[str, Sequence[Row]]) -> None:
+    """Write the sections that have rows, their second columns aligned."""
+    width = min(max((len(name) for rows in sections.values() for name, _ in rows), default=0), WIDEST)
+    for title, rows in sections.items():
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:{width}}", text) for name, text in rows])

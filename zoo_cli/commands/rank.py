@@ -1,0 +1,89 @@
+"""`zoo rank`: rank the sources, with intervals and a verdict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo_cli import config, registry
+from zoo_cli.commands.options import (
+    HERE,
+    Features,
+    Format,
+    Json,
+    Manifest,
+    On,
+    Overwrite,
+    Refresh,
+    Seed,
+    Sources,
+    Weighting,
+    Workspace,
+)
+from zoo_cli.errors import UsageError
+
+
+def rank(
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", metavar="SPEC", help="NAME or NAME:key=value; several by their mean z-score. [default: parc]"
+        ),
+    ] = None,
+    on: On = None,
+    weighting: Weighting = registry.DEFAULT_WEIGHTING,
+    plasticity: Annotated[
+        bool, typer.Option("--plasticity", help="Add the capacity term: z-score + depth / 50 of each source.")
+    ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="SOURCE", help="Show which classes make this source good, instead."),
+    ] = None,
+    source: Sources = None,
+    features: Features = None,
+    manifest: Manifest = None,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", metavar="FILE", help="A scores file or folder, without a zoo.toml.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the ranking goes. [default: ranking.parquet]")
+    ] = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    refresh: Refresh = False,
+    form: Format = None,
+    json: Json = False,
+    workspace: Workspace = HERE,
+) -> None:
+    """Rank the sources, with a verdict.
+
+    With 90 % intervals, the probability that each source is the best one, and their weights in the student.
+
+    zoo rank --metric parc
+    zoo rank --metric parc,lfc --weighting nearest
+    zoo rank --features a.parquet --features b.parquet
+    """
+    from zoo_cli.commands.ranking_answer import answer_explanation, answer_ranking
+    from zoo_cli.pipeline import explanation
+    from zoo_cli.pipeline import rank as stage
+    from zoo_cli.pipeline.metric_specs import ScoreConfig
+
+    settings = config.load(workspace)
+    form = "json" if json else form
+    spec = stage.parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
+    if explain is not None:
+        rows = explanation.explain_source(settings, explain, spec.representation)
+        answer_explanation(rows, explain, spec.representation, form)
+        return
+    if scores is not None and (metric or on or plasticity):
+        raise UsageError("--scores says the metric by itself", "leave --metric, --on and --plasticity out")
+    options = ScoreConfig(
+        spec.metrics,
+        settings.select(source or []),
+        tuple(features or ()),
+        manifest,
+        seed=seed,
+        overwrite=overwrite,
+        refresh=refresh,
+    )
+    answer_ranking(stage.rank(settings, spec, scores or options, out), form)

@@ -1,0 +1,105 @@
+"""`zoo score`: score every source by every metric."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo_cli import config, console
+from zoo_cli.commands.options import (
+    HERE,
+    Features,
+    Format,
+    Json,
+    Manifest,
+    On,
+    Overwrite,
+    Refresh,
+    Seed,
+    Sources,
+    Workspace,
+)
+from zoo_cli.errors import UsageError
+from zoo_cli.registry import METRICS
+
+FIELDS = (
+    console.Field("source"),
+    console.Field("metric"),
+    console.Field("representation", "on"),
+    console.Field("value", style="score"),
+    console.Field("low", style="score"),
+    console.Field("high", style="score"),
+    console.Field("chance", style="score"),
+    console.Field("n", style="d"),
+    console.Field("dim", style="d"),
+    console.Field("status"),
+    console.Field("reason"),
+    console.Field("flags"),
+)
+
+
+def score(
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", metavar="SPEC", help="NAME or NAME:key=value. Repeats. [default: those that take seconds]"
+        ),
+    ] = None,
+    on: On = None,
+    source: Sources = None,
+    features: Features = None,
+    manifest: Manifest = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", metavar="FILE", help="Stored features of a network trained on the task."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the scores of one metric to this file.")
+    ] = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    refresh: Refresh = False,
+    form: Format = None,
+    json: Json = False,
+    workspace: Workspace = HERE,
+) -> None:
+    """Score every source on the probe set.
+
+    Higher is better in every metric.
+
+    zoo score --metric parc
+    zoo score --features a.parquet --features b.parquet --metric parc --json
+    """
+    from zoo_cli.commands.ensemble_notes import ensemble_notes
+    from zoo_cli.pipeline import score as stage
+    from zoo_cli.pipeline.metric_specs import ScoreConfig, needed_inputs, parse_metric
+
+    settings = config.load(workspace)
+    texts = metric or [name for name, entry in METRICS.items() if entry.cheap]
+    if out is not None and len(texts) != 1:
+        raise UsageError(f"--out takes the scores of one metric, not of {len(texts)}", "name it with --metric")
+    specs = tuple(parse_metric(text, on, strict=metric is not None) for text in texts)
+    if reference is not None and "reference" not in needed_inputs(specs):
+        raise UsageError(f"{', '.join(texts)}: no metric that reads a --reference", "rsa-ref does")
+    options = ScoreConfig(
+        specs,
+        settings.select(source or []),
+        tuple(features or ()),
+        manifest,
+        seed=seed,
+        strict=metric is not None,
+        reference=reference,
+        out=out,
+        overwrite=overwrite,
+        refresh=refresh,
+    )
+    result = stage.score(settings, options)
+    console.answer(
+        "zoo.score/1",
+        [{key: value for key, value in asdict(row).items() if key != "draws"} for row in result.rows],
+        FIELDS,
+        form="json" if json else form,
+        meta={"sets": [ensemble.to_json() for ensemble in result.ensembles]} if result.ensembles else {},
+        notes=[line for ensemble in result.ensembles for line in ensemble_notes(ensemble)],
+    )

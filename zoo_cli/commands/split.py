@@ -1,0 +1,55 @@
+"""`zoo split`: draw labelled, unlabelled, test and probe images."""
+
+from typing import Annotated
+
+import typer
+
+from zoo_cli import config
+from zoo_cli.commands.options import HERE, DryRun, MaxErrors, Overwrite, Seed, Workers, Workspace
+
+Specs = list[str] | None
+
+
+def split(
+    train: Annotated[Specs, typer.Option("--train", metavar="SPEC", help="Training images. Repeats.")] = None,
+    test: Annotated[Specs, typer.Option("--test", metavar="SPEC", help="Test images. Repeats.")] = None,
+    unlabelled: Annotated[
+        Specs, typer.Option("--unlabelled", metavar="SPEC", help="More images, without labels. Repeats.")
+    ] = None,
+    labelled: Annotated[
+        str | None, typer.Option("--labelled", metavar="N", help='"10%", "5/class", "1000" or "all".')
+    ] = None,
+    probe: Annotated[str | None, typer.Option("--probe", metavar="N", help='Size of the probe set, or "all".')] = None,
+    probe_per_class: Annotated[
+        int | None, typer.Option("--probe-per-class", metavar="N", help="Probe images of a class at most; 0: no limit.")
+    ] = None,
+    max_errors: MaxErrors = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    workspace: Workspace = HERE,
+) -> None:
+    """Draw labelled, unlabelled and test images.
+
+    Every image is checked and hashed once. What a flag sets here wins over zoo.toml in every later command.
+
+    zoo split
+    zoo split --train folder:pets/train --labelled 20% -C work
+    """
+    from zoo_cli.pipeline import split as stage
+
+    options = stage.SplitConfig(
+        train=train,
+        test=test,
+        unlabelled=unlabelled,
+        labelled=labelled,
+        probe=probe,
+        probe_per_class=probe_per_class,
+        seed=seed,
+        max_errors=max_errors,
+        workers=workers,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    stage.split(config.load(workspace), options)

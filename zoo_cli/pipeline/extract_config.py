@@ -1,0 +1,43 @@
+"""How sources are run on images."""
+
+from dataclasses import dataclass
+
+from zoo_cli import devices
+from zoo_cli.errors import UsageError
+from zoo_cli.store import failures, gradient_store
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """How sources are run. `projection`: numbers a gradient is projected to, "none" for all of them."""
+
+    batch_size: str = "auto"
+    device: str = "auto"
+    precision: str = "fp32"
+    workers: int | None = None
+    max_errors: str | None = None
+    gradients: bool = False
+    projection: str | None = None
+    overwrite: bool = False
+    refresh: bool = False
+    dry_run: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError for a value outside its range, before any work."""
+        devices.check_precision(self.precision)
+        _ = self.batch
+        failures.parse_limit(self.max_errors or "0", 0)
+        devices.workers(self.workers)
+        if self.gradients:
+            gradient_store.check_projection(self.projection or gradient_store.PROJECTION)
+        elif self.projection is not None:
+            raise UsageError("--projection applies to gradients", "add --gradients")
+
+    @property
+    def batch(self) -> int | None:
+        """Images a forward pass; None where it is chosen. Raises UsageError."""
+        if self.batch_size == "auto":
+            return None
+        if not self.batch_size.isdigit() or int(self.batch_size) < 1:
+            raise UsageError(f'--batch-size "{self.batch_size}"', "expected a whole number or auto")
+        return int(self.batch_size)

@@ -1,0 +1,190 @@
+"""Running sources on the images of a task, each image decoded once for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo_cli import console, devices, interruption
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import ZooError
+from zoo_cli.images.decoding import BadImage, view_geometry
+from zoo_cli.images.view_batches import view_batches
+from zoo_cli.models import loading
+from zoo_cli.models.extraction import FeatureRunner
+from zoo_cli.models.loading import LoadedModel
+from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.store import failures, feature_store, provenance
+from zoo_cli.store.failures import Failure
+from zoo_cli.store.manifest import Images
+from zoo_cli.store.source_record import SourceRecord
+
+CPU_BATCH, CUDA_BATCH = 64, 512
+
+
+@dataclass(frozen=True)
+class ExtractionJob:
+    """One source and its missing parts: rows of the manifest by the path of the part."""
+
+    source: Source
+    model: LoadedModel
+    inputs: dict[str, Any]
+    missing: dict[Path, np.ndarray]
+
+
+def extract_features(
+    settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig, *, overwrite: bool
+) -> None:
+    """Run sources that lack some of their outputs, and store what is missing."""
+    device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
+    # Every model loads before --overwrite removes what one of them has stored.
+    models = [loading.load_model(source, settings.root, seed=settings.task.seed) for source in sources]
+    jobs = [
+        _plan(settings, source, model, images, options, overwrite)
+        for source, model in zip(sources, models, strict=True)
+    ]
+    count = sum(len(rows) for job in jobs for rows in job.missing.values())
+    if device is None:
+        names = ", ".join(job.source.name for job in jobs)
+        console.say(f"would extract {count:,} outputs from {len(jobs)} sources: {names}")
+        return
+    _run(settings, jobs, images, device, options)
+    # An earlier, interrupted run may have met some of the failures; others may be whole by now.
+    gone = feature_store.missing_ids(settings, [*settings.models, *sources], images)
+    failed = [failure for failure in failures.load_failures(settings, "extract") if failure.id in gone]
+    total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
+    failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
+
+
+def smaller_batch(size: int, automatic: bool) -> int:
+    """Half of a batch size for which the GPU has too little memory. Raises ZooError where the user set it, or at 1."""
+    if not automatic or size == 1:
+        raise ZooError(f"out of GPU memory with --batch-size {size}", "make it smaller, or auto")
+    torch.cuda.empty_cache()
+    console.warn(f"out of GPU memory: continuing with --batch-size {size // 2}")
+    return size // 2
+
+
+def _plan(
+    settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig, overwrite: bool
+) -> ExtractionJob:
+    record = SourceRecord(
+        feature_store.to_json_values(
+            {
+                **loading.describe_model(model),
+                "precision": options.precision,
+                "declared": settings.declared(source),
+            }
+        )
+    )
+    if not options.dry_run:
+        feature_store.open_features(settings, record, overwrite=overwrite)
+    made_from = {"source": record.fingerprint}
+    missing = {
+        path: rows
+        for path, rows in feature_store.planned_parts(settings, source, images)
+        if overwrite
+        or not provenance.is_current(
+            path, feature_store.part_inputs(images, rows, made_from), overwrite=False, maker="extract"
+        )
+    }
+    return ExtractionJob(source, model, made_from, missing)
+
+
+def _run(
+    settings: Config, jobs: Sequence[ExtractionJob], images: Images, device: torch.device, options: ExtractConfig
+) -> None:
+    """Part by part: decode each image once, run every source that lacks the part, commit."""
+    runners = {job.source.name: FeatureRunner(job.model, device, options.precision) for job in jobs}
+    pieces: dict[tuple[int, ...], list[tuple[ExtractionJob, Path]]] = {}
+    for job in jobs:
+        for path, planned in job.missing.items():
+            pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
+    total = sum(len(rows) for rows in pieces)
+    size = options.batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+    with console.Progress("extract", total, "img") as progress:
+        for rows, takers in sorted(pieces.items()):
+            interruption.check()
+            while True:
+                try:
+                    outputs = _run_part(images, rows, takers, runners, size, options.workers, progress)
+                    break
+                except torch.OutOfMemoryError:
+                    size = smaller_batch(size, options.batch is None)
+            _commit(settings, images, rows, takers, outputs)
+        console.say(progress.line)
+
+
+@dataclass(frozen=True)
+class PartOutputs:
+    """The rows (M,) of a part that were decoded, the images that failed, and the arrays of each source by its name."""
+
+    rows: np.ndarray
+    failed: list[Failure]
+    arrays: dict[str, tuple[np.ndarray | None, np.ndarray | None]]
+
+
+def _run_part(
+    images: Images,
+    rows: Sequence[int],
+    takers: Sequence[tuple[ExtractionJob, Path]],
+    runners: dict[str, FeatureRunner],
+    size: int,
+    workers: int | None,
+    progress: console.Progress,
+) -> PartOutputs:
+    """Features (M, D) and logits (M, K) of every source that lacks a part, of its images that can be decoded."""
+    failed: list[Failure] = []
+
+    def on_bad(row: int, error: BadImage) -> None:
+        failed.append(Failure(str(images.ids[row]), images.paths[row], str(error)))
+
+    geometries = {job.source.name: view_geometry(job.model.preprocessing) for job, _ in takers}
+    collected: dict[str, list[tuple[np.ndarray | None, np.ndarray | None]]] = {name: [] for name in geometries}
+    kept: list[np.ndarray] = []
+    batches = view_batches(
+        images,
+        rows,
+        list(dict.fromkeys(geometries.values())),
+        size,
+        devices.workers(workers),
+        on_bad,
+        lambda: progress.advance(1),
+    )
+    for batch in batches:
+        kept.append(batch.rows)
+        tensors = {geometry: torch.from_numpy(views) for geometry, views in batch.views.items()}
+        for name, geometry in geometries.items():
+            collected[name].append(runners[name](tensors[geometry]))
+    arrays = {
+        name: (_join([features for features, _ in pairs]), _join([logits for _, logits in pairs]))
+        for name, pairs in collected.items()
+    }
+    return PartOutputs(np.concatenate([np.zeros(0, np.int64), *kept]), failed, arrays)
+
+
+def _commit(
+    settings: Config,
+    images: Images,
+    rows: Sequence[int],
+    takers: Sequence[tuple[ExtractionJob, Path]],
+    outputs: PartOutputs,
+) -> None:
+    """Write a part of every source, its failures first."""
+    if len(outputs.rows) + len(outputs.failed) != len(rows):
+        raise AssertionError(f"{len(rows)} rows in, {len(outputs.rows)} out and {len(outputs.failed)} failed")
+    if outputs.failed:
+        failures.add_failures(settings, "extract", outputs.failed)
+    for job, path in takers:
+        features, logits = outputs.arrays[job.source.name]
+        feature_store.write_part(
+            path, images, np.array(rows), outputs.rows, features, logits, job.inputs, job.source.name
+        )
+
+
+def _join(pieces: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    arrays = [piece for piece in pieces if piece is not None]
+    return np.concatenate(arrays) if arrays else None

@@ -1,0 +1,109 @@
+"""The scores of one source by several metrics, read once for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo_cli import console
+from zoo_cli.errors import Undefined
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.pipeline import ensemble_choice, metric_inputs
+from zoo_cli.pipeline.ensemble_choice import Ensemble
+from zoo_cli.pipeline.metric_inputs import MissingInput, SourceOutputs
+from zoo_cli.pipeline.metric_specs import MetricSpec, needed_inputs
+from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.ensembles import MemberPart
+from zoo_cli.ranking.uncertainty import Replicates
+from zoo_cli.store import feature_files
+from zoo_cli.store.score_store import ScoreRow
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one source by one metric, and what the source brings into an ensemble, where the metric has one."""
+
+    row: ScoreRow
+    part: MemberPart | None = None
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """Scores, metric by metric, and the ensemble that each metric chooses which scores ensembles too."""
+
+    rows: list[ScoreRow]
+    ensembles: list[Ensemble] = field(default_factory=list)
+
+
+def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> bool:
+    """Whether scores are kept: not where nobody asked for the metric and no source has what it needs."""
+    if not strict and spec.entry.needs and all(row.status == "skipped" for row in rows):
+        return False
+    for row in rows:
+        if row.status == "skipped":
+            console.say(f"{row.source} is left out of {spec.method.spec}: {row.reason}")
+    return True
+
+
+def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
+    """Features (N, D') of the reference network on these samples; None where none is named."""
+    if path is None:
+        return None
+    return feature_files.load_outputs(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
+
+
+def score_source(
+    source: SourceOutputs, metrics: Sequence[MetricSpec], target: Classes, replicates: Replicates, seed: int
+) -> list[Score]:
+    """The scores of one source by all metrics, in their order: one probe a representation."""
+    scores: dict[int, Score] = {}
+    for on in dict.fromkeys(spec.on for spec in metrics):
+        group = {i: spec for i, spec in enumerate(metrics) if spec.on == on}
+        try:
+            probe, missing = metric_inputs.load_probe(source, target, on, needed_inputs(group.values()))
+        except MissingInput as absent:
+            scores |= {i: _skipped(source, spec, target, absent.reason) for i, spec in group.items()}
+            continue
+        for i, spec in list(group.items()):
+            reasons = [missing[need] for need in spec.entry.needs if need in missing]
+            if spec.entry.distribution and source.output == "sigmoid":
+                reasons.append("its outputs are not a probability distribution (sigmoid)")
+            if reasons:
+                scores[i] = _skipped(source, group.pop(i), target, reasons[0])
+        pairs = [(spec.method, spec.entry) for spec in group.values()]
+        estimates = uncertainty.estimate_scores(pairs, probe, seed=seed, replicates=replicates)
+        for (i, spec), estimate in zip(group.items(), estimates, strict=True):
+            key = _key(source, spec, target) | {"dim": probe.matrix.width, "classes": len(target.counts)}
+            if isinstance(estimate, Undefined):
+                scores[i] = Score(ScoreRow(**key, status="undefined", reason=estimate.reason))
+                continue
+            row = ScoreRow(
+                **key,
+                value=estimate.value,
+                low=estimate.low,
+                high=estimate.high,
+                chance=estimate.chance,
+                reason=estimate.reason,
+                ceiling=estimate.ceiling,
+                flags=",".join(estimate.flags) or None,
+                draws=None if estimate.draws is None else estimate.draws.tolist(),
+            )
+            scores[i] = Score(row, ensemble_choice.member_part(spec, probe, replicates))
+    return [scores[i] for i in range(len(metrics))]
+
+
+def _skipped(source: SourceOutputs, spec: MetricSpec, target: Classes, reason: str) -> Score:
+    return Score(ScoreRow(**_key(source, spec, target), status="skipped", reason=reason))
+
+
+def _key(source: SourceOutputs, spec: MetricSpec, target: Classes) -> dict[str, Any]:
+    params = spec.method.spec.partition(":")[2]
+    return {
+        "source": source.name,
+        "metric": spec.method.name,
+        "params": params,
+        "representation": spec.on,
+        "n": len(target),
+    }

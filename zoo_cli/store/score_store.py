@@ -1,0 +1,54 @@
+"""Stored scores: one row a source and metric, one file each in scores/SPEC/."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from zoo_cli.store import files, schemas
+from zoo_cli.store.columns import arrow_schema
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The score of one source by one metric; the columns of `schemas.SCORES`, in their order.
+
+    `status`: ok, undefined, skipped or failed. `draws`: the replicates that a ranking pairs over sources by position.
+    """
+
+    source: str
+    metric: str
+    params: str
+    representation: str
+    n: int
+    dim: int = 0
+    classes: int = 0
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    status: str = "ok"
+    reason: str | None = None
+    ceiling: float | None = None
+    flags: str | None = None
+    draws: Sequence[float] | None = None
+
+    @property
+    def spec(self) -> str:
+        """The metric's spec: its name and parameters, as typed."""
+        return f"{self.metric}:{self.params}" if self.params else self.metric
+
+
+def write_scores(path: Path, rows: Sequence[ScoreRow], inputs: Mapping[str, Any]) -> None:
+    """Store scores. `inputs`: what they were made from."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=arrow_schema(schemas.SCORES))
+    files.write_table(path, table, schemas.SCORES, inputs)
+
+
+def load_scores(path: Path) -> list[ScoreRow]:
+    """The scores in a file. Raises ContractError where it breaks the schema."""
+    names = {field.name for field in fields(ScoreRow)}
+    rows = files.read_table(path, schemas.SCORES).to_pylist()
+    return [ScoreRow(**{key: value for key, value in row.items() if key in names}) for row in rows]
