@@ -21,6 +21,13 @@ class UsageError(ZooError):
     code = 2
 
 
+class ParameterError(UsageError):
+    """Parameters of a config that are out of range or exclude one another.
+
+    The text names parameters in backquotes, like `batch_size`; a command shows their flags instead.
+    """
+
+
 class ContractError(ZooError):
     """A file that breaks its contract: corrupt, labels that disagree, repeated ids, values that are not finite."""
 

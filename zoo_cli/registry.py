@@ -74,8 +74,8 @@ COMMANDS: dict[str, str] = {
     "score": "zoo_cli.commands.score:score",
     "rank": "zoo_cli.commands.rank:rank",
     "pseudo-label": "zoo_cli.commands.pseudo_label:pseudo_label",
-    "distill": "zoo_cli.pipeline.distill:distill",
-    "finetune": "zoo_cli.pipeline.finetune:finetune",
+    "distill": "zoo_cli.commands.distill:distill",
+    "finetune": "zoo_cli.commands.finetune:finetune",
     "evaluate accuracy": "zoo_cli.commands.evaluate.accuracy:accuracy",
     "evaluate flips": "zoo_cli.commands.evaluate.flips:flips",
     "evaluate transfer": "zoo_cli.commands.evaluate.transfer:transfer",
@@ -228,6 +228,9 @@ METRICS: dict[str, Metric] = {
         joined="zoo_cli.metrics.e_leep:joined",
     ),
 }
+
+DEFAULT_METRIC, DEFAULT_WEIGHTING = "parc", "p=12"
+"""The defaults of --metric and --weighting, here because several commands share them."""
 
 WEIGHTINGS: dict[str, Entry] = {
     "power": Entry("zoo_cli.weighting.power:power", "similarity to the power p; short: p=2 (paper 000, eq. 5)"),

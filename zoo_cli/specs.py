@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zoo_cli import registry
@@ -36,6 +37,15 @@ class Method:
 def params_text(params: Mapping[str, Any]) -> str:
     """`{"pca": 32, "cosine": True}` as a user types it: `pca=32,cosine=true`."""
     return ",".join(f"{key}={_text(value)}" for key, value in params.items())
+
+
+def slug(spec: str) -> str:
+    """A spec as a part of a file name: `p2`, `nearest`, `softmax-T0.1`, the stem of a file."""
+    if spec.startswith("file:"):
+        return f"file-{Path(spec.removeprefix('file:')).stem}"
+    name, params = split_spec(spec)
+    values = "-".join(f"{key}{value}" for key, value in params.items())
+    return values if name == "power" and values else "-".join(part for part in (name, values) if part)
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -26,6 +26,7 @@ from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.objectives.teacher_context import TeacherContext
 from zoo_cli.objectives.xe_kl import XeKL
 from zoo_cli.training import loop
+from zoo_cli.training.training_config import LoopOptions, Precision
 
 SETTINGS = {"cpu": (("resnet18", 64, 48), ("mobilenet_v3_large", 96, 48)), "cuda": (("resnet50", 224, 128),)}
 WITH_TEACHER: dict[str, Callable[[TeacherContext], Objective]] = {"kl": KL, "xe-kl": XeKL, "mcl": MCL, "dp": DP}
@@ -71,7 +72,7 @@ def measure(
     stored = Batch(images, labels, teacher_logits=torch.randn(1, rows, classes)).to(device)
     third = rows // 3
     fixmatch = Batch(images[: 2 * third], labels[:third], strong=images[2 * third :]).to(device)
-    precision: loop.Precision = "bf16" if device.type == "cuda" else "fp32"
+    precision: Precision = "bf16" if device.type == "cuda" else "fp32"
 
     def placed(network: torch.nn.Module) -> torch.nn.Module:
         network.to(device)
@@ -82,7 +83,7 @@ def measure(
 
     def step(objective: Objective, batch: Batch) -> Callable[[], None]:
         student = placed(_student(name, size, classes)).train()
-        run = loop._Run(student, objective.to(device), loop.LoopOptions(steps=10**9, precision=precision), device)
+        run = loop._Run(student, objective.to(device), LoopOptions(steps=10**9, precision=precision), device)
         return lambda: run.step(1, batch)
 
     def forward() -> None:

@@ -21,6 +21,7 @@ from zoo_cli.models.capture import FeatureExtractor, find_tap
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import loop
+from zoo_cli.training.training_config import LoopOptions
 
 SETTINGS = {
     "cpu": (("mobilenet_v3_large", 96, 64), ("resnet18", 64, 64)),
@@ -64,7 +65,7 @@ def measure(
         objective.to(device)
         if device.type == "cuda":
             student.to(memory_format=torch.channels_last)
-        options = loop.LoopOptions(steps=10**9, precision="bf16" if device.type == "cuda" else "fp32")
+        options = LoopOptions(steps=10**9, precision="bf16" if device.type == "cuda" else "fp32")
         run = loop._Run(student, objective, options, device)
         return lambda: run.step(0, batch)
 

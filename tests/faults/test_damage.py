@@ -139,13 +139,13 @@ def test_a_damaged_checkpoint_of_a_run_is_refused(workspace: Make) -> None:
     again = ("distill", "--steps", "50", "--batch-size", "8", "--name", "mine")
     result = run(*again, workspace=place)
     assert result.code == 3
-    assert f"the checkpoint {held} is damaged; --overwrite begins the run again" in result.error
+    assert f"the checkpoint {held} is damaged; --overwrite starts the run again" in result.error
     assert run(*again, "--overwrite", workspace=place).code == 0
 
 
 @pytest.mark.parametrize(
     ("file", "told"),
-    [("run.json", "run.json does not say what a run of zoo says"), ("state/state.json", "points to no checkpoint")],
+    [("run.json", "is not a run.json written by zoo"), ("state/state.json", "points to no checkpoint")],
 )
 @pytest.mark.parametrize("text", ["[]", "{}"])
 def test_json_that_says_something_else_of_a_run_is_refused(workspace: Make, file: str, told: str, text: str) -> None:

@@ -151,7 +151,7 @@ def test_student_is_distilled_from_files(tmp_path: Path, from_files: tuple[str, 
 def test_pseudo_labels_from_files_need_scores_or_equal(from_files: tuple[str, ...], workspace: Make) -> None:
     refused = run("distill", *from_files, "--weighting", "p=2", "--out", "out")
     assert refused.code == 2
-    assert "--weighting p=2 needs scores; --scores FILE, or --weighting equal" in refused.error
+    assert "--weighting p=2 needs scores; give --scores, or use --weighting equal" in refused.error
     scores = workspace(upto="score") / "scores" / "parc"
     result = run("distill", *from_files, "--weighting", "p=2", "--scores", str(scores), "--out", "out")
     assert result.code == 0, result.err

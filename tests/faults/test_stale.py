@@ -138,7 +138,7 @@ def test_a_run_of_other_options_names_them_and_is_kept(workspace: Make) -> None:
     assert "runs/mine is up to date" in run("distill", *QUICK, "--name", "mine", workspace=place).err
     strange = run("distill", *QUICK, "--out", str(place / "images"), workspace=place)
     assert strange.code == 2
-    assert "is no run folder and not empty" in strange.error
+    assert "is not a run folder and not empty" in strange.error
 
 
 @pytest.mark.parametrize(

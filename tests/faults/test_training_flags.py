@@ -1,4 +1,4 @@
-"""Flags of the commands that train: what cannot be is refused before anything is made, and a dry run makes nothing."""
+"""Flags of the commands that train: errors come before any file is written, and a dry run writes none."""
 
 import json
 from pathlib import Path
@@ -7,15 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.pipeline import pupils
-from tests.pipeline.pupils import QUICK
+from tests.pipeline import transfer_workspace
 from tests.pipeline.test_bytes import contents
+from tests.pipeline.transfer_workspace import QUICK
 from tests.workspaces import edit, make, run
 from zoo_cli import registry
 
 TEACHER = ("--student", "normed", "--source", "expert")
 TWO = (*TEACHER, "--source", "noisy")
-OURS = {
+CROSS_TASK_FLAGS = {
     "--weighting": "p=1",
     "--metric": "parc",
     "--on": "probs",
@@ -27,20 +27,20 @@ OURS = {
     "--pseudo": "nowhere",
     "--scores": "nowhere",
 }
-THEIRS = {"--teachers": "soup", "--targets": "live"}
+TRANSFER_FLAGS = {"--teachers": "soup", "--targets": "live"}
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With teachers of the task's classes; no test of this file may change anything in it."""
-    place = pupils.make(tmp_path_factory.mktemp("flags") / "task")
+    """With teachers of the task's classes; read-only."""
+    place = transfer_workspace.make(tmp_path_factory.mktemp("flags") / "task")
     with (place / "zoo.toml").open("a", encoding="utf-8") as stream:
         stream.write('\n[[source]]\nname = "remote"\nmodel = "features:remote.parquet"\n')
     return place
 
 
-def refused(*arguments: str, workspace: Path) -> str:
-    """The one line with which a command is refused, having made nothing."""
+def refuse(*arguments: str, workspace: Path) -> str:
+    """Run a command that must fail without writing anything; its error."""
     before = contents(workspace)
     result = run(*arguments, *QUICK, workspace=workspace)
     assert result.code == 2, result.err
@@ -48,57 +48,68 @@ def refused(*arguments: str, workspace: Path) -> str:
     return result.error
 
 
-def taught() -> list[str]:
-    return [name for name, facts in registry.OBJECTIVES.items() if facts.needs_teacher]
+def transfer_objectives() -> list[str]:
+    return [name for name, entry in registry.OBJECTIVES.items() if entry.needs_teacher]
 
 
-@pytest.mark.parametrize("objective", taught())
-@pytest.mark.parametrize("flag", OURS)
-def test_a_flag_of_cross_task_distillation_is_refused_by_the_others(workspace: Path, objective: str, flag: str) -> None:
-    given = [flag, OURS[flag]] if OURS[flag] else [flag]
-    told = refused("distill", "--objective", objective, *TEACHER, *given, workspace=workspace)
-    assert told == f"{flag} belongs to --objective cross-task; {objective} does not know it"
+@pytest.mark.parametrize("objective", transfer_objectives())
+@pytest.mark.parametrize("flag", CROSS_TASK_FLAGS)
+def test_other_objectives_refuse_cross_task_flags(workspace: Path, objective: str, flag: str) -> None:
+    value = CROSS_TASK_FLAGS[flag]
+    arguments = [flag, value] if value else [flag]
+    error = refuse("distill", "--objective", objective, *TEACHER, *arguments, workspace=workspace)
+    assert error == f"{flag} belongs to --objective cross-task; {objective} does not use it"
 
 
-@pytest.mark.parametrize("flag", THEIRS)
-def test_a_flag_of_general_transfer_is_refused_by_cross_task(workspace: Path, flag: str) -> None:
-    told = refused("distill", flag, THEIRS[flag], workspace=workspace)
-    assert told == f"{flag} belongs to --objective kl, xe-kl, mcl or dp; cross-task does not know it"
+@pytest.mark.parametrize("flag", TRANSFER_FLAGS)
+def test_cross_task_refuses_transfer_flags(workspace: Path, flag: str) -> None:
+    error = refuse("distill", flag, TRANSFER_FLAGS[flag], workspace=workspace)
+    assert error == f"{flag} belongs to --objective kl, xe-kl, mcl or dp; cross-task does not use it"
 
 
 @pytest.mark.parametrize("flag", ["--threshold", "--temperature", "--lam", "--unlabelled-weight"])
-def test_a_flag_of_fixmatch_is_refused_by_supervised_training(workspace: Path, flag: str) -> None:
-    told = refused("finetune", "alpha", flag, "0.5", workspace=workspace)
-    assert told == f"{flag} belongs to --objective fixmatch; leave it out"
+def test_supervised_refuses_fixmatch_flags(workspace: Path, flag: str) -> None:
+    error = refuse("finetune", "alpha", flag, "0.5", workspace=workspace)
+    assert error == f"{flag} belongs to --objective fixmatch; drop it"
 
 
+ONE_RUN = "--name and --out cannot be used with several runs; drop them or ask for one run"
 OTHERS = "alpha has 4 classes; its classes do not match the task's 3: blue, green, red"
-CANNOT: list[tuple[tuple[str, ...], str]] = [
+REFUSED: list[tuple[tuple[str, ...], str]] = [
     (
         ("distill", "--objective", "supervised"),
-        "supervised trains with labels, not sources; zoo finetune --objective supervised",
+        "supervised learns from labels, not from sources; zoo finetune --objective supervised",
     ),
-    (("finetune", "alpha", "--objective", "kl"), "kl learns from sources; zoo distill --objective kl"),
-    (("distill", "--weighting", "p=1", "--weighting", "equal", "--name", "mine"), "--name and --out are of one run"),
-    (("distill", "--seed", "0", "--seed", "1", "--out", "mine"), "--name and --out are of one run"),
-    (("distill", "--draws", "2", "--name", "mine"), "--name and --out are of one run"),
-    (("distill", "--each-source", "--name", "mine"), "--name and --out are of one run"),
-    (("finetune", "best", "alpha", "--name", "mine"), "--name and --out are of one run"),
+    (
+        ("finetune", "alpha", "--objective", "kl"),
+        "kl learns from sources, not from labels alone; zoo distill --objective kl",
+    ),
+    (("distill", "--weighting", "p=1", "--weighting", "equal", "--name", "mine"), ONE_RUN),
+    (("distill", "--seed", "0", "--seed", "1", "--out", "mine"), ONE_RUN),
+    (("distill", "--draws", "2", "--name", "mine"), ONE_RUN),
+    (("distill", "--each-source", "--name", "mine"), ONE_RUN),
+    (("finetune", "best", "alpha", "--name", "mine"), ONE_RUN),
     (
         ("distill", "--objective", "kl", *TEACHER, "--seed", "0", "--seed", "1", "--name", "mine"),
-        "--name and --out are of one run",
+        ONE_RUN,
     ),
-    (("finetune", "best", "--name", "a/b"), '--name "a/b"'),
-    (("distill", "--weighting", "p=1", "--weighting", "power:p=1"), "two of the runs asked for are the same"),
-    (("finetune", "best", "best"), "two of the runs asked for are the same"),
-    (("finetune", "best", "--seed", "1", "--seed", "1"), "a --seed is given twice"),
-    (("distill", "--each-source", "--weighting", "p=1"), "--weighting weighs sources, --each-source gives each"),
-    (("distill", "--each-source", "--metric", "cka"), "--metric weighs sources, --each-source gives each"),
-    (("distill", "--each-source", "--draws", "2"), "--draws weighs sources, --each-source gives each"),
-    (("distill", "--lam", "1", "--each-source"), "--lam 1 is labels only: no source takes part"),
-    (("distill", "--lam", "1", "--draws", "2"), "--lam 1 is labels only: no source takes part"),
-    (("distill", "--kd-temperature", "0"), "--kd-temperature 0"),
-    (("distill", "--objective", "kl", *TEACHER, "--kd-temperature", "-1"), "--kd-temperature -1"),
+    (("finetune", "best", "--name", "a/b"), '--name is "a/b"; '),
+    (("distill", "--weighting", "p=1", "--weighting", "power:p=1"), "two of the requested runs are the same"),
+    (("finetune", "best", "best"), "two of the requested runs are the same"),
+    (("finetune", "best", "--seed", "1", "--seed", "1"), "--seed repeats a seed"),
+    (("distill", "--each-source", "--weighting", "p=1"), "--weighting and --each-source cannot be combined"),
+    (("distill", "--each-source", "--metric", "cka"), "--metric and --each-source cannot be combined"),
+    (("distill", "--each-source", "--draws", "2"), "--draws and --each-source cannot be combined"),
+    (
+        ("distill", "--lam", "1", "--each-source"),
+        "--lam 1 uses labels only, no source; drop --each-source and --weighting",
+    ),
+    (
+        ("distill", "--lam", "1", "--draws", "2"),
+        "--lam 1 uses labels only, no source; drop --each-source and --weighting",
+    ),
+    (("distill", "--kd-temperature", "0"), "--kd-temperature is 0; "),
+    (("distill", "--objective", "kl", *TEACHER, "--kd-temperature", "-1"), "--kd-temperature is -1; "),
     (("distill", "--objective", "mcl:alpha=2", *TEACHER), "mcl:alpha=2 is not between 0 and 1"),
     (("distill", "--objective", "mcl:steps_per_update=7", *TEACHER), "mcl:steps_per_update=7 is more than the 6 steps"),
     (("distill", "--objective", "mcl:tau=0.9,retention=0.5", *TEACHER), "mcl:retention and mcl:tau cannot be combined"),
@@ -110,14 +121,17 @@ CANNOT: list[tuple[tuple[str, ...], str]] = [
         ("distill", "--objective", "kl", *TWO, "--teachers", "sequential:order=random"),
         "one of: sequential, parallel, soup, sequential:order=ascending",
     ),
-    (("distill", "--objective", "kl", *TWO, "--teachers", "soup:order=given"), '--teachers "soup:order=given"'),
-    (("distill", "--objective", "kl", *TWO, "--teachers", "parallel"), "kl has one teacher a step"),
+    (("distill", "--objective", "kl", *TWO, "--teachers", "soup:order=given"), '--teachers is "soup:order=given"; '),
+    (
+        ("distill", "--objective", "kl", *TWO, "--teachers", "parallel"),
+        "kl cannot choose a teacher for each sample, which --teachers parallel needs; set --objective dp",
+    ),
     (("distill", "--objective", "kl", *TEACHER, "--targets", "storde"), "did you mean stored?"),
     (
         ("distill", "--objective", "kl", *TEACHER, "--targets", "stored", "--augment", "crop"),
         "stored targets are of the plain or the mirrored view, not of --augment crop",
     ),
-    (("distill", "--objective", "kl", *TEACHER, "--source", "expert"), "two teachers have one name"),
+    (("distill", "--objective", "kl", *TEACHER, "--source", "expert"), "two teachers have the same name"),
     (
         ("distill", "--objective", "dp", "--student", "normed", "--source", "alpha"),
         f"{OTHERS}; use --objective cross-task for sources of other label spaces",
@@ -128,31 +142,34 @@ CANNOT: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("distill", "--objective", "kl", "--student", "remote", "--source", "expert"),
-        "of remote only stored outputs are known; a student needs a network",
+        "remote has stored outputs only; a student needs a network",
     ),
     (
         ("distill", "--objective", "xe-kl", *TEACHER, "--unlabelled-from", "unlabelled"),
-        "xe-kl learns from labelled images alone; leave --unlabelled-from out",
+        "xe-kl learns from labelled images alone; drop --unlabelled-from",
     ),
-    (("distill", "--source", "alpha", "--pseudo", "there"), "--source names a source of zoo.toml"),
-    (("distill", "--scores", "there"), "--scores are those of the sources of --pseudo"),
-    (("distill", "--pseudo", "there", "--metric", "cka"), "--metric is of the scores of zoo.toml"),
-    (("distill", "--out", "x" * 151), "xxxxxxxxxxxxxxxxxxxx… of 151 bytes is too long for the name of a run"),
-    (("finetune", "alpha", "--name", "x" * 300), "… of 300 bytes is too long for the name of a run"),
+    (("distill", "--source", "alpha", "--pseudo", "there"), "--source and --pseudo cannot be combined"),
+    (("distill", "--scores", "there"), "--scores needs --pseudo"),
+    (("distill", "--pseudo", "there", "--metric", "cka"), "--metric and --pseudo cannot be combined"),
+    (
+        ("distill", "--out", "x" * 151),
+        "the run name xxxxxxxxxxxxxxxxxxxx… is too long: 151 bytes, at most 150; give a shorter --name",
+    ),
+    (("finetune", "alpha", "--name", "x" * 300), "… is too long: 300 bytes"),
     (("finetune", "best", "--unlabelled-from", "unlabelled"), "--unlabelled-from belongs to --objective fixmatch"),
-    (("finetune", "best", "--freeze", "head"), '--freeze "head"'),
+    (("finetune", "best", "--freeze", "head"), '--freeze is "head"'),
     (("finetune", "best", "--freeze", "body", "--recalibrate"), "--recalibrate would change the body"),
     (
         ("finetune", "best", "--objective", "fixmatch", "--lam", "0.5", "--unlabelled-weight", "1"),
-        "--lam and --unlabelled-weight are two ways to say one thing",
+        "--lam and --unlabelled-weight cannot be combined",
     ),
-    (("finetune", "best", "--objective", "fixmatch", "--threshold", "-1"), "threshold=-1 is negative or not finite"),
-    (("finetune", "best", "--objective", "fixmatch", "--temperature", "0"), "temperature=0 is not positive"),
-    (("finetune", "best", "--lr", "0.1,x"), '--lr "0.1,x"'),
-    (("finetune", "best", "--lr", "0.1,0.10"), "names a rate twice"),
-    (("finetune", "best", "--lr", "0.1,-1"), "lr is -1"),
-    (("finetune", "best", "--lr", "nan,0.1"), "lr is nan"),
-    (("finetune", "alpha", "--metric", "cka"), "--metric says which source is the best"),
+    (("finetune", "best", "--objective", "fixmatch", "--threshold", "-1"), "--threshold is -1; "),
+    (("finetune", "best", "--objective", "fixmatch", "--temperature", "0"), "--temperature is 0; "),
+    (("finetune", "best", "--lr", "0.1,x"), '--lr is "0.1,x"; '),
+    (("finetune", "best", "--lr", "0.1,0.10"), "--lr repeats a learning rate"),
+    (("finetune", "best", "--lr", "0.1,-1"), "--lr holds -1; "),
+    (("finetune", "best", "--lr", "nan,0.1"), "--lr holds nan; "),
+    (("finetune", "alpha", "--metric", "cka"), "--metric selects the best source"),
     (("finetune", "best", "--metric", "prac"), "did you mean parc?"),
     (("finetune", "best", "alhpa"), 'no source "alhpa"; did you mean alpha?'),
     (("finetune", "best:smal"), 'no source of architecture "smal"; did you mean small?'),
@@ -160,21 +177,19 @@ CANNOT: list[tuple[tuple[str, ...], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"), CANNOT, ids=lambda value: "" if isinstance(value, str) else " ".join(value)
+    ("arguments", "message"), REFUSED, ids=lambda value: "" if isinstance(value, str) else " ".join(value)
 )
-def test_training_that_cannot_be_is_refused_before_anything_is_made(
-    workspace: Path, arguments: tuple[str, ...], told: str
-) -> None:
-    assert told in refused(*arguments, workspace=workspace)
+def test_wrong_flags_are_refused(workspace: Path, arguments: tuple[str, ...], message: str) -> None:
+    assert message in refuse(*arguments, workspace=workspace)
 
 
-def test_a_run_in_the_place_of_a_file_is_refused(workspace: Path) -> None:
-    told = refused("finetune", "alpha", "--out", str(workspace / "samples.csv"), workspace=workspace)
-    assert told == f"{workspace}/samples.csv is a file, where a run is a folder; --out another place"
+def test_out_must_not_be_a_file(workspace: Path) -> None:
+    error = refuse("finetune", "alpha", "--out", str(workspace / "samples.csv"), workspace=workspace)
+    assert error == f"{workspace}/samples.csv is a file, not a folder; choose another folder"
 
 
-def test_a_teacher_whose_outputs_are_stored_is_refused_where_it_would_be_asked(tmp_path: Path) -> None:
-    place = pupils.make(tmp_path / "task")
+def test_stored_teachers_cannot_run_live(tmp_path: Path) -> None:
+    place = transfer_workspace.make(tmp_path / "task")
     ids = pq.read_table(place / "manifest.parquet").column("id").to_pylist()
     logits = pa.array([[0.0, 1.0, 2.0]] * len(ids), pa.list_(pa.float32()))
     pq.write_table(pa.table({"id": ids, "logits": logits}), place / "remote.parquet")
@@ -184,31 +199,34 @@ def test_a_teacher_whose_outputs_are_stored_is_refused_where_it_would_be_asked(t
     live = run(*kl, workspace=place)
     assert live.code == 2
     assert live.error == (
-        "of remote only stored outputs are known: it cannot be asked; --targets stored --augment none"
+        "remote has stored outputs only: it cannot run on every batch; set --targets stored and --augment none"
     )
     mirrored = run(*kl, "--targets", "stored", workspace=place)
     assert mirrored.code == 2
     assert mirrored.error == (
-        "the stored outputs of remote are of the plain view, not of the mirrored one; "
-        "--augment none, or --targets stored-clean"
+        "remote has stored outputs of the plain view only, not of the mirrored one; "
+        "set --augment none, or --targets stored-clean"
     )
     assert not (place / "runs").exists()
     assert run(*kl, "--targets", "stored-clean", workspace=place).code == 0
 
 
-def test_a_source_with_a_probability_for_each_class_is_no_teacher(tmp_path: Path) -> None:
-    place = pupils.make(tmp_path / "task")
+def test_sigmoid_sources_cannot_be_teachers(tmp_path: Path) -> None:
+    place = transfer_workspace.make(tmp_path / "task")
     edit(place, 'name = "expert"', 'name = "expert"\noutput = "sigmoid"')
-    told = refused("distill", "--objective", "kl", *TEACHER, workspace=place)
-    assert told.startswith("expert gives every class a probability of its own: it has no one answer to teach; ")
+    error = refuse("distill", "--objective", "kl", *TEACHER, workspace=place)
+    assert error == (
+        "expert has a probability for each class on its own (sigmoid): it has no single answer to teach; "
+        "--objective cross-task learns from such sources"
+    )
 
 
-def test_teachers_without_any_source_are_asked_for(tmp_path: Path) -> None:
+def test_no_source_is_an_error(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="split")
     text = (place / "zoo.toml").read_text()
     (place / "zoo.toml").write_text(text[: text.index("[[source]]")])
-    assert "no teacher" in refused("distill", "--objective", "kl", workspace=place)
-    assert "has no source with a network" in refused("finetune", "best", workspace=place)
+    assert "no teacher" in refuse("distill", "--objective", "kl", workspace=place)
+    assert "has no source with a network" in refuse("finetune", "best", workspace=place)
 
 
 DRY: dict[str, tuple[tuple[str, ...], list[str]]] = {
@@ -233,20 +251,20 @@ DRY: dict[str, tuple[tuple[str, ...], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", DRY)
-def test_a_dry_run_of_training_names_every_run_and_makes_nothing(workspace: Path, case: str) -> None:
+def test_dry_run_names_every_run_and_writes_nothing(workspace: Path, case: str) -> None:
     command, names = DRY[case]
     before = contents(workspace)
     result = run(*command, *QUICK, "--dry-run", workspace=workspace)
     assert result.code == 0, result.err
     assert result.out == ""
-    told = [line for line in result.err.splitlines() if line.startswith("would train ")]
-    assert [line.split(": ")[0].removeprefix(f"would train {workspace}/runs/") for line in told] == names
-    assert all("6 steps of 8 images" in line for line in told)
+    lines = [line for line in result.err.splitlines() if line.startswith("would train ")]
+    assert [line.split(": ")[0].removeprefix(f"would train {workspace}/runs/") for line in lines] == names
+    assert all("6 steps of 8 images" in line for line in lines)
     assert contents(workspace) == before
 
 
 @pytest.mark.parametrize("upto", [None, "split", "extract"])
-def test_a_dry_run_of_the_best_source_scores_none(tmp_path: Path, upto: str | None) -> None:
+def test_dry_run_of_best_scores_nothing(tmp_path: Path, upto: str | None) -> None:
     place = make(tmp_path / "task", upto=upto)
     before = contents(place)
     result = run("finetune", "best", *QUICK, "--dry-run", workspace=place)
@@ -254,7 +272,7 @@ def test_a_dry_run_of_the_best_source_scores_none(tmp_path: Path, upto: str | No
     assert contents(place) == before
 
 
-def test_a_dry_run_knows_the_best_source_once_it_is_scored(tmp_path: Path) -> None:
+def test_dry_run_of_best_reads_standing_scores(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="rank")
     best = run("rank", "--json", workspace=place).data[0]["source"]
     before = contents(place)
@@ -274,7 +292,7 @@ UP_TO_DATE: dict[str, tuple[str, ...]] = {
     "soup": ("distill", "--objective", "kl", *TWO, "--teachers", "soup"),
     "sweep": ("finetune", "normed", "--lr", "0.1,0.01"),
 }
-OTHER: dict[str, tuple[tuple[str, ...], str]] = {
+CHANGED: dict[str, tuple[tuple[str, ...], str]] = {
     "cross-task": (("--lam", "0.5"), "lam (0.8 there, 0.5 asked for)"),
     "fixmatch": (("--threshold", "0.5"), "threshold (0.95 there, 0.5 asked for)"),
     "head": (("--recalibrate",), "--recalibrate would change the body"),
@@ -287,36 +305,36 @@ OTHER: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", UP_TO_DATE)
-def test_a_run_that_is_there_is_up_to_date_until_something_else_is_asked_for(tmp_path: Path, case: str) -> None:
-    place = pupils.make(tmp_path / "task")
+def test_finished_run_is_up_to_date_until_options_change(tmp_path: Path, case: str) -> None:
+    place = transfer_workspace.make(tmp_path / "task")
     command = (*UP_TO_DATE[case], *QUICK, "--name", "mine")
     first = run(*command, "--json", workspace=place)
     assert first.code == 0, first.err
     before = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("*")}
-    made = contents(place / "runs")
+    first_contents = contents(place / "runs")
     again = run(*command, "--json", workspace=place)
     assert (again.code, again.data) == (0, first.data)
     assert "runs/mine is up to date" in again.err
     assert "training " not in again.err.replace("training data", "").replace("training on", "")
-    more, told = OTHER[case]
+    more, message = CHANGED[case]
     other = run(*command, *more, workspace=place)
     assert other.code == 2
-    assert told in other.error
+    assert message in other.error
     assert {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("*")} == before
     assert run(*command, "--overwrite", workspace=place).code == 0
-    assert contents(place / "runs") == made
+    assert contents(place / "runs") == first_contents
 
 
 @pytest.mark.parametrize("case", UP_TO_DATE)
-def test_a_run_says_what_it_was_made_from(tmp_path: Path, case: str) -> None:
-    place = pupils.make(tmp_path / "task")
+def test_run_json_holds_what_the_run_is_made_from(tmp_path: Path, case: str) -> None:
+    place = transfer_workspace.make(tmp_path / "task")
     assert run(*UP_TO_DATE[case], *QUICK, "--name", "mine", workspace=place).code == 0
-    said = json.loads((place / "runs/mine/run.json").read_text())
+    record = json.loads((place / "runs/mine/run.json").read_text())
     assert {"objective", "student", "options", "weights", "inputs", "task", "device", "threads", "versions"} <= set(
-        said
+        record
     )
-    assert (said["task"], said["device"]) == ("patterns", "cpu")
-    assert set(said["versions"]) == {"zoo", "torch", "torchvision"}
+    assert (record["task"], record["device"]) == ("patterns", "cpu")
+    assert set(record["versions"]) == {"zoo", "torch", "torchvision"}
     options = (
         "steps",
         "lr",
@@ -329,14 +347,14 @@ def test_a_run_says_what_it_was_made_from(tmp_path: Path, case: str) -> None:
         "augment",
         "seed",
     )
-    assert {*options, "precision", "recalibrate", "unlabelled_from"} <= set(said["options"])
-    assert {"labelled images", "unlabelled images", "test images"} <= set(said["inputs"])
+    assert {*options, "precision", "recalibrate", "unlabelled_from"} <= set(record["options"])
+    assert {"labelled images", "unlabelled images", "test images"} <= set(record["inputs"])
     if UP_TO_DATE[case][0] == "finetune":
-        assert said["source"] == "normed"
-        assert "file normed.py" in said["inputs"]
+        assert record["source"] == "normed"
+        assert "file normed.py" in record["inputs"]
     elif case == "cross-task":
-        assert {row["source"]: row["weight"] for row in said["weights"]} == {"alpha": 0.5, "beta": 0.5}
-        assert {"pseudo-labels of alpha", "file normed.py"} <= set(said["inputs"])
+        assert {row["source"]: row["weight"] for row in record["weights"]} == {"alpha": 0.5, "beta": 0.5}
+        assert {"pseudo-labels of alpha", "file normed.py"} <= set(record["inputs"])
     else:
-        assert {"student weights", "student built as", "teacher expert"} <= set(said["inputs"])
-        assert said["teachers"]
+        assert {"student weights", "student built as", "teacher expert"} <= set(record["inputs"])
+        assert record["teachers"]

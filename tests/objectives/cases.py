@@ -6,7 +6,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from tests.training import small
+from tests.training import tiny_models as small
 from zoo_cli.objectives.supervised import Batch
 from zoo_cli.objectives.teacher_context import TeacherContext
 

@@ -10,13 +10,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.objectives import cases
-from tests.training import small
-from tests.training.small import Run, weights
+from tests.training import tiny_models as small
+from tests.training.tiny_models import Run, weights
 from zoo_cli import registry
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.fixmatch import FixMatch
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
-from zoo_cli.training import loop
+from zoo_cli.training import training_config
 
 OBJECTIVES = sorted(registry.OBJECTIVES)
 WITH_TEACHER = [name for name in OBJECTIVES if registry.OBJECTIVES[name].needs_teacher]
@@ -221,7 +221,7 @@ def test_entries_of_the_table_are_correct(name):
     entry = registry.OBJECTIVES[name]
     kind = registry.load(entry)
     assert entry.command in ("distill", "finetune")
-    assert entry.schedule in get_args(loop.Schedule)
+    assert entry.schedule in get_args(training_config.Schedule)
     first, *rest = inspect.signature(kind).parameters.values() if kind is not Supervised else (None,)
     assert entry.needs_teacher == (first is not None and first.name == "context")
     if entry.needs_teacher:

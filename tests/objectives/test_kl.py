@@ -6,7 +6,7 @@ import torch
 from tests.objectives import cases
 from tests.objectives import reference_loops as reference
 from tests.objectives.cases import Case, assert_agree
-from tests.training import small
+from tests.training import tiny_models as small
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.kl import KL, kl_divergences
 from zoo_cli.objectives.supervised import Supervised

@@ -9,8 +9,8 @@ import torch
 from tests.objectives import cases
 from tests.objectives import reference_loops as reference
 from tests.objectives.cases import Case, assert_agree
-from tests.training import small
-from tests.training.small import Run, weights
+from tests.training import tiny_models as small
+from tests.training.tiny_models import Run, weights
 from zoo_cli import specs
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives.mcl import MCL

@@ -28,7 +28,7 @@ def ok(*arguments: str, workspace: Path) -> None:
     assert result.code == 0, result.err
 
 
-def test_three_lines_and_the_full_sequence_end_with_the_same_bytes(tmp_path: Path) -> None:
+def test_three_lines_equal_the_full_sequence(tmp_path: Path) -> None:
     short, long = make(tmp_path / "short"), make(tmp_path / "long")
     ok("extract", workspace=short)
     ok("rank", "--metric", "parc", workspace=short)
@@ -41,7 +41,7 @@ def test_three_lines_and_the_full_sequence_end_with_the_same_bytes(tmp_path: Pat
     assert (short / "runs" / "cross-task-parc-p2-s0" / "model.safetensors").exists()
 
 
-def test_distill_alone_makes_everything_it_needs_and_says_so(tmp_path: Path) -> None:
+def test_distill_alone_makes_what_it_needs(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task")
     result = run("distill", *STUDENT, workspace=workspace)
     assert result.code == 0, result.err
@@ -50,7 +50,7 @@ def test_distill_alone_makes_everything_it_needs_and_says_so(tmp_path: Path) -> 
     assert (workspace / "runs" / "cross-task-parc-p12-s0" / "predictions.parquet").exists()
 
 
-def test_a_second_call_does_nothing(tmp_path: Path) -> None:
+def test_second_call_does_nothing(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task")
     ok("distill", *STUDENT, workspace=workspace)
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*") if path.is_file()}
@@ -60,7 +60,7 @@ def test_a_second_call_does_nothing(tmp_path: Path) -> None:
     assert before == after
 
 
-def test_a_loop_over_weightings_makes_a_run_each(tmp_path: Path) -> None:
+def test_each_weighting_has_its_run(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     for weighting in ("p=1", "p=3", "p=6"):
         ok("distill", "--weighting", weighting, *STUDENT, workspace=workspace)
@@ -78,7 +78,7 @@ def empty_truth(manifest: Path) -> None:
     pq.write_table(table.set_column(place, table.schema.field("truth"), nothing), manifest)
 
 
-def test_emptying_truth_changes_no_byte_but_the_labels_of_predictions(tmp_path: Path) -> None:
+def test_truth_is_only_in_the_labels_of_predictions(tmp_path: Path) -> None:
     knowing, blind = make(tmp_path / "knowing"), make(tmp_path / "blind")
     for workspace in (knowing, blind):
         ok("split", workspace=workspace)
@@ -99,7 +99,7 @@ def test_emptying_truth_changes_no_byte_but_the_labels_of_predictions(tmp_path: 
     assert tables[0].column("label").null_count == 0
 
 
-def test_the_probe_does_not_depend_on_unlabelled_or_test_labels(tmp_path: Path) -> None:
+def test_probe_is_labelled(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="split")
     table = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST)
     rows = table.to_pylist()
@@ -108,7 +108,7 @@ def test_the_probe_does_not_depend_on_unlabelled_or_test_labels(tmp_path: Path) 
     assert all((row["truth"] is None) == (row["split"] == "labelled") for row in rows)
 
 
-def test_splitting_again_with_another_seed_makes_no_extraction_stale(tmp_path: Path) -> None:
+def test_new_split_keeps_extractions_current(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="extract")
     before = contents(workspace)
     ok("split", "--seed", "5", "--overwrite", workspace=workspace)
@@ -121,7 +121,7 @@ def test_splitting_again_with_another_seed_makes_no_extraction_stale(tmp_path: P
     assert changed == {"manifest.parquet", "zoo.toml"}
 
 
-def test_a_workspace_can_be_moved_to_another_machine(tmp_path: Path) -> None:
+def test_copied_workspace_is_byte_equal(tmp_path: Path) -> None:
     here = make(tmp_path / "here", upto="pseudo-label")
     there = tmp_path / "there" / "deep"
     shutil.copytree(here, there)

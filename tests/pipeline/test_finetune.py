@@ -14,15 +14,15 @@ from tests.faults.tables import listed
 from zoo_cli import config
 from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
-from zoo_cli.pipeline import students, training_options
-from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import files, schemas
+from zoo_cli.training import students
+from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import CLASSES, PER_CLASS, edit, make, run
-from .pupils import QUICK, add_normed, model, ok, until_done
-from .pupils import make as with_teachers
 from .test_bytes import contents
+from .transfer_workspace import QUICK, add_normed, load_task, model, ok, until_done
+from .transfer_workspace import make as with_teachers
 
 LONGER = ("--steps", "30", "--batch-size", "8", "--workers", "0")
 FEATURES = '\n[[source]]\nname = "remote"\nmodel = "features:remote.parquet"\n'
@@ -55,7 +55,7 @@ def remote(workspace: Path) -> None:
     ok("score", "--metric", "parc", "--overwrite", workspace=workspace)
 
 
-def test_best_is_the_highest_ranked_source_and_is_said(workspace: Path) -> None:
+def test_best_is_the_highest_ranked_source(workspace: Path) -> None:
     first, second, _ = order(workspace)
     result = ok("finetune", "best", *QUICK, "--json", workspace=workspace)
     assert f"best is {first}" in result.err
@@ -69,7 +69,7 @@ def test_best_is_the_highest_ranked_source_and_is_said(workspace: Path) -> None:
     assert second != first
 
 
-def test_the_best_is_never_one_that_has_seen_the_task_or_has_no_network(workspace: Path) -> None:
+def test_best_is_neither_leaked_nor_without_network(workspace: Path) -> None:
     remote(workspace)
     first, second, *_ = order(workspace)
     assert first == "remote"
@@ -83,7 +83,7 @@ def test_the_best_is_never_one_that_has_seen_the_task_or_has_no_network(workspac
     assert f"best is {third}" in ok("finetune", "best", *QUICK, workspace=workspace).err
 
 
-def test_the_best_of_an_architecture_may_be_a_run_of_it(tmp_path: Path) -> None:
+def test_best_of_an_architecture_can_be_a_run(tmp_path: Path) -> None:
     workspace = with_teachers(tmp_path / "task")
     ok("finetune", "normed", *LONGER, "--name", "ours", workspace=workspace)
     with (workspace / "zoo.toml").open("a", encoding="utf-8") as stream:
@@ -98,13 +98,13 @@ def test_the_best_of_an_architecture_may_be_a_run_of_it(tmp_path: Path) -> None:
     assert "best:normed is normed" in run("finetune", "best:normed", *QUICK, workspace=workspace).err
     edit(workspace, 'model = "python:normed.py:normed"', 'model = "python:normed.py:normed"\ntrained_on = ["patterns"]')
     result = run("finetune", "best:normed", *QUICK, workspace=workspace)
-    assert (result.code, result.error) == (2, "no source of normed has a rank; zoo rank says why")
+    assert (result.code, result.error) == (2, "no source of normed has a rank; zoo rank shows why")
     result = run("finetune", "best:norm", *QUICK, workspace=workspace)
     assert result.code == 2
     assert result.error == 'no source of architecture "norm"; did you mean normed? one of: normed, small'
 
 
-def test_the_student_a_source_and_a_spec_can_be_fine_tuned(workspace: Path) -> None:
+def test_student_source_and_spec_can_be_fine_tuned(workspace: Path) -> None:
     ok("finetune", "student", "alpha", *QUICK, workspace=workspace)
     spec = f"file:{workspace}/runs/finetune-alpha-s0"
     result = ok("finetune", spec, *QUICK, "--json", workspace=workspace)
@@ -124,11 +124,11 @@ def test_stored_outputs_cannot_be_fine_tuned(workspace: Path) -> None:
     for named in (("remote",), ("alpha", "remote"), ("features:remote.parquet",)):
         result = run("finetune", *named, *QUICK, workspace=workspace)
         assert result.code == 2
-        assert result.error == "of remote only stored outputs are known; a student needs a network"
+        assert result.error == "remote has stored outputs only; a student needs a network"
     assert not (workspace / "runs").exists()
 
 
-def test_a_frozen_body_keeps_every_weight_and_buffer(tmp_path: Path) -> None:
+def test_frozen_body_keeps_weights_and_buffers(tmp_path: Path) -> None:
     workspace = with_teachers(tmp_path / "task")
     free = ("--weight-decay", "0.1", "--lr", "0.1", *QUICK)
     ok("finetune", "normed", "--freeze", "body", *free, workspace=workspace)
@@ -144,10 +144,11 @@ def test_a_frozen_body_keeps_every_weight_and_buffer(tmp_path: Path) -> None:
     assert not any(torch.equal(before[key], whole[key]) for key in before)
 
 
-def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) -> None:
+def test_nesterov_and_steps_schedule_match_torch(workspace: Path) -> None:
     """With all labelled images in every batch, a run is gradient descent: written out here."""
     settings = config.load(workspace)
-    images, classes = training_options.load_task(settings, None, 0)
+    task = load_task(settings)
+    images = task.images
     rows = images.where(split=("labelled",))
     size = ("--batch-size", str(len(rows)), "--steps", "60", "--workers", "0", "--lr", "0.05", "--augment", "none")
     ok("finetune", "alpha", *size, workspace=workspace)
@@ -158,9 +159,9 @@ def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) ->
 
     found = load_file(workspace / "runs/finetune-alpha-s0/model.safetensors")
     for nesterov, equal in ((True, True), (False, False)):
-        student = students.build_student(settings, settings.find_source("alpha"), None, classes, 0).train()
+        student = students.build_student(settings, settings.find_source("alpha"), None, task.classes, 0).train()
         shown = ImageCache(images, rows, torch.device("cpu"), 0)
-        (views,) = shown.clean(student.preprocessing, rows, len(rows))
+        (views,) = shown.evaluation_views(student.preprocessing, rows, len(rows))
         labels = torch.from_numpy(images.labels[rows])
         sgd = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=nesterov)
         for step in range(60):
@@ -174,7 +175,7 @@ def test_nesterov_and_the_steps_of_the_rate_are_what_is_said(workspace: Path) ->
     assert files.read_json(workspace / "runs/still/run.json")["options"]["nesterov"] is False
 
 
-def test_a_sweep_of_one_rate_is_the_plain_run(workspace: Path) -> None:
+def test_sweep_of_one_rate_is_a_plain_run(workspace: Path) -> None:
     ok("finetune", "alpha", *QUICK, workspace=workspace)
     before = contents(workspace / "runs")
     result = ok("finetune", "alpha", *QUICK, "--lr", "0.01", workspace=workspace)
@@ -184,7 +185,7 @@ def test_a_sweep_of_one_rate_is_the_plain_run(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
-def test_a_sweep_ends_as_the_plain_run_of_the_best_rate_also_when_it_is_stopped(
+def test_interrupted_sweep_ends_as_plain_run_of_best_rate(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
     command = ("finetune", "alpha", "--objective", objective, *QUICK, "--name", "swept")
@@ -212,7 +213,7 @@ def test_a_sweep_ends_as_the_plain_run_of_the_best_rate_also_when_it_is_stopped(
     assert {path.name for path in swept.iterdir()} == {path.name for path in (workspace / "runs/plain-0.05").iterdir()}
 
 
-def test_a_rate_that_runs_away_is_out_of_the_sweep(workspace: Path) -> None:
+def test_diverging_rate_leaves_the_sweep(workspace: Path) -> None:
     sweep = ("finetune", "alpha", *QUICK, "--lr")
     result = ok(*sweep, "1e30,0.01", workspace=workspace)
     assert "1e+30 is out: " in result.err
@@ -220,7 +221,7 @@ def test_a_rate_that_runs_away_is_out_of_the_sweep(workspace: Path) -> None:
     near = ok(*sweep, "0.1,0.1000001", "--name", "near", workspace=workspace)
     assert near.err.count("training ") == 4  # on CPU, two trials, all labels
     result = run(*sweep, "1e30,1e31", "--name", "wild", workspace=workspace)
-    assert (result.code, result.error.partition(";")[0]) == (2, "every rate of --lr 1e+30,1e+31 is too high")
+    assert (result.code, result.error.partition(";")[0]) == (2, "every learning rate of 1e+30,1e+31 is too high")
 
 
 def predicted(folder: Path) -> set[str]:
@@ -262,7 +263,7 @@ def uneven(workspace: Path) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
 @pytest.mark.parametrize("seed", ["0", "1"])
-def test_what_a_sweep_holds_out_is_never_learnt_from(
+def test_held_out_images_are_never_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, seed: str
 ) -> None:
     workspace = make(tmp_path / "task", train="csv:samples.csv", test="csv:test.csv", labelled="all")
@@ -291,14 +292,14 @@ def test_what_a_sweep_holds_out_is_never_learnt_from(
     assert not groups & {labelled[one] for one in labelled.keys() - held[0]}
 
 
-def test_classes_of_one_label_cannot_be_swept(tmp_path: Path) -> None:
+def test_sweep_needs_two_labels_in_a_class(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", labelled="1/class")
     result = run("finetune", "alpha", "--lr", "0.1,0.01", *QUICK, workspace=workspace)
     assert result.code == 2
     assert result.error == "no class has two labelled images: none can be held out; give one --lr"
 
 
-def test_fixmatch_without_a_confident_answer_learns_from_labels_alone(workspace: Path) -> None:
+def test_fixmatch_without_confidence_learns_from_labels(workspace: Path) -> None:
     fixmatch = ("finetune", "student", "--objective", "fixmatch", *LONGER, "--name")
     ok(*fixmatch, "none", "--threshold", "1.1", "--unlabelled-weight", "1", workspace=workspace)
     ok(*fixmatch, "nothing", "--threshold", "0", "--unlabelled-weight", "0", workspace=workspace)
@@ -314,7 +315,7 @@ def test_fixmatch_without_a_confident_answer_learns_from_labels_alone(workspace:
         torch.testing.assert_close(value, plain[key], rtol=0, atol=1e-6)
 
 
-def test_the_weight_of_a_fixmatch_loss_is_what_is_said(workspace: Path) -> None:
+def test_fixmatch_loss_weights(workspace: Path) -> None:
     fixmatch = ("finetune", "student", "--objective", "fixmatch", *QUICK, "--threshold", "0", "--schedule", "constant")
     for name, weight, rate in (("lam", ("--lam", "0.5"), "0.2"), ("w", ("--unlabelled-weight", "1"), "0.1")):
         decay = ("--weight-decay", "0")
@@ -328,7 +329,7 @@ def test_the_weight_of_a_fixmatch_loss_is_what_is_said(workspace: Path) -> None:
         torch.testing.assert_close(value, whole[key], rtol=0, atol=1e-6)
 
 
-def test_two_images_of_a_batch_get_different_strong_views(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strong_views_differ_within_a_batch(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image draws operations of its own, and they are others again in the next epoch."""
     made: list[torch.Tensor] = []
     augment = augmentation.augment
@@ -350,7 +351,7 @@ def test_two_images_of_a_batch_get_different_strong_views(workspace: Path, monke
         assert len({view.numpy().tobytes() for view in views}) == len(views) == 4
 
 
-def test_a_source_whose_weights_changed_is_not_up_to_date(workspace: Path) -> None:
+def test_changed_source_weights_make_a_run_stale(workspace: Path) -> None:
     ok("finetune", "alpha", *QUICK, workspace=workspace)
     weights = load_file(workspace / "alpha.safetensors")
     save_file({key: value + 1 for key, value in weights.items()}, workspace / "alpha.safetensors")
@@ -360,7 +361,9 @@ def test_a_source_whose_weights_changed_is_not_up_to_date(workspace: Path) -> No
     ok("finetune", "alpha", *QUICK, "--overwrite", workspace=workspace)
 
 
-def test_finetune_on_bare_paths(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finetune_from_paths_without_workspace(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ok("finetune", "alpha", *QUICK, workspace=workspace)
     shutil.copytree(workspace / "runs/finetune-alpha-s0", tmp_path / "theirs")
     (workspace / "zoo.toml").unlink()

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from zoo_cli import registry, specs
-from zoo_cli.pipeline import students
 from zoo_cli.store import files
+from zoo_cli.training import students
 from zoo_cli.training.loop import State
 from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import run
-from .pupils import QUICK, make, model, ok, on_step, stopped, term, until_done
 from .test_bytes import contents
+from .transfer_workspace import QUICK, make, model, ok, on_step, stopped, term, until_done
 
 STEPS = 9
 LENGTH = ("--steps", str(STEPS), "--batch-size", "8", "--checkpoint-every", "4", "--workers", "0", "--name", "mine")
@@ -64,13 +64,13 @@ def mine(workspace: Path) -> Path:
     return workspace / "runs" / "mine"
 
 
-def test_every_objective_is_stopped_here() -> None:
+def test_commands_cover_every_objective() -> None:
     named = {command[command.index("--objective") + 1] for command in COMMANDS.values() if "--objective" in command}
     assert {specs.split_spec(name)[0] for name in named} | {"cross-task", "supervised"} == set(registry.OBJECTIVES)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_term_again_and_again_ends_with_the_bits_of_an_unbroken_run(
+def test_resume_after_many_terms_is_bit_equal(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
 ) -> None:
     stops = until_done(*COMMANDS[name], *LENGTH, workspace=workspace, monkeypatch=monkeypatch, seed=len(name))
@@ -79,7 +79,7 @@ def test_term_again_and_again_ends_with_the_bits_of_an_unbroken_run(
 
 
 @pytest.mark.parametrize("step", range(3, 7))
-def test_term_between_two_updates_of_the_slow_weights(
+def test_resume_between_slow_weight_updates_is_bit_equal(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], step: int
 ) -> None:
     command = (*COMMANDS["mcl"], *LENGTH)
@@ -90,7 +90,7 @@ def test_term_between_two_updates_of_the_slow_weights(
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_term_while_the_last_checkpoint_is_written(
+def test_resume_after_term_at_last_checkpoint_is_bit_equal(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
 ) -> None:
     save = RunFolder.save
@@ -111,7 +111,7 @@ def test_term_while_the_last_checkpoint_is_written(
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_term_behind_the_last_step_before_the_student_is_written(
+def test_resume_after_term_before_writing_is_bit_equal(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
 ) -> None:
     finish, stopped_in = students.write_student, set()
@@ -133,7 +133,7 @@ def test_term_behind_the_last_step_before_the_student_is_written(
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_max_time_stops_with_75_and_no_step_is_made_twice(workspace: Path, mine: Path, name: str) -> None:
+def test_max_time_exits_75_and_repeats_no_step(workspace: Path, mine: Path, name: str) -> None:
     short = ("--steps", "3", "--batch-size", "8", "--workers", "0")
     ok(*COMMANDS[name], *short, "--name", "whole", workspace=workspace)
     codes = []
@@ -144,7 +144,7 @@ def test_max_time_stops_with_75_and_no_step_is_made_twice(workspace: Path, mine:
     assert model(mine) == model(mine.with_name("whole"))
 
 
-def test_a_killed_sequence_keeps_the_phases_behind_it(
+def test_killed_sequence_keeps_finished_phases(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]]
 ) -> None:
     def die() -> None:
@@ -164,7 +164,7 @@ def test_a_killed_sequence_keeps_the_phases_behind_it(
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_a_stopped_run_of_many_phases_is_held_against_other_options_and_overwritten(
+def test_stopped_phases_refuse_other_options(
     workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
 ) -> None:
     wrong = (*COMMANDS[name], *LENGTH, "--momentum", "0.5")
@@ -176,7 +176,7 @@ def test_a_stopped_run_of_many_phases_is_held_against_other_options_and_overwrit
     assert contents(mine) == unbroken[name]
 
 
-def test_term_in_one_of_several_runs_keeps_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_term_in_one_of_several_runs_keeps_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = make(tmp_path / "whole"), make(tmp_path / "broken")
     command = ("distill", "--source", "alpha", "--source", "beta", "--seed", "0", "--seed", "1", "--weighting", "p=1")
     command = (*command, "--weighting", "equal", *QUICK)

@@ -48,7 +48,7 @@ def stopped_at(step: int, signum: int, workspace: Path, monkeypatch: pytest.Monk
         return run("distill", *STUDENT, workspace=workspace)
 
 
-def test_twenty_terms_at_random_steps_end_with_the_bits_of_an_unbroken_run(
+def test_resume_after_twenty_terms_is_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str]
 ) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
@@ -72,7 +72,7 @@ def test_twenty_terms_at_random_steps_end_with_the_bits_of_an_unbroken_run(
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGUSR1"])
-def test_every_signal_of_a_batch_system_saves_first(
+def test_signals_of_batch_systems_save_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str], name: str
 ) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
@@ -84,7 +84,7 @@ def test_every_signal_of_a_batch_system_saves_first(
     assert contents(workspace / NAME) == unbroken
 
 
-def test_term_to_a_real_process_and_a_fresh_one_after_it(tmp_path: Path) -> None:
+def test_resume_after_term_to_a_process_is_bit_equal(tmp_path: Path) -> None:
     steps = ("--steps", "400", "--batch-size", "8", "--checkpoint-every", "50", "--weighting", "p=1")
     whole, broken = (make(tmp_path / name, upto="pseudo-label") for name in ("whole", "broken"))
     command = [sys.executable, "-m", "zoo_cli", "distill", *steps, "-C"]
@@ -102,7 +102,7 @@ def test_term_to_a_real_process_and_a_fresh_one_after_it(tmp_path: Path) -> None
     assert contents(broken / NAME) == contents(whole / NAME)
 
 
-def test_max_time_stops_with_75_and_the_same_command_goes_on(tmp_path: Path, unbroken: dict[str, str]) -> None:
+def test_max_time_exits_75_and_resumes(tmp_path: Path, unbroken: dict[str, str]) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     codes = []
     while not codes or codes[-1] == 75:
@@ -111,7 +111,7 @@ def test_max_time_stops_with_75_and_the_same_command_goes_on(tmp_path: Path, unb
     assert contents(workspace / NAME) == unbroken
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(
+def test_killed_run_resumes_from_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str]
 ) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
@@ -137,7 +137,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     assert contents(workspace / NAME) == unbroken
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     assert stopped_at(9, signal.SIGTERM, workspace, monkeypatch).code == 143
     held = next((workspace / NAME / "state").glob("*.safetensors"))
@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert (result.code, "is damaged; --overwrite" in result.error) == (3, True)
 
 
-def test_another_number_of_threads_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_number_of_threads_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     assert stopped_at(3, signal.SIGTERM, workspace, monkeypatch).code == 143
     standing = workspace / NAME / "run.json"
@@ -156,10 +156,10 @@ def test_another_number_of_threads_is_warned_of(tmp_path: Path, monkeypatch: pyt
     standing.write_text(json.dumps({**said, "threads": said["threads"] + 1}))
     result = run("distill", *STUDENT, workspace=workspace)
     assert result.code == 0
-    assert f"was begun with threads {said['threads'] + 1}, not {said['threads']}" in result.err
+    assert f"was started with threads {said['threads'] + 1}, not {said['threads']}" in result.err
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_non_finite_loss_names_its_step(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     wild = ("--lr", "1e18", "--momentum", "0", "--warmup", "30", "--checkpoint-every", "1")
     result = run("distill", "--steps", "30", "--batch-size", "8", *wild, "--name", "wild", workspace=workspace)
@@ -169,7 +169,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_last_good_c
     assert not (workspace / "runs/wild/predictions.parquet").exists()
 
 
-def test_a_run_of_other_options_is_refused_by_name(tmp_path: Path) -> None:
+def test_run_with_other_options_is_refused(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     assert run("distill", *STUDENT, workspace=workspace).code == 0
     result = run("distill", *STUDENT, "--lr", "0.5", workspace=workspace)

@@ -8,7 +8,7 @@ from ..workspaces import make, run
 SHORT = ("--steps", "2", "--batch-size", "8", "--quiet")
 
 
-def test_a_student_of_the_users_own_code_is_found_from_another_workspace(tmp_path: Path) -> None:
+def test_student_of_user_code_works_from_another_workspace(tmp_path: Path) -> None:
     here, there = make(tmp_path / "task", upto="split"), make(tmp_path / "far" / "away" / "task", upto="split")
     (there / "models.py").unlink()
     result = run("finetune", "alpha", *SHORT, workspace=here)
@@ -20,7 +20,7 @@ def test_a_student_of_the_users_own_code_is_found_from_another_workspace(tmp_pat
     assert elsewhere.data == [{**said[0], "run": named}]
 
 
-def test_a_workspace_may_move_as_a_whole(tmp_path: Path) -> None:
+def test_workspace_can_be_moved(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="split")
     assert run("finetune", "alpha", *SHORT, workspace=place).code == 0
     moved_to = Path(shutil.move(place, tmp_path / "moved"))
@@ -29,7 +29,7 @@ def test_a_workspace_may_move_as_a_whole(tmp_path: Path) -> None:
     assert moved.code == 0, moved.err
 
 
-def test_a_student_that_answers_no_numbers_is_an_error_and_no_run(tmp_path: Path) -> None:
+def test_non_finite_student_is_an_error(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="split")
     result = run("finetune", "alpha", "--lr", "1e30", "--steps", "1", "--batch-size", "8", workspace=place)
     assert result.code == 1
@@ -37,7 +37,7 @@ def test_a_student_that_answers_no_numbers_is_an_error_and_no_run(tmp_path: Path
     assert not (place / "runs" / "finetune-alpha-s0" / "predictions.parquet").exists()
 
 
-def test_statistics_are_estimated_from_no_batch_of_one_image(tmp_path: Path) -> None:
+def test_recalibration_has_no_batch_of_one_image(tmp_path: Path) -> None:
     # Three labelled images in batches of two: batch norm behind pooling knows no variance of the one that is left.
     place = make(tmp_path / "task", labelled="1/class")
     text = (place / "models.py").read_text(encoding="utf-8")

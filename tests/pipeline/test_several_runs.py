@@ -9,9 +9,9 @@ import pytest
 from zoo_cli.store import feature_files, files, manifest
 
 from ..workspaces import edit, make, run
-from .pupils import QUICK, model, ok
-from .pupils import make as with_teachers
 from .test_bytes import contents
+from .transfer_workspace import QUICK, model, ok
+from .transfer_workspace import make as with_teachers
 
 TWO_SEEDS = ("--seed", "0", "--seed", "1")
 
@@ -33,7 +33,7 @@ def one_hot(place: Path, source: str) -> str:
     return f"file:{place}"
 
 
-def test_all_the_weight_on_one_source_is_that_source_alone(workspace: Path) -> None:
+def test_all_weight_on_one_source_is_that_source_alone(workspace: Path) -> None:
     runs = workspace / "runs"
     ok("distill", "--weighting", "nearest", *QUICK, workspace=workspace)
     nearest = runs / "cross-task-parc-nearest-s0"
@@ -69,7 +69,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, list[str]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_several_runs_in_one_command_are_the_bytes_of_as_many_commands(tmp_path: Path, case: str) -> None:
+def test_several_runs_in_one_command_are_byte_equal(tmp_path: Path, case: str) -> None:
     command, lists = CASES[case]
     together, apart = (make(tmp_path / name, upto="pseudo-label") for name in ("together", "apart"))
     spread = [part for flag, values in lists.items() for value in values for part in (flag, value) if part]
@@ -83,7 +83,7 @@ def test_several_runs_in_one_command_are_the_bytes_of_as_many_commands(tmp_path:
     assert contents(together) == contents(apart)
 
 
-def test_a_run_for_each_source_is_the_bytes_of_as_many_commands(tmp_path: Path) -> None:
+def test_each_source_is_byte_equal_to_single_commands(tmp_path: Path) -> None:
     together, apart = (make(tmp_path / name, upto="pseudo-label") for name in ("together", "apart"))
     result = ok("distill", "--each-source", *QUICK, "--json", workspace=together)
     assert [row["run"] for row in result.data] == [f"cross-task-from-{name}-s0" for name in ("alpha", "beta", "gamma")]
@@ -92,7 +92,7 @@ def test_a_run_for_each_source_is_the_bytes_of_as_many_commands(tmp_path: Path) 
     assert contents(together) == contents(apart)
 
 
-def test_two_seeds_of_a_transfer_are_the_bytes_of_two_commands(tmp_path: Path) -> None:
+def test_two_transfer_seeds_are_byte_equal_to_two_commands(tmp_path: Path) -> None:
     together, apart = (with_teachers(tmp_path / name) for name in ("together", "apart"))
     kl = ("distill", "--objective", "kl", "--student", "normed", "--source", "expert", *QUICK)
     ok(*kl, *TWO_SEEDS, workspace=together)
@@ -112,7 +112,7 @@ def test_two_seeds_of_a_transfer_are_the_bytes_of_two_commands(tmp_path: Path) -
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_every_image_is_read_once_for_all_runs_and_pseudo_labels_too(
+def test_images_and_pseudo_labels_are_read_once(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], count: int
 ) -> None:
     """The networks of this task are shown the same view."""
@@ -145,7 +145,7 @@ def test_every_image_is_read_once_for_all_runs_and_pseudo_labels_too(
         }
 
 
-def test_draws_are_runs_with_other_random_weights(workspace: Path) -> None:
+def test_draws_are_runs_with_random_weights(workspace: Path) -> None:
     result = ok("distill", "--draws", "3", *QUICK, "--json", workspace=workspace)
     assert [row["run"] for row in result.data] == [f"cross-task-parc-random-seed{draw}-s0" for draw in range(3)]
     drawn = [weights(Path(row["path"])) for row in result.data]
@@ -160,15 +160,15 @@ def test_draws_are_runs_with_other_random_weights(workspace: Path) -> None:
     assert [row["run"] for row in further.data] == ["cross-task-parc-equal-s0", "cross-task-parc-random-seed0-s0"]
 
 
-def test_a_source_that_has_seen_the_task_has_no_run_of_its_own(workspace: Path) -> None:
+def test_leaked_source_has_no_run(workspace: Path) -> None:
     edit(workspace, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
     result = ok("distill", "--each-source", *QUICK, "--json", workspace=workspace)
     assert [row["run"] for row in result.data] == ["cross-task-from-beta-s0", "cross-task-from-gamma-s0"]
-    assert "alpha takes no part: trained on patterns" in result.err
+    assert "alpha is excluded: trained on patterns" in result.err
     assert "no source" in run("distill", "--each-source", "--source", "alpha", *QUICK, workspace=workspace).error
 
 
-def test_a_run_of_another_making_is_told_before_any_is_trained(workspace: Path) -> None:
+def test_stale_run_is_refused_before_any_is_trained(workspace: Path) -> None:
     ok("distill", "--weighting", "p=1", "--lr", "0.5", *QUICK, workspace=workspace)
     result = run("distill", "--weighting", "equal", "--weighting", "p=1", *QUICK, workspace=workspace)
     assert result.code == 2
@@ -176,7 +176,7 @@ def test_a_run_of_another_making_is_told_before_any_is_trained(workspace: Path) 
     assert not list((workspace / "runs/cross-task-parc-equal-s0").glob("model.safetensors"))
 
 
-def test_a_transfer_or_sweep_of_another_making_is_told_before_any_is_trained(tmp_path: Path) -> None:
+def test_stale_transfer_or_sweep_is_refused_before_training(tmp_path: Path) -> None:
     workspace = with_teachers(tmp_path / "task")
     two = ("--source", "expert", "--source", "noisy")
     for command, first, last in (
@@ -191,7 +191,7 @@ def test_a_transfer_or_sweep_of_another_making_is_told_before_any_is_trained(tmp
         assert set(workspace.rglob("*.safetensors")) == before
 
 
-def test_students_are_judged_alike_alone_and_among_others(tmp_path: Path) -> None:
+def test_predictions_are_equal_alone_and_among_others(tmp_path: Path) -> None:
     """Among others the test images come from memory, as crops of larger views."""
     together, apart = (make(tmp_path / name) for name in ("together", "apart"))
     for workspace in (together, apart):
@@ -205,7 +205,7 @@ def test_students_are_judged_alike_alone_and_among_others(tmp_path: Path) -> Non
     assert contents(together) == contents(apart)
 
 
-def test_of_several_runs_only_those_that_are_missing_are_trained(workspace: Path) -> None:
+def test_only_missing_runs_are_trained(workspace: Path) -> None:
     ok("distill", "--weighting", "p=1", *QUICK, workspace=workspace)
     before = contents(workspace / "runs")
     result = ok("distill", "--weighting", "equal", "--weighting", "p=1", *QUICK, "--json", workspace=workspace)

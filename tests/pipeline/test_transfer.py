@@ -14,14 +14,14 @@ from tests.faults.tables import listed
 from zoo_cli import config
 from zoo_cli.images import pixel_cache
 from zoo_cli.models import loading
-from zoo_cli.pipeline import students, training_options
-from zoo_cli.pipeline.image_cache import ImageCache
 from zoo_cli.store import files, schemas
+from zoo_cli.training import students
+from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import CLASSES, edit, run
-from .pupils import QUICK, make, model, ok
 from .test_bytes import contents
+from .transfer_workspace import QUICK, load_task, make, model, ok
 
 KL = ("distill", "--objective", "kl", "--student", "normed", *QUICK, "--lr", "0.05")
 DP = ("distill", "--objective", "dp", "--student", "normed", *QUICK, "--lr", "0.05")
@@ -59,7 +59,7 @@ def last(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("way", ["sequential", "sequential:order=descending", "parallel", "soup"])
-def test_several_teachers_of_which_there_is_one_are_that_one(workspace: Path, way: str) -> None:
+def test_combining_one_teacher_is_that_teacher(workspace: Path, way: str) -> None:
     ok(*DP, *LIVE, "--name", "mine", workspace=workspace)
     before = contents(workspace / "runs/mine")
     again = ok(*DP, *LIVE, "--name", "mine", "--teachers", way, workspace=workspace)
@@ -68,7 +68,7 @@ def test_several_teachers_of_which_there_is_one_are_that_one(workspace: Path, wa
     assert contents(workspace / "runs/mine") == before
 
 
-def test_a_soup_is_the_average_of_a_student_for_each_teacher(workspace: Path) -> None:
+def test_soup_is_the_average_of_its_students(workspace: Path) -> None:
     soup = (*KL, *BOTH, "--teachers", "soup")
     result = ok(*soup, "--json", workspace=workspace)
     whole = Path(result.data[0]["path"])
@@ -89,7 +89,7 @@ def test_a_soup_is_the_average_of_a_student_for_each_teacher(workspace: Path) ->
     assert said(whole)["teachers"] == [{"source": "expert", "weight": 0.5}, {"source": "noisy", "weight": 0.5}]
 
 
-def test_recalibration_changes_the_statistics_of_batch_norms_alone(workspace: Path) -> None:
+def test_recalibration_changes_batch_norm_statistics_alone(workspace: Path) -> None:
     soup = (*KL, *BOTH, "--teachers", "soup", "--name")
     ok(*soup, "plain", workspace=workspace)
     ok(*soup, "anew", "--recalibrate", workspace=workspace)
@@ -100,10 +100,11 @@ def test_recalibration_changes_the_statistics_of_batch_norms_alone(workspace: Pa
     assert changed == {key for key in before if key.endswith(STATISTICS)}
     # Eighteen images in three batches of six: the mean is that of all of them.
     settings = config.load(workspace)
-    images, _ = training_options.load_task(settings, None, 0)
+    images = load_task(settings).images
     rows = images.where(split=("labelled", "unlabelled"))
     teacher = loading.load_model(settings.find_source("normed"), workspace)
-    views = torch.cat(list(ImageCache(images, rows, torch.device("cpu"), 0).clean(teacher.preprocessing, rows, 64)))
+    cache = ImageCache(images, rows, torch.device("cpu"), 0)
+    views = torch.cat(list(cache.evaluation_views(teacher.preprocessing, rows, 64)))
     assert len(views) == 18
     teacher.module.load_state_dict(before)
     shown = teacher.module[0](views)
@@ -119,7 +120,7 @@ def test_recalibration_changes_the_statistics_of_batch_norms_alone(workspace: Pa
         ("sequential:order=given", ("expert", "noisy", "mirror")),
     ],
 )
-def test_teachers_come_by_their_accuracy_or_as_named(workspace: Path, way: str, turns: tuple[str, ...]) -> None:
+def test_teachers_are_ordered_by_accuracy_or_as_given(workspace: Path, way: str, turns: tuple[str, ...]) -> None:
     command = (*KL, *BOTH, "--source", "mirror", "--teachers", way, "--name", "mine")
     result = ok(*command, workspace=workspace)
     folder = workspace / "runs/mine"
@@ -132,12 +133,12 @@ def test_teachers_come_by_their_accuracy_or_as_named(workspace: Path, way: str, 
     ):
         assert said(path)["teachers"] == [{"source": name, "weight": 1.0}]
         assert said(path)["student"]["after"] == before  # type: ignore[index]
-    told = "teachers by their accuracy on the labelled images: noisy 66.7 %, expert 77.8 %, mirror 77.8 %"
+    told = "teachers by accuracy on the labelled images: noisy 66.7 %, expert 77.8 %, mirror 77.8 %"
     assert (told in result.err) == ("given" not in way)
 
 
 @pytest.mark.parametrize("objective", ["kl", "dp", "mcl"])
-def test_a_phase_begins_from_the_student_before_it_which_is_its_original_too(workspace: Path, objective: str) -> None:
+def test_phase_starts_from_the_student_before_it(workspace: Path, objective: str) -> None:
     one = ("distill", "--objective", objective, *QUICK, "--lr", "0.05", "--recalibrate")
     ok(*one, "--student", "normed", *BOTH, "--name", "both", workspace=workspace)
     ok(*one, "--student", "normed", "--source", "noisy", "--name", "first", workspace=workspace)
@@ -147,7 +148,7 @@ def test_a_phase_begins_from_the_student_before_it_which_is_its_original_too(wor
     assert model(workspace / "runs/both") == model(workspace / "runs/second") != model(workspace / "runs/first")
 
 
-def test_of_equal_teachers_in_parallel_the_first_teaches(workspace: Path) -> None:
+def test_first_of_equal_parallel_teachers_teaches(workspace: Path) -> None:
     ok(*DP, "--source", "expert", "--name", "one", workspace=workspace)
     twice = ("--source", "expert", "--source", "plain", "--teachers", "parallel")
     ok(*DP, *twice, "--name", "two", workspace=workspace)
@@ -158,7 +159,7 @@ def test_of_equal_teachers_in_parallel_the_first_teaches(workspace: Path) -> Non
 
 @pytest.mark.parametrize("objective", ["kl", "mcl", "dp"])
 @pytest.mark.parametrize("targets", ["live", "stored"])
-def test_classes_in_another_order_teach_the_same(workspace: Path, objective: str, targets: str) -> None:
+def test_teacher_class_order_does_not_matter(workspace: Path, objective: str, targets: str) -> None:
     one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", "--targets", targets)
     for teacher in ("expert", "mirror", "plain", "noisy"):
         result = ok(*one, "--source", teacher, "--name", teacher, workspace=workspace)
@@ -169,7 +170,7 @@ def test_classes_in_another_order_teach_the_same(workspace: Path, objective: str
     assert not alike(runs / "expert", runs / "noisy", within=1e-4)
 
 
-def test_a_student_whose_classes_are_in_another_order_ends_in_the_order_of_the_task(workspace: Path) -> None:
+def test_student_ends_in_the_class_order_of_the_task(workspace: Path) -> None:
     one = ("distill", "--objective", "dp", *QUICK, "--lr", "0.05", "--source", "noisy")
     for student in ("expert", "mirror"):
         ok(*one, "--student", student, "--name", student, workspace=workspace)
@@ -180,7 +181,7 @@ def test_a_student_whose_classes_are_in_another_order_ends_in_the_order_of_the_t
 
 
 @pytest.mark.parametrize("objective", ["kl", "dp:labels=false", "dp"])
-def test_a_student_that_is_its_own_teacher_stays_as_it_is(workspace: Path, objective: str) -> None:
+def test_student_taught_by_itself_does_not_change(workspace: Path, objective: str) -> None:
     one = ("distill", "--objective", objective, *QUICK, "--lr", "1", "--weight-decay", "0", "--momentum", "0")
     ok(*one, "--student", "expert", "--source", "expert", "--name", "same", workspace=workspace)
     start = load_file(workspace / "expert.safetensors")
@@ -188,7 +189,7 @@ def test_a_student_that_is_its_own_teacher_stays_as_it_is(workspace: Path, objec
     assert last(workspace / "runs/same")["loss"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_student_of_slow_weights_is_what_is_evaluated(workspace: Path) -> None:
+def test_slow_weights_become_the_student(workspace: Path) -> None:
     one = ("distill", "--student", "expert", "--source", "noisy", *QUICK, "--lr", "0.5", "--objective")
     ok(*one, "mcl:retention=1", "--name", "kept", workspace=workspace)
     ok(*one, "mcl:retention=0.5", "--name", "half", workspace=workspace)
@@ -202,7 +203,7 @@ def test_a_student_of_slow_weights_is_what_is_evaluated(workspace: Path) -> None
 
 @pytest.mark.parametrize("objective", ["kl", "xe-kl", "dp"])
 @pytest.mark.parametrize("augment", ["none", "flip"])
-def test_stored_targets_are_the_live_ones(workspace: Path, objective: str, augment: str) -> None:
+def test_stored_targets_equal_live_ones(workspace: Path, objective: str, augment: str) -> None:
     teachers = ("--source", "expert", "--source", "mirror", "--teachers", "parallel") if objective == "dp" else LIVE
     one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", *teachers)
     for targets in ("live", "stored"):
@@ -214,7 +215,7 @@ def test_stored_targets_are_the_live_ones(workspace: Path, objective: str, augme
     assert all(stored[key] == pytest.approx(value, abs=1e-6) for key, value in live.items())
 
 
-def test_clean_targets_are_taken_whatever_the_student_sees(workspace: Path) -> None:
+def test_clean_targets_work_with_any_augmentation(workspace: Path) -> None:
     for augment in ("flip", "crop"):
         ok(*KL, *LIVE, "--augment", augment, "--name", f"live-{augment}", workspace=workspace)
         clean = ("--targets", "stored-clean", "--augment", augment, "--name", f"clean-{augment}")
@@ -226,7 +227,7 @@ def test_clean_targets_are_taken_whatever_the_student_sees(workspace: Path) -> N
 
 
 @pytest.mark.parametrize("column", ["logits", "probs"])
-def test_a_teacher_of_which_only_outputs_are_stored(workspace: Path, column: str) -> None:
+def test_teacher_with_stored_outputs_only(workspace: Path, column: str) -> None:
     ok("extract", "--source", "mirror", workspace=workspace)
     parts = [files.read_parquet(path) for path in workspace.glob("features/source=mirror/data=*/part-*.parquet")]
     table = pa.concat_tables(parts)
@@ -268,9 +269,7 @@ def other_labels(manifest: Path, *columns: str) -> None:
         ("xe-kl", ("label",), False),
     ],
 )
-def test_labels_that_are_not_to_be_read_change_nothing(
-    tmp_path: Path, objective: str, columns: tuple[str, ...], same: bool
-) -> None:
+def test_unused_labels_change_nothing(tmp_path: Path, objective: str, columns: tuple[str, ...], same: bool) -> None:
     knowing, misled = make(tmp_path / "knowing"), make(tmp_path / "misled")
     other_labels(misled / "manifest.parquet", *columns)
     one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", *LIVE, "--name", "mine")
@@ -294,7 +293,7 @@ def test_labels_that_are_not_to_be_read_change_nothing(
         ("mcl", (), {"labelled"}),
     ],
 )
-def test_an_objective_sees_the_images_that_it_may(
+def test_objectives_use_their_splits(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, objective: str, more: tuple[str, ...], splits: set[str]
 ) -> None:
     seen: set[str] = set()
@@ -311,7 +310,7 @@ def test_an_objective_sees_the_images_that_it_may(
     assert seen == {row["id"] for row in rows if row["split"] in splits}
 
 
-def test_an_epoch_is_one_of_the_images_that_are_seen(workspace: Path) -> None:
+def test_epoch_counts_the_images_used(workspace: Path) -> None:
     lengths = {"kl": 18, "xe-kl": 9, "dp": 9, "dp:labels=false": 18}
     for objective, count in lengths.items():
         command = ("distill", "--objective", objective, "--student", "normed", *LIVE, "--batch-size", "3", "--dry-run")
@@ -319,7 +318,7 @@ def test_an_epoch_is_one_of_the_images_that_are_seen(workspace: Path) -> None:
         assert f"{2 * count // 3} steps of 3 images" in result.err
 
 
-def test_the_defaults_are_those_of_the_paper(workspace: Path) -> None:
+def test_defaults_are_those_of_the_paper(workspace: Path) -> None:
     for objective, rate in (("kl", 1e-4), ("dp", 1e-4), ("mcl", 0.01)):
         short = ("--steps", "2", "--batch-size", "8", "--workers", "0")
         ok("distill", "--objective", objective, "--student", "normed", *short, *LIVE, workspace=workspace)
@@ -336,7 +335,7 @@ def test_the_defaults_are_those_of_the_paper(workspace: Path) -> None:
         }
 
 
-def test_the_log_says_what_was_given_to_the_teacher(workspace: Path) -> None:
+def test_log_holds_the_share_given_to_the_teacher(workspace: Path) -> None:
     ok(*DP, *LIVE, "--name", "labels", workspace=workspace)
     row = last(workspace / "runs/labels")
     assert 0 <= row["given"] <= 1
@@ -354,7 +353,7 @@ def test_the_log_says_what_was_given_to_the_teacher(workspace: Path) -> None:
     ],
     ids=["teacher", "student"],
 )
-def test_a_network_that_is_declared_another_way_is_another_one(workspace: Path, old: str, new: str, told: str) -> None:
+def test_changed_declaration_makes_a_run_stale(workspace: Path, old: str, new: str, told: str) -> None:
     ok(*KL, *LIVE, workspace=workspace)
     edit(workspace, old, new)
     result = run(*KL, *LIVE, workspace=workspace)
@@ -363,7 +362,7 @@ def test_a_network_that_is_declared_another_way_is_another_one(workspace: Path, 
     ok(*KL, *LIVE, "--overwrite", workspace=workspace)
 
 
-def test_weights_that_were_replaced_are_told(workspace: Path) -> None:
+def test_replaced_teacher_weights_make_a_run_stale(workspace: Path) -> None:
     ok(*KL, *LIVE, workspace=workspace)
     before = contents(workspace / "runs")
     (workspace / "expert.safetensors").write_bytes((workspace / "noisy.safetensors").read_bytes())

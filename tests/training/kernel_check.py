@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from tests.training import plain
+from tests.training import reference_loop
 from zoo_cli.objectives import segmented, segmented_triton
 
 CASES = [
@@ -28,7 +28,7 @@ def check(device: torch.device) -> int:
     tolerances = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2}
     for seed, (counts, sigmoid, rows, dtype, stored, temperature, alpha) in enumerate(CASES):
         kinds = tuple("sigmoid" if s in sigmoid else "softmax" for s in range(len(counts)))
-        logits, targets, offsets = plain.case(counts, kinds, rows, seed, dtype, stored)
+        logits, targets, offsets = reference_loop.case(counts, kinds, rows, seed, dtype, stored)
         tensors = (logits.to(device), targets.to(device))
         expected = segmented.loss_and_gradient(logits, targets, offsets, alpha, kinds, temperature, True)
         for with_gradient in (True, False):

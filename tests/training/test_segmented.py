@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training import plain
+from tests.training import reference_loop
 from zoo_cli.objectives import segmented
 from zoo_cli.objectives.segmented import soft_cross_entropy
 
@@ -30,7 +30,7 @@ def _both(logits, targets, offsets, alpha, kinds, temperature=1.0):
     actual = soft_cross_entropy(ours, targets, offsets, alpha, kinds, temperature)
     (3 * actual.loss).backward()
     theirs = logits.clone().requires_grad_()
-    losses = plain.losses(theirs, targets, offsets, kinds, temperature)
+    losses = reference_loop.losses(theirs, targets, offsets, kinds, temperature)
     loss = (torch.tensor(alpha, dtype=losses.dtype) * losses).sum()
     (3 * loss).backward()
     return (actual.loss, actual.losses, ours.grad), (loss, losses, theirs.grad)
@@ -48,7 +48,7 @@ def _both(logits, targets, offsets, alpha, kinds, temperature=1.0):
 )
 def test_loss_and_gradient_equal_a_loop_over_heads(counts, sigmoid, zeros, stored, temperature, rows, seed):
     kinds = tuple("sigmoid" if sigmoid >> s & 1 else "softmax" for s in range(len(counts)))
-    logits, targets, offsets = plain.case(counts, kinds, rows, seed, stored=stored)
+    logits, targets, offsets = reference_loop.case(counts, kinds, rows, seed, stored=stored)
     ours, loop = _both(logits, targets, offsets, _alpha(len(counts), seed, zeros), kinds, temperature)
     for actual, expected in zip(ours, loop, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
@@ -56,7 +56,7 @@ def test_loss_and_gradient_equal_a_loop_over_heads(counts, sigmoid, zeros, store
 
 def test_zoo_of_the_paper_equals_the_loop():
     counts, kinds = PARC * 4, (("softmax",) * 5 + ("sigmoid", "softmax")) * 4
-    logits, targets, offsets = plain.case(counts, kinds, rows=16)
+    logits, targets, offsets = reference_loop.case(counts, kinds, rows=16)
     assert offsets[-1] == 4176
     for actual, expected in zip(*_both(logits, targets, offsets, _alpha(28, 0, False), kinds), strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
@@ -64,7 +64,7 @@ def test_zoo_of_the_paper_equals_the_loop():
 
 def test_gradient_agrees_with_finite_differences():
     kinds = ("softmax", "sigmoid", "softmax")
-    logits, targets, offsets = plain.case((3, 2, 5), kinds, rows=3, spread=1.0)
+    logits, targets, offsets = reference_loop.case((3, 2, 5), kinds, rows=3, spread=1.0)
 
     def loss(z):
         return soft_cross_entropy(z, targets, offsets, (0.5, 0.3, 0.2), kinds, 2.0).loss
@@ -75,7 +75,7 @@ def test_gradient_agrees_with_finite_differences():
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_loss_reaches_its_floor_at_the_targets(temperature):
     kinds = ("softmax", "sigmoid")
-    _, targets, offsets = plain.case((7, 4), kinds, stored=torch.float64)
+    _, targets, offsets = reference_loop.case((7, 4), kinds, stored=torch.float64)
     targets = targets.clamp(1e-3, 1 - 1e-3)
     perfect = torch.cat([targets[:, :7].log(), targets[:, 7:].logit()], 1)
     at_best = soft_cross_entropy(perfect, targets, offsets, (0.7, 0.3), kinds, temperature)
@@ -92,7 +92,7 @@ def test_one_hot_targets_have_no_entropy():
 
 def test_columns_of_weight_zero_have_no_effect():
     kinds = ("softmax", "softmax", "sigmoid")
-    logits, targets, offsets = plain.case((5, 9, 4), kinds)
+    logits, targets, offsets = reference_loop.case((5, 9, 4), kinds)
     (loss, _, gradient), _ = _both(logits, targets, offsets, (0.0, 1.0, 0.0), kinds)
     (alone, _, its_gradient), _ = _both(logits[:, 5:14], targets[:, 5:14], (0, 9), (1.0,), kinds[1:2])
     assert loss == alone
@@ -102,7 +102,7 @@ def test_columns_of_weight_zero_have_no_effect():
 
 
 def test_float16_targets_are_renormalised():
-    logits, targets, offsets = plain.case((1000,), ("softmax",), spread=0.1)
+    logits, targets, offsets = reference_loop.case((1000,), ("softmax",), spread=0.1)
     off = (targets.double().sum(1) - 1).abs().max()
     assert off > 1e-5  # otherwise this tests nothing
     (loss, _, gradient), _ = _both(logits, targets, offsets, (1.0,), ("softmax",))
@@ -114,7 +114,7 @@ def test_float16_targets_are_renormalised():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_half_precision_logits_are_computed_in_float32(dtype):
     kinds = ("softmax", "sigmoid")
-    logits, targets, offsets = plain.case((300, 20), kinds, rows=8, dtype=dtype)
+    logits, targets, offsets = reference_loop.case((300, 20), kinds, rows=8, dtype=dtype)
     (loss, losses, gradient), _ = _both(logits, targets, offsets, (0.6, 0.4), kinds)
     assert loss.dtype == losses.dtype == torch.float32
     assert gradient.dtype == dtype
@@ -131,7 +131,9 @@ def test_large_logits_neither_overflow_nor_lose_the_loss():
 
 
 def test_targets_are_not_modified():
-    logits, targets, offsets = plain.case((5, 3), ("softmax", "sigmoid"), dtype=torch.float32, stored=torch.float32)
+    logits, targets, offsets = reference_loop.case(
+        (5, 3), ("softmax", "sigmoid"), dtype=torch.float32, stored=torch.float32
+    )
     before = targets.clone()
     soft_cross_entropy(logits, targets * 1, offsets, (0.5, 0.5), ("softmax", "sigmoid"), 2.0)
     soft_cross_entropy(logits, targets, offsets, (0.5, 0.5), ("softmax", "sigmoid"), 2.0)
@@ -139,7 +141,7 @@ def test_targets_are_not_modified():
 
 
 def test_nan_target_makes_the_loss_nan():
-    logits, targets, offsets = plain.case((5, 3), ("softmax", "sigmoid"))
+    logits, targets, offsets = reference_loop.case((5, 3), ("softmax", "sigmoid"))
     targets[1, 2] = torch.nan
     for temperature in (1.0, 2.0):
         result = soft_cross_entropy(logits, targets, offsets, (0.5, 0.5), ("softmax", "sigmoid"), temperature)

@@ -9,20 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.training import small
-from tests.training.small import Run, weights
+from tests.training import tiny_models
+from tests.training.tiny_models import Run, weights
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import loop
-from zoo_cli.training.loop import LoopOptions, NonFinite, State, learning_rate
+from zoo_cli.training.loop import NonFinite, State, learning_rate
+from zoo_cli.training.training_config import LoopOptions
 
 
-def test_constant_is_the_rate_itself():
+def test_constant_schedule_is_the_rate():
     options = LoopOptions(steps=7, lr=0.3, schedule="constant")
     assert [learning_rate(options, step) for step in range(7)] == [0.3] * 7
 
 
-def test_cosine_falls_along_half_a_wave():
+def test_cosine_schedule_is_half_a_wave():
     options = LoopOptions(steps=8, lr=2.0, schedule="cosine")
     assert learning_rate(options, 0) == 2.0
     assert learning_rate(options, 4) == pytest.approx(1.0)
@@ -31,21 +32,21 @@ def test_cosine_falls_along_half_a_wave():
     )
 
 
-def test_steps_are_a_tenth_at_half_and_a_hundredth_at_five_sixths():
+def test_steps_schedule_falls_at_half_and_five_sixths():
     options = LoopOptions(steps=30, lr=1.0, schedule="steps")
     rates = [learning_rate(options, step) for step in range(30)]
     assert rates == pytest.approx([1.0] * 15 + [0.1] * 10 + [0.01] * 5)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "steps"])
-def test_warm_up_rises_in_equal_steps_to_the_rate(schedule):
+def test_warmup_is_linear(schedule):
     options = LoopOptions(steps=100, lr=0.4, warmup=4, schedule=schedule)
     assert [learning_rate(options, step) for step in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "steps"])
 @pytest.mark.parametrize("warmup", [0, 10, 50])
-def test_every_step_has_a_rate_between_zero_and_lr(schedule, warmup):
+def test_rates_lie_between_zero_and_lr(schedule, warmup):
     options = LoopOptions(steps=10, lr=0.4, warmup=warmup, schedule=schedule)
     assert all(0 < learning_rate(options, step) <= 0.4 for step in range(10))
 
@@ -63,24 +64,24 @@ def test_every_step_has_a_rate_between_zero_and_lr(schedule, warmup):
         {"momentum": 0.0, "nesterov": True},
     ],
 )
-def test_options_out_of_range_are_a_users_error(options):
+def test_options_out_of_range_are_refused(options):
     with pytest.raises(UsageError):
         LoopOptions(**{"steps": 10, **options})
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
-def test_a_step_is_sgd_with_momentum_and_weight_decay(momentum, nesterov):
+def test_step_is_sgd_with_momentum_and_weight_decay(momentum, nesterov):
     """Against the update written out, three steps of it, in float64."""
-    student = small.Student().double()
+    student = tiny_models.Student().double()
     student.drop.p = 0.0
     parameters = {name: p.detach().clone() for name, p in student.named_parameters()}
     velocity = {name: torch.zeros_like(p) for name, p in parameters.items()}
 
     def batch(step: int) -> Batch:
-        found = small.batches(12, 0)(step)
+        found = tiny_models.batches(12, 0)(step)
         return Batch(found.images.double(), found.labels)
 
-    model = small.Student().double().train()
+    model = tiny_models.Student().double().train()
     model.drop.p = 0.0
     for step in range(3):
         for p in parameters.values():
@@ -109,14 +110,14 @@ def test_a_step_is_sgd_with_momentum_and_weight_decay(momentum, nesterov):
         torch.testing.assert_close(p.detach(), parameters[name].detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_training_learns_and_the_rows_say_so():
-    run = Run(goal=small.objective(lam=0.9), steps=200, lr=0.1, log_every=20).train()
+def test_training_lowers_the_logged_loss():
+    run = Run(goal=tiny_models.objective(lam=0.9), steps=200, lr=0.1, log_every=20).train()
     assert run.rows[-1]["labelled_loss"] < 0.7 * run.rows[0]["labelled_loss"]
     assert run.rows[-1]["labelled_accuracy"] > run.rows[0]["labelled_accuracy"] + 0.2
     assert run.rows[-1]["distillation_kl"] < run.rows[0]["distillation_kl"]
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_another_dropout():
+def test_equal_seeds_give_equal_bits():
     first, second, other = (Run(seed=seed).train() for seed in (1, 1, 2))
     assert torch.equal(weights(first.student), weights(second.student))
     assert torch.equal(weights(first.goal), weights(second.goal))
@@ -124,7 +125,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_dropout():
     assert not torch.equal(weights(first.student), weights(other.student))
 
 
-def test_the_callers_random_state_is_neither_read_nor_changed():
+def test_global_random_state_is_untouched():
     torch.manual_seed(7)
     before = torch.get_rng_state()
     first = Run().train()
@@ -140,12 +141,12 @@ def unbroken():
 
 @settings(max_examples=15, deadline=None)
 @given(breaks=st.lists(st.integers(1, 29), max_size=3, unique=True).map(sorted))
-def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(unbroken, breaks):
+def test_resume_anywhere_is_bit_equal(unbroken, breaks):
     rows, state = [], None
     for stop in [*breaks, None]:
         seeds = iter(range(90, 100))  # what the networks hold before a resume does not matter
-        student = small.Student(0 if state is None else next(seeds))
-        goal = small.objective(seed=0 if state is None else next(seeds))
+        student = tiny_models.Student(0 if state is None else next(seeds))
+        goal = tiny_models.objective(seed=0 if state is None else next(seeds))
         run = Run(student, goal, steps=30, warmup=3, resume=state, stop_after=stop).train()
         rows += run.rows
         state = run.states[-1]
@@ -156,7 +157,7 @@ def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(unbroken, br
     assert rows == unbroken.rows
 
 
-def test_a_state_survives_safetensors_and_json(unbroken, tmp_path):
+def test_state_survives_safetensors_and_json(unbroken, tmp_path):
     from safetensors.torch import load_file, save_file
 
     state = unbroken.states[16]
@@ -166,7 +167,7 @@ def test_a_state_survives_safetensors_and_json(unbroken, tmp_path):
     assert torch.equal(weights(run.student), weights(unbroken.student))
 
 
-def test_a_state_is_a_copy_that_later_steps_leave_alone(unbroken):
+def test_state_is_a_copy(unbroken):
     first, last = unbroken.states[0].tensors, unbroken.states[-1].tensors
     assert not torch.equal(first["model/conv.weight"], last["model/conv.weight"])
     assert not torch.equal(first["momentum/objective/heads.weight"], last["momentum/objective/heads.weight"])
@@ -174,7 +175,7 @@ def test_a_state_is_a_copy_that_later_steps_leave_alone(unbroken):
     assert first["model/norm.num_batches_tracked"] == 1
 
 
-def test_a_finished_run_resumed_does_nothing(unbroken):
+def test_resume_of_finished_run_does_nothing(unbroken):
     run = Run(steps=30, warmup=3, resume=unbroken.states[-1]).train()
     assert run.outcome == loop.Outcome(30, stopped=False)
     assert torch.equal(weights(run.student), weights(unbroken.student))
@@ -182,7 +183,7 @@ def test_a_finished_run_resumed_does_nothing(unbroken):
     assert not run.states
 
 
-def test_checkpoints_and_rows_come_when_asked_and_at_the_end():
+def test_checkpoints_and_rows_come_when_due_and_at_the_end():
     run = Run(steps=12, checkpoint_every=5, log_every=5).train()
     assert [state.step for state in run.states] == [5, 10, 12]
     assert [row["step"] for row in run.rows] == [5, 10, 12]
@@ -190,7 +191,7 @@ def test_checkpoints_and_rows_come_when_asked_and_at_the_end():
     assert [state.step for state in never.states] == [row["step"] for row in never.rows] == [12]
 
 
-def test_rows_hold_means_over_their_interval():
+def test_rows_are_means_over_their_interval():
     each = Run(steps=10, log_every=1).train().rows
     pairs = Run(steps=10, log_every=4).train().rows
     for row, steps in zip(pairs, (each[:4], each[4:8], each[8:]), strict=True):
@@ -204,14 +205,14 @@ def test_rows_hold_means_over_their_interval():
     json.dumps(pairs)
 
 
-def test_a_stop_saves_the_step_it_stopped_at():
+def test_stop_saves_its_step():
     run = Run(stop_after=4).train()
     assert run.outcome == loop.Outcome(4, stopped=True)
     assert [state.step for state in run.states] == [4]
     assert run.asked == 4
 
 
-def test_a_stop_that_comes_with_the_last_step_is_a_finish():
+def test_stop_at_last_step_finishes():
     assert Run(steps=4, stop_after=4).train().outcome == loop.Outcome(4, stopped=False)
 
 
@@ -232,17 +233,17 @@ class Breaks(Supervised):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_loss_that_is_not_finite_stops_before_it_does_harm(monkeypatch, value, waits):
+def test_non_finite_loss_changes_no_weight(monkeypatch, value, waits):
     """`waits`: as on a GPU, where nobody looks until the next row, here that of step 9."""
     if waits:
         monkeypatch.setattr(loop, "_reading_is_free", lambda _: False)
     goal = Breaks(7, value)
-    run = Run(goal=goal, batch=small.batches(12, 0), steps=20, log_every=3, checkpoint_every=5)
+    run = Run(goal=goal, batch=tiny_models.batches(12, 0), steps=20, log_every=3, checkpoint_every=5)
     with pytest.raises(NonFinite, match="the loss is not finite at step 7; lower --lr") as raised:
         run.train()
     assert raised.value.step == 7
     assert goal.calls == (9 if waits else 7)
-    good = Run(goal=Breaks(0), batch=small.batches(12, 0), steps=20, stop_after=6).train()
+    good = Run(goal=Breaks(0), batch=tiny_models.batches(12, 0), steps=20, stop_after=6).train()
     for ours, wanted in zip(run.student.parameters(), good.student.parameters(), strict=True):
         assert torch.equal(ours, wanted)
     assert [state.step for state in run.states] == [5]
@@ -250,33 +251,35 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(monkeypatch, value,
 
 
 @pytest.mark.parametrize("every", [1, 4, 5])
-def test_no_state_is_saved_after_a_loss_that_is_not_finite(monkeypatch, every):
+def test_no_state_is_saved_after_non_finite_loss(monkeypatch, every):
     monkeypatch.setattr(loop, "_reading_is_free", lambda _: False)
-    run = Run(goal=Breaks(4), batch=small.batches(12, 0), steps=20, log_every=0, checkpoint_every=every, stop_after=6)
+    run = Run(
+        goal=Breaks(4), batch=tiny_models.batches(12, 0), steps=20, log_every=0, checkpoint_every=every, stop_after=6
+    )
     with pytest.raises(NonFinite, match="step 4"):
         run.train()
     assert [state.step for state in run.states] == list(range(every, 4, every))
 
 
-def test_a_gradient_that_is_not_finite_never_reaches_a_state():
+def test_non_finite_gradient_reaches_no_state():
     class Hidden(Supervised):
         def loss(self, student, batch):
             loss, terms = super().loss(student, batch)
             zero = student.head.bias.sum() * 0
             return loss + (zero.sqrt() - zero.sqrt().detach()), terms  # 0, with the gradient 0 * inf
 
-    run = Run(goal=Hidden(), batch=small.batches(12, 0), steps=1)
+    run = Run(goal=Hidden(), batch=tiny_models.batches(12, 0), steps=1)
     with pytest.raises(NonFinite, match=r"model/head.bias is not finite at step 1"):
         run.train()
     assert not run.states
 
 
-def test_a_resume_into_another_model_is_refused(unbroken):
+def test_resume_into_another_model_is_refused(unbroken):
     state = unbroken.states[3]
     with pytest.raises(ContractError, match=r"objective/heads.weight is \(15, 12\) there and missing here"):
-        Run(goal=Supervised(), batch=small.batches(12, 0), steps=30, resume=state).train()
-    wider = small.Student()
-    wider.head = nn.Linear(small.FEATURES, 9)
+        Run(goal=Supervised(), batch=tiny_models.batches(12, 0), steps=30, resume=state).train()
+    wider = tiny_models.Student()
+    wider.head = nn.Linear(tiny_models.FEATURES, 9)
     with pytest.raises(ContractError, match=r"model/head.weight is \(4, 12\) there and \(9, 12\) here"):
         Run(wider, steps=30, resume=state).train()
     elsewhere = State(state.step, state.tensors | {"rng/cuda": torch.zeros(16, dtype=torch.uint8)}, state.log)
@@ -284,8 +287,8 @@ def test_a_resume_into_another_model_is_refused(unbroken):
         Run(steps=30, resume=elsewhere).train()
 
 
-def test_frozen_parameters_stay_as_they_are():
-    student = small.Student()
+def test_frozen_parameters_do_not_change():
+    student = tiny_models.Student()
     student.conv.weight.requires_grad_(False)
     before = student.conv.weight.clone()
     run = Run(student).train()
@@ -294,14 +297,14 @@ def test_frozen_parameters_stay_as_they_are():
 
 
 def test_running_statistics_are_those_of_training():
-    student = small.Student().eval()
+    student = tiny_models.Student().eval()
     Run(student).train()
     assert student.training
     assert student.norm.num_batches_tracked == 12
     assert student.norm.running_mean.any()
 
 
-def test_bf16_trains_float32_weights_near_those_of_fp32():
+def test_bf16_weights_are_float32_and_close_to_fp32():
     exact, short = Run(lr=0.001).train(), Run(lr=0.001, precision="bf16").train()
     assert all(p.dtype == torch.float32 for p in short.student.parameters())
     assert not torch.equal(weights(exact.student), weights(short.student))
@@ -322,24 +325,24 @@ class SlowWeights(Supervised):
         self.slow.mul_(self.tau).add_(student.head.weight, alpha=1 - self.tau)
 
 
-def test_an_objective_can_average_weights_and_be_resumed():
+def test_objective_with_averaged_weights_resumes():
     def run(**options):
-        student = small.Student()
-        return Run(student, SlowWeights(student, 0.9), small.batches(12, 0), **options).train()
+        student = tiny_models.Student()
+        return Run(student, SlowWeights(student, 0.9), tiny_models.batches(12, 0), **options).train()
 
     whole = run()
     assert whole.goal.steps == list(range(1, 13))
     part = run(stop_after=5)
     rest = run(resume=part.states[-1])
     assert torch.equal(weights(whole.goal), weights(rest.goal))
-    still = small.Student()
+    still = tiny_models.Student()
     goal = SlowWeights(still, 0.9)
     goal.slow.add_(1)
-    Run(still, goal, small.batches(12, 0), lr=0.0).train()
+    Run(still, goal, tiny_models.batches(12, 0), lr=0.0).train()
     torch.testing.assert_close(goal.slow - still.head.weight, torch.full_like(goal.slow, 0.9**12))
 
 
-def test_too_little_memory_on_a_gpu_is_said_with_advice():
+def test_out_of_memory_error_has_advice():
     class Greedy(Objective):
         def loss(self, student, batch):  # noqa: ARG002
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nmore")
@@ -350,21 +353,23 @@ def test_too_little_memory_on_a_gpu_is_said_with_advice():
 
 
 @pytest.mark.gpu
-def test_a_gpu_trains_resumes_and_stops_at_a_bad_loss():
+def test_gpu_trains_resumes_and_stops_at_a_bad_loss():
     device = torch.device("cuda")
 
     def run(goal, resume=None, stop_after=None, steps=12):
-        run = Run(goal=goal, batch=small.batches(), steps=steps, resume=resume, stop_after=stop_after, precision="bf16")
+        run = Run(
+            goal=goal, batch=tiny_models.batches(), steps=steps, resume=resume, stop_after=stop_after, precision="bf16"
+        )
         outcome = loop.train(
             run.student, goal, run.batch, run.options, device=device, seed=0, resume=resume,
             save=run.states.append, log=run.rows.append, should_stop=run.stop,
         )  # fmt: skip
         return run, outcome
 
-    whole, _ = run(small.objective())
-    part, outcome = run(small.objective(), stop_after=5)
+    whole, _ = run(tiny_models.objective())
+    part, outcome = run(tiny_models.objective(), stop_after=5)
     assert outcome == loop.Outcome(5, stopped=True)
-    rest, _ = run(small.objective(), resume=part.states[-1])
+    rest, _ = run(tiny_models.objective(), resume=part.states[-1])
     torch.testing.assert_close(weights(whole.student), weights(rest.student), rtol=1e-2, atol=1e-3)
     assert all(tensor.device.type == "cpu" for tensor in whole.states[-1].tensors.values())
     with pytest.raises(NonFinite, match="step 7"):

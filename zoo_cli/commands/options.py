@@ -153,39 +153,4 @@ RunFolder = Annotated[
         "--out", metavar="DIR", help="Folder of the run, used as given. [default: runs/NAME]", rich_help_panel="Files"
     ),
 ]
-Steps = Annotated[int | None, typer.Option("--steps", help="Length of training, in steps.")]
-Epochs = Annotated[
-    float | None,
-    typer.Option(
-        "--epochs",
-        help="Or in passes over the images, the unlabelled ones where they take part. Default: the objective's.",
-    ),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size", help="Images in a step, half of them labelled where others take part. Default: the objective's."
-    ),
-]
-Momentum = Annotated[float, typer.Option("--momentum", help="Of SGD.")]
-WeightDecay = Annotated[float, typer.Option("--weight-decay", help="Of SGD.")]
-Schedule = Annotated[
-    str | None, typer.Option("--schedule", help="constant, cosine or steps. Default: the objective's.")
-]
-Warmup = Annotated[int, typer.Option("--warmup", help="Steps of rising learning rate.")]
-Augment = Annotated[
-    str | None,
-    typer.Option(
-        "--augment",
-        help="none, flip, shift, crop, affine (for glyphs and signs) or rand. Default: the objective's.",
-    ),
-]
-UnlabelledFrom = Annotated[str, typer.Option("--unlabelled-from", help="all or unlabelled.")]
-Recalibrate = Annotated[
-    bool,
-    typer.Option("--recalibrate", help="Estimate batch-norm statistics again at the end, from the images trained on."),
-]
-CheckpointEvery = Annotated[int, typer.Option("--checkpoint-every", help="Steps between checkpoints.")]
-MaxTime = Annotated[str | None, typer.Option("--max-time", help="Stop with a checkpoint after, e.g. 3h50m; exit 75.")]
-
 HERE = Path()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config
+from zoo_cli import config, registry
 from zoo_cli.commands.options import (
     HERE,
     Features,
@@ -31,7 +31,7 @@ def rank(
         ),
     ] = None,
     on: On = None,
-    weighting: Weighting = "p=12",
+    weighting: Weighting = registry.DEFAULT_WEIGHTING,
     plasticity: Annotated[
         bool, typer.Option("--plasticity", help="Add the capacity term: z-score + depth / 50 of each source.")
     ] = False,
@@ -70,7 +70,7 @@ def rank(
 
     settings = config.load(workspace)
     form = "json" if json else form
-    spec = stage.parse_ranking(metric or [stage.DEFAULT_METRIC], on, weighting, plasticity)
+    spec = stage.parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
     if explain is not None:
         rows = explanation.explain_source(settings, explain, spec.representation)
         answer_explanation(rows, explain, spec.representation, form)

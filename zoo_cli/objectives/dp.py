@@ -1,6 +1,6 @@
 """Distillation from a teacher where it is better, else from the original student (paper 002, KL-Dist + DP)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +36,17 @@ class DP(Objective):
     ):
         """Without `labels`, labels are not read. Raises UsageError for select="flip" without labels."""
         super().__init__()
-        if select == "flip" and not labels:
-            raise UsageError("dp:select=flip needs labels", "use labels=true, or select=prob")
+        self.check(context.steps, labels=labels, select=select)
         self.context = context
         self.labels = labels
         self.select = select
         self.confidence = confidence
+
+    @classmethod
+    def check(cls, steps: int, **parameters: Any) -> None:  # noqa: ARG003 - the signature of every objective
+        """Raise UsageError for select="flip" without labels."""
+        if parameters["select"] == "flip" and not parameters["labels"]:
+            raise UsageError("dp:select=flip needs labels", "use labels=true, or select=prob")
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logs `distillation_kl`, and as shares of all rows `given` and, with `labels`, the flips.

@@ -1,5 +1,7 @@
 """Distillation slowed down by averaged weights, which the student ends with (paper 002, XE-KL-Dist + MCL)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -45,26 +47,11 @@ class MCL(Objective):
         """
         super().__init__()
         self.context = teacher_context.require_one_teacher(context)
-        self.alpha = teacher_context.check_fraction("mcl:alpha", alpha, "1 is all teacher, 0 all labels")
-        teacher_context.check_fraction("mcl:retention", retention, "1 leaves the student unchanged, 0 keeps none of it")
-        for name, value in (("k", k), ("steps_per_update", steps_per_update)):
-            if value < 1:
-                raise UsageError(f"mcl:{name}={value} is below 1", "expected a positive integer")
-        updates = context.steps // steps_per_update
-        if not updates:
-            raise UsageError(
-                f"mcl:steps_per_update={steps_per_update} is more than the {context.steps} steps of the run",
-                "the student would not change: lower it, or train longer",
-            )
-        if tau is None:
-            tau = retention ** (1 / updates)
-        elif retention != RETENTION:
-            raise UsageError("mcl:retention and mcl:tau cannot be combined", "each determines the other")
-        self.updates = updates
+        self.check(context.steps, alpha=alpha, k=k, retention=retention, tau=tau, steps_per_update=steps_per_update)
+        self.alpha = alpha
+        self.updates = context.steps // steps_per_update
         self.k = k
-        self.tau = teacher_context.check_fraction(
-            "mcl:tau", tau, "1 leaves the slow weights unchanged, 0 replaces them by the fast"
-        )
+        self.tau = retention ** (1 / self.updates) if tau is None else tau
         self.steps_per_update = steps_per_update
         self.reset = reset
         self._slow = {key: "slow/" + key.replace(".", "/") for key in context.original.state_dict()}
@@ -72,6 +59,26 @@ class MCL(Objective):
             value = value.detach()
             slow = value.to(torch.float64, copy=True) if value.is_floating_point() else value.clone()
             self.register_buffer(self._slow[key], slow)
+
+    @classmethod
+    def check(cls, steps: int, **parameters: Any) -> None:
+        """Raise UsageError for values outside their range, both `retention` and `tau`, and a run too short."""
+        retention, tau, per_update = (parameters[name] for name in ("retention", "tau", "steps_per_update"))
+        teacher_context.check_fraction("mcl:alpha", parameters["alpha"], "1 is all teacher, 0 all labels")
+        teacher_context.check_fraction("mcl:retention", retention, "1 leaves the student unchanged, 0 keeps none of it")
+        for name in ("k", "steps_per_update"):
+            if parameters[name] < 1:
+                raise UsageError(f"mcl:{name}={parameters[name]} is below 1", "expected a positive integer")
+        if steps < per_update:
+            raise UsageError(
+                f"mcl:steps_per_update={per_update} is more than the {steps} steps of the run",
+                "the student would not change: lower it, or train longer",
+            )
+        if tau is None:
+            return
+        if retention != RETENTION:
+            raise UsageError("mcl:retention and mcl:tau cannot be combined", "each determines the other")
+        teacher_context.check_fraction("mcl:tau", tau, "1 leaves the slow weights as they are, 0 sets them to the fast")
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logs `labelled_loss`, `labelled_accuracy`, `distillation_kl`, and `negative_flips`, the share of rows left

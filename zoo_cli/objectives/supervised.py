@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,10 @@ class Objective(nn.Module, ABC):
 
         `student(images)` returns the features (B, D) that its head reads, and its logits (B, C).
         """
+
+    @classmethod
+    def check(cls, steps: int, **parameters: Any) -> None:
+        """Raise UsageError for parameters out of range, and for a run of `steps` that is too short for them."""
 
     def summarize_means(self, means: dict[str, float]) -> dict[str, float]:
         """A row of the log, from the means of the terms since the last row: the means, and values derived from them."""

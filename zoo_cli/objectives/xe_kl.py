@@ -1,5 +1,7 @@
 """Distillation from one teacher, and the labels (paper 002, XE-KL-Dist)."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from zoo_cli.objectives import teacher_context
@@ -19,7 +21,13 @@ class XeKL(Objective):
         """Raises UsageError for alpha outside [0, 1], ValueError for several teachers."""
         super().__init__()
         self.context = teacher_context.require_one_teacher(context)
-        self.alpha = teacher_context.check_fraction("xe-kl:alpha", alpha, "1 is all teacher, 0 all labels")
+        self.check(context.steps, alpha=alpha)
+        self.alpha = alpha
+
+    @classmethod
+    def check(cls, steps: int, **parameters: Any) -> None:  # noqa: ARG003 - the signature of every objective
+        """Raise UsageError for alpha outside [0, 1]."""
+        teacher_context.check_fraction("xe-kl:alpha", parameters["alpha"], "1 is all teacher, 0 all labels")
 
     def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logs `labelled_loss`, `labelled_accuracy` and `distillation_kl`. Raises ValueError without labels."""

@@ -1,76 +1,108 @@
-"""Which models `zoo finetune` starts from, and which source is the best of them: the highest-ranked with a network."""
+"""The models that `zoo finetune` starts from, and the best source: the highest-ranked one with a network."""
 
 from collections.abc import Sequence
 
-from zoo_cli import config, console, specs
+from zoo_cli import config, console, registry, specs
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import prepare, rank, score, students
+from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.pipeline import rank, score, student_choice
 from zoo_cli.pipeline.metric_specs import ScoreConfig
+from zoo_cli.pipeline.prepare import Needs
+from zoo_cli.pipeline.rank import Ranking, RankingSpec
 from zoo_cli.store import feature_store
 
 BEST = "best"
 
 
-def needs_ranking(settings: Config, named: Sequence[str], metric: str | None) -> bool:
-    """Whether the sources have to be scored before the best of them is known."""
-    return _asked_for(named) and not settings.scores(_by(metric).slug).exists()
+def parse_best(models: Sequence[str], metric: str | None) -> RankingSpec | None:
+    """The ranking that decides which source is best; None if no model is `best` or `best:ARCHITECTURE`.
 
-
-def select_models(settings: Config, named: Sequence[str], metric: str | None, *, stored: bool) -> list[Source]:
-    """The models of these names; `stored`: the best by the scores that stand, so that nothing is made.
-
-    Raises UsageError for one of which there is no network.
+    Raises ParameterError for a metric that decides nothing.
     """
-    if metric is not None and not _asked_for(named):
-        raise UsageError("--metric says which source is the best", "zoo finetune best, or leave it out")
-    found: dict[str, Source] = {}
-    for one in named:
-        if one.partition(":")[0] != BEST:
-            found[one] = students.select_student(settings, None) if one == "student" else settings.select([one])[0]
-            students.check_networks(settings, found[one])
-    for one in named:
-        word, _, architecture = one.partition(":")
-        if word == BEST:
-            found[one] = _best(settings, architecture, _by(metric), stored=stored)
-    return [found[one] for one in named]
+    if any(map(_is_best, models)):
+        return rank.parse_ranking([metric or registry.DEFAULT_METRIC], None, registry.DEFAULT_WEIGHTING)
+    if metric is not None:
+        raise ParameterError("`metric` selects the best source", "start from best, or drop it")
+    return None
 
 
-def _asked_for(named: Sequence[str]) -> bool:
-    return any(one.partition(":")[0] == BEST for one in named)
+def check_models(settings: Config, models: Sequence[str]) -> None:
+    """Raise UsageError for models that cannot be trained, before any source is scored."""
+    for model in models:
+        if _is_best(model):
+            _find_candidates(settings, _architecture(model))
+        else:
+            _select_model(settings, model)
 
 
-def _by(metric: str | None) -> rank.RankingSpec:
-    return rank.parse_ranking([metric or rank.DEFAULT_METRIC], None, rank.DEFAULT_WEIGHTING)
+def best_needs(settings: Config, ranking: RankingSpec) -> Needs:
+    """What is needed to rank the sources."""
+    return score.score_needs(settings, ScoreConfig(ranking.metrics, settings.sources))
 
 
-def _best(settings: Config, architecture: str, asked: rank.RankingSpec, *, stored: bool) -> Source:
-    """The highest-ranked source with a network, of an architecture where one is named."""
-    able = [source for source in settings.sources if not feature_store.is_outputs_only(source)]
-    if not able:
-        raise UsageError(f"{settings.root / config.FILE} has no source with a network", "add a [[source]] table")
-    fitting = [source.name for source in able if not architecture or architecture in _architectures(settings, source)]
-    if not fitting:
-        known = sorted({name for source in able for name in _architectures(settings, source)[:1]})
-        raise specs.nearest("source of architecture", architecture, known)
-    if stored:
-        ranked = rank.rank_scores_file(settings.scores(asked.slug), asked.weighting, settings)
-    else:
-        prepare.prepare(settings, score.score_needs(settings, ScoreConfig(asked.metrics, settings.sources)))
-        ranked = rank.rank_sources(settings, asked, settings.sources)
+def has_scores(settings: Config, ranking: RankingSpec) -> bool:
+    """Whether the best source is known without scoring any."""
+    return settings.scores(ranking.slug).exists()
+
+
+def select_models(settings: Config, models: Sequence[str], ranked: Ranking | None) -> list[Source]:
+    """The models by their names. `ranked`: the sources, if one of the names is best or best:ARCHITECTURE."""
+    return [
+        _select_best(settings, _architecture(model), ranked)
+        if ranked is not None and _is_best(model)
+        else _select_model(settings, model)
+        for model in models
+    ]
+
+
+def _is_best(model: str) -> bool:
+    return model.partition(":")[0] == BEST
+
+
+def _architecture(model: str) -> str:
+    return model.partition(":")[2]
+
+
+def _select_model(settings: Config, model: str) -> Source:
+    if model == "student":
+        return student_choice.select_student(settings, None)
+    source = settings.select([model])[0]
+    student_choice.check_trainable(settings, source, f"the source {source.name}")
+    return source
+
+
+def _select_best(settings: Config, architecture: str, ranked: Ranking) -> Source:
+    """The highest-ranked source with a network, of an architecture if one is given."""
+    candidates = _find_candidates(settings, architecture)
     for row in ranked.rows:
-        if row.rank is not None and row.source in fitting:
+        if row.rank is not None and row.source in candidates:
             console.say(f"best{':' * bool(architecture)}{architecture} is {row.source}")
             return settings.find_source(row.source)
-    raise UsageError(f"no source {f'of {architecture} ' * bool(architecture)}has a rank", "zoo rank says why")
+    raise UsageError(f"no source {f'of {architecture} ' * bool(architecture)}has a rank", "zoo rank shows why")
 
 
-def _architectures(settings: Config, source: Source) -> tuple[str, ...]:
-    """By which names the architecture of a source goes: `torchvision:resnet50` is resnet50, and so is a run of it."""
-    from zoo_cli.models import file
+def _find_candidates(settings: Config, architecture: str) -> list[str]:
+    """The sources with a network, of an architecture if one is given. Raises UsageError if there is none."""
+    with_network = [source for source in settings.sources if not feature_store.is_outputs_only(source)]
+    if not with_network:
+        raise UsageError(f"{settings.root / config.FILE} has no source with a network", "add a [[source]] table")
+    fitting = [
+        source.name
+        for source in with_network
+        if not architecture or architecture in _architecture_names(settings, source)
+    ]
+    if not fitting:
+        known = sorted({name for source in with_network for name in _architecture_names(settings, source)[:1]})
+        raise specs.nearest("source of architecture", architecture, known)
+    return fitting
 
+
+def _architecture_names(settings: Config, source: Source) -> tuple[str, ...]:
+    """The names of a source's architecture: `torchvision:resnet50` is resnet50, and so is a run of it."""
     model = source.model
     if model.startswith("file:"):
+        from zoo_cli.models import file
+
         model = file.read_model_spec(settings.root / model.removeprefix("file:")) or model
     rest = model.partition(":")[2]
     last = rest.rpartition(":")[2]

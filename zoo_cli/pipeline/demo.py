@@ -20,9 +20,9 @@ from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.evaluation import flip_statistics, predictions
 from zoo_cli.images import augmentation, decoding, random_numbers
 from zoo_cli.objectives.supervised import Batch, Supervised
-from zoo_cli.pipeline import students
 from zoo_cli.store import files
-from zoo_cli.training import loop
+from zoo_cli.training import loop, students
+from zoo_cli.training.training_config import LoopOptions
 
 SOURCE_STEPS, SOURCE_IMAGES = 200, 1500
 STEPS, BATCH = 300, 64
@@ -185,7 +185,7 @@ def _train_source(settings: Config, source: Source) -> None:
         network,
         Supervised(),
         batch,
-        loop.LoopOptions(steps=SOURCE_STEPS, lr=0.1, checkpoint_every=0),
+        LoopOptions(steps=SOURCE_STEPS, lr=0.1, checkpoint_every=0),
         device=torch.device("cpu"),
         seed=seed,
         save=lambda _state: None,

@@ -22,9 +22,6 @@ from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.score_store import ScoreRow, load_scores
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
-DEFAULT_METRIC = "parc"
-DEFAULT_WEIGHTING = "p=12"
-
 
 @dataclass(frozen=True)
 class RankingSpec:

@@ -1,23 +1,20 @@
-"""The weights of the sources under a weighting, and how a weighting is called in a file name."""
+"""The weights of sources under a weighting."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from zoo_cli import console, specs
 from zoo_cli.errors import ContractError
 from zoo_cli.store import files
-
-if TYPE_CHECKING:
-    import numpy as np
+from zoo_cli.weighting import file
 
 
 def weigh_sources(
-    method: specs.Method, values: "np.ndarray", names: Sequence[str], zero_means_none: bool, metric: str
-) -> "np.ndarray":
-    """The weights (S,) of sources by their scores, values (S,); NaN where a score is undefined."""
-    import numpy as np
-
+    method: specs.Method, values: np.ndarray, names: Sequence[str], zero_means_none: bool, metric: str
+) -> np.ndarray:
+    """The weights (S,) of sources by their scores (S,), NaN where undefined. `zero_means_none`: see the registry."""
     if not names:
         return np.zeros(0)
     if method.name == "file":
@@ -30,41 +27,26 @@ def weigh_sources(
     return np.asarray(method.function(values, list(names), zero_means_none, **method.params))
 
 
-def weigh_without_scores(method: specs.Method, names: list[str]) -> dict[str, float]:
-    """The weights of sources of which no score is known, by a weighting that needs none."""
-    import numpy as np
-
+def weigh_without_scores(method: specs.Method, names: Sequence[str]) -> dict[str, float]:
+    """The weights of sources without scores, under a weighting that needs none."""
     if method.name == "file":
         weights = load_weights(Path(method.params["path"]), names)
     else:
-        weights = np.asarray(method.function(np.ones(len(names)), names, False, **method.params))
+        weights = np.asarray(method.function(np.ones(len(names)), list(names), False, **method.params))
     return {name: float(weight) for name, weight in zip(names, weights, strict=True)}
 
 
-def load_weights(path: Path, names: Sequence[str]) -> "np.ndarray":
-    """The weights (S,) that a weights.json gives the named sources."""
-    import numpy as np
-
-    from zoo_cli.weighting import file
-
-    told = files.read_json(path)
-    rows = told.get("sources") if isinstance(told, dict) else None
+def load_weights(path: Path, names: Sequence[str]) -> np.ndarray:
+    """The weights (S,) of the named sources in a weights.json."""
+    content = files.read_json(path)
+    rows = content.get("sources") if isinstance(content, dict) else None
     if isinstance(rows, list):
-        # A weights.json of ours also lists, with weight 0, the sources that were excluded.
+        # zoo rank also lists the excluded sources, with weight 0.
         absent = [
             row for row in rows if isinstance(row, dict) and row.get("weight") == 0 and row.get("source") not in names
         ]
-        told = {**told, "sources": [row for row in rows if row not in absent]}
+        content = {**content, "sources": [row for row in rows if row not in absent]}
     try:
-        return np.asarray(file.file(np.zeros(len(names)), list(names), False, weights=told))
+        return np.asarray(file.file(np.zeros(len(names)), list(names), False, weights=content))
     except ContractError as error:
         raise ContractError(f"{path}: {error.message}", error.hint) from None
-
-
-def weighting_slug(weighting: str) -> str:
-    """A weighting as a part of a file name: `p2`, `nearest`, `softmax-T0.1`."""
-    if weighting.startswith("file:"):
-        return f"file-{Path(weighting.removeprefix('file:')).stem}"
-    name, params = specs.split_spec(weighting)
-    said = "-".join(f"{key}{value}" for key, value in params.items())
-    return said if name == "power" and said else "-".join(part for part in (name, said) if part)

@@ -1,305 +1,189 @@
-"""General knowledge transfer: a student that is trained already learns from teachers of its own classes (paper 002)."""
+"""The runs of general transfer: a trained student learns from teachers of its own classes (paper 002)."""
 
-import inspect
-import math
-import sys
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoo_cli import console, interruption, registry, specs
-from zoo_cli.config import Config, Source
-from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import runner, source_weights, students, teachers
-from zoo_cli.pipeline.image_cache import ImageCache
-from zoo_cli.pipeline.runner import RunSpec
-from zoo_cli.pipeline.streams import IndexStreams
+import torch
+
+from zoo_cli import console, devices, interruption
+from zoo_cli.config import Source
+from zoo_cli.models import soup
+from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.student import Student
+from zoo_cli.objectives.supervised import Objective
+from zoo_cli.objectives.teacher_context import TeacherContext
+from zoo_cli.pipeline import teachers
+from zoo_cli.pipeline.distill_plans import TransferPlan
 from zoo_cli.pipeline.teachers import TeacherSpec
-from zoo_cli.pipeline.training_options import RunPaths, TrainingOptions
+from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import files
-
-if TYPE_CHECKING:
-    import torch
-
-    from zoo_cli.models.loading import LoadedModel
-    from zoo_cli.models.student import Student
-    from zoo_cli.objectives.supervised import Objective
-    from zoo_cli.store.manifest import Images
-    from zoo_cli.training.loop import LoopOptions
-
-MANY = {"sequential": ("ascending", "descending", "given"), "parallel": (), "soup": ()}
-"""How several teachers teach, and in which orders."""
-VIEWS = {"live": None, "stored": ("none", "flip"), "stored-clean": None}
-"""Where the teachers' answers come from, and the augmentations of which they can then be."""
+from zoo_cli.training import runner, students
+from zoo_cli.training.image_cache import ImageCache
+from zoo_cli.training.run_paths import RunPath, RunPaths
+from zoo_cli.training.run_record import RunResult, load_result
+from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.training_config import LoopOptions
 
 
-@dataclass(frozen=True)
-class TransferConfig:
-    """What the flags of general transfer say, in the words of their names."""
-
-    method: specs.Method
-    facts: registry.Objective
-    sources: tuple[str, ...]
-    teachers: str | None
-    targets: str | None
-    temperature: float
-
-    @property
-    def mode(self) -> str:
-        """How several teachers teach."""
-        return specs.split_spec(self.teachers or "sequential")[0]
-
-    @property
-    def order(self) -> str:
-        """The order of teachers in sequence: the paper begins with the least accurate one."""
-        return specs.split_spec(self.teachers or "sequential")[1].get("order", "ascending")
-
-    @property
-    def stored(self) -> bool:
-        """Whether the teachers are asked once, before the first step."""
-        return (self.targets or "live") != "live"
-
-    @property
-    def labels(self) -> bool:
-        """Whether it learns from the labelled images, with their labels."""
-        if isinstance(self.facts.labels, bool):
-            return self.facts.labels
-        default = inspect.signature(self.method.function).parameters[self.facts.labels].default
-        return bool(self.method.params.get(self.facts.labels, default))
-
-    def mirrored(self, course: TrainingOptions) -> bool:
-        """Whether stored answers are of the mirrored view too."""
-        return self.targets == "stored" and course.augment == "flip"
-
-    def check(self, course: TrainingOptions) -> None:
-        """Raise UsageError for values that are none, and for those that exclude one another."""
-        from torch import nn
-
-        from zoo_cli.objectives import teacher_context as objectives
-
-        name, params = specs.split_spec(self.teachers or "sequential")
-        if name not in MANY:
-            raise specs.nearest("way of several teachers", name, MANY)
-        for key, value in params.items():
-            if key != "order" or value not in MANY[name]:
-                known = [f"sequential:order={order}" for order in MANY["sequential"]]
-                raise UsageError(f'--teachers "{self.teachers}"', f"one of: {', '.join([*MANY, *known])}")
-        if name == "parallel" and self.method.name != "dp":
-            raise UsageError(
-                f"{self.method.name} has one teacher a step: it cannot choose among several by sample",
-                "--objective dp, or --teachers sequential or soup",
-            )
-        if self.labels and course.unlabelled_from != "all":
-            raise UsageError(f"{self.method.spec} learns from labelled images alone", "leave --unlabelled-from out")
-        views = self.targets or "live"
-        if views not in VIEWS:
-            raise specs.nearest("--targets", views, VIEWS)
-        if not 0 < self.temperature < math.inf:
-            raise UsageError(f"--kd-temperature {self.temperature:g} is not positive", "1 leaves the logits unchanged")
-        # Values outside their range are told before anything is asked or decoded; only the length may still be open.
-        steps = course.options.steps if course.epochs is None else sys.maxsize
-        self.method.function(
-            objectives.TeacherContext((), nn.Identity(), steps, self.temperature), **self.method.params
-        )
-        fitting = VIEWS[views]
-        if fitting is not None and course.augment not in fitting:
-            raise UsageError(
-                f"stored targets are of the plain or the mirrored view, not of --augment {course.augment}",
-                "--augment none or flip, --targets live, or --targets stored-clean to take them all the same",
-            )
-
-    def name(self, settings: Config) -> str:
-        """How the student is called, without its seed."""
-        said = [source_weights.weighting_slug(self.method.spec), "+".join(one.name for one in self.chosen(settings))]
-        if len(self.chosen(settings)) > 1:
-            said.append(self.mode)
-        return "-".join(said)
-
-    def chosen(self, settings: Config) -> Sequence[Source]:
-        """The teachers by name. Raises UsageError where there is none."""
-        found = settings.select(self.sources)
-        if not found:
-            raise UsageError("no teacher: there is no [[source]] in zoo.toml", "--source NAME, or PROVIDER:NAME")
-        if len({one.name for one in found}) < len(found):
-            raise UsageError("two teachers have one name", "name each once")
-        return found
-
-    def length(self, course: TrainingOptions, images: "Images", seed: int) -> "tuple[IndexStreams, LoopOptions]":
-        """The streams of a run, and its options with the number of steps. An epoch is one of the images it sees."""
-        streams = IndexStreams.of(images, course, seed, labels=self.labels, others=not self.labels)
-        return streams, course.lasting(len(streams.rows), course.batch_size)
+def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
+    """Train a student for each seed. Raises UsageError, before any is trained, if another run stands in its place."""
+    transfers = [_load_transfer(plan, task, run) for run in paths.resolve(plan.settings, plan.names())]
+    device = devices.choose(task.training.device, purpose="training")
+    phases = [transfer.make_phases(device) for transfer in transfers]
+    for specs in phases:
+        runner.open_run(specs[-1], task.training, device, overwrite=paths.overwrite)
+    cache = runner.cache_images([spec for specs in phases for spec in specs], device, task.training.workers)
+    return [transfer.train(specs, cache) for transfer, specs in zip(transfers, phases, strict=True)]
 
 
-def train_transfer(
-    settings: Config,
-    asked: TransferConfig,
-    course: TrainingOptions,
-    places: RunPaths,
-    images: "Images",
-    classes: tuple[str, ...],
-    learner: Source,
-) -> list[dict[str, Any]]:
-    """Train a student for each seed; a row each. Standing runs of another making are told before any is trained."""
-    ones = []
-    for path, seed in places.of([asked.name(settings)]):
-        known = teachers.load_teachers(settings, asked.chosen(settings), classes, seed)
-        for teacher in known:
-            if teacher.model is None and not asked.stored:
-                raise UsageError(
-                    f"of {teacher.name} only stored outputs are known: it cannot be asked",
-                    "--targets stored --augment none",
-                )
-            if teacher.model is None and asked.mirrored(course):
-                raise UsageError(
-                    f"the stored outputs of {teacher.name} are of the plain view, not of the mirrored one",
-                    "--augment none, or --targets stored-clean",
-                )
-        model = students.load_network(settings, learner, seed)
-        students.as_trained_student(model, classes)  # other classes are told before anything is made
-        if model.class_names is None:
-            console.warn("the class names of the student are not known: they are taken to be the task's, in order")
-        ones.append(_Transfer(settings, asked, course, images, classes, learner, model, known, path, seed))
-    device = course.device()
-    plans = [one.plan(device) for one in ones]
-    for plan in plans:
-        runner.open_run(plan[-1], course, settings.task.name, device)
-    shared = runner.share_images([lesson for plan in plans for lesson in plan], device, course.workers)
-    again = replace(course, overwrite=False)
-    return [replace(one, course=again).run(plan, shared) for one, plan in zip(ones, plans, strict=True)]
+def _load_transfer(plan: TransferPlan, task: TrainingTask, run: RunPath) -> "_Transfer":
+    """Load student and teachers. Raises UsageError for other classes than the task's, before anything is written."""
+    loaded = teachers.load_teachers(plan.settings, plan.teachers, task.classes, run.seed)
+    model = students.load_network(plan.settings, plan.student, run.seed)
+    students.as_trained_student(model, task.classes)
+    if model.class_names is None:
+        console.warn("the class names of the student are not known: they are taken to be the task's, in order")
+    return _Transfer(plan, task, run, model, tuple(loaded))
 
 
 @dataclass(frozen=True)
 class _Transfer:
-    """One run: the student as it is before (`model`), its teachers, and where it goes."""
+    """The training of one student, in one phase or several. `model`: the student before all of them."""
 
-    settings: Config
-    asked: TransferConfig
-    course: TrainingOptions
-    images: "Images"
-    classes: tuple[str, ...]
-    learner: Source
-    model: "LoadedModel"
-    known: Sequence[TeacherSpec]
-    path: Path
-    seed: int
+    plan: TransferPlan
+    task: TrainingTask
+    run: RunPath
+    model: LoadedModel
+    teachers: tuple[TeacherSpec, ...]
 
-    def plan(self, device: "torch.device") -> list[RunSpec]:
-        """The lessons in turn; the last is that of the run itself, and the folders of the others lie in its own."""
-        inside = self.path / "teachers"
-        mode = self.asked.mode if len(self.known) > 1 else "one"
-        whole = self.lesson(self.path, self.known, self.first)
-        if mode == "soup":
-            return [*(self.lesson(inside / one.name, [one], self.first) for one in self.known), whole]
-        if mode != "sequential":
-            return [whole]
-        turns = self.turns(device)
-        paths = [inside / f"{number}-{teacher.name}" for number, teacher in enumerate(turns[:-1], 1)] + [self.path]
-        starts = [self.first, *(partial(self.after, path) for path in paths)]
+    @property
+    def combination(self) -> str:
+        """How the teachers are combined; "one" for a single one."""
+        return self.plan.config.combination if len(self.teachers) > 1 else "one"
+
+    def make_phases(self, device: torch.device) -> list[RunSpec]:
+        """The runs in their order. The last is the run itself, and the folders of the others lie in its own."""
+        inside = self.run.path / "teachers"
+        if self.combination == "soup":
+            parts = [self.make_spec(inside / teacher.name, [teacher], self.first_student) for teacher in self.teachers]
+            return [*parts, self.make_spec(self.run.path, self.teachers, self.first_student)]
+        if self.combination != "sequential":
+            return [self.make_spec(self.run.path, self.teachers, self.first_student)]
+        ordered = self.order_teachers(device)
+        paths = [inside / f"{number}-{teacher.name}" for number, teacher in enumerate(ordered[:-1], 1)]
+        paths.append(self.run.path)
+        starts: list[Callable[[], Student]] = [self.first_student]
+        starts += [partial(self.load_student, path) for path in paths]
         return [
-            self.lesson(path, [teacher], start, [other.name for other in turns[:number]])
-            for number, (path, teacher, start) in enumerate(zip(paths, turns, starts, strict=False))
+            self.make_spec(path, [teacher], start, [other.name for other in ordered[:number]])
+            for number, (path, teacher, start) in enumerate(zip(paths, ordered, starts, strict=False))
         ]
 
-    def turns(self, device: "torch.device") -> list[TeacherSpec]:
+    def order_teachers(self, device: torch.device) -> list[TeacherSpec]:
         """The teachers in the order in which they teach."""
-        if self.asked.order == "given":
-            return list(self.known)
-        told = teachers.order_by_accuracy(self.known, self.images, device, self.course.workers)
-        named = ", ".join(f"{teacher.name} {console.percent(accuracy)}" for teacher, accuracy in told)
-        console.say(f"teachers by their accuracy on the labelled images: {named}")
-        turns = [teacher for teacher, _ in told]
-        return turns if self.asked.order == "ascending" else turns[::-1]
+        if self.plan.config.order == "given":
+            return list(self.teachers)
+        pairs = teachers.order_by_accuracy(self.teachers, self.task.images, device, self.task.training.workers)
+        listed = ", ".join(f"{teacher.name} {console.percent(accuracy)}" for teacher, accuracy in pairs)
+        console.say(f"teachers by accuracy on the labelled images: {listed}")
+        ordered = [teacher for teacher, _ in pairs]
+        return ordered if self.plan.config.order == "ascending" else ordered[::-1]
 
-    def run(self, plan: Sequence[RunSpec], shared: ImageCache) -> dict[str, Any]:
-        """Train it, phase by phase; its row."""
-        if self.asked.mode == "soup" and len(self.known) > 1:
-            return self.soup(plan, shared)
-        return runner.train_in_sequence(plan, self.course, self.settings.task.name, shared)
-
-    def lesson(self, path: Path, known: Sequence[TeacherSpec], student: Any, before: Sequence[str] = ()) -> RunSpec:
-        """What one phase learns, from which teachers."""
-        streams, options = self.asked.length(self.course, self.images, self.seed)
-        stored = self.asked.stored
+    def make_spec(
+        self,
+        path: Path,
+        phase_teachers: Sequence[TeacherSpec],
+        start: Callable[[], Student],
+        taught_before: Sequence[str] = (),
+    ) -> RunSpec:
+        """The run of one phase: its teachers, the function that makes the student it starts from."""
+        config, training = self.plan.config, self.task.training
+        streams, options = self.plan.streams(self.task, self.run.seed)
+        live = () if config.stored else tuple(phase_teachers)
+        mirrored = config.mirrored(training.augment)
         return RunSpec(
             path,
             streams,
             options,
-            self.said(known, before),
-            f"from {', '.join(teacher.name for teacher in known)}",
-            student=student,
-            objective=partial(self.objective, () if stored else tuple(known), options),
-            judged=self.images.where(split=("test",)),
-            answers=partial(teachers.stored_logits, known, streams.rows, self.asked.mirrored(self.course))
-            if stored
+            self.make_record(phase_teachers, taught_before),
+            f"from {', '.join(teacher.name for teacher in phase_teachers)}",
+            build_student=start,
+            build_objective=partial(self.build_objective, live, options),
+            predicted=self.task.images.where(split=("test",)),
+            load_teacher_logits=partial(teachers.compute_logits, phase_teachers, streams.rows, mirrored)
+            if config.stored
             else None,
         )
 
-    def said(self, known: Sequence[TeacherSpec], before: Sequence[str] = ()) -> dict[str, Any]:
-        """What run.json says of a phase."""
+    def make_record(self, phase_teachers: Sequence[TeacherSpec], taught_before: Sequence[str]) -> dict[str, Any]:
+        """What run.json holds of a phase."""
+        settings, config = self.plan.settings, self.plan.config
         return {
-            "objective": self.asked.method.spec,
-            "student": {"student": self.settings.declared(self.learner), "after": list(before)},
+            "objective": self.plan.method.spec,
+            "student": {"student": settings.declared(self.plan.student), "after": list(taught_before)},
             "options": {
-                "kd_temperature": self.asked.temperature,
-                "targets": self.asked.targets or "live",
-                "teachers": self.asked.mode if len(self.known) > 1 else "one",
+                "kd_temperature": config.kd_temperature,
+                "targets": config.targets,
+                "teachers": self.combination,
             },
-            "teachers": [{"source": teacher.name, "weight": 1 / len(known)} for teacher in known],
+            "teachers": [{"source": teacher.name, "weight": 1 / len(phase_teachers)} for teacher in phase_teachers],
             "inputs": {
                 "student weights": self.model.weights_sha256,
-                "student built as": teachers.build_digest(self.model),
-                **{f"teacher {teacher.name}": teacher.digest for teacher in self.known},
-                **{f"teacher {teacher.name} built as": teacher.built for teacher in self.known},
+                "student built as": teachers.digest_build(self.model),
+                **{f"teacher {teacher.name}": teacher.digest for teacher in self.teachers},
+                **{f"teacher {teacher.name} built as": teacher.build_digest for teacher in self.teachers},
             },
+            "task": settings.task.name,
         }
 
-    def objective(
-        self, known: Sequence[TeacherSpec], options: "LoopOptions", student: "Student", device: "torch.device"
-    ) -> "Objective":
-        """The objective, with its own copy of the student as it is now."""
-        import copy
-
-        import torch
-
-        from zoo_cli.objectives.teacher_context import TeacherContext
-
+    def build_objective(
+        self, live_teachers: Sequence[TeacherSpec], options: LoopOptions, student: Student, device: torch.device
+    ) -> Objective:
+        """The objective, with a copy of the student as it is now."""
         original = copy.deepcopy(student).to(device).eval().requires_grad_(False)
         if device.type == "cuda":
             original.to(memory_format=torch.channels_last)  # the memory order of the images
-        asked = tuple(teacher.asked(student, device) for teacher in known)
-        taught = TeacherContext(asked, original, options.steps, self.asked.temperature)
-        objective: Objective = self.asked.method.function(taught, **self.asked.method.params)
+        networks = tuple(teacher.build(student, device) for teacher in live_teachers)
+        context = TeacherContext(networks, original, options.steps, self.plan.config.kd_temperature)
+        objective: Objective = self.plan.method.function(context, **self.plan.method.params)
         return objective
 
-    def first(self) -> "Student":
+    def first_student(self) -> Student:
         """The student before its first teacher."""
-        return students.as_trained_student(self.model, self.classes)
+        return students.as_trained_student(self.model, self.task.classes)
 
-    def after(self, path: Path) -> "Student":
+    def load_student(self, path: Path) -> Student:
         """The student as the phase in a folder left it."""
         source = Source(path.name, f"file:{path.resolve()}")
-        return students.as_trained_student(students.load_network(self.settings, source, self.seed), self.classes)
+        model = students.load_network(self.plan.settings, source, self.run.seed)
+        return students.as_trained_student(model, self.task.classes)
 
-    def soup(self, plan: Sequence[RunSpec], shared: ImageCache) -> dict[str, Any]:
-        """A student for each teacher, and the average of their weights."""
-        from zoo_cli.models import soup
+    def train(self, specs: Sequence[RunSpec], cache: ImageCache) -> RunResult:
+        """Train phase by phase. What had to be cleared is cleared."""
+        if self.combination == "soup":
+            return self.train_soup(specs, cache)
+        return runner.train_in_sequence(specs, self.task.training, cache)
 
-        task = self.settings.task.name
-        *phases, last = plan
-        whole = runner.open_run(last, self.course, task, shared.device)
+    def train_soup(self, specs: Sequence[RunSpec], cache: ImageCache) -> RunResult:
+        """Train a student for each teacher, and average their weights."""
+        training = self.task.training
+        *parts, last = specs
+        whole = runner.open_run(last, training, cache.device)
         if whole.finished:
             console.say(f"{whole.path} is up to date")
-            return runner.load_result(whole.path)
-        done = runner.train_runs(phases, replace(self.course, recalibrate=False), task, shared)
-        student = self.after(phases[0].path)
-        states = [files.read_tensors(phase.path / "model.safetensors")[0] for phase in phases]
+            return load_result(whole.path)
+        results = runner.train_runs(parts, replace(training, recalibrate=False), cache=cache)
+        student = self.load_student(parts[0].path)
+        states = [files.read_tensors(part.path / "model.safetensors")[0] for part in parts]
         student.module.load_state_dict(soup.average_states(states))
-        student.to(shared.device)
-        if self.course.recalibrate:
-            runner.recalibrate_student(student, last.streams, self.course, shared)
+        student.to(cache.device)
+        if training.recalibrate:
+            runner.recalibrate_student(student, last.streams, training, cache)
         interruption.check()
-        files.write_lines(whole.path / "metrics.jsonl", [{"step": done[-1]["step"]}])
-        students.write_student(whole, student, shared, last.judged)
-        return runner.load_result(whole.path)
+        files.write_lines(whole.path / "metrics.jsonl", [{"step": results[-1].steps}])
+        students.write_student(whole, student, cache, last.predicted)
+        return load_result(whole.path)

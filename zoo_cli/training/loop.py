@@ -9,49 +9,14 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo_cli import devices
-from zoo_cli.devices import Precision
-from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective
-
-Schedule = Literal["constant", "cosine", "steps"]
-
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """How a run goes. `warmup`, `checkpoint_every` and `log_every` count steps; 0 is never.
-
-    A last checkpoint and a last row come at the end in any case. Raises UsageError for values outside their range.
-    """
-
-    steps: int
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: Schedule = "cosine"
-    warmup: int = 0
-    precision: Precision = "fp32"
-    checkpoint_every: int = 500
-    log_every: int = 50
-    nesterov: bool = False
-
-    def __post_init__(self) -> None:
-        if self.schedule not in get_args(Schedule):
-            raise UsageError(f'no schedule "{self.schedule}"', f"one of: {', '.join(get_args(Schedule))}")
-        devices.check_precision(self.precision)
-        if self.steps < 1:
-            raise UsageError(f"steps is {self.steps}", "it takes a number from 1 up")
-        for name in ("lr", "momentum", "weight_decay", "warmup", "checkpoint_every", "log_every"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise UsageError(f"{name} is {value}", "it takes a number from 0 up")
-        if self.nesterov and not self.momentum:
-            raise UsageError("Nesterov's method needs a momentum")
+from zoo_cli.training.training_config import LoopOptions
 
 
 def learning_rate(options: LoopOptions, step: int) -> float:

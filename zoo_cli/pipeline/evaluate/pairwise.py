@@ -14,10 +14,9 @@ from zoo_cli.evaluation import flip_concentration, flip_statistics, named_runs, 
 from zoo_cli.evaluation.predictions import Predictions
 from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
 from zoo_cli.store import files
+from zoo_cli.training.run_record import IDENTITY_KEYS
 
 UNTRAINED, OTHER_SEED = "random initialisation", "another seed"
-COMPARED_KEYS = ("objective", "student", "options", "weights", "teachers", "inputs")
-"""The keys of run.json on which a student depends, apart from the machine."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def _seedless_options(folder: Path | None) -> dict[str, Any] | None:
     if not isinstance(options, dict) or "seed" not in options:
         return None
     seedless = {key: value for key, value in options.items() if key != "seed"}
-    return {**{key: record.get(key) for key in COMPARED_KEYS}, "options": seedless}
+    return {**{key: record.get(key) for key in IDENTITY_KEYS}, "options": seedless}
 
 
 def _load_untrained(reader: PredictionReader, texts: Sequence[str], reference: Predictions) -> ComparedModel | None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Batch
 from zoo_cli.training import loop
+from zoo_cli.training.training_config import LoopOptions
 
 CPU = torch.device("cpu")
 COUNTS, KINDS, ALPHA = (7, 3, 5), ("softmax", "sigmoid", "softmax"), (0.5, 0.2, 0.3)
@@ -55,7 +56,7 @@ class Run:
     def __init__(self, student=None, goal=None, batch=None, *, seed=0, resume=None, stop_after=None, **options):
         self.student = Student() if student is None else student
         self.goal = objective() if goal is None else goal
-        self.options = loop.LoopOptions(**{"steps": 12, "log_every": 3, "checkpoint_every": 5, **options})
+        self.options = LoopOptions(**{"steps": 12, "log_every": 3, "checkpoint_every": 5, **options})
         self.states: list[loop.State] = []
         self.rows: list[dict[str, float]] = []
         self.batch = batches() if batch is None else batch

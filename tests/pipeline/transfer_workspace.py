@@ -17,7 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from zoo_cli import console
+from zoo_cli import console, registry
+from zoo_cli.config import Config
+from zoo_cli.pipeline import training_task
+from zoo_cli.pipeline.training_task import TrainingTask
+from zoo_cli.training.training_config import TrainingConfig
 
 from ..evaluate import task_models
 from ..workspaces import Result, run
@@ -63,6 +67,11 @@ def ok(*arguments: str, workspace: Path | None = None) -> Result:
     result = run(*arguments, workspace=workspace)
     assert result.code == 0, result.err
     return result
+
+
+def load_task(settings: Config) -> TrainingTask:
+    """The images of a workspace as a training command loads them."""
+    return training_task.load_task(settings, TrainingConfig(workers=0).resolve(registry.OBJECTIVES["supervised"]))
 
 
 def model(run_folder: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The loss of the sources' heads as a person would write it first: a loop, and what autograd makes of it."""
+"""A reference for the loss of the source heads: a loop over the sources, differentiated by autograd."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 def losses(logits: Tensor, targets: Tensor, offsets, kinds, temperature=1.0) -> Tensor:
     """(S,) losses of the sources."""
-    found = []
+    each = []
     for (a, b), kind in zip(pairwise(offsets), kinds, strict=True):
         z = logits[:, a:b] / temperature
         q = targets[:, a:b].to(z.dtype)
@@ -21,8 +21,8 @@ def losses(logits: Tensor, targets: Tensor, offsets, kinds, temperature=1.0) -> 
         else:
             on, off = q ** (1 / temperature), (1 - q) ** (1 / temperature)
             loss = functional.binary_cross_entropy_with_logits(z, on / (on + off))
-        found.append(loss * temperature**2)
-    return torch.stack(found)
+        each.append(loss * temperature**2)
+    return torch.stack(each)
 
 
 def case(counts, kinds, rows=4, seed=0, dtype=torch.float64, stored=torch.float16, spread=4.0):

@@ -1,0 +1,154 @@
+"""`zoo finetune`: flags to fine-tuned models."""
+
+from typing import Annotated
+
+import typer
+
+from zoo_cli import config, console, registry
+from zoo_cli.commands.options import (
+    HERE,
+    DryRun,
+    Format,
+    Json,
+    Manifest,
+    Overwrite,
+    RunFolder,
+    RunName,
+    Seeds,
+    Workspace,
+)
+from zoo_cli.commands.training_flags import RUN_FIELDS, find_objective, with_config_flags
+from zoo_cli.errors import ParameterError
+from zoo_cli.pipeline.finetune_config import TEMPERATURE, THRESHOLD, UNLABELLED_WEIGHT, FinetuneConfig
+from zoo_cli.training.run_paths import RunPaths
+from zoo_cli.training.training_config import TrainingConfig
+
+LEARN = "What to learn from"
+
+
+@with_config_flags
+def finetune(
+    source: Annotated[
+        list[str],
+        typer.Argument(help="Models: a source by name, PROVIDER:NAME, student, best or best:ARCHITECTURE."),
+    ],
+    *,
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--objective",
+            metavar="NAME",
+            help="supervised, or fixmatch, which also learns from unlabelled images.",
+            rich_help_panel=LEARN,
+        ),
+    ] = FinetuneConfig.objective,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            "--freeze",
+            metavar="NAME",
+            help="Train only the new head with body. [default: all layers]",
+            rich_help_panel="Student",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="SPEC",
+            help=f"Metric that selects best. [default: {registry.DEFAULT_METRIC}]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
+    name: RunName = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(
+            "--lr",
+            metavar="RATE",
+            help="Learning rate; of several, 0.01,0.005, the best on held-out labels. [default: the objective's]",
+            rich_help_panel="Training",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="X",
+            help=f"fixmatch: confidence from which a prediction counts as a label. [default: {THRESHOLD:g}]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature",
+            metavar="X",
+            help=f"fixmatch: temperature of its predictions. [default: {TEMPERATURE:g}]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
+    lam: Annotated[
+        float | None,
+        typer.Option(
+            "--lam",
+            metavar="X",
+            help="fixmatch: share of the labels in the loss, instead of --unlabelled-weight.",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
+    unlabelled_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--unlabelled-weight",
+            metavar="X",
+            help=f"fixmatch: weight of the unlabelled loss beside the labelled one. [default: {UNLABELLED_WEIGHT:g}]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
+    training: TrainingConfig,
+    manifest: Manifest = None,
+    out: RunFolder = None,
+    seed: Seeds = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    form: Format = None,
+    json: Json = False,
+    workspace: Workspace = HERE,
+) -> None:
+    """Train a pretrained model on the labels.
+
+    zoo finetune best --lr 0.01,0.005,0.001
+    zoo finetune torchvision:resnet50 --freeze body
+    zoo finetune student --objective fixmatch
+    """
+    from zoo_cli.pipeline import finetune as stage
+
+    objective_name, _ = find_objective(objective, "finetune")
+    options = FinetuneConfig(
+        tuple(source),
+        objective=objective_name,
+        freeze=freeze,
+        metric=metric,
+        rates=() if lr is None else _parse_rates(lr),
+        threshold=threshold,
+        temperature=temperature,
+        lam=lam,
+        unlabelled_weight=unlabelled_weight,
+    )
+    paths = RunPaths(name, out, tuple(seed or ()), overwrite)
+    settings = config.load(workspace)
+    if dry_run:
+        for run in stage.preview(settings, options, training, paths, manifest):
+            console.say(f"would train {run}")
+        return
+    results = stage.finetune(settings, options, training, paths, manifest)
+    console.answer("zoo.finetune/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
+
+
+def _parse_rates(text: str) -> tuple[float, ...]:
+    """`0.01,0.005` as numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ParameterError(f'`rates` is "{text}"', "expected a number, or several with commas between them") from None

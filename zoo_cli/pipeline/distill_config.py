@@ -1,0 +1,157 @@
+"""What `zoo distill` learns from, as its user sets it. Importing it loads neither numpy nor torch."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from zoo_cli import registry, specs
+from zoo_cli.errors import ParameterError
+
+CROSS_TASK = "cross-task"
+TRANSFER_OBJECTIVES = tuple(name for name, entry in registry.OBJECTIVES.items() if entry.needs_teacher)
+TEACHER_ORDERS = {"sequential": ("ascending", "descending", "given"), "parallel": (), "soup": ()}
+"""How several teachers are combined, and the orders that each allows."""
+TARGET_VIEWS = {"live": None, "stored": ("none", "flip"), "stored-clean": None}
+"""Where the outputs of teachers come from, and the augmentations that each allows; None: all."""
+
+
+@dataclass(frozen=True)
+class CrossTaskConfig:
+    """Cross-task distillation: labels, and the weighted pseudo-labels of many sources (paper 000).
+
+    `weightings`: one student each; by default p=12, if there are no `draws`. `draws`: so many more students with random
+    weights. `metric`, `on`: whose scores are weighed. `sources`: all if empty. `each_source`: one student for each
+    source, which gets all the weight. `lam`: share of the labels in the loss, in [0, 1]. `kd_temperature`: T of the
+    distillation. `min_weight`: sources below it are dropped. `pseudo`: folders of pseudo-labels in place of sources,
+    `scores` their scores. `init`: the source whose weights the student's body starts from.
+
+    Raises ParameterError for values out of range, and for those that exclude one another.
+    """
+
+    weightings: tuple[str, ...] = ()
+    draws: int = 0
+    metric: str = registry.DEFAULT_METRIC
+    on: str | None = None
+    sources: tuple[str, ...] = ()
+    each_source: bool = False
+    lam: float = 0.8
+    kd_temperature: float = 1.0
+    min_weight: float = 1e-4
+    pseudo: tuple[Path, ...] = ()
+    scores: Path | None = None
+    student: str | None = None
+    init: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lam <= 1:
+            raise ParameterError(f"`lam` is {self.lam:g}", "from 0 (pseudo-labels only) to 1 (labels only)")
+        _check_temperature(self.kd_temperature)
+        if not 0 <= self.min_weight < 1:
+            raise ParameterError(f"`min_weight` is {self.min_weight:g}", "from 0 to below 1")
+        if self.pseudo and self.sources:
+            raise ParameterError("`sources` and `pseudo` cannot be combined", "drop one of them")
+        if self.pseudo and self.each_source:
+            raise ParameterError("`each_source` and `pseudo` cannot be combined", "give one `pseudo` at a time")
+        if self.scores is not None and not self.pseudo:
+            raise ParameterError("`scores` needs `pseudo`", "without it, zoo score makes the scores")
+        if self.labels_only and (self.each_source or len(self.all_weightings) > 1):
+            raise ParameterError("`lam` 1 uses labels only, no source", "drop `each_source` and `weightings`")
+
+    @property
+    def all_weightings(self) -> tuple[str, ...]:
+        """The weightings, those of `draws` last."""
+        random = tuple(f"random:seed={number}" for number in range(self.draws))
+        return (*self.weightings, *random) or (registry.DEFAULT_WEIGHTING,)
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether no source is used."""
+        return self.lam == 1
+
+    @property
+    def entry(self) -> registry.Objective:
+        """The objective in the registry."""
+        return registry.OBJECTIVES[CROSS_TASK]
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """General transfer: a trained student learns from teachers of its own classes (paper 002).
+
+    `objective`: kl, xe-kl, mcl or dp, with parameters. `sources`: the teachers, all sources if empty. `teachers`: how
+    several are combined: sequential, sequential:order=ORDER, parallel or soup. `targets`: live, stored or stored-clean.
+    `kd_temperature`: T of the distillation.
+
+    Raises ParameterError for values out of range, and for those that exclude one another.
+    """
+
+    objective: str
+    sources: tuple[str, ...] = ()
+    teachers: str = "sequential"
+    targets: str = "live"
+    kd_temperature: float = 1.0
+    student: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.objective_name not in TRANSFER_OBJECTIVES:
+            raise specs.nearest("objective with teachers", self.objective_name, TRANSFER_OBJECTIVES)
+        _check_temperature(self.kd_temperature)
+        name, params = self._strategy
+        if name not in TEACHER_ORDERS:
+            raise specs.nearest("way of combining teachers", name, TEACHER_ORDERS)
+        for key, value in params.items():
+            if key != "order" or value not in TEACHER_ORDERS[name]:
+                orders = [f"sequential:order={order}" for order in TEACHER_ORDERS["sequential"]]
+                raise ParameterError(
+                    f'`teachers` is "{self.teachers}"', f"one of: {', '.join([*TEACHER_ORDERS, *orders])}"
+                )
+        if name == "parallel" and self.objective_name != "dp":
+            raise ParameterError(
+                f"{self.objective_name} cannot choose a teacher for each sample, which `teachers` parallel needs",
+                "set `objective` dp, or `teachers` sequential or soup",
+            )
+        if self.targets not in TARGET_VIEWS:
+            raise ParameterError(
+                f'`targets` is "{self.targets}"', specs.nearest("targets", self.targets, TARGET_VIEWS).hint
+            )
+
+    @property
+    def objective_name(self) -> str:
+        """The objective without its parameters."""
+        return specs.split_spec(self.objective)[0]
+
+    @property
+    def entry(self) -> registry.Objective:
+        """The objective in the registry."""
+        return registry.OBJECTIVES[self.objective_name]
+
+    @property
+    def combination(self) -> str:
+        """How several teachers are combined."""
+        return self._strategy[0]
+
+    @property
+    def order(self) -> str:
+        """The order of sequential teachers: paper 002 begins with the least accurate one."""
+        return self._strategy[1].get("order", "ascending")
+
+    @property
+    def stored(self) -> bool:
+        """Whether the teachers' outputs are computed once, before the first step."""
+        return self.targets != "live"
+
+    def mirrored(self, augment: str) -> bool:
+        """Whether outputs of the mirrored views are stored too."""
+        return self.targets == "stored" and augment == "flip"
+
+    @cached_property
+    def _strategy(self) -> tuple[str, dict[str, str]]:
+        return specs.split_spec(self.teachers)
+
+
+def _check_temperature(value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ParameterError(
+            f"`kd_temperature` is {value:g}", "expected a number above 0; 1 leaves outputs as they are"
+        )

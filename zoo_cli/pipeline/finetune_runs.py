@@ -1,0 +1,98 @@
+"""The runs of fine-tuning, and their sweeps over learning rates."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zoo_cli import devices, registry
+from zoo_cli.config import Source
+from zoo_cli.models.student import Student
+from zoo_cli.objectives.supervised import Objective
+from zoo_cli.pipeline.finetune_config import FinetuneConfig
+from zoo_cli.pipeline.finetune_plan import count_steps, load_streams
+from zoo_cli.pipeline.training_task import TrainingTask
+from zoo_cli.training import runner, source_files, students, sweep
+from zoo_cli.training.run_paths import RunPaths
+from zoo_cli.training.run_record import RunResult
+from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.streams import IndexStreams
+
+
+def train_finetune(
+    config: FinetuneConfig, task: TrainingTask, sources: Sequence[Source], paths: RunPaths
+) -> list[RunResult]:
+    """Train a student for each source and seed; each by a sweep if there are several learning rates."""
+    settings, training = task.settings, task.training
+    runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
+    repeated = [source for source in sources for _ in paths.task_seeds(settings)]
+    is_sweep = len(config.rates) > 1
+    makers = [partial(_make_spec, config, task, source) for source in repeated]
+    specs = [
+        make(
+            run.path,
+            load_streams(config, task, run.seed),
+            training.loop.lr,
+            rates=config.rates if is_sweep else (),
+        )
+        for make, run in zip(makers, runs, strict=True)
+    ]
+    if not is_sweep:
+        return runner.train_runs(specs, training, overwrite=paths.overwrite)
+    device = devices.choose(training.device, purpose="training")
+    for spec in specs:
+        runner.open_run(spec, training, device, overwrite=paths.overwrite)
+    cache = runner.cache_images(specs, device, training.workers)
+    return [
+        sweep.run_sweep(spec, config.rates, make, training, cache) for make, spec in zip(makers, specs, strict=True)
+    ]
+
+
+def _make_spec(
+    config: FinetuneConfig,
+    task: TrainingTask,
+    source: Source,
+    path: Path,
+    streams: IndexStreams,
+    lr: float,
+    *,
+    predicted: np.ndarray | None = None,
+    rates: Sequence[float] = (),
+) -> RunSpec:
+    """The run of a source, see `sweep.SpecMaker`."""
+    settings = task.settings
+    record = {
+        "objective": config.objective,
+        "source": source.name,
+        "student": {"student": settings.declared(source), "freeze": config.freeze or ""},
+        "options": {**config.parameters, **(sweep.recorded_sweep(rates) if rates else {})},
+        "inputs": source_files.model_digests(settings, source),
+        "task": settings.task.name,
+    }
+    return RunSpec(
+        path,
+        streams,
+        replace(count_steps(task, streams), lr=lr),
+        record,
+        f"{source.name} with {len(streams.labelled):,} labels",
+        build_student=partial(_build_student, config, task, source, streams.seed),
+        build_objective=partial(_build_objective, config),
+        predicted=task.images.where(split=("test",)) if predicted is None else predicted,
+        strong_views=config.uses_unlabelled,
+    )
+
+
+def _build_student(config: FinetuneConfig, task: TrainingTask, source: Source, seed: int) -> Student:
+    student = students.build_student(task.settings, source, None, task.classes, seed)
+    if config.freeze:
+        student.freeze_body()
+    return student
+
+
+def _build_objective(config: FinetuneConfig, _student: Student, _device: torch.device) -> Objective:
+    parameters = {name: value for name, value in config.parameters.items() if value is not None}
+    objective: Objective = registry.load(config.entry)(**parameters)
+    return objective

@@ -1,0 +1,42 @@
+"""Which models a training command trains, checked before anything is scored, made or imported for it."""
+
+from zoo_cli import config, specs
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.store import feature_store
+
+REQUIRED = ("input_size", "mean", "std")
+"""What has to be known of the preprocessing."""
+
+
+def select_student(settings: Config, spec: str | None) -> Source:
+    """The student by name or PROVIDER:NAME, else the [student] of zoo.toml, checked to be trainable."""
+    if spec is not None:
+        student = settings.select([spec])[0]
+    elif settings.student is not None:
+        student = settings.student
+    else:
+        raise ParameterError(
+            f"no student: {settings.root / config.FILE} has no [student]", "add one, or give `student` SPEC"
+        )
+    check_trainable(settings, student, "the student")
+    return student
+
+
+def check_trainable(settings: Config, source: Source, role: str) -> None:
+    """Raise UsageError for stored outputs, and for a network without a known preprocessing if that is plain to see.
+
+    `role` names the model in the second error. Only user code, and torchvision without named weights, know nothing of
+    their preprocessing; a model of another provider is checked when it is loaded.
+    """
+    if feature_store.is_outputs_only(source):
+        raise UsageError(f"{source.name} has stored outputs only", "a student needs a network")
+    provider, rest = specs.provider("model provider", source.model)
+    named_weights = "." in rest or (source.weights and not (settings.root / source.weights).is_file())
+    if provider == "python" or (provider == "torchvision" and not named_weights):
+        missing = [key for key in REQUIRED if getattr(source, key) is None]
+        if missing:
+            raise UsageError(
+                f"the preprocessing of {role}, {source.model}, is not known: {', '.join(missing)} missing",
+                f"add them to its table in {settings.root / config.FILE}",
+            )

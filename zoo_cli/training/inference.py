@@ -1,0 +1,66 @@
+"""The logits that a network with a head gives for images of the task."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo_cli import devices
+from zoo_cli.config import Preprocessing
+from zoo_cli.errors import ContractError
+from zoo_cli.images import decoding
+from zoo_cli.models.capture import FeatureExtractor
+from zoo_cli.models.extraction import Normaliser
+from zoo_cli.store.manifest import Images
+
+BATCH = 256
+
+
+def predict_rows(
+    network: FeatureExtractor,
+    preprocessing: Preprocessing,
+    images: Images,
+    rows: np.ndarray,
+    device: torch.device,
+    workers: int | None,
+    class_order: Sequence[int] | None = None,
+) -> np.ndarray:
+    """The logits (M, C), float32, of a network on rows (M,) of the manifest.
+
+    `class_order`: the column of each class of the task, see `models.label_space`; None: as they are. The network is
+    moved to `device` and put in eval mode. Raises ContractError for an image that cannot be read.
+    """
+    geometry = decoding.view_geometry(preprocessing)
+    normalise = Normaliser(preprocessing, device)
+
+    def batches() -> Iterator[Tensor]:
+        views: list[np.ndarray] = []
+        getters = [images.getter(row) for row in rows]
+        for index, decoded in decoding.load_views(getters, [geometry], devices.workers(workers)):
+            if isinstance(decoded, decoding.BadImage):
+                raise ContractError(f"{images.ids[rows[index]]}: {decoded}", "make the manifest again")
+            views.append(decoded[geometry])
+            if len(views) == BATCH:
+                yield normalise(torch.from_numpy(np.stack(views)))
+                views.clear()
+        if views:
+            yield normalise(torch.from_numpy(np.stack(views)))
+
+    logits = predict_views(network.to(device), batches())
+    return logits if class_order is None else logits[:, list(class_order)]
+
+
+def predict_views(network: FeatureExtractor, views: Iterable[Tensor]) -> np.ndarray:
+    """The logits (M, C), float32, of a network on evaluation views, batches (B, channels, H, W) on its device."""
+    network.eval()
+    batches: list[np.ndarray] = []
+    with torch.inference_mode():
+        for batch in views:
+            # Rounding depends on the memory order, so it is channels last for all, a single channel too.
+            channels_last = batch.permute(0, 2, 3, 1)
+            copy = torch.empty(channels_last.shape, dtype=batch.dtype, device=batch.device).copy_(channels_last)
+            logits = network(copy.permute(0, 3, 1, 2))[1]
+            assert logits is not None, "a network without a head predicts nothing"
+            batches.append(logits.float().cpu().numpy())
+    return np.concatenate(batches) if batches else np.zeros((0, network.tap.classes), np.float32)

@@ -1,0 +1,69 @@
+"""Where the runs of a command go."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo_cli.config import Config
+from zoo_cli.errors import ParameterError, UsageError
+
+MAX_NAME_BYTES = 150
+"""The longest name of a run: file systems allow 255 bytes, and temporary files beside it add some of their own."""
+
+
+@dataclass(frozen=True)
+class RunPath:
+    """The folder of one run, and its seed."""
+
+    path: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The folders and seeds of a command's runs. Raises ParameterError for a bad name and for repeated seeds.
+
+    `name`: of the one run, None for names made from the options. `out`: its folder, None for runs/NAME. `seeds`: one
+    run each, empty for the seed of the task. `overwrite`: runs that exist are made again.
+    """
+
+    name: str | None = None
+    out: Path | None = None
+    seeds: tuple[int, ...] = ()
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if name is not None and (
+            not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name)
+        ):
+            hint = "it becomes a folder: no / or \\ and no leading dot; `out` takes a path"
+            raise ParameterError(f'`name` is "{name}"', hint)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ParameterError("`seeds` repeats a seed", "give each seed once")
+
+    def task_seeds(self, settings: Config) -> tuple[int, ...]:
+        """The seeds, that of the task if none is given."""
+        return self.seeds or (settings.task.seed,)
+
+    def resolve(self, settings: Config, names: Sequence[str]) -> list[RunPath]:
+        """The runs: for each name, made from the options, one a seed.
+
+        Raises UsageError for equal names, for a name too long for a folder, and for several runs in one folder.
+        """
+        seeds = self.task_seeds(settings)
+        if len(set(names)) < len(names):
+            raise UsageError("two of the requested runs are the same", "ask for each run once")
+        if (self.name or self.out) and len(names) * len(seeds) > 1:
+            raise ParameterError("`name` and `out` cannot be used with several runs", "drop them or ask for one run")
+        runs = [
+            RunPath(self.out or settings.run(self.name or f"{name}-s{seed}"), seed) for name in names for seed in seeds
+        ]
+        for run in runs:
+            if (size := len(os.fsencode(run.path.name))) > MAX_NAME_BYTES:
+                raise ParameterError(
+                    f"the run name {run.path.name[:20]}… is too long: {size} bytes, at most {MAX_NAME_BYTES}",
+                    "give a shorter `name`",
+                )
+        return runs

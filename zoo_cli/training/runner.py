@@ -1,0 +1,231 @@
+"""Training the students of a command one after another, each from its last checkpoint."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo_cli import console, devices, interruption
+from zoo_cli.errors import Interrupted, Paused
+from zoo_cli.images import random_numbers
+from zoo_cli.models import batch_norm
+from zoo_cli.models.student import Student
+from zoo_cli.objectives.supervised import Batch, Objective
+from zoo_cli.store import feature_store, files
+from zoo_cli.training import batches, loop, students
+from zoo_cli.training.image_cache import ImageCache
+from zoo_cli.training.run_folder import RunFolder, library_versions
+from zoo_cli.training.run_record import RunResult, load_result
+from zoo_cli.training.streams import IndexStreams
+from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, describe_length
+
+TIMED_STEPS = 2
+UNRECORDED = ("checkpoint_every", "log_every")
+"""Options on which the student does not depend."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of a command: its folder, its images, and functions that make what it needs once it is trained.
+
+    `record`: what run.json holds beside the training options, with its keys. `description`: what it learns from, as a
+    phrase. `predicted` (M,): the rows of its predictions. `load_targets`, `load_teacher_logits`, `strong_views`: see
+    `batches.make_batch_fn`.
+    """
+
+    path: Path
+    streams: IndexStreams
+    options: LoopOptions
+    record: Mapping[str, Any]
+    description: str
+    build_student: Callable[[], Student]
+    build_objective: Callable[[Student, torch.device], Objective]
+    predicted: np.ndarray
+    load_targets: Callable[[], Tensor | None] | None = None
+    load_teacher_logits: Callable[[ImageCache, Student], Tensor] | None = None
+    strong_views: bool = False
+
+
+def train_runs(
+    specs: Sequence[RunSpec], training: ResolvedTraining, *, cache: ImageCache | None = None, overwrite: bool = False
+) -> list[RunResult]:
+    """Train the students that are not finished, one after another from one decoding of the images.
+
+    Raises UsageError, before any is trained, if another run stands in the place of one of them; Interrupted or Paused,
+    after a checkpoint, when a signal came or the limit of time is over.
+    """
+    device = devices.choose(training.device, purpose="training") if cache is None else cache.device
+    runs = [open_run(spec, training, device, overwrite=overwrite) for spec in specs]
+    unfinished = [spec for run, spec in zip(runs, specs, strict=True) if not run.finished]
+    if cache is None and unfinished:
+        cache = cache_images(unfinished, device, training.workers)
+    for run, spec in zip(runs, specs, strict=True):
+        if run.finished:
+            console.say(f"{run.path} is up to date")
+            continue
+        assert cache is not None
+        started = time.monotonic()
+        length = describe_length(spec.options, training.batch_size)
+        console.say(f"training {run.path}: {length}, {spec.description}")
+        _train(run, spec, training, cache)
+        seconds = round(time.monotonic() - started, 1)
+        files.write_json(run.path.with_name(f"{run.path.name}.log.json"), {"seconds": seconds})
+    return [load_result(run.path) for run in runs]
+
+
+def train_in_sequence(specs: Sequence[RunSpec], training: ResolvedTraining, cache: ImageCache) -> RunResult:
+    """Train runs of which each starts from the one before; the result of the last.
+
+    The folders of the others lie in that of the last, and are not looked at once it is finished.
+    """
+    last = open_run(specs[-1], training, cache.device)
+    if last.finished:
+        console.say(f"{last.path} is up to date")
+        return load_result(last.path)
+    return train_runs(specs, training, cache=cache)[-1]
+
+
+def cache_images(specs: Sequence[RunSpec], device: torch.device, workers: int | None) -> ImageCache:
+    """The cache of the training images of runs; with several runs, also of the images that they predict."""
+    images = specs[0].streams.images
+    predicted = None
+    if len(specs) > 1:
+        rows = np.unique(np.concatenate([spec.predicted for spec in specs]))
+        predicted = ImageCache(images, rows, device, workers)
+    rows = np.unique(np.concatenate([spec.streams.rows for spec in specs]))
+    return ImageCache(images, rows, device, workers, predicted)
+
+
+def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *, overwrite: bool = False) -> RunFolder:
+    """The folder of a run, made or checked to be of this very run. Raises UsageError naming what differs."""
+    options = recorded_options(training, spec.options, spec.streams.seed)
+    record = {
+        "weights": [],
+        **spec.record,
+        "options": {**options, **spec.record.get("options", {})},
+        "inputs": {**spec.streams.inputs(spec.predicted), **spec.record.get("inputs", {})},
+        "device": device.type,
+        "threads": devices.threads(),
+        "versions": library_versions(),
+    }
+    run = RunFolder(spec.path, feature_store.to_json_values(record))
+    run.open(overwrite=overwrite)
+    return run
+
+
+def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int) -> dict[str, Any]:
+    """The training options as run.json holds them under "options"."""
+    return {
+        **{key: value for key, value in asdict(options).items() if key not in UNRECORDED},
+        "batch_size": training.batch_size,
+        "augment": training.augment,
+        "unlabelled_from": training.unlabelled_from,
+        "recalibrate": training.recalibrate,
+        "seed": seed,
+    }
+
+
+def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: ImageCache) -> None:
+    """Train one student, from the last checkpoint if there is one, and write its files."""
+    options, device = spec.options, cache.device
+    targets = None if spec.load_targets is None else spec.load_targets()
+    student = spec.build_student()
+    objective = spec.build_objective(student, device)
+    batch_fn = batches.make_batch_fn(
+        cache,
+        spec.streams,
+        student.preprocessing,
+        training.augment,
+        targets=targets,
+        teacher_logits=None if spec.load_teacher_logits is None else spec.load_teacher_logits(cache, student),
+        strong_views=spec.strong_views,
+    )
+    state = run.state()
+    done = 0 if state is None else state.step
+    if done < options.steps:
+        remaining = _seconds_per_step(student, objective, batch_fn, options, device) * (options.steps - done)
+        console.say(f"step {done:,} of {options.steps:,}, eta {console.duration(remaining)}")
+    run.truncate_log(done)
+
+    def should_stop() -> bool:
+        progress.advance(1)
+        return interruption.pending() is not None or training.past_deadline()
+
+    with interruption.deferred(), console.Progress("train", options.steps, "step") as progress:
+        progress.skip(done)
+        outcome = loop.train(
+            student,
+            objective,
+            batch_fn,
+            options,
+            device=device,
+            seed=spec.streams.seed,
+            resume=state,
+            save=run.save,
+            log=run.log,
+            should_stop=should_stop,
+        )
+    if outcome.stopped:
+        signum = interruption.pending()
+        if signum is not None:
+            raise Interrupted(signum)
+        raise Paused(
+            f"--max-time is over at step {outcome.step:,}", "run the same command to continue from the checkpoint"
+        )
+    if training.recalibrate:
+        recalibrate_student(student, spec.streams, training, cache)
+    students.write_student(run, student, cache, spec.predicted)
+
+
+def recalibrate_student(student: Student, streams: IndexStreams, training: ResolvedTraining, cache: ImageCache) -> None:
+    """Re-estimate the batch-norm statistics of a student from the evaluation views of its training images.
+
+    The images are mixed, because a batch of one class varies too little, and the batches are of nearly one size, none
+    of a single image, which does not vary at all.
+    """
+    rows = streams.rows
+    seed = random_numbers.derive_seed(streams.seed, "recalibrate")
+    mixed = rows[random_numbers.permutation(seed, 0, len(rows)).numpy()]
+    size = math.ceil(len(rows) / math.ceil(len(rows) / training.batch_size))
+    while len(rows) % size == 1:
+        size += 1
+    batch_norm.recalibrate(student, cache.evaluation_views(student.preprocessing, mixed, size))
+
+
+def _seconds_per_step(
+    student: Student,
+    objective: Objective,
+    batch_fn: Callable[[int], Batch],
+    options: LoopOptions,
+    device: torch.device,
+) -> float:
+    """The duration of a step, measured on copies of student and objective."""
+    times: list[float] = []
+
+    def record_time() -> bool:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.monotonic())
+        return False
+
+    record_time()
+    loop.train(
+        copy.deepcopy(student),
+        copy.deepcopy(objective),
+        batch_fn,
+        replace(options, steps=TIMED_STEPS, warmup=0, lr=0.0, log_every=0, checkpoint_every=0),
+        device=device,
+        seed=0,
+        save=lambda _state: None,
+        log=lambda _row: None,
+        should_stop=record_time,
+    )
+    record_time()
+    return times[-1] - times[-2]

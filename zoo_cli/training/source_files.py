@@ -1,0 +1,27 @@
+"""The files of models, by their digests: what runs and predictions depend on beside the declarations."""
+
+from zoo_cli import specs
+from zoo_cli.config import Config, Source
+from zoo_cli.store import files
+
+FOLDER_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
+"""The files in the folder of a model on which its outputs depend."""
+
+
+def file_digests(settings: Config, source: Source) -> dict[str, str]:
+    """The digests of a source's files by their paths: weights, code, a folder, class names, files among its args."""
+    provider, rest = specs.provider("model provider", source.model)
+    paths = [source.weights, rest.rpartition(":")[0] if provider == "python" else rest]
+    paths += [value for value in source.args.values() if isinstance(value, str)]
+    paths += [source.classes[0]] if isinstance(source.classes, tuple) and len(source.classes) == 1 else []
+    paths = [path for path in paths if path]
+    paths += [f"{path}/{name}" for path in paths for name in FOLDER_FILES]
+    return {path: files.digest(file) for path in paths if (file := settings.root / path).is_file()}
+
+
+def model_digests(settings: Config, *sources: Source) -> dict[str, str]:
+    """The digests of the files of several models, as run.json holds them under "inputs"."""
+    digests: dict[str, str] = {}
+    for source in sources:
+        digests |= file_digests(settings, source)
+    return {f"file {path}": digest for path, digest in sorted(digests.items())}

@@ -1,0 +1,129 @@
+"""The student of a run: the network it starts as, and the files it ends as."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from zoo_cli.config import Config, Source
+from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.models import label_space, loading, student
+from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.student import Student
+from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store.columns import to_list_column
+from zoo_cli.training import inference, loop
+from zoo_cli.training.image_cache import ImageCache
+from zoo_cli.training.run_folder import RunFolder
+
+
+def build_student(settings: Config, source: Source, init: str | None, classes: tuple[str, ...], seed: int) -> Student:
+    """A student for the classes (C,) with a new head. `init`: the source whose weights its body starts from.
+
+    Raises UsageError if that source has another architecture.
+    """
+    model = loading.load_model(source, settings.root, seed=seed)
+    if init is not None:
+        other = loading.load_model(settings.select([init])[0], settings.root, seed=seed)
+        head = () if model.tap.head is None else (f"{model.tap.head}.",)
+        body = {key: value for key, value in model.module.state_dict().items() if not key.startswith(head)}
+        weights = other.module.state_dict()
+        unlike = [key for key, value in body.items() if key not in weights or weights[key].shape != value.shape]
+        if unlike:
+            raise ParameterError(
+                f"`init` {init} has another architecture than the student: {len(unlike)} of {len(body)} weights do not "
+                f"fit, e.g. {unlike[0]}",
+                "name that source as `student` instead",
+            )
+        model.module.load_state_dict({key: weights[key] for key in body}, strict=False)
+        model = replace(model, weights_sha256=other.weights_sha256)
+    return student.build_student(model, classes, seed)
+
+
+def load_network(settings: Config, source: Source, seed: int) -> LoadedModel:
+    """The network of a student that is already trained for the task."""
+    return loading.load_model(source, settings.root, seed=seed)
+
+
+def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:
+    """A network that is already trained for the task as a student, with its own head.
+
+    Raises UsageError if its classes are not those of the task.
+    """
+    name = model.source.name
+    try:
+        order = label_space.match_classes(name, model.class_names, model.classes, classes)
+    except UsageError as error:
+        raise UsageError(error.message, f"train it for the task first: zoo finetune {name}") from None
+    return student.build_trained_student(model, classes, order)
+
+
+def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray) -> None:
+    """Write the files of a student. Its predictions of these rows (M,) come last: they mark the run as finished."""
+    images, preprocessing = cache.images, trained.preprocessing
+    holding = cache.holding(rows)
+    if holding is not None:
+        views = holding.evaluation_views(preprocessing, rows, inference.BATCH)
+        logits = inference.predict_views(trained.to(cache.device), views)
+    else:
+        logits = inference.predict_rows(trained, preprocessing, images, rows, cache.device, cache.workers)
+    if not np.isfinite(logits).all():
+        raise loop.NonFinite(run.record["options"]["steps"], "a logit of the student")
+    truth = images.truth()[rows]
+    files.write_tensors(run.path / "model.safetensors", trained.plain_state_dict(), {"format": "pt"})
+    files.write_json(run.path / "config.json", trained.config(run.path))
+    files.write_text(run.path / "README.md", _model_card(run, trained))
+    table = pa.table(
+        {
+            "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),
+            "label": pa.array([None if label < 0 else int(label) for label in truth], pa.int64()),
+            "logits": to_list_column(logits.astype(np.float32, copy=False)),
+        }
+    )
+    made_from = {"run": provenance.fingerprint(run.record)}
+    files.write_table(run.path / "predictions.parquet", table, schemas.PREDICTIONS, made_from)
+
+
+def _model_card(run: RunFolder, trained: Student) -> str:
+    """The model card. It holds no accuracy: the labels of the test images are not read in training."""
+    preprocessing = trained.preprocessing
+    teachers = [*run.record["weights"], *run.record.get("teachers", [])]
+    rows = "\n".join(f"| {row['source']} | {row['weight']:.4f} |" for row in teachers)
+    learned_from = f"| source | weight |\n|---|---|\n{rows}" if rows else "No source: images and labels of the task."
+    options = "\n".join(f"| {key} | {value} |" for key, value in run.record["options"].items())
+    view = (
+        f"shorter side {preprocessing.resize}, centre crop {preprocessing.input_size}"
+        if preprocessing.resize
+        else f"whole image at {preprocessing.input_size}"
+    )
+    names = ", ".join(trained.classes[:20]) + (", …" if len(trained.classes) > 20 else "")
+    model = run.record["student"]["student"]["model"]
+    return f"""---
+library_name: zoo
+tags: [image-classification, knowledge-distillation]
+---
+
+# {run.path.name}
+
+`{model}` for {len(trained.classes)} classes: {names}.
+
+## Input
+
+{preprocessing.channels} channels, {view} px ({preprocessing.interpolation}), values in [0, 1],
+mean {list(preprocessing.mean)}, std {list(preprocessing.std)}.
+
+## Use
+
+In `zoo`, `file:{run.path.name}` names it as a source or a student; `config.json` describes how it is built.
+`zoo evaluate accuracy {run.path.name}` evaluates its predictions on the test images.
+
+## Learned from
+
+{learned_from}
+
+## Options
+
+| option | value |
+|---|---|
+{options}
+"""
