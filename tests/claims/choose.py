@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo_cli import specs
 from zoo_cli.evaluation import flip_statistics, predictions
-from zoo_cli.pipeline import source_weights
 from zoo_cli.store import files
 
 Row = dict[str, Any]
@@ -39,7 +39,7 @@ def method_name(run: str) -> str:
 
 def method_slug(spec: str) -> str:
     """The name that `method_name` gives a method of the scripts: p12 for p=12."""
-    return spec if spec in ("labels-only", "fixmatch", "single", "random") else source_weights.weighting_slug(spec)
+    return spec if spec in ("labels-only", "fixmatch", "single", "random") else specs.slug(spec)
 
 
 def measure_run(run: Path) -> Row:
