@@ -243,6 +243,23 @@ WEIGHTINGS: dict[str, Entry] = {
     "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
 }
 
+HEADS: dict[str, Entry] = {
+    "ridge": Entry("zoo_cli.heads.ridge:ridge", "ridge regression of the one-hot labels, in closed form"),
+    "ncm": Entry("zoo_cli.heads.ncm:ncm", "softmax over the squared distances to the class means"),
+    "logistic": Entry("zoo_cli.heads.logistic:logistic", "multinomial logistic regression; extra metrics"),
+}
+
+POOLS: dict[str, Entry] = {
+    "product": Entry("zoo_cli.heads.product:product", "the product of the answers of kernel and spread"),
+    "kernel": Entry("zoo_cli.heads.kernel:kernel", "ridge regression on the weighted sum of the sources' kernels"),
+    "logmean": Entry("zoo_cli.heads.logmean:logmean", "the mean of the log-probabilities of all heads"),
+    "spread": Entry(
+        "zoo_cli.heads.spread:spread",
+        "label spreading over nearest neighbours, with class-mass normalisation (Zhou 2004)",
+    ),
+    "best": Entry("zoo_cli.heads.best:best", "the head of the source that weighs most"),
+}
+
 OBJECTIVES: dict[str, Objective] = {
     "cross-task": Objective(
         "zoo_cli.objectives.cross_task:CrossTask",
@@ -330,6 +347,8 @@ DATA: dict[str, Entry] = {
 TABLES: dict[str, Mapping[str, Entry]] = {
     "metric": METRICS,
     "weighting": WEIGHTINGS,
+    "head": HEADS,
+    "pool": POOLS,
     "objective": OBJECTIVES,
     "model provider": MODELS,
     "data provider": DATA,

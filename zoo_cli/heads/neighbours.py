@@ -1,0 +1,90 @@
+"""The graph of nearest neighbours, found blockwise and exactly among the rows that it is given."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Array = NDArray[Any]
+
+BLOCK, TILE = 512, 8192
+POWER = 3
+LIMIT = 200_000  # images; above, neighbours come from a seeded subset of this size
+
+
+def unit_rows(rows: Array) -> Array:
+    """Rows (N, Q) of length 1; a row of zeros stays."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0))
+
+
+def nearest(queries: Array, rows: Array, k: int, *, skip: Array | None = None) -> tuple[Array, Array]:
+    """The k rows of largest product with each query (M, Q) among rows (R, Q): positions and products, (M, k).
+
+    Fewer than k where there are fewer rows. `skip` (M,): for each query, the position of a row that it does not take,
+    itself; -1 for none. Products beyond k are never kept: M (k + 8192 / 16) numbers at most.
+    """
+    k = min(k, len(rows) - (skip is not None))
+    places = np.zeros((len(queries), max(k, 0)), dtype=np.int64)
+    products = np.full((len(queries), max(k, 0)), -np.inf, dtype=rows.dtype)
+    if k < 1:
+        return places, products
+    for start in range(0, len(queries), BLOCK):
+        part = slice(start, min(start + BLOCK, len(queries)))
+        places[part], products[part] = _nearest(queries[part], rows, k, None if skip is None else skip[part])
+    return places, products
+
+
+def _nearest(queries: Array, rows: Array, k: int, skip: Array | None) -> tuple[Array, Array]:
+    numbers = np.arange(len(queries))
+    places = np.zeros((len(queries), k), dtype=np.int64)
+    products = np.full((len(queries), k), -np.inf, dtype=rows.dtype)
+    for start in range(0, len(rows), TILE):
+        tile = queries @ rows[start : start + TILE].T
+        if skip is not None:
+            own = (skip >= start) & (skip < start + tile.shape[1])
+            tile[numbers[own], skip[own] - start] = -np.inf
+        # After the first tile only few products enter the list: looking for these is faster than a selection.
+        open_rows = np.flatnonzero((tile > products.min(axis=1)[:, None]).any(axis=1)) if start else numbers
+        if not len(open_rows):
+            continue
+        chosen = tile[open_rows]
+        count = min(k, tile.shape[1])
+        best = np.argpartition(-chosen, count - 1, axis=1)[:, :count]
+        merged = np.hstack([products[open_rows], np.take_along_axis(chosen, best, axis=1)])
+        where = np.hstack([places[open_rows], best + start])
+        order = np.argsort(-merged, axis=1, kind="stable")[:, :k]
+        products[open_rows] = np.take_along_axis(merged, order, axis=1)
+        places[open_rows] = np.take_along_axis(where, order, axis=1)
+    return places, products
+
+
+def edge_weights(cosines: Array) -> Array:
+    """max(cos, 0)^3 in float64."""
+    return np.maximum(cosines, 0.0, dtype=np.float64) ** POWER
+
+
+def neighbour_graph(rows: Array, k: int, *, labelled: Array, seed: int = 0) -> tuple[sparse.csr_matrix, bool]:
+    """The symmetric weights (N, N) of each row's k nearest others by cosine, and whether a subset stood for all.
+
+    The weight of an edge is max(cos, 0)^3, of either direction; there are no loops. Above LIMIT rows (N, Q), neighbours
+    are searched among a seeded subset that holds the `labelled` rows (L,).
+    """
+    unit = unit_rows(rows)
+    count = len(unit)
+    candidates = np.arange(count)
+    if count > LIMIT:
+        others = np.setdiff1d(candidates, labelled, assume_unique=True)
+        drawn = np.random.default_rng([seed, count]).choice(others, max(LIMIT - len(labelled), 0), replace=False)
+        candidates = np.sort(np.concatenate([labelled, drawn]))
+    skip = np.full(count, -1)
+    skip[candidates] = np.arange(len(candidates))
+    among = unit if len(candidates) == count else unit[candidates]
+    places, cosines = nearest(unit, among, k, skip=skip)
+    values = edge_weights(np.where(np.isfinite(cosines), cosines, 0.0))
+    starts = np.arange(count + 1) * places.shape[1]
+    graph = sparse.csr_matrix((values.ravel(), candidates[places].ravel(), starts), shape=(count, count))
+    graph = graph.maximum(graph.T).tocsr()
+    graph.eliminate_zeros()
+    return graph, len(candidates) < count
