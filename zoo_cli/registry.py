@@ -255,7 +255,7 @@ POOLS: dict[str, Entry] = {
     "logmean": Entry("zoo_cli.heads.logmean:logmean", "the mean of the log-probabilities of all heads"),
     "spread": Entry(
         "zoo_cli.heads.spread:spread",
-        "label spreading over nearest neighbours, with class-mass normalisation (Zhou 2004)",
+        "label spreading over nearest neighbours, with the class shares of kernel (Zhou 2004)",
     ),
     "best": Entry("zoo_cli.heads.best:best", "the head of the source that weighs most"),
 }

@@ -23,7 +23,7 @@ def nearest(queries: Array, rows: Array, k: int, *, skip: Array | None = None) -
     """The k rows of largest product with each query (M, Q) among rows (R, Q): positions and products, (M, k).
 
     Fewer than k where there are fewer rows. `skip` (M,): for each query, the position of a row that it does not take,
-    itself; -1 for none. Products beyond k are never kept: M (k + 8192 / 16) numbers at most.
+    itself; -1 for none. Only 512 x 8,192 products are in memory at once.
     """
     k = min(k, len(rows) - (skip is not None))
     places = np.zeros((len(queries), max(k, 0)), dtype=np.int64)
@@ -38,25 +38,32 @@ def nearest(queries: Array, rows: Array, k: int, *, skip: Array | None = None) -
 
 def _nearest(queries: Array, rows: Array, k: int, skip: Array | None) -> tuple[Array, Array]:
     numbers = np.arange(len(queries))
-    places = np.zeros((len(queries), k), dtype=np.int64)
-    products = np.full((len(queries), k), -np.inf, dtype=rows.dtype)
+    places = np.zeros((len(queries), 0), dtype=np.int64)
+    products = np.zeros((len(queries), 0), dtype=rows.dtype)
     for start in range(0, len(rows), TILE):
         tile = queries @ rows[start : start + TILE].T
         if skip is not None:
             own = (skip >= start) & (skip < start + tile.shape[1])
             tile[numbers[own], skip[own] - start] = -np.inf
-        # After the first tile only few products enter the list: looking for these is faster than a selection.
-        open_rows = np.flatnonzero((tile > products.min(axis=1)[:, None]).any(axis=1)) if start else numbers
-        if not len(open_rows):
+        if places.shape[1] < k:
+            count = min(k, tile.shape[1])
+            best = np.argpartition(-tile, count - 1, axis=1)[:, :count]
+            joined = np.hstack([products, np.take_along_axis(tile, best, axis=1)])
+            order = np.argsort(-joined, axis=1, kind="stable")[:, :k]
+            products = np.take_along_axis(joined, order, axis=1)
+            places = np.take_along_axis(np.hstack([places, best + start]), order, axis=1)
             continue
-        chosen = tile[open_rows]
-        count = min(k, tile.shape[1])
-        best = np.argpartition(-chosen, count - 1, axis=1)[:, :count]
-        merged = np.hstack([products[open_rows], np.take_along_axis(chosen, best, axis=1)])
-        where = np.hstack([places[open_rows], best + start])
-        order = np.argsort(-merged, axis=1, kind="stable")[:, :k]
-        products[open_rows] = np.take_along_axis(merged, order, axis=1)
-        places[open_rows] = np.take_along_axis(where, order, axis=1)
+        # Few products enter a full list: looking for these is faster than selecting k in every tile.
+        entering = np.flatnonzero(tile > products[:, -1:])
+        if not len(entering):
+            continue
+        query, column = np.divmod(entering, tile.shape[1])
+        query = np.concatenate([np.repeat(numbers, k), query])
+        values = np.concatenate([products.ravel(), tile.ravel()[entering]])
+        order = np.lexsort((-values, query))
+        first = np.searchsorted(query[order], numbers)[:, None] + np.arange(k)
+        products = values[order][first]
+        places = np.concatenate([places.ravel(), column + start])[order][first]
     return places, products
 
 

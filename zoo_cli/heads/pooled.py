@@ -18,9 +18,9 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class JointHead:
-    """A head on the features of S sources: softmax((intercept + sum_s ((values_s - mean_s) * scale_s) @ weights_s) / T).
+    """A head on the features of S sources: softmax((intercept + sum_s phi_s @ weights_s) / T).
 
-    `means`, `scales` and `weights` hold one array for each source, of shapes (D_s,), (D_s,) and (D_s, P);
+    phi_s = (values_s - mean_s) * scale_s. `means`, `scales` and `weights` hold one array for each source, of shapes (D_s,), (D_s,) and (D_s, P);
     `intercept` (P,), of the classes with a label.
     """
 

@@ -43,14 +43,13 @@ def solve_rows(rows: Array, targets: TargetLabels, lam: float | None, temperatur
     if rows.shape[0] <= rows.shape[1]:
         return solve_gram(rows @ rows.T, targets, lam, temperature)
     values, directions = linalg.eigh(rows.T @ rows, driver="evd", overwrite_a=True, check_finite=False)
+    values = np.maximum(values, 0.0)
     scores = rows @ directions
     base, centred = _centred_labels(targets)
     inner = scores.T @ centred
-    choice = _choose(scores, np.maximum(values, 0.0), inner, targets, lam, temperature)
-    coefficients = inner / (np.maximum(values, 0.0) + choice.lam)[:, None]
-    return RidgeSolution(
-        choice.lam, choice.temperature, choice.nll, choice.logits, base, primal=directions @ coefficients
-    )
+    choice = _choose(scores, values, inner, targets, lam, temperature)
+    primal = directions @ (inner / (values + choice.lam)[:, None])
+    return RidgeSolution(choice.lam, choice.temperature, choice.nll, choice.logits, base, primal=primal)
 
 
 def solve_gram(gram: Array, targets: TargetLabels, lam: float | None, temperature: float | None) -> RidgeSolution:
