@@ -81,11 +81,15 @@ def _rotate(rows: Array) -> tuple[Array, Array]:
 
 
 def _stratified_folds(rows: Array, targets: TargetLabels) -> Array:
-    """The fold of each labelled row (L,). Dealt out by length within a class, so that the order does not matter."""
+    """The fold of each labelled row (L,): its rank by length within its class, modulo the number of folds.
+
+    Neither the order of the rows nor that of the classes matters then.
+    """
     lengths = np.round(np.einsum("ij,ij->i", rows, rows), 9)
     folds = np.zeros(len(targets), dtype=np.int64)
-    order = np.lexsort((lengths, targets.codes))
-    folds[order] = np.arange(len(order)) % FOLDS
+    for code in range(len(targets.present)):
+        members = np.flatnonzero(targets.codes == code)
+        folds[members[np.argsort(lengths[members], kind="stable")]] = np.arange(len(members)) % FOLDS
     return folds
 
 

@@ -20,8 +20,8 @@ Array = NDArray[Any]
 class JointHead:
     """A head on the features of S sources: softmax((intercept + sum_s phi_s @ weights_s) / T).
 
-    phi_s = (values_s - mean_s) * scale_s. `means`, `scales` and `weights` hold one array for each source, of shapes (D_s,), (D_s,) and (D_s, P);
-    `intercept` (P,), of the classes with a label.
+    phi_s = (values_s - mean_s) * scale_s. `means`, `scales` and `weights` hold one array for each source, of shapes
+    (D_s,), (D_s,) and (D_s, P); `intercept` (P,), of the classes with a label.
     """
 
     means: tuple[Array, ...]
