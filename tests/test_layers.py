@@ -17,7 +17,7 @@ LEVELS = (
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},
     {"pipeline"},
-    {"__main__", "commands"},
+    {"__main__", "commands", "api"},
 )
 """The first part of a module's name below zoo_cli, from the bottom up."""
 METHODS = {"metrics", "weighting", "heads", "objectives"}
@@ -25,8 +25,6 @@ NUMPY_ALONE = {"metrics", "weighting", "heads", "ranking"}
 FORBIDDEN_NAMES = {"utils", "core", "common", "helpers", "base", "manager"}
 TYPER = {"typer.core", "typer.testing"}
 """Its modules with public names: TyperCommand and TyperGroup, CliRunner."""
-MOVING = {("pipeline", "commands")}
-"""Edges that go up until every command has left the pipeline."""
 
 Graph = Mapping[str, set[str]]
 
@@ -94,7 +92,7 @@ def upward(edges: Graph) -> list[str]:
         f"{name} imports {other}"
         for name, others in edges.items()
         for other in sorted(others)
-        if level(other) > level(name) and (folder(name), folder(other)) not in MOVING
+        if level(other) > level(name)
     ]
 
 

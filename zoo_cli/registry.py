@@ -76,13 +76,13 @@ COMMANDS: dict[str, str] = {
     "pseudo-label": "zoo_cli.commands.pseudo_label:pseudo_label",
     "distill": "zoo_cli.commands.distill:distill",
     "finetune": "zoo_cli.commands.finetune:finetune",
-    "evaluate accuracy": "zoo_cli.pipeline.evaluate.accuracy:accuracy",
-    "evaluate flips": "zoo_cli.pipeline.evaluate.flips:flips",
-    "evaluate transfer": "zoo_cli.pipeline.evaluate.transfer:transfer",
-    "evaluate ranking": "zoo_cli.pipeline.evaluate.ranking:ranking",
+    "evaluate accuracy": "zoo_cli.commands.evaluate.accuracy:accuracy",
+    "evaluate flips": "zoo_cli.commands.evaluate.flips:flips",
+    "evaluate transfer": "zoo_cli.commands.evaluate.transfer:transfer",
+    "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
-    "demo": "zoo_cli.pipeline.demo:demo",
+    "demo": "zoo_cli.commands.demo:demo",
     "completion": "zoo_cli.commands.completion:completion",
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""

@@ -1,4 +1,4 @@
-"""Extraction: what one decode for all sources saves, and what the pipeline adds to the forward passes alone.
+"""Extraction: what decoding once for all sources saves, and what the pipeline adds to the forward passes alone.
 
 OMP_NUM_THREADS=1 python -m tests.bench.bench_extract
 """
@@ -27,8 +27,8 @@ SMALL = [Source(f"small-{k}", "torchvision:squeezenet1_1", input_size=64, mean=M
 LARGE = [Source(f"large-{k}", "torchvision:resnet18", input_size=128, mean=MEAN, std=STD) for k in range(2)]
 
 
-def picture(folder: Path, count: int, side: int) -> None:
-    """Photograph-like JPEG files: smooth colours and some texture."""
+def draw_photos(folder: Path, count: int, side: int) -> None:
+    """Write photograph-like JPEG files: smooth colours and some texture."""
     rng = np.random.default_rng(0)
     for number in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (side // 16, side // 16, 3), dtype=np.uint8))
@@ -39,16 +39,16 @@ def picture(folder: Path, count: int, side: int) -> None:
         Image.fromarray(noisy).save(place / f"{number:04}.jpg", quality=90)
 
 
-def seconds(settings: config.Config, sources: list[Source], together: bool) -> float:
-    """The time of an extraction from nothing, models loaded anew, as a user starts it."""
+def time_extraction(settings: config.Config, sources: list[Source], together: bool) -> float:
+    """Seconds of an extraction from scratch, including the loading of the models."""
     start = time.perf_counter()
     for group in [sources] if together else [[source] for source in sources]:
         extract.extract_features(settings, group, device="cpu", workers=2, overwrite=True)
     return time.perf_counter() - start
 
 
-def forward(settings: config.Config, sources: list[Source], count: int) -> float:
-    """The summed time of the forward passes alone, on images that are there already."""
+def time_forward(settings: config.Config, sources: list[Source], count: int) -> float:
+    """Seconds of the forward passes alone, summed, on images in memory."""
     total = 0.0
     for source in sources:
         model = loading.load_model(source, settings.root)
@@ -63,21 +63,21 @@ def forward(settings: config.Config, sources: list[Source], count: int) -> float
 
 
 def measure(count: int = 400, rounds: int = 5) -> dict[str, float]:
-    """Medians of ratios within a round."""
+    """The median over rounds of both ratios."""
     with tempfile.TemporaryDirectory() as name, console.use(console.Console(StringIO(), StringIO())):
         folder = Path(name)
         jpeg, tiny = folder / "jpeg", folder / "tiny"
-        picture(jpeg, count, 400)
-        picture(tiny, count, 32)
+        draw_photos(jpeg, count, 400)
+        draw_photos(tiny, count, 32)
         gains, costs = [], []
         for where in (jpeg, tiny):
             (where / "zoo.toml").write_text('[task]\ntrain = "folder:images"\nname = "bench"\n')
         slow, quick = config.load(jpeg), config.load(tiny)
         for _ in range(rounds):
-            apart = seconds(slow, SMALL, together=False)
-            gains.append(apart / seconds(slow, SMALL, together=True))
-            alone = forward(quick, LARGE, count)
-            costs.append(seconds(quick, LARGE, together=True) / alone)
+            apart = time_extraction(slow, SMALL, together=False)
+            gains.append(apart / time_extraction(slow, SMALL, together=True))
+            alone = time_forward(quick, LARGE, count)
+            costs.append(time_extraction(quick, LARGE, together=True) / alone)
     return {
         "8 sources one after the other / together (400 px JPEG, squeezenet at 64 px)": statistics.median(gains),
         "extraction / summed forward time (32 px JPEG, resnet18 at 128 px)": statistics.median(costs),
@@ -85,7 +85,7 @@ def measure(count: int = 400, rounds: int = 5) -> dict[str, float]:
 
 
 @pytest.mark.bench
-def test_one_decode_serves_all_sources() -> None:
+def test_extraction_ratios_are_measured() -> None:
     assert measure(count=64, rounds=1)
 
 

@@ -1,4 +1,4 @@
-"""Writing and reading features: megabytes of embeddings a second, and copies on the way back.
+"""Writing and reading features: megabytes of embeddings per second.
 
 python -m tests.bench.bench_files
 """
@@ -20,7 +20,7 @@ ROWS, WIDTH, ROUNDS = 8192, 2048, 5
 
 
 def measure() -> dict[str, float]:
-    """Medians of ROUNDS: one part of ROWS features of WIDTH numbers, as a ReLU leaves them, written and read back."""
+    """Medians of ROUNDS: one part of ROWS features of WIDTH numbers after a ReLU, written and read back."""
     rng = np.random.default_rng(0)
     features = np.maximum(rng.standard_normal((ROWS, WIDTH)) - 0.3, 0).astype(np.float32)
     size = features.nbytes / 1e6
@@ -33,7 +33,7 @@ def measure() -> dict[str, float]:
             table = pa.table({"id": ids, "embedding": to_list_column(features)})
             files.write_table(path, table, schemas.FEATURES, {})
             middle = time.perf_counter()
-            found = feature_files.load_outputs(path, columns=("embedding",))
+            stored = feature_files.load_outputs(path, columns=("embedding",))
             end = time.perf_counter()
             raw = Path(folder) / "raw"
             with raw.open("wb") as stream:
@@ -41,8 +41,8 @@ def measure() -> dict[str, float]:
             plain.append(time.perf_counter() - end)
             writes.append(middle - start)
             reads.append(end - middle)
-            assert found.embedding is not None
-            assert np.array_equal(found.embedding, features)
+            assert stored.embedding is not None
+            assert np.array_equal(stored.embedding, features)
         stored_size = path.stat().st_size / 1e6
     return {
         "write MB/s": size / statistics.median(writes),
@@ -53,7 +53,7 @@ def measure() -> dict[str, float]:
 
 
 @pytest.mark.bench
-def test_features_are_written_and_read() -> None:
+def test_write_speed_is_measured() -> None:
     assert measure()["write MB/s"] > 0
 
 

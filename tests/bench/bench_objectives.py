@@ -1,10 +1,10 @@
-"""What an objective costs beyond its networks: its step over the step and the forward passes it cannot do without.
+"""What an objective costs beyond its networks: its step over a supervised step plus the forward passes that it needs.
 
-    OMP_NUM_THREADS=1 python -m tests.bench.bench_objectives [cpu|cuda]      prints one JSON object a student
+    OMP_NUM_THREADS=1 python -m tests.bench.bench_objectives [cpu|cuda]      prints one JSON object per student
     OMP_NUM_THREADS=1 pytest -m bench tests/bench/bench_objectives.py        asserts the ratios
 
-A supervised step of as many rows, and for each teacher asked live, and for the original student of dp, one forward
-pass of the batch without gradient. Teacher and student are of one architecture. On a GPU bf16, channels last.
+The supervised step has as many rows; a live teacher, and the original student of dp, each need one forward pass of the
+batch without gradient. Teacher and student have the same architecture. On a GPU bf16, channels last.
 """
 
 import json
@@ -29,13 +29,13 @@ from zoo_cli.training import loop
 from zoo_cli.training.training_config import LoopOptions, Precision
 
 SETTINGS = {"cpu": (("resnet18", 64, 48), ("mobilenet_v3_large", 96, 48)), "cuda": (("resnet50", 224, 128),)}
-TAUGHT: dict[str, Callable[[TeacherContext], Objective]] = {"kl": KL, "xe-kl": XeKL, "mcl": MCL, "dp": DP}
+WITH_TEACHER: dict[str, Callable[[TeacherContext], Objective]] = {"kl": KL, "xe-kl": XeKL, "mcl": MCL, "dp": DP}
 TARGET = 1.10
 
 
 @pytest.mark.bench
 @pytest.mark.parametrize("setting", SETTINGS["cpu"], ids=lambda setting: setting[0])
-def test_an_objective_costs_little_more_than_its_networks(setting: tuple[str, int, int]) -> None:
+def test_objectives_add_little_to_their_networks(setting: tuple[str, int, int]) -> None:
     ratios = measure(torch.device("cpu"), *setting, blocks=5, calls=2)["ratios"]
     assert {name: ratio["median"] for name, ratio in ratios.items() if ratio["median"] > TARGET} == {}
 
@@ -44,12 +44,12 @@ def test_an_objective_costs_little_more_than_its_networks(setting: tuple[str, in
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("setting", SETTINGS["cuda"], ids=lambda setting: setting[0])
-def test_an_objective_costs_little_more_than_its_networks_on_a_gpu(setting: tuple[str, int, int]) -> None:
+def test_objectives_add_little_to_their_networks_on_a_gpu(setting: tuple[str, int, int]) -> None:
     ratios = measure(torch.device("cuda"), *setting, blocks=5, calls=50)["ratios"]
     assert {name: ratio["median"] for name, ratio in ratios.items() if ratio["median"] > TARGET} == {}
 
 
-class _Answers(torch.nn.Module):
+class _Teacher(torch.nn.Module):
     """A teacher: the logits of a network."""
 
     def __init__(self, network: FeatureExtractor):
@@ -65,7 +65,7 @@ class _Answers(torch.nn.Module):
 def measure(
     device: torch.device, name: str, size: int, rows: int, blocks: int = 7, calls: int = 3, classes: int = 20
 ) -> dict[str, Any]:
-    """Milliseconds of every objective's step, and their ratios to what they cannot do without."""
+    """Milliseconds of every objective's step, and their ratios to the supervised step plus the forward passes."""
     torch.manual_seed(0)
     images, labels = torch.randn(rows, 3, size, size), torch.randint(0, classes, (rows,))
     whole = Batch(images, labels).to(device)
@@ -78,7 +78,7 @@ def measure(
         network.to(device)
         return network.to(memory_format=torch.channels_last) if device.type == "cuda" else network
 
-    teacher, original = placed(_Answers(_student(name, size, classes))), _student(name, size, classes)
+    teacher, original = placed(_Teacher(_student(name, size, classes))), _student(name, size, classes)
     placed(original.eval())
 
     def step(objective: Objective, batch: Batch) -> Callable[[], None]:
@@ -86,27 +86,27 @@ def measure(
         run = loop._Run(student, objective.to(device), LoopOptions(steps=10**9, precision=precision), device)
         return lambda: run.step(1, batch)
 
-    def ask() -> None:
+    def forward() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             teacher(whole.images)
 
-    taught = TeacherContext((teacher,), original, steps=1000)
-    forms = {"supervised": step(Supervised(), whole), "forward": ask}
-    forms |= {key: step(make(taught), whole) for key, make in TAUGHT.items()}
+    context = TeacherContext((teacher,), original, steps=1000)
+    forms = {"supervised": step(Supervised(), whole), "forward": forward}
+    forms |= {key: step(make(context), whole) for key, make in WITH_TEACHER.items()}
     forms |= {"kl stored": step(KL(TeacherContext((), original, 1000)), stored), "fixmatch": step(FixMatch(), fixmatch)}
     times = interleaved.milliseconds(forms, device, blocks, calls)
 
-    def needed(forwards: int) -> list[float]:
+    def baseline(forwards: int) -> list[float]:
         return [a + forwards * b for a, b in zip(times["supervised"], times["forward"], strict=True)]
 
-    asked = {"kl": 1, "xe-kl": 1, "mcl": 1, "dp": 2, "kl stored": 0, "fixmatch": 0}
+    forwards = {"kl": 1, "xe-kl": 1, "mcl": 1, "dp": 2, "kl stored": 0, "fixmatch": 0}
     return {
         **interleaved.machine(device),
         "student": name,
         "pixels": size,
         "rows": rows,
         "milliseconds": interleaved.summary(times),
-        "ratios": {key: interleaved.ratio(times[key], needed(count)) for key, count in asked.items()},
+        "ratios": {key: interleaved.ratio(times[key], baseline(count)) for key, count in forwards.items()},
         "target": TARGET,
     }
 

@@ -1,10 +1,10 @@
-"""How much faster PARC is than its definition written with numpy and scipy, and how much memory it takes.
+"""How much faster PARC is than its definition in numpy and scipy, and how much memory it takes.
 
     python tests/bench/bench_parc.py [N ...]        prints one JSON object
     pytest -m bench tests/bench/bench_parc.py       asserts the ratios and the memory
 
-One BLAS thread; the two forms are timed in turns within one process, in processor time, so that their ratio means
-something on a busy machine; medians. Memory is the growth of a process that only loads the features and scores them.
+One BLAS thread; both forms are timed in turns within one process, in processor time, so that their ratio holds on a
+busy machine; medians. Memory is the growth of a process that only loads the features and scores them.
 """
 
 import json
@@ -30,7 +30,7 @@ MEGABYTES = {10_000: 600.0}
 
 @pytest.mark.bench
 @pytest.mark.parametrize("count", sorted(RATIO))
-def test_parc_is_many_times_faster_than_its_definition_in_scipy(count: int) -> None:
+def test_parc_is_faster_than_its_definition(count: int) -> None:
     result = _child("--time", str(count))
     assert abs(result["difference"]) < 3e-6
     assert result["ratio"] >= RATIO[count]
@@ -38,7 +38,7 @@ def test_parc_is_many_times_faster_than_its_definition_in_scipy(count: int) -> N
 
 @pytest.mark.bench
 @pytest.mark.parametrize("count", sorted(MEGABYTES))
-def test_parc_holds_little_more_than_one_single_precision_number_a_pair(count: int) -> None:
+def test_parc_needs_about_one_float32_per_pair(count: int) -> None:
     assert memory(count)["growth_mb"] <= MEGABYTES[count]
 
 
@@ -93,7 +93,7 @@ def probe(count: int) -> tuple[Any, Any]:
 
 
 def definition(features: Any, labels: Any) -> float:
-    """PARC as one would write it: standardise, 1 - corrcoef, an exact label matrix, Spearman over the triangle."""
+    """PARC written plainly: standardise, 1 - corrcoef, an exact label matrix, Spearman over the triangle."""
     import numpy as np
     from scipy.stats import spearmanr
 
@@ -106,7 +106,7 @@ def definition(features: Any, labels: Any) -> float:
 
 
 def _child(*arguments: str) -> dict[str, Any]:
-    # A fresh process: the number of threads is read when numpy is imported, and the peak of memory is that of a life.
+    # A fresh process: numpy reads the number of threads at import, and the peak of memory is that of a whole process.
     environment = os.environ | THREADS | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, __file__, *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

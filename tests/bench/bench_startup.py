@@ -1,4 +1,4 @@
-"""How long a user waits for the first screen, and for a TAB.
+"""Seconds until the first screen of help, and milliseconds of a TAB.
 
 python -m tests.bench.bench_startup
 """
@@ -20,7 +20,7 @@ from zoo_cli.commands import command_line, completions
 ROUNDS, TABS = 11, 200
 QUIET = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
 LIMIT = 10.0
-"""Milliseconds that a TAB may take."""
+"""Milliseconds allowed for a TAB."""
 LINES = {
     "command": ("zoo ra", ("zoo", "ra")),
     "weighting": ("zoo rank --weighting=p=", ("zoo", "rank", "--weighting", "=", "p", "=")),
@@ -40,16 +40,16 @@ echo "$((${end/[.,]/} - ${start/[.,]/})) ${#COMPREPLY[@]}"
 
 
 def startup() -> dict[str, dict[str, float]]:
-    """Median of ROUNDS of a bare Python, of `zoo --help` and of one command's help, taken in turns.
+    """Medians of ROUNDS of an empty Python program, of `zoo --help` and of one command's help, timed in turns.
 
-    Beside the seconds on the wall the processor's, which leave out the moments that other programs took.
+    Wall time, and processor time, which is not affected by other programs.
     """
     forms = {
         "python -c pass": ["-c", "pass"],
         "zoo --help": ["-m", "zoo_cli", "--help"],
         "zoo rank --help": ["-m", "zoo_cli", "rank", "--help"],
     }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
     for turn in range(ROUNDS + 1):  # the first one warms up
         for name, words in forms.items():
             start = time.perf_counter()
@@ -57,16 +57,16 @@ def startup() -> dict[str, dict[str, float]]:
             _, status, used = os.wait4(child, 0)
             assert status == 0, name
             if turn:
-                found[name].append((time.perf_counter() - start, used.ru_utime + used.ru_stime))
+                times[name].append((time.perf_counter() - start, used.ru_utime + used.ru_stime))
     return {
         name: {"seconds": round(statistics.median(wall), 3), "processor seconds": round(statistics.median(busy), 3)}
-        for name, (wall, busy) in ((name, zip(*times, strict=True)) for name, times in found.items())
+        for name, (wall, busy) in ((name, zip(*pairs, strict=True)) for name, pairs in times.items())
     }
 
 
 def tab() -> dict[str, float]:
-    """Milliseconds of one TAB in bash, as the mean of TABS in one process, in a workspace of forty sources."""
-    found = {}
+    """Milliseconds of one TAB in bash: the mean of TABS in one process, in a workspace of forty sources."""
+    times = {}
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "zoo.bash"
         script.write_text(completions.render_script("bash", command_line.describe_program()))
@@ -80,21 +80,21 @@ def tab() -> dict[str, float]:
             result = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True)
             microseconds, offered = map(int, result.stdout.split())
             assert offered, result.stderr
-            found[name] = round(microseconds / TABS / 1000, 3)
-    return found
+            times[name] = round(microseconds / TABS / 1000, 3)
+    return times
 
 
 @pytest.mark.bench
-def test_the_first_screen_comes_at_once() -> None:
-    found = startup()
-    assert found["zoo --help"]["processor seconds"] < 0.5, found
+def test_help_is_quick() -> None:
+    times = startup()
+    assert times["zoo --help"]["processor seconds"] < 0.5, times
 
 
 @pytest.mark.bench
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_a_tab_takes_no_time() -> None:
-    found = tab()
-    assert max(found.values()) <= LIMIT, found
+def test_tab_is_quick() -> None:
+    times = tab()
+    assert max(times.values()) <= LIMIT, times
 
 
 if __name__ == "__main__":

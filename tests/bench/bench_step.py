@@ -1,4 +1,4 @@
-"""What 28 sources add to a training step: a distilling step over a supervised one of the same student and batch.
+"""What 28 sources add to a training step: a distillation step over a supervised one of the same student and batch.
 
     OMP_NUM_THREADS=1 python -m tests.bench.bench_step [cpu|cuda]       prints one JSON object
     OMP_NUM_THREADS=1 pytest -m bench tests/bench/bench_step.py         asserts the ratios
@@ -32,7 +32,7 @@ TARGET = {"cpu": 1.10, "cuda": 1.05}
 
 @pytest.mark.bench
 @pytest.mark.parametrize("setting", SETTINGS["cpu"], ids=lambda setting: setting[0])
-def test_distilling_costs_little_more_than_training(setting: tuple[str, int, int]) -> None:
+def test_distillation_adds_little_to_training(setting: tuple[str, int, int]) -> None:
     assert measure(torch.device("cpu"), *setting, blocks=5, calls=2)["ratio"]["median"] <= TARGET["cpu"]
 
 
@@ -40,14 +40,14 @@ def test_distilling_costs_little_more_than_training(setting: tuple[str, int, int
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("setting", SETTINGS["cuda"], ids=lambda setting: setting[0])
-def test_distilling_costs_little_more_than_training_on_a_gpu(setting: tuple[str, int, int]) -> None:
+def test_distillation_adds_little_to_training_on_a_gpu(setting: tuple[str, int, int]) -> None:
     assert measure(torch.device("cuda"), *setting, blocks=5, calls=50)["ratio"]["median"] <= TARGET["cuda"]
 
 
 def measure(
     device: torch.device, name: str, size: int, rows: int, blocks: int = 7, calls: int = 3, classes: int = 20
 ) -> dict[str, Any]:
-    """Milliseconds of both steps, and the distilling one's over the supervised one's."""
+    """Milliseconds of both steps, and the ratio of the distillation step to the supervised one."""
     torch.manual_seed(0)
     images, labels = torch.randn(rows, 3, size, size), torch.randint(0, classes, (rows,))
     half = rows // 2
@@ -55,10 +55,10 @@ def measure(
     whole = Batch(images, labels).to(device)
     halves = Batch(images, labels[:half], targets).to(device)
 
-    def step(batch: Batch, distil: bool) -> Callable[[], None]:
+    def step(batch: Batch, distill: bool) -> Callable[[], None]:
         student = _student(name, size, classes)
         objective: Objective = Supervised()
-        if distil:
+        if distill:
             width = student.tap.dim
             objective = CrossTask(width, CLASSES, KINDS, ALPHA, torch.Generator().manual_seed(0))
         student.to(device).train()
@@ -69,7 +69,7 @@ def measure(
         run = loop._Run(student, objective, options, device)
         return lambda: run.step(0, batch)
 
-    forms = {"supervised": step(whole, False), "distil": step(halves, True)}
+    forms = {"supervised": step(whole, False), "distill": step(halves, True)}
     times = interleaved.milliseconds(forms, device, blocks, calls)
     return {
         **interleaved.machine(device),
@@ -78,7 +78,7 @@ def measure(
         "rows": rows,
         "sources": len(CLASSES),
         "milliseconds": interleaved.summary(times),
-        "ratio": interleaved.ratio(times["distil"], times["supervised"]),
+        "ratio": interleaved.ratio(times["distill"], times["supervised"]),
         "target": TARGET[device.type],
     }
 

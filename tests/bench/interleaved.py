@@ -1,6 +1,6 @@
-"""Times of several forms of one thing, taken in turns within one process: what shakes the machine shakes them all.
+"""Times of several forms of one computation, in turns within one process, so that the machine's noise hits them all.
 
-With one thread on a CPU they are processor times, which leave out the moments that other programs took.
+With one thread on a CPU they are processor times, which are not affected by other programs.
 """
 
 import statistics
@@ -14,14 +14,14 @@ import torch
 def milliseconds(
     forms: dict[str, Callable[[], object]], device: torch.device, blocks: int, calls: int
 ) -> dict[str, list[float]]:
-    """For each form, the time of one call in milliseconds, as the mean over `calls`, once in each of the blocks."""
+    """For each form, the milliseconds of one call in each block: the mean over `calls`."""
 
     def wait() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
     clock = _clock(device)
-    found: dict[str, list[float]] = {name: [] for name in forms}
+    times: dict[str, list[float]] = {name: [] for name in forms}
     for block in range(-1, blocks):  # the first one warms up
         for name, form in forms.items():
             wait()
@@ -30,12 +30,12 @@ def milliseconds(
                 form()
             wait()
             if block >= 0:
-                found[name].append((clock() - start) / calls * 1e3)
-    return found
+                times[name].append((clock() - start) / calls * 1e3)
+    return times
 
 
 def ratio(above: list[float], below: list[float]) -> dict[str, float]:
-    """Median, least and greatest of the ratios of two forms' times, block by block."""
+    """Median, smallest and largest ratio of two forms' times, block by block."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     return {
         "median": round(statistics.median(ratios), 3),
@@ -50,7 +50,7 @@ def summary(times: dict[str, list[float]]) -> dict[str, float]:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Where a figure was measured."""
+    """The device, threads, clock and torch version of a measurement."""
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     clock = _clock(device).__name__
     return {"device": named, "threads": torch.get_num_threads(), "clock": clock, "torch": torch.__version__}

@@ -1,11 +1,10 @@
-"""The manifest of a search: some labelled images play the test part, the real test images are absent.
+"""The manifest of a search: some labelled images become its test part, the real test images are absent.
 
     python -m tests.claims.held_out WORKSPACE SEARCH --share 0.4
 
-Reads WORKSPACE/manifest.parquet, writes manifest.parquet and classes.json into the folder SEARCH. The images held out
-are of every class alike (`zoo finetune --lr` draws them in the same way), neither labelled nor unlabelled there, and
-not in the probe set: neither students nor scores learn from them. An image with the same bytes as one of them is left
-out.
+Reads WORKSPACE/manifest.parquet, writes manifest.parquet and classes.json into the folder SEARCH. The same share of
+every class is held out, drawn as `zoo finetune --lr` draws it; these images are neither labelled nor unlabelled there,
+and not in the probe set: neither students nor scores use them. An image with the same bytes as one of them is left out.
 """
 
 import argparse
@@ -20,31 +19,31 @@ from zoo_cli.store import files, schemas
 SHARE = 0.4
 
 
-def rows_of_search(rows: list[dict[str, Any]], share: float, seed: int) -> list[dict[str, Any]]:
-    """The rows of the search's manifest from those of the workspace's, in their order."""
-    known = [row for row in rows if row["split"] == "labelled"]
-    ids, labels, groups = ([row[key] for row in known] for key in ("id", "label", "group"))
-    judged = {ids[place] for place in hold_out_positions(ids, labels, groups, share, seed)}
-    seen = {row["sha256"] for row in known if row["id"] in judged}
+def select_rows(rows: list[dict[str, Any]], share: float, seed: int) -> list[dict[str, Any]]:
+    """The rows of the search's manifest, from those of the workspace's manifest in their order."""
+    labelled = [row for row in rows if row["split"] == "labelled"]
+    ids, labels, groups = ([row[key] for row in labelled] for key in ("id", "label", "group"))
+    held_out = {ids[position] for position in hold_out_positions(ids, labels, groups, share, seed)}
+    hashes = {row["sha256"] for row in labelled if row["id"] in held_out}
     left: dict[int, int] = {}
-    for row in known:
-        if row["id"] not in judged and row["sha256"] not in seen:
+    for row in labelled:
+        if row["id"] not in held_out and row["sha256"] not in hashes:
             left[row["label"]] = left.get(row["label"], 0) + 1
     kept = []
     for row in rows:
-        if row["id"] in judged:
+        if row["id"] in held_out:
             kept.append({**row, "data": "test", "split": "test", "probe": False, "truth": row["label"], "label": None})
-        elif row["split"] != "test" and row["sha256"] not in seen:
+        elif row["split"] != "test" and row["sha256"] not in hashes:
             # A score needs two images of a class.
             kept.append({**row, "probe": row["probe"] and left[row["label"]] > 1})
     return kept
 
 
-def make(workspace: Path, search: Path, share: float = SHARE, seed: int = 0) -> int:
-    """Write the search's manifest and class names; the number of images held out. Images are copied into it."""
+def write_search(workspace: Path, search: Path, share: float = SHARE, seed: int = 0) -> int:
+    """Write the search's manifest, with the images in it, and the class names; the number of images held out."""
     source = workspace / "manifest.parquet"
     table = files.read_table(source, schemas.MANIFEST)
-    rows = rows_of_search(table.to_pylist(), share, seed)
+    rows = select_rows(table.to_pylist(), share, seed)
     for row in rows:
         if row["path"] is not None:
             row["image"], row["path"] = (workspace / row["path"]).read_bytes(), None
@@ -62,8 +61,8 @@ def main() -> None:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("search", type=Path)
     parser.add_argument("--share", type=float, default=SHARE)
-    said = parser.parse_args()
-    print(f"{make(said.workspace, said.search, said.share)} labelled images held out")
+    arguments = parser.parse_args()
+    print(f"{write_search(arguments.workspace, arguments.search, arguments.share)} labelled images held out")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python -m tests.claims.table [--only METHOD,METHOD] WORK/few WORK/many
 
-A folder holds a workspace of every target. All in percent. Accuracy: mean of a method's runs (seeds; of "single" one of
-every source, of "random" the draws), with the binomial standard error of one run, and over several seeds the standard
-deviation. Gain: the difference to labels only, with its paired standard error over the test images: how much another
-draw of test images would move it, not another draw of labels or weights.
+A folder holds a workspace of every target. All in percent. Accuracy: the mean of a method's runs (its seeds; of
+"single" one run of every source, of "random" the draws), with the binomial standard error of one run and, over several
+seeds, the standard deviation. Gain: the difference to labels only, with its paired standard error over the test images:
+how much another draw of test images would change it, not another draw of labels or weights.
 """
 
 import argparse
@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo_cli.evaluation import flip_statistics
-from zoo_cli.pipeline.evaluate import predictions
+from zoo_cli.evaluation import flip_statistics, predictions
 
-from .choose import method
+from .choose import method_name
 
 BASE = "labels-only"
 ORDER = (BASE, "fixmatch", "single", "nearest", "equal", "random", "p1", "p6", "p12")
@@ -27,7 +26,7 @@ ORDER = (BASE, "fixmatch", "single", "nearest", "equal", "random", "p1", "p6", "
 
 @dataclass(frozen=True)
 class Students:
-    """The runs of one method for one target: by seed, the share of runs (N,) that have each test image right."""
+    """The runs of one method for one target: by seed, the share of runs (N,) that predict each test image right."""
 
     right: dict[int, np.ndarray]
 
@@ -38,58 +37,59 @@ class Students:
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation of accuracy over seeds; None of a single one."""
+        """The standard deviation of the accuracy over seeds; None for a single one."""
         if len(self.right) < 2:
             return None
         return float(np.std([share.mean() for share in self.right.values()], ddof=1))
 
 
-def correct(run: Path) -> np.ndarray:
-    """Which of its images (N,) a run has right."""
-    told = predictions.load_predictions(run)
-    return np.asarray(flip_statistics.predicted_classes(told.logits) == told.labels)
+def is_correct(run: Path) -> np.ndarray:
+    """Whether a run predicts each of its images right, bool (N,)."""
+    stored = predictions.load_predictions(run)
+    return np.asarray(flip_statistics.predicted_classes(stored.logits) == stored.labels)
 
 
-def students(workspace: Path) -> dict[str, Students]:
-    """Every method's finished runs in a workspace."""
-    found: dict[str, dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+def load_students(workspace: Path) -> dict[str, Students]:
+    """The finished runs of every method in a workspace."""
+    methods: dict[str, dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((workspace / "runs").glob("*/predictions.parquet")):
         name, _, seed = path.parent.name.rpartition("-s")
-        found[method(name)][int(seed)].append(correct(path.parent))
+        methods[method_name(name)][int(seed)].append(is_correct(path.parent))
     return {
-        name: Students({seed: np.mean(runs, axis=0) for seed, runs in seeds.items()}) for name, seeds in found.items()
+        name: Students({seed: np.mean(runs, axis=0) for seed, runs in seeds.items()}) for name, seeds in methods.items()
     }
 
 
-def difference(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error of the gain over test images, from shares of runs (N,) that have each of them right."""
+def paired_gain(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error of the gain over test images, from the shares of runs (N,) that predict each right."""
     gains = after - before
     return float(gains.mean()), float(gains.std(ddof=1) / math.sqrt(len(gains)))
 
 
-def table(folder: Path, only: list[str]) -> str:
+def format_table(folder: Path, only: list[str]) -> str:
     """The methods of one folder of workspaces, in markdown; the gain of each averaged over targets at the end."""
-    places = sorted(path.parent for path in folder.glob("*/runs"))
-    targets = {place.name: students(place) for place in places}
-    names = [name for name in dict.fromkeys(n for found in targets.values() for n in found) if not only or name in only]
+    workspaces = sorted(path.parent for path in folder.glob("*/runs"))
+    targets = {workspace.name: load_students(workspace) for workspace in workspaces}
+    every = dict.fromkeys(name for methods in targets.values() for name in methods)
+    names = [name for name in every if not only or name in only]
     names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-    sizes = {target: len(found[BASE].share) for target, found in targets.items()}
+    sizes = {target: len(methods[BASE].share) for target, methods in targets.items()}
     head = [f"{target}, {size} test images | gain" for target, size in sizes.items()]
     lines = [f"| method | {' | '.join(head)} | mean gain |", "|---|" + "---:|" * (2 * len(targets) + 1)]
     for name in names:
         cells, gains = [], []
-        for found in targets.values():
-            if name not in found:
+        for methods in targets.values():
+            if name not in methods:
                 cells.append(" | ")
                 continue
-            accuracy = float(found[name].share.mean())
-            error = math.sqrt(accuracy * (1 - accuracy) / len(found[name].share))
-            spread = found[name].spread
-            more = "" if spread is None else f" (sd {100 * spread:.1f})"
-            gain, doubt = difference(found[name].share, found[BASE].share)
+            accuracy = float(methods[name].share.mean())
+            binomial = math.sqrt(accuracy * (1 - accuracy) / len(methods[name].share))
+            spread = methods[name].spread
+            deviation = "" if spread is None else f" (sd {100 * spread:.1f})"
+            gain, error = paired_gain(methods[name].share, methods[BASE].share)
             gains.append(gain)
-            told = "" if name == BASE else f"{100 * gain:+.1f} ± {100 * doubt:.1f}"
-            cells.append(f"{100 * accuracy:.1f} ± {100 * error:.1f}{more} | {told}")
+            shown = "" if name == BASE else f"{100 * gain:+.1f} ± {100 * error:.1f}"
+            cells.append(f"{100 * accuracy:.1f} ± {100 * binomial:.1f}{deviation} | {shown}")
         mean = "" if name == BASE else f"{100 * sum(gains) / len(gains):+.1f}"
         lines.append(f"| {name} | {' | '.join(cells)} | {mean} |")
     return "\n".join(lines)
@@ -99,9 +99,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path, nargs="+")
     parser.add_argument("--only", default="")
-    said = parser.parse_args()
-    for folder in said.folder:
-        print(f"{folder.name}\n\n{table(folder, said.only.split(',') if said.only else [])}\n")
+    arguments = parser.parse_args()
+    for folder in arguments.folder:
+        only = arguments.only.split(",") if arguments.only else []
+        print(f"{folder.name}\n\n{format_table(folder, only)}\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Which tasks the claims are looked at on, and with which zoo: prints the zoo.toml of one of them.
+"""The tasks of the claims and the zoo of each: prints the zoo.toml of a task.
 
     python -m tests.claims.targets toml mnist --experts WORK/experts --labelled 5/class > zoo.toml
-    python -m tests.claims.targets kin mnist         # whose experts its zoo holds
+    python -m tests.claims.targets experts mnist     # the tasks whose experts its zoo holds
     python -m tests.claims.targets grid mnist        # the settings of a search
     python -m tests.claims.targets all               # the targets of the full size
 
-A task's zoo: an expert of every task of its family, and the family's pretrained networks. The expert of the task
-itself stands there too, to be excluded as one that has seen the task. With all labels, as an expert is trained, there
-are no sources. `--given`: no images, for a workspace that has its manifest from elsewhere.
+The zoo of a task: an expert of every task of its family, and the family's pretrained networks. The expert of the task
+itself is among them, to be excluded because it has seen the task. With all labels, as for training an expert, there are
+no sources. `--without-images`: for a workspace whose manifest comes from elsewhere.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from ..shared_material import SHARED
 
 @dataclass(frozen=True)
 class Family:
-    """Tasks that share a kind of student: `tasks` to look at, `experts` of which tasks their zoos hold.
+    """Tasks with the same kind of student: `tasks` are targets, `experts` the tasks whose experts their zoos hold.
 
-    `augment`: of experts. `grid`: the settings of a search, the first first: learning rate, lam, augmentation, and the
-    learning rate and augmentation of labels only in their place.
+    `augment`: of experts. `grid`: the settings of a search in order: learning rate, lam, augmentation, then the
+    learning rate and augmentation of labels only.
     """
 
     tasks: tuple[str, ...]
@@ -73,43 +73,43 @@ FAMILIES = {
         ("cifar10_resnet56", "imagenet_mobilenet_v1_025_128", "vww_mobilenet_v1_025_96", "mnist_lenet5"),
     ),
 }
-"""fruits24 is a source alone: its test images nearly repeat training images. cifar10-gray is a task for two cores, the
-pictures of cifar10 as a LeNet sees them."""
+"""fruits24 is only a source: its test images nearly repeat training images. cifar10-gray is a task for two cores:
+cifar10 in gray, for a LeNet."""
 SIZE = 32
 ALIASES = {"tin-animals": ("imagenet", "miniimagenet"), "tin-objects": ("imagenet", "miniimagenet")}
-"""Other names of a task's pictures: both are cut from ImageNet."""
+"""Other names of a task's images: both come from ImageNet."""
 
 
-def family(task: str) -> Family:
-    """The family of a task, or of one that only an expert is trained on."""
-    return next(found for found in FAMILIES.values() if task in (*found.tasks, *found.experts))
+def find_family(task: str) -> Family:
+    """The family of a task, or of a task that only has an expert."""
+    return next(family for family in FAMILIES.values() if task in (*family.tasks, *family.experts))
 
 
-def pack(task: str) -> str:
-    """The name of a task's images."""
+def pack_name(task: str) -> str:
+    """The name of the files with a task's images."""
     return task.removesuffix("-gray")
 
 
-def toml(task: str, experts: Path, *, labelled: str = "all", seed: int = 0, given: bool = False) -> str:
+def format_toml(task: str, experts: Path, *, labelled: str = "all", seed: int = 0, images: bool = True) -> str:
     """The zoo.toml of a task. `labelled` "all": no sources."""
-    assert SHARED is not None, "the images are the development material's: ZOO_SHARED says where it lies"
-    kin = family(task)
-    said: dict[str, object] = {"name": pack(task), "aliases": list(ALIASES.get(task, ())), "probe": "all", "seed": seed}
-    if not given:
-        data = {part: f"parquet:{SHARED / 'data' / f'{pack(task)}-{part}.parquet'}" for part in ("train", "test")}
-        said |= {**data, "labelled": labelled}
-    parts = [_table("[task]", said), _table("[student]", _network(kin.card, kin.channels))]
+    assert SHARED is not None, "the images belong to the development material; set ZOO_SHARED to its folder"
+    family, name = find_family(task), pack_name(task)
+    keys: dict[str, object] = {"name": name, "aliases": list(ALIASES.get(task, ())), "probe": "all", "seed": seed}
+    if images:
+        data = {part: f"parquet:{SHARED / 'data' / f'{name}-{part}.parquet'}" for part in ("train", "test")}
+        keys |= {**data, "labelled": labelled}
+    parts = [_format_table("[task]", keys), _format_table("[student]", _network(family.card, family.channels))]
     if labelled != "all":
-        for name in kin.experts:
+        for name in family.experts:
             source: dict[str, object] = {
                 "name": name,
                 "model": f"file:{experts.resolve() / name}",
                 "trained_on": [name],
             }
-            parts.append(_table("[[source]]", source))
-        for name in kin.networks:
+            parts.append(_format_table("[[source]]", source))
+        for name in family.networks:
             source = {"name": name, **_pretrained(name), "trained_on": [name.split("_")[0]]}
-            parts.append(_table("[[source]]", source))
+            parts.append(_format_table("[[source]]", source))
     return "\n".join(parts)
 
 
@@ -130,39 +130,41 @@ def _pretrained(name: str) -> dict[str, object]:
     """A pretrained network, with the preprocessing of its card."""
     assert SHARED is not None
     card = json.loads((SHARED / "weights" / f"{name}.json").read_text())
-    own = {"input_size": card["input_size"], "channels": card["input_channels"]} | {
+    view = {"input_size": card["input_size"], "channels": card["input_channels"]} | {
         key: card[key] for key in ("mean", "std")
     }
     weights = str(SHARED / "weights" / f"{name}.safetensors")
-    return {**_network(name, card["input_channels"]), **own, "weights": weights}
+    return {**_network(name, card["input_channels"]), **view, "weights": weights}
 
 
-def _table(head: str, said: Mapping[str, object]) -> str:
-    return head + "\n" + "".join(f"{key} = {_value(value)}\n" for key, value in said.items())
+def _format_table(header: str, keys: Mapping[str, object]) -> str:
+    return header + "\n" + "".join(f"{key} = {_format_value(value)}\n" for key, value in keys.items())
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_value(part)}" for key, part in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {_format_value(part)}" for key, part in value.items()) + " }"
     return json.dumps(value)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("toml", "kin", "augment", "grid", "all"))
+    parser.add_argument("what", choices=("toml", "experts", "augment", "grid", "all"))
     parser.add_argument("task", nargs="?", default="mnist")
     parser.add_argument("--experts", type=Path, default=Path("experts"))
     parser.add_argument("--labelled", default="all")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of labels")
-    parser.add_argument("--given", action="store_true")
-    said = parser.parse_args()
-    if said.what == "toml":
-        print(toml(said.task, said.experts, labelled=said.labelled, seed=said.seed, given=said.given), end="")
-    elif said.what == "all":
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw of labels")
+    parser.add_argument("--without-images", action="store_true")
+    arguments = parser.parse_args()
+    task, images = arguments.task, not arguments.without_images
+    if arguments.what == "toml":
+        text = format_toml(task, arguments.experts, labelled=arguments.labelled, seed=arguments.seed, images=images)
+        print(text, end="")
+    elif arguments.what == "all":
         print(*SIGNS, *PICTURES)
     else:
-        found = family(said.task)
-        print(*{"kin": found.experts, "augment": (found.augment,), "grid": found.grid}[said.what])
+        family = find_family(task)
+        print(*{"experts": family.experts, "augment": (family.augment,), "grid": family.grid}[arguments.what])
 
 
 if __name__ == "__main__":

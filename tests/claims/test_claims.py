@@ -1,4 +1,4 @@
-"""The scripts of the claims: a search never sees what it is judged by, and gives every method as many settings."""
+"""The scripts of the claims: a search never sees test images, and gives every method equally many settings."""
 
 import subprocess
 from collections import Counter
@@ -25,19 +25,19 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small task's workspace, the search in it, and the students that the search leads to."""
     place = workspaces.make(tmp_path_factory.mktemp("claims") / "task", upto="rank")
     search = place / "search"
-    held_out.make(place, search, 0.4)
+    held_out.write_search(place, search, 0.4)
     for name in ("models.py", "alpha.safetensors"):
         (search / name).write_bytes((place / name).read_bytes())
     (search / "zoo.toml").write_text(workspaces.toml(train=None, labelled=None))
     for steps, lr in ((2, 0.5), (4, 0.5), (4, 0.01)):
         common = ("--steps", str(steps), "--lr", str(lr), "--batch-size", "8")
-        students(search, search / "tried" / f"{steps}-{lr}", common)
-    students(place, place / "runs", ("--steps", "4", "--batch-size", "8"))
+        train(search, search / "tried" / f"{steps}-{lr}", common)
+    train(place, place / "runs", ("--steps", "4", "--batch-size", "8"))
     (place / "rank.json").write_text(workspaces.run("rank", "--json", workspace=place).out)
     return place
 
 
-def students(workspace: Path, runs: Path, common: tuple[str, ...]) -> None:
+def train(workspace: Path, runs: Path, common: tuple[str, ...]) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     if runs != workspace / "runs":
         (workspace / "runs").unlink(missing_ok=True)
@@ -52,80 +52,80 @@ def students(workspace: Path, runs: Path, common: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_every_script_is_sound_bash(script: Path) -> None:
+def test_scripts_are_valid_bash(script: Path) -> None:
     assert subprocess.run(["bash", "-n", str(script)], capture_output=True).stderr == b""
 
 
-def test_no_script_names_a_path_of_one_machine() -> None:
+def test_scripts_name_no_path_of_one_machine() -> None:
     for path in (*SCRIPTS, *HERE.glob("*.py")):
         assert "/root" + "/" not in path.read_text()
         assert "/work" + "/" not in path.read_text()
 
 
-def test_what_is_held_out_is_nowhere_in_training_and_no_test_image_is_there(searched: Path) -> None:
-    whole, some = (load_manifest(place / "manifest.parquet", place) for place in (searched, searched / "search"))
-    judged = set(some.ids[some.where(split=("test",))])
-    taught = set(some.ids[some.where(split=("labelled", "unlabelled"))])
-    probed = set(some.ids[some.where(probe=True)])
-    assert judged
-    assert judged <= set(whole.ids[whole.where(split=("labelled",))])
-    assert not judged & taught
-    assert not judged & probed
-    assert not set(whole.ids[whole.where(split=("test",))]) & set(some.ids)
-    assert (some.labels[some.where(split=("test",))] == NO_LABEL).all()
-    labels = some.truth()[some.where(split=("test",))]
-    assert len(set(Counter(labels.tolist()).values())) == 1, "as many of every class"
-    assert some.encoded(0) == whole.encoded(list(whole.ids).index(some.ids[0]))
+def test_search_trains_on_no_held_out_or_test_image(searched: Path) -> None:
+    whole, search = (load_manifest(place / "manifest.parquet", place) for place in (searched, searched / "search"))
+    held = set(search.ids[search.where(split=("test",))])
+    trained = set(search.ids[search.where(split=("labelled", "unlabelled"))])
+    probed = set(search.ids[search.where(probe=True)])
+    assert held
+    assert held <= set(whole.ids[whole.where(split=("labelled",))])
+    assert not held & trained
+    assert not held & probed
+    assert not set(whole.ids[whole.where(split=("test",))]) & set(search.ids)
+    assert (search.labels[search.where(split=("test",))] == NO_LABEL).all()
+    labels = search.truth()[search.where(split=("test",))]
+    assert len(set(Counter(labels.tolist()).values())) == 1, "equally many of every class"
+    assert search.encoded(0) == whole.encoded(list(whole.ids).index(search.ids[0]))
 
 
-def test_what_judges_is_what_was_held_out(searched: Path) -> None:
-    some = load_manifest(searched / "search" / "manifest.parquet", searched / "search")
+def test_search_predicts_the_held_out_images(searched: Path) -> None:
+    search = load_manifest(searched / "search" / "manifest.parquet", searched / "search")
     for path in (searched / "search" / "tried").glob("*/*/predictions.parquet"):
-        told = files.read_table(path, schemas.PREDICTIONS, ["id"]).column("id").to_pylist()
-        assert set(told) == set(some.ids[some.where(split=("test",))])
+        ids = files.read_table(path, schemas.PREDICTIONS, ["id"]).column("id").to_pylist()
+        assert set(ids) == set(search.ids[search.where(split=("test",))])
 
 
-def test_an_image_with_the_bytes_of_one_held_out_is_left_out() -> None:
+def test_duplicates_of_held_out_images_are_left_out() -> None:
     def row(number: int, split: str, sha256: str) -> dict[str, object]:
         label = number % 2 if split == "labelled" else None
-        known = {"group": None, "data": "train", "probe": split == "labelled", "truth": number % 2}
-        return {"id": f"i{number}", "split": split, "label": label, "sha256": sha256, **known}
+        keys = {"group": None, "data": "train", "probe": split == "labelled", "truth": number % 2}
+        return {"id": f"i{number}", "split": split, "label": label, "sha256": sha256, **keys}
 
-    known = [row(k, "labelled", f"l{k}") for k in range(6)]
+    labelled = [row(k, "labelled", f"l{k}") for k in range(6)]
     twins = [row(10 + k, "unlabelled", f"l{k}") for k in range(6)]
-    made = held_out.rows_of_search([*known, *twins, row(20, "test", "t")], 0.34, 0)
-    judged = {found["sha256"] for found in made if found["split"] == "test"}
-    assert len(judged) == 2
-    assert not judged & {found["sha256"] for found in made if found["split"] != "test"}
-    assert len(made) == 10
+    rows = held_out.select_rows([*labelled, *twins, row(20, "test", "t")], 0.34, 0)
+    hashes = {row["sha256"] for row in rows if row["split"] == "test"}
+    assert len(hashes) == 2
+    assert not hashes & {row["sha256"] for row in rows if row["split"] != "test"}
+    assert len(rows) == 10
 
 
-def test_a_class_with_one_image_left_is_out_of_the_probe(tmp_path: Path) -> None:
+def test_class_with_one_image_left_leaves_the_probe(tmp_path: Path) -> None:
     place = workspaces.make(tmp_path / "task", labelled="2/class")
     assert workspaces.run("split", workspace=place).code == 0
-    held_out.make(place, tmp_path / "search", 0.4)
-    some = load_manifest(tmp_path / "search" / "manifest.parquet", tmp_path)
-    assert len(some.where(split=("labelled",))) == 3
-    assert not len(some.where(probe=True))
+    held_out.write_search(place, tmp_path / "search", 0.4)
+    search = load_manifest(tmp_path / "search" / "manifest.parquet", tmp_path)
+    assert len(search.where(split=("labelled",))) == 3
+    assert not len(search.where(probe=True))
 
 
-def test_every_method_gets_its_own_best_settings_at_one_length(searched: Path) -> None:
-    rows = choose.read(searched / "search")
+def test_each_method_gets_its_best_settings_at_one_length(searched: Path) -> None:
+    rows = choose.read_runs(searched / "search")
     assert Counter(row["method"] for row in rows) == {"labels-only": 3, "single": 9, "p1": 3, "nearest": 3}
-    steps = choose.length(rows)
-    for flags, names in choose.plan(rows, ["labels-only", "single", "p=1", "nearest"]).items():
+    steps = choose.choose_length(rows)
+    for flags, names in choose.plan_commands(rows, ["labels-only", "single", "p=1", "nearest"]).items():
         assert f"--steps {steps} " in flags
         for name in names:
-            tried = [row for row in choose.settings(rows) if row["method"] == choose.slug(name)]
-            chosen = choose.best(rows, choose.slug(name))
+            tried = [row for row in choose.average_settings(rows) if row["method"] == choose.method_slug(name)]
+            chosen = choose.choose_settings(rows, choose.method_slug(name))
             at_length = [row["accuracy"] for row in tried if row["steps"] == steps]
             assert chosen["accuracy"] == max(at_length)
             assert f"--lr {chosen['lr']:g} " in flags
-    lines = choose.table(rows).splitlines()
+    lines = choose.format_choices(rows).splitlines()
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_the_length_is_judged_by_settings_that_each_length_was_tried_with() -> None:
+def test_length_is_chosen_by_settings_tried_at_each() -> None:
     def row(steps: int, lr: float, accuracy: float) -> dict[str, object]:
         return {
             "method": "p1",
@@ -137,70 +137,71 @@ def test_the_length_is_judged_by_settings_that_each_length_was_tried_with() -> N
             "nll": 1.0,
         }
 
-    assert choose.length([row(5, 0.1, 0.5), row(10, 0.1, 0.6), row(5, 0.2, 0.9)]) == 10
+    assert choose.choose_length([row(5, 0.1, 0.5), row(10, 0.1, 0.6), row(5, 0.2, 0.9)]) == 10
 
 
-def test_equally_accurate_settings_are_parted_by_their_likelihood() -> None:
-    made = [
+def test_ties_of_settings_are_broken_by_likelihood() -> None:
+    rows = [
         {"method": "p1", "steps": 5, "lr": lr, "lam": 0.5, "augment": "flip", "accuracy": 0.5, "nll": nll}
         for lr, nll in ((0.1, 2.0), (0.2, 1.0), (0.3, 3.0))
     ]
-    assert choose.best(made, "p1")["lr"] == 0.2
+    assert choose.choose_settings(rows, "p1")["lr"] == 0.2
 
 
-def test_the_gain_and_its_error_are_those_of_the_paired_difference() -> None:
+def test_gain_and_error_are_of_the_paired_difference() -> None:
     after, before = np.array([1.0, 1, 0, 1]), np.array([0.0, 1, 1, 0])
-    gain, doubt = table.difference(after, before)
+    gain, error = table.paired_gain(after, before)
     assert gain == 0.25
-    assert doubt == pytest.approx(np.std([1, 0, -1, 1], ddof=1) / 2)
+    assert error == pytest.approx(np.std([1, 0, -1, 1], ddof=1) / 2)
 
 
-def test_tables_hold_every_method_and_every_ranked_source(searched: Path) -> None:
+def test_tables_have_every_method_and_ranked_source(searched: Path) -> None:
     folder = searched.parent
-    told = table.table(folder, [])
-    assert [line.split(" | ")[0] for line in told.splitlines()[2:]] == [
+    text = table.format_table(folder, [])
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [
         "| labels-only",
         "| single",
         "| nearest",
         "| p1",
     ]
-    rows = fits.rows(searched)
+    rows = fits.compare_sources(searched)
     assert {row["source"] for row in rows} == {"alpha", "beta", "gamma"}
-    single, base = (table.students(searched)[name].share.mean() for name in ("single", "labels-only"))
+    single, base = (table.load_students(searched)[name].share.mean() for name in ("single", "labels-only"))
     assert np.mean([row["gain"] for row in rows]) == pytest.approx(single - base)
-    assert "of the sources that do not fit" in fits.table(folder)
+    assert "of the sources that do not fit" in fits.format_table(folder)
 
 
-def test_a_source_that_has_seen_the_task_must_be_excluded(tmp_path: Path) -> None:
+def test_source_that_has_seen_the_task_must_be_excluded(tmp_path: Path) -> None:
     place = workspaces.make(tmp_path / "task", upto="rank")
     workspaces.edit(place, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
     rows = [{"source": "alpha", "rank": 1, "excluded": None}, {"source": "beta", "rank": 2, "excluded": None}]
     files.write_json(place / "rank.json", {"data": rows})
     with pytest.raises(SystemExit, match="alpha has seen the task"):
-        fits.barred(place)
+        fits.check_excluded(place)
     (place / "rank.json").write_text(workspaces.run("rank", "--json", workspace=place).out)
-    assert fits.barred(place) == ["alpha, trained on patterns"]
+    assert fits.check_excluded(place) == ["alpha, trained on patterns"]
 
 
-def test_the_search_gives_every_method_as_many_settings_and_one_length(tmp_path: Path) -> None:
-    said = called(tmp_path, 'search mnist "$2/few/mnist/search" ' + " ".join(METHODS))
-    assert all("-C " + str(tmp_path / "few/mnist/search") in line for line in said), "never the task itself"
+def test_search_gives_methods_equal_budgets(tmp_path: Path) -> None:
+    commands = called(tmp_path, 'search mnist "$2/few/mnist/search" ' + " ".join(METHODS))
+    assert all("-C " + str(tmp_path / "few/mnist/search") in line for line in commands), "never the task itself"
     for mark in ("--lam 1 ", "fixmatch", "--each-source", "--draws 1", "--weighting nearest", "--weighting p=1"):
-        assert sum(mark in f"{line} " for line in said) == 4, mark
-    assert Counter(line.split("--steps ")[1].split()[0] for line in said) == {"500": 4, "1000": 12}
+        assert sum(mark in f"{line} " for line in commands) == 4, mark
+    assert Counter(line.split("--steps ")[1].split()[0] for line in commands) == {"500": 4, "1000": 12}
 
 
-def test_final_students_differ_in_what_the_search_chose_alone(tmp_path: Path) -> None:
-    said = called(tmp_path, 'students "$2/few/mnist" "0 1" 3 "--steps 5 --lr 0.1 --augment crop" ' + " ".join(METHODS))
-    assert [line.split()[0] for line in said] == ["distill", "finetune", "distill", "distill"]
-    for line in said:
+def test_final_students_differ_only_in_the_choice(tmp_path: Path) -> None:
+    line = 'train_students "$2/few/mnist" "0 1" 3 "--steps 5 --lr 0.1 --augment crop" '
+    commands = called(tmp_path, line + " ".join(METHODS))
+    assert [command.split()[0] for command in commands] == ["distill", "finetune", "distill", "distill"]
+    for command in commands:
         for flag in ("--steps 5", "--lr 0.1", "--batch-size 32", "--schedule cosine", "--seed 0 --seed 1", "--augment"):
-            assert flag in line
-    assert "--weighting nearest --draws 3 --weighting p=1 --weighting inverse:form=complement" in said[-1]
+            assert flag in command
+    assert "--weighting nearest --draws 3 --weighting p=1 --weighting inverse:form=complement" in commands[-1]
 
 
 def called(folder: Path, line: str) -> list[str]:
-    """The zoo commands that a line of bash leads to; the best length is said to be 1000."""
+    """The zoo commands that a line of bash runs; the chosen length is 1000."""
     script = (
         f'source "{HERE}/tasks.sh"; zoo() {{ echo "$@" >> "{folder}/log"; }}\n'
         f'python3() {{ case "$*" in *grid*) echo "{GRID}" ;; *length*) echo 1000 ;; esac; }}\n{line}'
@@ -210,9 +211,7 @@ def called(folder: Path, line: str) -> list[str]:
     return (folder / "log").read_text().splitlines()
 
 
-def test_the_zoo_of_a_target_holds_its_own_expert_as_one_that_has_seen_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_zoo_of_a_target_declares_who_has_seen_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = tmp_path / "weights"
     for name in {name for family in targets.FAMILIES.values() for name in family.networks}:
         card = {"input_size": 96, "input_channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -223,7 +222,7 @@ def test_the_zoo_of_a_target_holds_its_own_expert_as_one_that_has_seen_it(
         ("cifar10-gray", {"cifar10_resnet20"}),
         ("tin-animals", {"tin-animals", "imagenet_mobilenet_v1_025_128"}),
     ):
-        (tmp_path / "zoo.toml").write_text(targets.toml(task, tmp_path / "experts", labelled="5%"))
+        (tmp_path / "zoo.toml").write_text(targets.format_toml(task, tmp_path / "experts", labelled="5%"))
         settings = config.load(tmp_path)
         names = {settings.task.name, *settings.task.aliases}
         leaking = {source.name for source in settings.sources if names & set(source.trained_on)}
@@ -233,11 +232,11 @@ def test_the_zoo_of_a_target_holds_its_own_expert_as_one_that_has_seen_it(
 
 
 @pytest.mark.parametrize("family", targets.FAMILIES)
-def test_a_grid_has_as_many_settings_of_labels_only_as_of_the_others(family: str) -> None:
+def test_grids_have_equal_budgets(family: str) -> None:
     grid = [setting.split(":") for setting in targets.FAMILIES[family].grid]
     assert len({tuple(setting[:3]) for setting in grid}) == len({tuple(setting[3:]) for setting in grid}) == 6
 
 
-def test_a_target_may_say_how_many_labels_it_has(tmp_path: Path) -> None:
-    called(tmp_path, "for n in few many; do zoo $(labels mnist=5/class,20/class $n) $(labels gtsrb $n); done")
+def test_targets_may_set_their_numbers_of_labels(tmp_path: Path) -> None:
+    called(tmp_path, "for n in few many; do zoo $(label_count mnist=5/class,20/class $n) $(label_count gtsrb $n); done")
     assert (tmp_path / "log").read_text() == "5/class 5%\n20/class 20%\n"

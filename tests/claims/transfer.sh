@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Claim: what a trained network takes over from others of its own task, weaker, equal and stronger ones (paper 002).
+# Claim 4: what a trained network learns from others of its own task, weaker, equal and stronger ones (paper 002).
 #
 #   tests/claims/transfer.sh small|full WORK
 #
 # The networks are the CIFAR-10 ones of the development material (ZOO_SHARED, else shared/ beside or in the repository)
-# and a small one trained here for different lengths. WORK is filled with workspaces, the log of the search, and
-# report.md; what is there already is not made again. `zoo` and a python with the packages of zoo are on the PATH
-# (PYTHON names another). JOBS runs go at once, two by default. PLAN=1 prints what would be run up to the search.
+# and a small one trained here for different lengths. Writes workspaces, the log of the search and report.md to WORK;
+# finished runs are not repeated. Needs `zoo` on the PATH, and a python with the packages of zoo (PYTHON, by default
+# python3). JOBS runs go in parallel, two by default. PLAN=1 prints the commands up to the search instead.
 set -euo pipefail
 size=$1 work=$2
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -24,7 +24,7 @@ case $size in
     ;;
   full)
     seeds="0 1 2" batch=64 steps="100 400" rates="0.0003 0.001 0.003 0.01 0.03" lengths="300 1000 2000 8000"
-    # mlperf_resnet8 only teaches: it takes pixels of 0 to 255 and has no batch norms, so that SGD diverges.
+    # mlperf_resnet8 is only a teacher: it takes pixels of 0 to 255 and has no batch norms, so that SGD diverges.
     students="${pretrained% *} ours-300 ours-1000 ours-2000 ours-8000"
     pairs=$(for s in $students; do
       for t in $pretrained ours-300 ours-1000 ours-2000 ours-8000 ours-8000-s1; do [ "$s" = "$t" ] || echo "$s:$t"; done
@@ -40,36 +40,35 @@ case $size in
     ;;
   *) echo "small or full, not $size" >&2 && exit 2 ;;
 esac
-# How each method is called here and by zoo. The control has labels and no teacher: the one it names weighs nothing.
+# Each method, as named here and as typed. The control learns from labels alone: its teacher has no weight.
 methods="kl=kl xe-kl=xe-kl mcl=mcl dp=dp dp-unlabelled=dp:labels=false"
 labels="labels=xe-kl:alpha=0"
 
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 claims() { PYTHONPATH=$root "$PYTHON" -m "tests.claims.$@"; }
-look() { claims transfer "$@"; }
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 
-# Commands of zoo on stdin, a line each: JOBS of them at once. One that diverges is written down, another failure ends it.
-all() {
-  if [ -n "$PLAN" ]; then cat; else xargs -d '\n' -P "$JOBS" -I{} bash -c 'one "$1"' _ {}; fi
+# Run the commands on stdin, one per line, JOBS in parallel. Runs that diverge are listed; any other failure ends it.
+run_all() {
+  if [ -n "$PLAN" ]; then cat; else xargs -d '\n' -P "$JOBS" -I{} bash -c 'run_one "$1"' _ {}; fi
 }
-one() {
-  local said
-  said=$(eval "$1 --quiet" 2>&1 > /dev/null) && return
-  echo "$1: $said" >&2
-  case $said in *"loss is not finite"*) echo "$1" >> "$DIVERGED" ;; *) exit 255 ;; esac
+run_one() {
+  local errors
+  errors=$(eval "$1 --quiet" 2>&1 > /dev/null) && return
+  echo "$1: $errors" >&2
+  case $errors in *"loss is not finite"*) echo "$1" >> "$DIVERGED" ;; *) exit 255 ;; esac
 }
-export -f one
+export -f run_one
 export DIVERGED=$work/diverged.txt
 
-# The commands of transfers: FOLDER STEPS LR|"" METHODS PAIRS [FLAGS]. Without LR each method has its chosen one.
-transfers() {
-  local folder=$1 n=$2 lr=$3 asked=$4 flags=${6:-} pair method student teachers name sources rate
+# Print the commands of transfers: FOLDER STEPS LR|"" METHODS PAIRS [FLAGS]. Without LR each method has its chosen one.
+list_transfers() {
+  local folder=$1 n=$2 lr=$3 names=$4 flags=${6:-} pair method student teachers name sources rate
   for pair in $5; do
     student=${pair%%:*} teachers=${pair#*:}
     sources=$(printf -- ' --source %s' ${teachers//+/ })
-    for method in $asked; do
+    for method in $names; do
       name=$student--$teachers--${method%%=*}
       rate=$lr
       [ -n "$lr" ] && name=$name--$n--$lr || rate=$(chosen lr "$(searched_as "${method%%=*}")")
@@ -82,16 +81,16 @@ transfers() {
 searched_as() { case $1 in dp-sequential | dp-parallel | dp-soup) echo dp ;; self) echo kl ;; *) echo "$1" ;; esac; }
 
 chosen() { "$PYTHON" -c 'import functools, json, sys
-print(functools.reduce(lambda said, key: said[key], sys.argv[2:], json.load(open(sys.argv[1]))))' "$drawing/chosen.json" "$@"; }
+print(functools.reduce(lambda value, key: value[key], sys.argv[2:], json.load(open(sys.argv[1]))))' "$drawing/chosen.json" "$@"; }
 
-# The names of the runs of a workspace that fit a pattern.
-runs() { (cd "$1/runs" && for name in $2; do if [ -d "$name" ]; then echo "$name"; fi; done); }
+# The names of the runs of a workspace that match a pattern.
+list_runs() { (cd "$1/runs" && for name in $2; do if [ -d "$name" ]; then echo "$name"; fi; done); }
 
-# What each student of a workspace gained and lost, one command a student: FOLDER NAME
-judged() {
+# Evaluate the transfers of each student of a workspace, one command per student: FOLDER NAME
+evaluate_transfers() {
   local student
-  for student in $(runs "$1" '*--*' | sed 's/--.*//' | sort -u); do
-    zoo evaluate transfer "$student" $(runs "$1" "$student--*") -C "$1" --out "$1/$2-$student.json" --quiet > /dev/null
+  for student in $(list_runs "$1" '*--*' | sed 's/--.*//' | sort -u); do
+    zoo evaluate transfer "$student" $(list_runs "$1" "$student--*") -C "$1" --out "$1/$2-$student.json" --quiet > /dev/null
   done
 }
 
@@ -106,65 +105,65 @@ for name in $pretrained; do known+=("$name=$shared/weights/cifar10_$name.json");
 for n in $lengths; do ours+=("ours-$n=$work/ours/runs/ours-$n"); last=$n; done
 ours+=("ours-$last-s1=$work/ours/runs/ours-$last-s1")
 
-say "a small network of ours, trained from nothing for $lengths steps, and again with another seed"
-look workspace "$work/ours" "ours=$work/cards/ours.json" "${known[@]}" \
+say "training a small network from scratch for $lengths steps, and once more with another seed"
+claims transfer workspace "$work/ours" "ours=$work/cards/ours.json" "${known[@]}" \
   --train "$shared/data/cifar10-train.parquet" --test "$shared/data/cifar10-test.parquet"
 [ -n "$PLAN" ] || zoo split -C "$work/ours" --quiet
 for n in $lengths $last-s1; do
   case $n in *-s1) s=1 ;; *) s=0 ;; esac
   echo "zoo distill -C '$work/ours' --lam 1 --steps ${n%-s1} --lr 0.1 --warmup 50 --batch-size 64 --augment crop" \
     "--seed $s --name ours-$n"
-done | tac | all
+done | tac | run_all
 
 for seed in $seeds; do
   drawing=$work/drawing-$seed
   DIVERGED=$drawing/diverged.txt
-  say "drawing $seed: $(look drawing "$drawing" "${known[@]}" "${ours[@]}" --data "$shared/data" --seed "$seed")"
+  say "drawing $seed: $(claims transfer drawing "$drawing" "${known[@]}" "${ours[@]}" --data "$shared/data" --seed "$seed")"
   if [ -z "$PLAN" ]; then
     : > "$DIVERGED"
     for name in unseen seen known-unseen known-seen; do zoo split -C "$drawing/$name" --quiet; done
     claims held_out "$drawing/unseen" "$drawing/search" --share 0.25 >&2
   fi
 
-  say "the search: every method, step count and rate on the same pairs, judged on held-out images"
+  say "the search: every method, step count and rate on the same pairs, evaluated on held-out images"
   for n in $steps; do
     for lr in $rates; do
-      transfers "$drawing/search" "$n" "$lr" "$methods" "$searched"
-      transfers "$drawing/search" "$n" "$lr" "$labels" "$(for p in $searched; do echo "${p%%:*}:${p%%:*}"; done)"
+      list_transfers "$drawing/search" "$n" "$lr" "$methods" "$searched"
+      list_transfers "$drawing/search" "$n" "$lr" "$labels" "$(for p in $searched; do echo "${p%%:*}:${p%%:*}"; done)"
     done
-  done | all
+  done | run_all
   [ -n "$PLAN" ] && continue
   zoo evaluate accuracy -C "$drawing/search" --out "$drawing/search.json" --quiet > /dev/null
   zoo evaluate accuracy ${known[@]%%=*} ${ours[@]%%=*} -C "$drawing/search" --out "$drawing/before.json" --quiet > /dev/null
-  look choose "$drawing/search.json" --diverged "$DIVERGED" --log "$drawing/search.tsv" --out "$drawing/chosen.json"
+  claims transfer choose "$drawing/search.json" --diverged "$DIVERGED" --log "$drawing/search.tsv" --out "$drawing/chosen.json"
   n=$(chosen steps)
   say "chosen: $(tr -d '\n' < "$drawing/chosen.json")"
 
   say "the transfers, with $n steps each, on images that no network was trained on"
   {
-    transfers "$drawing/unseen" "$n" "" "$methods" "$pairs"
-    lone=$(for p in $pairs; do echo "${p%%:*}:${p%%:*}"; done | sort -u)
-    transfers "$drawing/unseen" "$n" "" "$labels" "$lone"
-    transfers "$drawing/unseen" "$n" "" "self=kl" "$lone"
-    transfers "$drawing/seen" "$n" "" "$methods" "$again"
+    list_transfers "$drawing/unseen" "$n" "" "$methods" "$pairs"
+    alone=$(for p in $pairs; do echo "${p%%:*}:${p%%:*}"; done | sort -u)
+    list_transfers "$drawing/unseen" "$n" "" "$labels" "$alone"
+    list_transfers "$drawing/unseen" "$n" "" "self=kl" "$alone"
+    list_transfers "$drawing/seen" "$n" "" "$methods" "$again"
     for mode in sequential parallel soup; do
-      # In all as many steps for each: a teacher in turn and a student of the soup have n of them, a choice of two has 2n.
+      # Equal steps per teacher: n for each in turn and for each student of the soup, 2n for two teachers at once.
       m=$n && [ $mode = parallel ] && m=$((2 * n))
-      transfers "$drawing/unseen" "$m" "" "dp-$mode=dp" "$several" "--teachers $mode"
+      list_transfers "$drawing/unseen" "$m" "" "dp-$mode=dp" "$several" "--teachers $mode"
     done
-  } | all
+  } | run_all
 
-  say "judged on the test part, read here and nowhere before"
-  judged "$drawing/unseen" unseen
-  judged "$drawing/seen" seen
+  say "evaluation on the test part, which is read here for the first time"
+  evaluate_transfers "$drawing/unseen" unseen
+  evaluate_transfers "$drawing/seen" seen
   for name in known-unseen known-seen; do
     zoo evaluate accuracy ${known[@]%%=*} ${ours[@]%%=*} -C "$drawing/$name" --out "$drawing/$name.json" --quiet > /dev/null
   done
 done
 [ -n "$PLAN" ] && exit
 
-say "what every network knows that every other does not"
-zoo evaluate flips --all ${known[@]%%=*} $(runs "$work/ours" 'ours-*') -C "$work/ours" --out "$work/ours/pairs.json" \
+say "complementary knowledge of every pair of networks"
+zoo evaluate flips --all ${known[@]%%=*} $(list_runs "$work/ours" 'ours-*') -C "$work/ours" --out "$work/ours/pairs.json" \
   --quiet > /dev/null
-look table "$work" > "$work/report.md"
+claims transfer_report "$work" > "$work/report.md"
 say "$((SECONDS - started)) s; $work/report.md"

@@ -1,6 +1,6 @@
 """The demonstration over many seeds, as a table: `python -m tests.e2e.demo_seeds --seeds 20`.
 
-A seed decides everything that is drawn: the sources' images and first weights, the labels, the students.
+The seed decides everything random: the images and first weights of the sources, the labels, the students.
 """
 
 import argparse
@@ -18,26 +18,26 @@ from zoo_cli.store import files
 RELATED = "printed-digits"
 
 
-def measured(place: Path, seed: int) -> dict[str, Any]:
-    """One demonstration: its first source, its students' accuracies, the flips of `weighted`, its seconds."""
+def measure(place: Path, seed: int) -> dict[str, Any]:
+    """One demonstration: the best-ranked source, the accuracies of the students, the flips of `weighted`, seconds."""
     with console.use(console.Console(out=io.StringIO(), err=io.StringIO())):
         started = time.monotonic()
-        demo.demo(place, seed)
+        rows = demo.run_demo(place, seed)
         seconds = time.monotonic() - started
     ranking = files.read_parquet(place / "ranking.parquet").to_pylist()
-    results = {row["student"]: row for row in demo.results(place)}
+    results = {row.student: row for row in rows}
     return {
         "seed": seed,
         "first": next(row["source"] for row in ranking if row["rank"] == 1),
-        **{name: row["accuracy"] for name, row in results.items()},
-        "gained": results["weighted"]["gained"],
-        "lost": results["weighted"]["lost"],
+        **{name: row.accuracy for name, row in results.items()},
+        "gained": results["weighted"].gained,
+        "lost": results["weighted"].lost,
         "seconds": seconds,
     }
 
 
 def main() -> None:
-    """Print one line a seed, then means, standard deviations, and what the demonstration promises."""
+    """Print a line per seed, then means, standard deviations, and how often the expected order holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     count = parser.parse_args().seeds
@@ -47,7 +47,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(count):
-            row = measured(Path(folder) / str(seed), seed)
+            row = measure(Path(folder) / str(seed), seed)
             rows.append(row)
             shown = " | ".join(f"{100 * row[name]:.1f}" for name in students)
             print(

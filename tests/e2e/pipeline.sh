@@ -4,11 +4,11 @@
 #   tests/e2e/pipeline.sh TRAIN.parquet TEST.parquet NETWORKS WORKSPACE NETWORK...
 #
 # NETWORKS is a folder with models.py and, for each NETWORK, its weights NETWORK.safetensors and a card NETWORK.json
-# that holds its input_size, input_channels, mean and std. The rest is said by the environment:
+# with its input_size, input_channels, mean and std. Environment variables set the rest:
 #   NAME      name of the task                                   STUDENT   one of the networks, or torchvision:NAME
-#   ALIASES   other names of its pictures, e.g. "imagenet"       SIZE      input size of a torchvision student
+#   ALIASES   other names of its images, e.g. "imagenet"         SIZE      input size of a torchvision student
 #   LABELLED  share of the training images with labels           STEPS, BATCH, LR, LAM, AUGMENT   of every student
-#   SEEDS     one student of each kind a seed
+#   SEEDS     one student of each kind per seed
 set -euo pipefail
 train=$(realpath "$1") test=$(realpath "$2") networks=$(realpath "$3") workspace=$4
 shift 4
@@ -16,7 +16,7 @@ shift 4
 : "${STUDENT:=torchvision:mobilenet_v3_small}" "${SIZE:=64}" "${STEPS:=300}" "${BATCH:=64}"
 : "${LR:=0.01}" "${LAM:=0.5}" "${AUGMENT:=crop}"
 
-# A [[source]] or [student] table of a network, from its card.
+# Print the keys of a network's [[source]] or [student] table, from its card.
 network() {
   python3 - "$networks" "$1" <<'PY'
 import json, sys

@@ -1,4 +1,4 @@
-"""The batch script on real images and real pretrained networks, at a size for every run of the tests."""
+"""The batch script on real images and pretrained networks, in a small size."""
 
 import json
 import os
@@ -15,11 +15,11 @@ pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the development ma
 NETWORKS = ("cifar10_resnet20", "cifar10_mlperf_resnet8", "mnist_lenet5", "miniimagenet_conv4_encoder")
 
 
-def test_real_images_and_networks_end_in_a_student_and_its_flips(tmp_path: Path) -> None:
+def test_pipeline_on_real_images_ends_in_flips(tmp_path: Path) -> None:
     assert SHARED is not None
     for part, rows in (("train", 200), ("test", 60)):
-        whole = pq.read_table(SHARED / "data" / f"flowers5-{part}.parquet")
-        pq.write_table(whole.slice(0, rows), tmp_path / f"flowers5-{part}.parquet")
+        images = pq.read_table(SHARED / "data" / f"flowers5-{part}.parquet")
+        pq.write_table(images.slice(0, rows), tmp_path / f"flowers5-{part}.parquet")
     program = tmp_path / "bin" / "zoo"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m zoo_cli "$@"\n')
@@ -50,7 +50,7 @@ def test_real_images_and_networks_end_in_a_student_and_its_flips(tmp_path: Path)
     assert result.returncode == 0, result.stderr
     ranking = pq.read_table(tmp_path / "work" / "ranking.parquet").to_pylist()
     assert {row["source"] for row in ranking} == set(NETWORKS)
-    assert ranking[-1]["source"] == "mnist_lenet5", "digits in black and white tell least of flowers"
+    assert ranking[-1]["source"] == "mnist_lenet5", "black and white digits are least similar to flowers"
     assert sum(row["weight"] for row in ranking) == pytest.approx(1)
     runs = {path.parent.name for path in (tmp_path / "work" / "runs").glob("*/predictions.parquet")}
     assert runs == {"labels-only-s0", *(f"cross-task-parc-{w}-s0" for w in ("equal", "nearest", "p12"))}

@@ -1,4 +1,4 @@
-"""Models that are judged by their names: run on the test images once, in the order of the task's classes."""
+"""Models evaluated by name: run on the test images once, in the order of the task's classes."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from tests import workspaces
-from tests.evaluate import experts
+from tests.evaluate import task_models
 from tests.faults.tables import table
 from tests.workspaces import edit, run
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    return experts.make(tmp_path / "task")
+    return task_models.make(tmp_path / "task")
 
 
 def stored(place: Path, name: str) -> dict[str, np.ndarray]:
@@ -24,52 +24,52 @@ def stored(place: Path, name: str) -> dict[str, np.ndarray]:
     return {key: np.array([row[key] for row in rows]) for key in ("id", "label", "logits")}
 
 
-def test_a_source_is_run_on_the_test_images_and_on_no_others(place: Path) -> None:
+def test_source_is_run_on_the_test_images_only(place: Path) -> None:
     result = run("evaluate", "accuracy", "expert", "--json", workspace=place)
     assert result.code == 0, result.err
-    found = stored(place, "expert")
+    predicted = stored(place, "expert")
     manifest = [row for row in pq.read_table(place / "manifest.parquet").to_pylist() if row["split"] == "test"]
-    assert found["id"].tolist() == [row["id"] for row in manifest]
-    assert found["label"].tolist() == [row["truth"] for row in manifest]
+    assert predicted["id"].tolist() == [row["id"] for row in manifest]
+    assert predicted["label"].tolist() == [row["truth"] for row in manifest]
     expected = []
     for row in manifest:
         # What the network computes, by hand: the mean of every second pixel of each colour, blue first.
         x = (np.asarray(Image.open(place / row["path"]).convert("RGB"), float) / 255 - 0.5) / 0.25
         expected.append(np.maximum(x[::2, ::2, ::-1] + 1, 0).mean((0, 1)))
-    assert np.allclose(found["logits"], expected, atol=1e-5)
-    right = (np.array(expected).argmax(1) == found["label"]).mean()
+    assert np.allclose(predicted["logits"], expected, atol=1e-5)
+    right = (np.array(expected).argmax(1) == predicted["label"]).mean()
     assert result.data == [{**result.data[0], "run": "expert", "n": 18, "accuracy": right}]
     assert not (place / "features").exists()
 
 
-def test_classes_in_another_order_are_aligned_by_name(place: Path) -> None:
+def test_classes_are_aligned_by_name(place: Path) -> None:
     rows = run("evaluate", "accuracy", "expert", "mirror", "--json", workspace=place).data
     assert {**rows[0], "run": ""} == {**rows[1], "run": ""}
     assert np.array_equal(stored(place, "expert")["logits"], stored(place, "mirror")["logits"])
 
 
-def test_several_runs_have_a_mean_and_one_has_none(place: Path) -> None:
+def test_several_runs_have_a_mean_accuracy(place: Path) -> None:
     several = run("evaluate", "accuracy", "expert", "noisy", "--json", workspace=place)
     mean = sum(row["accuracy"] for row in several.data) / 2
     assert json.loads(several.out)["meta"] == {"mean_accuracy": pytest.approx(mean)}
     assert json.loads(run("evaluate", "accuracy", "expert", "--json", workspace=place).out)["meta"] == {}
 
 
-def test_classes_without_names_are_taken_in_order_and_that_is_said(place: Path) -> None:
+def test_unnamed_classes_are_taken_in_order(place: Path) -> None:
     result = run("evaluate", "accuracy", "plain", "--json", workspace=place)
     assert result.data[0]["accuracy"] > 0.8
     assert "class names of plain are not known: they are taken to be the task's, in order" in result.err
 
 
 @pytest.mark.parametrize("name", ["student", "@student"])
-def test_the_student_of_the_task_can_be_judged_before_it_learns(place: Path, name: str) -> None:
+def test_student_can_be_evaluated_before_training(place: Path, name: str) -> None:
     result = run("evaluate", "accuracy", name, "--json", workspace=place)
     assert result.code == 0, result.err
     assert result.data[0]["run"] == name
     assert (place / "predictions" / "source=@student.parquet").exists()
 
 
-def test_what_is_there_is_not_run_again(place: Path) -> None:
+def test_stored_predictions_are_reused(place: Path) -> None:
     first = run("evaluate", "accuracy", "noisy", "--json", workspace=place)
     assert "running noisy on 18 test images" in first.err
     again = run("evaluate", "accuracy", "noisy", "--json", workspace=place)
@@ -77,12 +77,12 @@ def test_what_is_there_is_not_run_again(place: Path) -> None:
     assert again.data == first.data
 
 
-def test_other_weights_and_other_test_images_make_predictions_again(place: Path) -> None:
+def test_changed_weights_or_images_repeat_predictions(place: Path) -> None:
     before = run("evaluate", "accuracy", "noisy", "--json", workspace=place).data
     (place / "noisy.safetensors").write_bytes((place / "expert.safetensors").read_bytes())
-    mended = run("evaluate", "accuracy", "noisy", "--json", workspace=place)
-    assert "was made from other inputs: source; it is made again" in mended.err
-    assert mended.data[0]["accuracy"] > before[0]["accuracy"]
+    repeated = run("evaluate", "accuracy", "noisy", "--json", workspace=place)
+    assert "was made from other inputs: source; it is made again" in repeated.err
+    assert repeated.data[0]["accuracy"] > before[0]["accuracy"]
     edit(place, 'test = "50%"', 'test = "30%"')
     assert run("split", "--overwrite", workspace=place).code == 0
     fewer = run("evaluate", "accuracy", "noisy", "--json", workspace=place)
@@ -90,7 +90,7 @@ def test_other_weights_and_other_test_images_make_predictions_again(place: Path)
     assert fewer.data[0]["n"] == 12
 
 
-def test_another_order_of_the_classes_makes_predictions_again(place: Path) -> None:
+def test_changed_class_order_repeats_predictions(place: Path) -> None:
     run("evaluate", "accuracy", "noisy", workspace=place)
     path = place / "zoo.toml"
     head, _, tail = path.read_text().partition('name = "noisy"')
@@ -98,7 +98,7 @@ def test_another_order_of_the_classes_makes_predictions_again(place: Path) -> No
     assert "other inputs: source" in run("evaluate", "accuracy", "noisy", workspace=place).err
 
 
-def test_a_damaged_store_is_made_again(place: Path) -> None:
+def test_damaged_predictions_are_repeated(place: Path) -> None:
     first = run("evaluate", "accuracy", "noisy", "--json", workspace=place)
     (place / "predictions" / "source=noisy.parquet").write_bytes(b"torn")
     again = run("evaluate", "accuracy", "noisy", "--json", workspace=place)
@@ -106,7 +106,7 @@ def test_a_damaged_store_is_made_again(place: Path) -> None:
     assert again.data == first.data
 
 
-def test_a_run_is_the_same_by_its_folder_and_as_a_model(place: Path) -> None:
+def test_run_by_folder_equals_run_as_model(place: Path) -> None:
     trained = run(
         "distill",
         "--lam",
@@ -127,7 +127,8 @@ def test_a_run_is_the_same_by_its_folder_and_as_a_model(place: Path) -> None:
     assert by_folder["run"] == "a"
 
 
-def test_what_exists_as_a_path_wins_over_a_source_of_its_name(place: Path) -> None:
+def test_existing_path_wins_over_a_source_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
     table(place / "expert")
     result = run("evaluate", "accuracy", "expert", "--json", workspace=place)
     assert result.code == 3
@@ -136,7 +137,7 @@ def test_what_exists_as_a_path_wins_over_a_source_of_its_name(place: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("alpha", "alpha has 4 classes"),
         ("nobody", "no file at nobody, and no source of this name"),
@@ -146,14 +147,14 @@ def test_what_exists_as_a_path_wins_over_a_source_of_its_name(place: Path) -> No
         ("file:nowhere", 'no model in "'),
     ],
 )
-def test_a_name_of_no_model_of_these_classes_is_wrong_usage(place: Path, name: str, told: str) -> None:
+def test_unknown_or_unfit_model_is_wrong_usage(place: Path, name: str, message: str) -> None:
     for arguments in (("accuracy", name), ("flips", "expert", name), ("transfer", "expert", name)):
         result = run("evaluate", *arguments, workspace=place)
         assert result.code == 2
-        assert told in result.error
+        assert message in result.error
 
 
-def test_logits_that_are_not_finite_are_not_kept(place: Path) -> None:
+def test_nonfinite_logits_are_not_stored(place: Path) -> None:
     code = (
         "\n\nclass Off(nn.Linear):\n    def forward(self, x):\n"
         "        return super().forward(x) + (float('inf') if len(x) > 2 else 0)\n"
@@ -171,13 +172,13 @@ def test_logits_that_are_not_finite_are_not_kept(place: Path) -> None:
     assert not (place / "predictions").exists()
 
 
-def test_a_task_without_test_images_says_so(tmp_path: Path) -> None:
+def test_task_without_test_images_is_refused(tmp_path: Path) -> None:
     place = workspaces.make(tmp_path / "task", test="0%")
     result = run("evaluate", "accuracy", "student", workspace=place)
     assert result.code == 2
     assert "has no test image" in result.error
 
 
-def test_a_device_or_workers_that_are_not_there_are_refused(place: Path) -> None:
+def test_unknown_device_or_negative_workers_are_refused(place: Path) -> None:
     assert 'no device "abacus"' in run("evaluate", "accuracy", "expert", "--device", "abacus", workspace=place).error
     assert run("evaluate", "accuracy", "expert", "--workers", "-1", workspace=place).code == 2

@@ -1,8 +1,8 @@
 """The small task, with networks that teach and learn in its own classes, and pseudo-labels of alpha and beta.
 
 "expert" is mostly right, "mirror" is the same network with its classes in another order, "noisy" mixes colours up
-(`tests.evaluate.experts`); "normed" has batch norm and dropout, which are hard to interrupt and to average, and weights
-from the seed. Made once a session; each test takes a copy.
+(`tests.evaluate.task_models`); "normed" has batch norm and dropout, which are hard to interrupt and to average, and
+weights from the seed. Made once a session; each test takes a copy.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from zoo_cli.pipeline import training_task
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.training.training_config import TrainingConfig
 
-from ..evaluate import experts
+from ..evaluate import task_models
 from ..workspaces import Result, run
 
 QUICK = ("--steps", "6", "--batch-size", "8", "--workers", "0")
@@ -123,7 +123,7 @@ def until_done(*arguments: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
 def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="zoo-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    place = experts.make(folder / "task")
+    place = task_models.make(folder / "task")
     add_normed(place)
     for stage in ("rank", "pseudo-label"):
         ok(stage, "--source", "alpha", "--source", "beta", workspace=place)

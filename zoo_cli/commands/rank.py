@@ -63,7 +63,7 @@ def rank(
     zoo rank --metric parc,lfc --weighting nearest
     zoo rank --features a.parquet --features b.parquet
     """
-    from zoo_cli.commands.ranking_answer import answer_explanation, answer_ranking
+    from zoo_cli.commands.rank_answer import answer_explanation, answer_ranking
     from zoo_cli.pipeline import explanation
     from zoo_cli.pipeline import rank as stage
     from zoo_cli.pipeline.metric_specs import ScoreConfig

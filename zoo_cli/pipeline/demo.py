@@ -1,156 +1,93 @@
-"""`zoo demo`: the whole pipeline on handwritten digits, with sources that it trains itself. It needs no network."""
+"""The demonstration: the whole pipeline on handwritten digits, with sources that it trains itself; offline."""
 
 import io
-import json
 import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
+import numpy as np
 import typer
+from PIL import Image
 
 from zoo_cli import config, console, interruption, registry
-from zoo_cli.commands.options import Seed
-from zoo_cli.config import Config, Source
+from zoo_cli.config import Config, Preprocessing, Source
+from zoo_cli.demo import demo_data, demo_texts
 from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.evaluation import flip_statistics, predictions
+from zoo_cli.images import augmentation, decoding, random_numbers
+from zoo_cli.objectives.supervised import Batch, Supervised
 from zoo_cli.store import files
-
-if TYPE_CHECKING:
-    import torch
+from zoo_cli.training import loop, students
+from zoo_cli.training.training_config import LoopOptions
 
 SOURCE_STEPS, SOURCE_IMAGES = 200, 1500
 STEPS, BATCH = 300, 64
 TRAIN = 1200
-"""So many of the 1,797 digits, the first ones; the others are the test images."""
+"""The number of training images, the first of the 1,797 digits; the others are the test images."""
 STUDENTS = {
     "labels-only": "--lam 1",
     "equal": "--lam 0.5 --weighting equal",
     "nearest": "--lam 0.5 --weighting nearest",
     "weighted": "--lam 0.5 --weighting p=2",
 }
-FIELDS = (
-    console.Field("student"),
-    console.Field("n", style=","),
-    console.Field("accuracy", style="percent"),
-    console.Field("gained", style=","),
-    console.Field("lost", style=","),
-)
-
-NETWORK = '''\
-"""The network of the student and of every source: an ordinary file of yours, which knows nothing of zoo."""
-
-from torch import nn
+"""The students by their run's name, each with the flags in which it differs from the others."""
 
 
-def build(classes: int) -> nn.Module:
-    """A small convolutional network for grey images of any size."""
-    return nn.Sequential(
-        *block(1, 16),
-        nn.MaxPool2d(2),
-        *block(16, 32),
-        nn.MaxPool2d(2),
-        *block(32, 64),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(64, classes),
-    )
+@dataclass(frozen=True)
+class DemoRow:
+    """A student: its accuracy on n test images, and its flips (`gained`, `lost`) against the student of labels only."""
+
+    student: str
+    n: int
+    accuracy: float
+    gained: int
+    lost: int
 
 
-def block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-'''
+def run_demo(folder: Path | None, seed: int) -> list[DemoRow]:
+    """Run the demonstration in a folder, by default a new temporary one; its commands and their output go to stdout.
 
-TASK = """\
-# Written by `zoo demo`, and a zoo.toml like any other: paths are relative to this file.
-
-[task]
-name = "handwritten-digits"
-train = "folder:digits/train"        # one folder a class
-test = "folder:digits/test"
-labelled = "3/class"                 # the other training images take part without their labels
-probe = "all"                        # the sources are scored on every labelled image
-seed = {seed}                             # of the choice of those labels, and of the students
-
-[student]                            # the small model that is wanted
-model = "python:models.py:build"     # PROVIDER:NAME, here a function in a file of one's own
-args = {{ classes = 10 }}              # what the function is called with
-# how its images are prepared: their size, the mean and the deviation of pixels in [0, 1], one a channel
-{pixels}
-# no weights: it starts from scratch
-
-# One table a source, each with weights and classes of its own. The first was trained on a task like this one, the
-# others on less and less similar ones: zoo is to find that out from the thirty labels. `trained_on` names the data a
-# source has seen; one that has seen the task's own is left out.
-"""
-PIXELS = """\
-input_size = 16
-mean = [0.3]
-std = [0.38]
-channels = 1"""
-SOURCE = """
-[[source]]
-name = {name}
-model = "python:models.py:build"
-args = {{ classes = {count} }}
-weights = {weights}
-classes = {classes}
-trained_on = {trained_on}
-{pixels}
-"""
-
-
-def demo(
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to work in, kept. Default: a new temporary one.")
-    ] = None,
-    seed: Seed = None,
-) -> None:
-    """Show the whole pipeline on handwritten digits in under a minute, without a network.
-
-    zoo demo
-    zoo demo --out demo --seed 1
+    What an earlier demonstration has finished there is kept. Raises UsageError for a folder with anything else in it,
+    or if an extra package is missing.
     """
-    from zoo_cli.demo import demo_data
-
     demo_data.check_packages()
-    place = Path(tempfile.mkdtemp(prefix="zoo-demo-")) if out is None else out
+    place = Path(tempfile.mkdtemp(prefix="zoo-demo-")) if folder is None else folder
     with _one_thread():
-        _furnish(place, seed or 0)
+        _write_inputs(place, seed)
         again = f"zoo demo --out {shlex.quote(str(place))}" + (f" --seed {seed}" if seed else "")
-        console.say(f"everything lies in {place} and stays there; `{again}` goes on where it was stopped")
+        console.say(f"working in {place}, which is kept; `{again}` resumes it after an interruption")
         settings = config.load(place)
         for source in settings.sources:
             if not (place / source.weights).exists():
                 _train_source(settings, source)
-        for line in lines(place):
+        for line in list_commands(place):
             interruption.check()
             console.current().answer(f"\n$ {line}")
-            run(line)
-    console.current().answer("\n")
-    note = "gained: wrong by labels-only and right by this student; lost: the reverse; of n test images"
-    console.answer("zoo.demo/1", results(place), FIELDS, form=None, notes=[note])
+            run_command(line)
+    return compare_students(place)
 
 
-def lines(place: Path) -> list[str]:
-    """The commands of the demonstration, as they are typed."""
+def list_commands(place: Path) -> list[str]:
+    """The commands of the demonstration, as one would type them."""
     training = f"--steps {STEPS} --batch-size {BATCH} --lr 0.1 --augment affine --device cpu"
-    typed = [
+    commands = [
         "split",
         "extract --device cpu",
         "rank --metric parc --weighting p=2",
         "pseudo-label",
-        *(f"distill --name {name} {how} {training}" for name, how in STUDENTS.items()),
+        *(f"distill --name {name} {flags} {training}" for name, flags in STUDENTS.items()),
         f"evaluate accuracy {' '.join(STUDENTS)}",
         "evaluate flips labels-only weighted",
     ]
-    return [f"zoo {line} -C {shlex.quote(str(place))}" for line in typed]
+    return [f"zoo {command} -C {shlex.quote(str(place))}" for command in commands]
 
 
-def run(line: str) -> None:
-    """Run a command line in this process: typer reads it against the parameters of the stage, as if it were typed."""
+def run_command(line: str) -> None:
+    """Run a command line in this process: typer parses it with the parameters of the command, as if it were typed."""
     words = shlex.split(line)[1:]
     name = next(name for name in registry.COMMANDS if words[: len(name.split())] == name.split())
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -158,9 +95,21 @@ def run(line: str) -> None:
     command(words[len(name.split()) :], standalone_mode=False)
 
 
+def compare_students(place: Path) -> list[DemoRow]:
+    """A row for each student of a finished demonstration."""
+    rows = []
+    reference = predictions.load_predictions(place / "runs" / "labels-only")
+    before = flip_statistics.predicted_classes(reference.logits)
+    for name in STUDENTS:
+        after = predictions.load_predictions(place / "runs" / name).align_classes(reference)
+        flips = flip_statistics.compare_predictions(reference.labels, before, after, reference.classes)
+        rows.append(DemoRow(name, flips.n, flips.accuracy_after, flips.positive, flips.negative))
+    return rows
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on more threads, and equal threads give equal bits."""
+    """One thread of torch: networks this small are slower on several, and equal threads give equal bits."""
     import torch
 
     before = torch.get_num_threads()
@@ -171,59 +120,31 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _furnish(place: Path, seed: int) -> None:
-    """Write what a user would bring along: zoo.toml, models.py and the images, as far as they are not there.
+def _write_inputs(place: Path, seed: int) -> None:
+    """Write what a user would bring: zoo.toml, models.py and the images, unless they are there.
 
     Raises UsageError for a folder with anything else in it, or with a demonstration of another seed.
     """
-    toml, said = place / config.FILE, _toml(seed)
+    toml, text = place / config.FILE, demo_texts.format_toml(seed)
     if place.exists() and not place.is_dir():
-        raise UsageError(f"{place} is no folder", "--out another folder")
-    standing = files.read_text(toml) if toml.is_file() else None
-    if standing != said and place.exists() and any(place.iterdir()):
-        what = "holds files and no demonstration" if standing is None else f"has a zoo.toml that is not of seed {seed}"
-        raise UsageError(f"{place} {what}", "--out another folder")
-    for path, text in ((toml, said), (place / "models.py", NETWORK)):
-        if not path.exists():
-            files.write_text(path, text)
-    for path, content in _images(place / "digits"):
-        _write_image(path, content)
-
-
-def _write_image(path: Path, content: bytes) -> None:
-    """Write a file unless it is there: plainly, since 1,797 files that are synced one by one take 18 s."""
-    try:
-        # A torn file of an interrupted demonstration is not what it should be, and is written again.
-        if not path.exists() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    except OSError as error:
-        raise ZooError(f"cannot write {path}: {error.strerror}", "what was done before is kept") from None
-
-
-def _toml(seed: int) -> str:
-    from zoo_cli.demo import demo_data
-
-    sources = [
-        SOURCE.format(
-            name=json.dumps(name),
-            count=len(classes),
-            weights=json.dumps(f"sources/{name}.safetensors"),
-            classes=json.dumps(classes),
-            trained_on=json.dumps([f"drawn-{name}"]),
-            pixels=PIXELS,
+        raise UsageError(f"{place} is not a folder", "--out another folder")
+    present = files.read_text(toml) if toml.is_file() else None
+    if present != text and place.exists() and any(place.iterdir()):
+        what = (
+            "holds other files and no demonstration"
+            if present is None
+            else f"has a zoo.toml of another seed than {seed}"
         )
-        for name, (classes, _) in demo_data.KINDS.items()
-    ]
-    return TASK.format(seed=seed, pixels=PIXELS) + "".join(sources)
+        raise UsageError(f"{place} {what}", "--out another folder")
+    for path, content in ((toml, text), (place / "models.py", demo_texts.NETWORK)):
+        if not path.exists():
+            files.write_text(path, content)
+    for path, encoded in _encode_digits(place / "digits"):
+        _write_image(path, encoded)
 
 
-def _images(folder: Path) -> "Iterator[tuple[Path, bytes]]":
+def _encode_digits(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """The digits as PNG files in class folders, named by their number in the set."""
-    from PIL import Image
-
-    from zoo_cli.demo import demo_data
-
     for number, (pixels, label) in enumerate(zip(*demo_data.load_digits(), strict=True)):
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "PNG")
@@ -231,29 +152,35 @@ def _images(folder: Path) -> "Iterator[tuple[Path, bytes]]":
         yield folder / part / str(label) / f"{number:04}.png", stream.getvalue()
 
 
-def _train_source(settings: Config, source: Source) -> None:
-    """Train one source on images drawn for it, and write its weights."""
-    import torch
+def _write_image(path: Path, content: bytes) -> None:
+    """Write a file unless it is there; without a sync, which would take 18 s for 1,797 files."""
+    try:
+        # A file that an interruption has cut short differs, and is written again.
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as error:
+        raise ZooError(f"cannot write {path}: {error.strerror}", "what was written before is kept") from None
 
-    from zoo_cli.images import augmentation, random_numbers
-    from zoo_cli.objectives.supervised import Batch, Supervised
-    from zoo_cli.training import loop, students
-    from zoo_cli.training.training_config import LoopOptions
+
+def _train_source(settings: Config, source: Source) -> None:
+    """Train a source on images drawn for it, and write its weights."""
+    import torch
 
     assert isinstance(source.classes, tuple)
     seed = random_numbers.derive_seed(settings.task.seed, source.name)
     network = students.build_student(settings, replace(source, weights=""), None, source.classes, seed)
-    said = network.preprocessing
-    images, labels = _drawn(source, said, seed)
+    view = network.preprocessing
+    images, labels = _draw_images(source, view, seed)
 
     def batch(step: int) -> Batch:
         rows, epochs = random_numbers.index_stream(seed, len(labels), step * BATCH, BATCH)
         views = augmentation.augment(
-            images[rows], "affine", said.input_size, seed=seed, epoch=epochs, sample=rows, mean=said.mean, std=said.std
+            images[rows], "affine", view.input_size, seed=seed, epoch=epochs, sample=rows, mean=view.mean, std=view.std
         )
         return Batch(views, labels[rows])
 
-    rows: list[dict[str, float]] = []
+    log: list[dict[str, float]] = []
     loop.train(
         network,
         Supervised(),
@@ -262,49 +189,21 @@ def _train_source(settings: Config, source: Source) -> None:
         device=torch.device("cpu"),
         seed=seed,
         save=lambda _state: None,
-        log=rows.append,
+        log=log.append,
         should_stop=lambda: False,
     )
     path = settings.root / source.weights
     files.write_tensors(path, network.plain_state_dict(), {"format": "pt"})
     console.say(
-        f"trained {path} in {SOURCE_STEPS} steps on {SOURCE_IMAGES:,} drawn images of {len(source.classes)} classes: "
-        f"{console.percent(rows[-1]['labelled_accuracy'])} right at the end"
+        f"trained {path} for {SOURCE_STEPS} steps on {SOURCE_IMAGES:,} drawn images of {len(source.classes)} classes, "
+        f"final accuracy {console.percent(log[-1]['labelled_accuracy'])}"
     )
 
 
-def _drawn(source: Source, said: config.Preprocessing, seed: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """The training images of a source as it will see others: uint8 (N, 1, H, W), labels (N,)."""
-    import numpy as np
+def _draw_images(source: Source, preprocessing: Preprocessing, seed: int) -> Any:
+    """The training images of a source, preprocessed for it: tensors uint8 (N, 1, H, W) and labels (N,)."""
     import torch
-    from PIL import Image
-
-    from zoo_cli.demo import demo_data
-    from zoo_cli.images import decoding
 
     images, labels = demo_data.draw_images(source.name, SOURCE_IMAGES, np.random.default_rng(seed))
-    views = [decoding.make_view(Image.fromarray(image), said) for image in images]
+    views = [decoding.make_view(Image.fromarray(image), preprocessing) for image in images]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), torch.from_numpy(labels)
-
-
-def results(place: Path) -> list[dict[str, Any]]:
-    """One row a student: its accuracy on the n test images, and its flips against the one of labels only."""
-    from zoo_cli.evaluation import flip_statistics
-    from zoo_cli.pipeline.evaluate import predictions
-
-    rows = []
-    first = predictions.load_predictions(place / "runs" / "labels-only")
-    before = flip_statistics.predicted_classes(first.logits)
-    for name in STUDENTS:
-        after = flip_statistics.predicted_classes(predictions.load_predictions(place / "runs" / name).aligned(first))
-        flips = flip_statistics.compare_predictions(first.labels, before, after, first.classes)
-        rows.append(
-            {
-                "student": name,
-                "n": flips.n,
-                "accuracy": flips.accuracy_after,
-                "gained": flips.positive,
-                "lost": flips.negative,
-            }
-        )
-    return rows

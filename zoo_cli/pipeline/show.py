@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline.evaluate import named_runs
+from zoo_cli.evaluation import named_runs
 from zoo_cli.store import files
 
 
@@ -23,7 +23,7 @@ def describe_artifact(path: Path, workspace: Path) -> Artifact:
 
     Raises UsageError for a path that does not exist or is not an artifact, ContractError for a damaged file.
     """
-    path = named_runs.resolve_run(path, workspace)
+    path = named_runs.resolve_artifact(path, workspace)
     return Artifact(path, _describe_run(path) if path.is_dir() else _describe_file(path))
 
 

@@ -1,1 +1,1 @@
-"""`zoo evaluate …`: what stored predictions are worth."""
+"""Stages of `zoo evaluate …`: what stored predictions and scores are worth."""

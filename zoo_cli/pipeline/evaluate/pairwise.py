@@ -1,182 +1,189 @@
-"""`zoo evaluate flips --all`: what every network knows that every other does not, and two controls for it."""
+"""What every model knows that every other one does not, and two controls for it."""
 
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from zoo_cli import console
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import prediction
-from zoo_cli.pipeline.evaluate import named_runs, predictions
+from zoo_cli.evaluation import flip_concentration, flip_statistics, named_runs, predictions
+from zoo_cli.evaluation.predictions import Predictions
+from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
 from zoo_cli.store import files
 from zoo_cli.training.run_record import IDENTITY_KEYS
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from zoo_cli.pipeline.evaluate.predictions import PredictionReader, Predictions
-
-UNTRAINED, SEED = "random initialisation", "another seed"
-FIELDS = (
-    console.Field("teacher"),
-    console.Field("student"),
-    console.Field("teacher_accuracy", "teacher", "percent"),
-    console.Field("student_accuracy", "student", "percent"),
-    console.Field("difference", style="percent"),
-    console.Field("complementary", style="percent"),
-    console.Field("entropy", style=".3f"),
-    console.Field("p", style=".3f"),
-    console.Field("control"),
-)
+UNTRAINED, OTHER_SEED = "random initialisation", "another seed"
 
 
 @dataclass(frozen=True)
-class JudgedModel:
-    """One network: what it is called, where its run lies if it is one, and the classes (N,) that it predicts."""
+class PairsConfig:
+    """`models`: two or more run folders, parquet files or models; without any, every finished run of the workspace."""
+
+    workspace: Path
+    models: tuple[str, ...] = ()
+    device: str = "auto"
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """What a teacher knows that a student does not, on n samples.
+
+    `complementary`: share of samples that the teacher has right and the student wrong, `positive` their number, and
+    `negative` the number of the reverse; `difference`: of the accuracies, teacher less student, also (positive -
+    negative) / n. `entropy`, `p`: how evenly the positive ones lie over the classes, and whether chance would put them
+    as close together, see `flip_concentration.concentration`; None if there are none. `control`: what the pair is a
+    control of, None for a pair of the models listed.
+    """
+
+    teacher: str
+    student: str
+    n: int
+    teacher_accuracy: float
+    student_accuracy: float
+    difference: float
+    complementary: float
+    positive: int
+    negative: int
+    entropy: float | None
+    p: float | None
+    control: str | None
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """A model: its name, its run folder if it is a run, and the classes (N,) that it predicts."""
 
     name: str
     folder: Path | None
-    predicted: "np.ndarray"
+    predicted: np.ndarray
 
 
-def compare_pairs(reader: "PredictionReader", texts: Sequence[str], out: Path | None, form: str | None) -> None:
-    """A row for every ordered pair of the networks named, then the controls.
+def compare_pairs(options: PairsConfig) -> list[PairRow]:
+    """A row for every ordered pair of models, then the controls; a message for each control that is not possible.
 
-    `complementary` is the share of samples that the teacher has right and the student wrong; `entropy` how evenly they
-    lie over the classes and `p` whether chance would put them as close together, see `expertise.concentration`. The
-    difference of the accuracies is the share of positive less that of negative flips. Controls: the architecture of
-    the first network whose model is known, with random weights, as a teacher of each; and pairs of runs that differ in
-    nothing but their seed, listed or beside a listed one. Where one cannot be had, stderr says why.
+    Controls: the architecture of the first model that is known, with random weights, as a teacher of each; and pairs of
+    runs that differ only in their seed, among those listed or beside them in their folder. Raises UsageError for fewer
+    than two different models.
     """
-    rows = list(_rows(reader, texts))
-    plain = [row["complementary"] for row in rows if row["control"] is None]
-    notes = []
-    if plain:
-        notes.append(
-            f"complementary knowledge of {len(plain):,} pairs: {console.percent(min(plain))} to "
-            f"{console.percent(max(plain))}, median {console.percent(statistics.median(plain))}"
-        )
-    for control in (UNTRAINED, SEED):
-        found = [row["complementary"] for row in rows if row["control"] == control]
-        if found:
-            notes.append(f"of {control}: {console.percent(statistics.median(found))} in the median of {len(found):,}")
-    named_runs.save_answer(out, "zoo.evaluate-pairs/1", rows, rows)
-    console.answer("zoo.evaluate-pairs/1", rows, FIELDS, form=form, notes=notes)
-
-
-def _rows(reader: "PredictionReader", texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    reader = PredictionReader(options.workspace, options.device, options.workers)
+    texts = options.models or named_runs.finished_runs(options.workspace)
     if len(texts) < 2 or len(set(texts)) < len(texts):
-        raise UsageError(f"--all compares two different networks or more, not {', '.join(texts)}", "name others")
-    first = reader(texts[0])
+        raise UsageError(f"--all compares two or more different models, not {', '.join(texts)}", "name others")
+    return list(_rows(reader, texts))
+
+
+def _rows(reader: PredictionReader, texts: Sequence[str]) -> Iterator[PairRow]:
+    reference = reader.read(texts[0])
     short = [named_runs.display_name(text, reader.workspace) for text in texts]
     names = short if len(set(short)) == len(short) else texts
-    judged = [_judged(reader, text, name, first) for text, name in zip(texts, names, strict=True)]
-    twins, beside = _twins(judged, first)
-    for teacher in judged:
-        for student in judged:
+    models = [_load_model(reader, text, name, reference) for text, name in zip(texts, names, strict=True)]
+    twins = _seed_twins(models)
+    beside = [] if twins else _twins_beside(models, reference)
+    for teacher in models:
+        for student in models:
             if teacher is not student:
-                control = SEED if (teacher.name, student.name) in twins else None
-                yield _row(first, teacher, student, control)
+                control = OTHER_SEED if (teacher.name, student.name) in twins else None
+                yield _compare(reference, teacher, student, control)
     for teacher, student in beside:
-        yield _row(first, teacher, student, SEED)
+        yield _compare(reference, teacher, student, OTHER_SEED)
     if not twins and not beside:
-        console.say(f"no control of {SEED}: no two runs here differ in their seed alone")
-    untrained = _untrained(reader, texts, first)
+        console.say(f"no control of {OTHER_SEED}: no two runs here differ only in their seed")
+    untrained = _load_untrained(reader, texts, reference)
     if untrained is not None:
-        for student in judged:
-            yield _row(first, untrained, student, UNTRAINED)
+        for student in models:
+            yield _compare(reference, untrained, student, UNTRAINED)
 
 
-def _judged(reader: "PredictionReader", text: str, name: str, first: "Predictions") -> JudgedModel:
+def _load_model(reader: PredictionReader, text: str, name: str, reference: Predictions) -> ComparedModel:
     path = named_runs.resolve_run(Path(text), reader.workspace)
-    return JudgedModel(name, path if path.is_dir() else None, reader(text, labels=False).judged(first))
+    predicted = reader.read(text, labels=False).align_classes(reference)
+    return ComparedModel(name, path if path.is_dir() else None, predicted)
 
 
-def _row(first: "Predictions", teacher: JudgedModel, student: JudgedModel, control: str | None) -> dict[str, Any]:
-    import numpy as np
-
-    from zoo_cli.evaluation import flip_concentration, flip_statistics
-
-    labels, count = first.labels, len(first.classes)
-    statistics_of = flip_statistics.teacher_statistics(labels, student.predicted, student.predicted, teacher.predicted)
-    there = np.flatnonzero(np.bincount(labels, minlength=count))
-    gained = flip_statistics.positive_by_class(labels, student.predicted, teacher.predicted, count)[there]
-    close = flip_concentration.concentration(
-        gained, flip_statistics.errors_by_class(labels, student.predicted, count)[there]
+def _compare(reference: Predictions, teacher: ComparedModel, student: ComparedModel, control: str | None) -> PairRow:
+    labels, count = reference.labels, len(reference.classes)
+    statistics = flip_statistics.teacher_statistics(labels, student.predicted, student.predicted, teacher.predicted)
+    occurring = np.flatnonzero(np.bincount(labels, minlength=count))
+    positive = flip_statistics.positive_by_class(labels, student.predicted, teacher.predicted, count)[occurring]
+    errors = flip_statistics.errors_by_class(labels, student.predicted, count)[occurring]
+    concentration = flip_concentration.concentration(positive, errors)
+    return PairRow(
+        teacher=teacher.name,
+        student=student.name,
+        n=len(labels),
+        teacher_accuracy=statistics.accuracy,
+        student_accuracy=float((student.predicted == labels).mean()),
+        difference=statistics.difference,
+        complementary=statistics.complementary,
+        positive=statistics.offered,
+        negative=int(((student.predicted == labels) & (teacher.predicted != labels)).sum()),
+        entropy=concentration.entropy.value if concentration else None,
+        p=concentration.entropy.p if concentration else None,
+        control=control,
     )
+
+
+def _seed_twins(models: Sequence[ComparedModel]) -> set[tuple[str, str]]:
+    """The ordered pairs of names of runs that differ only in their seed."""
+    options = {model.name: _seedless_options(model.folder) for model in models}
     return {
-        "teacher": teacher.name,
-        "student": student.name,
-        "n": len(labels),
-        "teacher_accuracy": statistics_of.accuracy,
-        "student_accuracy": float((student.predicted == labels).mean()),
-        "difference": statistics_of.difference,
-        "complementary": statistics_of.complementary,
-        "positive": statistics_of.offered,
-        "negative": int(((student.predicted == labels) & (teacher.predicted != labels)).sum()),
-        "entropy": close.entropy.value if close else None,
-        "p": close.entropy.p if close else None,
-        "control": control,
-    }
-
-
-def _twins(
-    judged: Sequence[JudgedModel], first: "Predictions"
-) -> tuple[set[tuple[str, str]], list[tuple[JudgedModel, JudgedModel]]]:
-    """Pairs of listed runs that differ only in their seed; and of runs with an unlisted one beside them, where none."""
-    said = {one.name: _made(one.folder) for one in judged}
-    same = {
         (a.name, b.name)
-        for a in judged
-        for b in judged
-        if a is not b and said[a.name] is not None and said[a.name] == said[b.name]
+        for a in models
+        for b in models
+        if a is not b and options[a.name] is not None and options[a.name] == options[b.name]
     }
-    beside = []
-    for one in judged if not same else ():
-        if one.folder is None or said[one.name] is None:
+
+
+def _twins_beside(models: Sequence[ComparedModel], reference: Predictions) -> list[tuple[ComparedModel, ComparedModel]]:
+    """For each run, the first unlisted run in its folder that differs only in its seed, and the run itself."""
+    pairs = []
+    for model in models:
+        options = _seedless_options(model.folder)
+        if model.folder is None or options is None:
             continue
-        for file in sorted(one.folder.parent.glob("*/predictions.parquet")):
-            if file.parent.name != one.folder.name and _made(file.parent) == said[one.name]:
-                other = predictions.load_predictions(file.parent, labels=False).judged(first)
-                beside.append((JudgedModel(file.parent.name, file.parent, other), one))
+        for file in sorted(model.folder.parent.glob("*/predictions.parquet")):
+            if file.parent.name != model.folder.name and _seedless_options(file.parent) == options:
+                predicted = predictions.load_predictions(file.parent, labels=False).align_classes(reference)
+                pairs.append((ComparedModel(file.parent.name, file.parent, predicted), model))
                 break
-    return same, beside
+    return pairs
 
 
-def _made(folder: Path | None) -> dict[str, Any] | None:
-    """What a run was made from, without its seed; None for anything else than a run."""
+def _seedless_options(folder: Path | None) -> dict[str, Any] | None:
+    """What a run was made from, without its seed; None for anything but a run."""
     if folder is None or not (folder / "run.json").exists():
         return None
-    said = files.read_json(folder / "run.json")
-    options = said.get("options") if isinstance(said, dict) else None
+    record = files.read_json(folder / "run.json")
+    options = record.get("options") if isinstance(record, dict) else None
     if not isinstance(options, dict) or "seed" not in options:
         return None
     seedless = {key: value for key, value in options.items() if key != "seed"}
-    return {**{key: said.get(key) for key in IDENTITY_KEYS}, "options": seedless}
+    return {**{key: record.get(key) for key in IDENTITY_KEYS}, "options": seedless}
 
 
-def _untrained(reader: "PredictionReader", texts: Sequence[str], first: "Predictions") -> JudgedModel | None:
-    """The first network whose model is known, without its weights, run on the same images."""
-    source = next(filter(None, (_model(reader, text) for text in texts)), None)
-    if source is None or not reader.settings.manifest.exists():
-        why = "none of them is a model that can be built" if source is None else "no manifest says what the images are"
-        console.say(f"no control of {UNTRAINED}: {why}")
+def _load_untrained(reader: PredictionReader, texts: Sequence[str], reference: Predictions) -> ComparedModel | None:
+    """The first model that is known, with random weights, run on the same images."""
+    model = next(filter(None, (_find_model(reader, text) for text in texts)), None)
+    if model is None or not reader.settings.manifest.exists():
+        reason = "none of these is a model that can be built" if model is None else "there is no manifest of the images"
+        console.say(f"no control of {UNTRAINED}: {reason}")
         return None
     try:
-        file, _ = prediction.predict_untrained(reader.settings, source, reader.where, reader.workers)
-        judged = predictions.load_predictions(file, labels=False).judged(first)
+        predicted = reader.predict_untrained(model).align_classes(reference)
     except (UsageError, ContractError) as error:
         console.say(f"no control of {UNTRAINED}: {error}")
         return None
-    return JudgedModel(f"{source.name} untrained", None, judged)
+    return ComparedModel(f"{model.name} untrained", None, predicted)
 
 
-def _model(reader: "PredictionReader", text: str) -> Source | None:
-    """The model of what a user named; None for stored predictions of which none is known."""
+def _find_model(reader: PredictionReader, text: str) -> Source | None:
+    """The model that a user names; None for stored predictions of an unknown model."""
     path = named_runs.resolve_run(Path(text), reader.workspace)
     if not path.exists():
-        return reader.source(text)
+        return reader.find_model(text)
     return Source(path.name, f"file:{path.resolve()}") if (path / "config.json").exists() else None

@@ -1,194 +1,213 @@
-"""`zoo evaluate transfer`: a student before and after a transfer, beside its teachers."""
+"""A student before and after a transfer, beside its teachers."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import numpy as np
 
 from zoo_cli import console
-from zoo_cli.commands.options import HERE, Device, Format, Json, Workers, Workspace
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline.evaluate import named_runs, predictions
+from zoo_cli.evaluation import flip_concentration, flip_statistics, named_runs, predictions
+from zoo_cli.evaluation.flip_statistics import TeacherStatistics, TransferStatistics
+from zoo_cli.evaluation.predictions import Predictions
+from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
 from zoo_cli.store import files
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from zoo_cli.pipeline.evaluate.predictions import PredictionReader, Predictions
-
-FIELDS = (
-    console.Field("after"),
-    console.Field("teacher"),
-    console.Field("delta", style="percent"),
-    console.Field("gain", style="percent"),
-    console.Field("loss", style="percent"),
-    console.Field("p", style=".3f"),
-    console.Field("outcome"),
-    console.Field("difference", "teacher ahead", "percent"),
-    console.Field("complementary", style="percent"),
-    console.Field("transfer_rate", "transferred", "percent"),
-    console.Field("class_transfer_rate", "in its classes", "percent"),
-)
+Array = np.ndarray
 
 
-def transfer(
-    before: Annotated[
-        str, typer.Argument(metavar="BEFORE", help="The student before: a run folder, a parquet file or a model.")
-    ],
-    after: Annotated[
-        list[str], typer.Argument(metavar="AFTER", help="The student after; several are as many transfers.")
-    ],
-    teacher: Annotated[
-        list[str] | None,
-        typer.Option("--teacher", help="Its teacher: one for all, one for each AFTER, or several for the only one."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write the answer to .json, or its rows to .parquet.")
-    ] = None,
-    device: Device = "auto",
-    workers: Workers = None,
-    form: Format = None,
-    json: Json = False,
-    workspace: Workspace = HERE,
-) -> None:
-    """What a student gained and lost by a transfer, and how much of that its teachers knew.
+@dataclass(frozen=True)
+class TransferEvaluationConfig:
+    """`before`, `after`, `teachers`: run folders, parquet files or models, on the same samples.
 
-    Success or failure is a gain that differs from the loss by McNemar's exact test, two-sided at 5 %; the rest is
-    undecided. Without --teacher the teachers are those that the run.json of AFTER names.
-
-    zoo evaluate transfer student runs/dp-s0 --teacher runs/expert
-    zoo evaluate transfer runs/labels-only-s0 runs/kl-s0 runs/dp-s0 --teacher file:experts/b --json
+    `after`: the student after each transfer. `teachers`: one for all of them, one for each, or several for a single
+    one; without any, those that the run.json of each names.
     """
-    named_runs.check_out(out)
-    reader = predictions.PredictionReader(workspace, device, workers)
-    first = reader(before)
-    teachers = _matched(after, teacher or [])
-    given = {text: reader(text, labels=False).judged(first) for text in dict.fromkeys(teacher or [])}
-    rows = []
-    for text, names in zip(after, teachers, strict=True):
-        changed = reader(text, labels=False).judged(first)
-        taught = {name: given[name] for name in names} if teacher else _said(reader, text, first)
-        rows.append({"after": named_runs.display_name(text, workspace), **_judged(first, changed, taught)})
-    result = {"before": named_runs.display_name(before, workspace), "transfers": rows, "summary": _summary(rows)}
-    table = [line for row in rows for line in _lines(row)]
-    named_runs.save_answer(out, "zoo.evaluate-transfer/1", result, table)
-    console.answer(
-        "zoo.evaluate-transfer/1", result, FIELDS, form="json" if json else form, table=table, notes=_notes(result)
+
+    workspace: Path
+    before: str
+    after: tuple[str, ...]
+    teachers: tuple[str, ...] = ()
+    device: str = "auto"
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class TopUptake:
+    """Uptake within the fewest classes that hold `share` % of the offer, see `flip_concentration.class_uptake`."""
+
+    share: float
+    count: int
+    offered: int
+    transferred: int
+    gained: int
+    transfer_rate: float | None
+    class_transfer_rate: float | None
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TeacherUptake:
+    """How much of a teacher's knowledge the student took up.
+
+    `statistics`: see `flip_statistics.teacher_statistics`; `class_transfer_rate`: within all classes where the teacher
+    offers something; `top`: within the fewest classes that hold each share of it.
+    """
+
+    teacher: str
+    statistics: TeacherStatistics
+    class_transfer_rate: float | None
+    top: tuple[TopUptake, ...]
+
+
+@dataclass(frozen=True)
+class TransferRow:
+    """One transfer, see `flip_statistics.transfer_statistics`; `p_holm`, `outcome_holm`: corrected for all of them."""
+
+    after: str
+    statistics: TransferStatistics
+    teachers: tuple[TeacherUptake, ...]
+    p_holm: float
+    outcome_holm: str
+
+
+@dataclass(frozen=True)
+class OutcomeCounts:
+    """How many transfers have each outcome."""
+
+    success: int
+    failure: int
+    undecided: int
+
+
+@dataclass(frozen=True)
+class TransferSummary:
+    """All transfers: their outcomes, the share whose accuracy rose, and the mean delta."""
+
+    transfers: int
+    outcomes: OutcomeCounts
+    outcomes_holm: OutcomeCounts
+    success_rate: float
+    mean_delta: float
+
+
+@dataclass(frozen=True)
+class TransferResult:
+    """The transfers from one student."""
+
+    before: str
+    transfers: tuple[TransferRow, ...]
+    summary: TransferSummary
+
+
+def evaluate_transfer(options: TransferEvaluationConfig) -> TransferResult:
+    """What each transfer changed, and how much of that the teachers knew.
+
+    Raises UsageError for a name of nothing or teachers that do not match the transfers, ContractError for different
+    samples, labels or numbers of classes.
+    """
+    names = _match_teachers(options.after, options.teachers)
+    reader = PredictionReader(options.workspace, options.device, options.workers)
+    reference = reader.read(options.before)
+    named = {name: reader.read(name, labels=False).align_classes(reference) for name in dict.fromkeys(options.teachers)}
+    statistics, uptakes = [], []
+    for text, own in zip(options.after, names, strict=True):
+        after = reader.read(text, labels=False).align_classes(reference)
+        if options.teachers:
+            teachers = {name: named[name] for name in own}
+        else:
+            teachers = _recorded_teachers(reader, text, reference)
+        before = flip_statistics.predicted_classes(reference.logits)
+        statistics.append(flip_statistics.transfer_statistics(reference.labels, before, after))
+        uptakes.append(tuple(_uptake(reference, after, name, teacher) for name, teacher in teachers.items()))
+    adjusted = flip_statistics.holm([row.p for row in statistics])
+    rows = tuple(
+        TransferRow(
+            named_runs.display_name(text, options.workspace), row, uptake, p, flip_statistics.outcome(row.delta, p)
+        )
+        for text, row, uptake, p in zip(options.after, statistics, uptakes, adjusted, strict=True)
     )
+    return TransferResult(named_runs.display_name(options.before, options.workspace), rows, _summarize(rows))
 
 
-def _matched(after: Sequence[str], teachers: Sequence[str]) -> list[Sequence[str]]:
-    """The teachers of each AFTER: all of one, one of all, or one each."""
+def _match_teachers(after: Sequence[str], teachers: Sequence[str]) -> list[Sequence[str]]:
+    """The teachers of each AFTER: all for a single one, one for all, or one each."""
     if len(after) == 1:
         return [teachers]
     if len(teachers) <= 1:
         return [teachers] * len(after)
     if len(teachers) != len(after):
-        raise UsageError(f"{len(teachers)} teachers of {len(after)} AFTER", "one for all of them, or one for each")
+        raise UsageError(f"{len(teachers)} teachers for {len(after)} AFTER", "one for all of them, or one for each")
     return [[name] for name in teachers]
 
 
-def _said(reader: "PredictionReader", text: str, first: "Predictions") -> "dict[str, np.ndarray]":
-    """The teachers that a run of general transfer names itself, but for those that are not here any more."""
+def _recorded_teachers(reader: PredictionReader, text: str, reference: Predictions) -> dict[str, Array]:
+    """The classes predicted by the teachers that a run of general transfer names, without those that are gone."""
     file = named_runs.resolve_run(Path(text), reader.workspace) / "run.json"
-    named = _named(file) if file.exists() else {}
-    found = {}
-    for name, digest in named.items():
+    recorded = _read_teachers(file) if file.exists() else {}
+    teachers = {}
+    for name, digest in recorded.items():
         try:
-            found[name] = _teacher(reader, name, digest).judged(first)
+            teachers[name] = _load_teacher(reader, name, digest).align_classes(reference)
         except (UsageError, ContractError) as error:
             console.say(f"{text} names the teacher {name}, which is left out: {error}")
-    if not named:
+    if not recorded:
         console.say(f"no teacher of {text} is known; --teacher names one")
-    return found
+    return teachers
 
 
-def _named(file: Path) -> dict[str, str | None]:
+def _read_teachers(file: Path) -> dict[str, str | None]:
     """The teachers that a run.json names, with the digests of their weights. Raises ContractError for another file."""
-    said = files.read_json(file)
+    record = files.read_json(file)
     try:
         # In a sequence it names the last teacher, and those before it as what the student is after.
-        last = [str(row["source"]) for row in said.get("teachers") or []]
-        names = [*map(str, said["student"].get("after") or []), *last] if last else []
-        return {name: said["inputs"].get(f"teacher {name}") for name in names}
+        last = [str(row["source"]) for row in record.get("teachers") or []]
+        names = [*map(str, record["student"].get("after") or []), *last] if last else []
+        return {name: record["inputs"].get(f"teacher {name}") for name in names}
     except (AttributeError, KeyError, TypeError):
-        raise ContractError(f"{file} does not say what a run of zoo says") from None
+        raise ContractError(f"{file} is not a run.json written by zoo") from None
 
 
-def _teacher(reader: "PredictionReader", name: str, digest: str | None) -> "Predictions":
-    """A source of zoo.toml, or the run of these weights: a teacher that was named by a spec keeps only its name."""
+def _load_teacher(reader: PredictionReader, name: str, digest: str | None) -> Predictions:
+    """A source of zoo.toml, or the run with these weights; of a teacher named by a spec only the name is recorded."""
     if name in {source.name for source in reader.settings.sources}:
-        return reader.of(name)
+        return reader.predict(name)
     weights = reader.settings.run(name) / "model.safetensors"
     if weights.exists() and files.digest(weights) == digest:
         return predictions.load_predictions(weights.parent, labels=False)
-    raise UsageError("neither a source of zoo.toml nor the same run any more", "--teacher PROVIDER:NAME")
+    raise UsageError("it is no longer a source of zoo.toml or the same run", "name it by --teacher PROVIDER:NAME")
 
 
-def _judged(first: "Predictions", after: "np.ndarray", taught: "dict[str, np.ndarray]") -> dict[str, Any]:
-    """One transfer: what it changed, and for each teacher what it offered and what of that was taken."""
-    import numpy as np
-
-    from zoo_cli.evaluation import flip_concentration, flip_statistics
-
-    labels, before, count = first.labels, flip_statistics.predicted_classes(first.logits), len(first.classes)
-    there = np.flatnonzero(np.bincount(labels, minlength=count))
-    gained = flip_statistics.positive_by_class(labels, before, after, count)[there]
-    told = []
-    for name, teacher in taught.items():
-        offered = flip_statistics.positive_by_class(labels, before, teacher, count)[there]
-        taken = np.bincount(labels[(before != labels) & (teacher == labels) & (after == labels)], minlength=count)[
-            there
-        ]
-        top = [asdict(uptake) for uptake in flip_concentration.class_uptake(offered, taken, gained)]
-        for row in top:
-            row["classes"] = [first.classes[there[c]] for c in row["classes"]]
-        facts = asdict(flip_statistics.teacher_statistics(labels, before, after, teacher))
-        told.append({"teacher": name, **facts, "class_transfer_rate": top[-1]["class_transfer_rate"], "top": top})
-    return {**asdict(flip_statistics.transfer_statistics(labels, before, after)), "teachers": told}
+def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> TeacherUptake:
+    """What a teacher offered to the student before, and what of that the student after has right."""
+    labels, count = reference.labels, len(reference.classes)
+    before = flip_statistics.predicted_classes(reference.logits)
+    occurring = np.flatnonzero(np.bincount(labels, minlength=count))
+    gained = flip_statistics.positive_by_class(labels, before, after, count)[occurring]
+    offered = flip_statistics.positive_by_class(labels, before, teacher, count)[occurring]
+    both = (before != labels) & (teacher == labels) & (after == labels)
+    taken = np.bincount(labels[both], minlength=count)[occurring]
+    top = tuple(
+        TopUptake(**{**vars(row), "classes": tuple(reference.classes[occurring[c]] for c in row.classes)})
+        for row in flip_concentration.class_uptake(offered, taken, gained)
+    )
+    statistics = flip_statistics.teacher_statistics(labels, before, after, teacher)
+    return TeacherUptake(name, statistics, top[-1].class_transfer_rate, top)
 
 
-def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Over all transfers; each row also learns its p and outcome among as many tests."""
-    from zoo_cli.evaluation import flip_statistics
-
-    for row, p in zip(rows, flip_statistics.holm([row["p"] for row in rows]), strict=True):
-        row |= {"p_holm": p, "outcome_holm": flip_statistics.outcome(row["delta"], p)}
-    kinds = ("success", "failure", "undecided")
-    counts, corrected = (Counter(row[key] for row in rows) for key in ("outcome", "outcome_holm"))
-    return {
-        "transfers": len(rows),
-        **{kind: counts[kind] for kind in kinds},
-        "holm": {kind: corrected[kind] for kind in kinds},
-        "success_rate": sum(row["delta"] > 0 for row in rows) / len(rows),
-        "mean_delta": sum(row["delta"] for row in rows) / len(rows),
-    }
+def _summarize(rows: Sequence[TransferRow]) -> TransferSummary:
+    deltas = [row.statistics.delta for row in rows]
+    return TransferSummary(
+        transfers=len(rows),
+        outcomes=_count_outcomes([row.statistics.outcome for row in rows]),
+        outcomes_holm=_count_outcomes([row.outcome_holm for row in rows]),
+        success_rate=sum(delta > 0 for delta in deltas) / len(rows),
+        mean_delta=sum(deltas) / len(rows),
+    )
 
 
-def _lines(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """A transfer as rows of a table: one a teacher, or one where none is known."""
-    own = {key: value for key, value in row.items() if key != "teachers"}
-    lines = []
-    for teacher in row["teachers"] or [{}]:
-        facts = {key: value for key, value in teacher.items() if key not in ("top", "accuracy")}
-        lines.append({**own, "teacher": None, **facts, "teacher_accuracy": teacher.get("accuracy")})
-    return lines
-
-
-def _notes(result: dict[str, Any]) -> list[str]:
-    said = result["summary"]
-    notes = [
-        f"{said['transfers']:,} transfer{'s' * (said['transfers'] > 1)} from {result['before']}: "
-        f"{said['success']:,} success, "
-        f"{said['failure']:,} failure, {said['undecided']:,} undecided at 5 % (McNemar's exact test)"
-    ]
-    if said["transfers"] > 1:
-        held = said["holm"]
-        notes.append(
-            f"corrected for as many tests (Holm): {held['success']:,}, {held['failure']:,}, {held['undecided']:,}; "
-            f"accuracy rose in {console.percent(said['success_rate'])} of them"
-        )
-    return notes
+def _count_outcomes(outcomes: Sequence[str]) -> OutcomeCounts:
+    counts = Counter(outcomes)
+    return OutcomeCounts(counts["success"], counts["failure"], counts["undecided"])

@@ -1,7 +1,7 @@
-"""The small task of `tests.workspaces` with test images, and networks that answer in its classes.
+"""The small task of `tests.workspaces` with test images, and models of its own classes.
 
-"expert" looks at the colour and is mostly right, "mirror" is the same network with its classes in another order,
-"plain" the same without names, "noisy" one with half of the colours mixed up; "alpha" has other classes.
+"expert" looks at the colour and is mostly right; "mirror" is the same network with its classes in another order;
+"plain" the same without class names; "noisy" mixes up half of the colours; "alpha" has different classes.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ def make(folder: Path) -> Path:
     from safetensors.torch import save_file
 
     place = workspaces.make(folder, test="50%")
-    said = (place / "zoo.toml").read_text()
-    # Conv of one pixel of one colour each, the mean over the picture, and a head that takes it as it is.
+    toml = (place / "zoo.toml").read_text()
+    # A convolution of one pixel of one colour each, the mean over the picture, and a head on that mean.
     conv = torch.zeros(3, 3, 3, 3)
     for number in range(3):
         conv[number, 2 - number, 1, 1] = 1
@@ -39,8 +39,8 @@ def make(folder: Path) -> Path:
         save_file(weights, place / f"{name}.safetensors")
         order = CLASSES[::-1] if name == "mirror" else CLASSES
         listed = "" if name == "plain" else f"classes = {list(order)!r}\n"
-        said += SOURCE.format(name=name, classes=listed)
-    (place / "zoo.toml").write_text(said)
+        toml += SOURCE.format(name=name, classes=listed)
+    (place / "zoo.toml").write_text(toml)
     result = workspaces.run("split", workspace=place)
     assert result.code == 0, result.err
     return place

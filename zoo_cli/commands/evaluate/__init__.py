@@ -1,0 +1,1 @@
+"""`zoo evaluate …`: what stored predictions and scores are worth."""

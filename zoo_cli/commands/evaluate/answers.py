@@ -1,0 +1,35 @@
+"""The answer of an evaluate command: written to --out, and printed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo_cli import console
+from zoo_cli.store import files
+
+Row = dict[str, Any]
+"""A row as it is printed and written."""
+
+
+def print_answer(
+    schema: str,
+    data: Any,
+    fields: Sequence[console.Field],
+    *,
+    rows: Sequence[Row],
+    out: Path | None,
+    form: str | None,
+    table: Sequence[Row] | None = None,
+    notes: Sequence[str] = (),
+    meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an answer to --out, `data` as JSON or `rows` as parquet, then print it.
+
+    `table`: the rows that every form but JSON prints; by default `rows`.
+    """
+    if out is not None and out.suffix == ".json":
+        files.write_json(out, {"schema": schema, "data": console.plain(data), "meta": {}})
+    elif out is not None:
+        files.write_rows(out, schema, rows)
+    printed = rows if table is None else table
+    console.answer(schema, data, fields, form=form, meta=meta, notes=notes, table=printed)

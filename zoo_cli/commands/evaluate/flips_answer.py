@@ -1,0 +1,85 @@
+"""What `zoo evaluate flips` prints for two models."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from zoo_cli import console
+from zoo_cli.commands.evaluate.answers import Row, print_answer
+from zoo_cli.evaluation.flip_concentration import ChanceComparison, Concentration
+from zoo_cli.pipeline.evaluate.flips import ClassRow, FlipsResult
+
+SHOWN_CLASSES = 5
+"""How many classes a note lists."""
+FIELDS = (
+    console.Field("class"),
+    console.Field("n", style=","),
+    console.Field("positive", "gained", ","),
+    console.Field("negative", "lost", ","),
+    console.Field("positive_rate", "gained %", "percent"),
+    console.Field("negative_rate", "lost %", "percent"),
+)
+
+
+def print_flips(result: FlipsResult, out: Path | None, form: str | None) -> None:
+    """A row per class; the totals and where they lie below them."""
+    classes = [_class_row(flips) for flips in result.classes]
+    data = {
+        **result.statistics.to_row(),
+        "classes": classes,
+        "top": [asdict(top) for top in result.top],
+        "similarity_by": result.similarity_by,
+        "concentration": result.concentration and asdict(result.concentration),
+    }
+    print_answer("zoo.evaluate-flips/1", data, FIELDS, rows=classes, out=out, form=form, notes=_notes(result))
+
+
+def _class_row(flips: ClassRow) -> Row:
+    row = asdict(flips)
+    return {"class": row.pop("name"), **row}
+
+
+def _notes(result: FlipsResult) -> list[str]:
+    statistics = result.statistics
+    before, after = map(console.percent, (statistics.accuracy_before, statistics.accuracy_after))
+    notes = [
+        f"accuracy {before} -> {after}, "
+        f"gained {statistics.positive:,} ({console.percent(statistics.positive_rate)}), "
+        f"lost {statistics.negative:,} ({console.percent(statistics.negative_rate)}) of {statistics.n:,}"
+    ]
+    if statistics.uptake is not None:
+        notes.append(
+            f"the teacher is right where the student was wrong on {console.percent(statistics.uptake.complementary)}; "
+            f"{statistics.uptake.transferred:,} of these samples ({console.percent(statistics.uptake.transfer_rate)}) "
+            "are right now"
+        )
+    return notes if result.concentration is None else notes + _concentration_notes(result, result.concentration)
+
+
+def _concentration_notes(result: FlipsResult, concentration: Concentration) -> list[str]:
+    """In how few classes the gains lie, and how alike these are."""
+    half, entropy = concentration.half, concentration.entropy
+    top = next(top for top in result.top if top.share == 50)
+    notes = [
+        f"half of the gains lie in {half.value:,} of {concentration.classes:,} classes "
+        f"({_list_some(top.classes)}); by chance {_interval(half, '.0f')}, p = {half.p:.3f}",
+        f"entropy over classes {entropy.value:.3f} of 1; by chance {_interval(entropy, '.3f')}, p = {entropy.p:.3f}",
+    ]
+    # Names that share nothing, as digits do, have nothing to compare.
+    if top.similarity is not None and top.similarity.mean.low < top.similarity.mean.high:
+        mean, largest = top.similarity.mean, top.similarity.max
+        notes.append(
+            f"these classes by {result.similarity_by}: mean similarity {mean.value:.3f} (random sets "
+            f"{mean.mean:.3f}, p = {mean.p:.3f}), largest {largest.value:.3f} "
+            f"(random sets {largest.mean:.3f}, p = {largest.p:.3f})"
+        )
+    return notes
+
+
+def _interval(comparison: ChanceComparison, style: str) -> str:
+    low, high = format(comparison.low, style), format(comparison.high, style)
+    return low if low == high else f"{low} to {high}"
+
+
+def _list_some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN_CLASSES]) + (", …" if len(names) > SHOWN_CLASSES else "")

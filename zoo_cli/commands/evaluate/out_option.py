@@ -1,0 +1,19 @@
+"""`--out` of the evaluate commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo_cli.errors import UsageError
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the answer to a .json file, or its rows to a .parquet file."),
+]
+
+
+def check_out(out: Path | None) -> None:
+    """Raise UsageError for an --out of another kind, before the work is done."""
+    if out is not None and out.suffix not in (".json", ".parquet"):
+        raise UsageError(f"--out {out}", "its name must end in .parquet or .json")

@@ -1,0 +1,36 @@
+"""Runs of a workspace by name: where one lies, which are finished, and what an answer calls it."""
+
+from pathlib import Path
+
+from zoo_cli.errors import UsageError
+
+
+def resolve_run(path: Path, workspace: Path) -> Path:
+    """The path as typed, relative to the current folder; else the run of the workspace named NAME or runs/NAME.
+
+    A path that is neither is returned as typed.
+    """
+    if path.exists() or path not in (Path(path.name), Path("runs", path.name)):
+        return path
+    run = workspace / "runs" / path.name
+    return run if path.name and run.exists() else path
+
+
+def resolve_artifact(path: Path, workspace: Path) -> Path:
+    """The path as typed, relative to the current folder; else relative to the workspace, else a run by its name."""
+    inside = workspace / path
+    return inside if inside.exists() and not path.exists() else resolve_run(path, workspace)
+
+
+def finished_runs(workspace: Path) -> list[str]:
+    """Every run of the workspace that has its predictions. Raises UsageError if there is none."""
+    runs = sorted(str(path.parent) for path in (workspace / "runs").glob("*/predictions.parquet"))
+    if not runs:
+        raise UsageError(f"no finished run in {workspace / 'runs'}", "zoo distill makes one")
+    return runs
+
+
+def display_name(text: str, workspace: Path) -> str:
+    """What an answer calls a run: its name if it is a run of the workspace, else the text as typed."""
+    path = resolve_run(Path(text), workspace)
+    return path.name if path.is_dir() and path.resolve().parent == (workspace / "runs").resolve() else text

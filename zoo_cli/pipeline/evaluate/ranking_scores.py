@@ -1,0 +1,57 @@
+"""SCORES of `zoo evaluate ranking`: of a workspace, a folder of workspaces, a file that zoo wrote, or a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo_cli import config, console
+from zoo_cli.errors import UsageError
+from zoo_cli.evaluation import score_tables, tables
+from zoo_cli.evaluation.score_tables import Score, Scores
+from zoo_cli.pipeline import leakage
+from zoo_cli.store import files, schemas
+
+
+def load_scores(path: Path) -> Scores:
+    """The scores at a path: a table, a scores file or folder, a workspace, or a folder of workspaces.
+
+    The target of a workspace is the task's name; sources that have seen it are left out, with a message. Raises
+    UsageError if there are no scores.
+    """
+    scores: list[Score] = []
+    excluded: set[tuple[str, str]] = set()
+    if path.is_file() and not _is_scores_file(path):
+        scores = score_tables.read_score_table(tables.load_table(path))
+    else:
+        for folder, paths in _score_folders(path).items():
+            of_task, seen = _read_workspace(folder, paths)
+            scores += of_task
+            excluded |= seen
+    if not scores:
+        raise UsageError(f"no scores in {path}", "zoo score makes them")
+    return score_tables.collect_scores(scores, excluded)
+
+
+def _is_scores_file(path: Path) -> bool:
+    return path.suffix == ".parquet" and files.read_header(path).get("schema") == schemas.SCORES.tag
+
+
+def _score_folders(path: Path) -> dict[Path, list[Path]]:
+    """The scores files by the folder they lie in."""
+    if path.is_file():
+        return {path.parent: [path]}
+    if not path.is_dir():
+        raise UsageError(f"no file or folder {path}", "SCORES is a workspace, its scores, or a table")
+    folders = [path / "scores"] if (path / "scores").is_dir() else sorted(path.glob("*/scores")) or [path]
+    # A folder a metric. Files of earlier versions, one a metric, count only where there are no folders.
+    return {folder: sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*.parquet")) for folder in folders}
+
+
+def _read_workspace(folder: Path, paths: Sequence[Path]) -> tuple[list[Score], set[tuple[str, str]]]:
+    """The scores in a folder that zoo wrote them into; the sources left out, with the target that they have seen."""
+    settings = config.load(folder.parent)
+    target = settings.task.name if (folder.parent / config.FILE).exists() and folder.name == "scores" else ""
+    scores = score_tables.read_score_files(paths, target)
+    seen = leakage.excluded_sources(settings, list(dict.fromkeys(s.source for s in scores))) if target else {}
+    if seen:
+        console.say(f"{target}: left out {', '.join(f'{name} ({reason})' for name, reason in seen.items())}")
+    return [score for score in scores if score.source not in seen], {(name, target) for name in seen}
