@@ -16,10 +16,10 @@ import pyarrow as pa
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.pipeline import prepare
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.store.manifest import Images
 from zoo_cli.training.source_files import file_digests
 
 Device = Callable[[], Any]
@@ -27,7 +27,7 @@ Device = Callable[[], Any]
 
 
 def predict_source(
-    settings: Config, source: Source, device: Device, workers: int | None
+    settings: Config, images: Images, source: Source, device: Device, workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """The file of a source's predictions on the test images, made if it is missing or stale, and the classes.
 
@@ -37,11 +37,11 @@ def predict_source(
     declared = feature_store.to_json_values(settings.declared(source))
     made_from = {"source": provenance.fingerprint(declared, file_digests(settings, source), settings.task.seed)}
     load = partial(_load_model, settings, source)
-    return path, _keep_predictions(settings, path, made_from, source.name, load, device, workers)
+    return path, _keep_predictions(settings, images, path, made_from, source.name, load, device, workers)
 
 
 def predict_untrained(
-    settings: Config, source: Source, device: Device, workers: int | None
+    settings: Config, images: Images, source: Source, device: Device, workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """As `predict_source`, for the source's architecture with random weights from seed 0."""
     from zoo_cli.models import architecture
@@ -53,7 +53,7 @@ def predict_untrained(
     made_from = {"source": provenance.fingerprint(feature_store.to_json_values(parts))}
     name = f"{source.name} without its weights"
     load = partial(replace, model, module=module)
-    return path, _keep_predictions(settings, path, made_from, name, load, device, workers)
+    return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers)
 
 
 def _load_model(settings: Config, source: Source) -> Any:
@@ -64,6 +64,7 @@ def _load_model(settings: Config, source: Source) -> Any:
 
 def _keep_predictions(
     settings: Config,
+    images: Images,
     path: Path,
     made_from: Mapping[str, str],
     name: str,
@@ -75,7 +76,7 @@ def _keep_predictions(
 
     `load` gives the model, a `loading.LoadedModel`.
     """
-    images = prepare.prepare(settings, workers=workers).without(failures.failed_ids(settings, "extract"))
+    images = images.without(failures.failed_ids(settings, "extract"))
     classes = load_class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):

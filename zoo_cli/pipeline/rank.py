@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,10 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 
 @dataclass(frozen=True)
 class RankingSpec:
-    """What a ranking is by: one metric, or several by their mean z-score; the capacity term; the weighting.
-
-    `weighting` is the spec as typed, `method` the same, resolved.
-    """
+    """What a ranking is by: one metric, or several by their mean z-score; the capacity term; the weighting."""
 
     metrics: tuple[MetricSpec, ...]
-    weighting: str
-    method: specs.Method
+    weighting: specs.WeightingSpec
     plasticity: bool = False
 
     @property
@@ -113,7 +109,7 @@ def parse_ranking(metrics: Sequence[str], on: str | None, weighting: str, plasti
     if len({spec.on for spec in parsed}) > 1:
         reads = ", ".join(f"{spec.method.name} reads {spec.on}" for spec in parsed)
         raise UsageError(f"one ranking uses one representation: {reads}", "--on probs where all of them read it")
-    return RankingSpec(parsed, weighting, specs.resolve("weighting", weighting), plasticity)
+    return RankingSpec(parsed, specs.WeightingSpec.parse(weighting), plasticity)
 
 
 def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: Path | None = None) -> Ranking:
@@ -124,7 +120,7 @@ def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: P
     is given. Raises UsageError where an input is stale.
     """
     if isinstance(scores, Path):
-        ranking = rank_scores_file(scores, spec.weighting, settings)
+        ranking = rank_scores_file(settings, spec, scores)
     else:
         ranking = order_sources(settings, spec, score.score(settings, scores).rows)
         if not scores.features:
@@ -140,15 +136,19 @@ def rank_sources(settings: Config, spec: RankingSpec, sources: Sequence[Source])
     return order_sources(settings, spec, scores.rows)
 
 
-def rank_scores_file(path: Path, weighting: str, settings: Config, among: Sequence[str] | None = None) -> Ranking:
-    """The ranking of the sources in a scores file, or a folder of them: all of them, or those named."""
+def rank_scores_file(settings: Config, spec: RankingSpec, path: Path, among: Sequence[str] | None = None) -> Ranking:
+    """The ranking of the sources in a scores file, or a folder of them: all of them, or those named.
+
+    By the weighting of `spec`, and the metric of the file.
+    """
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     everyone = [row for file in paths for row in load_scores(file)]
     rows = [row for row in everyone if among is None or row.source in among]
     missing = sorted(set(among or ()) - {row.source for row in rows})
     if missing or not rows:
         raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
-    return order_sources(settings, parse_ranking([rows[0].spec], rows[0].representation, weighting), rows)
+    metrics = parse_metrics([rows[0].spec], rows[0].representation)
+    return order_sources(settings, replace(spec, metrics=metrics), rows)
 
 
 def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow]) -> Ranking:
@@ -162,7 +162,7 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
     depth = _depths(settings, ranked) if spec.plasticity else None
     table = ScoreTable.of(scores, ranked, [metric.method.spec for metric in spec.metrics], spec.raw, depth)
     values, draws = table.values[:-1], table.draws[:-1]
-    weights = source_weights.weigh_sources(spec.method, values, ranked, spec.zero_means_none, spec.metric)
+    weights = source_weights.weigh_sources(spec.weighting.method, values, ranked, spec.zero_means_none, spec.metric)
     rows = _rows(spec, table, ranked, weights)
     rows += [_row(spec, name, excluded=excluded[name]) for name in names if name in excluded]
     rows.sort(key=lambda row: (row.rank is None, row.source in excluded, row.rank or 0, row.source))
@@ -184,12 +184,12 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
 def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
     """The ranking and its weights, views of the last question: always replaced."""
     spec = ranking.spec
-    inputs = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting}
+    inputs = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting.text}
     files.write_table(path, ranking.to_arrow(), schemas.RANKING, inputs)
     files.write_json(
         path.with_name("weights.json"),
         {
-            "weighting": spec.weighting,
+            "weighting": spec.weighting.text,
             "metric": spec.metric,
             "effective_sources": ranking.effective,
             "sources": [{"source": row.source, "score": row.value, "weight": row.weight} for row in ranking.rows],
