@@ -243,6 +243,8 @@ WEIGHTINGS: dict[str, Entry] = {
     "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
 }
 
+DEFAULT_POOL = "product"
+
 HEADS: dict[str, Entry] = {
     "ridge": Entry("zoo_cli.heads.ridge:ridge", "ridge regression of the one-hot labels, in closed form"),
     "ncm": Entry("zoo_cli.heads.ncm:ncm", "softmax over the squared distances to the class means"),

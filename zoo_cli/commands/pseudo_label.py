@@ -10,6 +10,7 @@ from zoo_cli import config, console
 from zoo_cli.commands.options import HERE, Format, Json, Overwrite, Refresh, Sources, Workspace
 from zoo_cli.config import STUDENT
 from zoo_cli.errors import UsageError
+from zoo_cli.registry import DEFAULT_POOL
 
 FIELDS = (console.Field("source"), console.Field("images", style=","), console.Field("classes", style="d"))
 
@@ -26,6 +27,28 @@ def pseudo_label(
     output: Annotated[
         str, typer.Option("--output", metavar="NAME", help="What the logits of --features are for: softmax or sigmoid.")
     ] = "softmax",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="SPEC",
+            help="Answer in the task's classes by a head on each source: ridge, ncm, logistic.",
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            "--pool",
+            metavar="SPEC",
+            help=f"Pool of the heads: product, kernel, logmean, spread, best. [default: {DEFAULT_POOL}]",
+        ),
+    ] = None,
+    with_student: Annotated[
+        bool, typer.Option("--with-student", help="Fit a head on the student's starting features too.")
+    ] = False,
+    show: Annotated[
+        int, typer.Option("--show", metavar="N", min=0, help="List N images on which the heads agree least.")
+    ] = 0,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
     form: Format = None,
@@ -34,17 +57,25 @@ def pseudo_label(
 ) -> None:
     """Store the soft targets of every source.
 
-    They are its class probabilities on the labelled and unlabelled images.
+    They are its class probabilities on the labelled and unlabelled images: its own classes, or with --head the task's,
+    which a pool of heads on the stored features of all sources answers. The estimate of its accuracy stands below.
 
     zoo pseudo-label
+    zoo pseudo-label --head ridge --show 20
     zoo pseudo-label --features theirs.parquet --out pseudo/source=theirs
     """
+    from zoo_cli.commands.heads_answer import answer_heads
+    from zoo_cli.pipeline import head_labels
     from zoo_cli.pipeline import pseudo_label as stage
+    from zoo_cli.pipeline.head_config import HeadLabelConfig
 
     settings = config.load(workspace)
+    form = "json" if json else form
+    if head is None and (pool is not None or with_student or show):
+        raise UsageError("--pool, --with-student and --show belong to --head", "add --head ridge")
     if features is not None:
-        if out is None:
-            raise UsageError("--features needs --out, the folder of its pseudo-labels")
+        if out is None or head is not None:
+            raise UsageError("--features needs --out, the folder of its pseudo-labels, and no --head")
         rows = [stage.pseudo_label_file(features, out, output, overwrite=overwrite)]
     elif out is not None:
         raise UsageError("--out goes with --features", "in a workspace the place is pseudo/source=NAME")
@@ -52,5 +83,11 @@ def pseudo_label(
         sources = [one for one in settings.select(source or []) if one.name != STUDENT]
         if not sources:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
+        if head is not None:
+            students = [one for one in settings.models if one.name == STUDENT] if with_student else []
+            options = HeadLabelConfig(head, pool or DEFAULT_POOL, (*sources, *students))
+            record = head_labels.label_with_heads(settings, options, overwrite=overwrite, refresh=refresh)
+            answer_heads(record, show, form)
+            return
         rows = stage.pseudo_label(settings, sources, overwrite=overwrite, refresh=refresh)
-    console.answer("zoo.pseudo-label/1", [asdict(row) for row in rows], FIELDS, form="json" if json else form)
+    console.answer("zoo.pseudo-label/1", [asdict(row) for row in rows], FIELDS, form=form)

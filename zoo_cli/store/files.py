@@ -12,8 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import save
 
 from zoo_cli import __version__
 from zoo_cli.errors import ContractError, UsageError, ZooError
@@ -99,6 +101,13 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping
         temporary.write_bytes(data)
         with safe_open(temporary, framework="pt") as check:
             assert set(check.keys()) == set(content), f"{path}: written tensors do not read back"
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Arrays as safetensors."""
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {}))
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_table(path: Path, table: pa.Table, schema: Schema, inputs: Mapping[str, Any]) -> None:

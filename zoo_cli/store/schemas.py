@@ -140,7 +140,7 @@ RANKING = Schema(
 
 PSEUDO = Schema(
     "pseudo",
-    "pseudo/source=S/part-00000-of-00001.parquet",
+    "pseudo/source=S/part-00000-of-00001.parquet, pseudo/head=HEAD-POOL/part-00000-of-00001.parquet",
     (
         Column("id", "string", "of the manifest: labelled and unlabelled samples, in its order"),
         Column("probs", "fixed_size_list<halffloat>[K]", "the source's class probabilities; float is accepted too"),
@@ -213,6 +213,33 @@ DOCUMENTS = (
             ("stopped_at", "the next one, whose gain is less than its uncertainty; null where none was left"),
             ("left_out", "sources that may not enter, each with the reason"),
             ("inputs", "what it was made from, as in the scores"),
+        ),
+    ),
+    Document(
+        "head",
+        "pseudo/head=HEAD-POOL/_head.json",
+        (
+            ("head, pool", "specs"),
+            ("labels, images", "number of labelled images, and of all that are answered"),
+            ("sources", "list of source, lam, temperature, nll and accuracy (leave one out), weight in the pool"),
+            ("estimate", "accuracy on the unlabelled images, low, high (90 %), or null with a reason"),
+            ("class_shares", "by class name, its share of the answers for the unlabelled images"),
+            ("missing", "classes without a labelled image: they are never answered"),
+            (
+                "disagreement",
+                "list of unlabelled id and nats: the images on which the heads agree least, to label next",
+            ),
+            ("notes", "what to know of the answers"),
+        ),
+    ),
+    Document(
+        "source-head",
+        "heads/source=S.safetensors",
+        (
+            ("mean, scale", "(D,) the head reads (values - mean) * scale of the stored values"),
+            ("weights, intercept, temperature", "(D, P), (P,), (1,): softmax((x @ weights + intercept) / temperature)"),
+            ("present", "(P,) the classes it answers, as positions in classes.json"),
+            ("lam", "(1,) its penalty, NaN where it has none"),
         ),
     ),
     Document(

@@ -1,0 +1,111 @@
+"""The stored answers of a pool of heads, what is known of them, and the heads themselves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from zoo_cli.config import Config
+from zoo_cli.errors import ContractError
+from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store.columns import to_list_column
+
+DOCUMENT = "_head.json"
+
+
+@dataclass(frozen=True)
+class SourceHead:
+    """The head of one source: penalty and temperature, leave-one-out nll and accuracy, its weight in the pool."""
+
+    source: str
+    lam: float | None
+    temperature: float
+    nll: float | None
+    accuracy: float | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class PoolEstimate:
+    """The estimated accuracy of the pool on the unlabelled images, with its 90 % interval; None with a reason."""
+
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """What _head.json says: the specs, the labels it was made from, the heads, the estimate, and what to label next.
+
+    `class_shares`: by class name, the share of the unlabelled images that the pool answers with it; `missing`: classes
+    without a labelled image, whose probability is 0. `disagreement`: ids of unlabelled images and how far the heads
+    disagree there, in nats, the largest first. `notes`: what a reader must know, machine readable.
+    """
+
+    head: str
+    pool: str
+    labels: int
+    images: int
+    sources: tuple[SourceHead, ...]
+    estimate: PoolEstimate
+    class_shares: Mapping[str, float]
+    missing: tuple[str, ...]
+    disagreement: Sequence[tuple[str, float]]
+    notes: tuple[str, ...]
+
+
+def is_complete(folder: Path, inputs: Mapping[str, Any], maker: str) -> bool:
+    """Whether all parts and the record are there, made from these inputs. Raises Stale naming what differs."""
+    standing = sorted(folder.glob("part-*.parquet"))
+    if not standing or not (folder / DOCUMENT).exists():
+        return False
+    current = [provenance.is_current(part, inputs, overwrite=False, kept=str(folder), maker=maker) for part in standing]
+    return all(current) and len(standing) == int(standing[0].stem.rpartition("-")[2])
+
+
+def write_answers(
+    folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, inputs: Mapping[str, Any]
+) -> None:
+    """Store the answers (N, C) of a pool in parts of float16, and last its record, which says that all is there."""
+    for old in folder.glob("part-*.parquet"):
+        old.unlink()
+    count = max(1, -(-len(ids) // schemas.ROW_GROUP))
+    for part in range(count):
+        rows = slice(part * schemas.ROW_GROUP, (part + 1) * schemas.ROW_GROUP)
+        table = pa.table(
+            {
+                "id": pa.array([str(name) for name in ids[rows]], pa.string()),
+                "probs": to_list_column(probs[rows].astype(np.float16)),
+            }
+        )
+        files.write_table(folder / f"part-{part:05}-of-{count:05}.parquet", table, schemas.PSEUDO, inputs)
+    files.write_json(folder / DOCUMENT, asdict(record))
+
+
+def load_record(folder: Path) -> HeadRecord:
+    """The record of a pool's answers. Raises ContractError for a document that lacks keys."""
+    path = folder / DOCUMENT
+    content = files.read_json(path)
+    try:
+        return HeadRecord(
+            **{
+                **content,
+                "sources": tuple(SourceHead(**source) for source in content["sources"]),
+                "estimate": PoolEstimate(**content["estimate"]),
+                "missing": tuple(content["missing"]),
+                "disagreement": [(str(name), float(value)) for name, value in content["disagreement"]],
+                "notes": tuple(content["notes"]),
+            }
+        )
+    except (TypeError, KeyError, ValueError):
+        raise ContractError(f"{path} lacks keys of its format", "zoo pseudo-label --head makes it again") from None
+
+
+def write_head(settings: Config, source: str, arrays: Mapping[str, np.ndarray], spec: str) -> None:
+    """Store a head for the stored values of a source: mean, scale, weights, intercept, temperature, classes."""
+    files.write_arrays(settings.root / "heads" / f"source={source}.safetensors", arrays, {"head": spec})
