@@ -227,7 +227,7 @@ DOCUMENTS = (
             ("missing", "classes without a labelled image: they are never answered"),
             (
                 "disagreement",
-                "list of unlabelled id and nats: the images on which the heads agree least, to label next",
+                "list of unlabelled id and nats: images on which the heads agree least, to label next",
             ),
             ("notes", "what to know of the answers"),
         ),
