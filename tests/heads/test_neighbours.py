@@ -24,6 +24,7 @@ Array = NDArray[Any]
 @pytest.mark.parametrize("k", [1, 7, 299, 1000])
 def test_neighbours_by_blocks_are_exact(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "BLOCK", 37)
+    monkeypatch.setattr(neighbours, "FIRST", 5)
     monkeypatch.setattr(neighbours, "TILE", 41)
     rows = unit_rows(np.random.default_rng(0).normal(size=(300, 9)))
     places, products = nearest(rows, rows, k, skip=np.arange(300))

@@ -8,7 +8,7 @@ from scipy import sparse
 
 Array = NDArray[Any]
 
-BLOCK, TILE = 512, 8192
+BLOCK, FIRST, TILE = 512, 1024, 8192
 POWER = 3
 LIMIT = 200_000  # images; above, neighbours come from a seeded subset of this size
 
@@ -40,14 +40,15 @@ def _nearest(queries: Array, rows: Array, k: int, skip: Array | None) -> tuple[A
     numbers = np.arange(len(queries))
     places = np.zeros((len(queries), 0), dtype=np.int64)
     products = np.zeros((len(queries), 0), dtype=rows.dtype)
-    for start in range(0, len(rows), TILE):
-        tile = queries @ rows[start : start + TILE].T
+    # Selecting k is slow, so the list is filled from a small first tile.
+    for start in (0, *range(FIRST, len(rows), TILE)):
+        tile = queries @ rows[start : start + (TILE if start else FIRST)].T
         if skip is not None:
             own = (skip >= start) & (skip < start + tile.shape[1])
             tile[numbers[own], skip[own] - start] = -np.inf
         if places.shape[1] < k:
             count = min(k, tile.shape[1])
-            best = np.argpartition(-tile, count - 1, axis=1)[:, :count]
+            best = np.argpartition(tile, tile.shape[1] - count, axis=1)[:, -count:]
             joined = np.hstack([products, np.take_along_axis(tile, best, axis=1)])
             order = np.argsort(-joined, axis=1, kind="stable")[:, :k]
             products = np.take_along_axis(joined, order, axis=1)

@@ -13,7 +13,7 @@ Array = NDArray[Any]
 
 WIDE = 512  # columns; wider features of many rows are replaced by their principal components
 MANY = 2048  # rows; the Gram matrix of fewer fits in 32 MB
-COMPONENTS = 384
+COMPONENTS = 384  # assumed, between 256 and 512: still to be measured on data sets
 PRECISE = 1e-6  # directions whose eigenvalue is a smaller share of the largest are noise of float32
 
 

@@ -35,16 +35,16 @@ class Features:
         No labels are used. Raises ContractError unless the values are (N, D), real and finite.
         """
         check_values(values)
-        shift = values[0].astype(np.float64)
-        mean = np.zeros(values.shape[1])
+        # Shifted to about the mean first, so that one pass is exact however far from 0 the values lie.
+        shift = values[next(blocks(*values.shape))].mean(axis=0, dtype=np.float64)
+        sums, squares = np.zeros(len(shift)), np.zeros(len(shift))
         for rows in blocks(*values.shape):
-            mean += (values[rows] - shift).sum(axis=0)
-        mean = shift + mean / len(values)
-        variance = np.zeros(values.shape[1])
-        for rows in blocks(*values.shape):
-            centred = values[rows] - mean
-            variance += np.einsum("ij,ij->j", centred, centred)
-        deviation = np.sqrt(variance / len(values))
+            moved = values[rows] - shift
+            sums += moved.sum(axis=0)
+            squares += np.einsum("ij,ij->j", moved, moved)
+        offset = sums / len(values)
+        mean = shift + offset
+        deviation = np.sqrt(np.maximum(squares / len(values) - offset**2, 0.0))
         varies = deviation > CONSTANT * np.abs(mean)
         scale = np.zeros(len(mean))
         scale[varies] = 1 / (deviation[varies] * np.sqrt(np.count_nonzero(varies)))
