@@ -167,6 +167,10 @@ class Config:
         """The folder of a source's pseudo-labels."""
         return self.root / "pseudo" / f"source={source}"
 
+    def pseudo_head(self, slug: str) -> Path:
+        """The folder of the answers of a pool of heads."""
+        return self.root / "pseudo" / f"head={slug}"
+
     def scores(self, slug: str) -> Path:
         """The folder of the scores of one metric spec, a file a source."""
         return self.root / "scores" / slug

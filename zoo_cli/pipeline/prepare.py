@@ -10,6 +10,7 @@ from typing import Any
 from zoo_cli import console, registry
 from zoo_cli.config import Config, Source
 from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, write_manifest
@@ -22,6 +23,7 @@ MAKERS = {
     "gradients": "zoo_cli.pipeline.gradient_extraction:extract_gradients",
     "score": "zoo_cli.pipeline.score:score_sources",
     "pseudo-label": "zoo_cli.pipeline.pseudo_label:make_pseudo_labels",
+    "head-labels": "zoo_cli.pipeline.head_labels:make_head_labels",
 }
 
 
@@ -29,13 +31,15 @@ MAKERS = {
 class Needs:
     """What a command reads beside the manifest, in the order in which it is made.
 
-    `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names.
+    `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names;
+    `head_labels`: the answers of a pool of heads.
     """
 
     features: Sequence[Source] = ()
     gradients: Sequence[Source] = ()
     scores: ScoreConfig | None = None
     pseudo_labels: Sequence[Source] = ()
+    head_labels: HeadLabelConfig | None = None
 
 
 def prepare(
@@ -53,6 +57,8 @@ def prepare(
         maker("score")(settings, images, needs.scores)
     if needs.pseudo_labels:
         maker("pseudo-label")(settings, images, needs.pseudo_labels, refresh=refresh)
+    if needs.head_labels is not None:
+        maker("head-labels")(settings, images, needs.head_labels, refresh=refresh)
     return images
 
 
