@@ -12,7 +12,7 @@ _zoo_table() {
         'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags distill') REPLY='--objective --weighting --metric --on --source --each-source --draws --teachers --targets --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate accuracy') REPLY='--out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -99,7 +99,8 @@ _zoo_table() {
         'words weighting random') REPLY='seed= k=' ;;
         'words weighting inverse') REPLY='form= p=' ;;
         'words weighting inverse form') REPLY='reciprocal complement' ;;
-        'words objective') REPLY='cross-task kl xe-kl mcl dp' ;;
+        'words objective') REPLY='cross-task heads kl xe-kl mcl dp' ;;
+        'words objective heads') REPLY='cross_task= sharpen=' ;;
         'words objective xe-kl') REPLY=alpha= ;;
         'words objective mcl') REPLY='alpha= k= retention= tau= steps_per_update= reset=' ;;
         'words objective dp') REPLY='labels= select= confidence=' ;;

@@ -259,10 +259,13 @@ function __zoo_words
             printf '%s\n' 'reciprocal' 'complement'
         case 'objective'
             printf '%s\t%s\n' 'cross-task' 'labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)' \
+                'heads' 'labels, and what heads on the sources\' features answer together in the task\'s classes' \
                 'kl' 'predictions of a teacher with the same classes (paper 002, KL-Dist)' \
                 'xe-kl' 'labels and a teacher\'s predictions, which weigh alpha=0.5 (paper 002, XE-KL-Dist)' \
                 'mcl' 'as xe-kl, averaged into slow weights that retain 0.61 of the original (paper 002, + MCL)' \
                 'dp' 'predictions of the teacher where it is better, else of the student itself (paper 002, + DP)'
+        case 'objective heads'
+            printf '%s\n' 'cross_task=' 'sharpen='
         case 'objective xe-kl'
             printf '%s\n' 'alpha='
         case 'objective mcl'
@@ -426,7 +429,9 @@ complete -c zoo -n '__zoo_at pseudo-label' -s C -l workspace -x -a '(__fish_comp
 complete -c zoo -n '__zoo_at pseudo-label' -s q -l quiet -d 'Print only warnings and errors on stderr.'
 complete -c zoo -n '__zoo_at pseudo-label' -s v -l verbose -d 'Print details on stderr.'
 complete -c zoo -n '__zoo_at pseudo-label' -s h -l help -d 'Show this message and exit.'
-complete -c zoo -n '__zoo_at distill' -l objective -x -k -a '(__zoo_value objective)' -d 'cross-task, or for teachers with the same classes: kl, xe-kl, mcl or dp.'
+complete -c zoo -n '__zoo_at distill' -l objective -x -k -a '(__zoo_value objective)' -d 'cross-task, heads, or for teachers with the same classes: kl, xe-kl, mcl or dp.'
+complete -c zoo -n '__zoo_at distill' -l head -x -k -a '(__zoo_value text)' -d 'Head fitted on the features of each source, for heads. [default: ridge]'
+complete -c zoo -n '__zoo_at distill' -l pool -x -k -a '(__zoo_value text)' -d 'How the answers of the heads are combined, for heads. [default: product]'
 complete -c zoo -n '__zoo_at distill' -l weighting -x -k -a '(__zoo_value weighting)' -d 'p=2, equal, nearest, … Repeatable: one run each. [default: p=12]'
 complete -c zoo -n '__zoo_at distill' -l metric -x -k -a '(__zoo_value metric)' -d 'Metric whose scores are weighed: NAME or NAME:key=value. [default: parc]'
 complete -c zoo -n '__zoo_at distill' -l on -x -k -a '(__zoo_value representation)' -d 'Representation: features or probs. [default: the metric\'s own]'
@@ -454,7 +459,7 @@ complete -c zoo -n '__zoo_at distill' -l max-time -x -k -a '(__zoo_value text)' 
 complete -c zoo -n '__zoo_at distill' -l device -x -k -a '(__zoo_value device)' -d 'auto (CUDA if there is any), cpu, cuda or cuda:N.'
 complete -c zoo -n '__zoo_at distill' -l precision -x -k -a '(__zoo_value precision)' -d 'fp32 or bf16.'
 complete -c zoo -n '__zoo_at distill' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'
-complete -c zoo -n '__zoo_at distill' -l lam -x -k -a '(__zoo_value text)' -d 'Share of the labels in the loss; 1: labels only. [default: 0.8]'
+complete -c zoo -n '__zoo_at distill' -l lam -x -k -a '(__zoo_value text)' -d 'Share of the labels in the loss; 1: labels only. [default: 0.8, heads 0.2]'
 complete -c zoo -n '__zoo_at distill' -l kd-temperature -x -k -a '(__zoo_value text)' -d 'Temperature of the distillation loss.'
 complete -c zoo -n '__zoo_at distill' -l min-weight -x -k -a '(__zoo_value text)' -d 'Drop sources with a smaller weight. [default: 0.0001]'
 complete -c zoo -n '__zoo_at distill' -l manifest -r -F -d 'Manifest of the task, instead of zoo.toml.'

@@ -267,6 +267,11 @@ OBJECTIVES: dict[str, Objective] = {
         "zoo_cli.objectives.cross_task:CrossTask",
         "labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)",
     ),
+    "heads": Objective(
+        "zoo_cli.objectives.heads:Heads",
+        "labels, and what heads on the sources' features answer together in the task's classes",
+        augment="flip",
+    ),
     "supervised": Objective(
         "zoo_cli.objectives.supervised:Supervised",
         "labels alone (paper 000, eq. 2)",

@@ -30,6 +30,7 @@ CROSS_TASK_FLAGS = {
     "--pseudo": "nowhere",
     "--scores": "nowhere",
 }
+HEADS_TOO = ("--weighting", "--metric", "--on", "--init", "--lam", "--min-weight")
 TRANSFER_FLAGS = {"--teachers": "soup", "--targets": "live"}
 
 
@@ -61,7 +62,8 @@ def test_other_objectives_refuse_cross_task_flags(workspace: Path, objective: st
     value = CROSS_TASK_FLAGS[flag]
     arguments = [flag, value] if value else [flag]
     error = refuse("distill", "--objective", objective, *TEACHER, *arguments, workspace=workspace)
-    assert error == f"{flag} belongs to --objective cross-task; {objective} does not use it"
+    owners = "cross-task or heads" if flag in HEADS_TOO else "cross-task"
+    assert error == f"{flag} belongs to --objective {owners}; {objective} does not use it"
 
 
 @pytest.mark.parametrize("flag", TRANSFER_FLAGS)
@@ -270,6 +272,7 @@ DRY: dict[str, tuple[tuple[str, ...], list[str]]] = {
         ["cross-task-from-alpha-s0", "cross-task-from-beta-s0"],
     ),
     "draws": (("distill", "--draws", "2"), [f"cross-task-parc-random-seed{draw}-s0" for draw in range(2)]),
+    "heads": (("distill", "--objective", "heads", "--seed", "3"), ["heads-ridge-product-s3"]),
     "kl": (("distill", "--objective", "kl", *TEACHER), ["kl-expert-s0"]),
     "soup": (("distill", "--objective", "dp", *TWO, "--teachers", "soup"), ["dp-expert+noisy-soup-s0"]),
     "sequential": (("distill", "--objective", "mcl", *TWO), ["mcl-expert+noisy-sequential-s0"]),

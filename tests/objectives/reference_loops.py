@@ -1,5 +1,7 @@
 """The objectives as written in the papers: loops over rows and classes, one number at a time."""
 
+import math
+
 import torch
 
 
@@ -89,6 +91,19 @@ def flips(original, teachers, labels, chosen):
             counts[2] += 1
             counts[3] += choice > 0 and not theirs[choice - 1]
     return counts
+
+
+def heads(labelled, labels, student, pool, cross_task_term, lam, cross_task, sharpen):
+    """`student`, `pool` (rows, classes) of the rows without labels; `cross_task_term`: the sources' part, a number."""
+    divergences = []
+    for answers, z in zip(pool, student, strict=True):
+        q = [float(value) / float(answers.sum()) for value in answers]
+        q = [value ** (1 / sharpen) for value in q]
+        q = [value / sum(q) for value in q]
+        divergences.append(sum(a * (math.log(a) - b) for a, b in zip(q, log_softmax(z), strict=True) if a > 0))
+    supervised = mean(cross_entropy(z, y) for z, y in zip(labelled, labels, strict=True))
+    distilled = (1 - cross_task) * mean(divergences) + cross_task * cross_task_term
+    return lam * supervised + (1 - lam) * distilled
 
 
 def fixmatch(labelled, labels, weak, strong, threshold, temperature, weights):

@@ -15,6 +15,7 @@ from tests.training.tiny_models import Run, weights
 from zoo_cli import registry
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.fixmatch import FixMatch
+from zoo_cli.objectives.heads import Heads
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import training_config
 
@@ -31,6 +32,11 @@ def make(name, student, steps=12, teachers=1):
         return registry.load(entry)(context), small.batches(12, 0)
     if name == "cross-task":
         return small.objective(), small.batches()
+    if name == "heads":
+        generator = torch.Generator().manual_seed(0)
+        sources = (small.COUNTS, small.KINDS, small.ALPHA, generator)
+        goal = Heads(small.FEATURES, small.CLASSES, *sources, cross_task=0.3, sharpen=0.7)
+        return goal, small.batches(columns=small.CLASSES + sum(small.COUNTS))
     if name == "fixmatch":
         return FixMatch(threshold=0.4), cases.strong_view_batches()
     assert name == "supervised"
@@ -228,7 +234,7 @@ def test_entries_of_the_table_are_correct(name):
         assert all(p.kind is p.KEYWORD_ONLY for p in rest)
     if isinstance(entry.labels, str):
         assert next(p for p in rest if p.name == entry.labels).annotation is bool
-    if entry.labels is False and kind is not CrossTask and kind is not FixMatch:
+    if entry.labels is False and kind not in (CrossTask, FixMatch, Heads):
         student = small.Student()
         goal, batches = make(name, student)
         goal.loss(student, Batch(batches(0).images, torch.zeros(0, dtype=torch.long)))

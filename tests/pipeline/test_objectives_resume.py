@@ -1,17 +1,20 @@
 """A run stopped in any phase of any objective, and run again, is bit-equal to an uninterrupted one."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from zoo_cli import registry, specs
+from zoo_cli.pipeline import prepare
 from zoo_cli.store import files
 from zoo_cli.training import students
 from zoo_cli.training.loop import State
 from zoo_cli.training.run_folder import RunFolder
 
 from ..workspaces import run
+from . import head_answers
 from .test_bytes import contents
 from .transfer_workspace import QUICK, make, model, ok, on_step, stopped, term, until_done
 
@@ -19,8 +22,11 @@ STEPS = 9
 LENGTH = ("--steps", str(STEPS), "--batch-size", "8", "--checkpoint-every", "4", "--workers", "0", "--name", "mine")
 TEACHER = ("--student", "normed", "--source", "expert")
 BOTH = (*TEACHER, "--source", "noisy")
+SOURCES = ("--source", "alpha", "--source", "beta", "--student", "normed")
 COMMANDS = {
-    "cross-task": ("distill", "--weighting", "equal", "--source", "alpha", "--source", "beta", "--student", "normed"),
+    "cross-task": ("distill", "--weighting", "equal", *SOURCES),
+    "heads": ("distill", "--objective", "heads", *SOURCES),
+    "heads:cross_task=0.5": ("distill", "--objective", "heads:cross_task=0.5", "--weighting", "equal", *SOURCES),
     "supervised": ("finetune", "normed"),
     "fixmatch": ("finetune", "normed", "--objective", "fixmatch", "--threshold", "0.4"),
     "kl": ("distill", "--objective", "kl", *TEACHER),
@@ -41,9 +47,18 @@ SOME = ("supervised", "mcl", "sequential", "soup", "sweep")
 """One command of each kind, for tests that do not depend on the objective."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def written_pool() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
+        yield
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("resume") / "task")
+    place = make(tmp_path_factory.mktemp("resume") / "task")
+    head_answers.write_answers(place)
+    return place
 
 
 @pytest.fixture(scope="module")

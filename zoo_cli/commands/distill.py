@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,11 +33,26 @@ from zoo_cli.commands.training_flags import (
     with_config_flags,
 )
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline.distill_config import CROSS_TASK, TRANSFER_OBJECTIVES, CrossTaskConfig, TransferConfig
+from zoo_cli.pipeline.distill_config import (
+    CROSS_TASK,
+    HEADS,
+    TRANSFER_OBJECTIVES,
+    CrossTaskConfig,
+    DistillConfig,
+    HeadsConfig,
+    TransferConfig,
+)
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.training_config import TrainingConfig
 
 LEARN = "What to learn from"
+OWNERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("weighting", "metric", "on", "min_weight", "lam", "init"), (CROSS_TASK, HEADS)),
+    **dict.fromkeys(("draws", "each_source", "pseudo", "scores"), (CROSS_TASK,)),
+    **dict.fromkeys(("head", "pool"), (HEADS,)),
+    **dict.fromkeys(("teachers", "targets"), TRANSFER_OBJECTIVES),
+}
+"""The objectives that use a flag, by its parameter; all of them use the others."""
 
 
 @with_config_flags
@@ -48,10 +63,28 @@ def distill(
         typer.Option(
             "--objective",
             metavar="SPEC",
-            help="cross-task, or for teachers with the same classes: kl, xe-kl, mcl or dp.",
+            help="cross-task, heads, or for teachers with the same classes: kl, xe-kl, mcl or dp.",
             rich_help_panel=LEARN,
         ),
     ] = CROSS_TASK,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="SPEC",
+            help=f"Head fitted on the features of each source, for heads. [default: {HeadsConfig.head}]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            "--pool",
+            metavar="SPEC",
+            help=f"How the answers of the heads are combined, for heads. [default: {HeadsConfig.pool}]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
     weighting: Weightings = None,
     metric: Annotated[
         str | None,
@@ -113,7 +146,8 @@ def distill(
         typer.Option(
             "--lam",
             metavar="X",
-            help=f"Share of the labels in the loss; 1: labels only. [default: {CrossTaskConfig.lam:g}]",
+            help="Share of the labels in the loss; 1: labels only. "
+            f"[default: {CrossTaskConfig.lam:g}, heads {HeadsConfig.lam:g}]",
             rich_help_panel=LEARN,
         ),
     ] = None,
@@ -157,9 +191,11 @@ def distill(
 ) -> None:
     """Train a small student from many sources.
 
-    It learns from labels and from the pseudo-labels of sources of other tasks, or from teachers of its own classes.
+    It learns from labels and from the pseudo-labels of sources of other tasks, from heads on their features, or from
+    teachers of its own classes.
 
     zoo distill --weighting p=2
+    zoo distill --objective heads
     zoo distill --lam 1 --steps 1000
     zoo distill --each-source --seed 0 --seed 1
     zoo distill --objective dp --student file:runs/a --source b
@@ -167,30 +203,30 @@ def distill(
     from zoo_cli.pipeline import distill as stage
 
     objective_name, entry = find_objective(objective, "distill")
-    for_transfer = {"teachers": teachers, "targets": targets}
     for_weights = {"weighting": weighting, "draws": draws, "metric": metric, "on": on, "min_weight": min_weight}
-    for_cross_task = {**for_weights, "lam": lam, "init": init, "pseudo": pseudo, "scores": scores}
-    options: CrossTaskConfig | TransferConfig
+    for_sources = {**for_weights, "lam": lam, "init": init, "pseudo": pseudo, "scores": scores}
+    for_teachers = {"teachers": teachers, "targets": targets}
+    _refuse_foreign_flags(
+        {**for_sources, "each_source": each_source or None, "head": head, "pool": pool, **for_teachers},
+        objective_name,
+    )
+    shared: dict[str, Any] = {"sources": tuple(source or ()), "kd_temperature": kd_temperature, "student": student}
+    weighed = drop_none(metric=metric, on=on, lam=lam, min_weight=min_weight, init=init)
+    weightings = tuple(weighting or ())
+    options: DistillConfig
     if entry.needs_teacher:
-        refuse_flags({**for_cross_task, "each_source": each_source or None}, (CROSS_TASK,), objective_name)
-        options = TransferConfig(
-            objective,
-            sources=tuple(source or ()),
-            kd_temperature=kd_temperature,
-            student=student,
-            **drop_none(**for_transfer),
-        )
+        options = TransferConfig(objective, **shared, **drop_none(**for_teachers))
+    elif objective_name == HEADS:
+        options = HeadsConfig(objective, weightings=weightings, **shared, **weighed, **drop_none(head=head, pool=pool))
     else:
-        refuse_flags(for_transfer, TRANSFER_OBJECTIVES, objective_name)
         _check_weights(for_weights, each_source=each_source, by_path=pseudo is not None)
         options = CrossTaskConfig(
-            weightings=tuple(weighting or ()),
-            sources=tuple(source or ()),
+            weightings=weightings,
             each_source=each_source,
-            kd_temperature=kd_temperature,
             pseudo=tuple(pseudo or ()),
-            student=student,
-            **drop_none(draws=draws, metric=metric, on=on, lam=lam, min_weight=min_weight, scores=scores, init=init),
+            **shared,
+            **weighed,
+            **drop_none(draws=draws, scores=scores),
         )
         if options.labels_only:
             _say_unused({**for_weights, "source": source, "pseudo": pseudo, "scores": scores})
@@ -202,6 +238,13 @@ def distill(
         return
     results = stage.distill(settings, options, training, paths, manifest, refresh=refresh)
     console.answer("zoo.distill/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
+
+
+def _refuse_foreign_flags(values: Mapping[str, object], objective: str) -> None:
+    """Raise UsageError for a flag that another objective uses. `values`: by parameter, None if not given."""
+    for parameter, value in values.items():
+        if objective not in OWNERS[parameter]:
+            refuse_flags({parameter: value}, OWNERS[parameter], objective)
 
 
 def _check_weights(values: Mapping[str, object], *, each_source: bool, by_path: bool) -> None:

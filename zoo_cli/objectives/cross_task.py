@@ -70,13 +70,20 @@ class CrossTask(Objective):
             return total, terms
         if batch.targets is None or not len(batch.targets):
             raise ValueError("the batch has no pseudo-labels")
-        scores = segmented.linear(features[len(batch.labels) :], self.heads.weight, self.heads.bias)
+        distilled, source_terms = self.compute_distillation(features[len(batch.labels) :], batch.targets)
+        return self.lam * total + (1 - self.lam) * distilled, {**terms, **source_terms}
+
+    def compute_distillation(self, features: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum () over sources, of features (B, D) and pseudo-labels (B, sum K), and the terms to log:
+        `distillation_loss` and `distillation_kl`. Needs lam < 1.
+        """
+        assert self.heads is not None, "there are source heads unless lam is 1"
+        scores = segmented.linear(features, self.heads.weight, self.heads.bias)
         distilled = segmented.soft_cross_entropy(
-            scores, batch.targets, self.offsets, self.alpha, self.kinds, self.temperature
+            scores, targets, self.offsets, self.alpha, self.kinds, self.temperature
         )
-        terms["distillation_loss"] = distilled.loss.detach()
-        terms["distillation_kl"] = distilled.loss.detach() - distilled.floor
-        return self.lam * total + (1 - self.lam) * distilled.loss, terms
+        loss = distilled.loss.detach()
+        return distilled.loss, {"distillation_loss": loss, "distillation_kl": loss - distilled.floor}
 
 
 def _init_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -53,7 +53,7 @@ class RunTargets:
 def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
     """Train a student for each weighting or source, and each seed. Scores and pseudo-labels have been made."""
     settings, config = plan.settings, plan.config
-    stored = _StoredTargets(task.images)
+    stored = StoredTargets(task.images)
     run_targets = select_targets(plan)
     runs = paths.resolve(settings, [targets.name for targets in run_targets])
     init = () if config.init is None else settings.select([config.init])
@@ -101,7 +101,7 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
         ]
     else:
         weights = [rank.rank_sources(settings, ranking, plan.sources).weights for ranking in plan.rankings]
-        targets = [_weighted_targets(settings, each, config.min_weight) for each in weights]
+        targets = [load_weighted_targets(settings, each, config.min_weight) for each in weights]
     return [RunTargets(name, tuple(each)) for name, each in zip(plan.names(), targets, strict=True)]
 
 
@@ -126,7 +126,7 @@ def describe_targets(targets: Sequence[PseudoLabels]) -> str:
     return f"from {listed}" + (f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else "")
 
 
-class _StoredTargets:
+class StoredTargets:
     """The pseudo-labels of the sources, each read once for all students of a command."""
 
     def __init__(self, images: Images):
@@ -151,7 +151,7 @@ class _StoredTargets:
 def _build_objective(
     plan: CrossTaskPlan,
     targets: Sequence[PseudoLabels],
-    stored: _StoredTargets,
+    stored: StoredTargets,
     rows: np.ndarray,
     seed: int,
     student: Student,
@@ -181,7 +181,7 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
     return [RunTargets(each_source_name(name), (_load_target(settings, name, 1.0),)) for name in with_head]
 
 
-def _weighted_targets(settings: Config, weights: Mapping[str, float], min_weight: float) -> list[PseudoLabels]:
+def load_weighted_targets(settings: Config, weights: Mapping[str, float], min_weight: float) -> list[PseudoLabels]:
     """The pseudo-labels of the sources that have a head and weight enough."""
     with_head = {}
     for name, weight in weights.items():

@@ -1,11 +1,11 @@
-"""Distillation: small students from the pseudo-labels of many sources, or from teachers of their own classes."""
+"""Distillation: small students from many sources, by their pseudo-labels or heads, or from teachers."""
 
 from pathlib import Path
 
 from zoo_cli.config import Config
 from zoo_cli.pipeline import distill_plans, training_task
-from zoo_cli.pipeline.distill_config import CrossTaskConfig, TransferConfig
-from zoo_cli.pipeline.distill_plans import CrossTaskPlan, TransferPlan
+from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig, HeadsConfig
+from zoo_cli.pipeline.distill_plans import CrossTaskPlan, DistillPlan, HeadsPlan
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
 from zoo_cli.training.training_config import ResolvedTraining, TrainingConfig, describe_length
@@ -13,7 +13,7 @@ from zoo_cli.training.training_config import ResolvedTraining, TrainingConfig, d
 
 def distill(
     settings: Config,
-    config: CrossTaskConfig | TransferConfig,
+    config: DistillConfig,
     training: TrainingConfig | None = None,
     paths: RunPaths | None = None,
     manifest: Path | None = None,
@@ -36,6 +36,10 @@ def distill(
         from zoo_cli.pipeline.cross_task_runs import train_cross_task
 
         return train_cross_task(plan, task, paths)
+    if isinstance(plan, HeadsPlan):
+        from zoo_cli.pipeline.heads_runs import train_heads
+
+        return train_heads(plan, task, paths)
     from zoo_cli.pipeline.transfer_runs import train_transfer
 
     return train_transfer(plan, task, paths)
@@ -43,7 +47,7 @@ def distill(
 
 def preview(
     settings: Config,
-    config: CrossTaskConfig | TransferConfig,
+    config: DistillConfig,
     training: TrainingConfig,
     paths: RunPaths,
     manifest: Path | None = None,
@@ -60,9 +64,9 @@ def preview(
     return [f"{run.path}: {describe_length(options, resolved.batch_size)}" for run in runs]
 
 
-def _plan(
-    settings: Config, config: CrossTaskConfig | TransferConfig, training: ResolvedTraining
-) -> CrossTaskPlan | TransferPlan:
+def _plan(settings: Config, config: DistillConfig, training: ResolvedTraining) -> DistillPlan:
     if isinstance(config, CrossTaskConfig):
         return distill_plans.plan_cross_task(settings, config)
+    if isinstance(config, HeadsConfig):
+        return distill_plans.plan_heads(settings, config, training)
     return distill_plans.plan_transfer(settings, config, training)

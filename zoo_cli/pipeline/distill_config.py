@@ -7,8 +7,9 @@ from pathlib import Path
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ParameterError
+from zoo_cli.pipeline.head_config import HeadLabelConfig
 
-CROSS_TASK = "cross-task"
+CROSS_TASK, HEADS = "cross-task", "heads"
 TRANSFER_OBJECTIVES = tuple(name for name, entry in registry.OBJECTIVES.items() if entry.needs_teacher)
 TEACHER_ORDERS = {"sequential": ("ascending", "descending", "given"), "parallel": (), "soup": ()}
 """How several teachers are combined, and the orders that each allows."""
@@ -47,8 +48,7 @@ class CrossTaskConfig:
         if not 0 <= self.lam <= 1:
             raise ParameterError(f"`lam` is {self.lam:g}", "from 0 (pseudo-labels only) to 1 (labels only)")
         _check_temperature(self.kd_temperature)
-        if not 0 <= self.min_weight < 1:
-            raise ParameterError(f"`min_weight` is {self.min_weight:g}", "from 0 to below 1")
+        _check_min_weight(self.min_weight)
         if self.pseudo and self.sources:
             raise ParameterError("`sources` and `pseudo` cannot be combined", "drop one of them")
         if self.pseudo and self.each_source:
@@ -73,6 +73,52 @@ class CrossTaskConfig:
     def entry(self) -> registry.Objective:
         """The objective in the registry."""
         return registry.OBJECTIVES[CROSS_TASK]
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """Distillation from heads on the sources' stored features, which answer together in the task's classes.
+
+    `objective`: heads, with parameters. `head`, `pool`: specs of the heads and of how they are pooled. `sources`: all
+    if empty. `lam`: share of the labels in the loss, from 0 to below 1. `init`: the source whose weights the student's
+    body starts from. Of the cross-task term alone: `weightings` (one student each; without any, the default), `metric`,
+    `on`, `kd_temperature` and `min_weight`, see `CrossTaskConfig`.
+
+    Raises ParameterError for values out of range.
+    """
+
+    objective: str = HEADS
+    head: str = HeadLabelConfig.head
+    pool: str = HeadLabelConfig.pool
+    sources: tuple[str, ...] = ()
+    lam: float = 0.2
+    weightings: tuple[str, ...] = ()
+    metric: str = registry.DEFAULT_METRIC
+    on: str | None = None
+    kd_temperature: float = CrossTaskConfig.kd_temperature
+    min_weight: float = CrossTaskConfig.min_weight
+    student: str | None = None
+    init: str | None = None
+
+    def __post_init__(self) -> None:
+        if specs.split_spec(self.objective)[0] != HEADS:
+            raise ParameterError(f'`objective` is "{self.objective}"', f"expected {HEADS}, or {HEADS}:key=value")
+        if not 0 <= self.lam < 1:
+            hint = "from 0 (the pool only) to below 1; `objective` cross-task with `lam` 1 uses labels only"
+            raise ParameterError(f"`lam` is {self.lam:g}", hint)
+        _check_temperature(self.kd_temperature)
+        _check_min_weight(self.min_weight)
+
+    @property
+    def entry(self) -> registry.Objective:
+        """The objective in the registry."""
+        return registry.OBJECTIVES[HEADS]
+
+    @property
+    def weighting_options(self) -> tuple[str, ...]:
+        """The options that only the cross-task term reads, where they are not the default."""
+        names = ("weightings", "metric", "on", "kd_temperature", "min_weight")
+        return tuple(name for name in names if getattr(self, name) != getattr(HeadsConfig, name))
 
 
 @dataclass(frozen=True)
@@ -148,6 +194,15 @@ class TransferConfig:
     @cached_property
     def _strategy(self) -> tuple[str, dict[str, str]]:
         return specs.split_spec(self.teachers)
+
+
+DistillConfig = CrossTaskConfig | HeadsConfig | TransferConfig
+"""What one command learns from."""
+
+
+def _check_min_weight(value: float) -> None:
+    if not 0 <= value < 1:
+        raise ParameterError(f"`min_weight` is {value:g}", "from 0 to below 1")
 
 
 def _check_temperature(value: float) -> None:

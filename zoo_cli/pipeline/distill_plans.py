@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from zoo_cli import specs
+from zoo_cli import console, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.pipeline import leakage, rank, score, student_choice
-from zoo_cli.pipeline.distill_config import TARGET_VIEWS, CrossTaskConfig, TransferConfig
+from zoo_cli.pipeline.distill_config import HEADS, TARGET_VIEWS, CrossTaskConfig, HeadsConfig, TransferConfig
+from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.rank import RankingSpec
@@ -20,6 +21,8 @@ from zoo_cli.training.streams import IndexStreams, make_streams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining
 
 LABELS_ONLY = "labels-only"
+MOVING_VIEWS = ("crop", "affine", "rand")
+"""Augmentations whose views show other parts or shapes of an image than the plain view does."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,45 @@ class CrossTaskPlan:
         return leakage.excluded_sources(self.settings, [source.name for source in self.sources])
 
     def streams(self, task: TrainingTask, seed: int) -> tuple[IndexStreams, LoopOptions]:
-        """The streams of a run, and its options with the number of steps.
+        """The streams of a run, and its options with the number of steps."""
+        return _make_halves(task, seed, unlabelled=not self.config.labels_only)
 
-        Equal steps for all runs: an epoch is one of the unlabelled images, half a batch a step, with labels only too.
-        """
-        streams = make_streams(task.images, task.training, seed, labelled=True, unlabelled=not self.config.labels_only)
-        count = len(streams.unlabelled) or len(streams.labelled)
-        return streams, task.training.loop_options(count, task.training.batch_size // 2)
+
+@dataclass(frozen=True)
+class HeadsPlan:
+    """Distillation from heads in a workspace. `method`: the objective with its parameters.
+
+    `rankings`: one for each weighting of the cross-task term; none without that term.
+    """
+
+    settings: Config
+    config: HeadsConfig
+    student: Source
+    sources: tuple[Source, ...]
+    method: specs.Method
+    rankings: tuple[RankingSpec, ...]
+
+    @property
+    def labels(self) -> HeadLabelConfig:
+        """The answers that the students learn from."""
+        return HeadLabelConfig(self.config.head, self.config.pool, self.sources)
+
+    def names(self) -> list[str]:
+        """The names of the students, without their seeds; one for each ranking, one in all without any."""
+        name = f"{HEADS}-{self.labels.slug}{specs.slug(self.method.spec).removeprefix(HEADS)}"
+        return [f"{name}-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings] or [name]
+
+    def needs(self, *, refresh: bool = False) -> Needs:
+        """What has to be there before the first student is trained. `refresh`: stale scores are made again."""
+        if not self.rankings:
+            return Needs(features=self.sources, head_labels=self.labels)
+        scores = ScoreConfig(self.rankings[0].metrics, self.sources, refresh=refresh)
+        needs = score.score_needs(self.settings, scores)
+        return replace(needs, pseudo_labels=self.sources, head_labels=self.labels)
+
+    def streams(self, task: TrainingTask, seed: int) -> tuple[IndexStreams, LoopOptions]:
+        """The streams of a run, and its options with the number of steps."""
+        return _make_halves(task, seed, unlabelled=True)
 
 
 @dataclass(frozen=True)
@@ -96,6 +131,10 @@ class TransferPlan:
         return streams, task.training.loop_options(len(streams.rows), task.training.batch_size)
 
 
+DistillPlan = CrossTaskPlan | HeadsPlan | TransferPlan
+"""The plan of one command."""
+
+
 def each_source_name(source: str) -> str:
     """The name of a student that learns from one source alone."""
     return f"cross-task-from-{source}"
@@ -103,12 +142,33 @@ def each_source_name(source: str) -> str:
 
 def plan_cross_task(settings: Config, config: CrossTaskConfig) -> CrossTaskPlan:
     """The plan of a config. Raises UsageError for unknown names, and for models that cannot be trained."""
-    student = student_choice.select_student(settings, config.student)
-    if config.init is not None:
-        (init,) = settings.select([config.init])
-        student_choice.check_trainable(settings, init, f"the source {init.name}")
+    student = _select_student(settings, config.student, config.init)
     rankings = tuple(rank.parse_ranking([config.metric], config.on, weighting) for weighting in config.all_weightings)
     return CrossTaskPlan(settings, config, student, settings.select(config.sources), rankings)
+
+
+def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining) -> HeadsPlan:
+    """The plan of a config. Raises UsageError for unknown names and values out of range, and for unfit models."""
+    student = _select_student(settings, config.student, config.init)
+    sources = settings.select(config.sources)
+    if not sources:
+        raise ParameterError("no source: zoo.toml has no [[source]]", "add one, or give `sources` SPEC")
+    method = specs.resolve("objective", config.objective)
+    parameters = _arguments(method)
+    objective: Any = method.function
+    objective.check(sys.maxsize, **parameters)
+    rankings: tuple[RankingSpec, ...] = ()
+    if parameters["cross_task"]:
+        weightings = config.weightings or (registry.DEFAULT_WEIGHTING,)
+        rankings = tuple(rank.parse_ranking([config.metric], config.on, weighting) for weighting in weightings)
+    elif config.weighting_options:
+        raise ParameterError(
+            f"`{config.weighting_options[0]}` belongs to the cross-task term, which {method.spec} leaves out",
+            "drop it, or set `objective` heads:cross_task=0.5",
+        )
+    if training.augment in MOVING_VIEWS:
+        console.warn(f"the pool answered for the plain view; {training.augment} shows the student others")
+    return HeadsPlan(settings, config, student, sources, method, rankings)
 
 
 def plan_transfer(settings: Config, config: TransferConfig, training: ResolvedTraining) -> TransferPlan:
@@ -124,6 +184,25 @@ def plan_transfer(settings: Config, config: TransferConfig, training: ResolvedTr
     plan = TransferPlan(settings, config, student, teachers, specs.resolve("objective", config.objective))
     _check_objective(plan, training)
     return plan
+
+
+def _select_student(settings: Config, spec: str | None, init: str | None) -> Source:
+    """The student, checked to be trainable, as is the source `init` whose weights its body starts from."""
+    student = student_choice.select_student(settings, spec)
+    if init is not None:
+        (source,) = settings.select([init])
+        student_choice.check_trainable(settings, source, f"the source {source.name}")
+    return student
+
+
+def _make_halves(task: TrainingTask, seed: int, *, unlabelled: bool) -> tuple[IndexStreams, LoopOptions]:
+    """The streams of a run from the labels and, in the other half of each batch, all images; and its options.
+
+    Equal steps for all runs: an epoch is one of the unlabelled images, half a batch a step, with labels only too.
+    """
+    streams = make_streams(task.images, task.training, seed, labelled=True, unlabelled=unlabelled)
+    count = len(streams.unlabelled) or len(streams.labelled)
+    return streams, task.training.loop_options(count, task.training.batch_size // 2)
 
 
 def _check_teacher(config: TransferConfig, teacher: Source, training: ResolvedTraining) -> None:

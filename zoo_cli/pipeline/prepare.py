@@ -31,7 +31,8 @@ MAKERS = {
 class Needs:
     """What a command reads beside the manifest, in the order in which it is made.
 
-    `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names.
+    `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names;
+    `head_labels`: the answers of a pool of heads.
     """
 
     features: Sequence[Source] = ()

@@ -40,6 +40,14 @@ def build_student(settings: Config, source: Source, init: str | None, classes: t
     return student.build_student(model, classes, seed)
 
 
+def continue_student(settings: Config, source: Source, classes: tuple[str, ...], seed: int) -> Student:
+    """A student that keeps its head where it was trained for these classes (C,), by their names; else a new head."""
+    model = loading.load_model(source, settings.root, seed=seed)
+    if model.tap.head and model.class_names is not None and sorted(model.class_names) == sorted(classes):
+        return as_trained_student(model, classes)
+    return student.build_student(model, classes, seed)
+
+
 def load_network(settings: Config, source: Source, seed: int) -> LoadedModel:
     """The network of a student that is already trained for the task."""
     return loading.load_model(source, settings.root, seed=seed)

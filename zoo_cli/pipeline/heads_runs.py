@@ -1,0 +1,135 @@
+"""The runs of distillation from heads: labels, a pool's answers in the task's classes, and at will pseudo-labels."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoo_cli.errors import ContractError
+from zoo_cli.models.student import Student
+from zoo_cli.objectives.supervised import Objective
+from zoo_cli.pipeline import rank
+from zoo_cli.pipeline.cross_task_runs import PseudoLabels, StoredTargets, describe_targets, load_weighted_targets
+from zoo_cli.pipeline.distill_plans import HeadsPlan
+from zoo_cli.pipeline.training_task import TrainingTask
+from zoo_cli.store import feature_files, files
+from zoo_cli.training import runner, source_files, students
+from zoo_cli.training.run_paths import RunPaths
+from zoo_cli.training.run_record import RunResult
+from zoo_cli.training.runner import RunSpec
+
+RECORD = "_head.json"
+"""What is known of a pool, beside its answers."""
+
+
+def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
+    """Train a student for each weighting of the cross-task term, one without it, and each seed.
+
+    The pool has answered, and scores and pseudo-labels have been made where that term needs them. Raises ContractError
+    for answers in another number of classes than the task's.
+    """
+    settings, config = plan.settings, plan.config
+    stored = StoredTargets(task.images)
+    pool = _load_pool(plan)
+    pool_weights = _load_weights(pool.path)
+    weights = [rank.rank_sources(settings, ranking, plan.sources).weights for ranking in plan.rankings]
+    terms = [load_weighted_targets(settings, each, config.min_weight) for each in weights] or [[]]
+    runs = paths.resolve(settings, plan.names())
+    init = () if config.init is None else settings.select([config.init])
+    digests = source_files.model_digests(settings, plan.student, *init)
+    specs: list[RunSpec] = []
+    repeated = [sources for sources in terms for _ in paths.task_seeds(settings)]
+    for sources, run in zip(repeated, runs, strict=True):
+        streams, options = plan.streams(task, run.seed)
+        width = stored.read(pool, streams.unlabelled).shape[1]
+        if width != len(task.classes):
+            raise ContractError(
+                f"{pool.path} answers in {width} classes, the task has {len(task.classes)}",
+                "zoo pseudo-label --head makes it again",
+            )
+        record = {
+            "objective": plan.method.spec,
+            "student": {"student": settings.declared(plan.student), "init": config.init or ""},
+            "options": _record_options(plan, sources),
+            "weights": pool_weights,
+            "inputs": {
+                **digests,
+                "answers of the pool": pool.digest,
+                **{f"pseudo-labels of {source.name}": source.digest for source in sources},
+            },
+            "task": settings.task.name,
+        }
+        targets = (pool, *sources)
+        specs.append(
+            RunSpec(
+                run.path,
+                streams,
+                options,
+                record,
+                f"from the pool {pool.name}" + (f", and {describe_targets(sources)}" if sources else ""),
+                build_student=partial(_build_student, plan, task.classes, run.seed),
+                build_objective=partial(_build_objective, plan, sources, stored, streams.unlabelled, run.seed),
+                predicted=task.images.where(split=("test",)),
+                load_targets=partial(stored.concatenate, targets, streams.unlabelled),
+            )
+        )
+    return runner.train_runs(specs, task.training, overwrite=paths.overwrite)
+
+
+def _load_pool(plan: HeadsPlan) -> PseudoLabels:
+    """The stored answers of the pool, as the pseudo-labels of one source."""
+    folder = plan.settings.pseudo_head(plan.labels.slug)
+    return PseudoLabels(plan.labels.slug, folder, 1.0, "softmax", feature_files.content_digest(folder))
+
+
+def _load_weights(folder: Path) -> list[dict[str, Any]]:
+    """The sources of a pool and their weights, as rows of run.json."""
+    path = folder / RECORD
+    try:
+        return [{"source": row["source"], "weight": row["weight"]} for row in files.read_json(path)["sources"]]
+    except (TypeError, KeyError):
+        raise ContractError(f"{path} lists no sources", "zoo pseudo-label --head makes it again") from None
+
+
+def _record_options(plan: HeadsPlan, sources: Sequence[PseudoLabels]) -> dict[str, Any]:
+    config = plan.config
+    options: dict[str, Any] = {"lam": config.lam, "head": config.head, "pool": config.pool}
+    if sources:
+        options["kd_temperature"] = config.kd_temperature
+        options["cross_task_weights"] = {source.name: source.weight for source in sources}
+    return options
+
+
+def _build_student(plan: HeadsPlan, classes: tuple[str, ...], seed: int) -> Student:
+    """With `init`, a body of that source and a new head; else the student as it is, in the task's classes."""
+    settings, init = plan.settings, plan.config.init
+    if init is not None:
+        return students.build_student(settings, plan.student, init, classes, seed)
+    return students.continue_student(settings, plan.student, classes, seed)
+
+
+def _build_objective(
+    plan: HeadsPlan,
+    sources: Sequence[PseudoLabels],
+    stored: StoredTargets,
+    rows: np.ndarray,
+    seed: int,
+    student: Student,
+    _device: torch.device,
+) -> Objective:
+    """Distillation from the pool, with a temporary head for each source of the cross-task term."""
+    objective: Objective = plan.method.function(
+        student.features_dim,
+        len(student.classes),
+        [stored.read(source, rows).shape[1] for source in sources],
+        [source.output for source in sources],
+        [source.weight for source in sources],
+        torch.Generator().manual_seed(seed),
+        lam=plan.config.lam,
+        temperature=plan.config.kd_temperature,
+        **plan.method.params,
+    )
+    return objective
