@@ -250,7 +250,7 @@ def test_max_time_pauses_training_and_the_same_command_ends_it(workspace: Make, 
         rounds += 1
         if result.code != 75:
             break
-        assert "--max-time is over at step" in result.error
+        assert "the time limit is over at step" in result.error
         assert rounds < 20
     assert result.code == 0, result.err
     assert rounds > 3

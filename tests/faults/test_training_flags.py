@@ -1,6 +1,9 @@
 """Flags of the commands that train: errors come before any file is written, and a dry run writes none."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -181,6 +184,34 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
 )
 def test_wrong_flags_are_refused(workspace: Path, arguments: tuple[str, ...], message: str) -> None:
     assert message in refuse(*arguments, workspace=workspace)
+
+
+UNKNOWN_VIEW = [
+    (("distill", "--student", "python:models.py:small"), "the student"),
+    (("distill", "--student", "torchvision:resnet18"), "the student"),
+    (("distill", "--objective", "kl", "--source", "expert", "--student", "python:models.py:small"), "the student"),
+    (("distill", "--init", "python:models.py:small"), "the source models.py-small"),
+    (("finetune", "python:models.py:small"), "the source models.py-small"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "model"), UNKNOWN_VIEW, ids=lambda value: "" if isinstance(value, str) else None)
+def test_unknown_preprocessing_is_refused_first(tmp_path: Path, arguments: tuple[str, ...], model: str) -> None:
+    place = transfer_workspace.make(tmp_path / "task")
+    for folder in ("features", "scores", "pseudo"):
+        shutil.rmtree(place / folder)
+    error = refuse(*arguments, workspace=place)
+    missing = "input_size, mean, std missing; set them in zoo.toml, in the table of the model"
+    assert error == f"the preprocessing of {model} is not known: {missing}"
+
+
+@pytest.mark.parametrize("arguments", [UNKNOWN_VIEW[0][0], UNKNOWN_VIEW[-1][0], ("distill", "--dry-run")], ids=" ".join)
+def test_early_answers_load_no_torch(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    place = make(tmp_path / "task", upto="split")
+    code = "import sys; from zoo_cli.__main__ import main; main(sys.argv[1:]); print(*sys.modules)"
+    command = [sys.executable, "-c", code, *arguments, "-C", str(place)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert not {"torch", "torchvision"} & set(loaded.stdout.split())
 
 
 def test_out_must_not_be_a_file(workspace: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same inputs give the same bytes, whichever way the stages are called, and nothing peeks at the truth."""
+"""Equal inputs give equal bytes in any order of commands, and nothing reads the truth."""
 
 import hashlib
 import shutil
@@ -15,12 +15,12 @@ STUDENT = ("--steps", "6", "--batch-size", "8")
 
 
 def contents(workspace: Path) -> dict[str, str]:
-    """A digest of every artifact. What a *.log.json says of time and host is no artifact."""
-    found = {}
+    """A digest of every artifact; a *.log.json, which holds times, is not one."""
+    digests = {}
     for path in sorted(workspace.rglob("*")):
         if path.is_file() and not path.name.endswith(".log.json") and "__pycache__" not in path.parts:
-            found[str(path.relative_to(workspace))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+            digests[str(path.relative_to(workspace))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
 
 
 def ok(*arguments: str, workspace: Path) -> None:

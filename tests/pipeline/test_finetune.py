@@ -1,4 +1,4 @@
-"""zoo finetune as a user runs it: which model it starts from, what is left as it was, and sweeps that do not peek."""
+"""zoo finetune from end to end: the model it starts from, frozen bodies, sweeps on held-out images."""
 
 import shutil
 from collections import defaultdict
@@ -39,7 +39,7 @@ def order(workspace: Path) -> list[str]:
 
 
 def remote(workspace: Path) -> None:
-    """A further source of stored outputs only, which knows the answers."""
+    """Add a source of stored outputs, which are nearly always correct."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -111,8 +111,8 @@ def test_student_source_and_spec_can_be_fine_tuned(workspace: Path) -> None:
     names = ["finetune-student-s0", "finetune-alpha-s0", "finetune-finetune-alpha-s0-s0"]
     assert [row["run"] for row in result.data] == names[2:]
     for name in names:
-        said = files.read_json(workspace / "runs" / name / "config.json")["zoo"]
-        assert said["classes"] == list(CLASSES)
+        written = files.read_json(workspace / "runs" / name / "config.json")["zoo"]
+        assert written["classes"] == list(CLASSES)
     first, again = (load_file(workspace / "runs" / name / "model.safetensors") for name in names[1:])
     assert first.keys() == again.keys()
     assert not torch.equal(first["4.weight"], again["4.weight"])
@@ -145,19 +145,19 @@ def test_frozen_body_keeps_weights_and_buffers(tmp_path: Path) -> None:
 
 
 def test_nesterov_and_steps_schedule_match_torch(workspace: Path) -> None:
-    """With all labelled images in every batch, a run is gradient descent: written out here."""
+    """With all labelled images in every batch, a run is gradient descent, as written out here."""
     settings = config.load(workspace)
     task = load_task(settings)
     images = task.images
     rows = images.where(split=("labelled",))
     size = ("--batch-size", str(len(rows)), "--steps", "60", "--workers", "0", "--lr", "0.05", "--augment", "none")
     ok("finetune", "alpha", *size, workspace=workspace)
-    said = files.read_json(workspace / "runs/finetune-alpha-s0/run.json")["options"]
-    assert (said["nesterov"], said["schedule"], said["momentum"], said["lr"]) == (True, "steps", 0.9, 0.05)
+    options = files.read_json(workspace / "runs/finetune-alpha-s0/run.json")["options"]
+    assert (options["nesterov"], options["schedule"], options["momentum"], options["lr"]) == (True, "steps", 0.9, 0.05)
     log = files.read_lines(workspace / "runs/finetune-alpha-s0/metrics.jsonl")
     assert [(row["step"], row["lr"]) for row in log] == [(50, pytest.approx(5e-3)), (60, pytest.approx(5e-4))]
 
-    found = load_file(workspace / "runs/finetune-alpha-s0/model.safetensors")
+    trained = load_file(workspace / "runs/finetune-alpha-s0/model.safetensors")
     for nesterov, equal in ((True, True), (False, False)):
         student = students.build_student(settings, settings.find_source("alpha"), None, task.classes, 0).train()
         shown = ImageCache(images, rows, torch.device("cpu"), 0)
@@ -169,7 +169,7 @@ def test_nesterov_and_steps_schedule_match_torch(workspace: Path) -> None:
             sgd.zero_grad()
             nn.functional.cross_entropy(student(views)[1], labels).backward()
             sgd.step()
-        close = [torch.allclose(found[key], value, atol=1e-5) for key, value in student.plain_state_dict().items()]
+        close = [torch.allclose(trained[key], value, atol=1e-5) for key, value in student.plain_state_dict().items()]
         assert all(close) == equal
     ok("finetune", "alpha", *QUICK, "--momentum", "0", "--name", "still", workspace=workspace)
     assert files.read_json(workspace / "runs/still/run.json")["options"]["nesterov"] is False
@@ -192,14 +192,14 @@ def test_interrupted_sweep_ends_as_plain_run_of_best_rate(
     rates = ("0", "0.3", "0.05")
     assert until_done(*command, "--lr", ",".join(rates), workspace=workspace, monkeypatch=monkeypatch) > 3
     swept = workspace / "runs/swept"
-    said = files.read_json(swept / "sweep.json")
-    assert [row["lr"] for row in said["rows"]] == [0, 0.3, 0.05]
-    for row in said["rows"]:
-        held = files.read_table(swept / f"sweep/lr-{row['lr']:g}/predictions.parquet", schemas.PREDICTIONS).to_pylist()
-        right = [max(range(3), key=one["logits"].__getitem__) == one["label"] for one in held]
-        assert (row["accuracy"], row["n"]) == (sum(right) / len(right), len(right))
-    best = max(said["rows"], key=lambda row: row["accuracy"])
-    assert said["lr"] == best["lr"]
+    summary = files.read_json(swept / "sweep.json")
+    assert [row["lr"] for row in summary["rows"]] == [0, 0.3, 0.05]
+    for row in summary["rows"]:
+        rows = files.read_table(swept / f"sweep/lr-{row['lr']:g}/predictions.parquet", schemas.PREDICTIONS).to_pylist()
+        correct = [max(range(3), key=line["logits"].__getitem__) == line["label"] for line in rows]
+        assert (row["accuracy"], row["n"]) == (sum(correct) / len(correct), len(correct))
+    best = max(summary["rows"], key=lambda row: row["accuracy"])
+    assert summary["lr"] == best["lr"]
     for rate in rates:
         ok(*command[:-1], f"plain-{rate}", "--lr", rate, workspace=workspace)
     same = [rate for rate in rates if model(workspace / f"runs/plain-{rate}") == model(swept)]
@@ -230,7 +230,7 @@ def predicted(folder: Path) -> set[str]:
 
 
 class Watched:
-    """Which images each run of a command learnt from."""
+    """The images that each run of a command trains on."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.used: dict[str, set[str]] = defaultdict(set)
@@ -244,21 +244,23 @@ class Watched:
         def close(now: RunFolder, *rest: object) -> None:
             self.used[now.path.name] |= seen
             finish(now, *rest)  # type: ignore[arg-type]
-            seen.clear()  # what it is judged by is read from the same images
+            seen.clear()  # its predictions are of the same images
 
         monkeypatch.setattr(pixel_cache.PixelCache, "batch", watch)
         monkeypatch.setattr(students, "write_student", close)
 
 
 def uneven(workspace: Path) -> dict[str, tuple[str, str]]:
-    """Samples of classes of 11, 6 and 1 pictures, two or three a group, all labelled; the class and group of each."""
-    kept = {"blue": range(11), "green": range(6), "red": range(1)}
-    known = {f"images/{name}/{n:02}.png": (name, f"{name}-{n // 3}") for name, some in kept.items() for n in some}
-    rows = [f"{path},{label},{group}" for path, (label, group) in known.items()]
+    """Samples of classes of 11, 6 and 1 images, two or three a group, all labelled; the class and group of each."""
+    sizes = {"blue": range(11), "green": range(6), "red": range(1)}
+    samples = {
+        f"images/{name}/{n:02}.png": (name, f"{name}-{n // 3}") for name, numbers in sizes.items() for n in numbers
+    }
+    rows = [f"{path},{label},{group}" for path, (label, group) in samples.items()]
     (workspace / "samples.csv").write_text("\n".join(["path,label,group", *rows]) + "\n", encoding="utf-8")
     tests = [f"images/{name}/{n:02}.png,{name}" for name in CLASSES for n in (PER_CLASS - 1,)]
     (workspace / "test.csv").write_text("\n".join(["path,label", *tests]) + "\n", encoding="utf-8")
-    return known
+    return samples
 
 
 @pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
@@ -267,29 +269,29 @@ def test_held_out_images_are_never_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, seed: str
 ) -> None:
     workspace = make(tmp_path / "task", train="csv:samples.csv", test="csv:test.csv", labelled="all")
-    known = uneven(workspace)
+    samples = uneven(workspace)
     add_normed(workspace)
     ok("split", workspace=workspace)
     table = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
-    labelled = {row["id"]: known[row["path"]] for row in table if row["split"] == "labelled"}
+    labelled = {row["id"]: samples[row["path"]] for row in table if row["split"] == "labelled"}
     assert len(labelled) == 18
     watched = Watched(monkeypatch)
     sweep = ("finetune", "normed", "--objective", objective, "--lr", "0.1,0.01", "--recalibrate", "--seed", seed)
     ok(*sweep, "--name", "swept", *QUICK, workspace=workspace)
     trials = ("lr-0.1", "lr-0.01")
-    held = [predicted(workspace / "runs/swept/sweep" / trial) for trial in trials]
-    assert held[0] == held[1] < labelled.keys()
+    held_out = [predicted(workspace / "runs/swept/sweep" / trial) for trial in trials]
+    assert held_out[0] == held_out[1] < labelled.keys()
     for trial in trials:
-        assert watched.used[trial] == labelled.keys() - held[0]
+        assert watched.used[trial] == labelled.keys() - held_out[0]
     assert watched.used["swept"] == labelled.keys()
     # A fifth of 18 is 3.6; a group of three may be more than is asked for.
-    assert 4 <= len(held[0]) <= 7
-    of_class = {name: [one for one in held[0] if labelled[one][0] == name] for name in CLASSES}
+    assert 4 <= len(held_out[0]) <= 7
+    of_class = {name: [image for image in held_out[0] if labelled[image][0] == name] for name in CLASSES}
     assert of_class["blue"]
     assert of_class["green"]
     assert not of_class["red"]
-    groups = {labelled[one] for one in held[0]}
-    assert not groups & {labelled[one] for one in labelled.keys() - held[0]}
+    groups = {labelled[image] for image in held_out[0]}
+    assert not groups & {labelled[image] for image in labelled.keys() - held_out[0]}
 
 
 def test_sweep_needs_two_labels_in_a_class(tmp_path: Path) -> None:
@@ -320,9 +322,9 @@ def test_fixmatch_loss_weights(workspace: Path) -> None:
     for name, weight, rate in (("lam", ("--lam", "0.5"), "0.2"), ("w", ("--unlabelled-weight", "1"), "0.1")):
         decay = ("--weight-decay", "0")
         ok(*fixmatch, *weight, *decay, "--lr", rate, "--name", name, workspace=workspace)
-        said = files.read_json(workspace / "runs" / name / "run.json")["options"]
-        assert (said["threshold"], said["temperature"]) == (0, 1)
-        assert (said["lam"], said["unlabelled_weight"]) == ((0.5, None) if name == "lam" else (None, 1))
+        options = files.read_json(workspace / "runs" / name / "run.json")["options"]
+        assert (options["threshold"], options["temperature"]) == (0, 1)
+        assert (options["lam"], options["unlabelled_weight"]) == ((0.5, None) if name == "lam" else (None, 1))
     # Half the loss at twice the rate.
     halved, whole = (load_file(workspace / f"runs/{name}/model.safetensors") for name in ("lam", "w"))
     for key, value in halved.items():
@@ -331,23 +333,23 @@ def test_fixmatch_loss_weights(workspace: Path) -> None:
 
 def test_strong_views_differ_within_a_batch(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image draws operations of its own, and they are others again in the next epoch."""
-    made: list[torch.Tensor] = []
+    strong_views: list[torch.Tensor] = []
     augment = augmentation.augment
 
     def same_picture(
-        images: torch.Tensor, kind: str, size: int, *, strong: bool = False, **said: object
+        images: torch.Tensor, kind: str, size: int, *, strong: bool = False, **options: object
     ) -> torch.Tensor:
         views = augment(
-            images[:1].expand(len(images), -1, -1, -1) if strong else images, kind, size, strong=strong, **said
+            images[:1].expand(len(images), -1, -1, -1) if strong else images, kind, size, strong=strong, **options
         )  # type: ignore[arg-type]
         if strong:
-            made.append(views)
+            strong_views.append(views)
         return views
 
     monkeypatch.setattr(augmentation, "augment", same_picture)
     ok("finetune", "student", "--objective", "fixmatch", "--augment", "none", *QUICK, workspace=workspace)
-    assert made
-    for views in made:
+    assert strong_views
+    for views in strong_views:
         assert len({view.numpy().tobytes() for view in views}) == len(views) == 4
 
 

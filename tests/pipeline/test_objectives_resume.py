@@ -1,4 +1,4 @@
-"""Whatever a student learns by, and in whichever phase it is stopped, the same command ends with the same bits."""
+"""A run stopped in any phase of any objective, and run again, is bit-equal to an uninterrupted one."""
 
 import shutil
 from pathlib import Path
@@ -36,9 +36,9 @@ COMMANDS = {
     "sweep": ("finetune", "normed", "--lr", "0.1,0.01", "--recalibrate"),
 }
 PHASES = {"sequential": 2, "soup": 2, "sweep": 3}
-"""How many students a command trains until it has the one that is asked for, where that is not one."""
+"""The number of students that a command trains, unless it is one."""
 SOME = ("supervised", "mcl", "sequential", "soup", "sweep")
-"""One of each kind, for what does not depend on the objective."""
+"""One command of each kind, for tests that do not depend on the objective."""
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +48,18 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unbroken(workspace: Path) -> dict[str, dict[str, str]]:
-    """The files of every command's run, which nothing has stopped."""
-    found = {}
+    """The files of the uninterrupted run of every command."""
+    digests = {}
     for name, command in COMMANDS.items():
         ok(*command, *LENGTH, workspace=workspace)
-        found[name] = contents(workspace / "runs" / "mine")
+        digests[name] = contents(workspace / "runs" / "mine")
         shutil.rmtree(workspace / "runs")
-    return found
+    return digests
 
 
 @pytest.fixture
 def mine(workspace: Path) -> Path:
-    """A place for the run, empty."""
+    """The folder of the run, which does not exist yet."""
     shutil.rmtree(workspace / "runs", ignore_errors=True)
     return workspace / "runs" / "mine"
 

@@ -1,4 +1,4 @@
-"""A run that is stopped goes on where it was, to the same bits."""
+"""A run that is stopped and resumed ends with the bits of an uninterrupted one."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def stopped_at(step: int, signum: int, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
-    """The command with a signal that arrives while a step of this invocation runs."""
+    """Run the command, with a signal that arrives in this step of the invocation."""
     counted = 0
     advance = console.Progress.advance
 
@@ -95,8 +95,8 @@ def test_resume_after_term_to_a_process_is_bit_equal(tmp_path: Path) -> None:
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143, said
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
     assert 50 <= json.loads(state.read_text())["step"] < 400
     subprocess.run([*command, str(broken)], check=True, capture_output=True, env=environment, timeout=120)
     assert contents(broken / NAME) == contents(whole / NAME)
@@ -140,10 +140,10 @@ def test_killed_run_resumes_from_last_checkpoint(
 def test_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     assert stopped_at(9, signal.SIGTERM, workspace, monkeypatch).code == 143
-    held = next((workspace / NAME / "state").glob("*.safetensors"))
-    content = bytearray(held.read_bytes())
+    checkpoint = next((workspace / NAME / "state").glob("*.safetensors"))
+    content = bytearray(checkpoint.read_bytes())
     content[-1] ^= 1
-    held.write_bytes(content)
+    checkpoint.write_bytes(content)
     result = run("distill", *STUDENT, workspace=workspace)
     assert (result.code, "is damaged; --overwrite" in result.error) == (3, True)
 
@@ -152,11 +152,11 @@ def test_other_number_of_threads_warns(tmp_path: Path, monkeypatch: pytest.Monke
     workspace = make(tmp_path / "task", upto="pseudo-label")
     assert stopped_at(3, signal.SIGTERM, workspace, monkeypatch).code == 143
     standing = workspace / NAME / "run.json"
-    said = json.loads(standing.read_text())
-    standing.write_text(json.dumps({**said, "threads": said["threads"] + 1}))
+    record = json.loads(standing.read_text())
+    standing.write_text(json.dumps({**record, "threads": record["threads"] + 1}))
     result = run("distill", *STUDENT, workspace=workspace)
     assert result.code == 0
-    assert f"was started with threads {said['threads'] + 1}, not {said['threads']}" in result.err
+    assert f"was started with threads {record['threads'] + 1}, not {record['threads']}" in result.err
 
 
 def test_non_finite_loss_names_its_step(tmp_path: Path) -> None:

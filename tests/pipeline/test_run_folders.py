@@ -1,4 +1,4 @@
-"""What the folder of a run is good for later: it builds its student elsewhere, and holds none that knows nothing."""
+"""Run folders: their students work elsewhere, and a student with non-finite weights has none."""
 
 import shutil
 from pathlib import Path
@@ -13,11 +13,11 @@ def test_student_of_user_code_works_from_another_workspace(tmp_path: Path) -> No
     (there / "models.py").unlink()
     result = run("finetune", "alpha", *SHORT, workspace=here)
     assert result.code == 0, result.err
-    said = run("evaluate", "accuracy", "finetune-alpha-s0", "--json", workspace=here).data
+    rows = run("evaluate", "accuracy", "finetune-alpha-s0", "--json", workspace=here).data
     named = f"file:{here}/runs/finetune-alpha-s0"
     elsewhere = run("evaluate", "accuracy", named, "--json", workspace=there)
     assert elsewhere.code == 0, elsewhere.err
-    assert elsewhere.data == [{**said[0], "run": named}]
+    assert elsewhere.data == [{**rows[0], "run": named}]
 
 
 def test_workspace_can_be_moved(tmp_path: Path) -> None:

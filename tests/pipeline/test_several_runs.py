@@ -1,4 +1,4 @@
-"""Several weightings, sources and seeds in one command: the students of as many commands, from one reading."""
+"""Several weightings, sources and seeds in one command give the bytes of as many commands, and read once."""
 
 import collections
 import json
@@ -27,7 +27,7 @@ def weights(folder: Path) -> dict[str, float]:
 
 
 def one_hot(place: Path, source: str) -> str:
-    """The spec of a weighting that gives one source everything."""
+    """The spec of a weighting that gives one source all the weight."""
     rows = [{"source": name, "weight": float(name == source)} for name in ("alpha", "beta", "gamma")]
     place.write_text(json.dumps({"sources": rows}))
     return f"file:{place}"
@@ -41,8 +41,8 @@ def test_all_weight_on_one_source_is_that_source_alone(workspace: Path) -> None:
     other = "alpha" if best != "alpha" else "beta"
     ok("distill", "--each-source", *QUICK, workspace=workspace)
     for source in (best, other):
-        given = one_hot(workspace / f"{source}-alone.json", source)
-        ok("distill", "--weighting", given, *QUICK, workspace=workspace)
+        weighting = one_hot(workspace / f"{source}-alone.json", source)
+        ok("distill", "--weighting", weighting, *QUICK, workspace=workspace)
         ok(
             "distill",
             "--weighting",
@@ -115,7 +115,7 @@ def test_two_transfer_seeds_are_byte_equal_to_two_commands(tmp_path: Path) -> No
 def test_images_and_pseudo_labels_are_read_once(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], count: int
 ) -> None:
-    """The networks of this task are shown the same view."""
+    """The networks of this task share one view of an image."""
     seen: collections.Counter[str] = collections.Counter()
     encoded, read = manifest.Images.encoded, feature_files.load_outputs
 
@@ -123,10 +123,10 @@ def test_images_and_pseudo_labels_are_read_once(
         seen[f"{self.split[row]} {self.ids[row]}"] += 1
         return encoded(self, row)
 
-    def count_table(path: Path, **said: object) -> feature_files.StoredOutputs:
+    def count_table(path: Path, **options: object) -> feature_files.StoredOutputs:
         if "pseudo" in path.parts:
             seen[f"pseudo {path.name}"] += 1
-        return read(path, **said)  # type: ignore[arg-type]
+        return read(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(manifest.Images, "encoded", count_image)
     monkeypatch.setattr(feature_files, "load_outputs", count_table)
@@ -148,11 +148,11 @@ def test_images_and_pseudo_labels_are_read_once(
 def test_draws_are_runs_with_random_weights(workspace: Path) -> None:
     result = ok("distill", "--draws", "3", *QUICK, "--json", workspace=workspace)
     assert [row["run"] for row in result.data] == [f"cross-task-parc-random-seed{draw}-s0" for draw in range(3)]
-    drawn = [weights(Path(row["path"])) for row in result.data]
-    assert len({tuple(given.values()) for given in drawn}) == 3
-    for given in drawn:
-        assert set(given) == {"alpha", "beta", "gamma"}
-        assert sum(given.values()) == pytest.approx(1)
+    random_weights = [weights(Path(row["path"])) for row in result.data]
+    assert len({tuple(drawn.values()) for drawn in random_weights}) == 3
+    for drawn in random_weights:
+        assert set(drawn) == {"alpha", "beta", "gamma"}
+        assert sum(drawn.values()) == pytest.approx(1)
     again = ok("distill", "--weighting", "random:seed=2", *QUICK, "--name", "third", workspace=workspace)
     assert "third" in again.err
     assert model(workspace / "runs/third") == model(Path(result.data[2]["path"]))
@@ -192,12 +192,12 @@ def test_stale_transfer_or_sweep_is_refused_before_training(tmp_path: Path) -> N
 
 
 def test_predictions_are_equal_alone_and_among_others(tmp_path: Path) -> None:
-    """Among others the test images come from memory, as crops of larger views."""
+    """With several students the test images come from memory, as crops of larger views."""
     together, apart = (make(tmp_path / name) for name in ("together", "apart"))
     for workspace in (together, apart):
-        said = workspace / "zoo.toml"
-        text = said.read_text().replace("input_size = 12", "input_size = 11\nresize = 13")
-        said.write_text(text.replace('name = "gamma"', 'name = "gamma"\ninterpolation = "bicubic"'))
+        file = workspace / "zoo.toml"
+        text = file.read_text().replace("input_size = 12", "input_size = 11\nresize = 13")
+        file.write_text(text.replace('name = "gamma"', 'name = "gamma"\ninterpolation = "bicubic"'))
     sources = ("alpha", "gamma")
     ok("finetune", *sources, *QUICK, workspace=together)
     for source in sources:

@@ -1,4 +1,4 @@
-"""General transfer as a user runs it: one teacher and several, live and stored, in whatever order their classes are."""
+"""General transfer from end to end: one teacher and several, live and stored, with classes in any order."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -40,17 +40,17 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def alike(one: Path, other: Path, *, within: float = 1e-6) -> bool:
+def alike(folder: Path, other: Path, *, within: float = 1e-6) -> bool:
     """Whether two students are the same to rounding."""
-    first, second = weights(one), weights(other)
+    first, second = weights(folder), weights(other)
     assert first.keys() == second.keys()
     return all(torch.allclose(first[key].double(), second[key].double(), rtol=0, atol=within) for key in first)
 
 
-def said(folder: Path) -> dict[str, object]:
-    """What run.json says."""
-    found: dict[str, object] = files.read_json(folder / "run.json")
-    return found
+def load_record(folder: Path) -> dict[str, object]:
+    """The run.json of a run."""
+    record: dict[str, object] = files.read_json(folder / "run.json")
+    return record
 
 
 def last(folder: Path) -> dict[str, float]:
@@ -78,15 +78,15 @@ def test_soup_is_the_average_of_its_students(workspace: Path) -> None:
     folders = [whole / "teachers" / name for name in ("expert", "noisy")]
     for folder in folders:
         assert model(folder) == model(workspace / f"runs/kl-{folder.name}-s0")
-    parts, found = [weights(folder) for folder in folders], weights(whole)
-    for key, value in found.items():
+    parts, average = [weights(folder) for folder in folders], weights(whole)
+    for key, value in average.items():
         if value.is_floating_point():
             expected = ((parts[0][key].double() + parts[1][key].double()) / 2).float()
             assert not torch.equal(parts[0][key], parts[1][key])
         else:
             expected = parts[0][key]
         assert torch.equal(value, expected), key
-    assert said(whole)["teachers"] == [{"source": "expert", "weight": 0.5}, {"source": "noisy", "weight": 0.5}]
+    assert load_record(whole)["teachers"] == [{"source": "expert", "weight": 0.5}, {"source": "noisy", "weight": 0.5}]
 
 
 def test_recalibration_changes_batch_norm_statistics_alone(workspace: Path) -> None:
@@ -131,20 +131,20 @@ def test_teachers_are_ordered_by_accuracy_or_as_given(workspace: Path, way: str,
         (folder / f"teachers/2-{second}", second, [first]),
         (folder, third, [first, second]),
     ):
-        assert said(path)["teachers"] == [{"source": name, "weight": 1.0}]
-        assert said(path)["student"]["after"] == before  # type: ignore[index]
-    told = "teachers by accuracy on the labelled images: noisy 66.7 %, expert 77.8 %, mirror 77.8 %"
-    assert (told in result.err) == ("given" not in way)
+        assert load_record(path)["teachers"] == [{"source": name, "weight": 1.0}]
+        assert load_record(path)["student"]["after"] == before  # type: ignore[index]
+    message = "teachers by accuracy on the labelled images: noisy 66.7 %, expert 77.8 %, mirror 77.8 %"
+    assert (message in result.err) == ("given" not in way)
 
 
 @pytest.mark.parametrize("objective", ["kl", "dp", "mcl"])
 def test_phase_starts_from_the_student_before_it(workspace: Path, objective: str) -> None:
-    one = ("distill", "--objective", objective, *QUICK, "--lr", "0.05", "--recalibrate")
-    ok(*one, "--student", "normed", *BOTH, "--name", "both", workspace=workspace)
-    ok(*one, "--student", "normed", "--source", "noisy", "--name", "first", workspace=workspace)
+    command = ("distill", "--objective", objective, *QUICK, "--lr", "0.05", "--recalibrate")
+    ok(*command, "--student", "normed", *BOTH, "--name", "both", workspace=workspace)
+    ok(*command, "--student", "normed", "--source", "noisy", "--name", "first", workspace=workspace)
     phase = workspace / "runs/both/teachers/1-noisy"
     assert model(phase) == model(workspace / "runs/first")
-    ok(*one, "--student", f"file:{phase}", "--source", "expert", "--name", "second", workspace=workspace)
+    ok(*command, "--student", f"file:{phase}", "--source", "expert", "--name", "second", workspace=workspace)
     assert model(workspace / "runs/both") == model(workspace / "runs/second") != model(workspace / "runs/first")
 
 
@@ -160,9 +160,9 @@ def test_first_of_equal_parallel_teachers_teaches(workspace: Path) -> None:
 @pytest.mark.parametrize("objective", ["kl", "mcl", "dp"])
 @pytest.mark.parametrize("targets", ["live", "stored"])
 def test_teacher_class_order_does_not_matter(workspace: Path, objective: str, targets: str) -> None:
-    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", "--targets", targets)
+    command = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", "--targets", targets)
     for teacher in ("expert", "mirror", "plain", "noisy"):
-        result = ok(*one, "--source", teacher, "--name", teacher, workspace=workspace)
+        result = ok(*command, "--source", teacher, "--name", teacher, workspace=workspace)
         assert ("class names of plain are not known" in result.err) == (teacher == "plain")
     runs = workspace / "runs"
     assert model(runs / "expert") == model(runs / "plain")
@@ -171,9 +171,9 @@ def test_teacher_class_order_does_not_matter(workspace: Path, objective: str, ta
 
 
 def test_student_ends_in_the_class_order_of_the_task(workspace: Path) -> None:
-    one = ("distill", "--objective", "dp", *QUICK, "--lr", "0.05", "--source", "noisy")
+    command = ("distill", "--objective", "dp", *QUICK, "--lr", "0.05", "--source", "noisy")
     for student in ("expert", "mirror"):
-        ok(*one, "--student", student, "--name", student, workspace=workspace)
+        ok(*command, "--student", student, "--name", student, workspace=workspace)
         assert files.read_json(workspace / f"runs/{student}/config.json")["zoo"]["classes"] == list(CLASSES)
     assert alike(workspace / "runs/expert", workspace / "runs/mirror")
     accuracy = ok("evaluate", "accuracy", "expert", "mirror", "--json", workspace=workspace).data
@@ -182,32 +182,32 @@ def test_student_ends_in_the_class_order_of_the_task(workspace: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["kl", "dp:labels=false", "dp"])
 def test_student_taught_by_itself_does_not_change(workspace: Path, objective: str) -> None:
-    one = ("distill", "--objective", objective, *QUICK, "--lr", "1", "--weight-decay", "0", "--momentum", "0")
-    ok(*one, "--student", "expert", "--source", "expert", "--name", "same", workspace=workspace)
+    command = ("distill", "--objective", objective, *QUICK, "--lr", "1", "--weight-decay", "0", "--momentum", "0")
+    ok(*command, "--student", "expert", "--source", "expert", "--name", "same", workspace=workspace)
     start = load_file(workspace / "expert.safetensors")
     assert all(torch.equal(value, start[key]) for key, value in weights(workspace / "runs/same").items())
     assert last(workspace / "runs/same")["loss"] == pytest.approx(0, abs=1e-6)
 
 
 def test_slow_weights_become_the_student(workspace: Path) -> None:
-    one = ("distill", "--student", "expert", "--source", "noisy", *QUICK, "--lr", "0.5", "--objective")
-    ok(*one, "mcl:retention=1", "--name", "kept", workspace=workspace)
-    ok(*one, "mcl:retention=0.5", "--name", "half", workspace=workspace)
-    ok(*one, "mcl:retention=0,steps_per_update=1", "--name", "fast", workspace=workspace)
+    command = ("distill", "--student", "expert", "--source", "noisy", *QUICK, "--lr", "0.5", "--objective")
+    ok(*command, "mcl:retention=1", "--name", "kept", workspace=workspace)
+    ok(*command, "mcl:retention=0.5", "--name", "half", workspace=workspace)
+    ok(*command, "mcl:retention=0,steps_per_update=1", "--name", "fast", workspace=workspace)
     start = load_file(workspace / "expert.safetensors")
     kept, half, fast = (weights(workspace / f"runs/{name}") for name in ("kept", "half", "fast"))
     assert all(torch.equal(kept[key], value) for key, value in start.items())
-    moved = [sum(float((some[key] - start[key]).abs().sum()) for key in start) for some in (half, fast)]
-    assert 0 < moved[0] < moved[1]
+    distances = [sum(float((student[key] - start[key]).abs().sum()) for key in start) for student in (half, fast)]
+    assert 0 < distances[0] < distances[1]
 
 
 @pytest.mark.parametrize("objective", ["kl", "xe-kl", "dp"])
 @pytest.mark.parametrize("augment", ["none", "flip"])
 def test_stored_targets_equal_live_ones(workspace: Path, objective: str, augment: str) -> None:
     teachers = ("--source", "expert", "--source", "mirror", "--teachers", "parallel") if objective == "dp" else LIVE
-    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", *teachers)
+    command = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", *teachers)
     for targets in ("live", "stored"):
-        ok(*one, "--augment", augment, "--targets", targets, "--name", targets, workspace=workspace)
+        ok(*command, "--augment", augment, "--targets", targets, "--name", targets, workspace=workspace)
     runs = workspace / "runs"
     assert alike(runs / "live", runs / "stored")
     live, stored = last(runs / "live"), last(runs / "stored")
@@ -249,7 +249,7 @@ def test_teacher_with_stored_outputs_only(workspace: Path, column: str) -> None:
 
 
 def other_labels(manifest: Path, *columns: str) -> None:
-    """Every label that is known becomes the next class's, in these columns of a manifest."""
+    """Replace every label in these columns of a manifest by the next class."""
     table = pq.read_table(manifest)
     for name in columns:
         values = [None if label is None else (label + 1) % 3 for label in table.column(name).to_pylist()]
@@ -272,9 +272,21 @@ def other_labels(manifest: Path, *columns: str) -> None:
 def test_unused_labels_change_nothing(tmp_path: Path, objective: str, columns: tuple[str, ...], same: bool) -> None:
     knowing, misled = make(tmp_path / "knowing"), make(tmp_path / "misled")
     other_labels(misled / "manifest.parquet", *columns)
-    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, "--lr", "0.05", *LIVE, "--name", "mine")
+    command = (
+        "distill",
+        "--objective",
+        objective,
+        "--student",
+        "normed",
+        *QUICK,
+        "--lr",
+        "0.05",
+        *LIVE,
+        "--name",
+        "mine",
+    )
     for workspace in (knowing, misled):
-        ok(*one, workspace=workspace)
+        ok(*command, workspace=workspace)
     first, second = contents(knowing / "runs"), contents(misled / "runs")
     differing = {name for name in first if first[name] != second[name]}
     assert ("mine/model.safetensors" not in differing) == same
@@ -304,8 +316,8 @@ def test_objectives_use_their_splits(
         return batch(cache, places)
 
     monkeypatch.setattr(pixel_cache.PixelCache, "batch", watch)
-    one = ("distill", "--objective", objective, "--student", "normed", *QUICK, *LIVE, *more, "--json")
-    ok(*one, workspace=workspace)
+    command = ("distill", "--objective", objective, "--student", "normed", *QUICK, *LIVE, *more, "--json")
+    ok(*command, workspace=workspace)
     rows = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
     assert seen == {row["id"] for row in rows if row["split"] in splits}
 
@@ -322,10 +334,10 @@ def test_defaults_are_those_of_the_paper(workspace: Path) -> None:
     for objective, rate in (("kl", 1e-4), ("dp", 1e-4), ("mcl", 0.01)):
         short = ("--steps", "2", "--batch-size", "8", "--workers", "0")
         ok("distill", "--objective", objective, "--student", "normed", *short, *LIVE, workspace=workspace)
-        given = said(workspace / f"runs/{objective}-expert-s0")["options"]
-        assert given["lr"] == rate * 8 / 256  # type: ignore[index]
-        told = {key: given[key] for key in ("schedule", "augment", "targets", "teachers", "nesterov", "momentum")}  # type: ignore[index]
-        assert told == {
+        options = load_record(workspace / f"runs/{objective}-expert-s0")["options"]
+        assert options["lr"] == rate * 8 / 256  # type: ignore[index]
+        defaults = {key: options[key] for key in ("schedule", "augment", "targets", "teachers", "nesterov", "momentum")}  # type: ignore[index]
+        assert defaults == {
             "schedule": "constant",
             "augment": "flip",
             "targets": "live",
@@ -346,19 +358,19 @@ def test_log_holds_the_share_given_to_the_teacher(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "difference"),
     [
         ('name = "expert"', 'name = "expert"\nresize = 14', "teacher expert built as"),
         ('classes = ["blue", "green", "red"]\ninput', 'classes = ["red", "green", "blue"]\ninput', "student built as"),
     ],
     ids=["teacher", "student"],
 )
-def test_changed_declaration_makes_a_run_stale(workspace: Path, old: str, new: str, told: str) -> None:
+def test_changed_declaration_makes_a_run_stale(workspace: Path, old: str, new: str, difference: str) -> None:
     ok(*KL, *LIVE, workspace=workspace)
     edit(workspace, old, new)
     result = run(*KL, *LIVE, workspace=workspace)
     assert result.code == 2
-    assert told in result.error
+    assert difference in result.error
     ok(*KL, *LIVE, "--overwrite", workspace=workspace)
 
 
@@ -373,18 +385,18 @@ def test_replaced_teacher_weights_make_a_run_stale(workspace: Path) -> None:
 
 
 def test_images_are_decoded_once_for_all_phases(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: dict[str, int] = defaultdict(int)
+    counts: dict[str, int] = defaultdict(int)
     fill, finish = pixel_cache.PixelCache._fill, students.write_student
 
     def count(cache: pixel_cache.PixelCache, *rest: object) -> None:
-        made["caches"] += 1
+        counts["caches"] += 1
         fill(cache, *rest)  # type: ignore[arg-type]
 
     def done(now: RunFolder, *rest: object) -> None:
-        made["students"] += 1
+        counts["students"] += 1
         finish(now, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pixel_cache.PixelCache, "_fill", count)
     monkeypatch.setattr(students, "write_student", done)
     ok(*KL, *BOTH, "--seed", "0", "--seed", "1", workspace=workspace)
-    assert made == {"caches": 2, "students": 4}, "one of the images that teach, one of those that judge"
+    assert counts == {"caches": 2, "students": 4}, "one cache of training images, one of test images"

@@ -1,8 +1,8 @@
-"""The small task, with networks that can teach and learn in its own classes, and pseudo-labels of alpha and beta.
+"""The small task, with networks that teach and learn in its own classes, and pseudo-labels of alpha and beta.
 
 "expert" is mostly right, "mirror" is the same network with its classes in another order, "noisy" mixes colours up
-(`tests.evaluate.task_models`); "normed" has what is hard to stop and to average: batch norm and dropout, its weights
-from the seed. Drawn once a session; each test takes a copy.
+(`tests.evaluate.task_models`); "normed" has batch norm and dropout, which are hard to interrupt and to average, and
+weights from the seed. Made once a session; each test takes a copy.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from ..evaluate import task_models
 from ..workspaces import Result, run
 
 QUICK = ("--steps", "6", "--batch-size", "8", "--workers", "0")
-NORMED = '''"""What is hard to stop and to average: batch norm and dropout."""
+NORMED = '''"""Batch norm and dropout, which are hard to interrupt and to average."""
 
 from torch import nn
 
@@ -56,14 +56,14 @@ def make(folder: Path) -> Path:
 
 
 def add_normed(place: Path) -> None:
-    """The source "normed" in a workspace."""
+    """Add the source "normed" to a workspace."""
     (place / "normed.py").write_text(NORMED, encoding="utf-8")
     with (place / "zoo.toml").open("a", encoding="utf-8") as stream:
         stream.write(SOURCE)
 
 
 def ok(*arguments: str, workspace: Path | None = None) -> Result:
-    """The answer of a command that must not fail."""
+    """Run a command that must not fail."""
     result = run(*arguments, workspace=workspace)
     assert result.code == 0, result.err
     return result
@@ -80,7 +80,7 @@ def model(run_folder: Path) -> bytes:
 
 
 def on_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let something happen after so many training steps of this process, whichever run they belong to."""
+    """Call `act` after a number of training steps of this process, over all of its runs."""
     counted = 0
     advance = console.Progress.advance
 
@@ -96,19 +96,19 @@ def on_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch)
 
 
 def term() -> None:
-    """TERM to this process."""
+    """Send TERM to this process."""
     kill(getpid(), signal.SIGTERM)
 
 
 def stopped(step: int, *arguments: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
-    """A command to which TERM comes while its step of this number runs; its last step is not counted."""
+    """Run a command that gets TERM in this step; its last step is not counted."""
     with monkeypatch.context() as patch:
         on_step(step, term, patch)
         return run(*arguments, workspace=workspace)
 
 
 def until_done(*arguments: str, workspace: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> int:
-    """The command again and again, stopped by TERM after a few steps at random, until it is done; how often it was."""
+    """Run a command until it is done, stopped by TERM after a few random steps; the number of stops."""
     draw = random.Random(seed)
     for stops in range(60):
         result = stopped(draw.randint(1, 4), *arguments, workspace=workspace, monkeypatch=monkeypatch)

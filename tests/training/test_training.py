@@ -1,4 +1,4 @@
-"""The loop: what a step does, that a run can be repeated and resumed to the bit, and how it stops."""
+"""The loop: its steps, bit-equal repetition and resumption, and how it stops."""
 
 import json
 import math
@@ -71,15 +71,15 @@ def test_options_out_of_range_are_refused(options):
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_step_is_sgd_with_momentum_and_weight_decay(momentum, nesterov):
-    """Against the update written out, three steps of it, in float64."""
+    """Against the update rule written out, for three steps in float64."""
     student = tiny_models.Student().double()
     student.drop.p = 0.0
     parameters = {name: p.detach().clone() for name, p in student.named_parameters()}
     velocity = {name: torch.zeros_like(p) for name, p in parameters.items()}
 
     def batch(step: int) -> Batch:
-        found = tiny_models.batches(12, 0)(step)
-        return Batch(found.images.double(), found.labels)
+        single = tiny_models.batches(12, 0)(step)
+        return Batch(single.images.double(), single.labels)
 
     model = tiny_models.Student().double().train()
     model.drop.p = 0.0
@@ -209,7 +209,7 @@ def test_stop_saves_its_step():
     run = Run(stop_after=4).train()
     assert run.outcome == loop.Outcome(4, stopped=True)
     assert [state.step for state in run.states] == [4]
-    assert run.asked == 4
+    assert run.stop_calls == 4
 
 
 def test_stop_at_last_step_finishes():
@@ -234,7 +234,7 @@ class Breaks(Supervised):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("waits", [False, True])
 def test_non_finite_loss_changes_no_weight(monkeypatch, value, waits):
-    """`waits`: as on a GPU, where nobody looks until the next row, here that of step 9."""
+    """`waits`: as on a GPU, where the loss is not read before the next row, here that of step 9."""
     if waits:
         monkeypatch.setattr(loop, "_reading_is_free", lambda _: False)
     goal = Breaks(7, value)
@@ -244,8 +244,8 @@ def test_non_finite_loss_changes_no_weight(monkeypatch, value, waits):
     assert raised.value.step == 7
     assert goal.calls == (9 if waits else 7)
     good = Run(goal=Breaks(0), batch=tiny_models.batches(12, 0), steps=20, stop_after=6).train()
-    for ours, wanted in zip(run.student.parameters(), good.student.parameters(), strict=True):
-        assert torch.equal(ours, wanted)
+    for actual, expected in zip(run.student.parameters(), good.student.parameters(), strict=True):
+        assert torch.equal(actual, expected)
     assert [state.step for state in run.states] == [5]
     assert [row["step"] for row in run.rows] == [3, 6]
 
@@ -312,7 +312,7 @@ def test_bf16_weights_are_float32_and_close_to_fp32():
 
 
 class SlowWeights(Supervised):
-    """What weight averaging needs of the loop: a step of its own after the optimiser's, and a memory of its own."""
+    """Weight averaging: a step after that of the optimiser, and a buffer of its own."""
 
     def __init__(self, student: nn.Module, tau: float):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A student small enough for a test, with what makes training hard to repeat: batch norm and dropout; and its data."""
+"""A tiny student with batch norm and dropout, which make training hard to repeat, and its data."""
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Student(nn.Module):
 
 
 def batches(labelled: int = 6, unlabelled: int = 6, columns: int = sum(COUNTS)):
-    """A function of the step: images of which the first rows' brightness tells the label, and stored targets."""
+    """The batch function: images, whose brightness depends on the label in the labelled rows, and stored targets."""
 
     def batch(step: int) -> Batch:
         generator = torch.Generator().manual_seed(1000 + step)
@@ -51,7 +51,7 @@ def objective(lam: float = 0.8, seed: int = 0, **options) -> CrossTask:
 
 
 class Run:
-    """One call of `train` with everything it handed out."""
+    """One call of `train`, with the states and rows that it gave."""
 
     def __init__(self, student=None, goal=None, batch=None, *, seed=0, resume=None, stop_after=None, **options):
         self.student = Student() if student is None else student
@@ -61,13 +61,13 @@ class Run:
         self.rows: list[dict[str, float]] = []
         self.batch = batches() if batch is None else batch
         self.seed = seed
-        self.asked = 0 if resume is None else resume.step
+        self.stop_calls = 0 if resume is None else resume.step
         self.stop_after = stop_after
         self.resume = resume
 
     def stop(self) -> bool:
-        self.asked += 1
-        return self.asked == self.stop_after
+        self.stop_calls += 1
+        return self.stop_calls == self.stop_after
 
     def train(self) -> "Run":
         self.outcome = loop.train(
@@ -86,5 +86,5 @@ class Run:
 
 
 def weights(module: nn.Module) -> Tensor:
-    """Every number of a module in one row, to compare bit by bit."""
+    """All values of a module's state in one row, to compare bit by bit."""
     return torch.cat([tensor.detach().double().flatten() for tensor in module.state_dict().values()])

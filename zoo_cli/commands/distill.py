@@ -15,6 +15,7 @@ from zoo_cli.commands.options import (
     Manifest,
     On,
     Overwrite,
+    Refresh,
     RunFolder,
     RunName,
     Seeds,
@@ -148,6 +149,7 @@ def distill(
     out: RunFolder = None,
     seed: Seeds = None,
     overwrite: Overwrite = False,
+    refresh: Refresh = False,
     dry_run: DryRun = False,
     form: Format = None,
     json: Json = False,
@@ -198,7 +200,7 @@ def distill(
         for run in stage.preview(settings, options, training, paths, manifest):
             console.say(f"would train {run}")
         return
-    results = stage.distill(settings, options, training, paths, manifest)
+    results = stage.distill(settings, options, training, paths, manifest, refresh=refresh)
     console.answer("zoo.distill/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
 
 

@@ -12,6 +12,7 @@ from zoo_cli.commands.options import (
     Json,
     Manifest,
     Overwrite,
+    Refresh,
     RunFolder,
     RunName,
     Seeds,
@@ -111,6 +112,7 @@ def finetune(
     out: RunFolder = None,
     seed: Seeds = None,
     overwrite: Overwrite = False,
+    refresh: Refresh = False,
     dry_run: DryRun = False,
     form: Format = None,
     json: Json = False,
@@ -142,7 +144,7 @@ def finetune(
         for run in stage.preview(settings, options, training, paths, manifest):
             console.say(f"would train {run}")
         return
-    results = stage.finetune(settings, options, training, paths, manifest)
+    results = stage.finetune(settings, options, training, paths, manifest, refresh=refresh)
     console.answer("zoo.finetune/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
 
 

@@ -35,9 +35,9 @@ def check_models(settings: Config, models: Sequence[str]) -> None:
             _select_model(settings, model)
 
 
-def best_needs(settings: Config, ranking: RankingSpec) -> Needs:
-    """What is needed to rank the sources."""
-    return score.score_needs(settings, ScoreConfig(ranking.metrics, settings.sources))
+def best_needs(settings: Config, ranking: RankingSpec, *, refresh: bool = False) -> Needs:
+    """What is needed to rank the sources. `refresh`: stale scores are made again."""
+    return score.score_needs(settings, ScoreConfig(ranking.metrics, settings.sources, refresh=refresh))
 
 
 def has_scores(settings: Config, ranking: RankingSpec) -> bool:

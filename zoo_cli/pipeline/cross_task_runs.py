@@ -207,7 +207,7 @@ def _load_targets_by_path(
         raise ParameterError("two folders of `pseudo` have the same name", "rename one: it is the source's name")
     method = ranking.method
     if scores is not None:
-        weights = rank.rank_scores_file(scores, ranking.weighting, Config(Path()), names).weights
+        weights = rank.rank_scores_file(Config(Path()), ranking, scores, names).weights
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
         weights = source_weights.weigh_without_scores(method, names)
     else:

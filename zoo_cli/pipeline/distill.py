@@ -17,18 +17,21 @@ def distill(
     training: TrainingConfig | None = None,
     paths: RunPaths | None = None,
     manifest: Path | None = None,
+    *,
+    refresh: bool = False,
 ) -> list[RunResult]:
     """Train the students of a config in a workspace, and make first what they need; one result a student.
 
-    `manifest`: the task's, in place of that of the workspace. Raises UsageError for wrong options and stale inputs;
-    Interrupted or Paused, after a checkpoint, when a signal came or the limit of time is over.
+    `manifest`: the task's, in place of that of the workspace. `refresh`: make stale inputs again. Raises UsageError for
+    wrong options and stale inputs; Interrupted or Paused, after a checkpoint, when a signal came or the limit of time
+    is over.
     """
     training, paths = training or TrainingConfig(), paths or RunPaths()
     resolved = training.resolve(config.entry)
     plan = _plan(settings, config, resolved)
     training_task.check_device(resolved)
     paths.resolve(settings, plan.names())
-    task = training_task.load_task(settings, resolved, plan.needs(), manifest)
+    task = training_task.load_task(settings, resolved, plan.needs(refresh=refresh), manifest, refresh=refresh)
     if isinstance(plan, CrossTaskPlan):
         from zoo_cli.pipeline.cross_task_runs import train_cross_task
 

@@ -40,14 +40,14 @@ class CrossTaskPlan:
             return [each_source_name(source.name) for source in self.sources]
         return [f"cross-task-{ranking.slug}-{specs.slug(ranking.weighting)}" for ranking in self.rankings]
 
-    def needs(self) -> Needs:
-        """What has to be there before the first student is trained."""
+    def needs(self, *, refresh: bool = False) -> Needs:
+        """What has to be there before the first student is trained. `refresh`: stale scores are made again."""
         if self.config.labels_only or self.config.pseudo:
             return Needs()
         if self.config.each_source:
             sources = [source for source in self.sources if source.name not in self.excluded]
             return Needs(features=sources, pseudo_labels=sources)
-        scores = ScoreConfig(self.rankings[0].metrics, self.sources)
+        scores = ScoreConfig(self.rankings[0].metrics, self.sources, refresh=refresh)
         return replace(score.score_needs(self.settings, scores), pseudo_labels=self.sources)
 
     @cached_property
@@ -80,7 +80,7 @@ class TransferPlan:
         parts = [specs.slug(self.method.spec), "+".join(teacher.name for teacher in self.teachers)]
         return ["-".join([*parts, self.config.combination] if len(self.teachers) > 1 else parts)]
 
-    def needs(self) -> Needs:
+    def needs(self, *, refresh: bool = False) -> Needs:  # noqa: ARG002 - as of every plan
         """What has to be there before the first student is trained: the outputs of teachers that cannot be run."""
         return Needs(features=[teacher for teacher in self.teachers if feature_store.is_outputs_only(teacher)])
 

@@ -16,17 +16,19 @@ def finetune(
     training: TrainingConfig | None = None,
     paths: RunPaths | None = None,
     manifest: Path | None = None,
+    *,
+    refresh: bool = False,
 ) -> list[RunResult]:
     """Train the models of a config on the labels of a workspace; one result a model and seed.
 
     Sources are scored first if the best of them is asked for. `manifest`: the task's, in place of that of the
-    workspace. Raises UsageError for wrong options and stale inputs; Interrupted or Paused, after a checkpoint, when a
-    signal came or the limit of time is over.
+    workspace. `refresh`: make stale inputs again. Raises UsageError for wrong options and stale inputs; Interrupted or
+    Paused, after a checkpoint, when a signal came or the limit of time is over.
     """
     training, paths = training or TrainingConfig(), paths or RunPaths()
     resolved, ranking = finetune_plan.check_options(settings, config, training, paths)
-    needs = None if ranking is None else best.best_needs(settings, ranking)
-    task = training_task.load_task(settings, resolved, needs, manifest)
+    needs = None if ranking is None else best.best_needs(settings, ranking, refresh=refresh)
+    task = training_task.load_task(settings, resolved, needs, manifest, refresh=refresh)
     ranked = None if ranking is None else rank.rank_sources(settings, ranking, settings.sources)
     sources = best.select_models(settings, config.sources, ranked)
 
@@ -48,7 +50,7 @@ def preview(
     if ranking is not None:
         if not best.has_scores(settings, ranking):
             return ["the best source, after zoo rank"]
-        ranked = rank.rank_scores_file(settings.scores(ranking.slug), ranking.weighting, settings)
+        ranked = rank.rank_scores_file(settings, ranking, settings.scores(ranking.slug))
     sources = best.select_models(settings, config.sources, ranked)
     runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
     if not training_task.can_load(settings, manifest):

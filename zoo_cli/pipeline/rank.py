@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +124,7 @@ def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: P
     is given. Raises UsageError where an input is stale.
     """
     if isinstance(scores, Path):
-        ranking = rank_scores_file(scores, spec.weighting, settings)
+        ranking = rank_scores_file(settings, spec, scores)
     else:
         ranking = order_sources(settings, spec, score.score(settings, scores).rows)
         if not scores.features:
@@ -140,15 +140,19 @@ def rank_sources(settings: Config, spec: RankingSpec, sources: Sequence[Source])
     return order_sources(settings, spec, scores.rows)
 
 
-def rank_scores_file(path: Path, weighting: str, settings: Config, among: Sequence[str] | None = None) -> Ranking:
-    """The ranking of the sources in a scores file, or a folder of them: all of them, or those named."""
+def rank_scores_file(settings: Config, spec: RankingSpec, path: Path, among: Sequence[str] | None = None) -> Ranking:
+    """The ranking of the sources in a scores file, or a folder of them: all of them, or those named.
+
+    By the weighting of `spec`, and the metric of the file.
+    """
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     everyone = [row for file in paths for row in load_scores(file)]
     rows = [row for row in everyone if among is None or row.source in among]
     missing = sorted(set(among or ()) - {row.source for row in rows})
     if missing or not rows:
         raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
-    return order_sources(settings, parse_ranking([rows[0].spec], rows[0].representation, weighting), rows)
+    metrics = parse_metrics([rows[0].spec], rows[0].representation)
+    return order_sources(settings, replace(spec, metrics=metrics), rows)
 
 
 def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow]) -> Ranking:

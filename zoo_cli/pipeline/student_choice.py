@@ -37,6 +37,6 @@ def check_trainable(settings: Config, source: Source, role: str) -> None:
         missing = [key for key in REQUIRED if getattr(source, key) is None]
         if missing:
             raise UsageError(
-                f"the preprocessing of {role}, {source.model}, is not known: {', '.join(missing)} missing",
-                f"add them to its table in {settings.root / config.FILE}",
+                f"the preprocessing of {role} is not known: {', '.join(missing)} missing",
+                f"set them in {config.FILE}, in the table of the model",
             )

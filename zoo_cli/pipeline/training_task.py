@@ -25,18 +25,23 @@ class TrainingTask:
 
 
 def load_task(
-    settings: Config, training: ResolvedTraining, needs: Needs | None = None, manifest: Path | None = None
+    settings: Config,
+    training: ResolvedTraining,
+    needs: Needs | None = None,
+    manifest: Path | None = None,
+    *,
+    refresh: bool = False,
 ) -> TrainingTask:
     """The task of the workspace, or of a manifest given by path; what the command needs is made if it is missing.
 
-    Raises ContractError for labels outside the classes.
+    `refresh`: also if it is stale. Raises ContractError for labels outside the classes.
     """
     if manifest is None:
-        images = prepare.prepare(settings, needs, workers=training.workers)
+        images = prepare.prepare(settings, needs, workers=training.workers, refresh=refresh)
         listed = settings.classes
     else:
         if needs is not None and needs != Needs():
-            prepare.prepare(settings, needs, workers=training.workers)
+            prepare.prepare(settings, needs, workers=training.workers, refresh=refresh)
         images = load_manifest(manifest, manifest.parent)
         listed = manifest.with_name("classes.json")
     classes = load_class_names(listed)

@@ -1,7 +1,7 @@
-"""The one loop that trains every student, whatever the objective: SGD, a schedule, checkpoints, a way to stop.
+"""The training loop of every student and objective: SGD, a schedule, checkpoints, a way to stop.
 
-It knows no files and no console; it hands out states and rows, and asks whether to stop. On a CPU a run resumed from
-any of its states ends with the bits of an unbroken one, at an equal number of threads.
+It knows neither files nor console: it passes states and rows to callbacks, and asks one whether to stop. On a CPU, a
+run resumed from any of its states ends with the bits of an uninterrupted one, at an equal number of threads.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ from zoo_cli.training.training_config import LoopOptions
 
 
 def learning_rate(options: LoopOptions, step: int) -> float:
-    """The rate of the step numbered `step` from 0. Warm-up rises to `lr` in equal steps, its last one at `lr`.
+    """The learning rate of a step, counted from 0. The warm-up is linear, and its last step has the rate `lr`.
 
-    "cosine" falls from `lr` behind the warm-up to 0 at the end; "steps" is a tenth from half of the run, a hundredth
-    from five sixths (30 epochs with steps at 15 and 25, paper 001).
+    "cosine" falls from `lr` after the warm-up to 0 at the end; "steps" is a tenth of `lr` from half of the run on, and
+    a hundredth from five sixths on (30 epochs with steps at 15 and 25, paper 001).
     """
     if step < options.warmup:
         return options.lr * (step + 1) / options.warmup
@@ -37,10 +37,10 @@ def learning_rate(options: LoopOptions, step: int) -> float:
 
 @dataclass(frozen=True)
 class State:
-    """A run after `step` steps: all that the rest of it depends on, copied, on the CPU, contiguous.
+    """A run after `step` steps: contiguous copies, on the CPU, of all that its remaining steps depend on.
 
-    `tensors`: "model/…", "objective/…" and "momentum/…" by name, "rng/…" uint8, "log/sums" of the rows to come.
-    `log`, which JSON can hold: where the current row's interval began, and the names in it.
+    `tensors`: "model/…", "objective/…" and "momentum/…" by name, "rng/…" uint8, "log/sums" of the next row. `log`, for
+    JSON: the first step of that row, and the names of its values.
     """
 
     step: int
@@ -50,14 +50,14 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many steps are done, and whether those are all, or `should_stop` said so."""
+    """The number of steps done, and whether `should_stop` ended the run before its last."""
 
     step: int
     stopped: bool
 
 
 class NonFinite(ZooError):
-    """Training has run away: at step number `step`, counted from 1 as in the log, `what` was infinite or no number."""
+    """Training has diverged: at `step`, counted from 1 as in the log, `what` was infinite or NaN."""
 
     def __init__(self, step: int, what: str = "the loss"):
         super().__init__(f"{what} is not finite at step {step}", "lower --lr, or raise --warmup")
@@ -79,15 +79,15 @@ def train(
 ) -> Outcome:
     """Train `student` in place, and the objective's own parameters with it, both moved to `device`.
 
-    `student(images)` gives the features its head reads, and its logits; it is in train mode, also afterwards.
-    `batches(step)`, from 0, depends on the step alone. `save` gets a state every `checkpoint_every` steps, where
-    `should_stop`, asked after each step, says so, and at the end; what was trained is finite in it. `log` gets, every
+    `student(images)` returns the features that its head reads, and its logits; it is left in train mode.
+    `batches(step)`, from 0, depends on the step alone. `should_stop` is called after each step. `save` gets a state
+    every `checkpoint_every` steps, at a stop, and at the end; its trained values are finite. `log` gets, every
     `log_every` steps and at the end, `step` (steps done), the means since the last row of `loss` and of the
-    objective's terms, and the last step's `lr`. Parameters that need no gradient stay as they are. Dropout draws from
-    a random state made from `seed`; the caller's is left alone.
+    objective's terms, and the `lr` of the last step. Parameters that need no gradient do not change. Dropout draws
+    from a random state made from `seed`; that of the caller is not touched.
 
-    Raises NonFinite, the parameters still being those before that step; ContractError where `resume` is of other
-    networks or another kind of device; ZooError where the memory of the GPU is too small.
+    Raises NonFinite, with the parameters as before that step; ContractError if `resume` belongs to other networks or
+    another kind of device; ZooError if the GPU runs out of memory.
     """
     student.to(device).train()
     if device.type == "cuda":
@@ -102,7 +102,7 @@ def train(
                 run.step(step, batches(step).to(device))
             except torch.OutOfMemoryError as error:
                 message = str(error).splitlines()[0]
-                raise ZooError(f"{message} (step {done})", "lower --batch-size, or take --precision bf16") from error
+                raise ZooError(f"{message} (step {done})", "lower --batch-size, or use --precision bf16") from error
             stopped = done < options.steps and should_stop()
             finished = done == options.steps
             if finished or _due(done, options.log_every):
@@ -117,7 +117,7 @@ def train(
 
 
 class _Run:
-    """What changes from step to step."""
+    """The state of training, and its steps."""
 
     def __init__(self, student: nn.Module, objective: Objective, options: LoopOptions, device: torch.device):
         self.student = student
@@ -137,7 +137,7 @@ class _Run:
         self.momentum: dict[str, Tensor] = {}
         if options.momentum:
             for name, parameter in trained.items():
-                # A buffer of zeros gives the first step that torch gives without one, and is there to be saved.
+                # A buffer of zeros gives the same first step as none, and can be saved.
                 buffer = self.momentum[f"momentum/{name}"] = torch.zeros_like(parameter)
                 self.optimiser.state[parameter]["momentum_buffer"] = buffer
         self.trained = trained
@@ -160,10 +160,10 @@ class _Run:
             self.objective.after_step(self.student, step + 1)
 
     def count(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
-        """Add up what the row will hold, on the device; and once a loss is not finite, let no later step count.
+        """Add the values of a step to the sums of the row, on the device; after a non-finite loss, count no step.
 
-        The first of the sums is the number of finite steps, so that reading a row tells which step was the first bad
-        one. On a GPU that waits for the row or the checkpoint, and the optimiser passes over the steps until then.
+        The first sum is the number of finite steps, from which the first bad one is known. On a GPU it is read with
+        the next row or checkpoint, and the optimiser skips the steps until then.
         """
         self.healthy = self.healthy * torch.isfinite(loss)
         values = {"healthy": self.healthy, "loss": loss, **terms}
@@ -175,14 +175,14 @@ class _Run:
             self.read()
 
     def read(self) -> dict[str, float]:
-        """The sums since the last row. Raises NonFinite for the first step that was not."""
+        """The sums since the last row. Raises NonFinite for the first step with a non-finite loss."""
         sums = dict(zip(self.names, self.sums.tolist(), strict=True))
         if not self.healthy:
             raise NonFinite(self.row_start + int(sums["healthy"]) + 1)
         return sums
 
     def row(self, done: int) -> dict[str, float]:
-        """The means since the last row, and a new interval."""
+        """The row of the log after `done` steps, the means since the last one."""
         sums = self.read()
         steps = sums.pop("healthy")
         self.row_start = done
@@ -191,11 +191,11 @@ class _Run:
         return {"step": done, **means, "lr": learning_rate(self.options, done - 1)}
 
     def live(self) -> dict[str, Tensor]:
-        """All that a step changes, by name, not copied."""
+        """The tensors that a step changes, by name, not copied."""
         return dict(_named(self.student, self.objective, "state_dict")) | self.momentum
 
     def state(self, done: int) -> State:
-        """A copy of everything after `done` steps. Raises NonFinite instead of a state that is not finite."""
+        """A copy of everything after `done` steps. Raises NonFinite if a trained value is not finite."""
         self.read()
         for name, tensor in (self.trained | self.momentum).items():
             if not torch.isfinite(tensor).all():
@@ -207,21 +207,21 @@ class _Run:
         return State(done, copies, {"row_start": self.row_start, "names": self.names})
 
     def restore(self, state: State) -> int:
-        """Go back to a state; the number of steps done then."""
+        """Restore a state; the number of steps done in it."""
         live = self.live()
         shapes = {name: tuple(tensor.shape) for name, tensor in live.items()}
-        found = {n: tuple(t.shape) for n, t in state.tensors.items() if not n.startswith(("rng/", "log/"))}
-        if shapes != found:
-            name = next(name for name in shapes | found if shapes.get(name) != found.get(name))
+        stored = {n: tuple(t.shape) for n, t in state.tensors.items() if not n.startswith(("rng/", "log/"))}
+        if shapes != stored:
+            name = next(name for name in shapes | stored if shapes.get(name) != stored.get(name))
             raise ContractError(
-                f"the checkpoint of step {state.step} is of another model: {name} is {found.get(name, 'missing')} there"
-                f" and {shapes.get(name, 'missing')} here",
+                f"the checkpoint of step {state.step} is of another model: {name} is {stored.get(name, 'missing')} "
+                f"there and {shapes.get(name, 'missing')} here",
                 "train it again with --overwrite",
             )
         if ("rng/cuda" in state.tensors) != (self.device.type == "cuda"):
             raise ContractError(
-                f"the checkpoint of step {state.step} cannot go on on {self.device}: it was made on another kind",
-                "take the --device of the first run",
+                f"the checkpoint of step {state.step} cannot continue on {self.device}: it was made on another kind",
+                "use the --device of the first run",
             )
         with torch.no_grad():
             for name, tensor in live.items():
@@ -236,7 +236,7 @@ class _Run:
 
 
 def _named(student: nn.Module, objective: Objective, method: str) -> Iterator[tuple[str, Tensor]]:
-    """The pairs of a method of both modules, names starting with "model/" and "objective/"."""
+    """The (name, tensor) pairs of a method of both modules, with the prefixes "model/" and "objective/"."""
     for scope, module in (("model", student), ("objective", objective)):
         for name, tensor in dict(getattr(module, method)()).items():
             yield f"{scope}/{name}", tensor
@@ -247,13 +247,13 @@ def _due(done: int, every: int) -> bool:
 
 
 def _reading_is_free(device: torch.device) -> bool:
-    """Whether a tensor's value can be had without waiting for other work."""
+    """Whether the value of a tensor can be read without waiting for other work."""
     return device.type == "cpu"
 
 
 @contextmanager
 def _random_state(device: torch.device, seed: int) -> Iterator[None]:
-    """torch's own random state on the CPU and on this GPU, made from `seed`; the old one comes back afterwards."""
+    """Set torch's global random state, on the CPU and on this GPU, from `seed`; restore the old one afterwards."""
     gpus = []
     if device.type == "cuda":
         gpus = [torch.cuda.current_device() if device.index is None else device.index]

@@ -177,7 +177,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         if signum is not None:
             raise Interrupted(signum)
         raise Paused(
-            f"--max-time is over at step {outcome.step:,}", "run the same command to continue from the checkpoint"
+            f"the time limit is over at step {outcome.step:,}", "run the same command to continue from the checkpoint"
         )
     if training.recalibrate:
         recalibrate_student(student, spec.streams, training, cache)
