@@ -51,7 +51,7 @@ class RunTargets:
 
 
 def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
-    """Train a student for each weighting or source, and each seed. Scores and pseudo-labels have been made."""
+    """Train a student for each weighting or source, and each seed. Scores and pseudo-labels must exist."""
     settings, config = plan.settings, plan.config
     stored = _StoredTargets(task.images)
     run_targets = select_targets(plan)
@@ -89,7 +89,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
 
 
 def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
-    """What each student learns from. Scores and pseudo-labels of the sources are there."""
+    """The pseudo-labels that each student learns from. Scores and pseudo-labels must exist."""
     settings, config = plan.settings, plan.config
     if config.labels_only:
         return [RunTargets(name, ()) for name in plan.names()]
@@ -100,21 +100,23 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
             _load_targets_by_path(config.pseudo, config.scores, ranking, config.min_weight) for ranking in plan.rankings
         ]
     else:
-        weights = [rank.rank_sources(settings, ranking, plan.sources).weights for ranking in plan.rankings]
-        targets = [_weighted_targets(settings, each, config.min_weight) for each in weights]
-    return [RunTargets(name, tuple(each)) for name, each in zip(plan.names(), targets, strict=True)]
+        rankings = [rank.rank_sources(settings, ranking, plan.sources) for ranking in plan.rankings]
+        targets = [_weighted_targets(settings, ranking.weights, config.min_weight) for ranking in rankings]
+    return [RunTargets(name, tuple(labels)) for name, labels in zip(plan.names(), targets, strict=True)]
 
 
 def drop_small_weights(weights: Mapping[str, float], min_weight: float) -> dict[str, float]:
     """The sources with a weight of at least `min_weight`, renormalised. Prints what is dropped."""
-    kept = {name: weight for name, weight in weights.items() if weight > 0 and weight >= min_weight}
-    if not kept:
+    large = {name: weight for name, weight in weights.items() if weight > 0 and weight >= min_weight}
+    if not large:
         raise ParameterError(f"no source has a weight of at least {min_weight:g}", "lower `min_weight`, or set `lam` 1")
-    dropped = [weight for name, weight in weights.items() if name not in kept and weight > 0]
+    dropped = [weight for name, weight in weights.items() if name not in large and weight > 0]
     if dropped:
-        console.say(f"{len(dropped)} sources with a weight below {min_weight:g} are dropped: {sum(dropped):.2g} in all")
-    total = sum(kept.values())
-    return {name: weight / total for name, weight in kept.items()}
+        console.say(
+            f"{len(dropped)} sources with a weight below {min_weight:g} are dropped: {sum(dropped):.2g} in total"
+        )
+    total = sum(large.values())
+    return {name: weight / total for name, weight in large.items()}
 
 
 def describe_targets(targets: Sequence[PseudoLabels]) -> str:
@@ -182,7 +184,7 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
 
 
 def _weighted_targets(settings: Config, weights: Mapping[str, float], min_weight: float) -> list[PseudoLabels]:
-    """The pseudo-labels of the sources that have a head and weight enough."""
+    """The pseudo-labels of the sources that have a head and a sufficient weight."""
     with_head = {}
     for name, weight in weights.items():
         if weight and not load_source_record(settings, name).classes:
@@ -214,11 +216,11 @@ def _load_targets_by_path(
         raise ParameterError(
             f"`weightings` {ranking.weighting} needs scores", "give `scores`, or use `weightings` equal"
         )
-    kept = drop_small_weights(weights, min_weight)
+    weights = drop_small_weights(weights, min_weight)
     loaded = []
     for name, folder in zip(names, folders, strict=True):
         header = files.read_header(feature_files.find_parts(folder)[0])
-        if name in kept:
+        if name in weights:
             output = header.get("inputs", {}).get("output", "softmax")
-            loaded.append(PseudoLabels(name, folder, kept[name], output, feature_files.content_digest(folder)))
+            loaded.append(PseudoLabels(name, folder, weights[name], output, feature_files.content_digest(folder)))
     return loaded

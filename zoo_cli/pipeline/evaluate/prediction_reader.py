@@ -65,11 +65,11 @@ class PredictionReader:
 
     @cached_property
     def settings(self) -> Config:
-        """The workspace, read once a model is named."""
+        """The workspace, loaded when a model is first named."""
         return config.load(self.workspace)
 
     def device(self) -> Any:
-        """The torch.device of --device, chosen once there is something to run."""
+        """The torch.device of --device, chosen when there is something to run."""
         return self._device
 
     @cached_property
