@@ -26,9 +26,9 @@ from zoo_cli.commands.options import (
 )
 from zoo_cli.commands.training_flags import (
     RUN_FIELDS,
+    drop_none,
     find_objective,
     flag_name,
-    given_values,
     refuse_flags,
     with_config_flags,
 )
@@ -178,7 +178,7 @@ def distill(
             sources=tuple(source or ()),
             kd_temperature=kd_temperature,
             student=student,
-            **given_values(**for_transfer),
+            **drop_none(**for_transfer),
         )
     else:
         refuse_flags(for_transfer, TRANSFER_OBJECTIVES, objective_name)
@@ -190,7 +190,7 @@ def distill(
             kd_temperature=kd_temperature,
             pseudo=tuple(pseudo or ()),
             student=student,
-            **given_values(draws=draws, metric=metric, on=on, lam=lam, min_weight=min_weight, scores=scores, init=init),
+            **drop_none(draws=draws, metric=metric, on=on, lam=lam, min_weight=min_weight, scores=scores, init=init),
         )
         if options.labels_only:
             _say_unused({**for_weights, "source": source, "pseudo": pseudo, "scores": scores})
@@ -204,17 +204,17 @@ def distill(
     console.answer("zoo.distill/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
 
 
-def _check_weights(flags: Mapping[str, object], *, each_source: bool, by_path: bool) -> None:
+def _check_weights(values: Mapping[str, object], *, each_source: bool, by_path: bool) -> None:
     """Raise UsageError for flags of the weights of sources, if other flags leave them nothing to do."""
-    given = [flag_name(name) for name in given_values(**flags)]
-    if given and each_source:
-        raise UsageError(f"{given[0]} and --each-source cannot be combined", "drop one of them")
+    names = [flag_name(parameter) for parameter in drop_none(**values)]
+    if names and each_source:
+        raise UsageError(f"{names[0]} and --each-source cannot be combined", "drop one of them")
     for flag in ("--metric", "--on"):
-        if flag in given and by_path:
+        if flag in names and by_path:
             raise UsageError(f"{flag} and --pseudo cannot be combined", "drop it: --scores holds one metric")
 
 
-def _say_unused(flags: Mapping[str, object]) -> None:
-    given = [flag_name(name) for name in given_values(**flags)]
-    if given:
-        console.say(f"--lam 1 uses labels only, not {', '.join(given)}")
+def _say_unused(values: Mapping[str, object]) -> None:
+    """Name the flags that --lam 1 leaves unused."""
+    if names := [flag_name(parameter) for parameter in drop_none(**values)]:
+        console.say(f"--lam 1 uses labels only, not {', '.join(names)}")

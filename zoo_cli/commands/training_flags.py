@@ -70,7 +70,7 @@ def flag_name(parameter: str) -> str:
     return FLAGS.get(parameter, f"--{parameter.replace('_', '-')}")
 
 
-def given_values(**values: Any) -> dict[str, Any]:
+def drop_none(**values: Any) -> dict[str, Any]:
     """The values that are not None, so that a config keeps its own defaults for the others."""
     return {name: value for name, value in values.items() if value is not None}
 
@@ -91,7 +91,7 @@ def find_objective(spec: str, command: str) -> tuple[str, registry.Objective]:
 
 def refuse_flags(values: Mapping[str, object], owners: Sequence[str], objective: str) -> None:
     """Raise UsageError for a flag that belongs to other objectives. `values`: by parameter, None if not given."""
-    for name in given_values(**values):
+    for name in drop_none(**values):
         *others, last = owners
         listed = f"{', '.join(others)} or {last}" if others else last
         raise UsageError(f"{flag_name(name)} belongs to --objective {listed}", f"{objective} does not use it")

@@ -20,9 +20,9 @@ TARGET_VIEWS = {"live": None, "stored": ("none", "flip"), "stored-clean": None}
 class CrossTaskConfig:
     """Cross-task distillation: labels, and the weighted pseudo-labels of many sources (paper 000).
 
-    `weightings`: one student each; by default p=12, if there are no `draws`. `draws`: so many more students with random
-    weights. `metric`, `on`: whose scores are weighed. `sources`: all if empty. `each_source`: one student for each
-    source, which gets all the weight. `lam`: share of the labels in the loss, in [0, 1]. `kd_temperature`: T of the
+    `weightings`: one student each; without any, and without `draws`, the default. `draws`: the number of students with
+    random weights. `metric`, `on`: whose scores are weighed. `sources`: all if empty. `each_source`: one student for
+    each source, with all the weight. `lam`: share of the labels in the loss, in [0, 1]. `kd_temperature`: T of the
     distillation. `min_weight`: sources below it are dropped. `pseudo`: folders of pseudo-labels in place of sources,
     `scores` their scores. `init`: the source whose weights the student's body starts from.
 

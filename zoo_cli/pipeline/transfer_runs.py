@@ -40,16 +40,6 @@ def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> l
     return [transfer.train(specs, cache) for transfer, specs in zip(transfers, phases, strict=True)]
 
 
-def _load_transfer(plan: TransferPlan, task: TrainingTask, run: RunPath) -> "_Transfer":
-    """Load student and teachers. Raises UsageError for other classes than the task's, before anything is written."""
-    loaded = teachers.load_teachers(plan.settings, plan.teachers, task.classes, run.seed)
-    model = students.load_network(plan.settings, plan.student, run.seed)
-    students.as_trained_student(model, task.classes)
-    if model.class_names is None:
-        console.warn("the class names of the student are not known: they are taken to be the task's, in order")
-    return _Transfer(plan, task, run, model, tuple(loaded))
-
-
 @dataclass(frozen=True)
 class _Transfer:
     """The training of one student, in one phase or several. `model`: the student before all of them."""
@@ -98,7 +88,7 @@ class _Transfer:
         path: Path,
         phase_teachers: Sequence[TeacherSpec],
         start: Callable[[], Student],
-        taught_before: Sequence[str] = (),
+        previous_teachers: Sequence[str] = (),
     ) -> RunSpec:
         """The run of one phase: its teachers, the function that makes the student it starts from."""
         config, training = self.plan.config, self.task.training
@@ -109,7 +99,7 @@ class _Transfer:
             path,
             streams,
             options,
-            self.make_record(phase_teachers, taught_before),
+            self.make_record(phase_teachers, previous_teachers),
             f"from {', '.join(teacher.name for teacher in phase_teachers)}",
             build_student=start,
             build_objective=partial(self.build_objective, live, options),
@@ -119,12 +109,12 @@ class _Transfer:
             else None,
         )
 
-    def make_record(self, phase_teachers: Sequence[TeacherSpec], taught_before: Sequence[str]) -> dict[str, Any]:
+    def make_record(self, phase_teachers: Sequence[TeacherSpec], previous_teachers: Sequence[str]) -> dict[str, Any]:
         """What run.json holds of a phase."""
         settings, config = self.plan.settings, self.plan.config
         return {
             "objective": self.plan.method.spec,
-            "student": {"student": settings.declared(self.plan.student), "after": list(taught_before)},
+            "student": {"student": settings.declared(self.plan.student), "after": list(previous_teachers)},
             "options": {
                 "kd_temperature": config.kd_temperature,
                 "targets": config.targets,
@@ -187,3 +177,13 @@ class _Transfer:
         files.write_lines(whole.path / "metrics.jsonl", [{"step": results[-1].steps}])
         students.write_student(whole, student, cache, last.predicted)
         return load_result(whole.path)
+
+
+def _load_transfer(plan: TransferPlan, task: TrainingTask, run: RunPath) -> _Transfer:
+    """Load student and teachers. Raises UsageError for other classes than the task's, before anything is written."""
+    loaded = teachers.load_teachers(plan.settings, plan.teachers, task.classes, run.seed)
+    model = students.load_network(plan.settings, plan.student, run.seed)
+    students.as_trained_student(model, task.classes)
+    if model.class_names is None:
+        console.warn("the class names of the student are not known: they are taken to be the task's, in order")
+    return _Transfer(plan, task, run, model, tuple(loaded))

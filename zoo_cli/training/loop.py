@@ -67,7 +67,7 @@ class NonFinite(ZooError):
 def train(
     student: nn.Module,
     objective: Objective,
-    batches: Callable[[int], Batch],
+    batch_fn: Callable[[int], Batch],
     options: LoopOptions,
     *,
     device: torch.device,
@@ -80,7 +80,7 @@ def train(
     """Train `student` in place, and the objective's own parameters with it, both moved to `device`.
 
     `student(images)` returns the features that its head reads, and its logits; it is left in train mode.
-    `batches(step)`, from 0, depends on the step alone. `should_stop` is called after each step. `save` gets a state
+    `batch_fn(step)`, from 0, depends on the step alone. `should_stop` is called after each step. `save` gets a state
     every `checkpoint_every` steps, at a stop, and at the end; its trained values are finite. `log` gets, every
     `log_every` steps and at the end, `step` (steps done), the means since the last row of `loss` and of the
     objective's terms, and the `lr` of the last step. Parameters that need no gradient do not change. Dropout draws
@@ -99,7 +99,7 @@ def train(
         for step in range(done, options.steps):
             done = step + 1
             try:
-                run.step(step, batches(step).to(device))
+                run.step(step, batch_fn(step).to(device))
             except torch.OutOfMemoryError as error:
                 message = str(error).splitlines()[0]
                 raise ZooError(f"{message} (step {done})", "lower --batch-size, or use --precision bf16") from error
