@@ -31,7 +31,9 @@ LEARN = "What to learn from"
 def finetune(
     source: Annotated[
         list[str],
-        typer.Argument(help="Models: a source by name, PROVIDER:NAME, student, best or best:ARCHITECTURE."),
+        typer.Argument(
+            metavar="SOURCE", help="Models: a source by name, PROVIDER:NAME, student, best or best:ARCHITECTURE."
+        ),
     ],
     *,
     objective: Annotated[
@@ -48,7 +50,7 @@ def finetune(
         typer.Option(
             "--freeze",
             metavar="NAME",
-            help="Train only the new head with body. [default: all layers]",
+            help="body: train only the new head. [default: train all layers]",
             rich_help_panel="Student",
         ),
     ] = None,
@@ -67,7 +69,7 @@ def finetune(
         typer.Option(
             "--lr",
             metavar="RATE",
-            help="Learning rate; of several, 0.01,0.005, the best on held-out labels. [default: the objective's]",
+            help="Learning rate, or several (0.01,0.005) to try on held-out labels. [default: the objective's]",
             rich_help_panel="Training",
         ),
     ] = None,
