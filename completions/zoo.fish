@@ -468,7 +468,7 @@ complete -c zoo -n '__zoo_at distill' -s q -l quiet -d 'Print only warnings and 
 complete -c zoo -n '__zoo_at distill' -s v -l verbose -d 'Print details on stderr.'
 complete -c zoo -n '__zoo_at distill' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at finetune' -l objective -x -k -a '(__zoo_value learning)' -d 'supervised, or fixmatch, which also learns from unlabelled images.'
-complete -c zoo -n '__zoo_at finetune' -l freeze -x -k -a '(__zoo_value frozen)' -d 'body: train only the new head. [default: train all layers]'
+complete -c zoo -n '__zoo_at finetune' -l freeze -x -k -a '(__zoo_value frozen)' -d 'Part to freeze: body, to train only the new head. [default: none]'
 complete -c zoo -n '__zoo_at finetune' -l metric -x -k -a '(__zoo_value metric)' -d 'Metric that selects best. [default: parc]'
 complete -c zoo -n '__zoo_at finetune' -l name -x -k -a '(__zoo_value text)' -d 'Run name. [default: derived from the options]'
 complete -c zoo -n '__zoo_at finetune' -l lr -x -k -a '(__zoo_value text)' -d 'Learning rate, or several (0.01,0.005) to try on held-out labels. [default: the objective\'s]'

@@ -81,7 +81,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ZooError, match=r"no room to write .*a.json \(.* MB free\); free some space") as raised:
+    with pytest.raises(ZooError, match=r"no space left to write .*a.json \(.* MB free\); free some space") as raised:
         files.write_json(path, {"new": True})
     assert raised.value.code == 1
     monkeypatch.undo()

@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_of_a_run_is_refused(workspace: Make) -> None:
 
 @pytest.mark.parametrize(
     ("file", "told"),
-    [("run.json", "is not a run.json written by zoo"), ("state/state.json", "points to no checkpoint")],
+    [("run.json", "is not a run.json written by zoo"), ("state/state.json", "does not name a checkpoint")],
 )
 @pytest.mark.parametrize("text", ["[]", "{}"])
 def test_json_that_says_something_else_of_a_run_is_refused(workspace: Make, file: str, told: str, text: str) -> None:

@@ -241,7 +241,7 @@ def test_an_image_that_changed_after_the_split_is_refused(workspace: Make, comma
     result = run(*command, workspace=place)
     assert result.code == 3
     assert result.error == (
-        "images/red/00.png has changed since zoo split; zoo split --overwrite takes it as it is now"
+        "images/red/00.png has changed since zoo split; zoo split --overwrite reads it again"
     )
     assert run("split", "--overwrite", workspace=place).code == 0
     assert run("extract", workspace=place).code == 0

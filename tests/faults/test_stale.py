@@ -34,12 +34,12 @@ def other_view(place: Path) -> None:
 CHANGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "another split": (
         lambda place: edit(place, 'labelled = "50%"', 'labelled = "25%"'),
-        "manifest.parquet was made from other inputs: labelled (50% there, 25% asked for)",
+        "manifest.parquet was made from other inputs: labelled (50% there, 25% requested)",
         "split",
     ),
     "another seed": (
         lambda place: edit(place, 'labelled = "50%"', 'labelled = "50%"\nseed = 1'),
-        "manifest.parquet was made from other inputs: seed (0 there, 1 asked for)",
+        "manifest.parquet was made from other inputs: seed (0 there, 1 requested)",
         "split",
     ),
     "another weight file": (
@@ -47,7 +47,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "source=alpha was made from other inputs: weights_sha256",
         "extract --source alpha",
     ),
-    "another preprocessing": (other_view, "input_size (12 there, 10 asked for)", "extract --source alpha"),
+    "another preprocessing": (other_view, "input_size (12 there, 10 requested)", "extract --source alpha"),
     "other code": (other_code, "source=alpha was made from other inputs: code_sha256", "extract --source alpha"),
 }
 
@@ -113,7 +113,7 @@ def test_splitting_again_makes_no_features_stale(workspace: Make) -> None:
 def test_a_precision_that_was_not_asked_for_before_is_not_passed_over(workspace: Make) -> None:
     result = run("extract", "--precision", "bf16", workspace=workspace(upto="extract"))
     assert result.code == 2
-    assert "precision (fp32 there, bf16 asked for)" in result.error
+    assert "precision (fp32 there, bf16 requested)" in result.error
 
 
 def test_a_source_whose_weights_are_gone_keeps_its_outputs(workspace: Make) -> None:
@@ -133,7 +133,7 @@ def test_a_run_of_other_options_names_them_and_is_kept(workspace: Make) -> None:
     before = (place / "runs/mine/model.safetensors").read_bytes()
     result = run("distill", *QUICK, "--name", "mine", "--lr", "0.5", workspace=place)
     assert result.code == 2
-    assert "runs/mine was made from other inputs: lr (0.01 there, 0.5 asked for)" in result.error
+    assert "runs/mine was made from other inputs: lr (0.01 there, 0.5 requested)" in result.error
     assert (place / "runs/mine/model.safetensors").read_bytes() == before
     assert "runs/mine is up to date" in run("distill", *QUICK, "--name", "mine", workspace=place).err
     strange = run("distill", *QUICK, "--out", str(place / "images"), workspace=place)

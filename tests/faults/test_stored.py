@@ -162,7 +162,7 @@ def test_a_folder_of_parts_is_one_source_and_its_parts_must_agree(tmp_path: Path
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
-        ({"id": [f"t{n}" for n in range(SAMPLES)]}, "48 ids stand in one of them only, e.g. s00"),
+        ({"id": [f"t{n}" for n in range(SAMPLES)]}, "48 ids are in only one of them, e.g. s00"),
         ({"label": (LABELS + 1) % CLASSES}, "disagree on the label of 24 samples, e.g. s00"),
     ],
     ids=["ids", "labels"],
@@ -176,7 +176,7 @@ def test_sources_on_other_samples_are_not_ranked_together(
     assert result.code == 3
     assert told in result.error
     fewer = table(tmp_path / "fewer.parquet", id=IDS[:20], label=LABELS[:20], embedding=VALUES[:20])
-    assert "4 ids stand in one of them only" in run("rank", "--features", str(first), "--features", str(fewer)).error
+    assert "4 ids are in only one of them" in run("rank", "--features", str(first), "--features", str(fewer)).error
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:

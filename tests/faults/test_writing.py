@@ -57,7 +57,7 @@ def test_a_failing_disk_ends_a_stage_in_one_line_and_loses_nothing(
     assert result.code == 1
     assert str(place) in result.error
     if fault != errno.EIO:
-        assert "no room to write" in result.error
+        assert "no space left to write" in result.error
         assert "MB free" in result.error
         assert "free some space and run the same command again" in result.error
     after = snapshot(place)
@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_part(workspace: Make, tmp_path: 
     place = workspace(upto="split")
     full = start("extract", workspace=place, before=LIMITED.format(limit), place=tmp_path / "full").result()
     assert full.code == 1
-    assert "no room to write" in full.error
+    assert "no space left to write" in full.error
     assert leftovers(place) == []
     again = run("extract", workspace=place)
     assert again.code == 0, again.err
@@ -84,7 +84,7 @@ def test_a_checkpoint_that_does_not_fit_keeps_the_one_before(workspace: Make, tm
     before = snapshot(place / "runs/mine/state")
     full = start(*command, workspace=place, before=LIMITED.format(900), place=tmp_path / "full").result()
     assert full.code == 1
-    assert "no room to write" in full.error
+    assert "no space left to write" in full.error
     assert snapshot(place / "runs/mine/state") == before
     assert run(*command, workspace=place).code == 0
 

@@ -75,7 +75,7 @@ def test_another_reference_makes_the_scores_stale(workspace: Path) -> None:
 def test_a_reference_that_nobody_reads_is_wrong_usage(workspace: Path) -> None:
     result = run("score", "--metric", "parc", "--reference", "nowhere", workspace=workspace)
     assert result.code == 2
-    assert "rsa-ref does" in result.error
+    assert "use it with --metric rsa-ref" in result.error
 
 
 def test_a_reference_must_hold_features_of_the_probe_set(workspace: Path, tmp_path: Path) -> None:

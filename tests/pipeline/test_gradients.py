@@ -183,7 +183,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     place = make(tmp_path)
     result = run("extract", "--gradients", "--dry-run", workspace=place)
     assert result.code == 0
-    assert f"would take {4 * len(probe(place))} gradients of 4 sources: alpha, beta, gamma, @student" in result.err
+    assert f"would compute {4 * len(probe(place))} gradients of 4 sources: alpha, beta, gamma, @student" in result.err
     assert not (place / "gradients").exists()
     bare = workspaces.make(tmp_path / "bare")
     assert run("extract", "--gradients", "--dry-run", workspace=bare).code == 0
@@ -219,7 +219,7 @@ def test_outputs_given_by_path_have_no_gradients(tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert (result.data[0]["status"], result.data[0]["reason"]) == (
         "skipped",
-        "no gradients: only zoo extract --gradients takes them",
+        "no gradients: only zoo extract --gradients computes them",
     )
 
 

@@ -50,7 +50,7 @@ def finetune(
         typer.Option(
             "--freeze",
             metavar="NAME",
-            help="body: train only the new head. [default: train all layers]",
+            help="Part to freeze: body, to train only the new head. [default: none]",
             rich_help_panel="Student",
         ),
     ] = None,
