@@ -1,4 +1,4 @@
-"""Words that the project does not use: in names, in text, in help and in the README."""
+"""Words that the project does not use: in names, tests included, and in text, help and the README."""
 
 import ast
 import re
@@ -21,8 +21,6 @@ TEXTS = {
     "mend": re.compile(r"\b[Mm]end(s|ed|ing)?\b"),
     "how-manieth": re.compile(r"how-manieth"),
 }
-
-
 FILES = [path.relative_to(ROOT).as_posix() for path in sorted(PACKAGE.rglob("*.py"))]
 TESTS = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("*.py"))]
 
@@ -37,7 +35,7 @@ def identifiers(text: str) -> Iterator[str]:
 
 
 def phrases(text: str) -> list[str]:
-    """The forbidden texts of a file, also those that a line break or a comment sign cuts."""
+    """The forbidden texts of a file, also those split by a line break or a comment sign."""
     joined = re.sub(r"\s+(#\s)?", " ", text)
     return [
         joined[max(0, match.start() - 30) : match.end() + 20] for p in TEXTS.values() for match in p.finditer(joined)
@@ -45,7 +43,7 @@ def phrases(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [*FILES, *TESTS])
-def test_names_say_what_a_value_is(name: str) -> None:
+def test_names_are_specific(name: str) -> None:
     assert not IDENTIFIERS & set(identifiers((ROOT / name).read_text(encoding="utf-8")))
 
 
@@ -61,7 +59,7 @@ def test_help_is_plain_english(name: str) -> None:
     assert not phrases(result.output)
 
 
-def test_the_readme_is_plain_english() -> None:
+def test_readme_is_plain_english() -> None:
     assert not phrases((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
@@ -79,7 +77,7 @@ def test_the_readme_is_plain_english() -> None:
         "match x:\n    case {**said}: ...",
     ],
 )
-def test_a_forbidden_name_is_seen(text: str) -> None:
+def test_forbidden_name_is_detected(text: str) -> None:
     assert IDENTIFIERS & set(identifiers(text))
 
 
@@ -87,10 +85,10 @@ def test_a_forbidden_name_is_seen(text: str) -> None:
     "text",
     ["the file is no TOML", "# which is\n# no table", "This is no such thing", "mend it", "Mended", "how-manieth"],
 )
-def test_a_forbidden_text_is_seen(text: str) -> None:
+def test_forbidden_text_is_detected(text: str) -> None:
     assert phrases(text)
 
 
 @pytest.mark.parametrize("text", ["there is no manifest", "There is no\nmanifest", "is no longer there", "recommended"])
-def test_a_fair_text_passes(text: str) -> None:
+def test_allowed_text_passes(text: str) -> None:
     assert not phrases(text)

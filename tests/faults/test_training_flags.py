@@ -303,7 +303,7 @@ def test_dry_run_of_best_scores_nothing(tmp_path: Path, upto: str | None) -> Non
     assert contents(place) == before
 
 
-def test_dry_run_of_best_reads_standing_scores(tmp_path: Path) -> None:
+def test_dry_run_of_best_reads_existing_scores(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="rank")
     best = run("rank", "--json", workspace=place).data[0]["source"]
     before = contents(place)
