@@ -57,7 +57,7 @@ def imported(name: str, modules: Mapping[str, ast.Module]) -> set[str]:
 
 def graph(modules: Mapping[str, ast.Module]) -> Graph:
     """The imports of every module among those of the package, without `zoo_cli` itself."""
-    return {name: {other for other in imported(name, modules) if other in modules} - {"zoo_cli"} for name in modules}
+    return {name: {target for target in imported(name, modules) if target in modules} - {"zoo_cli"} for name in modules}
 
 
 def circles(edges: Graph) -> list[list[str]]:

@@ -195,8 +195,8 @@ def test_features_must_have_the_ids_of_the_manifest(tmp_path: Path, workspace: M
     good = run(*score, str(whole), "--json")
     assert good.code == 0, good.err
     assert good.data[0]["n"] == len(probe)
-    some = table(tmp_path / "some.parquet", id=[f"my/{name}" for name in ids], label=None, embedding=outputs)
-    result = run(*score, str(some))
+    renamed = table(tmp_path / "renamed.parquet", id=[f"my/{name}" for name in ids], label=None, embedding=outputs)
+    result = run(*score, str(renamed))
     assert result.code == 3
     assert f"lacks {len(probe)} of {len(probe)} ids of the manifest, e.g. {probe[0]}" in result.error
 

@@ -67,9 +67,9 @@ def kernel(place: Path, name: str, ids: list[str]) -> Any:
 
 def test_gradients_equal_autograd_and_lgc_ranks_by_them(tmp_path: Path) -> None:
     place = make(tmp_path)
-    made = run("extract", "--gradients", workspace=place)
-    assert made.code == 0, made.err
-    assert "alpha: gradients of layer 0, 216 weights, in closed form" in made.err
+    extracted = run("extract", "--gradients", workspace=place)
+    assert extracted.code == 0, extracted.err
+    assert "alpha: gradients of layer 0, 216 weights, in closed form" in extracted.err
     for name in NAMES:
         ids, vectors = stored(place, name)
         assert set(ids) == probe(place)
@@ -203,10 +203,10 @@ def test_sources_without_head_or_network_are_skipped(tmp_path: Path) -> None:
     (place / "theirs.parquet").write_bytes((place / features).read_bytes())
     assert run("extract", "--source", "beta", "--overwrite", workspace=place).code == 0
     assert run("extract", "--source", "theirs", workspace=place).code == 0
-    made = run("extract", "--gradients", workspace=place)
-    assert made.code == 0, made.err
-    assert "beta has no gradients: it has no head" in made.err
-    assert "theirs has no gradients: only its stored outputs are known" in made.err
+    extracted = run("extract", "--gradients", workspace=place)
+    assert extracted.code == 0, extracted.err
+    assert "beta has no gradients: it has no head" in extracted.err
+    assert "theirs has no gradients: only its stored outputs are known" in extracted.err
     rows = {row["source"]: row for row in run("score", "--metric", "lgc", "--json", workspace=place).data}
     reason = "no gradients: it has no head, or only its stored outputs are known"
     for name in ("beta", "theirs"):
@@ -250,7 +250,7 @@ def test_changed_weights_make_gradients_stale(tmp_path: Path) -> None:
     assert run("extract", "--source", "alpha", "--overwrite", workspace=place).code == 0
     stale = run("score", "--metric", "lgc", workspace=place)
     assert stale.code == 2
-    assert "gradients/source=alpha was made from other inputs: source; zoo extract --gradients" in stale.error
+    assert "gradients/source=alpha was extracted from other inputs: source; zoo extract --gradients" in stale.error
 
 
 def test_damaged_gradients_are_a_broken_contract(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_exported_weights_can_be_read_back(tmp_path: Path) -> None:
 def test_stored_scores_serve_a_ranking_of_some_sources(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="score")
     all_rows = {row["source"]: row for row in run("rank", "--json", workspace=workspace).data}
-    some = run("rank", "--source", "alpha", "--source", "gamma", "--json", workspace=workspace)
-    assert some.code == 0, some.err
-    assert {row["source"]: row["value"] for row in some.data} == {n: all_rows[n]["value"] for n in ("alpha", "gamma")}
+    result = run("rank", "--source", "alpha", "--source", "gamma", "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    assert {row["source"]: row["value"] for row in result.data} == {n: all_rows[n]["value"] for n in ("alpha", "gamma")}
     assert run("rank", "--json", workspace=workspace).code == 0

@@ -120,7 +120,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _write_inputs(workspace: Path, seed: int) -> None:
-    """Write what a user would bring: zoo.toml, models.py and the images, unless they are there.
+    """Write what a user would provide: zoo.toml, models.py and the images, unless they are there.
 
     Raises UsageError for a folder with anything else in it, or with a demonstration of another seed.
     """

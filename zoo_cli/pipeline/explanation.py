@@ -20,7 +20,7 @@ from zoo_cli.store.source_record import load_source_record
 class ClassRow:
     """One class of the probe set: how often a pair of its samples is nearer than a pair with another class.
 
-    `n`: its samples; `auc`: by the source, `student`: by the student's starting features; None where undefined.
+    `n`: its samples; `auc`: by the source, `student`: by the student's starting features; None if undefined.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Running sources on the images of a task, each image decoded once for all of them."""
+"""Run sources on the images of a task; each image is decoded once for all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

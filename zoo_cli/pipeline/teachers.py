@@ -99,7 +99,7 @@ def compute_logits(
 ) -> Tensor:
     """The logits (V, M, N, C) of M teachers on the student's evaluation views of rows (N,) of the manifest.
 
-    V is 1, or 2 with the mirrored views, of which there are no stored outputs.
+    V is 1, or 2 with the mirrored views, for which there are no stored outputs.
     """
     logits = []
     for teacher in teachers:

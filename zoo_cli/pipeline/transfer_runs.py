@@ -56,7 +56,7 @@ class _Transfer:
         return self.plan.config.combination if len(self.teachers) > 1 else "one"
 
     def make_phases(self, device: torch.device) -> list[RunSpec]:
-        """The runs in their order. The last is the run itself, and the folders of the others lie in its own."""
+        """The runs in their order. The last is the run itself, and the folders of the others are inside its own."""
         inside = self.run.path / "teachers"
         if self.combination == "soup":
             parts = [self.make_spec(inside / teacher.name, [teacher], self.first_student) for teacher in self.teachers]

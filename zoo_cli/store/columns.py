@@ -58,5 +58,5 @@ def to_matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
 
 
 def to_list_column(array: np.ndarray) -> pa.FixedSizeListArray:
-    """An (N, W) array as a fixed-size list column; no copy where it is contiguous."""
+    """An (N, W) array as a fixed-size list column; no copy if it is contiguous."""
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1])

@@ -74,7 +74,7 @@ class Images:
         return data
 
     def getter(self, row: int) -> Callable[[], bytes]:
-        """`encoded` of one row, deferred to where the image is needed."""
+        """`encoded` of one row, deferred until the image is needed."""
         return partial(self.encoded, row)
 
     def _stored(self, row: int) -> bytes:
@@ -91,7 +91,7 @@ class Images:
         return image
 
     def truth(self) -> Array:
-        """The known labels (N,) of every sample, -1 where unknown. Only for evaluation."""
+        """The known labels (N,) of every sample, -1 if unknown. Only for evaluation."""
         truth = _labels(files.read_table(self.file, schemas.MANIFEST, ["truth"]).column("truth"))
         return np.where(self.labels != NO_LABEL, self.labels, truth)
 

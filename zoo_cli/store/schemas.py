@@ -47,7 +47,7 @@ MANIFEST = Schema(
         Column("id", "string", "unique over the whole task; row order is the canonical order"),
         Column("data", "string", "the data it came from: train, unlabelled or test"),
         Column("path", "string", "the image's file, relative to the workspace", nullable=True),
-        Column("image", "binary", "the encoded image, where the data has no file for it", nullable=True),
+        Column("image", "binary", "the encoded image, if the data has no file for it", nullable=True),
         Column("label", "int64", "index into classes.json; null unless the split is labelled", nullable=True),
         Column("split", "string", "labelled, unlabelled or test"),
         Column("probe", "bool", "in the probe set on which sources are scored"),
@@ -106,7 +106,7 @@ SCORES = Schema(
         Column("n", "int64", "samples of the probe set"),
         Column("dim", "int64", "width of the representation"),
         Column("classes", "int64", "target classes that occur"),
-        Column("value", "double", "the score, higher is better; null where undefined", nullable=True),
+        Column("value", "double", "the score, higher is better; null if undefined", nullable=True),
         Column("low", "double", "lower end of its 90 % interval", nullable=True),
         Column("high", "double", "upper end of its 90 % interval", nullable=True),
         Column("chance", "double", "mean score under permuted labels", nullable=True),
@@ -122,7 +122,7 @@ RANKING = Schema(
     "ranking",
     "ranking.parquet",
     (
-        Column("rank", "int64", "1 is best, ties share a rank; null where excluded or undefined", nullable=True),
+        Column("rank", "int64", "1 is best, ties share a rank; null if excluded or undefined", nullable=True),
         Column("source", "string", "name of the source"),
         Column("metric", "string", "the metric's spec"),
         Column("representation", "string", "features or probs"),
@@ -152,7 +152,7 @@ PREDICTIONS = Schema(
     "runs/NAME/predictions.parquet, predictions/source=S.parquet",
     (
         Column("id", "string", "of the manifest: the test samples"),
-        Column("label", "int64", "the true label; null where unknown", nullable=True),
+        Column("label", "int64", "the true label; null if unknown", nullable=True),
         Column("logits", "fixed_size_list<float32>[C]", "the network's outputs in the order of classes.json"),
     ),
 )

@@ -22,7 +22,7 @@ FIELDS = (
 
 
 def print_flips(result: FlipsResult, out: Path | None, form: str | None) -> None:
-    """A row per class; the totals and where they lie below them."""
+    """A row per class; below them the totals and how concentrated they are."""
     classes = [_class_row(flips) for flips in result.classes]
     data = {
         **result.statistics.to_row(),
