@@ -475,7 +475,7 @@ complete -c zoo -n '__zoo_at finetune' -l lr -x -k -a '(__zoo_value text)' -d 'L
 complete -c zoo -n '__zoo_at finetune' -l threshold -x -k -a '(__zoo_value text)' -d 'fixmatch: confidence from which a prediction counts as a label. [default: 0.95]'
 complete -c zoo -n '__zoo_at finetune' -l temperature -x -k -a '(__zoo_value text)' -d 'fixmatch: temperature of its predictions. [default: 1]'
 complete -c zoo -n '__zoo_at finetune' -l lam -x -k -a '(__zoo_value text)' -d 'fixmatch: share of the labels in the loss, instead of --unlabelled-weight.'
-complete -c zoo -n '__zoo_at finetune' -l unlabelled-weight -x -k -a '(__zoo_value text)' -d 'fixmatch: weight of the unlabelled loss relative to the labelled one. [default: 1]'
+complete -c zoo -n '__zoo_at finetune' -l unlabelled-weight -x -k -a '(__zoo_value text)' -d 'fixmatch: weight of the unlabelled loss, the labelled one being 1. [default: 1]'
 complete -c zoo -n '__zoo_at finetune' -l steps -x -k -a '(__zoo_value text)' -d 'Training length in steps.'
 complete -c zoo -n '__zoo_at finetune' -l epochs -x -k -a '(__zoo_value text)' -d 'Training length in passes over the images, the unlabelled ones if they are used. [default: the objective\'s]'
 complete -c zoo -n '__zoo_at finetune' -l batch-size -x -k -a '(__zoo_value text)' -d 'Batch size; half labelled, half unlabelled when both are used. [default: the objective\'s]'

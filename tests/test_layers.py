@@ -182,3 +182,14 @@ def test_file_names_are_unique() -> None:
         for name, folders in places.items()
         if len(folders) > 1 and name not in names_typed and sorted(folders) != ["commands", "pipeline"]
     } == {}
+
+
+@pytest.mark.parametrize("command", list(registry.COMMANDS))
+def test_commands_are_thin(command: str) -> None:
+    """Flags to a config, one call, an answer: at most 60 lines of body, and nothing made on the way."""
+    module, _, name = registry.COMMANDS[command].partition(":")
+    assert module.startswith("zoo_cli.commands.")
+    (function,) = [node for node in MODULES[module].body if isinstance(node, ast.FunctionDef) and node.name == name]
+    body = function.body[1:]
+    assert ast.get_docstring(function)
+    assert body[-1].end_lineno - body[0].lineno < 60  # type: ignore[operator]

@@ -34,6 +34,20 @@ class Method:
         return self.name + (":" + params_text(changed) if changed else "")
 
 
+@dataclass(frozen=True)
+class WeightingSpec:
+    """A weighting, parsed once: as typed, resolved, and as a part of a file name."""
+
+    text: str
+    method: Method
+    slug: str
+
+    @classmethod
+    def parse(cls, text: str) -> "WeightingSpec":
+        """The weighting of a spec. Raises UsageError for an unknown name or parameter."""
+        return cls(text, resolve("weighting", text), slug(text))
+
+
 def params_text(params: Mapping[str, Any]) -> str:
     """`{"pca": 32, "cosine": True}` as a user types it: `pca=32,cosine=true`."""
     return ",".join(f"{key}={_text(value)}" for key, value in params.items())

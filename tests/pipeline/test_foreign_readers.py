@@ -20,17 +20,24 @@ PATHS = (
     "scores/lgc",
     "pseudo/source=alpha",
     "runs/labels-only-s0/predictions.parquet",
+    "predictions/source=@student.parquet",
+    "errors/split.parquet",
 )
 COMMANDS = (
+    ("split", "--overwrite", "--max-errors", "1"),
+    ("rank", "--refresh"),
+    ("pseudo-label", "--refresh"),
     ("extract", "--gradients", "--projection", "none"),
     ("score", "--metric", "lgc"),
     ("distill", "--lam", "1", "--steps", "1", "--batch-size", "4"),
+    ("evaluate", "accuracy", "student"),
 )
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = make(tmp_path_factory.mktemp("readers") / "task", upto="pseudo-label")
+    (place / "images/blue/broken.png").write_bytes(b"not an image")
     for command in COMMANDS:
         result = run(*command, workspace=place)
         assert result.code == 0, result.err

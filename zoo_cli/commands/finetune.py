@@ -105,7 +105,7 @@ def finetune(
         typer.Option(
             "--unlabelled-weight",
             metavar="X",
-            help=f"fixmatch: weight of the unlabelled loss relative to the labelled one. [default: {UNLABELLED_WEIGHT:g}]",
+            help=f"fixmatch: weight of the unlabelled loss, the labelled one being 1. [default: {UNLABELLED_WEIGHT:g}]",
             rich_help_panel=LEARN,
         ),
     ] = None,

@@ -39,14 +39,14 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
     table = [
         row | {"ranks": None if row["rank_low"] is None else f"{row['rank_low']}-{row['rank_high']}"} for row in rows
     ]
-    notes = [f"{spec.weighting}: {ranking.effective:.1f} effective sources of {len(rows)}"]
+    notes = [f"{spec.weighting.text}: {ranking.effective:.1f} effective sources of {len(rows)}"]
     if ranking.student is not None:
         ranked = sum(bool(row["rank"]) for row in rows)
         notes.append(f"{STUDENT}, the student before training: {_place(ranking.student, ranked)}")
     meta = {
         "metric": spec.metric,
         "representation": spec.representation,
-        "weighting": spec.weighting,
+        "weighting": spec.weighting.text,
         "effective_sources": ranking.effective,
         "student": None if ranking.student is None else asdict(ranking.student),
         "beats": ranking.beats,

@@ -207,14 +207,14 @@ def _load_targets_by_path(
     names = [folder.stem.removeprefix("source=") for folder in folders]
     if len(set(names)) < len(names):
         raise ParameterError("two folders of `pseudo` have the same name", "rename one: it is the source's name")
-    method = ranking.method
+    method = ranking.weighting.method
     if scores is not None:
         weights = rank.rank_scores_file(Config(Path()), ranking, scores, names).weights
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
         weights = source_weights.weigh_without_scores(method, names)
     else:
         raise ParameterError(
-            f"`weightings` {ranking.weighting} needs scores", "give `scores`, or use `weightings` equal"
+            f"`weightings` {ranking.weighting.text} needs scores", "give `scores`, or use `weightings` equal"
         )
     weights = drop_small_weights(weights, min_weight)
     loaded = []

@@ -38,7 +38,7 @@ class CrossTaskPlan:
             return [LABELS_ONLY]
         if self.config.each_source:
             return [each_source_name(source.name) for source in self.sources]
-        return [f"cross-task-{ranking.slug}-{specs.slug(ranking.weighting)}" for ranking in self.rankings]
+        return [f"cross-task-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings]
 
     def needs(self, *, refresh: bool = False) -> Needs:
         """What must exist before the first student is trained. `refresh`: stale scores are made again."""

@@ -19,10 +19,10 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, label_space, loading
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
-from zoo_cli.pipeline import prepare
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.training import inference
 from zoo_cli.training.source_files import file_digests
@@ -32,7 +32,7 @@ Device = Callable[[], torch.device]
 
 
 def predict_source(
-    settings: Config, source: Source, device: Device, workers: int | None
+    settings: Config, images: Images, source: Source, device: Device, workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """The file of a source's predictions on the test images, made if it is missing or stale, and the classes.
 
@@ -42,11 +42,11 @@ def predict_source(
     declared = feature_store.to_json_values(settings.declared(source))
     made_from = {"source": provenance.fingerprint(declared, file_digests(settings, source), settings.task.seed)}
     load = partial(_load_model, settings, source)
-    return path, _keep_predictions(settings, path, made_from, source.name, load, device, workers)
+    return path, _keep_predictions(settings, images, path, made_from, source.name, load, device, workers)
 
 
 def predict_untrained(
-    settings: Config, source: Source, device: Device, workers: int | None
+    settings: Config, images: Images, source: Source, device: Device, workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """As `predict_source`, for the source's architecture with random weights from seed 0."""
     model = _load_model(settings, source)
@@ -56,7 +56,7 @@ def predict_untrained(
     made_from = {"source": provenance.fingerprint(feature_store.to_json_values(parts))}
     name = f"{source.name} without its weights"
     load = partial(replace, model, module=module)
-    return path, _keep_predictions(settings, path, made_from, name, load, device, workers)
+    return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers)
 
 
 def _load_model(settings: Config, source: Source) -> LoadedModel:
@@ -65,6 +65,7 @@ def _load_model(settings: Config, source: Source) -> LoadedModel:
 
 def _keep_predictions(
     settings: Config,
+    images: Images,
     path: Path,
     made_from: Inputs,
     name: str,
@@ -73,7 +74,7 @@ def _keep_predictions(
     workers: int | None,
 ) -> tuple[str, ...]:
     """Write the predictions of a model, unless they are there and current; the classes of the task."""
-    images = prepare.prepare(settings, workers=workers).without(failures.failed_ids(settings, "extract"))
+    images = images.without(failures.failed_ids(settings, "extract"))
     classes = load_class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):

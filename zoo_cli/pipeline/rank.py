@@ -25,14 +25,10 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 
 @dataclass(frozen=True)
 class RankingSpec:
-    """How to rank: by one metric, or several by their mean z-score; with the capacity term; the weighting.
-
-    `weighting` is the spec as typed, `method` the same, resolved.
-    """
+    """How to rank: by one metric, or several by their mean z-score; with the capacity term; the weighting."""
 
     metrics: tuple[MetricSpec, ...]
-    weighting: str
-    method: specs.Method
+    weighting: specs.WeightingSpec
     plasticity: bool = False
 
     @property
@@ -113,7 +109,7 @@ def parse_ranking(metrics: Sequence[str], on: str | None, weighting: str, plasti
     if len({spec.on for spec in parsed}) > 1:
         reads = ", ".join(f"{spec.method.name} reads {spec.on}" for spec in parsed)
         raise UsageError(f"one ranking uses one representation: {reads}", "use --on probs if all of them read it")
-    return RankingSpec(parsed, weighting, specs.resolve("weighting", weighting), plasticity)
+    return RankingSpec(parsed, specs.WeightingSpec.parse(weighting), plasticity)
 
 
 def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: Path | None = None) -> Ranking:
@@ -166,7 +162,7 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
     depth = _depths(settings, ranked) if spec.plasticity else None
     table = ScoreTable.of(scores, ranked, [metric.method.spec for metric in spec.metrics], spec.raw, depth)
     values, draws = table.values[:-1], table.draws[:-1]
-    weights = source_weights.weigh_sources(spec.method, values, ranked, spec.zero_means_none, spec.metric)
+    weights = source_weights.weigh_sources(spec.weighting.method, values, ranked, spec.zero_means_none, spec.metric)
     rows = _rows(spec, table, ranked, weights)
     rows += [_row(spec, name, excluded=excluded[name]) for name in names if name in excluded]
     rows.sort(key=lambda row: (row.rank is None, row.source in excluded, row.rank or 0, row.source))
@@ -188,12 +184,12 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
 def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
     """Write the ranking and its weights. They are views of the scores, and always replaced."""
     spec = ranking.spec
-    inputs = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting}
+    inputs = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting.text}
     files.write_table(path, ranking.to_arrow(), schemas.RANKING, inputs)
     files.write_json(
         path.with_name("weights.json"),
         {
-            "weighting": spec.weighting,
+            "weighting": spec.weighting.text,
             "metric": spec.metric,
             "effective_sources": ranking.effective,
             "sources": [{"source": row.source, "score": row.value, "weight": row.weight} for row in ranking.rows],

@@ -41,7 +41,7 @@ class StoredOutputs:
         """Logits (N, K), else logarithms of the probabilities, clipped to the smallest float32; None without both."""
         if self.logits is not None or self.probs is None:
             return self.logits
-        return np.asarray(np.log(np.maximum(self.probs.astype(np.float64), np.finfo(np.float32).tiny)))
+        return log_probabilities(self.probs)
 
     def take(self, rows: Array) -> Self:
         """A selection of rows."""
@@ -51,6 +51,11 @@ class StoredOutputs:
             if (value := getattr(self, name)) is not None
         }
         return replace(self, ids=self.ids[rows], **selected)
+
+
+def log_probabilities(probs: Array) -> Array:
+    """The logarithms of probabilities in float64, of 0 that of the smallest normal float32."""
+    return np.asarray(np.log(np.maximum(probs.astype(np.float64), np.finfo(np.float32).tiny)))
 
 
 def to_probabilities(logits: Array, output: str) -> Array:

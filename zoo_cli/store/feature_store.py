@@ -259,10 +259,9 @@ def _check_width(source: Source, logits: np.ndarray | None) -> None:
 
 
 def _to_logits(probs: np.ndarray, output: str) -> np.ndarray:
-    least = np.finfo(np.float32).tiny
-    logits = np.log(np.maximum(probs, least))
+    logits = feature_files.log_probabilities(probs)
     if output == "sigmoid":
-        logits = logits - np.log(np.maximum(1.0 - probs, least))
+        logits = logits - feature_files.log_probabilities(1.0 - probs)
     return np.asarray(logits, dtype=np.float32)
 
 

@@ -1,6 +1,6 @@
 """The logits that a network with a head gives for images of the task."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 from zoo_cli import devices
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError
-from zoo_cli.images import decoding
+from zoo_cli.images.decoding import BadImage, view_geometry
+from zoo_cli.images.view_batches import view_batches
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.extraction import Normaliser
 from zoo_cli.store.manifest import Images
@@ -31,23 +32,15 @@ def predict_rows(
     `class_order`: the column of each class of the task, see `models.label_space`; None: in order. The network is moved
     to `device` and put in eval mode. Raises ContractError for an image that cannot be read.
     """
-    geometry = decoding.view_geometry(preprocessing)
+    geometry = view_geometry(preprocessing)
     normalise = Normaliser(preprocessing, device)
 
-    def batches() -> Iterator[Tensor]:
-        views: list[np.ndarray] = []
-        getters = [images.getter(row) for row in rows]
-        for index, decoded in decoding.load_views(getters, [geometry], devices.workers(workers)):
-            if isinstance(decoded, decoding.BadImage):
-                raise ContractError(f"{images.ids[rows[index]]}: {decoded}", "make the manifest again")
-            views.append(decoded[geometry])
-            if len(views) == BATCH:
-                yield normalise(torch.from_numpy(np.stack(views)))
-                views.clear()
-        if views:
-            yield normalise(torch.from_numpy(np.stack(views)))
+    def on_bad(row: int, error: BadImage) -> None:
+        raise ContractError(f"{images.ids[row]}: {error}", "make the manifest again")
 
-    logits = predict_views(network.to(device), batches())
+    batches = view_batches(images, rows.tolist(), [geometry], BATCH, devices.workers(workers), on_bad)
+    views = (normalise(torch.from_numpy(batch.views[geometry])) for batch in batches)
+    logits = predict_views(network.to(device), views)
     return logits if class_order is None else logits[:, list(class_order)]
 
 

@@ -11,6 +11,8 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.evaluation import named_runs, predictions
 from zoo_cli.evaluation.predictions import Predictions
+from zoo_cli.pipeline import prepare
+from zoo_cli.store.manifest import Images
 
 # By name, so that stored predictions are read without torch.
 PREDICT = "zoo_cli.pipeline.prediction:predict_source"
@@ -39,13 +41,13 @@ class PredictionReader:
     def predict(self, text: str, *, labels: bool = False) -> Predictions:
         """The predictions of a model, even if a path of its name exists."""
         predict: Callable[..., tuple[Path, tuple[str, ...]]] = registry.import_target(PREDICT)
-        file, classes = predict(self.settings, self.find_model(text), self.device, self.workers)
+        file, classes = predict(self.settings, self.images, self.find_model(text), self.device, self.workers)
         return replace(predictions.load_predictions(file, labels=labels, classes=classes), name=text)
 
     def predict_untrained(self, model: Source) -> Predictions:
         """The predictions of a model's architecture with random weights."""
         predict: Callable[..., tuple[Path, tuple[str, ...]]] = registry.import_target(PREDICT_UNTRAINED)
-        file, _ = predict(self.settings, model, self.device, self.workers)
+        file, _ = predict(self.settings, self.images, model, self.device, self.workers)
         return predictions.load_predictions(file, labels=False)
 
     def find_model(self, text: str) -> Source:
@@ -67,6 +69,11 @@ class PredictionReader:
     def settings(self) -> Config:
         """The workspace, loaded when a model is first named."""
         return config.load(self.workspace)
+
+    @cached_property
+    def images(self) -> Images:
+        """The images of the workspace, split first if they are not, once a model is named."""
+        return prepare.prepare(self.settings, workers=self.workers)
 
     def device(self) -> Any:
         """The torch.device of --device, chosen when there is something to run."""
