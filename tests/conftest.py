@@ -1,10 +1,10 @@
-"""What every test starts from."""
+"""The environment of every test."""
 
 import os
 import signal
 
-# One thread a worker: as many workers as cores run side by side, and equal threads give equal bits. Before any import
-# of numpy or torch, which read it once.
+# One thread per worker: as many workers as cores run side by side, and equal threads give equal bits. This comes before
+# any import of numpy or torch, which read it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A test run under nohup, or in the background of a shell, starts with these ignored, which zoo rightly leaves alone.

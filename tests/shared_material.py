@@ -1,6 +1,6 @@
-"""Where the development material lies: true values of the scores, image packs, pretrained networks.
+"""The folder of the development material: true values of the scores, image packs, pretrained networks.
 
-Nothing of it belongs to the project. Tests that use it are skipped, with a reason, where it is absent.
+It is not part of the project. Tests that use it are skipped, with a reason, if it is absent.
 """
 
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def _find() -> Path | None:
-    said = os.environ.get("ZOO_SHARED")
+    variable = os.environ.get("ZOO_SHARED")
     here = Path(__file__).resolve()
-    places = [Path(said)] if said else [here.parents[2] / "shared", here.parents[1] / "shared"]
+    places = [Path(variable)] if variable else [here.parents[2] / "shared", here.parents[1] / "shared"]
     return next((place for place in places if (place / "golden" / "metrics.json").exists()), None)
 
 

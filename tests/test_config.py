@@ -1,4 +1,4 @@
-"""zoo.toml is read strictly: unknown keys and values of another type are errors that name their place."""
+"""zoo.toml is read strictly: unknown keys and values of a wrong type are errors that name the key."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and what is damaged is found out."""
+"""Files are written whole or not at all, and damage is detected."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ def features(rows: int, width: int = 8) -> pa.Table:
     )
 
 
-def test_a_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
+def test_table_reads_back_as_written(tmp_path: Path) -> None:
     path, table = tmp_path / "deep" / "part.parquet", features(100)
     files.write_table(path, table, schemas.FEATURES, {"seed": 3})
     assert files.read_table(path, schemas.FEATURES).equals(table)
@@ -33,7 +33,7 @@ def test_a_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["part.parquet"]
 
 
-def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path: Path) -> None:
+def test_equal_rows_give_equal_bytes_in_any_pieces(tmp_path: Path) -> None:
     table = features(20_000, 4)
     files.write_table(tmp_path / "whole", table, schemas.FEATURES, {})
     with files.table_writer(tmp_path / "pieces", schemas.FEATURES, {}, table.schema) as write:
@@ -44,21 +44,22 @@ def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path: Path) -
     assert [groups.row_group(k).num_rows for k in range(groups.num_row_groups)] == [8192, 8192, 3616]
 
 
-def test_every_flipped_bit_in_the_pages_is_found(tmp_path: Path) -> None:
+def test_every_flipped_bit_in_the_pages_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "part.parquet"
     files.write_table(path, features(500), schemas.FEATURES, {})
     whole = path.read_bytes()
     pages = pq.read_metadata(path).row_group(0).column(1)
     start, rng = pages.data_page_offset, np.random.default_rng(1)
     for _ in range(50):
-        place = int(rng.integers(start + 40, start + pages.total_compressed_size))
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(rng.integers(8))]) + whole[place + 1 :])
+        position = int(rng.integers(start + 40, start + pages.total_compressed_size))
+        flipped = bytes([whole[position] ^ 1 << int(rng.integers(8))])
+        path.write_bytes(whole[:position] + flipped + whole[position + 1 :])
         with pytest.raises(ContractError):
             files.read_table(path, schemas.FEATURES)
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all", b"PAR1" + bytes(100) + b"PAR1"])
-def test_what_is_no_parquet_is_said_in_a_line(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + bytes(100) + b"PAR1"])
+def test_non_parquet_file_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(content)
     with pytest.raises(ContractError, match="not an intact parquet file") as raised:
@@ -66,14 +67,14 @@ def test_what_is_no_parquet_is_said_in_a_line(tmp_path: Path, content: bytes) ->
     assert "\n" not in str(raised.value)
 
 
-def test_another_artifact_or_a_newer_version_is_refused(tmp_path: Path) -> None:
+def test_other_artifact_or_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     files.write_table(path, features(3), schemas.FEATURES, {})
     with pytest.raises(ContractError, match=r"zoo.features/1, not a zoo.scores/1"):
         files.read_table(path, schemas.SCORES)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"old": True})
 
@@ -81,7 +82,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ZooError, match=r"no room to write .*a.json \(.* MB free\); free some space") as raised:
+    with pytest.raises(ZooError, match=r"no space left to write .*a.json \(.* MB free\); free some space") as raised:
         files.write_json(path, {"new": True})
     assert raised.value.code == 1
     monkeypatch.undo()
@@ -89,9 +90,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_is_synced_before_rename_and_folder_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     sync, rename = os.fsync, os.replace
 
@@ -105,7 +104,7 @@ def test_a_file_is_synced_before_it_is_renamed_and_its_folder_after(
     assert order == ["file", "rename", "dir"]
 
 
-def test_temporaries_of_the_dead_are_swept_and_of_the_living_kept(tmp_path: Path) -> None:
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     import socket
 
     dead = tmp_path / f".x.{socket.gethostname()}.999999999.aa.tmp"
@@ -128,7 +127,7 @@ def test_tensors_follow_the_umask(tmp_path: Path) -> None:
     assert metadata == {"k": "v"}
 
 
-def test_torn_tensors_are_refused(tmp_path: Path) -> None:
+def test_truncated_tensors_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     files.write_tensors(path, {"a": torch.ones(100)})
     path.write_bytes(path.read_bytes()[:-10])
@@ -138,18 +137,18 @@ def test_torn_tensors_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float16(), 2)])
 def test_every_kind_of_list_of_floats_is_read(kind: pa.DataType) -> None:
-    one, two, three = ([np.float16(n), np.float16(n + 1)] for n in (1, 3, 5))  # what pyarrow 15 makes a float16 of
+    one, two, three = ([np.float16(n), np.float16(n + 1)] for n in (1, 3, 5))  # pyarrow 15 needs np.float16
     column = pa.chunked_array([pa.array([one, two], kind), pa.array([three], kind)])
     assert to_matrix(column, "x").tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
-def test_a_slice_of_a_list_column_is_read_from_its_own_rows() -> None:
+def test_sliced_list_column_reads_its_own_rows() -> None:
     column = pa.chunked_array([pa.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], pa.list_(pa.float32(), 2)).slice(1, 1)])
     assert to_matrix(column, "x").tolist() == [[3, 4]]
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "pattern"),
     [
         (pa.chunked_array([pa.array([[1.0], [1.0, 2.0]])]), "ragged"),
         (pa.chunked_array([pa.array([[1.0], [1.0, 2.0, 3.0]])]), "ragged"),
@@ -159,23 +158,23 @@ def test_a_slice_of_a_list_column_is_read_from_its_own_rows() -> None:
         (pa.chunked_array([pa.array([1.0])]), "expected a list of float"),
     ],
 )
-def test_what_is_no_matrix_is_refused(column: pa.ChunkedArray, said: str) -> None:
-    with pytest.raises(ContractError, match=said):
+def test_invalid_matrix_column_is_refused(column: pa.ChunkedArray, pattern: str) -> None:
+    with pytest.raises(ContractError, match=pattern):
         to_matrix(column, "x")
 
 
-def test_stale_outputs_are_named_by_what_differs(tmp_path: Path) -> None:
+def test_stale_error_names_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     files.write_table(path, features(3), schemas.FEATURES, {"seed": 0, "images": "0" * 32})
     assert provenance.is_current(path, {"seed": 0, "images": "0" * 32}, overwrite=False)
     assert not provenance.is_current(path, {"seed": 1}, overwrite=True)
     assert not provenance.is_current(tmp_path / "none", {}, overwrite=False)
-    with pytest.raises(UsageError, match=r"other inputs: images, seed \(0 there, 1 asked for\); use --overwrite"):
+    with pytest.raises(UsageError, match=r"other inputs: images, seed \(0 there, 1 requested\); use --overwrite"):
         provenance.is_current(path, {"seed": 1, "images": "f" * 32}, overwrite=False)
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": NaN}', "\x00", "[" * 100_000])
-def test_hostile_json_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+def test_invalid_json_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ContractError, match="not valid JSON"):
         files.read_json(tmp_path / "x.json")

@@ -1,4 +1,4 @@
-"""`zoo init` writes every key of zoo.toml: what is typed as values, the defaults as comments."""
+"""`zoo init` writes every key of zoo.toml: those set by flags as values, the others as comments."""
 
 import re
 import tomllib
@@ -30,7 +30,7 @@ def uncomment(text: str) -> str:
 
 
 @pytest.mark.parametrize("sources", [(), ("--source", "timm:resnet18", "--source", "file:/zoo/b")])
-def test_every_key_stands_in_its_table(tmp_path: Path, sources: tuple[str, ...]) -> None:
+def test_every_key_is_in_its_table(tmp_path: Path, sources: tuple[str, ...]) -> None:
     task, student, first, *others = tables(write(tmp_path, *sources))
     assert task == [key.name for key in describe_keys(Task)]
     assert student[0] == "model"

@@ -1,4 +1,4 @@
-"""The house keeps its order: imports go down and form no circle, and each kind of file stays what it is."""
+"""The structure of the package: imports go down and form no circle, and each folder keeps to its kind."""
 
 import ast
 import sys
@@ -43,7 +43,7 @@ MODULES = sources()
 
 
 def imported(name: str, modules: Mapping[str, ast.Module]) -> set[str]:
-    """What a module imports: at its top, inside functions, and for the type checker alone."""
+    """The imports of a module: at its top, inside functions, and for the type checker alone."""
     names: set[str] = set()
     for node in ast.walk(modules[name]):
         if isinstance(node, ast.ImportFrom):
@@ -56,18 +56,18 @@ def imported(name: str, modules: Mapping[str, ast.Module]) -> set[str]:
 
 
 def graph(modules: Mapping[str, ast.Module]) -> Graph:
-    """The imports of every module among the package's own, without its face."""
-    return {name: {other for other in imported(name, modules) if other in modules} - {"zoo_cli"} for name in modules}
+    """The imports of every module among those of the package, without `zoo_cli` itself."""
+    return {name: {target for target in imported(name, modules) if target in modules} - {"zoo_cli"} for name in modules}
 
 
 def circles(edges: Graph) -> list[list[str]]:
-    """Every path of imports that comes back to where it began, once for each module on which it closes."""
+    """Every path of imports that returns to its start, once for each module on which it closes."""
     done: set[str] = set()
-    found: list[list[str]] = []
+    closed: list[list[str]] = []
 
     def walk(name: str, path: list[str]) -> None:
         if name in path:
-            found.append(path[path.index(name) :])
+            closed.append(path[path.index(name) :])
         elif name not in done:
             for other in sorted(edges[name]):
                 walk(other, [*path, name])
@@ -75,7 +75,7 @@ def circles(edges: Graph) -> list[list[str]]:
 
     for name in edges:
         walk(name, [])
-    return found
+    return closed
 
 
 def folder(name: str) -> str:
@@ -119,12 +119,12 @@ def test_imports_only_go_down() -> None:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import zoo_cli.metrics.b",
     ],
 )
-def test_a_circle_is_seen(text: str) -> None:
+def test_circle_is_detected(text: str) -> None:
     modules = parse(metrics__a=text, metrics__b="from zoo_cli.metrics import a")
     assert circles(graph(modules)) == [["zoo_cli.metrics.a", "zoo_cli.metrics.b"]]
 
 
-def test_an_upward_import_is_seen() -> None:
+def test_upward_import_is_detected() -> None:
     modules = parse(metrics__a="def f():\n    from zoo_cli.pipeline import rank", pipeline__rank="")
     assert upward(graph(modules)) == ["zoo_cli.metrics.a imports zoo_cli.pipeline.rank"]
 
@@ -134,18 +134,18 @@ def among(folders: set[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", among(METHODS | {"ranking"}))
-def test_methods_know_no_files_and_no_console(name: str) -> None:
-    known = {folder(other) for other in graph(MODULES)[name]}
-    assert not known & {"store", "console", "config", "devices"}
+def test_methods_import_no_files_and_no_console(name: str) -> None:
+    folders = {folder(other) for other in graph(MODULES)[name]}
+    assert not folders & {"store", "console", "config", "devices"}
 
 
 @pytest.mark.parametrize("name", among(NUMPY_ALONE))
-def test_metrics_and_weightings_are_numpy_alone(name: str) -> None:
+def test_metrics_and_weightings_import_only_numpy(name: str) -> None:
     assert not {other.partition(".")[0] for other in imported(name, MODULES)} & {"torch", "torchvision", "pyarrow"}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "zoo_cli.__main__"])
-def test_only_the_boundary_leaves_the_program(name: str) -> None:
+def test_only_main_exits_or_catches_everything(name: str) -> None:
     for node in ast.walk(MODULES[name]):
         if isinstance(node, ast.ExceptHandler):
             names = [n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)] if node.type else ["everything"]
@@ -164,15 +164,15 @@ def test_only_typers_public_names_are_used(name: str) -> None:
     ]
 
 
-def test_module_names_are_not_taken_or_empty() -> None:
+def test_module_names_are_free_and_specific() -> None:
     names = {name.rpartition(".")[2] for name in MODULES} - {"__main__"}
     assert not names & set(sys.stdlib_module_names)
     assert not names & FORBIDDEN_NAMES
 
 
-def test_file_names_stand_once() -> None:
-    """But for a command and its stage, and for what a user types: a name on the command line is that of a file."""
-    typed = {name.replace("-", "_") for table in registry.TABLES.values() for name in table}
+def test_file_names_are_unique() -> None:
+    """Except a command and its stage, and names on the command line, which are those of files."""
+    names_typed = {name.replace("-", "_") for table in registry.TABLES.values() for name in table}
     places: dict[str, list[str]] = {}
     packages = {name.rpartition(".")[0] for name in MODULES}
     for name in MODULES.keys() - packages:
@@ -180,7 +180,7 @@ def test_file_names_stand_once() -> None:
     assert {
         name: folders
         for name, folders in places.items()
-        if len(folders) > 1 and name not in typed and sorted(folders) != ["commands", "pipeline"]
+        if len(folders) > 1 and name not in names_typed and sorted(folders) != ["commands", "pipeline"]
     } == {}
 
 

@@ -75,7 +75,7 @@ def orders(values: Array) -> list[tuple[int, ...]]:
 
 
 @given(tables(30))
-def test_correlations_are_those_of_scipy_with_and_without_ties(table: tuple[Array, Array]) -> None:
+def test_correlations_equal_scipy_with_and_without_ties(table: tuple[Array, Array]) -> None:
     values, accuracies = table
     assume(np.ptp(values) > 1e-3)
     assume(np.ptp(accuracies) > 0)
@@ -83,7 +83,7 @@ def test_correlations_are_those_of_scipy_with_and_without_ties(table: tuple[Arra
 
 
 @pytest.mark.parametrize("size", [2, 3, 28, 400])
-def test_correlations_of_random_tables_are_those_of_scipy(size: int) -> None:
+def test_correlations_of_random_tables_equal_scipy(size: int) -> None:
     draw = np.random.default_rng(size)
     for levels in (2, 5, 1000):
         values, accuracies = draw.integers(0, levels, size) - 1.5, draw.integers(0, levels, size) / levels
@@ -93,7 +93,7 @@ def test_correlations_of_random_tables_are_those_of_scipy(size: int) -> None:
         )
 
 
-def test_correlations_are_their_definitions_pair_by_pair() -> None:
+def test_correlations_equal_their_definitions() -> None:
     draw = np.random.default_rng(0)
     for _ in range(50):
         values, accuracies = draw.integers(0, 4, 7).astype(float), draw.integers(0, 4, 7) / 4
@@ -103,7 +103,7 @@ def test_correlations_are_their_definitions_pair_by_pair() -> None:
         )
 
 
-def test_correlations_are_over_the_sources_that_have_a_score() -> None:
+def test_correlations_use_sources_with_a_score() -> None:
     values, accuracies = np.array([0.3, NAN, 0.1, 0.2, NAN]), np.array([0.9, 0.1, 0.5, 0.4, 0.95])
     assert ranking_quality.correlations(values, accuracies) == pytest.approx(
         by_scipy(values[[0, 2, 3]], np.array([9, 5, 4]))

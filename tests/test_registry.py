@@ -19,7 +19,7 @@ ENTRIES = [(kind, name) for kind, table in registry.TABLES.items() for name in t
 
 
 def defines(target: str) -> bool:
-    """Whether the module of "module:attribute" defines it, by its text and without an import."""
+    """Whether the module of "module:attribute" defines it, from its text, without importing it."""
     module, _, attribute = target.partition(":")
     path = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
     tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
@@ -37,11 +37,13 @@ def test_every_entry_has_a_function_and_a_summary(kind: str, name: str) -> None:
 def test_leave_one_out_takes_the_parameters_of_its_metric(name: str) -> None:
     entry = registry.METRICS[name]
     if entry.leave_one_out:
-        others, metric = registry.import_target(entry.leave_one_out), registry.load(entry)
-        assert list(inspect.signature(others).parameters.items()) == list(inspect.signature(metric).parameters.items())
+        leave_one_out, metric = registry.import_target(entry.leave_one_out), registry.load(entry)
+        assert list(inspect.signature(leave_one_out).parameters.items()) == list(
+            inspect.signature(metric).parameters.items()
+        )
 
 
-def test_a_missing_target_is_seen() -> None:
+def test_missing_target_is_detected() -> None:
     assert not defines("zoo_cli.metrics.parc:park")
     assert not defines("zoo_cli.metrics.park:parc")
 
@@ -166,7 +168,7 @@ def test_optional_and_literal_parameters_are_converted() -> None:
         ("file: a.json", "file: a.json"),
     ],
 )
-def test_the_canonical_spec_drops_defaults_and_no_digit(text: str, spec: str) -> None:
+def test_canonical_spec_drops_only_defaults(text: str, spec: str) -> None:
     assert specs.resolve("weighting", text).spec == spec
 
 
@@ -184,7 +186,7 @@ def test_any_text_is_a_method_or_a_usage_error(kind: str, text: str) -> None:
     assert specs.resolve(kind, method.spec).spec == method.spec
 
 
-def test_a_provider_stands_before_the_first_colon() -> None:
+def test_provider_precedes_the_first_colon() -> None:
     assert specs.provider("data provider", "folder:C:/pets") == ("folder", "C:/pets")
     for text in ("folder", "folder:", ":x", "pets/train"):
         with pytest.raises(UsageError, match=r"has no provider|no data provider"):

@@ -1,4 +1,4 @@
-"""Commands import no more than they need: help nothing heavy, a look at files no torch."""
+"""Commands import only what they need: help loads nothing heavy, sources and show load no torch."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert not loaded(*arguments) & HEAVY
 
 
-def test_a_heavy_import_would_be_seen() -> None:
+def test_heavy_import_is_detected() -> None:
     result = subprocess.run(
         [sys.executable, "-c", "import numpy\n" + PROBE, "--help"], capture_output=True, text=True, timeout=60
     )
@@ -38,6 +38,6 @@ def test_a_heavy_import_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("arguments", [("sources",), ("show", "manifest.parquet")])
-def test_looking_imports_no_torch(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_sources_and_show_import_no_torch(arguments: tuple[str, ...], tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="split")
     assert not loaded(*arguments, "-C", str(workspace)) & {"torch", "torchvision"}

@@ -267,7 +267,7 @@ def test_best_probability_counts_paired_draws() -> None:
     np.testing.assert_array_equal(uncertainty.best_probability(np.zeros((1, 3))), [1])
 
 
-def test_ranks_are_shared_by_equals_and_undefined_comes_last() -> None:
+def test_ties_share_a_rank_and_undefined_is_last() -> None:
     np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([0.1, 0.4, 0.2, 0.2])), [4, 1, 2, 2])
     np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([np.nan, 0.4, -1.0, np.nan])), [3, 1, 2, 3])
     np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([np.nan])), [1])

@@ -15,7 +15,7 @@ def replicates(values: list[float], spread: float, seed: int = 0, common: float 
     return np.array(values)[:, None] + own + common * rng.standard_normal(B)
 
 
-def test_a_source_far_above_the_others_is_clearly_the_best() -> None:
+def test_source_far_above_the_others_is_the_best() -> None:
     values = [0.5, 0.3, 0.01]
     result = judge_sources(["a", "b", "c"], np.array(values), replicates(values, 0.02), np.zeros(3))
     assert (result.kind, result.names, result.fits) == ("best", ("a",), ("a", "b"))

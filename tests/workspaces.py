@@ -1,18 +1,18 @@
-"""A small task for tests of the whole program: pictures, three sources, a student, a zoo.toml.
+"""A small task for tests of the whole program: images, three sources, a student, a zoo.toml.
 
-Three classes (blue, green, red) of twelve PNG pictures of 12 x 12 pixels in class folders; three sources, "alpha" with
+Three classes (blue, green, red) of twelve PNG images of 12 x 12 pixels in class folders; three sources, "alpha" with
 weights from a file, "beta" and "gamma" with weights from the seed, so that a weighting has a best, a middle and a worst
-to weigh; a student. Drawn once a session; each test takes a copy:
+source; a student. Made once per session; each test takes a copy:
 
     workspace = make(tmp_path / "task")                   # zoo.toml images/ samples.csv models.py alpha.safetensors
     workspace = make(tmp_path / "task", upto="extract")   # the same after zoo extract: a copy, nothing runs again
-    workspace = make(tmp_path / "task", labelled="all")   # keys of [task] as named; None leaves one out
+    workspace = make(tmp_path / "task", labelled="all")   # other keys of [task]; None leaves one out
     result = run("rank", "--json", workspace=workspace)   # in this process, the console replaced
     assert result.code == 0, result.err
-    result.data                                           # what --json says under "data"
+    result.data                                           # "data" of the JSON answer
     run("rank", "--on", "nose").error                     # the one line of the error
 
-`samples.csv` lists the same pictures with a `group` column, two pictures a group. `edit` changes the zoo.toml's text.
+`samples.csv` lists the same images with a `group` column, two images per group. `edit` changes the text of zoo.toml.
 """
 
 import atexit
@@ -63,7 +63,7 @@ TASK: dict[str, Any] = {"name": "patterns", "train": "folder:images", "labelled"
 
 @dataclass(frozen=True)
 class Result:
-    """What a command answered: its exit code, stdout and stderr."""
+    """The result of a command: its exit code, stdout and stderr."""
 
     code: int
     out: str
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The one line of its error. Fails where there is none, or more than one, or a traceback."""
+        """The single line of its error. Fails if there is none, more than one, or a traceback."""
         lines = [line for line in self.err.splitlines() if line.startswith("zoo: error: ")]
         assert len(lines) == 1, self.err
         assert self.err.splitlines()[-1] == lines[0], self.err
@@ -85,8 +85,8 @@ class Result:
 
 
 def make(folder: Path, *, upto: str | None = None, **task: Any) -> Path:
-    """A workspace of its own in `folder`. `upto`: as it is after that stage of the pipeline; `task`: keys of [task]."""
-    assert upto is None or not task, "stages have run on the task as it is"
+    """Make a workspace in `folder`. `upto`: as it is after that stage of the pipeline; `task`: keys of [task]."""
+    assert upto is None or not task, "stages ran with the default keys"
     shutil.copytree(_template(upto), folder)
     if task:
         (folder / "zoo.toml").write_text(toml(**task), encoding="utf-8")
@@ -95,8 +95,8 @@ def make(folder: Path, *, upto: str | None = None, **task: Any) -> Path:
 
 def toml(**task: Any) -> str:
     """The text of zoo.toml, with some keys of [task] changed."""
-    said = {key: value for key, value in {**TASK, **task}.items() if value is not None}
-    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in said.items())
+    keys = {key: value for key, value in {**TASK, **task}.items() if value is not None}
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
     return (
         f"[task]\n{lines}\n[student]{MODEL.format(width=6, classes=3)}\n"
         f'[[source]]\nname = "alpha"{MODEL.format(width=8, classes=4)}weights = "alpha.safetensors"\n'
@@ -106,16 +106,16 @@ def toml(**task: Any) -> str:
 
 
 def edit(workspace: Path, old: str, new: str) -> None:
-    """Replace a text that stands once in zoo.toml."""
+    """Replace a text that occurs once in zoo.toml."""
     path = workspace / "zoo.toml"
     text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
+    assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path}"
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def run(*arguments: str, workspace: Path | None = None) -> Result:
-    """Run one command in this process, with -C workspace after it where one is given. Signal handlers are put back."""
-    said = [*arguments] if workspace is None else [*arguments, "-C", str(workspace)]
+    """Run a command in this process, followed by -C if there is a workspace. Signal handlers are restored."""
+    words = [*arguments] if workspace is None else [*arguments, "-C", str(workspace)]
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in interruption.SIGNALS}
     try:
@@ -124,7 +124,7 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
             contextlib.redirect_stderr(err),
             console.use(console.Console(out, err)),
         ):
-            code = __main__.main(said)
+            code = __main__.main(words)
     finally:
         interruption.reset()
         for number, handler in handlers.items():
@@ -161,7 +161,7 @@ def _draw(place: Path) -> None:
         folder.mkdir(parents=True)
         for index in range(PER_CLASS):
             pixels = random.integers(0, random.integers(100, 256), (SIDE, SIDE, 3), dtype=np.uint8)
-            # A colour and a spacing of stripes tell a class, not too easily, so that sources differ in their scores.
+            # A class is a colour and a spacing of stripes, not too easy, so that the scores of sources differ.
             pixels[:: number + 2, :, 2 - number] = random.integers(120, 200)
             Image.fromarray(pixels).save(folder / f"{index:02}.png")
             rows.append(f"images/{name}/{index:02}.png,{name},{name}-{index // 2}")

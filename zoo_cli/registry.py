@@ -18,17 +18,16 @@ class Entry:
 class Metric(Entry):
     """A transferability metric, and what the stages must know before they import it.
 
-    `on`: the representations that it reads, the one of its paper first. `zero_means_none`: zero means "no similarity",
-    so that negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each
-    sample, for the jackknife interval; empty: the interval comes from half samples, see `ranking.uncertainty`.
-    `ceiling`: its highest possible value, or the function that computes it; None: unbounded. `needs`: further arrays of
-    a `Probe` that it reads, see `pipeline.metric_inputs`. `cheap`: takes seconds at most; `zoo score` without --metric
-    computes it. `chance`: its value without any agreement, the mean under permuted "labels" or a number known from
-    theory; None: it does not measure agreement with the labels. `member`, `joined`: if it also scores sets of sources,
-    the function of one source's part (N,) and that of the parts of several (S, N), see `ranking.ensembles`.
-    `four_fifths`: its interval comes from four-fifth samples, because it saturates or bends on half samples;
-    `logarithmic`: and is taken on the logarithm of its absolute value. `distribution`: reads a probability distribution
-    over the source's classes, which a source with `output` "sigmoid" does not have.
+    `on`: the representations that it reads, the one of its paper first. `zero_means_none`: zero means "no similarity";
+    negative scores are clipped before weighting. `leave_one_out`: the function of its scores without each sample, for
+    the jackknife interval; empty: half samples give it, see `ranking.uncertainty`. `ceiling`: its highest value, or the
+    function that computes it; None: unbounded. `needs`: further arrays of a `Probe`, see `pipeline.metric_inputs`.
+    `cheap`: takes seconds at most; `zoo score` computes it by default. `chance`: its value without agreement, the mean
+    under permuted "labels" or a number known from theory; None: it does not measure agreement with labels. `member`,
+    `joined`: if it also scores ensembles, the function of one source's part (N,) and that of the parts of several
+    (S, N), see `ranking.ensembles`. `four_fifths`: four-fifth samples give its interval, because it saturates or bends
+    on half samples; `logarithmic`: on the logarithm of its absolute value. `distribution`: reads a distribution over
+    the source's classes, which "sigmoid" outputs are not.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -49,11 +48,10 @@ class Metric(Entry):
 class Objective(Entry):
     """A training objective.
 
-    `command`: the training command that offers it. `needs_teacher`: learns from teachers with the student's own classes
-    (general transfer, paper 002); its class takes a teacher context, see `objectives.teacher_context`. `labels`: True:
-    learns from the labelled images alone, with their labels; False: from all images; a string: the parameter that
-    decides. `lr` (for a batch of 256 if `needs_teacher`), `epochs`, `schedule`, `batch_size`, `augment`: the values of
-    its paper, the defaults of these flags. `nesterov`: SGD uses Nesterov momentum.
+    `command`: the command that offers it. `needs_teacher`: learns from teachers of the student's own classes (general
+    transfer, paper 002); its class takes a `TeacherContext`. `labels`: True: learns from labelled images alone, with
+    their labels; False: from all; a string: the parameter that decides. `lr` (for a batch of 256 if `needs_teacher`),
+    `epochs`, `schedule`, `batch_size`, `augment`: the values of its paper, the defaults of these flags.
     """
 
     command: str = "distill"
@@ -64,7 +62,7 @@ class Objective(Entry):
     schedule: str = "cosine"
     batch_size: int = 128
     augment: str = "crop"
-    nesterov: bool = False
+    nesterov: bool = False  # momentum of SGD
 
 
 COMMANDS: dict[str, str] = {
@@ -90,8 +88,7 @@ COMMANDS: dict[str, str] = {
 SECTIONS = {"Set up": "init", "Sources": "extract", "Train": "distill", "Judge": "evaluate", "Look": "sources"}
 """The titles of `zoo --help`, each with the first of its commands; the others follow in the order of COMMANDS."""
 
-GROUPS: dict[str, str] = {"evaluate": "Evaluate students, transfers and rankings."}
-"""The first words of commands of two words, each with its summary."""
+GROUPS: dict[str, str] = {"evaluate": "Evaluate students, transfers and rankings."}  # the first of two words
 
 METRICS: dict[str, Metric] = {
     "parc": Metric(
@@ -229,8 +226,7 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
-DEFAULT_METRIC, DEFAULT_WEIGHTING = "parc", "p=12"
-"""The defaults of --metric and --weighting, here because several commands share them."""
+DEFAULT_METRIC, DEFAULT_WEIGHTING = "parc", "p=12"  # shared by several commands
 
 WEIGHTINGS: dict[str, Entry] = {
     "power": Entry("zoo_cli.weighting.power:power", "similarity to the power p; short: p=2 (paper 000, eq. 5)"),
@@ -368,7 +364,7 @@ def load(entry: Entry) -> Callable[..., Any]:
 
 
 def import_target(target: str) -> Callable[..., Any]:
-    """The function named by "module:function". Its module is imported here and not before."""
+    """The function named by "module:function", whose module is imported only now."""
     module, _, attribute = target.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return function

@@ -21,6 +21,8 @@ from zoo_cli.images import decoding
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.pipeline import extract
+from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.pipeline.feature_extraction import CPU_BATCH
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 SMALL = [Source(f"small-{k}", "torchvision:squeezenet1_1", input_size=64, mean=MEAN, std=STD) for k in range(8)]
@@ -43,7 +45,7 @@ def time_extraction(settings: config.Config, sources: list[Source], together: bo
     """Seconds of an extraction from scratch, including the loading of the models."""
     start = time.perf_counter()
     for group in [sources] if together else [[source] for source in sources]:
-        extract.extract_features(settings, group, device="cpu", workers=2, overwrite=True)
+        extract.extract(settings, group, ExtractConfig(device="cpu", workers=2, overwrite=True))
     return time.perf_counter() - start
 
 
@@ -56,7 +58,7 @@ def time_forward(settings: config.Config, sources: list[Source], count: int) -> 
         side = decoding.view_geometry(model.preprocessing).side
         images = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8)
         start = time.perf_counter()
-        for batch in images.split(extract.CPU_BATCH):
+        for batch in images.split(CPU_BATCH):
             runner(batch)
         total += time.perf_counter() - start
     return total

@@ -29,14 +29,16 @@ def select_rows(rows: list[dict[str, Any]], share: float, seed: int) -> list[dic
     for row in labelled:
         if row["id"] not in held_out and row["sha256"] not in hashes:
             left[row["label"]] = left.get(row["label"], 0) + 1
-    kept = []
+    search_rows = []
     for row in rows:
         if row["id"] in held_out:
-            kept.append({**row, "data": "test", "split": "test", "probe": False, "truth": row["label"], "label": None})
+            search_rows.append(
+                {**row, "data": "test", "split": "test", "probe": False, "truth": row["label"], "label": None}
+            )
         elif row["split"] != "test" and row["sha256"] not in hashes:
             # A score needs two images of a class.
-            kept.append({**row, "probe": row["probe"] and left[row["label"]] > 1})
-    return kept
+            search_rows.append({**row, "probe": row["probe"] and left[row["label"]] > 1})
+    return search_rows
 
 
 def write_search(workspace: Path, search: Path, share: float = SHARE, seed: int = 0) -> int:

@@ -56,7 +56,7 @@ def test_scripts_are_valid_bash(script: Path) -> None:
     assert subprocess.run(["bash", "-n", str(script)], capture_output=True).stderr == b""
 
 
-def test_scripts_name_no_path_of_one_machine() -> None:
+def test_scripts_name_no_machine_paths() -> None:
     for path in (*SCRIPTS, *HERE.glob("*.py")):
         assert "/root" + "/" not in path.read_text()
         assert "/work" + "/" not in path.read_text()
@@ -64,13 +64,13 @@ def test_scripts_name_no_path_of_one_machine() -> None:
 
 def test_search_trains_on_no_held_out_or_test_image(searched: Path) -> None:
     whole, search = (load_manifest(place / "manifest.parquet", place) for place in (searched, searched / "search"))
-    held = set(search.ids[search.where(split=("test",))])
+    held_out_ids = set(search.ids[search.where(split=("test",))])
     trained = set(search.ids[search.where(split=("labelled", "unlabelled"))])
     probed = set(search.ids[search.where(probe=True)])
-    assert held
-    assert held <= set(whole.ids[whole.where(split=("labelled",))])
-    assert not held & trained
-    assert not held & probed
+    assert held_out_ids
+    assert held_out_ids <= set(whole.ids[whole.where(split=("labelled",))])
+    assert not held_out_ids & trained
+    assert not held_out_ids & probed
     assert not set(whole.ids[whole.where(split=("test",))]) & set(search.ids)
     assert (search.labels[search.where(split=("test",))] == NO_LABEL).all()
     labels = search.truth()[search.where(split=("test",))]

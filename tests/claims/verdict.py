@@ -1,4 +1,4 @@
-"""How often the verdict errs: sources that "fit" although labels are shuffled, and planted ones that it finds.
+"""How often the verdict errs: sources that "fit" although labels are shuffled, and planted ones that it detects.
 
     OMP_NUM_THREADS=1 python -m tests.claims.verdict --trials 400
 

@@ -1,4 +1,4 @@
-"""What a line becomes when TAB is pressed at its end, in every shell."""
+"""Lines and what TAB at their end makes of them, in every shell."""
 
 COMMON = {
     # commands and subcommands

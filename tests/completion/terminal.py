@@ -1,4 +1,4 @@
-"""A shell in a pseudo-terminal, typed into as a person does: what stands on its line after the keys."""
+"""A shell in a pseudo-terminal: the content of its line after keys are typed."""
 
 import os
 import pty
@@ -35,7 +35,7 @@ class Terminal:
         os.close(inside)
 
     def line(self, keys: str) -> str:
-        """What the line holds after these keys on an empty one; spaces at its end count."""
+        """The content of the line after these keys, starting from an empty one, with trailing spaces."""
         self.shown.unlink(missing_ok=True)
         os.write(self.handle, (CLEAR + keys + SHOW).encode())
         if not self._appears(PATIENCE):
@@ -43,7 +43,7 @@ class Terminal:
         return self.shown.read_text()
 
     def _wait_for_start(self) -> None:
-        """Some shells forget what was typed before they were ready: ask until there is an answer."""
+        """Ask until there is an answer: some shells drop what is typed before they are ready."""
         self.shown.unlink(missing_ok=True)
         for _ in range(int(PATIENCE)):
             os.write(self.handle, SHOW.encode())

@@ -1,4 +1,4 @@
-"""bash, typed into: `=` and `:` split words there, and half of what is completed holds one."""
+"""Completion in bash, where `=` and `:` split words; half of the completions contain one."""
 
 import re
 from collections.abc import Iterator
@@ -70,9 +70,9 @@ def test_a_tab_completes(typed: str, bash: Terminal) -> None:
 
 
 @pytest.mark.parametrize("typed", OFFERED)
-def test_all_that_fits_is_offered(typed: str, bash: Terminal) -> None:
-    kept = re.sub(r"[^ =:]*$", "", typed)
-    assert bash.line(typed + ALL).removeprefix(kept).split() == OFFERED[typed].split()
+def test_all_matches_are_offered(typed: str, bash: Terminal) -> None:
+    prefix = re.sub(r"[^ =:]*$", "", typed)
+    assert bash.line(typed + ALL).removeprefix(prefix).split() == OFFERED[typed].split()
 
 
 def test_every_flag_is_offered(bash: Terminal) -> None:
@@ -83,7 +83,7 @@ def test_every_flag_is_offered(bash: Terminal) -> None:
 @pytest.mark.parametrize(
     "setting", ["set -uf; shopt -s failglob dotglob extglob\n", "COMP_WORDBREAKS=${COMP_WORDBREAKS//[=:]/}\n"]
 )
-def test_shell_settings_neither_break_it_nor_change(
+def test_shell_settings_are_kept_and_harmless(
     setting: str, workspace: Path, environment: dict[str, str], scripts: dict[str, Path]
 ) -> None:
     show_options = '; show() { printf \'%s\' "$- $BASHOPTS" >"$SHOWN.part"; mv "$SHOWN.part" "$SHOWN"; }\n'

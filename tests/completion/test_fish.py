@@ -1,4 +1,4 @@
-"""fish, typed into, with the script among its completions."""
+"""Completion in fish, with the script sourced at its start."""
 
 import subprocess
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ bind \ce end-of-line
 set -g fish_autosuggestion_enabled 0
 source $SCRIPT
 """
-# Where no word fits, fish searches the descriptions for the letters.
+# If no word fits, fish searches the descriptions for the letters.
 LOOSE = {"zoo rank --source sma"}
 CASES = {
     **{typed: line for typed, line in COMMON.items() if typed not in LOOSE},
@@ -66,7 +66,7 @@ def test_a_tab_completes(typed: str, fish: Terminal) -> None:
 
 
 @pytest.mark.parametrize("typed", OFFERED)
-def test_all_that_fits_is_offered_in_order(typed: str, workspace: Path, settings: dict[str, str]) -> None:
+def test_all_matches_are_offered_in_order(typed: str, workspace: Path, settings: dict[str, str]) -> None:
     call = ["fish", "-c", f"complete -C '{typed}'"]
     result = subprocess.run(
         call, cwd=workspace, env={**settings, "SHOWN": "x"}, capture_output=True, text=True, timeout=60
@@ -74,7 +74,7 @@ def test_all_that_fits_is_offered_in_order(typed: str, workspace: Path, settings
     assert [line.partition("\t")[0] for line in result.stdout.splitlines()] == OFFERED[typed].split()
 
 
-def test_a_list_says_what_each_word_is(workspace: Path, settings: dict[str, str]) -> None:
+def test_list_describes_each_word(workspace: Path, settings: dict[str, str]) -> None:
     call = ["fish", "-c", "complete -C 'zoo rank --metric par'"]
     result = subprocess.run(
         call, cwd=workspace, env={**settings, "SHOWN": "x"}, capture_output=True, text=True, timeout=60

@@ -1,4 +1,4 @@
-"""The scripts agree with the program, and the committed ones are those that the code writes."""
+"""The scripts agree with the program, and the committed ones are up to date."""
 
 import io
 import re
@@ -34,7 +34,7 @@ def flags(program: Program) -> Iterator[tuple[Command, Flag]]:
 
 
 @pytest.mark.parametrize("shell", completions.SHELLS)
-def test_the_committed_script_is_the_one_the_code_writes(shell: str, program: Program) -> None:
+def test_committed_script_is_up_to_date(shell: str, program: Program) -> None:
     path = FOLDER / completions.SHELLS[shell]
     assert path.read_text() == completions.render_script(shell, program), (
         f"zoo completion {shell} > completions/{path.name}"
@@ -64,7 +64,7 @@ def test_the_shell_can_read_its_script(check: tuple[str, str], scripts: dict[str
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_every_flag_of_every_help_is_there_and_no_other(program: Program) -> None:
+def test_flags_are_those_of_the_help(program: Program) -> None:
     runner, top = CliRunner(), app()
     named = {"": {name for flag in program.flags for name in flag.names}}
     named |= {command.name: {name for flag in command.flags for name in flag.names} for command in program.commands}
@@ -74,7 +74,7 @@ def test_every_flag_of_every_help_is_there_and_no_other(program: Program) -> Non
         assert names == set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", " ".join(lines))), command
 
 
-def test_commands_of_two_words_stand_under_their_first(program: Program) -> None:
+def test_two_word_commands_are_grouped(program: Program) -> None:
     assert list(program.first_words())[:3] == ["init", "split", "extract"]
     assert {"accuracy", "flips"} <= set(program.second_words("evaluate"))
 
@@ -89,7 +89,7 @@ def test_a_flag_takes_a_value_unless_it_is_a_switch(program: Program) -> None:
     assert kinds["rank", "-C"] == "folder"
 
 
-def test_listed_values_stand_in_the_help_of_their_flag(program: Program) -> None:
+def test_listed_values_are_in_the_help_of_their_flag(program: Program) -> None:
     listed = {kind: values for kind, values in command_line.CHOICES.items() if " " not in kind}
     helps: dict[str, list[str]] = {kind: [] for kind in listed}
     for _, flag in flags(program):
@@ -104,7 +104,7 @@ def test_listed_values_stand_in_the_help_of_their_flag(program: Program) -> None
     assert set(listed["augmentation"]) == set(augmentation.KINDS)
 
 
-def test_every_kind_of_a_value_has_words_or_is_free_text(program: Program) -> None:
+def test_every_kind_of_value_has_words_or_is_free_text(program: Program) -> None:
     used = {flag.kind for _, flag in flags(program)} | {command.argument for command in program.commands}
     assert used - {"", "text"} <= set(program.words)
 
@@ -126,7 +126,7 @@ def test_the_classifiers_are_those_of_torchvision() -> None:
 
 
 @needs("bash")
-def test_completing_starts_no_other_program(scripts: dict[str, Path]) -> None:
+def test_completion_starts_no_other_program(scripts: dict[str, Path]) -> None:
     text = scripts["bash"].read_text()
     assert "$(" not in text
     assert "`" not in re.sub(r"#.*", "", text)

@@ -1,4 +1,4 @@
-"""zsh, typed into, with the script in a folder of fpath."""
+"""Completion in zsh, with the script in a folder of fpath."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,12 +61,12 @@ def test_a_tab_completes(typed: str, zsh: Terminal) -> None:
 
 
 @pytest.mark.parametrize("typed", OFFERED)
-def test_all_that_fits_is_offered(typed: str, zsh: Terminal) -> None:
-    given = typed.rpartition(" ")[0] + " "
-    assert zsh.line(typed + ALL).removeprefix(given).split() == OFFERED[typed].split()
+def test_all_matches_are_offered(typed: str, zsh: Terminal) -> None:
+    prefix = typed.rpartition(" ")[0] + " "
+    assert zsh.line(typed + ALL).removeprefix(prefix).split() == OFFERED[typed].split()
 
 
-def test_a_list_says_what_each_word_is(zsh: Terminal) -> None:
+def test_list_describes_each_word(zsh: Terminal) -> None:
     seen = len(zsh.screen)
     zsh.line("zoo rank --metric \t")
     assert b"rank correlation of feature distances" in zsh.screen[seen:]

@@ -201,7 +201,7 @@ def test_folder_of_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("do not touch")
     result = workspaces.run("demo", "--out", str(tmp_path))
     assert result.code == 2
-    assert result.error == f"{tmp_path} holds other files and no demonstration; --out another folder"
+    assert result.error == f"{tmp_path} contains other files; --out another folder"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

@@ -1,4 +1,4 @@
-"""Workspaces of a test's own, and what every error must look like."""
+"""A fixture that makes workspaces."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +11,10 @@ from tests import workspaces
 @pytest.fixture
 def workspace(tmp_path: Path) -> Callable[..., Path]:
     """Makes workspaces: `workspace(upto="extract")`, `workspace(labelled="all")`."""
-    made: list[Path] = []
+    places: list[Path] = []
 
-    def make(**said: object) -> Path:
-        made.append(workspaces.make(tmp_path / f"task{len(made)}", **said))  # type: ignore[arg-type]
-        return made[-1]
+    def make(**options: object) -> Path:
+        places.append(workspaces.make(tmp_path / f"task{len(places)}", **options))  # type: ignore[arg-type]
+        return places[-1]
 
     return make

@@ -1,7 +1,7 @@
 """zoo in a process of its own, for signals, kills and pipes.
 
-One warm process has been through the whole pipeline and forks for every run, so that a test waits for what it tests and
-not for the imports of torch. `python -m zoo_cli` itself is tested where the start matters.
+One warm process, which has run the whole pipeline, forks for every run, so that tests do not wait for the imports of
+torch. `python -m zoo_cli` itself is used where the start matters.
 """
 
 import atexit
@@ -34,15 +34,15 @@ from zoo_cli.store import feature_store
 
 print("ready", flush=True)
 for line in sys.stdin:
-    said = json.loads(line)
+    call = json.loads(line)
     pid = os.fork()
     if pid == 0:
-        for number, name in ((1, said["out"]), (2, said["err"])):
+        for number, name in ((1, call["out"]), (2, call["err"])):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        exec(said["before"])
+        exec(call["before"])
         try:
-            code = __main__.main(said["arguments"])
+            code = __main__.main(call["arguments"])
         except BaseException:
             import traceback
             traceback.print_exc()
@@ -51,9 +51,9 @@ for line in sys.stdin:
         os._exit(code)
     print(pid, flush=True)
     status = os.waitpid(pid, 0)[1]
-    with open(said["code"] + ".part", "w") as stream:
+    with open(call["code"] + ".part", "w") as stream:
         stream.write(str(os.waitstatus_to_exitcode(status)))
-    os.replace(said["code"] + ".part", said["code"])
+    os.replace(call["code"] + ".part", call["code"])
 """
 SMALL_PARTS = """
 import time
@@ -70,9 +70,9 @@ feature_store.write_part = slowly
 
 
 @functools.cache
-def _server() -> "subprocess.Popen[str]":
+def _server() -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    # Not -W error: a thread of the test runner's environment must not decide whether this process can fork.
+    # Without -W error: a thread of the test runner's environment must not decide whether this process can fork.
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE,
@@ -98,35 +98,35 @@ def _server() -> "subprocess.Popen[str]":
 
 @dataclass
 class Process:
-    """A running command: its process id, and files for what it says."""
+    """A running command: its process id, and the folder of its output."""
 
     pid: int
     place: Path
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether it has ended."""
         return (self.place / "code").exists()
 
     def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
-        """Wait for something to happen while it runs. Fails when it ends before that, or does not come."""
+        """Wait for a condition while it runs. Fails if it ends before, or after `seconds`."""
         end = time.monotonic() + seconds
-        while not self._holds(condition):
+        while not self._is_true(condition):
             assert not self.ended, f"it has ended: {self.result()}"
             if time.monotonic() > end:
                 self.send(signal.SIGKILL)
-                raise AssertionError("it does not happen")
+                raise AssertionError("the condition does not become true")
             time.sleep(0.002)
 
     @staticmethod
-    def _holds(condition: Callable[[], object]) -> bool:
+    def _is_true(condition: Callable[[], object]) -> bool:
         try:
             return bool(condition())
-        except FileNotFoundError:  # it has not begun to speak
+        except FileNotFoundError:  # it has no output yet
             return False
 
     def send(self, signum: int) -> None:
-        """Send it a signal; nothing where it has ended."""
+        """Send it a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signum)
 
@@ -138,22 +138,22 @@ class Process:
                 self.send(signal.SIGKILL)
                 raise AssertionError(f"it does not end: {(self.place / 'err').read_text()}")
             time.sleep(0.002)
-        told = {name: (self.place / name).read_text() for name in ("code", "out", "err")}
-        return Result(int(told["code"]), told["out"], told["err"])
+        code, out, err = ((self.place / name).read_text() for name in ("code", "out", "err"))
+        return Result(int(code), out, err)
 
 
 def start(*arguments: str, workspace: Path, before: str = "", place: Path) -> Process:
-    """Start a command on a workspace. `before`: python that runs first; `place`: a new folder for what it says."""
+    """Start a command on a workspace. `before`: python that runs first; `place`: a new folder for its output."""
     place.mkdir(parents=True)
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
-    said = {
+    call = {
         "arguments": [*arguments, "-C", str(workspace)],
         "before": before,
         **{name: str(place / name) for name in ("out", "err", "code")},
     }
-    server.stdin.write(json.dumps(said) + "\n")
+    server.stdin.write(json.dumps(call) + "\n")
     server.stdin.flush()
     return Process(int(server.stdout.readline()), place)
 
@@ -164,14 +164,14 @@ def zoo(
     stdout: int = subprocess.PIPE,
     python: str | None = None,
 ) -> Result:
-    """`python -m zoo_cli` from its very start, its streams pipes; or some other program."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
+    """Run `python -m zoo_cli` with pipes as its streams, or another python program."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
     ended = subprocess.run(
         [sys.executable, *(["-c", python] if python else ["-m", "zoo_cli"]), *arguments],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         timeout=120,
-        env={**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(environment or {})},
+        env={**inherited, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(environment or {})},
     )
     return Result(ended.returncode, ended.stdout or "", ended.stderr)

@@ -1,4 +1,4 @@
-"""Parquet files as somebody else might have written them."""
+"""Parquet files as other programs might write them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +28,13 @@ def listed(array: np.ndarray, kind: str = "list", of: str = "float32") -> pa.Arr
 
 
 def table(path: Path, **columns: Any) -> Path:
-    """A parquet file: `id` and `label` as above unless said otherwise; None leaves one out; 2-D arrays are lists."""
-    said = {"id": IDS, "label": LABELS, **columns}
+    """Write a parquet file with IDS and LABELS by default; None leaves a column out; 2-D arrays become lists."""
+    values = {"id": IDS, "label": LABELS, **columns}
     pq.write_table(
         pa.table(
             {
                 name: listed(value) if isinstance(value, np.ndarray) and value.ndim == 2 else value
-                for name, value in said.items()
+                for name, value in values.items()
                 if value is not None
             }
         ),
@@ -44,6 +44,6 @@ def table(path: Path, **columns: Any) -> Path:
 
 
 def shuffled(rows: Sequence[Any] | np.ndarray) -> Any:
-    """The same rows in another order, the same for all that are asked for."""
+    """The same rows in another order, which is the same for every call."""
     order = np.random.default_rng(1).permutation(len(rows))
-    return rows[order] if isinstance(rows, np.ndarray) else [rows[place] for place in order]
+    return rows[order] if isinstance(rows, np.ndarray) else [rows[position] for position in order]

@@ -1,4 +1,4 @@
-"""Artifacts that were damaged on disk, weights that are no weights, code that hides in a checkpoint."""
+"""Artifacts that were damaged on disk, invalid weights files, and code in a checkpoint."""
 
 import contextlib
 import pickle
@@ -23,8 +23,8 @@ PSEUDO = "pseudo/source=beta/part-00000-of-00001.parquet"
 SCORES = "scores/parc/alpha.parquet"
 
 
-def flipped(data: bytes, place: int, bit: int = 0) -> bytes:
-    return data[:place] + bytes([data[place] ^ (1 << bit)]) + data[place + 1 :]
+def flipped(data: bytes, position: int, bit: int = 0) -> bytes:
+    return data[:position] + bytes([data[position] ^ (1 << bit)]) + data[position + 1 :]
 
 
 def pages_end(data: bytes) -> int:
@@ -35,7 +35,7 @@ def pages_end(data: bytes) -> int:
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda data: data[: len(data) * 2 // 3],
     "of no bytes": lambda _: b"",
-    "of text": lambda _: b"this is no artifact\n" * 30,
+    "of text": lambda _: b"this is not an artifact\n" * 30,
     "with a flipped bit": lambda data: flipped(data, 150 if data[:4] == b"PAR1" else data.index(b":")),
 }
 READERS = [
@@ -50,7 +50,7 @@ READERS = [
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(("artifact", "reader", "maker"), READERS, ids=lambda value: value if "/" in value else "")
-def test_a_damaged_artifact_is_named_and_can_be_made_again(
+def test_damaged_artifact_is_named_and_can_be_remade(
     workspace: Make, artifact: str, reader: tuple[str, ...], maker: str, damage: str
 ) -> None:
     place = workspace(upto="pseudo-label")
@@ -64,25 +64,25 @@ def test_a_damaged_artifact_is_named_and_can_be_made_again(
 
 
 @pytest.mark.parametrize("bit", [0, 7])
-def test_every_flipped_bit_of_a_page_is_found(workspace: Make, bit: int) -> None:
+def test_every_flipped_bit_of_a_page_is_detected(workspace: Make, bit: int) -> None:
     path = workspace(upto="extract") / FEATURES
     data = path.read_bytes()
     whole = pq.read_table(path)
     silent = []
-    for place in range(4, pages_end(data), 5):
-        path.write_bytes(flipped(data, place, bit))
+    for position in range(4, pages_end(data), 5):
+        path.write_bytes(flipped(data, position, bit))
         try:
-            found = files.read_parquet(path)
+            table = files.read_parquet(path)
         except ZooError:
             continue
-        if not found.equals(whole):
-            silent.append(place)
+        if not table.equals(whole):
+            silent.append(position)
     assert silent == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("artifact", [FEATURES, SCORES, "manifest.parquet"])
-def test_no_flipped_bit_anywhere_is_a_bug_of_ours(workspace: Make, artifact: str) -> None:
+def test_no_flipped_bit_gives_a_traceback(workspace: Make, artifact: str) -> None:
     place = workspace(upto="score")
     path = place / artifact
     data = path.read_bytes()
@@ -99,7 +99,7 @@ def test_no_flipped_bit_anywhere_is_a_bug_of_ours(workspace: Make, artifact: str
             read[artifact]()
 
 
-def test_an_artifact_of_another_kind_is_refused(workspace: Make) -> None:
+def test_artifact_of_another_kind_is_refused(workspace: Make) -> None:
     place = workspace(upto="score")
     (place / "manifest.parquet").write_bytes((place / SCORES).read_bytes())
     result = run("evaluate", "accuracy", str(place / SCORES), workspace=place)
@@ -110,18 +110,18 @@ def test_an_artifact_of_another_kind_is_refused(workspace: Make) -> None:
     assert "is a zoo.scores/1, not a zoo.manifest/1" in bare.error
 
 
-def test_a_manifest_whose_ids_repeat_is_refused(workspace: Make) -> None:
+def test_repeated_manifest_ids_are_refused(workspace: Make) -> None:
     place = workspace(upto="split")
-    held = pq.read_table(place / "manifest.parquet")
-    ids = held.column("id").to_pylist()
-    twice = held.set_column(0, "id", [[ids[0], *ids[:-1]]])
-    pq.write_table(twice.replace_schema_metadata(held.schema.metadata), place / "manifest.parquet")
+    table = pq.read_table(place / "manifest.parquet")
+    ids = table.column("id").to_pylist()
+    twice = table.set_column(0, "id", [[ids[0], *ids[:-1]]])
+    pq.write_table(twice.replace_schema_metadata(table.schema.metadata), place / "manifest.parquet")
     result = run("extract", workspace=place)
     assert result.code == 3
     assert f"manifest.parquet: 1 ids repeat, e.g. {ids[0]}" in result.error
 
 
-def test_a_column_that_a_part_has_lost_is_named(workspace: Make) -> None:
+def test_lost_column_is_named(workspace: Make) -> None:
     place = workspace(upto="extract")
     path = place / FEATURES
     path.write_bytes(path.read_bytes().replace(b"embedding", b"embeddinh"))
@@ -130,39 +130,39 @@ def test_a_column_that_a_part_has_lost_is_named(workspace: Make) -> None:
     assert "source=alpha has no column embedding in all its parts" in result.error
 
 
-def test_a_damaged_checkpoint_of_a_run_is_refused(workspace: Make) -> None:
+def test_damaged_run_checkpoint_is_refused(workspace: Make) -> None:
     place = workspace(upto="pseudo-label")
     paused = run("distill", "--steps", "50", "--max-time", "0s", "--batch-size", "8", "--name", "mine", workspace=place)
     assert paused.code == 75
-    (held,) = (place / "runs/mine/state").glob("*.safetensors")
-    held.write_bytes(flipped(held.read_bytes(), held.stat().st_size - 5))
+    (checkpoint,) = (place / "runs/mine/state").glob("*.safetensors")
+    checkpoint.write_bytes(flipped(checkpoint.read_bytes(), checkpoint.stat().st_size - 5))
     again = ("distill", "--steps", "50", "--batch-size", "8", "--name", "mine")
     result = run(*again, workspace=place)
     assert result.code == 3
-    assert f"the checkpoint {held} is damaged; --overwrite starts the run again" in result.error
+    assert f"the checkpoint {checkpoint} is damaged; --overwrite starts the run again" in result.error
     assert run(*again, "--overwrite", workspace=place).code == 0
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
-    [("run.json", "is not a run.json written by zoo"), ("state/state.json", "points to no checkpoint")],
+    ("file", "message"),
+    [("run.json", "is not a run.json written by zoo"), ("state/state.json", "does not name a checkpoint")],
 )
 @pytest.mark.parametrize("text", ["[]", "{}"])
-def test_json_that_says_something_else_of_a_run_is_refused(workspace: Make, file: str, told: str, text: str) -> None:
+def test_other_json_in_a_run_folder_is_refused(workspace: Make, file: str, message: str, text: str) -> None:
     if (file, text) == ("run.json", "{}"):
-        told = "was made from other inputs: "
+        message = "was made from other inputs: "
     place = workspace(upto="split")
     command = ("finetune", "alpha", "--steps", "50", "--batch-size", "8", "--name", "mine")
     assert run(*command, "--max-time", "0s", workspace=place).code == 75
     (place / "runs/mine" / file).write_text(text)
     result = run(*command, workspace=place)
-    assert result.code == (2 if "inputs" in told else 3)
-    assert told in result.error
+    assert result.code == (2 if "inputs" in message else 3)
+    assert message in result.error
     assert run(*command, "--overwrite", "--max-time", "0s", workspace=place).code == 75
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"names": []}', '{"names": [1]}'])
-def test_a_classes_json_without_class_names_is_named(workspace: Make, text: str) -> None:
+def test_classes_json_without_names_is_refused(workspace: Make, text: str) -> None:
     place = workspace(upto="split")
     (place / "classes.json").write_text(text)
     result = run("finetune", "alpha", "--steps", "2", "--batch-size", "8", workspace=place)
@@ -171,7 +171,7 @@ def test_a_classes_json_without_class_names_is_named(workspace: Make, text: str)
 
 
 class Payload:
-    """Runs when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, canary: Path):
         self.canary = canary
@@ -182,7 +182,7 @@ class Payload:
 
 @pytest.mark.parametrize("ending", ["pt", "pth", "bin"])
 @pytest.mark.parametrize("form", ["pickle", "torch"])
-def test_a_checkpoint_that_holds_code_is_refused_and_not_run(workspace: Make, form: str, ending: str) -> None:
+def test_pickled_code_is_refused_and_not_run(workspace: Make, form: str, ending: str) -> None:
     place = workspace(upto="split")
     path, canary = place / f"alpha.{ending}", place / "canary"
     state = {"0.weight": Payload(canary)}
@@ -197,10 +197,10 @@ def test_a_checkpoint_that_holds_code_is_refused_and_not_run(workspace: Make, fo
     assert "safetensors" in result.error
     assert not canary.exists()
     pickle.loads(path.read_bytes()) if form == "pickle" else torch.load(path, weights_only=False)
-    assert canary.exists(), "the payload would have done nothing"
+    assert canary.exists(), "the payload itself works"
 
 
-def test_a_checkpoint_of_tensors_is_read(workspace: Make) -> None:
+def test_checkpoint_of_tensors_is_read(workspace: Make) -> None:
     place = workspace(upto="split")
     torch.save({"state_dict": load_file(place / "alpha.safetensors")}, place / "alpha.pt")
     edit(place, "alpha.safetensors", "alpha.pt")
@@ -209,7 +209,7 @@ def test_a_checkpoint_of_tensors_is_read(workspace: Make) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "of no bytes", "of text"])
 @pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_a_damaged_weights_file_is_named(workspace: Make, ending: str, damage: str) -> None:
+def test_damaged_weights_file_is_named(workspace: Make, ending: str, damage: str) -> None:
     place = workspace(upto="split")
     path = place / f"alpha.{ending}"
     if ending == "pt":

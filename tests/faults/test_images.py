@@ -1,4 +1,4 @@
-"""Images of every kind, and data that is not there: what becomes of each, and who is named."""
+"""Images of every kind and missing data: what becomes of each, and what the errors name."""
 
 import struct
 import zlib
@@ -19,7 +19,7 @@ BAD = Path("images/red/00.png")
 
 
 def giant(side: int) -> bytes:
-    """A PNG that says it is `side` pixels wide and high and holds next to nothing."""
+    """A PNG whose header says `side` by `side` pixels, with almost no data."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -53,7 +53,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_image_is_named_once_and_the_sound_ones_are_kept(workspace: Make, kind: str) -> None:
+def test_broken_images_are_listed_and_others_kept(workspace: Make, kind: str) -> None:
     place = workspace()
     data, reason = BROKEN[kind]
     (place / BAD).write_bytes(data)
@@ -67,7 +67,7 @@ def test_a_broken_image_is_named_once_and_the_sound_ones_are_kept(workspace: Mak
     assert "\n" not in row["error"]
     assert len(manifest(place)) == 35
     assert "train/red/00.png" not in manifest(place)
-    # The sound ones are done: the next stage goes on with them.
+    # The others are done: the next stage continues with them.
     assert run("extract", workspace=place).code == 0
 
 
@@ -80,7 +80,7 @@ def test_failures_count_against_max_errors(workspace: Make, allowed: str, code: 
     assert len(manifest(place)) == 35
 
 
-def test_failures_of_less_than_one_in_a_hundred_are_only_named(workspace: Make) -> None:
+def test_failures_below_one_percent_only_warn(workspace: Make) -> None:
     place = workspace()
     for number in range(100):
         Image.fromarray(np.full((2, 2, 3), number, np.uint8)).save(place / "images" / "blue" / f"more{number}.png")
@@ -91,7 +91,7 @@ def test_failures_of_less_than_one_in_a_hundred_are_only_named(workspace: Make) 
     assert len(errors(place, "split")) == 1
 
 
-def test_only_broken_images_are_no_task(workspace: Make) -> None:
+def test_only_broken_images_is_an_error(workspace: Make) -> None:
     place = workspace()
     for path in (place / "images").rglob("*.png"):
         path.write_bytes(b"")
@@ -100,7 +100,7 @@ def test_only_broken_images_are_no_task(workspace: Make) -> None:
     assert "no readable image" in result.error
 
 
-def test_the_size_of_an_image_is_read_from_its_header(workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_size_is_read_from_the_header(workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     place = workspace()
     (place / BAD).write_bytes(giant(8001))
     load = Image.Image.load
@@ -148,7 +148,7 @@ def test_an_odd_image_has_a_defined_result(workspace: Make, kind: str) -> None:
     assert result.out.splitlines()[1].split("\t")[:2] == ["alpha", "36"]
 
 
-def test_odd_pixels_become_what_the_decoder_promises() -> None:
+def test_odd_images_decode_as_documented() -> None:
     assert decoding.decode(ODD["animated"][0]).getpixel((5, 5)) == (200, 10, 10)
     high = np.asarray(decoding.decode(ODD["of 16 bits"][0]))[:, :, 0]
     assert (high == SIXTEEN >> 8).all()
@@ -160,7 +160,7 @@ def spec(place: Path, name: str, rows: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "told"),
+    ("train", "message"),
     [
         ("folder:nowhere", "no folder"),
         ("folder:empty", "no image in"),
@@ -170,19 +170,19 @@ def spec(place: Path, name: str, rows: list[str]) -> None:
         ("folder:splits", "contains splits"),
     ],
 )
-def test_data_that_is_not_there_is_named(workspace: Make, train: str, told: str) -> None:
+def test_missing_data_is_named(workspace: Make, train: str, message: str) -> None:
     place = workspace(train=train)
     (place / "empty").mkdir()
     for part in ("train", "test"):
         (place / "splits" / part / "cat").mkdir(parents=True)
     result = run("split", workspace=place)
     assert result.code == 2
-    assert told in result.error
+    assert message in result.error
     assert not (place / "manifest.parquet").exists()
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (["path,label,id", "images/red/00.png,red,a", "images/red/01.png,red,a"], "1 ids are repeated, e.g. 'a'"),
         (["path,label", "images/red/00.png,red", "images/red/00.png,red"], "ids are repeated"),
@@ -193,16 +193,16 @@ def test_data_that_is_not_there_is_named(workspace: Make, train: str, told: str)
         (["path,label", "images/red/00.png,-1", "images/red/01.png,2"], "a negative label"),
     ],
 )
-def test_a_table_that_breaks_its_contract_is_refused_where_it_does(workspace: Make, rows: list[str], told: str) -> None:
+def test_broken_image_table_is_refused(workspace: Make, rows: list[str], message: str) -> None:
     place = workspace(train="csv:task.csv")
     spec(place, "task.csv", rows)
     result = run("split", workspace=place)
     assert result.code == 3
-    assert told in result.error
+    assert message in result.error
     assert not (place / "manifest.parquet").exists()
 
 
-def test_a_test_class_that_training_does_not_have_is_refused(workspace: Make) -> None:
+def test_unknown_test_class_is_refused(workspace: Make) -> None:
     place = workspace(test="csv:test.csv")
     spec(place, "test.csv", ["path,label", "images/red/00.png,purple"])
     result = run("split", workspace=place)
@@ -210,7 +210,7 @@ def test_a_test_class_that_training_does_not_have_is_refused(workspace: Make) ->
     assert 'class "purple" of csv:test.csv is not one of the task\'s 3 classes' in result.error
 
 
-def test_an_image_that_trains_and_tests_is_warned_of(workspace: Make) -> None:
+def test_image_in_train_and_test_warns(workspace: Make) -> None:
     place = workspace(test="folder:images")
     result = run("split", workspace=place)
     assert result.code == 0
@@ -218,7 +218,7 @@ def test_an_image_that_trains_and_tests_is_warned_of(workspace: Make) -> None:
 
 
 @pytest.mark.parametrize("target", ["nowhere.png", "/etc/hostname", "."])
-def test_a_link_is_an_image_a_failure_or_refused_but_never_followed_out(workspace: Make, target: str) -> None:
+def test_links_are_not_followed_out_of_the_folder(workspace: Make, target: str) -> None:
     place = workspace()
     (place / BAD).unlink()
     (place / BAD).symlink_to(target)
@@ -232,29 +232,27 @@ def test_a_link_is_an_image_a_failure_or_refused_but_never_followed_out(workspac
 
 
 @pytest.mark.parametrize("command", [("extract",), ("distill", "--lam", "1", "--steps", "1")])
-def test_an_image_that_changed_after_the_split_is_refused(workspace: Make, command: tuple[str, ...]) -> None:
+def test_image_changed_after_split_is_refused(workspace: Make, command: tuple[str, ...]) -> None:
     place = workspace(upto="split")
-    # The same size in bytes and pixels: only the hash can tell.
+    # The same size in bytes and pixels: only the hash differs.
     data = bytearray((place / BAD).read_bytes())
     Image.fromarray(np.asarray(Image.open(place / BAD)) ^ 1).save(place / BAD)
     assert (place / BAD).read_bytes() != data
     result = run(*command, workspace=place)
     assert result.code == 3
-    assert result.error == (
-        "images/red/00.png has changed since zoo split; zoo split --overwrite takes it as it is now"
-    )
+    assert result.error == ("images/red/00.png has changed since zoo split; zoo split --overwrite reads it again")
     assert run("split", "--overwrite", workspace=place).code == 0
     assert run("extract", workspace=place).code == 0
 
 
-def test_a_new_image_makes_the_manifest_stale_for_zoo_split(workspace: Make) -> None:
+def test_new_image_makes_the_manifest_stale(workspace: Make) -> None:
     place = workspace(upto="extract")
     Image.new("RGB", (12, 12)).save(place / "images" / "red" / "new.png")
     result = run("split", workspace=place)
     assert result.code == 2
     assert "was made from other inputs: images; zoo split --overwrite makes it again" in result.error
     assert run("split", "--overwrite", workspace=place).code == 0
-    # Features of other images are stale, and the command that is named mends them.
+    # Features of other images are stale, and the command that the hint names fixes them.
     stale = run("rank", workspace=place)
     assert stale.code == 2
     assert "images; zoo extract --overwrite makes it again" in stale.error
@@ -266,7 +264,7 @@ def rows_of(result: Result) -> dict[str, int]:
     return {row["source"]: row["images"] for row in result.data}
 
 
-def test_rows_in_are_rows_out_and_errors(workspace: Make) -> None:
+def test_rows_in_equal_rows_out_plus_errors(workspace: Make) -> None:
     place = workspace(upto="split")
     (place / BAD).unlink()
     (place / "images/blue/03.png").unlink()
@@ -281,9 +279,9 @@ def test_rows_in_are_rows_out_and_errors(workspace: Make) -> None:
     assert set(rows_of(again).values()) == {36 - len(lost)}
 
 
-def test_what_failed_in_extract_is_left_out_of_every_later_stage(workspace: Make) -> None:
+def test_failed_images_are_left_out_of_later_stages(workspace: Make) -> None:
     place = workspace(upto="split")
-    kept = (place / BAD).read_bytes()
+    content = (place / BAD).read_bytes()
     (place / BAD).unlink()
     assert run("extract", "--max-errors", "1", workspace=place).code == 0
     scores = run("score", "--metric", "parc", "--json", workspace=place)
@@ -294,20 +292,20 @@ def test_what_failed_in_extract_is_left_out_of_every_later_stage(workspace: Make
     student = run("distill", *quick, workspace=place)
     assert student.code == 0, student.err
     assert "1 images that failed in zoo extract are left out" in student.err
-    # Its image is back, but one source alone is run on it: the sources are still compared on the same samples.
-    (place / BAD).write_bytes(kept)
+    # The image is back, but only one source is run on it: the sources are still compared on the same samples.
+    (place / BAD).write_bytes(content)
     assert run("extract", "--source", "beta", "--overwrite", "--max-errors", "1", workspace=place).code == 0
     assert [row["id"] for row in errors(place, "extract")] == ["train/red/00.png"]
     assert {row["n"] for row in run("score", "--metric", "cka", "--json", workspace=place).data} == {14}
-    # All of them are run again: nothing is lacking, and the record is gone.
+    # All sources are run again: nothing is missing, and the record is removed.
     assert run("extract", "--overwrite", workspace=place).code == 0
     assert errors(place, "extract") == []
     assert run("score", "--metric", "cka", "--overwrite", workspace=place).code == 0
 
 
-def test_a_source_whose_features_are_not_finite_is_refused(workspace: Make) -> None:
+def test_non_finite_features_are_refused(workspace: Make) -> None:
     place = workspace(upto="split")
-    # It is sound on the batch of random numbers that finds its head, and overflows on images.
+    # It works on the batch of random numbers that locates its head, and overflows on images.
     blow = "class Blow(nn.Module):\n    def forward(self, x):\n        return x * (1e30 if len(x) > 2 else 1) * 1e30\n"
     code = (place / "models.py").read_text(encoding="utf-8")
     code = code.replace("nn.Flatten(),", "nn.Flatten(), Blow(),") + "\n\n" + blow

@@ -1,4 +1,4 @@
-"""Kills and signals: what was done is kept, and the same command goes on to the same bytes."""
+"""Kills and signals: finished work is kept, and the same command ends with the same bytes."""
 
 import hashlib
 import random
@@ -22,7 +22,7 @@ def parts(place: Path) -> list[Path]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too: a temporary file that stayed would show."""
+    """Every file below a folder, hidden ones too, so that leftover temporary files show."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -36,7 +36,7 @@ def extracting(place: Path, log: Path, pause: float = 0.0) -> Process:
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What an extraction in small parts writes when nothing interrupts it."""
+    """The files of an uninterrupted extraction in small parts."""
     folder = tmp_path_factory.mktemp("unbroken")
     place = make(folder / "task", upto="split")
     result = extracting(place, folder / "log").result()
@@ -66,7 +66,7 @@ def kill_at_random(place: Path, log: Path, unbroken: dict[str, str], kills: int,
         time.sleep(chance.uniform(0, 0.25))
         process.send(signal.SIGKILL)
         assert process.result().code in (-signal.SIGKILL, 0)
-        # No reader ever sees half a part.
+        # A part is never half written.
         for part in parts(place):
             assert hashlib.sha256(part.read_bytes()).hexdigest() == unbroken[str(part.relative_to(place / "features"))]
     ended = extracting(place, log / "last").result()
@@ -75,7 +75,7 @@ def kill_at_random(place: Path, log: Path, unbroken: dict[str, str], kills: int,
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_killed_extraction_goes_on_to_the_bytes_of_an_unbroken_one(
+def test_extraction_resumed_after_kill_is_bit_equal(
     workspace: Make, tmp_path: Path, unbroken: dict[str, str], seed: int
 ) -> None:
     kill_at_random(workspace(upto="split"), tmp_path / "log", unbroken, kills=1, seed=seed)
@@ -83,7 +83,7 @@ def test_a_killed_extraction_goes_on_to_the_bytes_of_an_unbroken_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 20))
-def test_an_extraction_that_is_killed_again_and_again_ends_with_the_same_bytes(
+def test_extraction_resumed_after_many_kills_is_bit_equal(
     workspace: Make, tmp_path: Path, unbroken: dict[str, str], seed: int
 ) -> None:
     kill_at_random(workspace(upto="split"), tmp_path / "log", unbroken, kills=4, seed=seed)
@@ -108,7 +108,7 @@ def _deadly(*arguments, **options):
 
 @pytest.mark.parametrize("calls", [0, 3, 8])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_kill_at_any_step_of_a_write_leaves_the_old_or_the_new(
+def test_kill_during_a_write_leaves_old_or_new_file(
     workspace: Make, tmp_path: Path, unbroken: dict[str, str], step: str, calls: int
 ) -> None:
     place = workspace(upto="split")
@@ -121,9 +121,7 @@ def test_a_kill_at_any_step_of_a_write_leaves_the_old_or_the_new(
     check_whole(place, unbroken)
 
 
-def test_a_kill_between_a_part_and_the_record_of_its_failures_leaves_no_unnamed_hole(
-    workspace: Make, tmp_path: Path
-) -> None:
+def test_kill_before_failures_are_recorded_loses_none(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="split")
     (place / "images/blue/01.png").unlink()
     process = extracting(place, tmp_path / "killed", pause=0.05)
@@ -140,7 +138,7 @@ def test_a_kill_between_a_part_and_the_record_of_its_failures_leaves_no_unnamed_
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_a_signal_ends_an_extraction_and_keeps_its_parts(
+def test_signal_stops_extraction_and_keeps_parts(
     workspace: Make, tmp_path: Path, unbroken: dict[str, str], name: str
 ) -> None:
     place, signum = workspace(upto="split"), signal.Signals[name]
@@ -150,17 +148,15 @@ def test_a_signal_ends_an_extraction_and_keeps_its_parts(
     result = process.result()
     assert result.code == 128 + signum
     assert result.error == f"stopped by {name}; the same command goes on from here"
-    kept = {part: part.stat().st_mtime_ns for part in parts(place)}
-    assert 0 < len(kept) < 36
+    times = {part: part.stat().st_mtime_ns for part in parts(place)}
+    assert 0 < len(times) < 36
     assert extracting(place, tmp_path / "again").result().code == 0
-    assert {part: part.stat().st_mtime_ns for part in kept} == kept, "a part was made twice"
+    assert {part: part.stat().st_mtime_ns for part in times} == times, "a part was written twice"
     check_whole(place, unbroken)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
-def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on(
-    workspace: Make, tmp_path: Path, name: str
-) -> None:
+def test_training_resumed_after_signal_is_bit_equal(workspace: Make, tmp_path: Path, name: str) -> None:
     place, signum = workspace(upto="pseudo-label"), signal.Signals[name]
     slow = "\nimport time\n_train = loop.train\n" + (
         "def slowly(*a, **k):\n"
@@ -184,7 +180,7 @@ def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on(
     assert digests(place / "runs/mine") == digests(other / "runs/mine")
 
 
-def test_a_killed_training_goes_on_to_the_bytes_of_an_unbroken_one(workspace: Make, tmp_path: Path) -> None:
+def test_training_resumed_after_kill_is_bit_equal(workspace: Make, tmp_path: Path) -> None:
     place, other = workspace(upto="pseudo-label"), workspace(upto="pseudo-label")
     command = (*DISTILL, "--steps", "10")
     for number, calls in enumerate((4, 5, 2)):
@@ -207,7 +203,7 @@ loop.train = _hang
 """
 
 
-def test_a_first_interrupt_waits_for_the_step_and_a_second_one_ends_at_once(workspace: Make, tmp_path: Path) -> None:
+def test_second_interrupt_stops_at_once(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="pseudo-label")
     hang = HANG.replace("loop.train = _hang", "_real = loop.train\n") + (
         "loop.train = lambda *a, **k: _hang() if k['save'].__name__ == 'save' else _real(*a, **k)\n"
@@ -224,7 +220,7 @@ def test_a_first_interrupt_waits_for_the_step_and_a_second_one_ends_at_once(work
     assert time.monotonic() - before < 2
 
 
-def test_an_interrupt_while_the_program_is_ending_leaves_no_traceback(workspace: Make, tmp_path: Path) -> None:
+def test_interrupt_while_exiting_has_no_traceback(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="split")
     slow_terminal = SMALL_PARTS.format(pause=0.05) + (
         "from zoo_cli import console\n"
@@ -241,7 +237,7 @@ def test_an_interrupt_while_the_program_is_ending_leaves_no_traceback(workspace:
     assert "Traceback" not in result.err
 
 
-def test_max_time_pauses_training_and_the_same_command_ends_it(workspace: Make, tmp_path: Path) -> None:
+def test_training_resumed_after_max_time_is_bit_equal(workspace: Make, tmp_path: Path) -> None:
     place, other = workspace(upto="pseudo-label"), workspace(upto="pseudo-label")
     command = (*DISTILL, "--steps", "6")
     rounds = 0
@@ -258,7 +254,7 @@ def test_max_time_pauses_training_and_the_same_command_ends_it(workspace: Make, 
     assert digests(place / "runs/mine") == digests(other / "runs/mine")
 
 
-def test_signals_that_a_shell_ignores_stay_ignored(workspace: Make, tmp_path: Path) -> None:
+def test_ignored_signals_stay_ignored(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="split")
     nohup = SMALL_PARTS.format(pause=0.005) + "\nimport signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     process = start("extract", workspace=place, before=nohup, place=tmp_path / "nohup")
@@ -267,7 +263,7 @@ def test_signals_that_a_shell_ignores_stay_ignored(workspace: Make, tmp_path: Pa
     assert process.result().code == 0
 
 
-def test_the_temporary_files_of_a_killed_process_are_swept(workspace: Make, tmp_path: Path) -> None:
+def test_temporary_files_of_killed_process_are_removed(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="split")
     deadly = SMALL_PARTS.format(pause=0) + KILL_AT.format(step="os.replace", calls=5)
     assert start("extract", workspace=place, before=deadly, place=tmp_path / "killed").result().code < 0

@@ -1,4 +1,4 @@
-"""Wrong names and numbers: exit 2, one line, the nearest name, and nothing is made."""
+"""Wrong names and numbers: exit 2, one line, the nearest name, and no work is done."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_an_unknown_key_suggests_the_nearest(workspace: Make, old: str, new: str
         ('name = "patterns"', 'name = "patterns'),
     ],
 )
-def test_a_wrong_value_is_refused_before_images_are_read(workspace: Make, old: str, new: str) -> None:
+def test_wrong_value_is_refused_before_reading_images(workspace: Make, old: str, new: str) -> None:
     place = workspace()
     edit(place, old, new)
     result = run("split", workspace=place)
@@ -127,7 +127,7 @@ def test_a_wrong_value_is_refused_before_images_are_read(workspace: Make, old: s
     ],
     ids=" ".join,
 )
-def test_a_wrong_flag_is_refused_before_anything_is_made(workspace: Make, arguments: tuple[str, ...]) -> None:
+def test_wrong_flag_is_refused_before_any_work(workspace: Make, arguments: tuple[str, ...]) -> None:
     place = workspace()
     before = names(place)
     result = run(*arguments, workspace=place)
@@ -138,7 +138,7 @@ def test_a_wrong_flag_is_refused_before_anything_is_made(workspace: Make, argume
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("rank", "--nonsense"), ("evaluate", "nonsense"), ("evaluate",)])
-def test_an_unknown_command_or_flag_is_wrong_usage(arguments: tuple[str, ...]) -> None:
+def test_unknown_command_or_flag_is_wrong_usage(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.code == 2
     assert result.out + result.err
@@ -147,7 +147,7 @@ def test_an_unknown_command_or_flag_is_wrong_usage(arguments: tuple[str, ...]) -
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("command", ["extract", "distill"])
-def test_cuda_is_refused_where_there_is_none(workspace: Make, command: str) -> None:
+def test_missing_cuda_is_refused(workspace: Make, command: str) -> None:
     place = workspace(upto="split")
     result = run(command, "--device", "cuda", workspace=place)
     assert result.code == 2
@@ -156,7 +156,7 @@ def test_cuda_is_refused_where_there_is_none(workspace: Make, command: str) -> N
     assert not (place / "runs").exists()
 
 
-def test_a_wrong_flag_leaves_no_run_behind(workspace: Make) -> None:
+def test_wrong_flag_leaves_no_run(workspace: Make) -> None:
     place = workspace(upto="pseudo-label")
     quick = ("--batch-size", "8", "--augment", "none")
     wrong = run("distill", "--steps", "2", "--kd-temperature", "0", *quick, workspace=place)
@@ -166,7 +166,7 @@ def test_a_wrong_flag_leaves_no_run_behind(workspace: Make) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("extract",), ("distill",), ("split",), ("distill", "--lam", "1")])
-def test_a_dry_run_makes_nothing(workspace: Make, arguments: tuple[str, ...]) -> None:
+def test_dry_run_makes_nothing(workspace: Make, arguments: tuple[str, ...]) -> None:
     place = workspace()
     before = names(place)
     result = run(*arguments, "--dry-run", workspace=place)
@@ -175,7 +175,7 @@ def test_a_dry_run_makes_nothing(workspace: Make, arguments: tuple[str, ...]) ->
     assert names(place) == before
 
 
-def test_a_model_without_a_known_preprocessing_is_refused(workspace: Make) -> None:
+def test_source_with_unknown_preprocessing_is_refused(workspace: Make) -> None:
     place = workspace(upto="split")
     result = run("extract", "--source", f"python:{place}/models.py:small", workspace=place)
     assert result.code == 2
@@ -191,7 +191,7 @@ def test_a_model_without_a_known_preprocessing_is_refused(workspace: Make) -> No
         ("def other(): pass", "small"),
     ],
 )
-def test_an_error_in_the_code_of_a_source_is_one_line(workspace: Make, code: str, message: str) -> None:
+def test_error_in_user_code_is_one_line(workspace: Make, code: str, message: str) -> None:
     place = workspace(upto="split")
     (place / "models.py").write_text(code, encoding="utf-8")
     result = run("extract", workspace=place)
@@ -199,7 +199,7 @@ def test_an_error_in_the_code_of_a_source_is_one_line(workspace: Make, code: str
     assert message in result.error
 
 
-def test_a_workspace_after_the_command_wins(workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workspace_after_the_command_wins(workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     place, other = workspace(), workspace(name="other", train="folder:nowhere")
     assert run("-C", str(place), "split", "--dry-run").code == 0
     assert run("split", "--dry-run", "-C", str(place)).code == 0
@@ -214,7 +214,7 @@ def test_a_workspace_after_the_command_wins(workspace: Make, monkeypatch: pytest
     assert run("split", "--dry-run", "-C", str(place)).code == 0
 
 
-def test_a_workspace_goes_with_a_command_of_two_words(workspace: Make) -> None:
+def test_workspace_flag_works_with_two_word_commands(workspace: Make) -> None:
     place = workspace()
     for arguments in (("-C", str(place), "evaluate", "accuracy"), ("evaluate", "accuracy", "-C", str(place))):
         result = run(*arguments)

@@ -1,4 +1,4 @@
-"""The table of faults names tests that exist, and every test of faults stands in it."""
+"""The table of faults names existing tests, and every test of a fault is in it."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ def written() -> dict[str, str]:
     }
 
 
-def test_every_fault_names_tests_that_exist() -> None:
+def test_every_row_names_existing_tests() -> None:
     assert len(rows()) > 40
     tests = written()
     for fault, expected, names in rows():
@@ -37,7 +37,7 @@ def test_every_fault_names_tests_that_exist() -> None:
         assert not missing, f"{fault}: {missing}"
 
 
-def test_every_test_of_a_fault_stands_in_the_table() -> None:
+def test_every_test_is_in_the_table() -> None:
     named = {name for _, _, names in rows() for name in names}
     own = {name for name, file in written().items() if file == Path(__file__).name}
     assert set(written()) - named - own == set()

@@ -1,4 +1,4 @@
-"""Inputs that changed since an output was made: exit 2, what differs, and the command that mends it."""
+"""Inputs that changed since an output was made: exit 2, what differs, and the command that fixes it."""
 
 import json
 from collections.abc import Callable
@@ -34,12 +34,12 @@ def other_view(place: Path) -> None:
 CHANGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "another split": (
         lambda place: edit(place, 'labelled = "50%"', 'labelled = "25%"'),
-        "manifest.parquet was made from other inputs: labelled (50% there, 25% asked for)",
+        "manifest.parquet was made from other inputs: labelled (50% there, 25% requested)",
         "split",
     ),
     "another seed": (
         lambda place: edit(place, 'labelled = "50%"', 'labelled = "50%"\nseed = 1'),
-        "manifest.parquet was made from other inputs: seed (0 there, 1 asked for)",
+        "manifest.parquet was made from other inputs: seed (0 there, 1 requested)",
         "split",
     ),
     "another weight file": (
@@ -47,50 +47,48 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "source=alpha was made from other inputs: weights_sha256",
         "extract --source alpha",
     ),
-    "another preprocessing": (other_view, "input_size (12 there, 10 asked for)", "extract --source alpha"),
+    "another preprocessing": (other_view, "input_size (12 there, 10 requested)", "extract --source alpha"),
     "other code": (other_code, "source=alpha was made from other inputs: code_sha256", "extract --source alpha"),
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_stale_input_is_refused_by_every_command_that_reads_it(
-    workspace: Make, change: str, command: tuple[str, ...]
-) -> None:
-    alter, told, maker = CHANGES[change]
+def test_stale_input_is_refused_by_every_reader(workspace: Make, change: str, command: tuple[str, ...]) -> None:
+    alter, message, maker = CHANGES[change]
     place = workspace(upto="pseudo-label")
     alter(place)
     result = run(*command, workspace=place)
     assert result.code == 2
-    assert told in result.error
+    assert message in result.error
     assert result.error.endswith(f"; zoo {maker} --overwrite makes it again")
 
 
-def mended(place: Path, command: tuple[str, ...]) -> list[str]:
-    """What the errors say to run until a command is through."""
-    said: list[str] = []
+def follow_hints(place: Path, command: tuple[str, ...]) -> list[str]:
+    """Run the commands that errors suggest until a command succeeds; the commands."""
+    commands: list[str] = []
     for _ in range(12):
         result = run(*command, workspace=place)
         if result.code == 0:
-            return said
+            return commands
         assert result.code == 2, result.err
         hint = result.error.rpartition("; ")[2]
         if hint == "use --overwrite to make it again":
             assert run(*command, "--overwrite", workspace=place).code == 0
-            said.append("--overwrite")
+            commands.append("--overwrite")
             continue
-        advised = hint.removeprefix("zoo ").removesuffix(" makes it again")
-        said.append(advised)
-        assert run(*advised.split(), workspace=place).code == 0, advised
-    raise AssertionError(said)
+        suggested = hint.removeprefix("zoo ").removesuffix(" makes it again")
+        commands.append(suggested)
+        assert run(*suggested.split(), workspace=place).code == 0, suggested
+    raise AssertionError(commands)
 
 
-def test_following_the_advice_ends_with_a_student(workspace: Make) -> None:
+def test_following_the_hints_ends_with_a_student(workspace: Make) -> None:
     place = workspace(upto="pseudo-label")
     assert run("distill", *QUICK, workspace=place).code == 0
     other_weights(place)
     edit(place, 'labelled = "50%"', 'labelled = "25%"')
-    assert mended(place, ("distill", *QUICK)) == [
+    assert follow_hints(place, ("distill", *QUICK)) == [
         "split --overwrite",
         "extract --source alpha --overwrite",
         "score --metric parc --overwrite",
@@ -110,30 +108,30 @@ def test_splitting_again_makes_no_features_stale(workspace: Make) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_precision_that_was_not_asked_for_before_is_not_passed_over(workspace: Make) -> None:
+def test_other_precision_is_stale(workspace: Make) -> None:
     result = run("extract", "--precision", "bf16", workspace=workspace(upto="extract"))
     assert result.code == 2
-    assert "precision (fp32 there, bf16 asked for)" in result.error
+    assert "precision (fp32 there, bf16 requested)" in result.error
 
 
-def test_a_source_whose_weights_are_gone_keeps_its_outputs(workspace: Make) -> None:
+def test_outputs_outlive_deleted_weights(workspace: Make) -> None:
     place = workspace(upto="extract")
     (place / "alpha.safetensors").unlink()
     assert run("rank", workspace=place).code == 0
     result = run("extract", "--source", "alpha", "--overwrite", workspace=place)
     assert result.code == 2
     assert 'source alpha: no weights file "alpha.safetensors"' in result.error
-    # What could not be made again was not removed either.
+    # Outputs that could not be remade were not removed.
     assert run("rank", workspace=place).code == 0
 
 
-def test_a_run_of_other_options_names_them_and_is_kept(workspace: Make) -> None:
+def test_run_with_other_options_is_refused_and_kept(workspace: Make) -> None:
     place = workspace(upto="pseudo-label")
     assert run("distill", *QUICK, "--name", "mine", workspace=place).code == 0
     before = (place / "runs/mine/model.safetensors").read_bytes()
     result = run("distill", *QUICK, "--name", "mine", "--lr", "0.5", workspace=place)
     assert result.code == 2
-    assert "runs/mine was made from other inputs: lr (0.01 there, 0.5 asked for)" in result.error
+    assert "runs/mine was made from other inputs: lr (0.01 there, 0.5 requested)" in result.error
     assert (place / "runs/mine/model.safetensors").read_bytes() == before
     assert "runs/mine is up to date" in run("distill", *QUICK, "--name", "mine", workspace=place).err
     strange = run("distill", *QUICK, "--out", str(place / "images"), workspace=place)
@@ -150,15 +148,13 @@ def test_a_run_of_other_options_names_them_and_is_kept(workspace: Make) -> None:
         ("pseudo/source=beta/part-00000-of-00001.parquet", ("distill", *QUICK), "zoo.pseudo"),
     ],
 )
-def test_a_file_of_a_newer_schema_is_refused(
-    workspace: Make, artifact: str, command: tuple[str, ...], tag: str
-) -> None:
+def test_newer_schema_is_refused(workspace: Make, artifact: str, command: tuple[str, ...], tag: str) -> None:
     place = workspace(upto="pseudo-label")
-    held = pq.read_table(place / artifact)
-    said = json.loads(held.schema.metadata[b"zoo"])
-    assert said["schema"] == f"{tag}/1"
-    said["schema"] = f"{tag}/2"
-    pq.write_table(held.replace_schema_metadata({b"zoo": json.dumps(said).encode()}), place / artifact)
+    table = pq.read_table(place / artifact)
+    header = json.loads(table.schema.metadata[b"zoo"])
+    assert header["schema"] == f"{tag}/1"
+    header["schema"] = f"{tag}/2"
+    pq.write_table(table.replace_schema_metadata({b"zoo": json.dumps(header).encode()}), place / artifact)
     result = run(*command, workspace=place)
     assert result.code == 3
     assert f"{artifact} is a {tag}/2, not" in result.error
@@ -170,7 +166,7 @@ def sources(**weights: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (sources(alpha=-1, beta=2, gamma=0), 'the weight of source "alpha" is -1'),
         (sources(alpha=0, beta=0, gamma=0), "all weights in the weights file are 0"),
@@ -184,18 +180,18 @@ def sources(**weights: object) -> str:
         ("[" * 100_000, "is not valid JSON"),
         ("", "is not valid JSON"),
     ],
-    ids=["negative", "zero", "unknown", "missing", "text", "NaN", "infinite", "list", "torn", "deep", "empty"],
+    ids=["negative", "zero", "unknown", "missing", "text", "NaN", "infinite", "list", "truncated", "deep", "empty"],
 )
-def test_weights_that_cannot_be_are_refused(workspace: Make, tmp_path: Path, text: str, told: str) -> None:
+def test_invalid_weights_are_refused(workspace: Make, tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "weights.json"
     path.write_text(text, encoding="utf-8")
     result = run("rank", "--weighting", f"file:{path}", workspace=workspace(upto="rank"))
     assert result.code == 3
     assert result.error.startswith(str(path))
-    assert told in result.error
+    assert message in result.error
 
 
-def test_a_weights_file_that_is_not_there_is_wrong_usage(workspace: Make) -> None:
+def test_missing_weights_file_is_wrong_usage(workspace: Make) -> None:
     place = workspace(upto="rank")
     result = run("distill", *QUICK, "--weighting", "file:nowhere.json", workspace=place)
     assert result.code == 2

@@ -1,4 +1,4 @@
-"""Stored outputs that somebody else wrote: score, rank and pseudo-label on bare paths, without a zoo.toml."""
+"""Stored outputs of other programs: score, rank and pseudo-label by path, without a zoo.toml."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +33,8 @@ def value(path: Path) -> float:
     assert result.code == 0, result.err
     (row,) = result.data
     assert row["status"] == "ok"
-    found: float = row["value"]
-    return found
+    score: float = row["value"]
+    return score
 
 
 @pytest.mark.parametrize("of", ["float16", "float32", "float64"])
@@ -46,7 +46,7 @@ def test_every_list_of_floats_is_accepted(tmp_path: Path, kind: str, of: str) ->
     )
 
 
-def test_rows_may_stand_in_any_order_and_other_columns_are_ignored(tmp_path: Path) -> None:
+def test_row_order_and_other_columns_do_not_matter(tmp_path: Path) -> None:
     plain = table(tmp_path / "plain.parquet", embedding=VALUES)
     other = table(
         tmp_path / "other.parquet",
@@ -99,13 +99,13 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_table_that_breaks_its_contract_is_refused_by_name_and_column(tmp_path: Path, fault: str) -> None:
-    columns, told = BROKEN[fault]
+def test_broken_table_is_refused_by_file_and_column(tmp_path: Path, fault: str) -> None:
+    columns, message = BROKEN[fault]
     path = table(tmp_path / "theirs.parquet", **columns)
     result = parc(path)
     assert result.code == 3
     assert result.error.startswith(str(path))
-    assert told in result.error
+    assert message in result.error
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_rounded_probabilities_are_accepted(tmp_path: Path, of: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [(b"", "0 bytes"), (b"id,embedding\n1,2\n", "not an intact parquet"), (None, "not an intact parquet")],
     ids=["empty", "text", "truncated"],
 )
-def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_non_parquet_outputs_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = table(tmp_path / "theirs.parquet", embedding=VALUES)
     path.write_bytes(path.read_bytes()[:-30] if content is None else content)
     result = parc(path)
     assert result.code == 3
-    assert told in result.error
+    assert message in result.error
 
 
-def test_a_path_without_parquet_files_is_wrong_usage(tmp_path: Path) -> None:
+def test_path_without_parquet_files_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "nowhere.parquet", tmp_path / "empty", tmp_path / "no*.parquet"):
         result = parc(path)
@@ -146,7 +146,7 @@ def test_a_path_without_parquet_files_is_wrong_usage(tmp_path: Path) -> None:
         assert result.error == f"no parquet file at {path}"
 
 
-def test_a_folder_of_parts_is_one_source_and_its_parts_must_agree(tmp_path: Path) -> None:
+def test_folder_of_agreeing_parts_is_one_source(tmp_path: Path) -> None:
     folder = tmp_path / "source=theirs"
     folder.mkdir()
     half = SAMPLES // 2
@@ -160,23 +160,21 @@ def test_a_folder_of_parts_is_one_source_and_its_parts_must_agree(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
-        ({"id": [f"t{n}" for n in range(SAMPLES)]}, "48 ids stand in one of them only, e.g. s00"),
+        ({"id": [f"t{n}" for n in range(SAMPLES)]}, "48 ids are in only one of them, e.g. s00"),
         ({"label": (LABELS + 1) % CLASSES}, "disagree on the label of 24 samples, e.g. s00"),
     ],
     ids=["ids", "labels"],
 )
-def test_sources_on_other_samples_are_not_ranked_together(
-    tmp_path: Path, columns: dict[str, object], told: str
-) -> None:
+def test_sources_on_different_samples_are_refused(tmp_path: Path, columns: dict[str, object], message: str) -> None:
     first = table(tmp_path / "first.parquet", embedding=VALUES)
     second = table(tmp_path / "second.parquet", embedding=VALUES, **columns)
     result = run("rank", "--features", str(first), "--features", str(second))
     assert result.code == 3
-    assert told in result.error
+    assert message in result.error
     fewer = table(tmp_path / "fewer.parquet", id=IDS[:20], label=LABELS[:20], embedding=VALUES[:20])
-    assert "4 ids stand in one of them only" in run("rank", "--features", str(first), "--features", str(fewer)).error
+    assert "4 ids are in only one of them" in run("rank", "--features", str(first), "--features", str(fewer)).error
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -197,13 +195,13 @@ def test_features_must_have_the_ids_of_the_manifest(tmp_path: Path, workspace: M
     good = run(*score, str(whole), "--json")
     assert good.code == 0, good.err
     assert good.data[0]["n"] == len(probe)
-    some = table(tmp_path / "some.parquet", id=[f"my/{name}" for name in ids], label=None, embedding=outputs)
-    result = run(*score, str(some))
+    renamed = table(tmp_path / "renamed.parquet", id=[f"my/{name}" for name in ids], label=None, embedding=outputs)
+    result = run(*score, str(renamed))
     assert result.code == 3
     assert f"lacks {len(probe)} of {len(probe)} ids of the manifest, e.g. {probe[0]}" in result.error
 
 
-def test_a_stored_source_in_zoo_toml_is_joined_by_id(tmp_path: Path, workspace: Make) -> None:
+def test_stored_source_in_zoo_toml_is_joined_by_id(tmp_path: Path, workspace: Make) -> None:
     place = workspace(upto="rank")
     ids = [row["id"] for row in pq.read_table(place / "manifest.parquet").to_pylist()]
     outputs = np.random.default_rng(2).normal(size=(len(ids), 4))
@@ -220,7 +218,7 @@ def test_a_stored_source_in_zoo_toml_is_joined_by_id(tmp_path: Path, workspace: 
     result = run("rank", "--overwrite", "--on", "probs", "--json", workspace=place)
     assert result.code == 0, result.err
     assert "theirs" in {row["source"] for row in result.data}
-    # The file is replaced: what was brought in is stale, and the command that is named mends it.
+    # The file is replaced: what was imported is stale, and the command that the hint names fixes it.
     table(tmp_path / "theirs.parquet", id=ids, label=None, logits=outputs)
     stale = run("rank", "--on", "probs", workspace=place)
     assert stale.code == 2
@@ -239,12 +237,12 @@ SMALL: dict[str, tuple[dict[str, object], str]] = {
 
 
 LABEL_FREE = {"random", "sparsity"}
-"""Scores that look at no label, so that one class or one sample is enough for them."""
+"""Metrics that use no labels, for which one class or one sample is enough."""
 
 
 @pytest.mark.parametrize("metric", registry.METRICS)
 @pytest.mark.parametrize("case", SMALL)
-def test_a_score_without_a_value_is_undefined_with_its_reason(tmp_path: Path, case: str, metric: str) -> None:
+def test_undefined_score_has_a_reason(tmp_path: Path, case: str, metric: str) -> None:
     columns, reason = SMALL[case]
     count = len(columns["id"]) if "id" in columns else SAMPLES  # type: ignore[arg-type]
     values = VALUES[:count] if count else pa.array([], pa.list_(pa.float32()))
@@ -256,14 +254,14 @@ def test_a_score_without_a_value_is_undefined_with_its_reason(tmp_path: Path, ca
         return
     assert (row["value"], row["low"], row["high"]) == (None, None, None)
     if set(registry.METRICS[metric].needs) - {"logits", "probs"}:
-        # Arrays that no table of outputs holds: the reason names what is missing.
+        # Arrays that are not in a table of outputs: the reason names what is missing.
         assert row["status"] == "skipped"
         assert row["reason"]
     else:
         assert (row["status"], row["reason"]) == ("undefined", reason)
 
 
-def test_an_undefined_source_is_ranked_last_with_its_reason(tmp_path: Path) -> None:
+def test_undefined_source_is_ranked_last(tmp_path: Path) -> None:
     good = table(tmp_path / "good.parquet", embedding=VALUES)
     flat = table(tmp_path / "flat.parquet", embedding=np.ones((SAMPLES, 3)))
     result = run("rank", "--features", str(flat), "--features", str(good), "--json")
@@ -278,7 +276,7 @@ def test_an_undefined_source_is_ranked_last_with_its_reason(tmp_path: Path) -> N
     assert alone.data[0]["weight"] == 0.0
 
 
-def test_pseudo_labels_of_bare_outputs(tmp_path: Path) -> None:
+def test_pseudo_labels_of_outputs_by_path(tmp_path: Path) -> None:
     theirs = table(tmp_path / "theirs.parquet", label=None, logits=VALUES)
     out = tmp_path / "pseudo" / "source=theirs"
     make = ("pseudo-label", "--features", str(theirs))
@@ -299,7 +297,7 @@ def test_pseudo_labels_of_bare_outputs(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_table_gives_a_score_a_reason_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+def test_any_table_gives_a_score_a_reason_or_an_error(tmp_path: Path, data: st.DataObject) -> None:
     count, width = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 4))
     of = data.draw(st.sampled_from(["float16", "float32", "float64"]))
     kind = data.draw(st.sampled_from(["list", "large", "fixed"] if width else ["list", "large"]))

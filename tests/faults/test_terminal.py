@@ -1,4 +1,4 @@
-"""What reaches the screen: answers that programs can read, and no control characters from names."""
+"""The output on a screen: answers that programs can read, and no control characters from names."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ NAMED = {"ids": " ".join}
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -110,13 +110,13 @@ def test_a_terminal_without_colours_gets_none(
     for arguments in (("rank",), ("sources",), ("extract", "--overwrite")):
         result = on_terminal(*arguments, workspace=finished)
         assert result.code == 0, result.err
-        # NO_COLOR asks for no colour; bold and the like are none. A dumb terminal knows no sequence at all.
+        # NO_COLOR forbids colours, not bold and the like. A dumb terminal understands no sequence at all.
         colour = r"\x1b" if "TERM" in environment else r"\x1b\[[0-9;]*(3[0-8]|4[0-8]|9[0-7])[0-9;]*m"
         assert not re.search(colour, result.out + result.err)
 
 
 @pytest.mark.parametrize("columns", ["20", "1", "0"])
-def test_a_narrow_terminal_crops_and_never_fails(finished: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+def test_narrow_terminal_crops_and_never_fails(finished: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     for arguments in (("rank",), ("sources",), ("show", "manifest.parquet"), ("extract", "--overwrite")):
         result = on_terminal(*arguments, workspace=finished)
@@ -127,7 +127,7 @@ def test_a_narrow_terminal_crops_and_never_fails(finished: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONUTF8": "0"}], ids=str)
-def test_names_that_an_encoding_lacks_are_escaped(workspace: Make, environment: dict[str, str]) -> None:
+def test_unencodable_names_are_escaped(workspace: Make, environment: dict[str, str]) -> None:
     place = workspace()
     (place / "images" / "red" / "00.png").unlink()
     (place / "images" / "red" / "größe….png").write_bytes(b"")
@@ -186,7 +186,7 @@ def test_help_and_version_need_no_workspace() -> None:
         assert "\x1b" not in result.out
 
 
-def test_quiet_says_only_warnings_and_errors(workspace: Make) -> None:
+def test_quiet_prints_only_warnings_and_errors(workspace: Make) -> None:
     place = workspace()
     (place / "images" / "red" / "00.png").write_bytes(b"")
     result = run("split", "-q", "--max-errors", "1", workspace=place)
@@ -195,7 +195,7 @@ def test_quiet_says_only_warnings_and_errors(workspace: Make) -> None:
     assert run("extract", "-q", workspace=place).err == ""
 
 
-def test_samples_are_counted_the_same_in_every_form(tmp_path: Path) -> None:
+def test_counts_are_equal_in_csv_and_tsv(tmp_path: Path) -> None:
     path = table(tmp_path / "theirs.parquet", logits=VALUES)
     for form in ("csv", "tsv"):
         lines = run("evaluate", "accuracy", str(path), "--format", form).out.splitlines()

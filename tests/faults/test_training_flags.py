@@ -249,7 +249,7 @@ def test_sigmoid_sources_cannot_be_teachers(tmp_path: Path) -> None:
     edit(place, 'name = "expert"', 'name = "expert"\noutput = "sigmoid"')
     error = refuse("distill", "--objective", "kl", *TEACHER, workspace=place)
     assert error == (
-        "expert has a probability for each class on its own (sigmoid): it has no single answer to teach; "
+        "the outputs of expert are not a probability distribution (sigmoid): it cannot be a teacher; "
         "--objective cross-task learns from such sources"
     )
 
@@ -306,7 +306,7 @@ def test_dry_run_of_best_scores_nothing(tmp_path: Path, upto: str | None) -> Non
     assert contents(place) == before
 
 
-def test_dry_run_of_best_reads_standing_scores(tmp_path: Path) -> None:
+def test_dry_run_of_best_reads_existing_scores(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="rank")
     best = run("rank", "--json", workspace=place).data[0]["source"]
     before = contents(place)
@@ -327,14 +327,14 @@ UP_TO_DATE: dict[str, tuple[str, ...]] = {
     "sweep": ("finetune", "normed", "--lr", "0.1,0.01"),
 }
 CHANGED: dict[str, tuple[tuple[str, ...], str]] = {
-    "cross-task": (("--lam", "0.5"), "lam (0.8 there, 0.5 asked for)"),
-    "fixmatch": (("--threshold", "0.5"), "threshold (0.95 there, 0.5 asked for)"),
+    "cross-task": (("--lam", "0.5"), "lam (0.8 there, 0.5 requested)"),
+    "fixmatch": (("--threshold", "0.5"), "threshold (0.95 there, 0.5 requested)"),
     "head": (("--recalibrate",), "--recalibrate would change the body"),
-    "kl": (("--kd-temperature", "2"), "kd_temperature (1.0 there, 2.0 asked for)"),
-    "parallel": (("--teachers", "soup"), "options teachers (parallel there, soup asked for)"),
+    "kl": (("--kd-temperature", "2"), "kd_temperature (1.0 there, 2.0 requested)"),
+    "parallel": (("--teachers", "soup"), "options teachers (parallel there, soup requested)"),
     "sequential": (("--teachers", "sequential:order=descending"), "teachers"),
-    "soup": (("--recalibrate",), "recalibrate (False there, True asked for)"),
-    "sweep": (("--momentum", "0.5"), "momentum (0.9 there, 0.5 asked for)"),
+    "soup": (("--recalibrate",), "recalibrate (False there, True requested)"),
+    "sweep": (("--momentum", "0.5"), "momentum (0.9 there, 0.5 requested)"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A full disk, a folder that cannot be written, streams that are closed: one line, and what was done is kept."""
+"""A full disk, a folder that cannot be written, closed streams: one line, and finished work is kept."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 """
-"""No file may grow beyond so many bytes: the kernel refuses as it does on a full disk or over a quota."""
+"""Limit the size of files in bytes: the kernel refuses more, as on a full disk or over a quota."""
 
 
 def snapshot(place: Path) -> dict[str, bytes]:
@@ -42,7 +42,7 @@ def leftovers(place: Path) -> list[str]:
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EDQUOT], ids=errno.errorcode.get)
-def test_a_failing_disk_ends_a_stage_in_one_line_and_loses_nothing(
+def test_failing_disk_stops_a_stage_and_loses_nothing(
     workspace: Make, monkeypatch: pytest.MonkeyPatch, upto: str | None, command: tuple[str, ...], fault: int
 ) -> None:
     place = workspace(upto=upto) if upto else workspace()
@@ -57,7 +57,7 @@ def test_a_failing_disk_ends_a_stage_in_one_line_and_loses_nothing(
     assert result.code == 1
     assert str(place) in result.error
     if fault != errno.EIO:
-        assert "no room to write" in result.error
+        assert "no space left to write" in result.error
         assert "MB free" in result.error
         assert "free some space and run the same command again" in result.error
     after = snapshot(place)
@@ -67,29 +67,29 @@ def test_a_failing_disk_ends_a_stage_in_one_line_and_loses_nothing(
 
 
 @pytest.mark.parametrize("limit", [500, 2500])
-def test_a_disk_that_is_full_in_the_middle_of_a_part(workspace: Make, tmp_path: Path, limit: int) -> None:
+def test_disk_full_in_the_middle_of_a_part(workspace: Make, tmp_path: Path, limit: int) -> None:
     place = workspace(upto="split")
     full = start("extract", workspace=place, before=LIMITED.format(limit), place=tmp_path / "full").result()
     assert full.code == 1
-    assert "no room to write" in full.error
+    assert "no space left to write" in full.error
     assert leftovers(place) == []
     again = run("extract", workspace=place)
     assert again.code == 0, again.err
 
 
-def test_a_checkpoint_that_does_not_fit_keeps_the_one_before(workspace: Make, tmp_path: Path) -> None:
+def test_failed_checkpoint_keeps_the_previous_one(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="pseudo-label")
     command = ("distill", "--steps", "40", "--batch-size", "8", "--augment", "none", "--name", "mine")
     assert run(*command, "--max-time", "0s", workspace=place).code == 75
     before = snapshot(place / "runs/mine/state")
     full = start(*command, workspace=place, before=LIMITED.format(900), place=tmp_path / "full").result()
     assert full.code == 1
-    assert "no room to write" in full.error
+    assert "no space left to write" in full.error
     assert snapshot(place / "runs/mine/state") == before
     assert run(*command, workspace=place).code == 0
 
 
-def test_a_place_that_is_a_file_or_below_one_is_named(workspace: Make, tmp_path: Path) -> None:
+def test_unwritable_path_is_named(workspace: Make, tmp_path: Path) -> None:
     place = workspace(upto="score")
     (tmp_path / "file").write_text("x", encoding="utf-8")
     (tmp_path / "folder").mkdir()
@@ -100,7 +100,7 @@ def test_a_place_that_is_a_file_or_below_one_is_named(workspace: Make, tmp_path:
     assert (tmp_path / "file").read_text(encoding="utf-8") == "x"
 
 
-def test_what_a_killed_process_left_is_swept_where_the_next_one_writes(workspace: Make) -> None:
+def test_leftovers_of_killed_process_are_removed(workspace: Make) -> None:
     place = workspace(upto="split")
     folder = place / "features/source=alpha/data=train"
     folder.mkdir(parents=True)
@@ -112,7 +112,7 @@ def test_what_a_killed_process_left_is_swept_where_the_next_one_writes(workspace
     assert leftovers(place) == [alive.name]
 
 
-def test_an_answer_that_nobody_reads_is_no_error(workspace: Make) -> None:
+def test_closed_pipe_is_not_an_error(workspace: Make) -> None:
     place = workspace(upto="rank")
     reader, writer = os.pipe()
     os.close(reader)
@@ -123,7 +123,7 @@ def test_an_answer_that_nobody_reads_is_no_error(workspace: Make) -> None:
     assert "Traceback" not in result.err
 
 
-def test_the_first_line_of_a_ranking_can_be_piped_to_head(workspace: Make) -> None:
+def test_ranking_can_be_piped_to_head(workspace: Make) -> None:
     place = workspace(upto="rank")
     command = f"'{sys.executable}' -m zoo_cli rank -C '{place}' | head -1; echo ${{PIPESTATUS[0]}}"
     result = zoo(python=f"import os; os.execvp('bash', ['bash', '-c', {command!r}])")
@@ -133,7 +133,7 @@ def test_the_first_line_of_a_ranking_can_be_piped_to_head(workspace: Make) -> No
     assert "error" not in result.err.lower()
 
 
-def test_a_full_stdout_is_one_line_and_the_work_is_kept(workspace: Make) -> None:
+def test_full_stdout_is_an_error_and_keeps_files(workspace: Make) -> None:
     place = workspace(upto="score")
     with open("/dev/full", "wb") as full:
         result = zoo("rank", "-C", str(place), stdout=full.fileno())
@@ -143,7 +143,7 @@ def test_a_full_stdout_is_one_line_and_the_work_is_kept(workspace: Make) -> None
 
 
 @pytest.mark.parametrize("closed", ["1", "2"])
-def test_a_closed_stream_is_no_reason_to_fail(workspace: Make, closed: str) -> None:
+def test_closed_stream_does_not_fail(workspace: Make, closed: str) -> None:
     place = workspace(upto="score")
     command = f"exec '{sys.executable}' -m zoo_cli rank -C '{place}' {closed}>&-"
     result = zoo(python=f"import os; os.execvp('bash', ['bash', '-c', {command!r}])")

@@ -1,4 +1,4 @@
-"""pandas, DuckDB and Polars read every artifact, file and folder, as it lies."""
+"""pandas, DuckDB and Polars read every artifact, file and folder, as it is."""
 
 from pathlib import Path
 
@@ -68,12 +68,12 @@ def test_polars_reads_it(workspace: Path, name: str) -> None:
     assert len(polars.read_parquet(f"{path}/**/*.parquet" if path.is_dir() else path)) == rows(path)
 
 
-def test_every_artifact_folder_is_among_them(workspace: Path) -> None:
+def test_every_artifact_folder_is_covered(workspace: Path) -> None:
     top = {path.name for path in workspace.iterdir() if any(path.rglob("*.parquet")) or path.suffix == ".parquet"}
     assert top == {name.partition("/")[0] for name in PATHS}
 
 
-def test_a_source_record_under_its_old_name_is_read_and_renamed(tmp_path: Path) -> None:
+def test_old_source_record_is_read_and_renamed(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="rank")
     folder = place / "features/source=alpha"
     content = (folder / source_record.DOCUMENT).read_bytes()

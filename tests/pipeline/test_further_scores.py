@@ -1,4 +1,4 @@
-"""`zoo score` where a metric needs more than a source's outputs: a reference, class means, or other sources."""
+"""`zoo score` with metrics that need more than a source's outputs: a reference, class means, other sources."""
 
 import json
 from pathlib import Path
@@ -41,28 +41,28 @@ def means(path: Path, width: int, *, classes: int = 3, names: list[str] | None =
 # A reference ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_reference_is_named_once_and_its_scores_are_ranked_without_it(workspace: Path) -> None:
+def test_scores_with_reference_are_ranked_without_it(workspace: Path) -> None:
     reference = str(workspace / "features" / "source=@student")
     result = run("score", "--metric", "rsa-ref", "--reference", reference, "--json", workspace=workspace)
     assert result.code == 0, result.err
-    found = values(result.data)
-    assert found["@student"] == pytest.approx(1.0)
+    scores = values(result.data)
+    assert scores["@student"] == pytest.approx(1.0)
     assert all(row["chance"] == 0 for row in result.data)
-    assert values(run("score", "--metric", "rsa-ref", "--json", workspace=workspace).data) == found
+    assert values(run("score", "--metric", "rsa-ref", "--json", workspace=workspace).data) == scores
     ranked = run("rank", "--metric", "rsa-ref", "--json", workspace=workspace)
     assert ranked.code == 0, ranked.err
-    assert {row["source"]: row["value"] for row in ranked.data} == {k: v for k, v in found.items() if k != "@student"}
+    assert {row["source"]: row["value"] for row in ranked.data} == {k: v for k, v in scores.items() if k != "@student"}
 
 
 @pytest.mark.parametrize("command", ["score", "rank"])
-def test_without_a_reference_it_says_what_to_name(workspace: Path, command: str) -> None:
+def test_missing_reference_error_names_the_flag(workspace: Path, command: str) -> None:
     result = run(command, "--metric", "rsa-ref", workspace=workspace)
     assert result.code == 2
     assert "zoo score --metric rsa-ref --reference PATH" in result.error
     assert not (workspace / "scores" / "rsa-ref.parquet").exists()
 
 
-def test_another_reference_makes_the_scores_stale(workspace: Path) -> None:
+def test_other_reference_makes_scores_stale(workspace: Path) -> None:
     first, second = (str(workspace / "features" / f"source={name}") for name in ("alpha", "beta"))
     assert run("score", "--metric", "rsa-ref", "--reference", first, workspace=workspace).code == 0
     result = run("score", "--metric", "rsa-ref", "--reference", second, workspace=workspace)
@@ -72,13 +72,13 @@ def test_another_reference_makes_the_scores_stale(workspace: Path) -> None:
     assert values(again.data)["beta"] == pytest.approx(1.0)
 
 
-def test_a_reference_that_nobody_reads_is_wrong_usage(workspace: Path) -> None:
+def test_unused_reference_is_wrong_usage(workspace: Path) -> None:
     result = run("score", "--metric", "parc", "--reference", "nowhere", workspace=workspace)
     assert result.code == 2
-    assert "rsa-ref does" in result.error
+    assert "use it with --metric rsa-ref" in result.error
 
 
-def test_a_reference_must_hold_features_of_the_probe_set(workspace: Path, tmp_path: Path) -> None:
+def test_reference_needs_features_of_the_probe_set(workspace: Path, tmp_path: Path) -> None:
     logits = tmp_path / "logits.parquet"
     pq.write_table(pa.table({"id": ["a"], "logits": [[0.5, 1.0]]}), logits)
     result = run("score", "--metric", "rsa-ref", "--reference", str(logits), workspace=workspace)
@@ -91,7 +91,7 @@ def test_a_reference_must_hold_features_of_the_probe_set(workspace: Path, tmp_pa
     assert "lacks 15 of 15 ids" in result.error
 
 
-def test_a_reference_serves_bare_paths_too(workspace: Path) -> None:
+def test_reference_works_with_paths(workspace: Path) -> None:
     alpha, beta = (str(workspace / "features" / f"source={name}") for name in ("alpha", "beta"))
     arguments = ("--features", alpha, "--features", beta, "--manifest", str(workspace / "manifest.parquet"))
     bare = run("score", "--metric", "rsa-ref", "--reference", beta, *arguments, "--json")
@@ -102,7 +102,7 @@ def test_a_reference_serves_bare_paths_too(workspace: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_documented_chain_trains_a_small_network_and_compares_with_it(workspace: Path) -> None:
+def test_documented_reference_chain_runs(workspace: Path) -> None:
     chain = (
         ("distill", "--lam", "1", "--steps", "6", "--batch-size", "8", "--name", "small"),
         ("extract", "--source", f"file:{workspace / 'runs' / 'small'}"),
@@ -117,7 +117,7 @@ def test_the_documented_chain_trains_a_small_network_and_compares_with_it(worksp
 # Class means ---------------------------------------------------------------------------------------------------------
 
 
-def test_sources_without_class_means_are_skipped_with_the_reason_and_others_scored(workspace: Path) -> None:
+def test_sources_without_class_means_are_skipped(workspace: Path) -> None:
     path = means(workspace / "features" / "source=alpha" / "source_means.parquet", 8)
     result = run("score", "--metric", "domain-similarity", "--json", workspace=workspace)
     assert result.code == 0, result.err
@@ -131,21 +131,21 @@ def test_sources_without_class_means_are_skipped_with_the_reason_and_others_scor
 
 
 def probe(workspace: Path, source: str, path: Path) -> Probe:
-    told = {
+    labels = {
         row["id"]: row["label"] for row in pq.read_table(workspace / "manifest.parquet").to_pylist() if row["probe"]
     }
     parts = sorted((workspace / "features" / f"source={source}").glob("data=*/*.parquet"))
     stored = {row["id"]: row["embedding"] for part in parts for row in pq.read_table(part).to_pylist()}
     table = pq.read_table(path)
     return Probe.of(
-        np.array([stored[name] for name in told], np.float32),
-        np.array(list(told.values())),
+        np.array([stored[name] for name in labels], np.float32),
+        np.array(list(labels.values())),
         source_means=np.array(table.column("mean").to_pylist()),
         source_counts=table.column("count").to_numpy(),
     )
 
 
-def test_class_means_are_no_part_of_the_features_and_make_the_scores_stale(workspace: Path) -> None:
+def test_class_means_make_only_their_scores_stale(workspace: Path) -> None:
     before = run("score", "--metric", "parc", "--json", workspace=workspace).data
     assert run("score", "--metric", "domain-similarity", workspace=workspace).code == 0
     means(workspace / "features" / "source=alpha" / "source_means.parquet", 8)
@@ -158,7 +158,7 @@ def test_class_means_are_no_part_of_the_features_and_make_the_scores_stale(works
     assert "made from other inputs: source" in result.error
 
 
-def test_class_means_are_read_beside_bare_features(workspace: Path) -> None:
+def test_class_means_are_read_beside_features_by_path(workspace: Path) -> None:
     folder = workspace / "features" / "source=alpha"
     path = means(folder / "source_means.parquet", 8)
     arguments = ("--features", str(folder), "--manifest", str(workspace / "manifest.parquet"))
@@ -170,19 +170,17 @@ def test_class_means_are_read_beside_bare_features(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
         ({"width": 5}, "features of width 8"),
         ({"width": 8, "names": ["cat", "dog", "cat"]}, "names a class twice"),
     ],
 )
-def test_class_means_that_cannot_be_the_sources_are_an_error(
-    workspace: Path, written: dict[str, Any], said: str
-) -> None:
+def test_wrong_class_means_are_refused(workspace: Path, written: dict[str, Any], message: str) -> None:
     means(workspace / "features" / "source=alpha" / "source_means.parquet", **written)
     result = run("score", "--metric", "domain-similarity", workspace=workspace)
     assert result.code == 3
-    assert said in result.error
+    assert message in result.error
 
 
 def test_class_means_can_be_written_with_the_schema(workspace: Path) -> None:
@@ -198,7 +196,7 @@ def test_class_means_can_be_written_with_the_schema(workspace: Path) -> None:
 # Without flags -------------------------------------------------------------------------------------------------------
 
 
-def test_scores_whose_inputs_nobody_has_are_left_out_where_nothing_is_asked_for(workspace: Path) -> None:
+def test_default_metrics_without_inputs_are_left_out(workspace: Path) -> None:
     result = run("score", "--json", workspace=workspace)
     assert result.code == 0, result.err
     assert {"rsa-ref", "domain-similarity"}.isdisjoint(row["metric"] for row in result.data)
@@ -210,15 +208,15 @@ def test_scores_whose_inputs_nobody_has_are_left_out_where_nothing_is_asked_for(
     assert {"rsa-ref", "domain-similarity", "sparsity"} <= {row["metric"] for row in result.data}
 
 
-def test_a_reading_of_ours_says_so(workspace: Path) -> None:
+def test_assumed_metric_is_flagged(workspace: Path) -> None:
     rows = run("score", "--metric", "sparsity", "--json", workspace=workspace).data
     assert all("assumed" in row["flags"].split(",") and row["chance"] is None for row in rows)
 
 
-# Sets ----------------------------------------------------------------------------------------------------------------
+# Ensembles ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_score_of_sets_tells_each_source_alone_and_the_set_below_the_table(workspace: Path) -> None:
+def test_ensemble_metric_scores_sources_and_ensemble(workspace: Path) -> None:
     result = run("score", "--metric", "e-leep", "--json", workspace=workspace)
     assert result.code == 0, result.err
     alone = values(run("score", "--metric", "leep", "--json", workspace=workspace).data)
@@ -238,7 +236,7 @@ def test_a_score_of_sets_tells_each_source_alone_and_the_set_below_the_table(wor
     assert f"{chosen['stopped_at']['source']} would add" in again.out
 
 
-def test_a_source_that_has_seen_the_task_enters_no_set(workspace: Path) -> None:
+def test_leaked_source_enters_no_ensemble(workspace: Path) -> None:
     best = _first(workspace, "--overwrite")
     assert best == "alpha"
     edit(workspace, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
@@ -246,8 +244,8 @@ def test_a_source_that_has_seen_the_task_enters_no_set(workspace: Path) -> None:
     assert stale.code == 2
     assert "left_out" in stale.error
     assert _first(workspace, "--overwrite") != "alpha"
-    told = run("score", "--metric", "e-leep", "--format", "table", workspace=workspace)
-    assert "alpha may not enter: trained on patterns" in told.out
+    result = run("score", "--metric", "e-leep", "--format", "table", workspace=workspace)
+    assert "alpha may not enter: trained on patterns" in result.out
 
 
 def _first(workspace: Path, *more: str) -> str:
@@ -257,7 +255,7 @@ def _first(workspace: Path, *more: str) -> str:
     return name
 
 
-def test_a_set_is_chosen_from_bare_paths_and_stored_beside_the_scores(workspace: Path, tmp_path: Path) -> None:
+def test_ensemble_of_paths_is_stored_beside_the_scores(workspace: Path, tmp_path: Path) -> None:
     paths = [str(workspace / "features" / f"source={name}") for name in ("alpha", "beta")]
     arguments = [text for path in paths for text in ("--features", path)]
     arguments += ["--manifest", str(workspace / "manifest.parquet"), "--out", str(tmp_path / "sets.parquet")]
@@ -268,7 +266,7 @@ def test_a_set_is_chosen_from_bare_paths_and_stored_beside_the_scores(workspace:
     assert json.loads((tmp_path / "sets.json").read_text())["sources"] == chosen["sources"]
 
 
-def test_a_set_that_is_gone_is_chosen_again(workspace: Path) -> None:
+def test_deleted_ensemble_is_chosen_again(workspace: Path) -> None:
     first = run("score", "--metric", "e-leep", "--json", workspace=workspace)
     path = workspace / "scores" / "e-leep.json"
     before = path.read_bytes()
@@ -277,18 +275,18 @@ def test_a_set_that_is_gone_is_chosen_again(workspace: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_scores_of_one_source_have_no_set(workspace: Path) -> None:
+def test_single_source_metric_has_no_ensemble(workspace: Path) -> None:
     result = run("score", "--metric", "parc", "--json", workspace=workspace)
     assert json.loads(result.out)["meta"] == {}
     assert not (workspace / "scores" / "parc.json").exists()
 
 
-def test_a_source_with_a_probability_for_each_class_is_left_out_where_a_distribution_is_read(tmp_path: Path) -> None:
+def test_sigmoid_source_is_skipped_by_distribution_metrics(tmp_path: Path) -> None:
     place = make(tmp_path / "task")
     edit(place, 'name = "beta"', 'name = "beta"\noutput = "sigmoid"')
     distributions = ("leep", "nce", "ms-leep", "e-leep")
-    asked = [text for name in (*distributions, "parc") for text in ("--metric", name)]
-    result = run("score", *asked, "--json", workspace=place)
+    flags = [text for name in (*distributions, "parc") for text in ("--metric", name)]
+    result = run("score", *flags, "--json", workspace=place)
     assert result.code == 0, result.err
     for row in result.data:
         left_out = row["source"] == "beta" and row["metric"] in distributions

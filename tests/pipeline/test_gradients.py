@@ -1,4 +1,4 @@
-"""`zoo extract --gradients`, and the scores by LGC that come of it."""
+"""`zoo extract --gradients`, and scores by LGC from its gradients."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def parts(place: Path, name: str = "alpha") -> dict[str, bytes]:
 
 
 def stored(place: Path, name: str, column: str = "gradient") -> tuple[list[str], Any]:
-    """Ids and vectors (N, W), as any reader of parquet finds them."""
+    """Ids and vectors (N, W), as any reader of parquet gets them."""
     ids, vectors = [], []
     for path in sorted((place / f"gradients/source={name}").glob("part-*")):
         table = pq.read_table(path)
@@ -41,32 +41,35 @@ def stored(place: Path, name: str, column: str = "gradient") -> tuple[list[str],
 
 
 def probe(place: Path) -> set[str]:
-    found = prepare.prepare(config.load(place))
-    return set(found.ids[found.where(probe=True)].tolist())
+    images = prepare.prepare(config.load(place))
+    return set(images.ids[images.where(probe=True)].tolist())
 
 
 def kernel(place: Path, name: str, ids: list[str]) -> Any:
     """Theta (N, N) of a source from its network alone, sample by sample in float64."""
     settings = config.load(place)
     model = loading.load_model(settings.find_source(name), place, seed=settings.task.seed)
-    told: manifest.Images = prepare.prepare(settings)
-    rows = [told.ids.tolist().index(one) for one in ids]
+    images: manifest.Images = prepare.prepare(settings)
+    rows = [images.ids.tolist().index(name) for name in ids]
     shape = decoding.view_geometry(model.preprocessing)
-    views = [found[shape] for _, found in decoding.load_views([told.getter(row) for row in rows], [shape], 0)]  # type: ignore[index]
+    views = [decoded[shape] for _, decoded in decoding.load_views([images.getter(row) for row in rows], [shape], 0)]  # type: ignore[index]
     x = (torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).double() / 255 - 0.5) / 0.25
     module = model.module.double()
     weight = module.get_submodule("0").weight.detach()
     each = torch.stack(
-        [jacrev(lambda w, image: functional_call(module, {"0.weight": w}, (image[None],))[0])(weight, one) for one in x]
+        [
+            jacrev(lambda w, image: functional_call(module, {"0.weight": w}, (image[None],))[0])(weight, pixels)
+            for pixels in x
+        ]
     ).flatten(2)
     return torch.einsum("ikp,jkp->ij", each, each).detach().numpy()
 
 
-def test_gradients_are_those_of_the_probe_and_lgc_ranks_by_them(tmp_path: Path) -> None:
+def test_gradients_equal_autograd_and_lgc_ranks_by_them(tmp_path: Path) -> None:
     place = make(tmp_path)
-    made = run("extract", "--gradients", workspace=place)
-    assert made.code == 0, made.err
-    assert "alpha: gradients of layer 0, 216 weights, in closed form" in made.err
+    extracted = run("extract", "--gradients", workspace=place)
+    assert extracted.code == 0, extracted.err
+    assert "alpha: gradients of layer 0, 216 weights, in closed form" in extracted.err
     for name in NAMES:
         ids, vectors = stored(place, name)
         assert set(ids) == probe(place)
@@ -74,11 +77,11 @@ def test_gradients_are_those_of_the_probe_and_lgc_ranks_by_them(tmp_path: Path) 
         assert np.abs(vectors @ vectors.T - true).max() <= 1e-4 * np.abs(true).max()
     result = run("score", "--metric", "lgc", "--json", workspace=place)
     assert result.code == 0, result.err
-    told = prepare.prepare(config.load(place))
-    labels = dict(zip(told.ids.tolist(), told.labels.tolist(), strict=True))
+    images = prepare.prepare(config.load(place))
+    labels = dict(zip(images.ids.tolist(), images.labels.tolist(), strict=True))
     for row in result.data:
         ids, _ = stored(place, row["source"])
-        y = np.array([labels[one] for one in ids])
+        y = np.array([labels[name] for name in ids])
         same = np.where(y[:, None] == y, 1.0, -1.0)
         true = np.corrcoef(kernel(place, row["source"], ids).ravel(), same.ravel())[0, 1]
         assert row["value"] == pytest.approx(true, abs=1e-5)
@@ -105,21 +108,21 @@ def test_a_second_run_finds_everything_up_to_date(tmp_path: Path) -> None:
     assert run("score", "--metric", "lgc", workspace=place).out == once.out
 
 
-def test_scores_make_gradients_that_are_missing_and_say_so(tmp_path: Path) -> None:
+def test_score_makes_missing_gradients(tmp_path: Path) -> None:
     place = make(tmp_path)
     first = run("score", "--metric", "lgc:outputs=sum", "--json", workspace=place)
     assert first.code == 0, first.err
     assert "no gradients of alpha, beta, gamma, @student for this probe set yet: zoo extract --gradients" in first.err
     ids, vectors = stored(place, "beta", "gradient_sum")
-    told = prepare.prepare(config.load(place))
-    y = np.array([told.labels[told.ids.tolist().index(one)] for one in ids])
+    images = prepare.prepare(config.load(place))
+    y = np.array([images.labels[images.ids.tolist().index(name)] for name in ids])
     true = np.corrcoef((vectors @ vectors.T).ravel(), np.where(y[:, None] == y, 1.0, -1.0).ravel())[0, 1]
     assert first.data[1]["value"] == pytest.approx(true, abs=1e-6)
     assert run("score", workspace=make(tmp_path / "other")).code == 0
     assert not (tmp_path / "other" / "task" / "gradients").exists()
 
 
-def test_what_a_kill_left_undone_is_done_and_the_rest_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_gradient_parts_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_extraction, "PART_ROWS", 4)
     place = make(tmp_path)
     assert run("extract", "--gradients", "--source", "alpha", workspace=place).code == 0
@@ -132,7 +135,7 @@ def test_what_a_kill_left_undone_is_done_and_the_rest_is_left(tmp_path: Path, mo
     assert parts(place) == whole
 
 
-def test_another_split_makes_nothing_stale_and_adds_what_its_probe_lacks(tmp_path: Path) -> None:
+def test_other_split_only_adds_missing_gradients(tmp_path: Path) -> None:
     place = make(tmp_path)
     assert run("extract", "--gradients", workspace=place).code == 0
     first, before = parts(place), probe(place)
@@ -147,7 +150,7 @@ def test_another_split_makes_nothing_stale_and_adds_what_its_probe_lacks(tmp_pat
     assert set(stored(place, "alpha")[0]) == before | new
 
 
-def test_a_projection_is_as_wide_as_said_and_its_spread_stands_beside_the_score(tmp_path: Path) -> None:
+def test_projection_has_its_width_and_flags_its_spread(tmp_path: Path) -> None:
     place = make(tmp_path)
     assert run("extract", "--gradients", "--projection", "150", workspace=place).code == 0
     assert stored(place, "alpha")[1].shape[1] == 150
@@ -157,7 +160,7 @@ def test_a_projection_is_as_wide_as_said_and_its_spread_stands_beside_the_score(
     assert rows["beta"]["flags"] is None
     other = run("extract", "--gradients", "--projection", "none", workspace=place)
     assert other.code == 2
-    assert "projection (150 there, none asked for); zoo extract --gradients --source alpha --overwrite" in other.error
+    assert "projection (150 there, none requested); zoo extract --gradients --source alpha --overwrite" in other.error
     assert run("extract", "--gradients", "--projection", "none", "--overwrite", workspace=place).code == 0
     assert stored(place, "alpha")[1].shape[1] == 216
     stale = run("score", "--metric", "lgc", workspace=place)
@@ -166,16 +169,16 @@ def test_a_projection_is_as_wide_as_said_and_its_spread_stands_beside_the_score(
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (("--projection", "100"), "--projection applies to gradients; add --gradients"),
         (("--gradients", "--projection", "all"), '--projection "all"; expected a multiple of 5, or none'),
         (("--gradients", "--projection", "12"), '--projection "12"; expected a multiple of 5, or none'),
     ],
 )
-def test_wrong_flags_are_told_before_any_work(tmp_path: Path, flags: tuple[str, ...], told: str) -> None:
+def test_wrong_flags_are_refused_before_any_work(tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
     place = workspaces.make(tmp_path / "task")
-    assert run("extract", *flags, workspace=place).error == told
+    assert run("extract", *flags, workspace=place).error == message
     assert not (place / "manifest.parquet").exists()
 
 
@@ -183,14 +186,14 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     place = make(tmp_path)
     result = run("extract", "--gradients", "--dry-run", workspace=place)
     assert result.code == 0
-    assert f"would take {4 * len(probe(place))} gradients of 4 sources: alpha, beta, gamma, @student" in result.err
+    assert f"would compute {4 * len(probe(place))} gradients of 4 sources: alpha, beta, gamma, @student" in result.err
     assert not (place / "gradients").exists()
     bare = workspaces.make(tmp_path / "bare")
     assert run("extract", "--gradients", "--dry-run", workspace=bare).code == 0
     assert not (bare / "manifest.parquet").exists()
 
 
-def test_sources_without_a_head_or_a_network_say_so_and_are_left_out(tmp_path: Path) -> None:
+def test_sources_without_head_or_network_are_skipped(tmp_path: Path) -> None:
     place = make(tmp_path)
     text = (place / "zoo.toml").read_text()
     beta = text.index('name = "beta"')
@@ -200,10 +203,10 @@ def test_sources_without_a_head_or_a_network_say_so_and_are_left_out(tmp_path: P
     (place / "theirs.parquet").write_bytes((place / features).read_bytes())
     assert run("extract", "--source", "beta", "--overwrite", workspace=place).code == 0
     assert run("extract", "--source", "theirs", workspace=place).code == 0
-    made = run("extract", "--gradients", workspace=place)
-    assert made.code == 0, made.err
-    assert "beta has no gradients: it has no head" in made.err
-    assert "theirs has no gradients: only its stored outputs are known" in made.err
+    extracted = run("extract", "--gradients", workspace=place)
+    assert extracted.code == 0, extracted.err
+    assert "beta has no gradients: it has no head" in extracted.err
+    assert "theirs has no gradients: only its stored outputs are known" in extracted.err
     rows = {row["source"]: row for row in run("score", "--metric", "lgc", "--json", workspace=place).data}
     reason = "no gradients: it has no head, or only its stored outputs are known"
     for name in ("beta", "theirs"):
@@ -219,11 +222,11 @@ def test_outputs_given_by_path_have_no_gradients(tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert (result.data[0]["status"], result.data[0]["reason"]) == (
         "skipped",
-        "no gradients: only zoo extract --gradients takes them",
+        "no gradients: only zoo extract --gradients computes them",
     )
 
 
-def test_another_layer_makes_gradients_stale_and_features_not(tmp_path: Path) -> None:
+def test_other_layer_makes_only_gradients_stale(tmp_path: Path) -> None:
     place = make(tmp_path)
     assert run("extract", "--gradients", workspace=place).code == 0
     edit(place, 'name = "beta"', 'name = "beta"\ngradient_layer = "4"')
@@ -231,23 +234,23 @@ def test_another_layer_makes_gradients_stale_and_features_not(tmp_path: Path) ->
     assert run("score", "--metric", "parc", workspace=place).code == 0
     stale = run("extract", "--gradients", workspace=place)
     assert stale.code == 2
-    assert "gradient_layer ( there, 4 asked for); zoo extract --gradients --source beta --overwrite" in stale.error
+    assert "gradient_layer ( there, 4 requested); zoo extract --gradients --source beta --overwrite" in stale.error
     assert run("extract", "--gradients", "--source", "beta", "--overwrite", workspace=place).code == 0
-    said = json.loads((place / "gradients/source=beta/_gradients.json").read_text())
-    assert (said["layer"], said["weights"], said["outputs"]) == ("4", 30, 5)
+    record = json.loads((place / "gradients/source=beta/_gradients.json").read_text())
+    assert (record["layer"], record["weights"], record["outputs"]) == ("4", 30, 5)
     edit(place, 'gradient_layer = "4"', 'gradient_layer = "1"')
     wrong = run("extract", "--gradients", "--source", "beta", "--overwrite", workspace=place)
     assert 'source beta: gradient_layer = "1": no Conv2d or Linear of that name; name one, such as 4' in wrong.error
 
 
-def test_weights_that_have_changed_make_gradients_stale(tmp_path: Path) -> None:
+def test_changed_weights_make_gradients_stale(tmp_path: Path) -> None:
     place = make(tmp_path)
     assert run("extract", "--gradients", workspace=place).code == 0
     edit(place, 'weights = "alpha.safetensors"\n', "")
     assert run("extract", "--source", "alpha", "--overwrite", workspace=place).code == 0
     stale = run("score", "--metric", "lgc", workspace=place)
     assert stale.code == 2
-    assert "gradients/source=alpha was made from other inputs: source; zoo extract --gradients" in stale.error
+    assert "gradients/source=alpha was extracted from other inputs: source; zoo extract --gradients" in stale.error
 
 
 def test_damaged_gradients_are_a_broken_contract(tmp_path: Path) -> None:
@@ -262,11 +265,11 @@ def test_damaged_gradients_are_a_broken_contract(tmp_path: Path) -> None:
     assert path.name in result.error
 
 
-def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_missing_image_is_named(tmp_path: Path) -> None:
     place = make(tmp_path)
     name = sorted(probe(place))[0]
-    told = prepare.prepare(config.load(place))
-    gone = place / str(told.paths[told.ids.tolist().index(name)])
+    images = prepare.prepare(config.load(place))
+    gone = place / str(images.paths[images.ids.tolist().index(name)])
     gone.unlink()
     result = run("extract", "--gradients", workspace=place)
     assert result.code == 1

@@ -186,7 +186,7 @@ def test_stopped_phases_refuse_other_options(
     assert stopped(2, *wrong, workspace=workspace, monkeypatch=monkeypatch).code == 143
     result = run(*COMMANDS[name], *LENGTH, workspace=workspace)
     assert result.code == 2
-    assert "momentum (0.5 there, 0.9 asked for)" in result.error
+    assert "momentum (0.5 there, 0.9 requested)" in result.error
     ok(*COMMANDS[name], *LENGTH, "--overwrite", workspace=workspace)
     assert contents(mine) == unbroken[name]
 

@@ -1,4 +1,4 @@
-"""What `zoo rank` answers: order, exclusion, several metrics as one, the capacity term, the classes, the verdict."""
+"""The answer of `zoo rank`: order, exclusion, several metrics, the capacity term, the classes, the verdict."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,14 @@ from ..workspaces import edit, make, run
 
 
 def stored(path: Path, features: np.ndarray, labels: np.ndarray) -> str:
-    """Features of one source as somebody would store them."""
+    """Store the features of one source by path."""
     ids = [f"s{row:03}" for row in range(len(labels))]
     pq.write_table(pa.table({"id": ids, "label": labels, "embedding": features.tolist()}), path)
     return str(path)
 
 
 def zoo(folder: Path, strengths: dict[str, float], seed: int = 0, samples: int = 120) -> list[str]:
-    """Gaussian sources on one probe set of six classes: the strength of a source is how far its classes lie apart."""
+    """Gaussian sources on one probe set of six classes; the strength of a source is the distance of its classes."""
     rng = np.random.default_rng(seed)
     labels = np.arange(samples) % 6
     flags = []
@@ -33,7 +33,7 @@ def zoo(folder: Path, strengths: dict[str, float], seed: int = 0, samples: int =
     return flags
 
 
-def test_the_verdict_names_a_clear_best_a_tie_and_no_fit(tmp_path: Path) -> None:
+def test_verdict_names_best_tie_or_no_fit(tmp_path: Path) -> None:
     for strengths, kind, sources in (
         ({"strong": 2.0, "weak": 0.3, "none": 0.0}, "best", ["strong"]),
         ({"one": 1.0, "two": 1.0, "none": 0.0}, "tie", ["one", "two"]),
@@ -47,7 +47,7 @@ def test_the_verdict_names_a_clear_best_a_tie_and_no_fit(tmp_path: Path) -> None
         assert shown.out.splitlines()[-1] == verdict["sentence"]
 
 
-def test_several_metrics_are_ranked_by_their_mean_z_with_borda_beside_it(tmp_path: Path) -> None:
+def test_several_metrics_rank_by_mean_z_with_borda(tmp_path: Path) -> None:
     flags = zoo(tmp_path, {"strong": 2.0, "weak": 0.5, "none": 0.0})
     single = {
         name: {row["source"]: row["value"] for row in run("score", *flags, "--metric", name, "--json").data}
@@ -68,7 +68,7 @@ def test_several_metrics_are_ranked_by_their_mean_z_with_borda_beside_it(tmp_pat
     assert again == rows
 
 
-def test_metrics_of_two_representations_are_not_one_ranking(tmp_path: Path) -> None:
+def test_metrics_of_two_representations_are_refused(tmp_path: Path) -> None:
     result = run("rank", "--metric", "parc,leep", workspace=tmp_path)
     assert (result.code, "one ranking uses one representation" in result.error) == (2, True)
 
@@ -82,11 +82,11 @@ def test_metrics_of_two_representations_are_not_one_ranking(tmp_path: Path) -> N
         ("lfc,parc:pca=32,cosine=true", ["lfc", "parc:pca=32,cosine=true"]),
     ],
 )
-def test_commas_between_metrics_and_within_their_parameters_are_told_apart(text: str, specs: list[str]) -> None:
+def test_commas_split_metrics_but_not_parameters(text: str, specs: list[str]) -> None:
     assert split_specs(text) == specs
 
 
-def test_the_capacity_term_adds_a_fiftieth_of_each_declared_depth(tmp_path: Path) -> None:
+def test_capacity_term_adds_depth_over_fifty(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="extract")
     plain = {row["source"]: row for row in run("rank", "--json", workspace=workspace).data}
     for name, depth in (("alpha", 18), ("beta", 50)):
@@ -100,7 +100,7 @@ def test_the_capacity_term_adds_a_fiftieth_of_each_declared_depth(tmp_path: Path
     assert rows["gamma"]["weight"] == 0
 
 
-def test_a_source_that_has_seen_the_task_takes_no_part_and_a_near_name_warns(tmp_path: Path) -> None:
+def test_leaked_source_is_excluded_and_similar_name_warns(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="extract")
     edit(workspace, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
     rows = run("rank", "--json", workspace=workspace).data
@@ -124,7 +124,7 @@ def test_equal_sources_share_a_rank(tmp_path: Path) -> None:
     ]
 
 
-def test_the_classes_that_make_a_source_good_are_explained_beside_the_student(tmp_path: Path) -> None:
+def test_explain_lists_classes_and_the_student(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="extract")
     rows = run("rank", "--explain", "alpha", "--json", workspace=workspace).data
     assert {row["class"] for row in rows} == {"blue", "green", "red"}
@@ -132,7 +132,7 @@ def test_the_classes_that_make_a_source_good_are_explained_beside_the_student(tm
     assert all(0 <= row["student"] <= 1 for row in rows)
 
 
-def test_the_exported_weights_are_what_file_reads(tmp_path: Path) -> None:
+def test_exported_weights_can_be_read_back(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="score")
     rows = run("rank", "--weighting", "p=3", "--json", workspace=workspace).data
     exported = files.read_json(workspace / "weights.json")
@@ -143,10 +143,10 @@ def test_the_exported_weights_are_what_file_reads(tmp_path: Path) -> None:
     assert [row["weight"] for row in again] == pytest.approx([row["weight"] for row in rows])
 
 
-def test_scores_of_all_sources_serve_a_ranking_of_some(tmp_path: Path) -> None:
+def test_stored_scores_serve_a_ranking_of_some_sources(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="score")
-    everyone = {row["source"]: row for row in run("rank", "--json", workspace=workspace).data}
-    some = run("rank", "--source", "alpha", "--source", "gamma", "--json", workspace=workspace)
-    assert some.code == 0, some.err
-    assert {row["source"]: row["value"] for row in some.data} == {n: everyone[n]["value"] for n in ("alpha", "gamma")}
+    all_rows = {row["source"]: row for row in run("rank", "--json", workspace=workspace).data}
+    result = run("rank", "--source", "alpha", "--source", "gamma", "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    assert {row["source"]: row["value"] for row in result.data} == {n: all_rows[n]["value"] for n in ("alpha", "gamma")}
     assert run("rank", "--json", workspace=workspace).code == 0

@@ -151,9 +151,9 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_other_number_of_threads_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = make(tmp_path / "task", upto="pseudo-label")
     assert stopped_at(3, signal.SIGTERM, workspace, monkeypatch).code == 143
-    standing = workspace / NAME / "run.json"
-    record = json.loads(standing.read_text())
-    standing.write_text(json.dumps({**record, "threads": record["threads"] + 1}))
+    file = workspace / NAME / "run.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "threads": record["threads"] + 1}))
     result = run("distill", *STUDENT, workspace=workspace)
     assert result.code == 0
     assert f"was started with threads {record['threads'] + 1}, not {record['threads']}" in result.err
@@ -174,5 +174,5 @@ def test_run_with_other_options_is_refused(tmp_path: Path) -> None:
     assert run("distill", *STUDENT, workspace=workspace).code == 0
     result = run("distill", *STUDENT, "--lr", "0.5", workspace=workspace)
     assert result.code == 2
-    assert "lr (0.01 there, 0.5 asked for)" in result.error
+    assert "lr (0.01 there, 0.5 requested)" in result.error
     assert run("distill", *STUDENT, "--lr", "0.5", "--overwrite", workspace=workspace).code == 0

@@ -38,7 +38,7 @@ def test_non_finite_student_is_an_error(tmp_path: Path) -> None:
 
 
 def test_recalibration_has_no_batch_of_one_image(tmp_path: Path) -> None:
-    # Three labelled images in batches of two: batch norm behind pooling knows no variance of the one that is left.
+    # Three labelled images in batches of two: batch norm behind pooling cannot take the variance of the last one.
     place = make(tmp_path / "task", labelled="1/class")
     text = (place / "models.py").read_text(encoding="utf-8")
     assert text.count("nn.Flatten(),") == 1

@@ -1,4 +1,4 @@
-"""Scores are stored one file a metric and source, and each depends on its own source alone."""
+"""Scores are stored in one file per metric and source, and each depends on its own source alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def add_source(workspace: Path, name: str) -> None:
     (workspace / "zoo.toml").write_text(f"{text}\n[[source]]{model.replace('beta', name)}", encoding="utf-8")
 
 
-def test_a_file_for_each_metric_and_source(tmp_path: Path) -> None:
+def test_each_metric_and_source_has_a_file(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="extract")
     assert run("score", "--metric", "parc:pca=4,cosine=true", "--metric", "lfc", workspace=place).code == 0
     names = ("@student", "alpha", "beta", "gamma")
@@ -38,7 +38,7 @@ def test_a_file_for_each_metric_and_source(tmp_path: Path) -> None:
     )
 
 
-def test_one_source_more_is_scored_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_added_source_is_scored_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = make(tmp_path / "task", upto="score")
     before = digests(place / "scores")
     add_source(place, "delta")
@@ -51,7 +51,7 @@ def test_one_source_more_is_scored_alone(tmp_path: Path, monkeypatch: pytest.Mon
     calls.clear()
     alone = make(tmp_path / "alone", upto="split")
     assert run("rank", workspace=alone).code == 0
-    # Four sources with the student, each read in as many batches and scored as often as one.
+    # Four sources with the student; each takes as many batches and metric calls as one.
     assert forward > 0
     assert metric > 0
     assert calls.count("parc") == 4 * metric
@@ -61,13 +61,13 @@ def test_one_source_more_is_scored_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert after.keys() - before.keys() == {"parc/delta.parquet"}
 
 
-def test_a_source_has_the_same_bytes_whoever_is_scored_with_it(tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_other_sources(tmp_path: Path) -> None:
     place, other = make(tmp_path / "task", upto="score"), make(tmp_path / "other", upto="extract")
     assert run("score", "--metric", "parc", "--source", "beta", workspace=other).code == 0
     assert digests(other / "scores").items() <= digests(place / "scores").items()
 
 
-def test_scores_of_an_earlier_version_are_made_anew(tmp_path: Path) -> None:
+def test_scores_of_earlier_versions_are_remade(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="score")
     expected = digests(place / "scores")
     old = files.read_table(place / "scores/parc/alpha.parquet", schemas.SCORES)
@@ -81,7 +81,7 @@ def test_scores_of_an_earlier_version_are_made_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("rank",), ("score", "--metric", "parc"), ("pseudo-label",)], ids=lambda c: c[0])
-def test_refresh_makes_again_whatever_is_stale(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_refresh_remakes_stale_inputs(tmp_path: Path, command: tuple[str, ...]) -> None:
     place = make(tmp_path / "task", upto="pseudo-label")
     edit(place, 'labelled = "50%"', 'labelled = "25%"')
     (place / "zoo.toml").write_text(

@@ -1,4 +1,4 @@
-"""Several weightings, sources and seeds in one command give the bytes of as many commands, and read once."""
+"""Several weightings, sources and seeds in one command give the bytes of single commands, and read inputs once."""
 
 import collections
 import json
@@ -149,10 +149,10 @@ def test_draws_are_runs_with_random_weights(workspace: Path) -> None:
     result = ok("distill", "--draws", "3", *QUICK, "--json", workspace=workspace)
     assert [row["run"] for row in result.data] == [f"cross-task-parc-random-seed{draw}-s0" for draw in range(3)]
     random_weights = [weights(Path(row["path"])) for row in result.data]
-    assert len({tuple(drawn.values()) for drawn in random_weights}) == 3
-    for drawn in random_weights:
-        assert set(drawn) == {"alpha", "beta", "gamma"}
-        assert sum(drawn.values()) == pytest.approx(1)
+    assert len({tuple(by_source.values()) for by_source in random_weights}) == 3
+    for by_source in random_weights:
+        assert set(by_source) == {"alpha", "beta", "gamma"}
+        assert sum(by_source.values()) == pytest.approx(1)
     again = ok("distill", "--weighting", "random:seed=2", *QUICK, "--name", "third", workspace=workspace)
     assert "third" in again.err
     assert model(workspace / "runs/third") == model(Path(result.data[2]["path"]))
@@ -172,7 +172,7 @@ def test_stale_run_is_refused_before_any_is_trained(workspace: Path) -> None:
     ok("distill", "--weighting", "p=1", "--lr", "0.5", *QUICK, workspace=workspace)
     result = run("distill", "--weighting", "equal", "--weighting", "p=1", *QUICK, workspace=workspace)
     assert result.code == 2
-    assert "cross-task-parc-p1-s0 was made from other inputs: lr (0.5 there, 0.01 asked for)" in result.error
+    assert "cross-task-parc-p1-s0 was made from other inputs: lr (0.5 there, 0.01 requested)" in result.error
     assert not list((workspace / "runs/cross-task-parc-equal-s0").glob("model.safetensors"))
 
 
@@ -187,7 +187,7 @@ def test_stale_transfer_or_sweep_is_refused_before_training(tmp_path: Path) -> N
         before = set(workspace.rglob("*.safetensors"))
         result = run(*command, *first, *last, *QUICK, workspace=workspace)
         assert result.code == 2
-        assert "momentum (0.5 there, 0.9 asked for)" in result.error
+        assert "momentum (0.5 there, 0.9 requested)" in result.error
         assert set(workspace.rglob("*.safetensors")) == before
 
 

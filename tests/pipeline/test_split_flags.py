@@ -1,4 +1,4 @@
-"""A manifest that was split with flags wins over zoo.toml, and says so once a command."""
+"""A manifest that was split with flags wins over zoo.toml, with one warning per command."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ def test_flags_of_a_split_win_over_zoo_toml(tmp_path: Path) -> None:
     assert (place / "manifest.parquet").read_bytes() == before
 
 
-def test_another_change_of_zoo_toml_is_still_stale(tmp_path: Path) -> None:
+def test_other_change_of_zoo_toml_is_stale(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="split")
     assert run("split", "--labelled", "8", "--overwrite", workspace=place).code == 0
     edit(place, 'labelled = "50%"', 'labelled = "50%"\nseed = 1')
     result = run("rank", workspace=place)
     assert result.code == 2
-    assert "manifest.parquet was made from other inputs: seed (0 there, 1 asked for)" in result.error
+    assert "manifest.parquet was made from other inputs: seed (0 there, 1 requested)" in result.error
 
 
 def test_flags_equal_to_zoo_toml_leave_no_trace(tmp_path: Path) -> None:
@@ -31,8 +31,8 @@ def test_flags_equal_to_zoo_toml_leave_no_trace(tmp_path: Path) -> None:
     assert (place / "manifest.parquet").read_bytes() == (other / "manifest.parquet").read_bytes()
 
 
-def test_zoo_split_itself_holds_the_manifest_against_zoo_toml(tmp_path: Path) -> None:
+def test_split_compares_the_manifest_with_zoo_toml(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="split")
     assert run("split", "--labelled", "8", "--overwrite", workspace=place).code == 0
     assert run("split", "--labelled", "8", workspace=place).code == 0
-    assert "labelled (8 there, 50% asked for)" in run("split", workspace=place).error
+    assert "labelled (8 there, 50% requested)" in run("split", workspace=place).error

@@ -75,12 +75,12 @@ def test_one_source_is_nearest_bit_for_bit():
     """Weights (0, 1, 0) whose sources are dropped, and the one source alone: one computation, the same bits."""
     runs = []
     for counts, kinds, alpha in (((7,), ("softmax",), (1.0,)), ((3, 7, 5), tiny_models.KINDS[:1] * 3, (0.0, 1.0, 0.0))):
-        kept = [s for s, a in enumerate(alpha) if a > 0]
+        positive = [s for s, a in enumerate(alpha) if a > 0]
         goal = CrossTask(
             tiny_models.FEATURES,
-            [counts[s] for s in kept],
-            [kinds[s] for s in kept],
-            [alpha[s] for s in kept],
+            [counts[s] for s in positive],
+            [kinds[s] for s in positive],
+            [alpha[s] for s in positive],
             torch.Generator().manual_seed(3),
         )
         runs.append(tiny_models.Run(goal=goal, batch=tiny_models.batches(columns=7)).train())

@@ -201,7 +201,7 @@ def _kernel_check(mode: str, **env: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_triton_kernel_equals_the_slices_in_its_interpreter():
+def test_triton_kernel_equals_slices_in_its_interpreter():
     pytest.importorskip("triton")
     assert _kernel_check("cpu", TRITON_INTERPRET="1") == "7 cases agree"
 
@@ -212,7 +212,7 @@ def test_the_triton_kernel_compiles_for_a_gpu(tmp_path):
 
 
 @pytest.mark.gpu
-def test_the_triton_kernel_equals_the_slices_on_a_gpu():
+def test_triton_kernel_equals_slices_on_a_gpu():
     from tests.training import kernel_check
 
     kernel_check.check(torch.device("cuda"))

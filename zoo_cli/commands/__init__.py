@@ -1,1 +1,1 @@
-"""The commands: flags in, one call of the pipeline, an answer out."""
+"""The commands: parse flags, call the pipeline once, print an answer."""

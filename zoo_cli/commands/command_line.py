@@ -48,7 +48,7 @@ KINDS = {
     "evaluate ranking ACCURACIES": "file",
     "completion SHELL": "shell",
 }
-"""The kinds of values by flag, unless the type alone decides."""
+"""The kinds of values by flag, if the type alone does not decide."""
 
 CHOICES = {
     "representation": ("features", "probs"),
@@ -74,7 +74,7 @@ POWERS = ("1", "2", "3", "6", "9", "12", "15", "inf")
 """The powers p that paper 000 compares."""
 
 FILES_AFTER = {"timm": "", "torchvision": "", "folder": "@folder"}
-"""What follows the colon of a provider; a file unless it stands here."""
+"""What follows the colon of a provider; a file unless listed here."""
 
 
 def completion_script(shell: str) -> str:
@@ -102,7 +102,7 @@ def _flags(command: str, parameters: Mapping[str, Any]) -> tuple[tuple[Flag, ...
     flags, argument = [], ""
     for name, annotation in parameters.items():
         kind, info = annotation.__origin__, annotation.__metadata__[0]
-        # In Annotated, typer keeps the first spelling in the place of a default.
+        # In Annotated, typer stores the first spelling as the default.
         spellings = [text for text in (info.default, *(info.param_decls or ())) if isinstance(text, str)]
         names = tuple(name for spelling in spellings for name in spelling.split("/"))
         if not names:
@@ -144,7 +144,7 @@ def _objectives(command: str) -> Words:
 
 
 def _methods(kind: str) -> dict[str, Words]:
-    """The names of a table, their parameters, and the values of those."""
+    """The names of a table, their parameters, and the values of these."""
     words: dict[str, Words] = {}
     names = {}
     for name, entry in registry.TABLES[kind].items():

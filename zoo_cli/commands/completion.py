@@ -1,4 +1,4 @@
-"""`zoo completion`: the completion script of a shell, written from the commands' own signatures."""
+"""`zoo completion`: the completion script of a shell, generated from the signatures of the commands."""
 
 from typing import Annotated
 

@@ -91,7 +91,7 @@ def distill(
         typer.Option(
             "--metric",
             metavar="SPEC",
-            help=f"Metric whose scores are weighed: NAME or NAME:key=value. [default: {CrossTaskConfig.metric}]",
+            help=f"Metric whose scores give the weights: NAME or NAME:key=value. [default: {CrossTaskConfig.metric}]",
             rich_help_panel=LEARN,
         ),
     ] = None,

@@ -31,21 +31,22 @@ FIELDS = (
 
 def extract(
     source: Annotated[
-        list[str] | None, typer.Option("--source", metavar="SPEC", help="A source, by name or PROVIDER:NAME. Repeats.")
+        list[str] | None,
+        typer.Option("--source", metavar="SPEC", help="A source, by name or PROVIDER:NAME. Repeatable."),
     ] = None,
     train: Annotated[
         list[str] | None,
-        typer.Option("--train", metavar="SPEC", help="Training images, without a zoo.toml. Repeats."),
+        typer.Option("--train", metavar="SPEC", help="Training images, without a zoo.toml. Repeatable."),
     ] = None,
     gradients: Annotated[
         bool, typer.Option("--gradients", help="Store gradients of the probe set too, for lgc.")
     ] = False,
     projection: Annotated[
         str | None,
-        typer.Option("--projection", metavar="N", help="Numbers a gradient is projected to, or none. [default: 10000]"),
+        typer.Option("--projection", metavar="N", help="Length of projected gradients, or none. [default: 10000]"),
     ] = None,
     batch_size: Annotated[
-        str, typer.Option("--batch-size", metavar="N", help="Images a forward pass, or auto.")
+        str, typer.Option("--batch-size", metavar="N", help="Images per forward pass, or auto.")
     ] = "auto",
     device: Device = "auto",
     precision: Precision = "fp32",

@@ -31,7 +31,9 @@ LEARN = "What to learn from"
 def finetune(
     source: Annotated[
         list[str],
-        typer.Argument(help="Models: a source by name, PROVIDER:NAME, student, best or best:ARCHITECTURE."),
+        typer.Argument(
+            metavar="SOURCE", help="Models: a source by name, PROVIDER:NAME, student, best or best:ARCHITECTURE."
+        ),
     ],
     *,
     objective: Annotated[
@@ -48,7 +50,7 @@ def finetune(
         typer.Option(
             "--freeze",
             metavar="NAME",
-            help="Train only the new head with body. [default: all layers]",
+            help="Part to freeze: body, to train only the new head. [default: none]",
             rich_help_panel="Student",
         ),
     ] = None,
@@ -67,7 +69,7 @@ def finetune(
         typer.Option(
             "--lr",
             metavar="RATE",
-            help="Learning rate; of several, 0.01,0.005, the best on held-out labels. [default: the objective's]",
+            help="Learning rate, or several (0.01,0.005) to try on held-out labels. [default: the objective's]",
             rich_help_panel="Training",
         ),
     ] = None,
@@ -103,7 +105,7 @@ def finetune(
         typer.Option(
             "--unlabelled-weight",
             metavar="X",
-            help=f"fixmatch: weight of the unlabelled loss beside the labelled one. [default: {UNLABELLED_WEIGHT:g}]",
+            help=f"fixmatch: weight of the unlabelled loss, the labelled one being 1. [default: {UNLABELLED_WEIGHT:g}]",
             rich_help_panel=LEARN,
         ),
     ] = None,

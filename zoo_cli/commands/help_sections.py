@@ -8,17 +8,17 @@ from typer.core import TyperCommand, TyperGroup
 from zoo_cli.registry import COMMANDS, SECTIONS
 
 OPTION_TITLES = ("What to learn from", "Student", "Training", "Files", "Output")
-"""The titles of options in the order of the help; any others stand before them."""
+"""The titles of options in the order of the help; any others come before them."""
 LONG = 20
 """Commands with more options than this list them under titles."""
 WIDEST = 30
-"""Characters of the first column; longer names stand on a line of their own."""
+"""Characters of the first column; longer names get a line of their own."""
 
 Row = tuple[str, str]
 
 
 class SectionedGroup(TyperGroup):
-    """A group of commands; at the top level they stand under the titles of `registry.SECTIONS`."""
+    """A group of commands; at the top level they are listed under the titles of `registry.SECTIONS`."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands with their summaries."""
@@ -33,7 +33,7 @@ class SectionedGroup(TyperGroup):
 
 
 class SectionedCommand(TyperCommand):
-    """A command; more than a few options stand under the titles of their `rich_help_panel`."""
+    """A command; more than a few options are listed under the titles of their `rich_help_panel`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options."""

@@ -1,4 +1,4 @@
-"""`zoo init`: flags to a commented zoo.toml."""
+"""`zoo init`: write a commented zoo.toml from flags."""
 
 from typing import Annotated
 
@@ -41,8 +41,8 @@ def init(
     """
     from zoo_cli.pipeline.init import write_config
 
-    def rebase(typed: list[str] | None) -> tuple[str, ...]:
-        return tuple(config.rebase_spec(spec, workspace) for spec in typed or [])
+    def rebase(specs: list[str] | None) -> tuple[str, ...]:
+        return tuple(config.rebase_spec(spec, workspace) for spec in specs or [])
 
     task = Task(
         name=name or workspace.resolve().name or Task.name,

@@ -14,17 +14,13 @@ Workspace = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output, even if it is up to date.", rich_help_panel="Files")
 ]
-Refresh = Annotated[
-    bool, typer.Option("--refresh", help="Make stale inputs again, whatever they are.", rich_help_panel="Files")
-]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Make stale inputs again.", rich_help_panel="Files")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be done; write nothing.", rich_help_panel="Files")
 ]
 MaxErrors = Annotated[
     str | None,
-    typer.Option(
-        "--max-errors", metavar="N", help="Samples that may fail before exit code 4: a number or a share, N%."
-    ),
+    typer.Option("--max-errors", metavar="N", help="Samples that may fail before exit code 4: a number or N%."),
 ]
 
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Random seed. [default: the task's]")]
@@ -134,7 +130,7 @@ Manifest = Annotated[
     ),
 ]
 
-# Of the commands that train.
+# For the commands that train.
 Student = Annotated[
     str | None,
     typer.Option(

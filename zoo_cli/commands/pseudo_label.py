@@ -25,7 +25,8 @@ def pseudo_label(
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of the pseudo-labels of --features.")
     ] = None,
     output: Annotated[
-        str, typer.Option("--output", metavar="NAME", help="What the logits of --features are for: softmax or sigmoid.")
+        str,
+        typer.Option("--output", metavar="NAME", help="Activation of the logits of --features: softmax or sigmoid."),
     ] = "softmax",
     head: Annotated[
         str | None,
@@ -78,9 +79,9 @@ def pseudo_label(
             raise UsageError("--features needs --out, the folder of its pseudo-labels, and no --head")
         rows = [stage.pseudo_label_file(features, out, output, overwrite=overwrite)]
     elif out is not None:
-        raise UsageError("--out goes with --features", "in a workspace the place is pseudo/source=NAME")
+        raise UsageError("--out needs --features", "a workspace stores them in pseudo/source=NAME")
     else:
-        sources = [one for one in settings.select(source or []) if one.name != STUDENT]
+        sources = [model for model in settings.select(source or []) if model.name != STUDENT]
         if not sources:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
         if head is not None:

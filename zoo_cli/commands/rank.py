@@ -37,7 +37,9 @@ def rank(
     ] = False,
     explain: Annotated[
         str | None,
-        typer.Option("--explain", metavar="SOURCE", help="Show which classes make this source good, instead."),
+        typer.Option(
+            "--explain", metavar="SOURCE", help="Show the classes that make this source good instead of ranking."
+        ),
     ] = None,
     source: Sources = None,
     features: Features = None,
@@ -46,7 +48,7 @@ def rank(
         Path | None, typer.Option("--scores", metavar="FILE", help="A scores file or folder, without a zoo.toml.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where the ranking goes. [default: ranking.parquet]")
+        Path | None, typer.Option("--out", metavar="FILE", help="File of the ranking. [default: ranking.parquet]")
     ] = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
@@ -76,7 +78,7 @@ def rank(
         answer_explanation(rows, explain, spec.representation, form)
         return
     if scores is not None and (metric or on or plasticity):
-        raise UsageError("--scores says the metric by itself", "leave --metric, --on and --plasticity out")
+        raise UsageError("--scores already names the metric", "drop --metric, --on and --plasticity")
     options = ScoreConfig(
         spec.metrics,
         settings.select(source or []),

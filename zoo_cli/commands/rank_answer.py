@@ -72,4 +72,4 @@ def _place(student: StudentPlace, ranked: int) -> str:
     if student.value is None:
         return student.reason or "not on this scale"
     interval = "" if student.low is None else f" [{student.low:.4f}, {student.high:.4f}]"
-    return f"{student.value:.4f}{interval}, would stand at {student.rank} of {ranked + 1}"
+    return f"{student.value:.4f}{interval}, would rank {student.rank} of {ranked + 1}"

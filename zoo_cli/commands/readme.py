@@ -16,7 +16,7 @@ from zoo_cli.store import files, schemas
 
 
 def refresh(text: str) -> str:
-    """The text with every generated part written anew; parts without a generator stay as they are."""
+    """The text with every generated part replaced; parts without a generator stay as they are."""
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->\n", _block, text, flags=re.DOTALL)
 
 
@@ -61,7 +61,7 @@ def weightings() -> str:
 
 
 def objectives() -> str:
-    """Every objective with its command, its parameters, and its defaults of the training flags."""
+    """Every objective with its command, its parameters, and its defaults for the training flags."""
     rows = (
         (
             f"`{name}`",

@@ -43,7 +43,7 @@ def score(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", metavar="SPEC", help="NAME or NAME:key=value. Repeats. [default: those that take seconds]"
+            "--metric", metavar="SPEC", help="NAME or NAME:key=value. Repeatable. [default: those that take seconds]"
         ),
     ] = None,
     on: On = None,
@@ -78,10 +78,10 @@ def score(
     settings = config.load(workspace)
     texts = metric or [name for name, entry in METRICS.items() if entry.cheap]
     if out is not None and len(texts) != 1:
-        raise UsageError(f"--out takes the scores of one metric, not of {len(texts)}", "name it with --metric")
+        raise UsageError(f"--out holds the scores of one metric, not of {len(texts)}", "name one with --metric")
     specs = tuple(parse_metric(text, on, strict=metric is not None) for text in texts)
     if reference is not None and "reference" not in needed_inputs(specs):
-        raise UsageError(f"{', '.join(texts)}: no metric that reads a --reference", "rsa-ref does")
+        raise UsageError(f"--reference is not used by {', '.join(texts)}", "use it with --metric rsa-ref")
     options = ScoreConfig(
         specs,
         settings.select(source or []),

@@ -11,17 +11,17 @@ Specs = list[str] | None
 
 
 def split(
-    train: Annotated[Specs, typer.Option("--train", metavar="SPEC", help="Training images. Repeats.")] = None,
-    test: Annotated[Specs, typer.Option("--test", metavar="SPEC", help="Test images. Repeats.")] = None,
+    train: Annotated[Specs, typer.Option("--train", metavar="SPEC", help="Training images. Repeatable.")] = None,
+    test: Annotated[Specs, typer.Option("--test", metavar="SPEC", help="Test images. Repeatable.")] = None,
     unlabelled: Annotated[
-        Specs, typer.Option("--unlabelled", metavar="SPEC", help="More images, without labels. Repeats.")
+        Specs, typer.Option("--unlabelled", metavar="SPEC", help="More images, without labels. Repeatable.")
     ] = None,
     labelled: Annotated[
         str | None, typer.Option("--labelled", metavar="N", help='"10%", "5/class", "1000" or "all".')
     ] = None,
     probe: Annotated[str | None, typer.Option("--probe", metavar="N", help='Size of the probe set, or "all".')] = None,
     probe_per_class: Annotated[
-        int | None, typer.Option("--probe-per-class", metavar="N", help="Probe images of a class at most; 0: no limit.")
+        int | None, typer.Option("--probe-per-class", metavar="N", help="Most probe images per class; 0: no limit.")
     ] = None,
     max_errors: MaxErrors = None,
     seed: Seed = None,
@@ -32,7 +32,7 @@ def split(
 ) -> None:
     """Draw labelled, unlabelled and test images.
 
-    Every image is checked and hashed once. What a flag sets here wins over zoo.toml in every later command.
+    Every image is checked and hashed once. Values set by flags win over zoo.toml in every later command.
 
     zoo split
     zoo split --train folder:pets/train --labelled 20% -C work

@@ -85,7 +85,7 @@ def find_objective(spec: str, command: str) -> tuple[str, registry.Objective]:
         learns_from = "labels, not from sources" if entry.command == "finetune" else "sources, not from labels alone"
         raise UsageError(f"{name} learns from {learns_from}", f"zoo {entry.command} --objective {name}")
     if parameters and not entry.needs_teacher:
-        specs.resolve("objective", spec)  # raises an error for a parameter that is a flag instead
+        specs.resolve("objective", spec)  # raises: it has flags instead of parameters
     return name, entry
 
 

@@ -1,1 +1,1 @@
-"""One command a file: read, check, call pure functions, write one artifact, report."""
+"""The stages, one file per command: read, check, call pure functions, write one artifact."""

@@ -17,7 +17,7 @@ BEST = "best"
 def parse_best(models: Sequence[str], metric: str | None) -> RankingSpec | None:
     """The ranking that decides which source is best; None if no model is `best` or `best:ARCHITECTURE`.
 
-    Raises ParameterError for a metric that decides nothing.
+    Raises ParameterError for a metric if no model needs a ranking.
     """
     if any(map(_is_best, models)):
         return rank.parse_ranking([metric or registry.DEFAULT_METRIC], None, registry.DEFAULT_WEIGHTING)
@@ -92,8 +92,8 @@ def _find_candidates(settings: Config, architecture: str) -> list[str]:
         if not architecture or architecture in _architecture_names(settings, source)
     ]
     if not fitting:
-        known = sorted({name for source in with_network for name in _architecture_names(settings, source)[:1]})
-        raise specs.nearest("source of architecture", architecture, known)
+        names = sorted({name for source in with_network for name in _architecture_names(settings, source)[:1]})
+        raise specs.nearest("source of architecture", architecture, names)
     return fitting
 
 

@@ -51,7 +51,7 @@ class RunTargets:
 
 
 def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
-    """Train a student for each weighting or source, and each seed. Scores and pseudo-labels have been made."""
+    """Train a student for each weighting or source, and each seed. Scores and pseudo-labels must exist."""
     settings, config = plan.settings, plan.config
     stored = StoredTargets(task.images)
     run_targets = select_targets(plan)
@@ -89,7 +89,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
 
 
 def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
-    """What each student learns from. Scores and pseudo-labels of the sources are there."""
+    """The pseudo-labels that each student learns from. Scores and pseudo-labels must exist."""
     settings, config = plan.settings, plan.config
     if config.labels_only:
         return [RunTargets(name, ()) for name in plan.names()]
@@ -107,14 +107,16 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
 
 def drop_small_weights(weights: Mapping[str, float], min_weight: float) -> dict[str, float]:
     """The sources with a weight of at least `min_weight`, renormalised. Prints what is dropped."""
-    kept = {name: weight for name, weight in weights.items() if weight > 0 and weight >= min_weight}
-    if not kept:
+    large = {name: weight for name, weight in weights.items() if weight > 0 and weight >= min_weight}
+    if not large:
         raise ParameterError(f"no source has a weight of at least {min_weight:g}", "lower `min_weight`, or set `lam` 1")
-    dropped = [weight for name, weight in weights.items() if name not in kept and weight > 0]
+    dropped = [weight for name, weight in weights.items() if name not in large and weight > 0]
     if dropped:
-        console.say(f"{len(dropped)} sources with a weight below {min_weight:g} are dropped: {sum(dropped):.2g} in all")
-    total = sum(kept.values())
-    return {name: weight / total for name, weight in kept.items()}
+        console.say(
+            f"{len(dropped)} sources with a weight below {min_weight:g} are dropped: {sum(dropped):.2g} in total"
+        )
+    total = sum(large.values())
+    return {name: weight / total for name, weight in large.items()}
 
 
 def describe_targets(targets: Sequence[PseudoLabels]) -> str:
@@ -214,11 +216,11 @@ def _load_targets_by_path(
         raise ParameterError(
             f"`weightings` {ranking.weighting.text} needs scores", "give `scores`, or use `weightings` equal"
         )
-    kept = drop_small_weights(weights, min_weight)
+    weights = drop_small_weights(weights, min_weight)
     loaded = []
     for name, folder in zip(names, folders, strict=True):
         header = files.read_header(feature_files.find_parts(folder)[0])
-        if name in kept:
+        if name in weights:
             output = header.get("inputs", {}).get("output", "softmax")
-            loaded.append(PseudoLabels(name, folder, kept[name], output, feature_files.content_digest(folder)))
+            loaded.append(PseudoLabels(name, folder, weights[name], output, feature_files.content_digest(folder)))
     return loaded

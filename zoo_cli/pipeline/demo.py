@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 import typer
 from PIL import Image
+from torch import Tensor
 
 from zoo_cli import config, console, interruption, registry
 from zoo_cli.config import Config, Preprocessing, Source
@@ -51,27 +52,27 @@ class DemoRow:
 def run_demo(folder: Path | None, seed: int) -> list[DemoRow]:
     """Run the demonstration in a folder, by default a new temporary one; its commands and their output go to stdout.
 
-    What an earlier demonstration has finished there is kept. Raises UsageError for a folder with anything else in it,
+    What an earlier demonstration finished there is kept. Raises UsageError for a folder with anything else in it,
     or if an extra package is missing.
     """
     demo_data.check_packages()
-    place = Path(tempfile.mkdtemp(prefix="zoo-demo-")) if folder is None else folder
+    workspace = Path(tempfile.mkdtemp(prefix="zoo-demo-")) if folder is None else folder
     with _one_thread():
-        _write_inputs(place, seed)
-        again = f"zoo demo --out {shlex.quote(str(place))}" + (f" --seed {seed}" if seed else "")
-        console.say(f"working in {place}, which is kept; `{again}` resumes it after an interruption")
-        settings = config.load(place)
+        _write_inputs(workspace, seed)
+        again = f"zoo demo --out {shlex.quote(str(workspace))}" + (f" --seed {seed}" if seed else "")
+        console.say(f"working in {workspace}, which is kept; `{again}` resumes it after an interruption")
+        settings = config.load(workspace)
         for source in settings.sources:
-            if not (place / source.weights).exists():
+            if not (workspace / source.weights).exists():
                 _train_source(settings, source)
-        for line in list_commands(place):
+        for line in list_commands(workspace):
             interruption.check()
             console.current().answer(f"\n$ {line}")
             run_command(line)
-    return compare_students(place)
+    return compare_students(workspace)
 
 
-def list_commands(place: Path) -> list[str]:
+def list_commands(workspace: Path) -> list[str]:
     """The commands of the demonstration, as one would type them."""
     training = f"--steps {STEPS} --batch-size {BATCH} --lr 0.1 --augment affine --device cpu"
     commands = [
@@ -83,7 +84,7 @@ def list_commands(place: Path) -> list[str]:
         f"evaluate accuracy {' '.join(STUDENTS)}",
         "evaluate flips labels-only weighted",
     ]
-    return [f"zoo {command} -C {shlex.quote(str(place))}" for command in commands]
+    return [f"zoo {command} -C {shlex.quote(str(workspace))}" for command in commands]
 
 
 def run_command(line: str) -> None:
@@ -95,13 +96,13 @@ def run_command(line: str) -> None:
     command(words[len(name.split()) :], standalone_mode=False)
 
 
-def compare_students(place: Path) -> list[DemoRow]:
+def compare_students(workspace: Path) -> list[DemoRow]:
     """A row for each student of a finished demonstration."""
     rows = []
-    reference = predictions.load_predictions(place / "runs" / "labels-only")
+    reference = predictions.load_predictions(workspace / "runs" / "labels-only")
     before = flip_statistics.predicted_classes(reference.logits)
     for name in STUDENTS:
-        after = predictions.load_predictions(place / "runs" / name).align_classes(reference)
+        after = predictions.load_predictions(workspace / "runs" / name).align_classes(reference)
         flips = flip_statistics.compare_predictions(reference.labels, before, after, reference.classes)
         rows.append(DemoRow(name, flips.n, flips.accuracy_after, flips.positive, flips.negative))
     return rows
@@ -110,8 +111,6 @@ def compare_students(place: Path) -> list[DemoRow]:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """One thread of torch: networks this small are slower on several, and equal threads give equal bits."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -120,26 +119,22 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _write_inputs(place: Path, seed: int) -> None:
-    """Write what a user would bring: zoo.toml, models.py and the images, unless they are there.
+def _write_inputs(workspace: Path, seed: int) -> None:
+    """Write what a user would provide: zoo.toml, models.py and the images, unless they are there.
 
     Raises UsageError for a folder with anything else in it, or with a demonstration of another seed.
     """
-    toml, text = place / config.FILE, demo_texts.format_toml(seed)
-    if place.exists() and not place.is_dir():
-        raise UsageError(f"{place} is not a folder", "--out another folder")
-    present = files.read_text(toml) if toml.is_file() else None
-    if present != text and place.exists() and any(place.iterdir()):
-        what = (
-            "holds other files and no demonstration"
-            if present is None
-            else f"has a zoo.toml of another seed than {seed}"
-        )
-        raise UsageError(f"{place} {what}", "--out another folder")
-    for path, content in ((toml, text), (place / "models.py", demo_texts.NETWORK)):
+    toml, text = workspace / config.FILE, demo_texts.format_toml(seed)
+    if workspace.exists() and not workspace.is_dir():
+        raise UsageError(f"{workspace} is not a folder", "--out another folder")
+    existing = files.read_text(toml) if toml.is_file() else None
+    if existing != text and workspace.exists() and any(workspace.iterdir()):
+        what = "contains other files" if existing is None else f"has a zoo.toml of another seed than {seed}"
+        raise UsageError(f"{workspace} {what}", "--out another folder")
+    for path, content in ((toml, text), (workspace / "models.py", demo_texts.NETWORK)):
         if not path.exists():
             files.write_text(path, content)
-    for path, encoded in _encode_digits(place / "digits"):
+    for path, encoded in _encode_digits(workspace / "digits"):
         _write_image(path, encoded)
 
 
@@ -155,7 +150,7 @@ def _encode_digits(folder: Path) -> Iterator[tuple[Path, bytes]]:
 def _write_image(path: Path, content: bytes) -> None:
     """Write a file unless it is there; without a sync, which would take 18 s for 1,797 files."""
     try:
-        # A file that an interruption has cut short differs, and is written again.
+        # A file that an interruption truncated differs, and is written again.
         if not path.exists() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -164,9 +159,7 @@ def _write_image(path: Path, content: bytes) -> None:
 
 
 def _train_source(settings: Config, source: Source) -> None:
-    """Train a source on images drawn for it, and write its weights."""
-    import torch
-
+    """Train a source on the images that are drawn for it, and write its weights."""
     assert isinstance(source.classes, tuple)
     seed = random_numbers.derive_seed(settings.task.seed, source.name)
     network = students.build_student(settings, replace(source, weights=""), None, source.classes, seed)
@@ -200,10 +193,8 @@ def _train_source(settings: Config, source: Source) -> None:
     )
 
 
-def _draw_images(source: Source, preprocessing: Preprocessing, seed: int) -> Any:
+def _draw_images(source: Source, preprocessing: Preprocessing, seed: int) -> tuple[Tensor, Tensor]:
     """The training images of a source, preprocessed for it: tensors uint8 (N, 1, H, W) and labels (N,)."""
-    import torch
-
     images, labels = demo_data.draw_images(source.name, SOURCE_IMAGES, np.random.default_rng(seed))
     views = [decoding.make_view(Image.fromarray(image), preprocessing) for image in images]
     return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), torch.from_numpy(labels)

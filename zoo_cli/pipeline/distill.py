@@ -20,11 +20,10 @@ def distill(
     *,
     refresh: bool = False,
 ) -> list[RunResult]:
-    """Train the students of a config in a workspace, and make first what they need; one result a student.
+    """Train the students of a config in a workspace, making first what they need; one result per student.
 
     `manifest`: the task's, in place of that of the workspace. `refresh`: make stale inputs again. Raises UsageError for
-    wrong options and stale inputs; Interrupted or Paused, after a checkpoint, when a signal came or the limit of time
-    is over.
+    wrong options and stale inputs; Interrupted or Paused, after a checkpoint, on a signal or at the time limit.
     """
     training, paths = training or TrainingConfig(), paths or RunPaths()
     resolved = training.resolve(config.entry)

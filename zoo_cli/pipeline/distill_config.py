@@ -1,4 +1,4 @@
-"""What `zoo distill` learns from, as its user sets it. Importing it loads neither numpy nor torch."""
+"""What `zoo distill` learns from, as the user sets it. Importing this loads neither numpy nor torch."""
 
 import math
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class CrossTaskConfig:
     """Cross-task distillation: labels, and the weighted pseudo-labels of many sources (paper 000).
 
     `weightings`: one student each; without any, and without `draws`, the default. `draws`: the number of students with
-    random weights. `metric`, `on`: whose scores are weighed. `sources`: all if empty. `each_source`: one student for
-    each source, with all the weight. `lam`: share of the labels in the loss, in [0, 1]. `kd_temperature`: T of the
-    distillation. `min_weight`: sources below it are dropped. `pseudo`: folders of pseudo-labels in place of sources,
-    `scores` their scores. `init`: the source whose weights the student's body starts from.
+    random weights. `metric`, `on`: whose scores give the weights. `sources`: all if empty. `each_source`: one student
+    for each source alone. `lam`: share of the labels in the loss, in [0, 1]. `kd_temperature`: T of the distillation.
+    `min_weight`: sources below it are dropped. `pseudo`: folders of pseudo-labels instead of sources, `scores` their
+    scores. `init`: the source whose weights the student's body starts from.
 
-    Raises ParameterError for values out of range, and for those that exclude one another.
+    Raises ParameterError for values out of range or that cannot be combined.
     """
 
     weightings: tuple[str, ...] = ()
@@ -46,7 +46,9 @@ class CrossTaskConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.lam <= 1:
-            raise ParameterError(f"`lam` is {self.lam:g}", "from 0 (pseudo-labels only) to 1 (labels only)")
+            raise ParameterError(
+                f"`lam` is {self.lam:g}", "expected a number from 0 (pseudo-labels only) to 1 (labels only)"
+            )
         _check_temperature(self.kd_temperature)
         _check_min_weight(self.min_weight)
         if self.pseudo and self.sources:
@@ -129,7 +131,7 @@ class TransferConfig:
     several are combined: sequential, sequential:order=ORDER, parallel or soup. `targets`: live, stored or stored-clean.
     `kd_temperature`: T of the distillation.
 
-    Raises ParameterError for values out of range, and for those that exclude one another.
+    Raises ParameterError for values out of range or that cannot be combined.
     """
 
     objective: str
@@ -179,7 +181,7 @@ class TransferConfig:
 
     @property
     def order(self) -> str:
-        """The order of sequential teachers: paper 002 begins with the least accurate one."""
+        """The order of sequential teachers, by default that of paper 002: the least accurate one first."""
         return self._strategy[1].get("order", "ascending")
 
     @property

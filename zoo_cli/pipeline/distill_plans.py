@@ -1,4 +1,4 @@
-"""What a command of distillation will do: its specs parsed, its models chosen, the names and lengths of its runs."""
+"""The plan of `zoo distill`: its specs parsed, its models chosen, the names and lengths of its runs."""
 
 import inspect
 import sys
@@ -44,7 +44,7 @@ class CrossTaskPlan:
         return [f"cross-task-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings]
 
     def needs(self, *, refresh: bool = False) -> Needs:
-        """What has to be there before the first student is trained. `refresh`: stale scores are made again."""
+        """What must exist before the first student is trained. `refresh`: stale scores are made again."""
         if self.config.labels_only or self.config.pseudo:
             return Needs()
         if self.config.each_source:
@@ -116,7 +116,7 @@ class TransferPlan:
         return ["-".join([*parts, self.config.combination] if len(self.teachers) > 1 else parts)]
 
     def needs(self, *, refresh: bool = False) -> Needs:  # noqa: ARG002 - as of every plan
-        """What has to be there before the first student is trained: the outputs of teachers that cannot be run."""
+        """What must exist before the first student is trained: the outputs of teachers that cannot be run."""
         return Needs(features=[teacher for teacher in self.teachers if feature_store.is_outputs_only(teacher)])
 
     @property
@@ -126,7 +126,7 @@ class TransferPlan:
         return labels if isinstance(labels, bool) else bool(_arguments(self.method)[labels])
 
     def streams(self, task: TrainingTask, seed: int) -> tuple[IndexStreams, LoopOptions]:
-        """The streams of a run, and its options with the number of steps. An epoch is one of the images it uses."""
+        """The streams of a run, and its options with the number of steps. An epoch is a pass over its images."""
         streams = make_streams(task.images, task.training, seed, labelled=self.labels, unlabelled=not self.labels)
         return streams, task.training.loop_options(len(streams.rows), task.training.batch_size)
 
@@ -172,7 +172,7 @@ def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining
 
 
 def plan_transfer(settings: Config, config: TransferConfig, training: ResolvedTraining) -> TransferPlan:
-    """The plan of a config. Raises UsageError for unknown names and values out of range, and for unfit models."""
+    """The plan of a config. Raises UsageError for unknown names, values out of range and unsuitable models."""
     student = student_choice.select_student(settings, config.student)
     teachers = settings.select(config.sources)
     if not teachers:
@@ -208,7 +208,7 @@ def _make_halves(task: TrainingTask, seed: int, *, unlabelled: bool) -> tuple[In
 def _check_teacher(config: TransferConfig, teacher: Source, training: ResolvedTraining) -> None:
     if teacher.output != "softmax":
         raise ParameterError(
-            f"{teacher.name} has a probability for each class on its own (sigmoid): it has no single answer to teach",
+            f"the outputs of {teacher.name} are not a probability distribution (sigmoid): it cannot be a teacher",
             "`objective` cross-task learns from such sources",
         )
     if not feature_store.is_outputs_only(teacher):
@@ -236,7 +236,7 @@ def _check_objective(plan: TransferPlan, training: ResolvedTraining) -> None:
     if views is not None and training.augment not in views:
         raise ParameterError(
             f"stored targets are of the plain or the mirrored view, not of `augment` {training.augment}",
-            "set `augment` none or flip, `targets` live, or `targets` stored-clean to use them all the same",
+            "set `augment` none or flip, `targets` live, or `targets` stored-clean to use them anyway",
         )
 
 

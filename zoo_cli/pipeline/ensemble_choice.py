@@ -1,4 +1,4 @@
-"""The ensemble of sources that a score of ensembles chooses: stored beside the scores of single sources."""
+"""The ensemble of sources that a metric of ensembles chooses, stored beside the scores of single sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from zoo_cli.ranking import ensembles, uncertainty
 from zoo_cli.ranking.ensembles import MemberPart, Step
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import files
+from zoo_cli.store.provenance import Inputs
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """The sources of an ensemble in the order of choice, its score, and where it stopped growing.
 
-    `stopped_at`: the next source, whose gain is less than its uncertainty; None where none was left. `left_out`:
+    `stopped_at`: the next source, whose gain is less than its uncertainty; None if no source is left. `left_out`:
     sources that may not enter, each with the reason.
     """
 
@@ -43,7 +44,7 @@ class Ensemble:
 
 
 def member_part(spec: MetricSpec, probe: Probe, replicates: Replicates) -> MemberPart | None:
-    """What a source brings into an ensemble; None where the metric scores single sources alone."""
+    """What a source contributes to an ensemble; None if the metric scores only single sources."""
     if not spec.entry.joined:
         return None
     return ensembles.member_part(registry.import_target(spec.entry.member), probe, replicates.half_samples.parts)
@@ -68,13 +69,13 @@ def choose_ensemble(
     return Ensemble(spec.method.spec, steps[-1].score if steps else None, steps, stopped, left_out)
 
 
-def write_ensemble(path: Path, ensemble: Ensemble, inputs: Mapping[str, Any]) -> None:
+def write_ensemble(path: Path, ensemble: Ensemble, inputs: Inputs) -> None:
     """Store an ensemble. `inputs`: what it was made from."""
     files.write_json(path, {**ensemble.to_json(), "inputs": dict(inputs)})
 
 
 def load_ensemble(path: Path) -> Ensemble:
-    """The ensemble as stored, without what it was made from."""
+    """A stored ensemble, without its inputs."""
     content = files.read_json(path)
     stopped = content["stopped_at"]
     return Ensemble(

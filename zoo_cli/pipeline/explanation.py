@@ -20,7 +20,7 @@ from zoo_cli.store.source_record import load_source_record
 class ClassRow:
     """One class of the probe set: how often a pair of its samples is nearer than a pair with another class.
 
-    `n`: its samples; `auc`: by the source, `student`: by the student's starting features; None where undefined.
+    `n`: its samples; `auc`: by the source, `student`: by the student's starting features; None if undefined.
     """
 
     name: str
@@ -32,24 +32,25 @@ class ClassRow:
 def explain_source(settings: Config, name: str, on: str) -> list[ClassRow]:
     """The classes of the probe set, those that the source separates best first. `on`: features or probs."""
     source = settings.select([name])[0]
-    sources = [source, *(one for one in settings.models if one.name == STUDENT and one.name != source.name)]
+    sources = [source, *(model for model in settings.models if model.name == STUDENT and model.name != source.name)]
     images = prepare.prepare(settings, Needs(features=sources))
     rows = probe_rows(settings, images)
     names = load_class_names(settings.classes)
-    aucs = [class_auc.class_auc(_load(settings, one, images.ids[rows], on), images.labels[rows]) for one in sources]
-    labels, counts = np.unique(images.labels[rows], return_counts=True)
+    ids, labels = images.ids[rows], images.labels[rows]
+    aucs = [class_auc.class_auc(_load_inputs(settings, model, ids, on), labels) for model in sources]
+    classes, counts = np.unique(labels, return_counts=True)
     table = [
         ClassRow(names[label], int(counts[c]), _defined(aucs[0][c]), _defined(aucs[1][c]) if len(aucs) > 1 else None)
-        for c, label in enumerate(labels)
+        for c, label in enumerate(classes)
     ]
     return sorted(table, key=lambda row: (row.auc is None, -(row.auc or 0.0), row.name))
 
 
-def _load(settings: Config, source: Source, ids: np.ndarray, on: str) -> np.ndarray:
+def _load_inputs(settings: Config, source: Source, ids: np.ndarray, on: str) -> np.ndarray:
     record = load_source_record(settings, source.name)
     column = "embedding" if on == "features" else "logits"
     if not (record.features if on == "features" else record.classes):
-        raise UsageError(f"{source.name} has no {on} stored", "--on names the other representation")
+        raise UsageError(f"{source.name} has no {on} stored", "use --on with the other representation")
     outputs = feature_files.load_outputs(settings.features(source.name), ids=ids, columns=(column,))
     inputs = outputs.embedding if on == "features" else outputs.probabilities(record.output)
     assert inputs is not None

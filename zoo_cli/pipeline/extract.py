@@ -1,4 +1,4 @@
-"""`zoo extract`: the features and logits of every source. What is up to date is seen without loading torch."""
+"""`zoo extract`: the features and logits of every source. Checking what is up to date loads no torch."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ RUNNER = "zoo_cli.pipeline.feature_extraction:extract_features"
 
 
 def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig | None = None) -> list[SourceSummary]:
-    """Store what is missing of the sources' outputs; what is stored then, nothing after a dry run.
+    """Store the missing outputs of sources; a summary of each, none after a dry run.
 
     Raises Stale naming what differs, UsageError for models that cannot be run, TooManyErrors.
     """
@@ -36,7 +36,7 @@ def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig 
 def make_features(
     settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig | None = None
 ) -> None:
-    """Store what is missing of the sources' outputs: imported where only outputs are known, else by running them."""
+    """Store the missing outputs of sources: imported if only outputs are known, else computed by running the model."""
     options = options or ExtractConfig()
     pending: list[Source] = []
     stale: list[Source] = []
@@ -62,7 +62,7 @@ def make_features(
 
 
 def _is_complete(settings: Config, source: Source, images: Images, options: ExtractConfig) -> bool:
-    """Whether nothing of a source is missing. Imported outputs are looked at where they are imported."""
+    """Whether nothing of a source is missing. Imported outputs are checked on import."""
     if feature_store.is_outputs_only(source):
         return False
     return feature_store.is_complete(settings, source, images, options.precision)

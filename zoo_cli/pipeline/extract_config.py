@@ -9,7 +9,7 @@ from zoo_cli.store import failures, gradient_store
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """How sources are run. `projection`: numbers a gradient is projected to, "none" for all of them."""
+    """How sources are run. `projection`: the length that gradients are projected to, "none" to keep them whole."""
 
     batch_size: str = "auto"
     device: str = "auto"
@@ -35,7 +35,7 @@ class ExtractConfig:
 
     @property
     def batch(self) -> int | None:
-        """Images a forward pass; None where it is chosen. Raises UsageError."""
+        """Images per forward pass; None: chosen automatically. Raises UsageError."""
         if self.batch_size == "auto":
             return None
         if not self.batch_size.isdigit() or int(self.batch_size) < 1:

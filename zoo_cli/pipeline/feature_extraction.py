@@ -1,9 +1,8 @@
-"""Running sources on the images of a task, each image decoded once for all of them."""
+"""Run sources on the images of a task; each image is decoded once for all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.store import failures, feature_store, provenance
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.source_record import SourceRecord
 
 CPU_BATCH, CUDA_BATCH = 64, 512
@@ -31,7 +31,7 @@ class ExtractionJob:
 
     source: Source
     model: LoadedModel
-    inputs: dict[str, Any]
+    inputs: Inputs
     missing: dict[Path, np.ndarray]
 
 
@@ -52,7 +52,7 @@ def extract_features(
         console.say(f"would extract {count:,} outputs from {len(jobs)} sources: {names}")
         return
     _run(settings, jobs, images, device, options)
-    # An earlier, interrupted run may have met some of the failures; others may be whole by now.
+    # Some of the failures may be from an earlier, interrupted run; others may be readable by now.
     gone = feature_store.missing_ids(settings, [*settings.models, *sources], images)
     failed = [failure for failure in failures.load_failures(settings, "extract") if failure.id in gone]
     total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
@@ -60,9 +60,9 @@ def extract_features(
 
 
 def smaller_batch(size: int, automatic: bool) -> int:
-    """Half of a batch size for which the GPU has too little memory. Raises ZooError where the user set it, or at 1."""
+    """Half of a batch size that does not fit on the GPU. Raises ZooError if the user set it, or at 1."""
     if not automatic or size == 1:
-        raise ZooError(f"out of GPU memory with --batch-size {size}", "make it smaller, or auto")
+        raise ZooError(f"out of GPU memory with --batch-size {size}", "lower it, or use auto")
     torch.cuda.empty_cache()
     console.warn(f"out of GPU memory: continuing with --batch-size {size // 2}")
     return size // 2
@@ -106,21 +106,21 @@ def _run(
     total = sum(len(rows) for rows in pieces)
     size = options.batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
     with console.Progress("extract", total, "img") as progress:
-        for rows, takers in sorted(pieces.items()):
+        for rows, part_jobs in sorted(pieces.items()):
             interruption.check()
             while True:
                 try:
-                    outputs = _run_part(images, rows, takers, runners, size, options.workers, progress)
+                    outputs = _run_part(images, rows, part_jobs, runners, size, options.workers, progress)
                     break
                 except torch.OutOfMemoryError:
                     size = smaller_batch(size, options.batch is None)
-            _commit(settings, images, rows, takers, outputs)
+            _commit(settings, images, rows, part_jobs, outputs)
         console.say(progress.line)
 
 
 @dataclass(frozen=True)
 class PartOutputs:
-    """The rows (M,) of a part that were decoded, the images that failed, and the arrays of each source by its name."""
+    """The decoded rows (M,) of a part, the images that failed, and the features and logits of each source by name."""
 
     rows: np.ndarray
     failed: list[Failure]
@@ -130,21 +130,21 @@ class PartOutputs:
 def _run_part(
     images: Images,
     rows: Sequence[int],
-    takers: Sequence[tuple[ExtractionJob, Path]],
+    part_jobs: Sequence[tuple[ExtractionJob, Path]],
     runners: dict[str, FeatureRunner],
     size: int,
     workers: int | None,
     progress: console.Progress,
 ) -> PartOutputs:
-    """Features (M, D) and logits (M, K) of every source that lacks a part, of its images that can be decoded."""
+    """Features (M, D) and logits (M, K) of every source that lacks a part, on the images that can be decoded."""
     failed: list[Failure] = []
 
     def on_bad(row: int, error: BadImage) -> None:
         failed.append(Failure(str(images.ids[row]), images.paths[row], str(error)))
 
-    geometries = {job.source.name: view_geometry(job.model.preprocessing) for job, _ in takers}
+    geometries = {job.source.name: view_geometry(job.model.preprocessing) for job, _ in part_jobs}
     collected: dict[str, list[tuple[np.ndarray | None, np.ndarray | None]]] = {name: [] for name in geometries}
-    kept: list[np.ndarray] = []
+    decoded: list[np.ndarray] = []
     batches = view_batches(
         images,
         rows,
@@ -155,7 +155,7 @@ def _run_part(
         lambda: progress.advance(1),
     )
     for batch in batches:
-        kept.append(batch.rows)
+        decoded.append(batch.rows)
         tensors = {geometry: torch.from_numpy(views) for geometry, views in batch.views.items()}
         for name, geometry in geometries.items():
             collected[name].append(runners[name](tensors[geometry]))
@@ -163,22 +163,22 @@ def _run_part(
         name: (_join([features for features, _ in pairs]), _join([logits for _, logits in pairs]))
         for name, pairs in collected.items()
     }
-    return PartOutputs(np.concatenate([np.zeros(0, np.int64), *kept]), failed, arrays)
+    return PartOutputs(np.concatenate([np.zeros(0, np.int64), *decoded]), failed, arrays)
 
 
 def _commit(
     settings: Config,
     images: Images,
     rows: Sequence[int],
-    takers: Sequence[tuple[ExtractionJob, Path]],
+    part_jobs: Sequence[tuple[ExtractionJob, Path]],
     outputs: PartOutputs,
 ) -> None:
-    """Write a part of every source, its failures first."""
+    """Write a part of every source, after its failures."""
     if len(outputs.rows) + len(outputs.failed) != len(rows):
         raise AssertionError(f"{len(rows)} rows in, {len(outputs.rows)} out and {len(outputs.failed)} failed")
     if outputs.failed:
         failures.add_failures(settings, "extract", outputs.failed)
-    for job, path in takers:
+    for job, path in part_jobs:
         features, logits = outputs.arrays[job.source.name]
         feature_store.write_part(
             path, images, np.array(rows), outputs.rows, features, logits, job.inputs, job.source.name

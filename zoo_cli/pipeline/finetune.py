@@ -19,11 +19,11 @@ def finetune(
     *,
     refresh: bool = False,
 ) -> list[RunResult]:
-    """Train the models of a config on the labels of a workspace; one result a model and seed.
+    """Train the models of a config on the labels of a workspace; one result per model and seed.
 
-    Sources are scored first if the best of them is asked for. `manifest`: the task's, in place of that of the
-    workspace. `refresh`: make stale inputs again. Raises UsageError for wrong options and stale inputs; Interrupted or
-    Paused, after a checkpoint, when a signal came or the limit of time is over.
+    Sources are scored first if a model is `best`. `manifest`: the task's, in place of that of the workspace. `refresh`:
+    make stale inputs again. Raises UsageError for wrong options and stale inputs; Interrupted or Paused, after a
+    checkpoint, on a signal or at the time limit.
     """
     training, paths = training or TrainingConfig(), paths or RunPaths()
     resolved, ranking = finetune_plan.check_options(settings, config, training, paths)

@@ -1,4 +1,4 @@
-"""What `zoo finetune` trains, as its user sets it. Importing it loads neither numpy nor torch."""
+"""What `zoo finetune` trains, as the user sets it. Importing this loads neither numpy nor torch."""
 
 import math
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class FinetuneConfig:
     """Training of pretrained models on the labels of the task.
 
     `sources`: models by name or PROVIDER:NAME, `student`, `best` or `best:ARCHITECTURE`; one run each. `freeze`: "body"
-    trains only the new head. `metric`: selects the best source. `rates`: learning rates, of which a sweep takes the
-    best; empty: that of the training options. Of fixmatch alone: `threshold` of confidence, `temperature` of its own
-    outputs, `unlabelled_weight` of the unlabelled loss, or in its place `lam`, the share of the labels in the loss.
+    trains only the new head. `metric`: selects the best source. `rates`: learning rates of a sweep, which uses the
+    best one; empty: the rate of the training options. For fixmatch only: `threshold` of confidence, `temperature` of
+    its own outputs, `unlabelled_weight` of the unlabelled loss, or instead `lam`, the share of the labels in the loss.
 
-    Raises ParameterError for values out of range, and for those that exclude one another.
+    Raises ParameterError for values out of range or that cannot be combined.
     """
 
     sources: tuple[str, ...]
@@ -38,7 +38,7 @@ class FinetuneConfig:
         if self.objective not in OBJECTIVES:
             raise specs.nearest("objective of zoo finetune", self.objective, OBJECTIVES)
         if self.freeze not in (None, "body"):
-            raise ParameterError(f'`freeze` is "{self.freeze}"', "expected body, or nothing")
+            raise ParameterError(f'`freeze` is "{self.freeze}"', "expected body; by default all layers are trained")
         if len(set(self.rates)) < len(self.rates):
             raise ParameterError("`rates` repeats a learning rate", "give each rate once")
         for rate in self.rates:
@@ -50,7 +50,9 @@ class FinetuneConfig:
         if self.lam is not None and self.unlabelled_weight is not None:
             raise ParameterError("`lam` and `unlabelled_weight` cannot be combined", "drop one of them")
         if self.lam is not None and not 0 <= self.lam <= 1:
-            raise ParameterError(f"`lam` is {self.lam:g}", "from 0 (unlabelled images only) to 1 (labels only)")
+            raise ParameterError(
+                f"`lam` is {self.lam:g}", "expected a number from 0 (unlabelled images only) to 1 (labels only)"
+            )
         for name in ("threshold", "unlabelled_weight"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
@@ -70,7 +72,7 @@ class FinetuneConfig:
 
     @property
     def parameters(self) -> dict[str, float | None]:
-        """The parameters of fixmatch with their defaults, as run.json holds them; None is not used."""
+        """The parameters of fixmatch with their defaults, as run.json holds them; None if unused."""
         if not self.uses_unlabelled:
             return {}
         weight = UNLABELLED_WEIGHT if self.lam is None else None

@@ -16,7 +16,7 @@ from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, Trai
 def check_options(
     settings: Config, config: FinetuneConfig, training: TrainingConfig, paths: RunPaths
 ) -> tuple[ResolvedTraining, RankingSpec | None]:
-    """The training options, and the ranking if the best source is asked for; checked before anything is made."""
+    """The training options, and the ranking if a model is `best`; checked before anything is computed."""
     if training.unlabelled_from != "all" and not config.uses_unlabelled:
         raise ParameterError("`unlabelled_from` belongs to `objective` fixmatch", "drop it")
     if config.freeze and training.recalibrate:
@@ -39,7 +39,7 @@ def load_streams(config: FinetuneConfig, task: TrainingTask, seed: int) -> Index
 
 
 def count_steps(task: TrainingTask, streams: IndexStreams) -> LoopOptions:
-    """The options of a run with its number of steps: an epoch is one of the unlabelled images, if they are used."""
+    """The options of a run with its number of steps: an epoch is a pass over the unlabelled images, if used."""
     labelled_size, unlabelled_size = streams.batch_sizes
     rows = streams.unlabelled if unlabelled_size else streams.labelled
     return task.training.loop_options(len(rows), unlabelled_size or labelled_size)

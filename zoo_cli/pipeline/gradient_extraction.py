@@ -26,11 +26,11 @@ from zoo_cli.store.provenance import Stale
 from zoo_cli.store.source_record import load_source_record
 
 SEED = 0
-"""Seed of the projection: never the task's, so that another split finds the same signs."""
+"""Seed of the projection: never the task's, so that another split uses the same signs."""
 PART_ROWS = 256
 PART_NUMBERS = 2**28
 WIDEST = 2**26
-"""Numbers of a sample's vector, 268 MB, beyond which nothing is stored unprojected."""
+"""The most numbers in the vector of a sample, 268 MB; longer vectors are only stored projected."""
 BATCH = 64
 
 
@@ -57,17 +57,17 @@ def extract_gradients(settings: Config, images: Images, sources: Sequence[Source
     """
     rows = probe_rows(settings, images)
     if not len(rows):
-        raise UsageError(f"{settings.manifest} has no probe set", "gradients are taken of labelled samples")
+        raise UsageError(f"{settings.manifest} has no probe set", "gradients need labelled samples")
     projection = options.projection or PROJECTION
     pending, stale = _missing(settings, images, sources, rows, options)
     if options.dry_run:
         count = sum(len(missing) for _, missing in pending)
         names = ", ".join(source.name for source, _ in pending)
-        console.say(f"would take {count:,} gradients of {len(pending)} sources: {names}")
+        console.say(f"would compute {count:,} gradients of {len(pending)} sources: {names}")
         return
     if not pending:
         return
-    device = devices.choose(options.device, purpose="taking gradients")
+    device = devices.choose(options.device, purpose="computing gradients")
     jobs = []
     for source, missing in pending:
         model = loading.load_model(source, settings.root, seed=settings.task.seed)
@@ -83,7 +83,7 @@ def extract_gradients(settings: Config, images: Images, sources: Sequence[Source
 def _missing(
     settings: Config, images: Images, sources: Sequence[Source], rows: np.ndarray, options: ExtractConfig
 ) -> tuple[list[tuple[Source, np.ndarray]], set[str]]:
-    """The sources of which gradients are missing, with the rows; and the names of those whose gradients are stale."""
+    """The sources that lack gradients, each with the rows; and the names of those whose gradients are stale."""
     pending: list[tuple[Source, np.ndarray]] = []
     stale: set[str] = set()
     for source in sources:
@@ -112,7 +112,7 @@ def _describe(settings: Config, source: Source, network: Gradients, projection: 
     widths = {"gradient": network.width(layer.outputs), "gradient_sum": network.width(1)}
     if max(widths.values()) > WIDEST:
         raise UsageError(
-            f"the gradients of {source.name} are {max(widths.values()):,} numbers an image",
+            f"the gradients of {source.name} have {max(widths.values()):,} numbers per image",
             f"--projection {PROJECTION}",
         )
     return GradientRecord(
@@ -144,10 +144,10 @@ def _run(
             pieces.setdefault(tuple(job.rows[start : start + step].tolist()), []).append(job)
     total = sum(len(rows) for rows in pieces)
     with console.Progress("gradients", total, "img") as progress:
-        for rows, takers in sorted(pieces.items(), key=lambda piece: piece[0]):
+        for rows, part_jobs in sorted(pieces.items(), key=lambda piece: piece[0]):
             interruption.check()
-            batch = _decode(images, rows, takers, options.workers)
-            for job in takers:
+            batch = _decode(images, rows, part_jobs, options.workers)
+            for job in part_jobs:
                 trace, summed = _vectors(job, batch.views[job.geometry], device, options.batch)
                 gradient_store.write_gradients(settings, job.source.name, job.record, images, batch.rows, trace, summed)
             progress.advance(len(rows))
@@ -155,7 +155,7 @@ def _run(
 
 
 def _decode(images: Images, rows: Sequence[int], jobs: Sequence[GradientJob], workers: int | None) -> ViewBatch:
-    """The views of some rows, in one batch. Raises ZooError for an image that cannot be decoded any more."""
+    """The views of some rows, in one batch. Raises ZooError for an image that can no longer be decoded."""
 
     def on_bad(row: int, error: BadImage) -> None:
         name = images.paths[row] or images.ids[row]

@@ -1,4 +1,4 @@
-"""Writing a commented zoo.toml, in which every key stands with its meaning and its default."""
+"""Write a commented zoo.toml: every key with its meaning and its default."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ COLUMN = 37
 
 @dataclass(frozen=True)
 class WrittenConfig:
-    """The zoo.toml of a workspace; `changed`: it was written, and not up to date."""
+    """The zoo.toml of a workspace; `changed`: False if it was up to date."""
 
     path: Path
     changed: bool
@@ -81,7 +81,7 @@ def render_keys(table: type[Task] | type[Source], values: Mapping[str, Any]) -> 
 
 def render_line(key: str, value: object, about: str = "", column: int = COLUMN) -> str:
     """`key = value`, with a comment that begins at a column."""
-    text = f"{key} = {_toml(value, one=key in DATA_KEYS)}"
+    text = f"{key} = {_toml(value, unwrap=key in DATA_KEYS)}"
     return (f"{text:{column - 1}} # {about}" if about else text) + "\n"
 
 
@@ -112,19 +112,19 @@ def _changed(table: type[Task] | type[Source], values: Task | Source) -> dict[st
 
 
 def _shown(key: Key) -> object:
-    """What a commented key shows: its default, or the example where an empty default says nothing."""
+    """What a commented key shows: its default, or the example if the default says nothing."""
     return key.example if key.default is None or key.name in DATA_KEYS else key.default
 
 
-def _toml(value: object, *, one: bool = False) -> str:
-    """A value as TOML. `one`: a list of one may stand as its item."""
+def _toml(value: object, *, unwrap: bool = False) -> str:
+    """A value as TOML. `unwrap`: a list of one item is written as that item."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list | tuple):
         items = [_toml(item) for item in value]
-        return items[0] if one and len(items) == 1 else f"[{', '.join(items)}]"
+        return items[0] if unwrap and len(items) == 1 else f"[{', '.join(items)}]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     return str(value)

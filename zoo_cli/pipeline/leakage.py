@@ -8,7 +8,7 @@ from zoo_cli.config import Config
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 SIMILAR = 0.8
-"""From this share of equal characters on, two names of data sets are worth a warning."""
+"""The similarity of two data set names, in [0, 1], from which they are worth a warning."""
 
 
 def excluded_sources(settings: Config, names: Sequence[str]) -> dict[str, str]:

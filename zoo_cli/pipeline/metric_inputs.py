@@ -1,4 +1,4 @@
-"""What metrics read of a source: its features or probabilities, and the further arrays that some of them need."""
+"""The arrays that metrics read of a source: features or probabilities, and further ones that some of them need."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ from zoo_cli.store import files, gradient_store, schemas
 from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.gradient_store import GradientRecord
+from zoo_cli.store.provenance import Inputs
 
 
 class MissingInput(Exception):
-    """An array that this source does not have. The source is skipped with this reason, for people to read."""
+    """An array that this source does not have; `reason` is shown to the user, and the source is skipped."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -30,9 +31,9 @@ class MissingInput(Exception):
 class SourceOutputs:
     """One source, read once: its stored `outputs` of the samples `ids` (N,), from which a metric's inputs are made.
 
-    `settings` is None where outputs were given by path and there may be no workspace. `output`: softmax or sigmoid.
-    `folder`: where the outputs and what goes with them lie, None where they are no folder; `reference` (N, D'):
-    features of a network trained on the target, of the same samples.
+    `settings` is None if outputs are given by path and there may be no workspace. `output`: softmax or sigmoid.
+    `folder`: the folder of the outputs and of the files beside them, None for a single file; `reference` (N, D'):
+    features of a network trained on the target, for the same samples.
     """
 
     settings: Config | None
@@ -46,11 +47,11 @@ class SourceOutputs:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How an array comes about. `read` gives it or raises MissingInput.
+    """How an array is obtained. `read` returns it or raises MissingInput.
 
-    `columns`: those of the source's stored parts that it takes. `digest`, of a source: what else it is made from, so
-    that scores become stale with it. `gradients`: it is one of the stored gradients, which are extracted only where a
-    metric needs them.
+    `columns`: the columns of the source's stored parts that it needs. `digest`, for a source: what else it is made
+    from, so that a change makes scores stale. `gradients`: whether it is made from stored gradients, which are
+    extracted only if a metric needs them.
     """
 
     read: Callable[[SourceOutputs], Any]
@@ -111,7 +112,7 @@ def gradient_sum(source: SourceOutputs) -> np.ndarray:
 
 
 def projected_gradients(source: SourceOutputs) -> tuple[str, ...]:
-    """Which of the two are projected: trace, sum."""
+    """Which of the two gradients are projected: "trace", "sum"."""
     projected = _gradient_record(source).projected
     return tuple(outputs for outputs, column in (("trace", "gradient"), ("sum", "gradient_sum")) if column in projected)
 
@@ -123,7 +124,7 @@ def _source_classes(source: SourceOutputs) -> pa.Table:
     table = files.read_table(path, schemas.SOURCE_MEANS)
     names = table.column("class").to_pylist()
     if len(set(names)) < len(names):
-        raise ContractError(f"{path} names a class twice", "one row a class")
+        raise ContractError(f"{path} names a class twice", "expected one row per class")
     return table
 
 
@@ -145,7 +146,7 @@ def _gradients(source: SourceOutputs, column: str) -> np.ndarray:
 
 def _gradient_record(source: SourceOutputs) -> GradientRecord:
     if source.settings is None:
-        raise MissingInput("no gradients: only zoo extract --gradients takes them")
+        raise MissingInput("no gradients: only zoo extract --gradients computes them")
     record = gradient_store.load_gradient_record(source.settings, source.name)
     if record is None:
         raise MissingInput("no gradients: it has no head, or only its stored outputs are known")
@@ -157,7 +158,7 @@ REPRESENTATIONS: dict[str, InputSpec] = {
     "probs": InputSpec(probs, ("logits", "probs")),
     "gradients": InputSpec(gradient),
 }
-"""What --on names, and what lgc reads."""
+"""The representations that --on names, and the one that lgc reads."""
 
 NEEDS: dict[str, InputSpec] = {
     "logits": InputSpec(logits, ("logits",)),
@@ -168,29 +169,29 @@ NEEDS: dict[str, InputSpec] = {
     "gradients_sum": InputSpec(gradient_sum, digest=_gradients_digest, gradients=True),
     "projected_gradients": InputSpec(projected_gradients),
 }
-"""The further arrays of a `Probe`, by their names there. A metric lists those it reads under `needs` in its table."""
+"""The further arrays of a `Probe`, by their names there; `needs` in the registry lists those that a metric reads."""
 
 
 def stored_columns(representations: Iterable[str], needs: Iterable[str]) -> tuple[str, ...]:
-    """The columns of stored outputs that these representations and needs take."""
+    """The columns of stored outputs that these representations and needs read."""
     inputs = [REPRESENTATIONS[name] for name in representations] + [NEEDS[name] for name in needs]
     return tuple(dict.fromkeys(column for spec in inputs for column in spec.columns))
 
 
-def input_digests(settings: Config, needs: Iterable[str], source: str) -> dict[str, Any]:
+def input_digests(settings: Config, needs: Iterable[str], source: str) -> Inputs:
     """What the needed arrays of a source are made from beyond its stored outputs."""
     return {name: digest(settings, source) for name in needs if (digest := NEEDS[name].digest) is not None}
 
 
 def needs_gradients(needs: Iterable[str]) -> bool:
-    """Whether one of the needed arrays is made of stored gradients."""
+    """Whether one of the needed arrays is made from stored gradients."""
     return any(NEEDS[name].gradients for name in needs)
 
 
 def load_probe(source: SourceOutputs, target: Classes, on: str, needs: Iterable[str]) -> tuple[Probe, dict[str, str]]:
     """The probe of a source on one representation, and which of the needed arrays are missing, each with its reason.
 
-    Raises MissingInput where the representation itself is missing.
+    Raises MissingInput if the representation itself is missing.
     """
     further: dict[str, Any] = {}
     missing: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Which scores of which sources: a metric, resolved, on one representation."""
+"""Metric specs, parsed, and the scores to compute with them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from zoo_cli.specs import Method
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric, resolved, and the representation it reads."""
+    """A resolved metric and the representation that it reads."""
 
     method: Method
     on: str
 
     @property
     def entry(self) -> registry.Metric:
-        """The metric's entry in the table."""
+        """The metric in the registry."""
         return METRICS[self.method.name]
 
     @property
     def slug(self) -> str:
-        """The spec as a part of a file name, with the representation where it is not the metric's own."""
+        """The spec as a part of a file name, with the representation unless it is the metric's own."""
         text = self.method.spec.replace(":", "-").replace(",", "-").replace("=", "")
         return text if self.on == self.entry.on[0] else f"{text}-{self.on}"
 
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """Which scores of which sources. Those of the student's starting features come with them.
+    """The scores to compute. The student's starting features are always scored too.
 
-    `seed`: of the replicates, the task's where None. `strict`: False leaves out a metric whose inputs no source has.
-    `reference`: stored features of a network trained on the task. `out`: one file for all of them, not scores/.
+    `seed`: of the replicates, None for the task's. `strict`: False leaves out a metric whose inputs no source has.
+    `reference`: stored features of a network trained on the task. `out`: one file for all scores, instead of scores/.
     `features`: stored outputs by path, in place of the sources of a workspace, with their own labels or those of the
     probe set of `manifest`.
     """
@@ -55,19 +55,19 @@ class ScoreConfig:
 def parse_metric(text: str, on: str | None, *, strict: bool = True) -> MetricSpec:
     """The metric of a spec, on a representation: features, probs, or None for its own.
 
-    Not `strict`: a metric that does not read the representation takes its own. Raises UsageError.
+    If not `strict`, a metric that cannot read it uses its own representation. Raises UsageError.
     """
     method = specs.resolve("metric", text)
     accepted = METRICS[method.name].on
     if on is not None and on not in ("features", "probs"):
-        raise UsageError(f'no representation "{on}"', "features or probs")
+        raise UsageError(f'no representation "{on}"', "expected features or probs")
     if on is not None and on not in accepted and strict:
-        raise UsageError(f"{method.name} reads {' or '.join(accepted)}, not {on}", f"leave --on {on} out")
+        raise UsageError(f"{method.name} reads {' or '.join(accepted)}, not {on}", f"drop --on {on}")
     return MetricSpec(method, on if on in accepted else accepted[0])
 
 
 def parse_metrics(texts: Sequence[str], on: str | None) -> tuple[MetricSpec, ...]:
-    """The metrics of specs, given one by one or with commas between them. Raises UsageError for one named twice."""
+    """The metrics of specs, one per text or separated by commas. Raises UsageError for a repeated one."""
     parts = [spec for text in texts for spec in split_specs(text)]
     if len(set(parts)) < len(parts):
         raise UsageError("a metric is named twice", "name each once")
@@ -75,7 +75,7 @@ def parse_metrics(texts: Sequence[str], on: str | None) -> tuple[MetricSpec, ...
 
 
 def split_specs(text: str) -> list[str]:
-    """`parc:pca=32,cosine=true,lfc` in its specs: a piece `key=value` belongs to the spec before it."""
+    """Split `parc:pca=32,cosine=true,lfc` into specs: a piece `key=value` belongs to the spec before it."""
     parts: list[str] = []
     for piece in text.split(","):
         if parts and "=" in piece and ":" not in piece.partition("=")[0]:

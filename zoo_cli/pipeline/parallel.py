@@ -15,7 +15,7 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], *, small: bool)
 
     `small` work runs in as many threads as there are cores, each with one thread of BLAS, whose own threads gain
     nothing on small products. Without threadpoolctl, which comes with the extra metrics, BLAS cannot be limited, and
-    the items run one after another, as large ones do.
+    the items run one after another, as large ones always do.
     """
     limits = None
     if small and len(items) > 1:
@@ -30,5 +30,5 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], *, small: bool)
         with limits(1, "blas"):
             return list(pool.map(function, items))
     finally:
-        # An interrupt waits for the items in progress, and not for all that are left.
+        # An interrupt waits for the items in progress, not for the rest.
         pool.shutdown(cancel_futures=True)

@@ -4,26 +4,31 @@
 without a flag, because nothing is trained on them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.models import architecture, label_space, loading
+from zoo_cli.models.capture import FeatureExtractor
+from zoo_cli.models.loading import LoadedModel
 from zoo_cli.store import failures, feature_store, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Inputs
+from zoo_cli.training import inference
 from zoo_cli.training.source_files import file_digests
 
-Device = Callable[[], Any]
-"""Gives the torch.device, chosen when there is something to run."""
+Device = Callable[[], torch.device]
+"""Chooses the device when there is something to run."""
 
 
 def predict_source(
@@ -44,8 +49,6 @@ def predict_untrained(
     settings: Config, images: Images, source: Source, device: Device, workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """As `predict_source`, for the source's architecture with random weights from seed 0."""
-    from zoo_cli.models import architecture
-
     model = _load_model(settings, source)
     module = architecture.build_network(model.architecture, settings.root, source.name)
     path = settings.root / "predictions" / f"untrained={source.name}.parquet"
@@ -56,9 +59,7 @@ def predict_untrained(
     return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers)
 
 
-def _load_model(settings: Config, source: Source) -> Any:
-    from zoo_cli.models import loading
-
+def _load_model(settings: Config, source: Source) -> LoadedModel:
     return loading.load_model(source, settings.root, seed=settings.task.seed)
 
 
@@ -66,21 +67,18 @@ def _keep_predictions(
     settings: Config,
     images: Images,
     path: Path,
-    made_from: Mapping[str, str],
+    made_from: Inputs,
     name: str,
-    load: Callable[[], Any],
+    load: Callable[[], LoadedModel],
     device: Device,
     workers: int | None,
 ) -> tuple[str, ...]:
-    """Write the predictions of a model, unless they are there and current; the classes of the task.
-
-    `load` gives the model, a `loading.LoadedModel`.
-    """
+    """Write the predictions of a model, unless they are there and current; the classes of the task."""
     images = images.without(failures.failed_ids(settings, "extract"))
     classes = load_class_names(settings.classes)
     rows = images.where(split=("test",))
     if not len(rows):
-        raise UsageError(f"{settings.manifest} has no test image", "name some with test = … under [task]")
+        raise UsageError(f"{settings.manifest} has no test image", "set test under [task] in zoo.toml")
     truth = [None if label < 0 else int(label) for label in images.truth()[rows]]
     inputs = {
         **made_from,
@@ -92,10 +90,6 @@ def _keep_predictions(
         if not changed:
             return classes
         console.say(f"{path} was made from other inputs: {', '.join(changed)}; it is made again")
-
-    from zoo_cli.models import label_space
-    from zoo_cli.models.capture import FeatureExtractor
-    from zoo_cli.training import inference
 
     model = load()
     order = label_space.match_classes(model.source.name, model.class_names, model.classes, classes)
@@ -119,10 +113,10 @@ def _keep_predictions(
     return classes
 
 
-def _read_inputs(path: Path) -> dict[str, Any]:
+def _read_inputs(path: Path) -> Inputs:
     """The inputs from which stored predictions were made; empty if the file is damaged."""
     try:
-        inputs: dict[str, Any] = files.read_header(path).get("inputs", {})
+        inputs: Inputs = files.read_header(path).get("inputs", {})
     except ContractError:
         return {}
     return inputs

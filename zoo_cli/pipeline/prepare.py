@@ -1,6 +1,6 @@
-"""What a command reads of a workspace, made first where it is missing: the one place where a stage leads to another.
+"""Make what a command reads of a workspace, if it is missing: the only place where a stage runs another one.
 
-A maker is resolved by its name, when there is something to make: reading what is there loads no torch.
+Makers are imported by name, when there is something to make, so that reading what exists loads no torch.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ MAKERS = {
 
 @dataclass(frozen=True)
 class Needs:
-    """What a command reads beside the manifest, in the order in which it is made.
+    """What a command reads besides the manifest, in the order in which it is made.
 
     `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names;
     `head_labels`: the answers of a pool of heads.
@@ -45,9 +45,9 @@ class Needs:
 def prepare(
     settings: Config, needs: Needs | None = None, *, workers: int | None = None, refresh: bool = False
 ) -> Images:
-    """The manifest, once everything needed is there. `refresh` makes again what is stale.
+    """Make what is missing of the needs, and load the manifest. `refresh`: make stale files again too.
 
-    Raises Stale naming what differs where some of it is, without `refresh`.
+    Raises Stale, naming what differs, for a stale file without `refresh`.
     """
     needs = needs or Needs()
     images = _prepare_manifest(settings, workers, refresh)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import failures, feature_files, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
-from zoo_cli.store.provenance import Stale
+from zoo_cli.store.provenance import Inputs, Stale
 from zoo_cli.store.source_record import SourceRecord, load_source_record
 
 SPLITS = ("labelled", "unlabelled")
@@ -24,7 +23,7 @@ SPLITS = ("labelled", "unlabelled")
 
 @dataclass(frozen=True)
 class PseudoLabelSummary:
-    """What is stored of a source: number of images, number of its classes."""
+    """What is stored of a source: the number of images and of its classes."""
 
     source: str
     images: int
@@ -79,31 +78,31 @@ def pseudo_label_file(features: Path, out: Path, output: str, *, overwrite: bool
     return PseudoLabelSummary(out.name.removeprefix("source="), len(outputs.ids), probs.shape[1])
 
 
-def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> dict[str, Any]:
+def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:
     samples = images.fingerprint(rows, "ids", "sha256")
     return {"source": record.fingerprint, "samples": samples, "output": record.output}
 
 
-def _is_current(folder: Path, inputs: dict[str, Any], overwrite: bool, refresh: bool) -> bool:
-    standing = sorted(folder.glob("part-*.parquet"))
+def _is_current(folder: Path, inputs: Inputs, overwrite: bool, refresh: bool) -> bool:
+    parts = sorted(folder.glob("part-*.parquet"))
     try:
         current = not overwrite and [
-            provenance.is_current(part, inputs, overwrite=False, kept=str(folder), maker="pseudo-label")
-            for part in standing
+            provenance.is_current(part, inputs, overwrite=False, name=str(folder), maker="pseudo-label")
+            for part in parts
         ]
     except Stale:
         if not refresh:
             raise
         current = False
     if current is False:
-        for part in standing:
+        for part in parts:
             part.unlink()
         return False
-    return bool(standing) and len(standing) == int(standing[0].stem.rpartition("-")[2])
+    return bool(parts) and len(parts) == int(parts[0].stem.rpartition("-")[2])
 
 
-def _write(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: dict[str, Any]) -> None:
-    """In parts, float16: a student needs no more, and the mass that rounding loses is given back when they are read."""
+def _write(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:
+    """Write parts in float16, enough for a student; the mass that rounding loses is restored when they are read."""
     count = max(1, -(-len(ids) // schemas.ROW_GROUP))
     for part in range(count):
         rows = slice(part * schemas.ROW_GROUP, (part + 1) * schemas.ROW_GROUP)

@@ -25,7 +25,7 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 
 @dataclass(frozen=True)
 class RankingSpec:
-    """What a ranking is by: one metric, or several by their mean z-score; the capacity term; the weighting."""
+    """How to rank: by one metric, or several by their mean z-score; with the capacity term; the weighting."""
 
     metrics: tuple[MetricSpec, ...]
     weighting: specs.WeightingSpec
@@ -33,7 +33,7 @@ class RankingSpec:
 
     @property
     def metric(self) -> str:
-        """The metrics' specs, as in the files."""
+        """The specs of the metrics, as in the files."""
         text = ",".join(spec.method.spec for spec in self.metrics)
         return f"{text}+plasticity" if self.plasticity else text
 
@@ -45,7 +45,7 @@ class RankingSpec:
 
     @property
     def representation(self) -> str:
-        """What its metrics read."""
+        """The representation that the metrics read."""
         return self.metrics[0].on
 
     @property
@@ -55,13 +55,13 @@ class RankingSpec:
 
     @property
     def zero_means_none(self) -> bool:
-        """Whether a negative value is no similarity. z-scores are centred: their zero means nothing."""
+        """Whether negative values mean no similarity. z-scores are centred: their zero means nothing."""
         return self.raw and self.metrics[0].entry.zero_means_none
 
 
 @dataclass(frozen=True)
 class RankRow:
-    """One source of a ranking; `borda` where several metrics are ranked by. See `schemas.RANKING`."""
+    """One source of a ranking, see `schemas.RANKING`; `borda` only with several metrics."""
 
     source: str
     metric: str
@@ -80,7 +80,7 @@ class RankRow:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Sources in order, the effective number of sources, the verdict, and where the student itself would stand.
+    """Sources in order, their effective number, the verdict, and the place that the student would have.
 
     `beats`: how likely each source is to be better than each other one.
     """
@@ -104,20 +104,20 @@ class Ranking:
 
 
 def parse_ranking(metrics: Sequence[str], on: str | None, weighting: str, plasticity: bool = False) -> RankingSpec:
-    """What --metric, --on and --weighting say. Metrics come one by one or with commas between them."""
+    """Parse --metric, --on and --weighting. `metrics`: one per text or separated by commas."""
     parsed = parse_metrics(metrics, on)
     if len({spec.on for spec in parsed}) > 1:
         reads = ", ".join(f"{spec.method.name} reads {spec.on}" for spec in parsed)
-        raise UsageError(f"one ranking uses one representation: {reads}", "--on probs where all of them read it")
+        raise UsageError(f"one ranking uses one representation: {reads}", "use --on probs if all of them read it")
     return RankingSpec(parsed, specs.WeightingSpec.parse(weighting), plasticity)
 
 
 def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: Path | None = None) -> Ranking:
-    """Rank sources, scored first where they are not.
+    """Rank sources, and score them first if necessary.
 
     `scores`: which, of the metrics of `spec`; or a scores file, whose metric is then the one that counts. In a
-    workspace the ranking and its weights are written, to `out` in place of ranking.parquet; elsewhere only where `out`
-    is given. Raises UsageError where an input is stale.
+    workspace the ranking and its weights are written, to `out` in place of ranking.parquet; elsewhere only if `out`
+    is given. Raises UsageError if an input is stale.
     """
     if isinstance(scores, Path):
         ranking = rank_scores_file(settings, spec, scores)
@@ -142,8 +142,8 @@ def rank_scores_file(settings: Config, spec: RankingSpec, path: Path, among: Seq
     By the weighting of `spec`, and the metric of the file.
     """
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    everyone = [row for file in paths for row in load_scores(file)]
-    rows = [row for row in everyone if among is None or row.source in among]
+    all_rows = [row for file in paths for row in load_scores(file)]
+    rows = [row for row in all_rows if among is None or row.source in among]
     missing = sorted(set(among or ()) - {row.source for row in rows})
     if missing or not rows:
         raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
@@ -182,7 +182,7 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
 
 
 def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
-    """The ranking and its weights, views of the last question: always replaced."""
+    """Write the ranking and its weights. They are views of the scores, and always replaced."""
     spec = ranking.spec
     inputs = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting.text}
     files.write_table(path, ranking.to_arrow(), schemas.RANKING, inputs)

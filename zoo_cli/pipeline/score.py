@@ -1,9 +1,9 @@
-"""`zoo score`: how similar each source is to the task, by every metric asked for, with its uncertainty."""
+"""`zoo score`: how similar each source is to the task, by every requested metric, with its uncertainty."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,10 +26,11 @@ from zoo_cli.pipeline.scoring import (
     score_source,
 )
 from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files, files, provenance
 from zoo_cli.store.manifest import Images
-from zoo_cli.store.provenance import Stale
+from zoo_cli.store.provenance import Inputs, Stale
 from zoo_cli.store.score_store import load_scores, write_scores
 from zoo_cli.store.source_record import load_source_record
 
@@ -37,9 +38,9 @@ SMALL = 1024  # samples
 
 
 def score(settings: Config, options: ScoreConfig) -> ScoreResult:
-    """The scores of sources and of the student's starting features, from file where they are current.
+    """The scores of sources and of the student's starting features, computed unless the stored ones are current.
 
-    Raises UsageError where there is no source or an input is stale.
+    Raises UsageError if there is no source or an input is stale.
     """
     if options.features:
         return score_files(settings, options)
@@ -48,7 +49,7 @@ def score(settings: Config, options: ScoreConfig) -> ScoreResult:
 
 
 def score_needs(settings: Config, options: ScoreConfig) -> Needs:
-    """What is read to score these sources, and the scores themselves."""
+    """What is needed to score these sources, and the scores themselves."""
     if not options.sources:
         raise UsageError(
             f"no source in {settings.root / config.FILE}",
@@ -65,7 +66,7 @@ def with_student(settings: Config, sources: Sequence[Source]) -> list[Source]:
 
 
 def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
-    """The stored scores of these sources and the student; nothing of a metric of which none are stored."""
+    """The stored scores of these sources and the student. Metrics without stored scores are left out."""
     sources = with_student(settings, options.sources)
     if options.out is not None:
         rows = load_scores(options.out) if options.out.exists() else []
@@ -81,10 +82,10 @@ def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
 
 
 def score_sources(settings: Config, images: Images, options: ScoreConfig) -> None:
-    """Score what is not scored yet, one file a metric and source: nothing in it depends on the other sources.
+    """Compute the missing scores, one file per metric and source: no score depends on the other sources.
 
     Each source is read once, for all metrics whose scores are missing. Without `reference`, scores that were made with
-    one stay current. Raises Stale naming what differs.
+    one stay current. Raises Stale, naming what differs.
     """
     target = _Target.of(settings, images, options)
     if options.out is not None:
@@ -106,7 +107,7 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
 
 @dataclass(frozen=True)
 class _Target:
-    """What all scores of one command share: the probe set, the sources and what each is made from."""
+    """What all scores of a command share: the probe set, the sources and what each is made from."""
 
     settings: Config
     options: ScoreConfig
@@ -119,7 +120,7 @@ class _Target:
     left_out: dict[str, str]
 
     @classmethod
-    def of(cls, settings: Config, images: Images, options: ScoreConfig) -> "_Target":
+    def of(cls, settings: Config, images: Images, options: ScoreConfig) -> Self:
         sources = with_student(settings, options.sources)
         rows = probe_rows(settings, images)
         joint = any(spec.entry.joined for spec in options.specs)
@@ -136,26 +137,26 @@ class _Target:
             leakage.excluded_sources(settings, names) if joint else {},
         )
 
-    def shared_inputs(self, spec: MetricSpec) -> dict[str, Any]:
-        """What the scores of a metric are made from beside the source."""
+    def shared_inputs(self, spec: MetricSpec) -> Inputs:
+        """What the scores of a metric are made from, besides the source."""
         return {"probe": self.probe, "metric": spec.method.spec, "on": spec.on, "seed": self.seed}
 
     def source_inputs(self, spec: MetricSpec, source: Source) -> Any:
-        """What a source brings to the scores of a metric."""
+        """What the scores of a metric are made from, of one source."""
         fingerprint = self.fingerprints[source.name]
         further = metric_inputs.input_digests(self.settings, spec.entry.needs, source.name)
         return [fingerprint, further] if further else fingerprint
 
-    def reference(self, spec: MetricSpec, standing: Path) -> dict[str, Any]:
-        """A digest of the reference; where none is named, of the one that standing scores were made with."""
+    def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
+        """The digest of the reference; if none is named, of the one that existing scores were made with."""
         if "reference" not in spec.entry.needs:
             return {}
         if self.options.reference is not None:
             return {"reference": feature_files.content_digest(self.options.reference)}
-        header = files.read_header(standing).get("inputs", {}) if standing.exists() else {}
+        header = files.read_header(existing).get("inputs", {}) if existing.exists() else {}
         return {"reference": header.get("reference")}
 
-    def ensemble_inputs(self, spec: MetricSpec) -> dict[str, Any]:
+    def ensemble_inputs(self, spec: MetricSpec) -> Inputs:
         """What an ensemble is made from: all sources."""
         sources = {source.name: self.source_inputs(spec, source) for source in self.sources}
         return {**self.shared_inputs(spec), "sources": sources, "left_out": self.left_out}
@@ -163,23 +164,24 @@ class _Target:
 
 @dataclass(frozen=True, eq=False)
 class _Pending:
-    """A score to be made: of which source by which metric, where it goes and what it is made from."""
+    """A score to compute: its metric and source, its file, and what it is made from."""
 
     spec: MetricSpec
     source: Source
     path: Path
-    inputs: dict[str, Any]
+    inputs: Inputs
 
 
 def _pending(target: _Target, spec: MetricSpec) -> list[_Pending]:
-    """The scores of a metric that are missing; those of all sources where its ensemble is."""
+    """The missing scores of a metric; those of all sources if its ensemble is missing."""
     settings, options = target.settings, target.options
     maker = f"score --metric {spec.method.spec}"
     items = []
     for source in target.sources:
         path = settings.scores(spec.slug) / f"{source.name}.parquet"
-        inputs = {**target.shared_inputs(spec), "source": target.source_inputs(spec, source)}
-        items.append(_Pending(spec, source, path, inputs | target.reference(spec, path)))
+        own = {"source": target.source_inputs(spec, source)}
+        inputs = {**target.shared_inputs(spec), **own, **target.reference(spec, path)}
+        items.append(_Pending(spec, source, path, inputs))
     missing = [item for item in items if not _is_current(item.path, item.inputs, options, maker)]
     if spec.entry.joined:
         ensemble = _ensemble_path(settings, options, spec)
@@ -192,7 +194,7 @@ def _pending(target: _Target, spec: MetricSpec) -> list[_Pending]:
     return missing
 
 
-def _is_current(path: Path, inputs: Mapping[str, Any], options: ScoreConfig, maker: str) -> bool:
+def _is_current(path: Path, inputs: Inputs, options: ScoreConfig, maker: str) -> bool:
     try:
         return provenance.is_current(path, inputs, overwrite=options.overwrite, maker=maker)
     except Stale:
@@ -202,7 +204,7 @@ def _is_current(path: Path, inputs: Mapping[str, Any], options: ScoreConfig, mak
 
 
 def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
-    """The score of every pending source and metric, each source read once."""
+    """Compute the pending scores, each source read once."""
     sources = [source for source in target.sources if any(item.source is source for item in pending)]
     if not sources:
         return {}
@@ -254,7 +256,7 @@ def _score_to_file(target: _Target, out: Path) -> None:
     write_scores(out, rows, inputs)
 
 
-def _write_ensemble(target: _Target, spec: MetricSpec, parts: Mapping[str, Any]) -> None:
+def _write_ensemble(target: _Target, spec: MetricSpec, parts: Mapping[str, MemberPart]) -> None:
     replicates: Replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
     ensemble = ensemble_choice.choose_ensemble(spec, parts, replicates, seed=target.seed, left_out=target.left_out)
     path = _ensemble_path(target.settings, target.options, spec)
@@ -262,7 +264,7 @@ def _write_ensemble(target: _Target, spec: MetricSpec, parts: Mapping[str, Any])
 
 
 def _ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> Path:
-    """Where an ensemble lies: beside the scores of its metric."""
+    """The file of an ensemble, beside the scores of its metric."""
     if options.out is not None:
         return options.out.with_suffix(".json")
     return settings.root / "scores" / f"{spec.slug}.json"
@@ -271,5 +273,5 @@ def _ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> 
 def _no_reference(spec: MetricSpec) -> UsageError:
     return UsageError(
         f"{spec.method.spec} compares with a small network trained on the task",
-        f"zoo score --metric {spec.method.spec} --reference PATH, its stored features",
+        f"zoo score --metric {spec.method.spec} --reference PATH with its stored features",
     )

@@ -31,7 +31,7 @@ from zoo_cli.store.score_store import ScoreRow, write_scores
 def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
     """The scores of stored outputs, with their own labels or those of a manifest's probe set.
 
-    Raises ContractError where the files are not of the same samples and labels, UsageError for two of one name.
+    Raises ContractError if the files are not of the same samples and labels, UsageError for two of one name.
     """
     seed = settings.task.seed if options.seed is None else options.seed
     inputs = _load(options.features, options.specs, options.manifest)
@@ -46,12 +46,12 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
     digests = {labelled.outputs.name: feature_files.content_digest(labelled.path) for labelled in inputs}
     rows: list[ScoreRow] = []
     ensembles: list[Ensemble] = []
-    for place, spec in enumerate(options.specs):
-        of_metric = [of_source[place] for of_source in scores]
-        if not is_reported(spec, [score.row for score in of_metric], options.strict):
+    for number, spec in enumerate(options.specs):
+        metric_scores = [source_scores[number] for source_scores in scores]
+        if not is_reported(spec, [score.row for score in metric_scores], options.strict):
             continue
-        rows += [score.row for score in of_metric]
-        ensemble = _choose_ensemble(spec, of_metric, replicates, seed)
+        rows += [score.row for score in metric_scores]
+        ensemble = _choose_ensemble(spec, metric_scores, replicates, seed)
         ensembles += [] if ensemble is None else [ensemble]
         if options.out is not None:
             made_from = {"metric": spec.method.spec, "on": spec.on, "seed": seed, "sources": digests}
@@ -59,7 +59,7 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
                 made_from["reference"] = feature_files.content_digest(options.reference)
             if ensemble is not None:
                 ensemble_choice.write_ensemble(options.out.with_suffix(".json"), ensemble, made_from)
-            write_scores(options.out, [score.row for score in of_metric], made_from)
+            write_scores(options.out, [score.row for score in metric_scores], made_from)
     return ScoreResult(rows, ensembles)
 
 
@@ -83,7 +83,7 @@ def _load(paths: Sequence[Path], metrics: Sequence[MetricSpec], manifest: Path |
     inputs: list[_Labelled] = []
     for path in paths:
         outputs = feature_files.load_outputs(path, ids=ids, columns=columns)
-        if any(outputs.name == other.outputs.name for other in inputs):
+        if any(outputs.name == labelled.outputs.name for labelled in inputs):
             raise UsageError(
                 f'two --features are named "{outputs.name}"', "rename a file: its stem is the source's name"
             )
@@ -98,20 +98,22 @@ def _load(paths: Sequence[Path], metrics: Sequence[MetricSpec], manifest: Path |
 
 
 def _check_same_samples(current: _Labelled, first: _Labelled) -> None:
-    """Raise ContractError unless two are of the same samples: scores and their replicates pair sample by sample."""
-    labels, others = (dict(zip(one.outputs.ids.tolist(), one.labels.tolist(), strict=True)) for one in (current, first))
-    single = sorted(labels.keys() ^ others.keys())
-    if single:
+    """Raise ContractError unless both are of the same samples: scores and their replicates are paired by sample."""
+    labels, first_labels = (
+        dict(zip(labelled.outputs.ids.tolist(), labelled.labels.tolist(), strict=True)) for labelled in (current, first)
+    )
+    unpaired = sorted(labels.keys() ^ first_labels.keys())
+    if unpaired:
         raise ContractError(
-            f"{current.path} and {first.path} are stored on different samples: {len(single):,} ids stand in one of "
-            f"them only, e.g. {single[0]}",
+            f"{current.path} and {first.path} are stored on different samples: {len(unpaired):,} ids are in only one "
+            f"of them, e.g. {unpaired[0]}",
             "score them on the same ids",
         )
-    wrong = [name for name, label in labels.items() if label != others[name]]
+    wrong = [name for name, label in labels.items() if label != first_labels[name]]
     if wrong:
         raise ContractError(
             f"{current.path} and {first.path} disagree on the label of {len(wrong):,} samples, e.g. {wrong[0]}",
-            "they were made for other tasks",
+            "they were made for different tasks",
         )
 
 

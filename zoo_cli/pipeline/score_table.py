@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from zoo_cli.store.score_store import ScoreRow
 
 @dataclass(frozen=True)
 class StudentPlace:
-    """The score of the student's starting features, and the rank it would have; None where it is not defined."""
+    """The score of the student's starting features, and the rank it would have; None if undefined."""
 
     value: float | None
     low: float | None
@@ -25,7 +26,7 @@ class StudentPlace:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The ranked sources: values, interval ends and chance levels (S,), replicates (S, B). NaN is what is undefined.
+    """The ranked sources: values, interval ends and chance levels (S,), replicates (S, B). NaN if undefined.
 
     The student's row is the last of each: S counts it.
     """
@@ -46,10 +47,10 @@ class ScoreTable:
         metrics: Sequence[str],
         raw: bool,
         depth: np.ndarray | None,
-    ) -> "ScoreTable":
+    ) -> Self:
         """One metric as it is (`raw`), or several by their z-scores over the sources, with the student on that scale.
 
-        `metrics`: their specs; `depth` (S,): the capacity term that is added, None for none.
+        `metrics`: their specs; `depth` (S,): the capacity term to add, if any.
         """
         by_key = {(row.spec, row.source): row for row in scores}
         lines = [[by_key.get((spec, source)) for source in [*names, STUDENT]] for spec in metrics]
@@ -72,15 +73,15 @@ class ScoreTable:
         if depth is not None:
             joined, level, copies = (part + depth[:, None] for part in (joined, level, copies))
             reasons = [
-                reason or ("" if known else "undefined: no depth declared")
-                for reason, known in zip(reasons, np.isfinite(depth), strict=False)
+                reason or ("" if declared else "undefined: no depth declared")
+                for reason, declared in zip(reasons, np.isfinite(depth), strict=False)
             ]
         middle = joined[:, 0]
         reach = uncertainty.QUANTILE * copies.std(axis=1, ddof=1) if count > 1 else np.full(len(middle), np.nan)
         return cls(middle, middle - reach, middle + reach, level[:, 0], copies, borda, reasons)
 
     def student(self, scores: Sequence[ScoreRow]) -> StudentPlace | None:
-        """Where the student's starting features would stand among the ranked sources; None where nobody scored them."""
+        """Where the student's starting features would stand among the ranked sources; None if they are not scored."""
         own = next((row for row in scores if row.source == STUDENT), None)
         if own is None:
             return None
@@ -96,7 +97,7 @@ def _number(row: ScoreRow | None, key: str) -> float:
 
 
 def _reason(row: ScoreRow | None) -> str:
-    """Why a source has no value; empty where it has one."""
+    """Why a source has no value; empty if it has one."""
     if row is None:
         return "not: scored"
     return f"{row.status}: {row.reason}" if row.value is None else ""

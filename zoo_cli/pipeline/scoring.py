@@ -1,9 +1,8 @@
-"""The scores of one source by several metrics, read once for all of them."""
+"""The scores of one source by several metrics; the source is read once for all of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from zoo_cli.store.score_store import ScoreRow
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one source by one metric, and what the source brings into an ensemble, where the metric has one."""
+    """The score of one source by one metric, and what the source contributes to an ensemble, if the metric has one."""
 
     row: ScoreRow
     part: MemberPart | None = None
@@ -31,14 +30,14 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """Scores, metric by metric, and the ensemble that each metric chooses which scores ensembles too."""
+    """Scores, metric by metric, and the ensembles chosen by the metrics that score ensembles too."""
 
     rows: list[ScoreRow]
     ensembles: list[Ensemble] = field(default_factory=list)
 
 
 def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> bool:
-    """Whether scores are kept: not where nobody asked for the metric and no source has what it needs."""
+    """Whether scores are reported: not if the metric was not requested and no source has what it needs."""
     if not strict and spec.entry.needs and all(row.status == "skipped" for row in rows):
         return False
     for row in rows:
@@ -48,7 +47,7 @@ def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> boo
 
 
 def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
-    """Features (N, D') of the reference network on these samples; None where none is named."""
+    """Features (N, D') of the reference network on these samples; None without a path."""
     if path is None:
         return None
     return feature_files.load_outputs(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
@@ -57,7 +56,7 @@ def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
 def score_source(
     source: SourceOutputs, metrics: Sequence[MetricSpec], target: Classes, replicates: Replicates, seed: int
 ) -> list[Score]:
-    """The scores of one source by all metrics, in their order: one probe a representation."""
+    """The scores of one source by all metrics, in their order, with one probe per representation."""
     scores: dict[int, Score] = {}
     for on in dict.fromkeys(spec.on for spec in metrics):
         group = {i: spec for i, spec in enumerate(metrics) if spec.on == on}
@@ -75,12 +74,12 @@ def score_source(
         pairs = [(spec.method, spec.entry) for spec in group.values()]
         estimates = uncertainty.estimate_scores(pairs, probe, seed=seed, replicates=replicates)
         for (i, spec), estimate in zip(group.items(), estimates, strict=True):
-            key = _key(source, spec, target) | {"dim": probe.matrix.width, "classes": len(target.counts)}
+            row = replace(_row(source, spec, target), dim=probe.matrix.width, classes=len(target.counts))
             if isinstance(estimate, Undefined):
-                scores[i] = Score(ScoreRow(**key, status="undefined", reason=estimate.reason))
+                scores[i] = Score(replace(row, status="undefined", reason=estimate.reason))
                 continue
-            row = ScoreRow(
-                **key,
+            row = replace(
+                row,
                 value=estimate.value,
                 low=estimate.low,
                 high=estimate.high,
@@ -95,15 +94,9 @@ def score_source(
 
 
 def _skipped(source: SourceOutputs, spec: MetricSpec, target: Classes, reason: str) -> Score:
-    return Score(ScoreRow(**_key(source, spec, target), status="skipped", reason=reason))
+    return Score(replace(_row(source, spec, target), status="skipped", reason=reason))
 
 
-def _key(source: SourceOutputs, spec: MetricSpec, target: Classes) -> dict[str, Any]:
-    params = spec.method.spec.partition(":")[2]
-    return {
-        "source": source.name,
-        "metric": spec.method.name,
-        "params": params,
-        "representation": spec.on,
-        "n": len(target),
-    }
+def _row(source: SourceOutputs, spec: MetricSpec, target: Classes) -> ScoreRow:
+    """The row of a score that has no value yet."""
+    return ScoreRow(source.name, spec.method.name, spec.method.spec.partition(":")[2], spec.on, len(target))

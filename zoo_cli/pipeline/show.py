@@ -1,4 +1,4 @@
-"""Describing an artifact: what it is, what it was made from, and how much is in it."""
+"""Describe an artifact: what it is, what it was made from, and how much is in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from zoo_cli.weighting import file
 def weigh_sources(
     method: specs.Method, values: np.ndarray, names: Sequence[str], zero_means_none: bool, metric: str
 ) -> np.ndarray:
-    """The weights (S,) of sources by their scores (S,), NaN where undefined. `zero_means_none`: see the registry."""
+    """The weights (S,) of sources by their scores (S,), NaN if undefined. `zero_means_none`: see the registry."""
     if not names:
         return np.zeros(0)
     if method.name == "file":
@@ -42,10 +42,10 @@ def load_weights(path: Path, names: Sequence[str]) -> np.ndarray:
     rows = content.get("sources") if isinstance(content, dict) else None
     if isinstance(rows, list):
         # zoo rank also lists the excluded sources, with weight 0.
-        absent = [
+        excluded = [
             row for row in rows if isinstance(row, dict) and row.get("weight") == 0 and row.get("source") not in names
         ]
-        content = {**content, "sources": [row for row in rows if row not in absent]}
+        content = {**content, "sources": [row for row in rows if row not in excluded]}
     try:
         return np.asarray(file.file(np.zeros(len(names)), list(names), False, weights=content))
     except ContractError as error:

@@ -1,4 +1,4 @@
-"""Listing the models of a workspace, with what is declared and stored of each."""
+"""List the models of a workspace, with what is declared and stored of each."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """A source, or the student; None where a value is neither declared nor stored.
+    """A source, or the student; None if a value is neither declared nor stored.
 
     `features`: width of the embedding; `classes`: number of outputs; `parts`: stored feature files of each data set.
     """

@@ -1,11 +1,11 @@
-"""`zoo split`: every sample of the task, its split, its hash. Bad images are found here and reported once."""
+"""`zoo split`: every sample of the task, its split and its hash. Bad images are detected here, and reported once."""
 
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -21,13 +21,14 @@ from zoo_cli.store.class_names import load_class_names, write_class_names
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import load_manifest
+from zoo_cli.store.provenance import Inputs
 
 MAX_ERRORS = "1%"
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """What differs from zoo.toml, None where nothing does; and how many images may fail."""
+    """The values that replace those of zoo.toml, None to keep them; and how many images may fail."""
 
     train: list[str] | None = None
     test: list[str] | None = None
@@ -43,7 +44,7 @@ class SplitConfig:
 
     @property
     def task(self) -> dict[str, Any]:
-        """The keys of [task] that it sets."""
+        """The keys of [task] that are set."""
         keys = ("train", "test", "unlabelled", "labelled", "probe", "probe_per_class", "seed")
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
@@ -63,7 +64,7 @@ class SplitSummary:
 def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary | None:
     """Write the manifest and the class names, unless they are up to date; None after a dry run.
 
-    The data is looked at again before it counts as unchanged. Raises Stale naming what differs, TooManyErrors.
+    The data is listed again before it counts as unchanged. Raises Stale, naming what differs, and TooManyErrors.
     """
     options = options or SplitConfig()
     changed = settings.with_task(**options.task)
@@ -87,9 +88,9 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
 
 
 def is_manifest_current(settings: Config) -> bool:
-    """Whether there is a manifest, made as zoo.toml says. Raises Stale naming what differs.
+    """Whether there is a manifest that agrees with zoo.toml. Raises Stale, naming what differs.
 
-    What was given to `zoo split` by flags wins over zoo.toml, with a warning.
+    Values set by flags of `zoo split` win over zoo.toml, with a warning.
     """
     if not settings.manifest.exists():
         return False
@@ -113,7 +114,7 @@ def is_manifest_current(settings: Config) -> bool:
 
 
 def write_manifest(settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()) -> None:
-    """Draw the splits and write the manifest and the class names. `flags`: the keys of [task] given by flags."""
+    """Draw the splits and write the manifest and the class names. `flags`: the keys of [task] set by flags."""
     options = options or SplitConfig()
     _check(settings, options.max_errors, options.workers)
     inputs = _inputs(settings)
@@ -124,14 +125,12 @@ def write_manifest(settings: Config, options: SplitConfig | None = None, flags: 
     if options.dry_run:
         console.say(f"would check the images of {', '.join(spec for part in specs.values() for spec in part)}")
         return
-    inputs["images"] = _listing(settings.root, specs)
-    if flags:
-        inputs["flags"] = sorted(flags)
+    inputs = {**inputs, "images": _listing(settings.root, specs), **({"flags": sorted(flags)} if flags else {})}
     _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
 
 
 def summarize_manifest(settings: Config) -> SplitSummary:
-    """What a standing manifest holds."""
+    """What an existing manifest holds."""
     images = load_manifest(settings.manifest, settings.root)
     labelled, unlabelled, test = (int((images.split == name).sum()) for name in ("labelled", "unlabelled", "test"))
     classes = len(load_class_names(settings.classes))
@@ -143,19 +142,20 @@ def _check(settings: Config, max_errors: str | None, workers: int | None) -> Non
     devices.workers(workers)
     if not settings.task.train:
         raise UsageError(
-            f"no training images: [task] train is empty in {settings.root / config.FILE}", "or --train SPEC"
+            f"no training images: [task] train is empty in {settings.root / config.FILE}",
+            "set it, or use --train SPEC",
         )
 
 
 def _specs(settings: Config) -> dict[str, Sequence[str]]:
-    """The data specs of each part; a test part that is set aside from the training images has none."""
+    """The data specs of each part; a test part drawn from the training images has none."""
     task = settings.task
     test = task.test if splits.parse_test_share(task.test) is None else ()
     return {"train": task.train, "unlabelled": task.unlabelled, "test": test}
 
 
-def _inputs(settings: Config) -> dict[str, Any]:
-    """What a manifest is made from, as in its header, but for the images themselves."""
+def _inputs(settings: Config) -> Inputs:
+    """What a manifest is made from, as in its header, without the images themselves."""
     task = settings.task
     return {
         **{part: list(specs) for part, specs in _specs(settings).items()},
@@ -183,7 +183,7 @@ class DataPart:
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """A sound sample as it will stand in the manifest. `label`: the true one, until `drawn` says who may know it."""
+    """A readable sample as a row of the manifest. `label`: the true one, until `in_split` hides it."""
 
     id: str
     data: str
@@ -197,7 +197,7 @@ class ManifestRow:
     probe: bool = False
     truth: int | None = None
 
-    def drawn(self, split: str, probe: bool) -> "ManifestRow":
+    def in_split(self, split: str, probe: bool) -> Self:
         """The row in its split: the label of an unlabelled or test sample becomes its truth."""
         labelled = split == "labelled"
         label, truth = (self.label, None) if labelled else (None, self.label)
@@ -211,7 +211,7 @@ def _open_parts(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[Da
     }
     classes = samples.union_classes(opened["train"])
     if classes is None:
-        raise UsageError("the training images have no classes", "folder: needs one folder a class, parquet: a label")
+        raise UsageError("the training images have no classes", "folder: needs one folder per class, parquet: a label")
     parts = []
     for part, data_sets in opened.items():
         for number, (spec, data) in enumerate(zip(specs[part], data_sets, strict=True)):
@@ -222,30 +222,28 @@ def _open_parts(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[Da
     return parts
 
 
-def _write(
-    settings: Config, parts: list[DataPart], inputs: dict[str, Any], max_errors: str, workers: int | None
-) -> None:
+def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None) -> None:
     classes = parts[0].data.classes or ()
     rows, failed = _check_images(settings, parts, workers)
     if not rows:
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
         )
-    drawn = _draw_splits(settings, rows, classes)
-    rows = [row.drawn(part, probe) for row, part, probe in zip(rows, drawn.split, drawn.probe, strict=True)]
-    # Before the manifest, which says that all is there: others may be waiting for it.
+    draw = _draw_splits(settings, rows, classes)
+    rows = [row.in_split(part, probe) for row, part, probe in zip(rows, draw.split, draw.probe, strict=True)]
+    # Before the manifest, which marks the split as done: other processes may be waiting for it.
     write_class_names(settings.classes, classes)
     schema = arrow_schema(schemas.MANIFEST)
     with files.table_writer(settings.manifest, schemas.MANIFEST, inputs, schema) as write:
         for piece in _with_images(rows, parts, schema):
             write(piece)
-    duplicates = splits.find_duplicates([row.id for row in rows], drawn.split, [row.sha256 for row in rows])
-    for note in [*drawn.notes, *duplicates]:
+    duplicates = splits.find_duplicates([row.id for row in rows], draw.split, [row.sha256 for row in rows])
+    for note in [*draw.notes, *duplicates]:
         console.warn(note)
-    counts = {part: drawn.split.count(part) for part in ("labelled", "unlabelled", "test")}
+    counts = {part: draw.split.count(part) for part in ("labelled", "unlabelled", "test")}
     console.say(
         f"wrote {settings.manifest}: {counts['labelled']:,} labelled, {counts['unlabelled']:,} unlabelled, "
-        f"{counts['test']:,} test, {sum(drawn.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
+        f"{counts['test']:,} test, {sum(draw.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
     failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)
 
@@ -269,7 +267,7 @@ def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequenc
 def _check_images(
     settings: Config, parts: list[DataPart], workers: int | None
 ) -> tuple[list[ManifestRow], list[Failure]]:
-    """Decode and hash every image once: the rows of those that are sound, and the failures."""
+    """Decode and hash every image once: the rows of the readable ones, and the failures."""
 
     def check(
         entry: tuple[DataPart, str, Sample],
@@ -294,7 +292,7 @@ def _check_images(
 
 
 def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows as tables; images that have no file of their own are read a second time, so that none are held."""
+    """The rows as tables. Images without a file of their own are read a second time, to keep none in memory."""
     if all(row.path is not None for row in rows):
         yield pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
         return
@@ -311,18 +309,18 @@ def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Sche
 
 
 def _listing(root: Path, specs: Mapping[str, Sequence[str]]) -> str:
-    """A digest of the names and sizes of what the data specs name, without reading an image."""
+    """A digest of the names and sizes of the files of the data specs, without reading an image."""
     listing: list[Any] = []
     for spec in (spec for part in specs.values() for spec in part):
-        place = samples.resolve_path(spec.partition(":")[2], root)
-        paths = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
-        paths = sorted(paths or glob.glob(str(place)))
+        data = samples.resolve_path(spec.partition(":")[2], root)
+        paths = [os.path.join(folder, name) for folder, _, names in os.walk(data) for name in names]
+        paths = sorted(paths or glob.glob(str(data)))
         listing.append([spec, [(os.path.relpath(path, root), _size(path)) for path in paths]])
     return provenance.fingerprint(listing)
 
 
 def _size(path: str) -> int:
-    """Bytes of a file; -1 where it cannot be read, as a link that leads nowhere: its image is a failure, no more."""
+    """The size of a file in bytes; -1 if it cannot be read, e.g. a broken link: its image only counts as a failure."""
     try:
         return os.path.getsize(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Which models a training command trains, checked before anything is scored, made or imported for it."""
+"""The models that a training command trains, checked before anything is scored, made or imported for them."""
 
 from zoo_cli import config, specs
 from zoo_cli.config import Config, Source
@@ -6,7 +6,7 @@ from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.store import feature_store
 
 REQUIRED = ("input_size", "mean", "std")
-"""What has to be known of the preprocessing."""
+"""The keys of the preprocessing that must be known."""
 
 
 def select_student(settings: Config, spec: str | None) -> Source:
@@ -24,7 +24,7 @@ def select_student(settings: Config, spec: str | None) -> Source:
 
 
 def check_trainable(settings: Config, source: Source, role: str) -> None:
-    """Raise UsageError for stored outputs, and for a network without a known preprocessing if that is plain to see.
+    """Raise UsageError for stored outputs, and for a network whose preprocessing is unknown without loading it.
 
     `role` names the model in the second error. Only user code, and torchvision without named weights, know nothing of
     their preprocessing; a model of another provider is checked when it is loaded.

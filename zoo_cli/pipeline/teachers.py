@@ -25,10 +25,10 @@ from zoo_cli.training.image_cache import ImageCache
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """A teacher: a loaded network, or the folder `stored` of the outputs of one that cannot be run.
+    """A teacher: a loaded network, or the folder `stored` of outputs if there is no network.
 
-    `class_order`: the output that stands for each class of the task, None if they agree. `digest`: of its weights, or
-    of its stored outputs; `build_digest`: of all else on which its outputs depend.
+    `class_order`: the output of each class of the task, None if the order agrees. `digest`: of its weights, or of its
+    stored outputs; `build_digest`: of everything else on which its outputs depend.
     """
 
     name: str
@@ -39,7 +39,7 @@ class TeacherSpec:
     build_digest: str
 
     def build(self, student: Student, device: torch.device) -> Teacher:
-        """The network as a teacher that sees the images of a student."""
+        """The network as a teacher that reads the images of a student."""
         assert self.model is not None, "plans refuse teachers that cannot be run"
         teacher = Teacher.from_model(self.model, student.preprocessing, self.class_order).to(device)
         # The memory order of the images, see `Batch.to`.
@@ -49,7 +49,7 @@ class TeacherSpec:
 def load_teachers(
     settings: Config, sources: Sequence[Source], classes: tuple[str, ...], seed: int
 ) -> list[TeacherSpec]:
-    """The teachers of a transfer; the features of those that cannot be run are there.
+    """The teachers of a transfer. The outputs of those without a network must exist.
 
     Raises UsageError for one with other classes than the task's.
     """
@@ -71,7 +71,7 @@ def load_teachers(
 
 
 def digest_build(model: LoadedModel) -> str:
-    """A digest of what a network depends on beside its weights: how it is built, its view of an image, its classes."""
+    """A digest of what a network depends on besides its weights: how it is built, its preprocessing, its classes."""
     return provenance.fingerprint(model.architecture.to_json(), vars(model.preprocessing), model.class_names)
 
 
@@ -99,7 +99,7 @@ def compute_logits(
 ) -> Tensor:
     """The logits (V, M, N, C) of M teachers on the student's evaluation views of rows (N,) of the manifest.
 
-    V is 1, or 2 with the mirrored views, of which there are no stored outputs.
+    V is 1, or 2 with the mirrored views, for which there are no stored outputs.
     """
     logits = []
     for teacher in teachers:

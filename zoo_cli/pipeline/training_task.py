@@ -60,6 +60,6 @@ def can_load(settings: Config, manifest: Path | None) -> bool:
 
 
 def check_device(training: ResolvedTraining) -> None:
-    """Raise UsageError for a device that does not exist. "auto" always does, and so does "cpu"."""
+    """Raise UsageError for a device that does not exist, unlike "auto" and "cpu"."""
     if training.device not in ("auto", "cpu"):
         devices.choose(training.device, purpose="training")

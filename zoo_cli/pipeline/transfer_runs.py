@@ -30,7 +30,7 @@ from zoo_cli.training.training_config import LoopOptions
 
 
 def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
-    """Train a student for each seed. Raises UsageError, before any is trained, if another run stands in its place."""
+    """Train a student for each seed. Raises UsageError, before any is trained, if its folder holds another run."""
     transfers = [_load_transfer(plan, task, run) for run in paths.resolve(plan.settings, plan.names())]
     device = devices.choose(task.training.device, purpose="training")
     phases = [transfer.make_phases(device) for transfer in transfers]
@@ -56,7 +56,7 @@ class _Transfer:
         return self.plan.config.combination if len(self.teachers) > 1 else "one"
 
     def make_phases(self, device: torch.device) -> list[RunSpec]:
-        """The runs in their order. The last is the run itself, and the folders of the others lie in its own."""
+        """The runs in their order. The last is the run itself, and the folders of the others are inside its own."""
         inside = self.run.path / "teachers"
         if self.combination == "soup":
             parts = [self.make_spec(inside / teacher.name, [teacher], self.first_student) for teacher in self.teachers]
@@ -69,7 +69,7 @@ class _Transfer:
         starts: list[Callable[[], Student]] = [self.first_student]
         starts += [partial(self.load_student, path) for path in paths]
         return [
-            self.make_spec(path, [teacher], start, [other.name for other in ordered[:number]])
+            self.make_spec(path, [teacher], start, [previous.name for previous in ordered[:number]])
             for number, (path, teacher, start) in enumerate(zip(paths, ordered, starts, strict=False))
         ]
 

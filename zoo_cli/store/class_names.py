@@ -8,7 +8,7 @@ from zoo_cli.store import files
 
 
 def load_class_names(file: Path) -> tuple[str, ...]:
-    """The names in a classes.json. Raises ContractError for a file that holds none."""
+    """The names in a classes.json. Raises ContractError for a file without names."""
     content = files.read_json(file)
     names = content.get("names") if isinstance(content, dict) else None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
@@ -17,5 +17,5 @@ def load_class_names(file: Path) -> tuple[str, ...]:
 
 
 def write_class_names(file: Path, names: Sequence[str]) -> None:
-    """Store the names."""
+    """Write a classes.json."""
     files.write_json(file, {"names": list(names)})

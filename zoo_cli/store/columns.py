@@ -18,18 +18,18 @@ ARROW_TYPES = {
     "double": pa.float64(),
     "list<double>": pa.list_(pa.float64()),
 }
-"""The column types of `schemas` whose width no file fixes for itself."""
+"""The column types of `schemas`, but for the lists whose width differs from file to file."""
 
 
 def arrow_schema(schema: Schema, without: Sequence[str] = ()) -> pa.Schema:
-    """The Arrow schema of an artifact, less some of its columns."""
+    """The Arrow schema of an artifact, without some of its columns."""
     return pa.schema(
         [(column.name, ARROW_TYPES[column.type]) for column in schema.columns if column.name not in without]
     )
 
 
 def to_matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
-    """A list column of equal widths as one (N, W) array of its own precision; at most one copy.
+    """A list column of equal widths as one (N, W) array in its own precision; at most one copy.
 
     Accepts list, large_list and fixed-size list of float16, float32 and float64. Raises ContractError for nulls,
     ragged rows and other types.
@@ -58,5 +58,5 @@ def to_matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
 
 
 def to_list_column(array: np.ndarray) -> pa.FixedSizeListArray:
-    """An (N, W) array as a fixed-size list column; no copy where it is contiguous."""
+    """An (N, W) array as a fixed-size list column; no copy if it is contiguous."""
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1])

@@ -10,7 +10,7 @@ from zoo_cli.errors import ContractError, UsageError
 
 
 def read_csv(path: Path) -> list[list[str | None]]:
-    """The columns of a CSV file in UTF-8, with or without a byte order mark; the first line is their first cell.
+    """The columns of a CSV file in UTF-8, with or without a byte order mark; the header is their first cell.
 
     Cells are stripped, an empty one is None, blank lines are skipped. No columns if the file is empty. Raises
     UsageError if the file cannot be read, ContractError if it is not UTF-8, a quote is not closed, or a line has more
@@ -27,7 +27,7 @@ def read_csv(path: Path) -> list[list[str | None]]:
     if not text.strip():
         return []
     columns = _parse(path, text)
-    # The parser closes an open quote at the end of the file, however many rows that swallows.
+    # The parser closes an open quote at the end of the file, however many rows it swallows.
     if (columns[-1][-1] or "").endswith("\n") and _has_open_quote(text):
         raise _broken(path, "a quote is not closed")
     return [[(cell or "").strip() or None for cell in column] for column in columns]
@@ -38,7 +38,7 @@ def _parse(path: Path, text: str) -> list[list[str | None]]:
     ragged: list[csv.InvalidRow] = []
 
     def refuse(row: csv.InvalidRow) -> str:
-        ragged.append(row)  # an exception here would be printed and forgotten
+        ragged.append(row)  # an exception here would be printed and dropped
         return "error"
 
     def parse(types: Mapping[str, pa.DataType]) -> pa.Table:

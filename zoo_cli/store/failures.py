@@ -15,7 +15,7 @@ from zoo_cli.store.columns import arrow_schema
 
 @dataclass(frozen=True)
 class Failure:
-    """One sample that failed: its id, its file where it has one, and why."""
+    """One sample that failed: its id, its file if it has one, and why."""
 
     id: str
     path: str | None
@@ -23,13 +23,15 @@ class Failure:
 
 
 def record_failures(settings: Config, stage: str, failures: Sequence[Failure], total: int, max_errors: str) -> None:
-    """Write what failed, or remove an older record. Raises TooManyErrors above the limit."""
+    """Write the failures, or remove an older record. Raises TooManyErrors above the limit."""
     path = settings.errors(stage)
     if not failures:
         path.unlink(missing_ok=True)
         return
     first = _write(settings, stage, failures)[0]
-    console.warn(f"{len(failures):,} of {total:,} images failed, e.g. {first.id}: {first.error}; all are in {path}")
+    console.warn(
+        f"{len(failures):,} of {total:,} images failed, e.g. {first.id}: {first.error}; all are listed in {path}"
+    )
     if len(failures) > parse_limit(max_errors, total):
         raise TooManyErrors(
             f"{stage}: {len(failures):,} of {total:,} images failed, more than --max-errors {max_errors}",
@@ -38,13 +40,13 @@ def record_failures(settings: Config, stage: str, failures: Sequence[Failure], t
 
 
 def add_failures(settings: Config, stage: str, failures: Sequence[Failure]) -> None:
-    """Record failures before the output that lacks them is written: a kill between the two leaves no unnamed hole."""
+    """Record failures before the output that lacks them is written: a kill in between leaves no gap unexplained."""
     new = {failure.id for failure in failures}
     _write(settings, stage, [*(old for old in load_failures(settings, stage) if old.id not in new), *failures])
 
 
 def load_failures(settings: Config, stage: str) -> list[Failure]:
-    """The recorded failures of a stage; empty where nothing failed."""
+    """The recorded failures of a stage; empty if nothing failed."""
     path = settings.errors(stage)
     if not path.exists():
         return []

@@ -4,6 +4,7 @@ import glob
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -31,25 +32,25 @@ class StoredOutputs:
     labels: Array | None = None
 
     def probabilities(self, output: str = "softmax") -> Array | None:
-        """Class probabilities (N, K) in float64; None where neither logits nor probabilities are known."""
+        """Class probabilities (N, K) in float64; None if neither logits nor probabilities are known."""
         if self.probs is not None:
             return self.probs.astype(np.float64)
         return None if self.logits is None else to_probabilities(self.logits, output)
 
     def to_logits(self) -> Array | None:
-        """Logits (N, K), else logarithms of the probabilities, 0 raised to the smallest float32; None without both."""
+        """Logits (N, K), else logarithms of the probabilities, clipped to the smallest float32; None without both."""
         if self.logits is not None or self.probs is None:
             return self.logits
         return log_probabilities(self.probs)
 
-    def take(self, rows: Array) -> "StoredOutputs":
-        """Some of its rows."""
-        picked = {
+    def take(self, rows: Array) -> Self:
+        """A selection of rows."""
+        selected = {
             name: value[rows]
             for name in ("embedding", "logits", "probs", "labels")
             if (value := getattr(self, name)) is not None
         }
-        return replace(self, ids=self.ids[rows], **picked)
+        return replace(self, ids=self.ids[rows], **selected)
 
 
 def log_probabilities(probs: Array) -> Array:
@@ -70,7 +71,7 @@ def to_probabilities(logits: Array, output: str) -> Array:
 
 
 def find_parts(path: Path) -> list[Path]:
-    """The parquet files of a path: a file, a folder of parts, or a glob. Raises UsageError where there are none."""
+    """The parquet files of a path: a file, a folder of parts, or a glob. Raises UsageError if there are none."""
     if path.is_dir():
         parts = sorted(path.rglob("*.parquet"))
     else:
@@ -82,7 +83,7 @@ def find_parts(path: Path) -> list[Path]:
 
 
 def content_digest(path: Path) -> str:
-    """A digest of what a path holds: of our parts' headers, or of a foreign file's bytes."""
+    """A digest of the files at a path: of the headers of our parts, or of the bytes of other files."""
     contents = []
     for part in find_parts(path):
         header = files.read_header(part)
@@ -101,11 +102,11 @@ def load_outputs(
 ) -> StoredOutputs:
     """The rows of `ids` in that order, or every row in the order stored.
 
-    `needed`: those of `columns` that must be there. Raises ContractError for ids that repeat or are missing, values
-    that are not finite, and probabilities that do not sum to 1.
+    `needed`: the columns that must exist. Raises ContractError for repeated or missing ids, values that are not
+    finite, and probabilities that do not sum to 1.
     """
-    wanted = None if ids is None else set(ids)
-    pieces = [_read_part(part, wanted, columns) for part in find_parts(path)]
+    selected = None if ids is None else set(ids)
+    pieces = [_read_part(part, selected, columns) for part in find_parts(path)]
     present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
     for column in needed:
         if column not in present:
@@ -114,7 +115,7 @@ def load_outputs(
     check_unique(stored_ids, str(path))
     arrays: dict[str, Array] = {}
     for column in present:
-        # Parts without rows may not know their width; where all are empty, one of them stands for the column.
+        # Parts without rows may not know their width; if all are empty, the first one stands for the column.
         filled = [piece for piece in pieces if len(piece["id"])] or pieces[:1]  # type: ignore[arg-type]
         chunks: list[Array] = [piece[column] for piece in filled]  # type: ignore[misc]
         if len({chunk.shape[1:] for chunk in chunks}) > 1:
@@ -131,7 +132,7 @@ def load_outputs(
     return StoredOutputs(stem, stored_ids, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
 
 
-def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
+def _read_part(part: Path, selected: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
     tag = files.read_header(part).get("schema")
     if tag is not None and tag not in OURS:
         raise ContractError(f"{part} is a {tag}, not one of {', '.join(OURS)}", "a newer zoo may have written it")
@@ -143,8 +144,8 @@ def _read_part(part: Path, wanted: set[str] | None, columns: Sequence[str]) -> d
     if table.column("id").null_count:
         raise ContractError(f"{part}: column id has nulls")
     ids = np.array([str(value) for value in table.column("id").to_pylist()], dtype=object)
-    if wanted is not None and not wanted.issuperset(ids):
-        keep = np.flatnonzero([name in wanted for name in ids])
+    if selected is not None and not selected.issuperset(ids):
+        keep = np.flatnonzero([name in selected for name in ids])
         table, ids = table.take(keep), ids[keep]
     piece: dict[str, Array | None] = {"id": ids, **dict.fromkeys((*columns, "label"))}
     for column in here:
@@ -161,7 +162,7 @@ def _labels(values: pa.ChunkedArray, part: Path) -> Array:
         raise ContractError(f"{part}: column label is {values.type}", "expected whole numbers, classes counted from 0")
     labels = np.array([NO_LABEL if value is None else value for value in values.to_pylist()], dtype=np.int64)
     if (labels < NO_LABEL).any():
-        raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} is no label")
+        raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} means no label")
     return labels
 
 

@@ -1,4 +1,4 @@
-"""The stored outputs of the sources of a workspace: which parts there should be, and how one is checked and written."""
+"""The stored outputs of the sources of a workspace: the parts they need, and how a part is checked and written."""
 
 import glob
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +16,7 @@ from zoo_cli.store import feature_files, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.source_record import (
     SourceRecord,
     has_source_record,
@@ -29,7 +30,7 @@ PART_ROWS = schemas.ROW_GROUP
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What is stored of a source: number of images, width of its features, number of its classes, the folder."""
+    """What is stored of a source: number of images, width of the features, number of classes, folder."""
 
     source: str
     images: int
@@ -39,15 +40,15 @@ class SourceSummary:
 
 
 def is_outputs_only(source: Source) -> bool:
-    """Whether only the outputs of a source are known, and no model."""
+    """Whether only the outputs of a source are known, not its model."""
     return specs.provider("model provider", source.model)[0] == "features"
 
 
 def planned_parts(settings: Config, source: Source, images: Images) -> Iterator[tuple[Path, np.ndarray]]:
     """The parts a source should have, with their rows (M,) of the manifest.
 
-    A function of the images alone, not of the split: splitting again makes nothing stale. Images of the test data are
-    left out, because no source is run on them; the student's starting features are of the training data only.
+    They depend on the images alone, not on the split: splitting again makes nothing stale. Test images are left out,
+    because no source is run on them; the student's starting features are of the training data only.
     """
     for data in ("train",) if source.name == STUDENT else ("train", "unlabelled"):
         rows = images.where(data=data)
@@ -61,9 +62,9 @@ def planned_parts(settings: Config, source: Source, images: Images) -> Iterator[
 
 
 def is_complete(settings: Config, source: Source, images: Images, precision: str | None = None) -> bool:
-    """Whether every part is there and current. Raises UsageError naming what differs where one is stale.
+    """Whether every part exists and is current. Raises Stale, naming what differs, if one is stale.
 
-    `precision`: the one asked for; None accepts any.
+    `precision`: the requested one; None accepts any.
     """
     if not has_source_record(settings, source.name):
         return False
@@ -86,15 +87,15 @@ def is_complete(settings: Config, source: Source, images: Images, precision: str
     )
 
 
-def part_inputs(images: Images, rows: np.ndarray, made_from: Mapping[str, Any]) -> dict[str, Any]:
+def part_inputs(images: Images, rows: np.ndarray, made_from: Inputs) -> Inputs:
     """The inputs in a part's header."""
     return {**made_from, "images": images.fingerprint(rows, "ids", "sha256")}
 
 
 def open_features(settings: Config, record: SourceRecord, *, overwrite: bool) -> None:
-    """Write the record of a source, or check that the standing one says the same.
+    """Write the record of a source, or check that the existing one agrees.
 
-    `overwrite` removes the parts that are there. Raises UsageError naming what differs.
+    `overwrite` removes existing parts. Raises Stale, naming what differs.
     """
     name = str(record.content["name"])
     record = SourceRecord(to_json_values(record.content))
@@ -116,40 +117,40 @@ def write_part(
     path: Path,
     images: Images,
     rows: np.ndarray,
-    kept: np.ndarray,
+    present: np.ndarray,
     features: np.ndarray | None,
     logits: np.ndarray | None,
-    made_from: Mapping[str, Any],
+    made_from: Inputs,
     source: str,
 ) -> None:
-    """Commit one part: `kept` (M,) of the planned `rows`, features (M, D) and logits (M, K) where there are any.
+    """Commit one part: the rows `present` (M,) of the planned `rows`, features (M, D) and logits (M, K), if any.
 
-    Raises ContractError where a value is not finite.
+    Raises ContractError if a value is not finite.
     """
-    columns: dict[str, Any] = {"id": pa.array([str(name) for name in images.ids[kept]], pa.string())}
+    columns: dict[str, Any] = {"id": pa.array([str(name) for name in images.ids[present]], pa.string())}
     for name, values in (("embedding", features), ("logits", logits)):
         if values is None:
             continue
-        if len(values) != len(kept):
-            raise AssertionError(f"{source}: {len(kept)} images, {len(values)} rows of {name}")
+        if len(values) != len(present):
+            raise AssertionError(f"{source}: {len(present)} images, {len(values)} rows of {name}")
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
-            ids = ", ".join(str(name) for name in images.ids[kept][bad][:5])
+            ids = ", ".join(str(name) for name in images.ids[present][bad][:5])
             raise ContractError(
                 f"{source} gives {name} that are not finite for {bad.sum():,} images, e.g. {ids}",
                 "bf16 or float16 weights may overflow: use --precision fp32, or leave the source out",
             )
         columns[name] = to_list_column(values.astype(np.float32, copy=False))
-    if len(columns) == 1 and len(kept):
+    if len(columns) == 1 and len(present):
         raise ContractError(f"{source} gives neither features nor logits")
     files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from))
 
 
 def import_outputs(settings: Config, source: Source, images: Images, *, overwrite: bool) -> None:
-    """Bring outputs that were stored elsewhere into the workspace: checked, joined by id, in canonical order.
+    """Import outputs that were stored elsewhere into the workspace: checked, joined by id, in canonical order.
 
-    Probabilities become logits by their logarithm, of which they are the softmax. Samples of the manifest that the
-    file lacks are left out here; the stages that need them report it.
+    Probabilities are stored as their logarithms, whose softmax they are. Samples of the manifest that the file lacks
+    are left out here; the stages that need them report it.
     """
     path = settings.root / source.model.partition(":")[2]
     if not path.exists() and not glob.glob(str(path)):
@@ -184,20 +185,20 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
     open_features(settings, record, overwrite=overwrite)
     row_of = {str(name): row for row, name in enumerate(outputs.ids)}
     for part, rows in planned_parts(settings, source, images):
-        kept = np.array([row for row in rows if str(images.ids[row]) in row_of], dtype=np.int64)
-        order = np.array([row_of[str(images.ids[row])] for row in kept], dtype=np.int64)
-        features, answers = (None if values is None else values[order] for values in (outputs.embedding, logits))
-        write_part(part, images, rows, kept, features, answers, {"source": record.fingerprint}, source.name)
+        present = np.array([row for row in rows if str(images.ids[row]) in row_of], dtype=np.int64)
+        order = np.array([row_of[str(images.ids[row])] for row in present], dtype=np.int64)
+        features, part_logits = (None if values is None else values[order] for values in (outputs.embedding, logits))
+        write_part(part, images, rows, present, features, part_logits, {"source": record.fingerprint}, source.name)
 
 
 def missing_ids(settings: Config, sources: Iterable[Source], images: Images) -> frozenset[str]:
-    """The ids that a finished part of a source that we ran does not hold, because their images failed."""
+    """The ids that are missing from finished parts of sources that were run, because their images failed."""
     missing: set[str] = set()
     for source in sources:
         if is_outputs_only(source):
             continue
         for path, rows in planned_parts(settings, source, images):
-            # The number of rows stands in the footer; the ids are read only where it says that some are missing.
+            # The number of rows is in the footer; the ids are read only if some are missing.
             if path.exists() and files.row_count(path) < len(rows):
                 stored = files.read_parquet(path, ["id"]).column("id").to_pylist()
                 missing |= {str(name) for name in images.ids[rows]}.difference(stored)
@@ -213,14 +214,14 @@ def summarize_source(settings: Config, source: Source) -> SourceSummary:
 
 
 def to_json_values(value: Any) -> Any:
-    """A value as JSON gives it back: tuples become lists."""
+    """A value as JSON would return it: tuples become lists."""
     if isinstance(value, Mapping):
         return {key: to_json_values(item) for key, item in value.items()}
     return [to_json_values(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _changed_files(settings: Config, source: Source, record: SourceRecord) -> list[str]:
-    """Which files of a source have changed since it was run. The outputs of one that is gone stay good."""
+    """The files of a source that changed since it was run. The outputs of a deleted file stay valid."""
     provider, rest = specs.provider("model provider", source.model)
     if provider == "features":
         path = settings.root / rest
@@ -236,7 +237,7 @@ def _changed_files(settings: Config, source: Source, record: SourceRecord) -> li
 
 
 def _is_imported(settings: Config, source: Source, digest: str) -> bool:
-    """Whether stored outputs were imported before, from the same file."""
+    """Whether the outputs were imported before, from the same file."""
     if not has_source_record(settings, source.name):
         return False
     return load_source_record(settings, source.name).content.get("weights_sha256") == digest

@@ -1,4 +1,4 @@
-"""The only reader and writer of artifacts. A file is written beside its place, checked, fsynced and renamed."""
+"""The only reader and writer of artifacts. A file is written under a temporary name, checked, fsynced and renamed."""
 
 import errno
 import hashlib
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save
+from safetensors import SafetensorError, safe_open
+from safetensors import numpy as safetensors_numpy
 
 from zoo_cli import __version__
 from zoo_cli.errors import ContractError, UsageError, ZooError
@@ -38,7 +39,7 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`: it replaces `path` on success; on failure nothing has changed."""
+    """A temporary path in the folder of `path`: it replaces `path` on success; on failure nothing changes."""
     temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,23 +67,23 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON with its keys in the order given, one newline at the end."""
+    """Write JSON with its keys in the given order and a newline at the end."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file in UTF-8."""
+    """Write a text file in UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """JSON objects, one a line."""
+    """Write JSON objects, one per line."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add JSON objects, one a line, to a log that grows while a run goes on."""
+    """Append JSON objects, one per line, to the log of a run in progress."""
     try:
         with path.open("a", encoding="utf-8") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in rows)
@@ -91,8 +92,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
-    """Tensors as safetensors, on disk with the umask's permissions (the library would make the file private)."""
-    from safetensors import safe_open
+    """Write tensors as safetensors, with the permissions of the umask (the library would make the file private)."""
     from safetensors.torch import save
 
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -105,22 +105,24 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Arrays as safetensors."""
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {}))
+    data = safetensors_numpy.save(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {})
+    )
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_table(path: Path, table: pa.Table, schema: Schema, inputs: Mapping[str, Any]) -> None:
-    """A parquet artifact with page checksums, and a header that says what it is and what it was made from.
+    """Write a parquet artifact with page checksums, and a header that says what it is and what it was made from.
 
-    Raises ContractError where the table breaks its schema: that would be a bug, or somebody else's array.
+    Raises ContractError if the table breaks its schema, through a bug or an array from elsewhere.
     """
     with table_writer(path, schema, inputs, table.schema) as write:
         write(table)
 
 
 def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The rows of an answer as parquet, types as they come."""
+    """Write the rows of an answer as parquet, with the types of their values."""
     table = pa.Table.from_pylist([dict(row) for row in rows])
     table = table.replace_schema_metadata({HEADER: json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})})
     with replacing(path) as temporary:
@@ -129,15 +131,15 @@ def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_schema: pa.Schema) -> Iterator[Any]:
-    """As write_table, for rows that arrive in pieces: yields a function that takes the next piece.
+    """As `write_table`, for rows that arrive in pieces: yields a function that takes the next piece.
 
-    Row groups are full whatever the pieces are, so the same rows give the same bytes.
+    Row groups are full whatever the sizes of the pieces, so equal rows give equal bytes.
     """
     _check_columns(path, arrow_schema, schema)
     header = json.dumps(make_header(schema, inputs), separators=(",", ":"))
     arrow_schema = arrow_schema.with_metadata({HEADER: header})
     rows = 0
-    held: list[pa.Table] = []
+    pending: list[pa.Table] = []
     with replacing(path) as temporary:
         with pq.ParquetWriter(
             temporary,
@@ -153,14 +155,14 @@ def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_sc
             def write(piece: pa.Table) -> None:
                 nonlocal rows
                 rows += piece.num_rows
-                held.append(piece.replace_schema_metadata(arrow_schema.metadata))
-                while sum(part.num_rows for part in held) >= ROW_GROUP:
-                    joined = pa.concat_tables(held)
+                pending.append(piece.replace_schema_metadata(arrow_schema.metadata))
+                while sum(part.num_rows for part in pending) >= ROW_GROUP:
+                    joined = pa.concat_tables(pending)
                     writer.write_table(joined.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
-                    held[:] = [joined.slice(ROW_GROUP)]
+                    pending[:] = [joined.slice(ROW_GROUP)]
 
             yield write
-            rest = pa.concat_tables(held) if held else arrow_schema.empty_table()
+            rest = pa.concat_tables(pending) if pending else arrow_schema.empty_table()
             if rest.num_rows or not rows:
                 writer.write_table(rest, row_group_size=ROW_GROUP)
         with pq.ParquetFile(temporary, page_checksum_verification=True) as check:
@@ -169,7 +171,7 @@ def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_sc
 
 
 def make_header(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in the header of a parquet artifact."""
+    """The header of a parquet artifact."""
     return {"schema": schema.tag, "inputs": dict(inputs), "made_by": f"zoo {__version__}"}
 
 
@@ -177,7 +179,7 @@ def make_header(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file. Raises ContractError where it is not valid."""
+    """The content of a JSON file. Raises ContractError if it is not valid."""
 
     def no_constant(text: str) -> Any:
         raise ValueError(f"{text} is not valid JSON")
@@ -190,13 +192,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8."""
+    """The content of a text file in UTF-8."""
     with _reading(path):
         return path.read_text(encoding="utf-8")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines log; a last line torn by a kill is left out."""
+    """The objects of a JSON-lines log, without a last line that a kill truncated."""
     rows = []
     with _reading(path):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -209,8 +211,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     """The tensors of a safetensors file and its metadata. Raises ContractError for another file."""
-    from safetensors import SafetensorError, safe_open
-
     with _reading(path):
         try:
             with safe_open(path, framework="pt") as stream:
@@ -221,7 +221,7 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a parquet artifact of ours; empty for a foreign file."""
+    """The header of a parquet artifact of zoo; empty for any other file."""
     with _reading(path), _parquet(path):
         metadata = pq.read_schema(path).metadata or {}
     try:
@@ -232,7 +232,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """An artifact of ours, every page's checksum verified, its columns checked against the schema.
+    """An artifact of zoo, the checksum of every page verified, its columns checked against the schema.
 
     Raises ContractError for a damaged file, another artifact, a newer version or a broken column.
     """
@@ -248,7 +248,7 @@ def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Any parquet file, page checksums verified where it has them. Raises ContractError where it is damaged."""
+    """Any parquet file, page checksums verified if it has them. Raises ContractError if it is damaged."""
     with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
         table = stream.read(columns=list(columns) if columns is not None else None)
         if table.num_rows != stream.metadata.num_rows:
@@ -268,7 +268,7 @@ def read_row_group(path: Path, number: int, column: str) -> list[Any]:
 
 
 def column_types(path: Path) -> dict[str, str]:
-    """The names of a parquet file's columns, each with its type."""
+    """The types of the columns of a parquet file, by name."""
     with _reading(path), _parquet(path):
         return {field.name: str(field.type) for field in pq.read_schema(path)}
 
@@ -322,7 +322,8 @@ def _write_error(path: Path, error: OSError) -> ZooError:
         with suppress(OSError):
             free = shutil.disk_usage(path.parent).free
         return ZooError(
-            f"no room to write {path} ({free / 1e6:,.0f} MB free)", "free some space and run the same command again"
+            f"no space left to write {path} ({free / 1e6:,.0f} MB free)",
+            "free some space and run the same command again",
         )
     return ZooError(f"cannot write {path}: {error.strerror or error}", "what was done before is kept")
 

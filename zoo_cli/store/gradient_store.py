@@ -1,8 +1,8 @@
-"""The stored gradients of sources: what there is of the probe set, and how a part is checked, read and made.
+"""The stored gradients of sources on the probe set: how a part is checked, read and written.
 
-They lie apart from the features, in `gradients/source=S/`, because two vectors of 10,000 numbers are 80 KB a sample,
-too much for every image. Each part holds some samples by id and is named after them. Splitting again makes none of it
-stale: what a new probe set lacks is added, and what it no longer holds stays for the next.
+They are stored apart from the features, in `gradients/source=S/`, because two vectors of 10,000 numbers take 80 KB per
+sample, too much for every image. A part holds samples by id and is named after them. Splitting again makes none of them
+stale: what a new probe set lacks is added, and what it no longer needs stays for the next.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -17,12 +17,13 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import feature_store, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 DOCUMENT, OLD_DOCUMENT = "_gradients.json", "gradients.json"
 PROJECTION = "10000"
 BLOCKS = 5
-"""A projection is made of this many blocks, each of which alone is one, see `models.projection`."""
+"""A projection consists of this many blocks, each of which is a projection too, see `models.projection`."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class GradientRecord:
 
 
 def check_projection(text: str) -> None:
-    """Raise UsageError unless this is a number of sums that a gradient can be projected to, or "none"."""
+    """Raise UsageError unless this is a length that gradients can be projected to, or "none"."""
     if text != "none" and not (text.isdigit() and int(text) >= BLOCKS and int(text) % BLOCKS == 0):
         raise UsageError(f'--projection "{text}"', f"expected a multiple of {BLOCKS}, or none")
 
 
 def unavailable_reason(settings: Config, source: Source) -> str:
-    """Why a source can have no gradients; empty where it can."""
+    """Why a source cannot have gradients; empty if it can."""
     if feature_store.is_outputs_only(source):
         return "only its stored outputs are known"
     if has_source_record(settings, source.name) and not load_source_record(settings, source.name).classes:
@@ -55,7 +56,7 @@ def unavailable_reason(settings: Config, source: Source) -> str:
 
 
 def load_gradient_record(settings: Config, name: str) -> GradientRecord | None:
-    """How the gradients of a source were made; None where it has none. Raises ContractError for a damaged document."""
+    """How the gradients of a source were made; None if it has none. Raises ContractError for a damaged document."""
     path = _record_path(settings, name)
     if not path.exists():
         return None
@@ -70,7 +71,7 @@ def missing_rows(
 ) -> np.ndarray:
     """The rows whose gradients are not stored. `projection` None accepts any.
 
-    Raises UsageError naming what differs where stored ones are stale.
+    Raises Stale, naming what differs, if stored ones are stale.
     """
     record = load_gradient_record(settings, source.name)
     if record is None:
@@ -117,7 +118,7 @@ def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) ->
 
 
 def open_gradients(settings: Config, name: str, record: GradientRecord, *, overwrite: bool) -> None:
-    """Write the record of a source, or check that the standing one says the same."""
+    """Write the record of a source, or check that the existing one agrees."""
     folder = settings.gradients(name)
     files.remove_leftovers(folder)
     before = load_gradient_record(settings, name)
@@ -143,7 +144,7 @@ def write_gradients(
     trace: np.ndarray,
     summed: np.ndarray,
 ) -> None:
-    """Commit a part: the vectors (M, W) and (M, W') of rows (M,). Raises ContractError where one is not finite."""
+    """Commit a part: the vectors (M, W) and (M, W') of rows (M,). Raises ContractError if one is not finite."""
     ids = [str(sample) for sample in images.ids[rows]]
     bad = ~(np.isfinite(trace).all(axis=1) & np.isfinite(summed).all(axis=1))
     if bad.any():
@@ -159,7 +160,7 @@ def write_gradients(
     files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, record))
 
 
-def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> dict[str, Any]:
+def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:
     return {
         "gradients": provenance.fingerprint(asdict(record)),
         "images": images.fingerprint(rows, "ids", "sha256"),

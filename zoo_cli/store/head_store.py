@@ -64,7 +64,7 @@ def is_complete(folder: Path, inputs: Mapping[str, Any], maker: str) -> bool:
     standing = sorted(folder.glob("part-*.parquet"))
     if not standing or not (folder / DOCUMENT).exists():
         return False
-    current = [provenance.is_current(part, inputs, overwrite=False, kept=str(folder), maker=maker) for part in standing]
+    current = [provenance.is_current(part, inputs, overwrite=False, name=str(folder), maker=maker) for part in standing]
     return all(current) and len(standing) == int(standing[0].stem.rpartition("-")[2])
 
 

@@ -1,4 +1,4 @@
-"""The images of a task, by row of its manifest: what stages may know of them, and their bytes."""
+"""The images of a task, by row of its manifest: what stages may read of them, and their bytes."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -48,8 +49,8 @@ class Images:
             chosen &= self.probe
         return np.flatnonzero(chosen)
 
-    def without(self, ids: frozenset[str]) -> "Images":
-        """The same rows, with these ids in no split: their images have failed."""
+    def without(self, ids: frozenset[str]) -> Self:
+        """The same rows, with these ids in no split because their images failed."""
         return replace(self, split=np.where([name in ids for name in self.ids], "failed", self.split)) if ids else self
 
     def fingerprint(self, rows: Array, *columns: str) -> str:
@@ -59,7 +60,7 @@ class Images:
     def encoded(self, row: int) -> bytes:
         """The encoded image of a row, with the bytes that were hashed.
 
-        Raises BadImage where its file cannot be read, ContractError where it has changed since.
+        Raises BadImage if the file cannot be read, ContractError if it changed since.
         """
         path = self.paths[row]
         if path is None:
@@ -69,18 +70,18 @@ class Images:
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != self.sha256[row]:
-            raise ContractError(f"{path} has changed since zoo split", "zoo split --overwrite takes it as it is now")
+            raise ContractError(f"{path} has changed since zoo split", "zoo split --overwrite reads it again")
         return data
 
     def getter(self, row: int) -> Callable[[], bytes]:
-        """`encoded` of one row, deferred to where the image is needed."""
+        """`encoded` of one row, deferred until the image is needed."""
         return partial(self.encoded, row)
 
     def _stored(self, row: int) -> bytes:
         number, offset = divmod(int(row), schemas.ROW_GROUP)
         with self._lock:
             if number not in self._groups:
-                # Rows are mostly read in order: two groups in memory are enough, and bound it.
+                # Rows are mostly read in order: two groups in memory are enough.
                 while len(self._groups) > 1:
                     del self._groups[next(iter(self._groups))]
                 self._groups[number] = files.read_row_group(self.file, number, "image")
@@ -90,7 +91,7 @@ class Images:
         return image
 
     def truth(self) -> Array:
-        """The known labels (N,) of every sample, -1 where unknown. Only for evaluation."""
+        """The known labels (N,) of every sample, -1 if unknown. Only for evaluation."""
         truth = _labels(files.read_table(self.file, schemas.MANIFEST, ["truth"]).column("truth"))
         return np.where(self.labels != NO_LABEL, self.labels, truth)
 

@@ -1,4 +1,4 @@
-"""What an artifact was made from: digests of its inputs, and whether a standing output is still made from these."""
+"""What an artifact was made from: digests of its inputs, and whether an existing output is still current."""
 
 import hashlib
 import json
@@ -8,6 +8,9 @@ from typing import Any
 
 from zoo_cli.errors import UsageError
 from zoo_cli.store import files
+
+Inputs = Mapping[str, Any]
+"""What an artifact is made from, as its header holds it: names with digests or other values of JSON."""
 
 
 class Stale(UsageError):
@@ -20,38 +23,36 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def differences(made_from: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
-    """What differs between the inputs in a header and those asked for, each as a short phrase."""
+def differences(made_from: Inputs, inputs: Inputs) -> list[str]:
+    """The differences between the inputs in a header and the requested ones, each as a short phrase."""
     phrases = []
     for key in sorted(set(made_from) | set(inputs)):
         before, now = made_from.get(key), inputs.get(key)
         if before != now:
             short = all(len(str(value)) <= 40 and not _is_digest(value) for value in (before, now))
-            phrases.append(f"{key} ({before} there, {now} asked for)" if short else key)
+            phrases.append(f"{key} ({before} there, {now} requested)" if short else key)
     return phrases
 
 
-def is_current(
-    path: Path, inputs: Mapping[str, Any], *, overwrite: bool, kept: str | None = None, maker: str = ""
-) -> bool:
-    """Whether a standing parquet or JSON artifact was made from these very inputs and need not be made again.
+def is_current(path: Path, inputs: Inputs, *, overwrite: bool, name: str | None = None, maker: str = "") -> bool:
+    """Whether an existing parquet or JSON artifact was made from these inputs and need not be made again.
 
-    False: it is not there, or is to be overwritten. Raises Stale naming what differs. `kept`: what the message calls
-    it, by default its path.
+    False if it does not exist or will be overwritten. Raises Stale, naming what differs. `name`: what the message calls
+    the artifact, by default its path.
     """
     if not path.exists() or overwrite:
         return False
     header = files.read_header(path) if path.suffix == ".parquet" else files.read_json(path)
     changed = differences(header.get("inputs", {}), inputs)
     if changed:
-        raise stale_error(kept or str(path), changed, maker)
+        raise stale_error(name or str(path), changed, maker)
     return True
 
 
 def stale_error(what: str, changed: Sequence[str], maker: str = "") -> Stale:
-    """The error for an output that was made from other inputs. `maker`: the command that makes it, if another may ask.
+    """The error for an output that was made from other inputs. `maker`: the command that makes it.
 
-    Many commands read an output, and their own --overwrite would not make it again.
+    Without it, the hint is the --overwrite of the current command, which does not remake the outputs of others.
     """
     again = f"zoo {maker} --overwrite makes it again" if maker else "use --overwrite to make it again"
     return Stale(f"{what} was made from other inputs: {', '.join(changed)}", again)

@@ -1,12 +1,12 @@
-"""Every file format as data: what a column is called, what it holds, what it means. `files` checks against these.
+"""Every file format as data: the name, type and meaning of each column. `files` checks against these.
 
-Types are written as Arrow writes them. `[D]`, `[K]` stand for widths that a file fixes for itself.
+Types are written as Arrow writes them. `[D]`, `[K]` are widths that differ from file to file.
 """
 
 from dataclasses import dataclass
 
 ROW_GROUP = 8192
-"""Rows of a full row group, and of a part of an extraction."""
+"""Rows of a full row group, and of a part of the features."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """One artifact. `version` rises when a reader of the old one would go wrong."""
+    """One artifact. `version` rises when readers of the old one would go wrong."""
 
     name: str
     path: str
@@ -31,7 +31,7 @@ class Schema:
 
     @property
     def tag(self) -> str:
-        """What stands in a file's header, e.g. `zoo.manifest/1`."""
+        """The tag in a file's header, e.g. `zoo.manifest/1`."""
         return f"zoo.{self.name}/{self.version}"
 
     @property
@@ -47,7 +47,7 @@ MANIFEST = Schema(
         Column("id", "string", "unique over the whole task; row order is the canonical order"),
         Column("data", "string", "the data it came from: train, unlabelled or test"),
         Column("path", "string", "the image's file, relative to the workspace", nullable=True),
-        Column("image", "binary", "the encoded image, where the data has no file for it", nullable=True),
+        Column("image", "binary", "the encoded image, if the data has no file for it", nullable=True),
         Column("label", "int64", "index into classes.json; null unless the split is labelled", nullable=True),
         Column("split", "string", "labelled, unlabelled or test"),
         Column("probe", "bool", "in the probe set on which sources are scored"),
@@ -75,7 +75,7 @@ SOURCE_MEANS = Schema(
     "source-means",
     "features/source=S/source_means.parquet",
     (
-        Column("class", "string", "name of a class that the source was trained on; each stands once"),
+        Column("class", "string", "name of a class that the source was trained on, each once"),
         Column("count", "int64", "training images of the class"),
         Column("mean", "fixed_size_list<float32>[D]", "mean of their features, as the embedding of the source"),
     ),
@@ -106,14 +106,14 @@ SCORES = Schema(
         Column("n", "int64", "samples of the probe set"),
         Column("dim", "int64", "width of the representation"),
         Column("classes", "int64", "target classes that occur"),
-        Column("value", "double", "the score, higher is better; null where undefined", nullable=True),
+        Column("value", "double", "the score, higher is better; null if undefined", nullable=True),
         Column("low", "double", "lower end of its 90 % interval", nullable=True),
         Column("high", "double", "upper end of its 90 % interval", nullable=True),
         Column("chance", "double", "mean score under permuted labels", nullable=True),
         Column("status", "string", "ok, undefined, skipped or failed"),
         Column("reason", "string", "why it has no value or no interval", nullable=True),
         Column("ceiling", "double", "the highest value possible on this probe", nullable=True, required=False),
-        Column("flags", "string", "what to know of the value: saturated, …; by commas", nullable=True, required=False),
+        Column("flags", "string", "notes on the value, comma-separated: saturated, …", nullable=True, required=False),
         Column("draws", "list<double>", "replicates of the score, paired over sources by position", nullable=True),
     ),
 )
@@ -122,7 +122,7 @@ RANKING = Schema(
     "ranking",
     "ranking.parquet",
     (
-        Column("rank", "int64", "1 is best, ties share a rank; null where excluded or undefined", nullable=True),
+        Column("rank", "int64", "1 is best, ties share a rank; null if excluded or undefined", nullable=True),
         Column("source", "string", "name of the source"),
         Column("metric", "string", "the metric's spec"),
         Column("representation", "string", "features or probs"),
@@ -132,9 +132,9 @@ RANKING = Schema(
         Column("p_best", "double", "probability that this source is the best of those ranked", nullable=True),
         Column("rank_low", "int64", "lower end of the 90 % interval of its rank", nullable=True, required=False),
         Column("rank_high", "int64", "upper end of the 90 % interval of its rank", nullable=True, required=False),
-        Column("weight", "double", "its weight under the weighting asked for"),
-        Column("excluded", "string", "why the source takes no part; null where it does", nullable=True),
-        Column("borda", "double", "Borda count, where several metrics are ranked by", nullable=True, required=False),
+        Column("weight", "double", "its weight under the chosen weighting"),
+        Column("excluded", "string", "why the source is left out; null if it is not", nullable=True),
+        Column("borda", "double", "Borda count, if several metrics are ranked by", nullable=True, required=False),
     ),
 )
 
@@ -152,7 +152,7 @@ PREDICTIONS = Schema(
     "runs/NAME/predictions.parquet, predictions/source=S.parquet",
     (
         Column("id", "string", "of the manifest: the test samples"),
-        Column("label", "int64", "the true label; null where unknown", nullable=True),
+        Column("label", "int64", "the true label; null if unknown", nullable=True),
         Column("logits", "fixed_size_list<float32>[C]", "the network's outputs in the order of classes.json"),
     ),
 )
@@ -199,8 +199,8 @@ DOCUMENTS = (
         "gradients/source=S/_gradients.json",
         (
             ("source, gradient_layer", "fingerprint of its _source.json; the layer as declared"),
-            ("layer, weights, outputs", "the layer, its number of weights, gradients a sample"),
-            ("projection, seed", "number of signed sums, or none; what the signs are drawn from"),
+            ("layer, weights, outputs", "the layer, its number of weights, gradients per sample"),
+            ("projection, seed", "number of signed sums, or none; the seed of the signs"),
             ("projected", "the columns that are projected: the others were short enough to keep"),
         ),
     ),
@@ -208,9 +208,9 @@ DOCUMENTS = (
         "set",
         "scores/SPEC.json",
         (
-            ("metric, score", "of the set as a whole, a metric that scores sets of sources: ms-leep, e-leep"),
-            ("sources", "list of source, score of the set so far, gain, low, high: in the order they were chosen"),
-            ("stopped_at", "the next one, whose gain is less than its uncertainty; null where none was left"),
+            ("metric, score", "of the ensemble as a whole, by a metric that scores ensembles: ms-leep, e-leep"),
+            ("sources", "list of source, score of the ensemble so far, gain, low, high: in the order of choice"),
+            ("stopped_at", "the next one, whose gain is less than its uncertainty; null if none is left"),
             ("left_out", "sources that may not enter, each with the reason"),
             ("inputs", "what it was made from, as in the scores"),
         ),
@@ -256,18 +256,18 @@ DOCUMENTS = (
         "runs/NAME/run.json",
         (
             ("objective, options", "every option as resolved"),
-            ("student, source", "the model it starts as, as declared; of finetune the source's name"),
+            ("student, source", "the model it starts as, as declared; for finetune the source's name"),
             ("weights, teachers", "the sources or teachers and their weights: list of source, weight"),
             ("task", "name of the task"),
             ("inputs", "fingerprints of what it was made from"),
-            ("versions, threads", "of zoo, torch and torchvision; CPU threads, on which the bits depend"),
+            ("versions, threads", "of zoo, torch and torchvision; number of CPU threads, on which the bits depend"),
         ),
     ),
     Document(
         "sweep",
         "runs/NAME/sweep.json",
-        (("lr", "the learning rate that was chosen"), ("rows", "list of lr, accuracy on the labels held out, n")),
+        (("lr", "the learning rate that was chosen"), ("rows", "list of lr, accuracy on held-out labels, n")),
     ),
     Document("config", "runs/NAME/config.json", (("zoo", "how `file:runs/NAME` builds the student again"),)),
-    Document("metrics", "runs/NAME/metrics.jsonl", (("step, loss, …", "one object a logged step"),)),
+    Document("metrics", "runs/NAME/metrics.jsonl", (("step, loss, …", "one object per logged step"),)),
 )

@@ -1,14 +1,14 @@
-"""Stored scores: one row a source and metric, one file each in scores/SPEC/."""
+"""Stored scores: one row per source and metric, each in its own file in scores/SPEC/."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from zoo_cli.store import files, schemas
 from zoo_cli.store.columns import arrow_schema
+from zoo_cli.store.provenance import Inputs
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class ScoreRow:
         return f"{self.metric}:{self.params}" if self.params else self.metric
 
 
-def write_scores(path: Path, rows: Sequence[ScoreRow], inputs: Mapping[str, Any]) -> None:
+def write_scores(path: Path, rows: Sequence[ScoreRow], inputs: Inputs) -> None:
     """Store scores. `inputs`: what they were made from."""
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=arrow_schema(schemas.SCORES))
     files.write_table(path, table, schemas.SCORES, inputs)
 
 
 def load_scores(path: Path) -> list[ScoreRow]:
-    """The scores in a file. Raises ContractError where it breaks the schema."""
+    """The scores in a file. Raises ContractError if it breaks the schema."""
     names = {field.name for field in fields(ScoreRow)}
     rows = files.read_table(path, schemas.SCORES).to_pylist()
     return [ScoreRow(**{key: value for key, value in row.items() if key in names}) for row in rows]

@@ -1,19 +1,19 @@
 """What is known of a source whose outputs are stored: the document beside them.
 
-Its name begins with an underscore, so that pandas, pyarrow and Spark read the folder as one data set and pass it over.
-Earlier versions wrote it without: there it is read under the old name, and renamed when it is written again.
+Its name begins with an underscore, so that pandas, pyarrow and Spark read the folder as one data set and skip it.
+Earlier versions wrote it without one; it is still read under the old name, and renamed when it is written again.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from zoo_cli.config import Config
 from zoo_cli.store import files, provenance
 
 DOCUMENT, OLD_DOCUMENT = "_source.json", "source.json"
-OURS = ("name", "trained_on", "depth")
+UNUSED = ("name", "trained_on", "depth")
 """Keys on which no output depends."""
 
 
@@ -35,7 +35,7 @@ class SourceRecord:
 
     @property
     def class_names(self) -> list[str] | None:
-        """Names of its classes in order, None where they are not known."""
+        """Names of its classes in order, None if they are not known."""
         names: list[str] | None = self.content["class_names"]
         return names
 
@@ -57,46 +57,46 @@ class SourceRecord:
 
     @property
     def parameters(self) -> int | None:
-        """Its number of parameters; None where only outputs are known."""
+        """Its number of parameters; None if only outputs are known."""
         parameters: int | None = self.content.get("parameters")
         return parameters
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        """How its images are prepared; empty where only outputs are known."""
+        """How its images are prepared; empty if only outputs are known."""
         return self.content.get("preprocessing") or {}
 
     @property
     def fingerprint(self) -> str:
-        """A digest of what its outputs depend on: weights, preprocessing, where features are taken, precision."""
-        return provenance.fingerprint({key: value for key, value in self.content.items() if key not in OURS})
+        """A digest of what its outputs depend on: weights, preprocessing, the layer of the features, precision."""
+        return provenance.fingerprint({key: value for key, value in self.content.items() if key not in UNUSED})
 
-    def changes(self, other: "SourceRecord") -> list[str]:
-        """The keys in which another record differs, of those on which outputs depend."""
+    def changes(self, other: Self) -> list[str]:
+        """The keys on which outputs depend and in which another record differs."""
         return provenance.differences(
-            *({key: value for key, value in record.content.items() if key not in OURS} for record in (self, other))
+            *({key: value for key, value in record.content.items() if key not in UNUSED} for record in (self, other))
         )
 
 
 def has_source_record(settings: Config, name: str) -> bool:
-    """Whether outputs of a source have been stored, or begun."""
+    """Whether outputs of a source are stored, at least in part."""
     return _path(settings.features(name)).exists()
 
 
 def load_source_record(settings: Config, name: str) -> SourceRecord:
-    """The record of a source. Raises UsageError where nothing is stored of it."""
+    """The record of a source. Raises UsageError if nothing is stored of it."""
     return SourceRecord(files.read_json(_path(settings.features(name))))
 
 
 def write_source_record(settings: Config, name: str, record: SourceRecord) -> None:
-    """Write the record, under its present name alone."""
+    """Write the record under its current name, and remove the old one."""
     folder = settings.features(name)
     files.write_json(folder / DOCUMENT, record.content)
     (folder / OLD_DOCUMENT).unlink(missing_ok=True)
 
 
 def rename_source_record(settings: Config, name: str) -> None:
-    """Give a record that an earlier version wrote its present name."""
+    """Rename a record that an earlier version wrote."""
     folder = settings.features(name)
     if not (folder / DOCUMENT).exists() and (folder / OLD_DOCUMENT).exists():
         write_source_record(settings, name, load_source_record(settings, name))

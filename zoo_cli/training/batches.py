@@ -22,7 +22,7 @@ def make_batch_fn(
     teacher_logits: Tensor | None = None,
     strong_views: bool = False,
 ) -> Callable[[int], Batch]:
-    """The function from a step to its batch: images augmented on the device, their labels, and what is stored of them.
+    """The function from a step to its batch: images augmented on the device, their labels and stored targets.
 
     `targets` (Nu, sum K): the pseudo-labels of the unlabelled stream, in its order. `teacher_logits` (V, M, N, C): of
     M teachers on the N rows of the streams; V is 1 for the plain view, 2 for the plain and the mirrored one.
@@ -37,7 +37,7 @@ def make_batch_fn(
     def batch(step: int) -> Batch:
         positions, epochs, samples = [], [], []
         chosen = {name: torch.empty(0, dtype=torch.int64) for name in ("labelled", "unlabelled")}
-        # A sample can stand in both halves in one epoch: odd numbers for one stream, even for the other.
+        # A sample can be in both halves of one epoch: odd numbers for one stream, even for the other.
         for name, stream, size, odd in (
             ("labelled", labelled, streams.batch_sizes[0], 1),
             ("unlabelled", unlabelled, streams.batch_sizes[1], 0),

@@ -16,8 +16,8 @@ from zoo_cli.store.manifest import Images
 class ImageCache:
     """Rows (N,) of the manifest, ascending, as pixels on the device: one decoding for each preprocessing.
 
-    `predicted`: a second cache of the images that several students predict. It is apart, so that the training images
-    stay in memory if there is no room for both.
+    `predicted`: a second cache of the images that several students predict, so that the training images stay in memory
+    if both do not fit.
     """
 
     def __init__(

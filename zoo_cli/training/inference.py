@@ -29,8 +29,8 @@ def predict_rows(
 ) -> np.ndarray:
     """The logits (M, C), float32, of a network on rows (M,) of the manifest.
 
-    `class_order`: the column of each class of the task, see `models.label_space`; None: as they are. The network is
-    moved to `device` and put in eval mode. Raises ContractError for an image that cannot be read.
+    `class_order`: the column of each class of the task, see `models.label_space`; None: in order. The network is moved
+    to `device` and put in eval mode. Raises ContractError for an image that cannot be read.
     """
     geometry = view_geometry(preprocessing)
     normalise = Normaliser(preprocessing, device)
@@ -50,7 +50,7 @@ def predict_views(network: FeatureExtractor, views: Iterable[Tensor]) -> np.ndar
     batches: list[np.ndarray] = []
     with torch.inference_mode():
         for batch in views:
-            # Rounding depends on the memory order, so it is channels last for all, a single channel too.
+            # Rounding depends on the memory order, so it is channels last for all batches, also for a single channel.
             channels_last = batch.permute(0, 2, 3, 1)
             copy = torch.empty(channels_last.shape, dtype=batch.dtype, device=batch.device).copy_(channels_last)
             logits = network(copy.permute(0, 3, 1, 2))[1]

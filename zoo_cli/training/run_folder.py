@@ -1,4 +1,4 @@
-"""The folder of a run: what it is made from, its log, its checkpoints, and the student once it is trained."""
+"""The folder of a run: its inputs, its log, its checkpoints, and the trained student."""
 
 import importlib.metadata
 import importlib.util
@@ -24,12 +24,12 @@ STARTED = (
     "state/state.json",
     *(f"{part}/*/{file}" for part in PARTS[1:] for file in ("state/state.json", "predictions.parquet")),
 )
-"""Files of which one exists once anything is trained."""
+"""Files of which at least one exists once training has begun."""
 
 
 @dataclass
 class RunFolder:
-    """The folder of a run. `record`: its run.json as requested; after `open`, as the standing run has it."""
+    """The folder of a run. `record`: its run.json as requested; after `open`, that of the existing run."""
 
     path: Path
     record: dict[str, Any]
@@ -40,7 +40,7 @@ class RunFolder:
         return (self.path / "predictions.parquet").exists()
 
     def open(self, *, overwrite: bool) -> None:
-        """Make the folder, or check that the standing run is this one. Raises UsageError naming what differs."""
+        """Make the folder, or check that the existing run is this one. Raises UsageError, naming what differs."""
         file = self.path / "run.json"
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file, not a folder", "choose another folder")
@@ -50,23 +50,23 @@ class RunFolder:
         if file.exists() and overwrite:
             self._clear()
         if file.exists():
-            standing = files.read_json(file)
-            if not isinstance(standing, dict):
+            existing = files.read_json(file)
+            if not isinstance(existing, dict):
                 raise ContractError(f"{file} is not a run.json written by zoo", "--overwrite starts the run again")
-            changed = provenance.differences(_flatten(standing), _flatten(self.record))
+            changed = provenance.differences(_flatten(existing), _flatten(self.record))
             if changed and started:
                 raise provenance.stale_error(str(self.path), changed)
             if changed:
-                # Nothing is trained yet, as after a wrong flag: starting again loses nothing.
+                # Nothing is trained yet, e.g. after a wrong flag: starting again loses nothing.
                 self._clear()
             for key in ("threads", "device", "versions"):
-                if started and not self.finished and standing.get(key) != self.record[key]:
+                if started and not self.finished and existing.get(key) != self.record[key]:
                     console.warn(
-                        f"{self.path} was started with {key} {standing.get(key)}, not {self.record[key]}: "
+                        f"{self.path} was started with {key} {existing.get(key)}, not {self.record[key]}: "
                         "its bits will differ from those of an uninterrupted run"
                     )
             if started:
-                self.record = standing
+                self.record = existing
                 return
         files.write_json(file, self.record)
 
@@ -77,7 +77,7 @@ class RunFolder:
             return None
         entry = files.read_json(pointer)
         if not isinstance(entry, dict) or not entry.keys() >= {"step", "file", "sha256", "log"}:
-            raise ContractError(f"{pointer} points to no checkpoint", "--overwrite starts the run again")
+            raise ContractError(f"{pointer} does not name a checkpoint", "--overwrite starts the run again")
         file = pointer.with_name(entry["file"])
         if files.digest(file) != entry["sha256"]:
             raise ContractError(f"the checkpoint {file} is damaged", "--overwrite starts the run again")
@@ -85,21 +85,21 @@ class RunFolder:
         return State(entry["step"], tensors, entry["log"])
 
     def save(self, state: State) -> None:
-        """Write a checkpoint beside the last one, point to it, and remove the last one."""
+        """Write a checkpoint, point state.json to it, and remove the previous one."""
         folder = self.path / "state"
         file = folder / f"step-{state.step:08}.safetensors"
         files.write_tensors(file, state.tensors)
         entry = {"step": state.step, "file": file.name, "sha256": files.digest(file), "log": state.log}
         files.write_json(folder / "state.json", entry)
-        for other in folder.glob("step-*.safetensors"):
-            if other != file:
-                other.unlink()
+        for path in folder.glob("step-*.safetensors"):
+            if path != file:
+                path.unlink()
 
     def truncate_log(self, step: int) -> None:
         """Drop the logged rows after a step, which will be logged again."""
         log = self.path / "metrics.jsonl"
-        kept = [row for row in files.read_lines(log) if row["step"] <= step] if log.exists() else []
-        files.write_lines(log, kept)
+        rows = files.read_lines(log) if log.exists() else []
+        files.write_lines(log, [row for row in rows if row["step"] <= step])
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to the log."""
@@ -130,7 +130,7 @@ def _torchvision_version() -> str:
 def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that matter, one level down, so that a difference is reported by its own key.
 
-    A key that also stands elsewhere, as the option "teachers" beside the teachers, is reported with both.
+    A key that is used twice, such as the option "teachers" and the teachers, is reported with both names.
     """
     flat = {key: record.get(key) for key in IDENTITY_KEYS}
     for key, value in list(flat.items()):

@@ -1,4 +1,4 @@
-"""Where the runs of a command go."""
+"""The folders and seeds of the runs of a command."""
 
 import os
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class RunPath:
 class RunPaths:
     """The folders and seeds of a command's runs. Raises ParameterError for a bad name and for repeated seeds.
 
-    `name`: of the one run, None for names made from the options. `out`: its folder, None for runs/NAME. `seeds`: one
-    run each, empty for the seed of the task. `overwrite`: runs that exist are made again.
+    `name`: of a single run, None to derive names from the options. `out`: its folder, None for runs/NAME. `seeds`: one
+    run each, empty for the seed of the task. `overwrite`: start existing runs again.
     """
 
     name: str | None = None
@@ -38,17 +38,17 @@ class RunPaths:
         if name is not None and (
             not name or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name)
         ):
-            hint = "it becomes a folder: no / or \\ and no leading dot; `out` takes a path"
+            hint = "it becomes a folder: no / or \\ and no leading dot; use `out` for a path"
             raise ParameterError(f'`name` is "{name}"', hint)
         if len(set(self.seeds)) < len(self.seeds):
             raise ParameterError("`seeds` repeats a seed", "give each seed once")
 
     def task_seeds(self, settings: Config) -> tuple[int, ...]:
-        """The seeds, that of the task if none is given."""
+        """The seeds, by default that of the task."""
         return self.seeds or (settings.task.seed,)
 
     def resolve(self, settings: Config, names: Sequence[str]) -> list[RunPath]:
-        """The runs: for each name, made from the options, one a seed.
+        """The runs: one for each name, derived from the options, and seed.
 
         Raises UsageError for equal names, for a name too long for a folder, and for several runs in one folder.
         """

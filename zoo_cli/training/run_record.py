@@ -1,4 +1,4 @@
-"""What the files of a run say of it, for those who read it without any network."""
+"""What the files of a run say about it, read without loading a network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -56,10 +56,10 @@ class RunSpec:
 def train_runs(
     specs: Sequence[RunSpec], training: ResolvedTraining, *, cache: ImageCache | None = None, overwrite: bool = False
 ) -> list[RunResult]:
-    """Train the students that are not finished, one after another from one decoding of the images.
+    """Train the students that are not finished, one after another; the images are decoded once.
 
-    Raises UsageError, before any is trained, if another run stands in the place of one of them; Interrupted or Paused,
-    after a checkpoint, when a signal came or the limit of time is over.
+    Raises UsageError, before any is trained, if a folder holds another run; Interrupted or Paused, after writing a
+    checkpoint, on a signal or at the time limit.
     """
     device = devices.choose(training.device, purpose="training") if cache is None else cache.device
     runs = [open_run(spec, training, device, overwrite=overwrite) for spec in specs]
@@ -81,9 +81,9 @@ def train_runs(
 
 
 def train_in_sequence(specs: Sequence[RunSpec], training: ResolvedTraining, cache: ImageCache) -> RunResult:
-    """Train runs of which each starts from the one before; the result of the last.
+    """Train runs that each start from the one before; the result of the last.
 
-    The folders of the others lie in that of the last, and are not looked at once it is finished.
+    The folders of the others are inside that of the last, and are not read once it is finished.
     """
     last = open_run(specs[-1], training, cache.device)
     if last.finished:
@@ -93,7 +93,7 @@ def train_in_sequence(specs: Sequence[RunSpec], training: ResolvedTraining, cach
 
 
 def cache_images(specs: Sequence[RunSpec], device: torch.device, workers: int | None) -> ImageCache:
-    """The cache of the training images of runs; with several runs, also of the images that they predict."""
+    """The cache of the training images of runs; for several runs, also of the images that they predict."""
     images = specs[0].streams.images
     predicted = None
     if len(specs) > 1:
@@ -104,7 +104,7 @@ def cache_images(specs: Sequence[RunSpec], device: torch.device, workers: int | 
 
 
 def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *, overwrite: bool = False) -> RunFolder:
-    """The folder of a run, made or checked to be of this very run. Raises UsageError naming what differs."""
+    """The folder of a run, made or checked to hold this run. Raises UsageError, naming what differs."""
     options = recorded_options(training, spec.options, spec.streams.seed)
     record = {
         "weights": [],
@@ -187,16 +187,16 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
 def recalibrate_student(student: Student, streams: IndexStreams, training: ResolvedTraining, cache: ImageCache) -> None:
     """Re-estimate the batch-norm statistics of a student from the evaluation views of its training images.
 
-    The images are mixed, because a batch of one class varies too little, and the batches are of nearly one size, none
-    of a single image, which does not vary at all.
+    The images are shuffled, because a batch of a single class varies too little, and the batches have nearly equal
+    sizes, none a single image, which has no variance.
     """
     rows = streams.rows
     seed = random_numbers.derive_seed(streams.seed, "recalibrate")
-    mixed = rows[random_numbers.permutation(seed, 0, len(rows)).numpy()]
+    shuffled = rows[random_numbers.permutation(seed, 0, len(rows)).numpy()]
     size = math.ceil(len(rows) / math.ceil(len(rows) / training.batch_size))
     while len(rows) % size == 1:
         size += 1
-    batch_norm.recalibrate(student, cache.evaluation_views(student.preprocessing, mixed, size))
+    batch_norm.recalibrate(student, cache.evaluation_views(student.preprocessing, shuffled, size))
 
 
 def _seconds_per_step(

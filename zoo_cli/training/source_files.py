@@ -1,4 +1,4 @@
-"""The files of models, by their digests: what runs and predictions depend on beside the declarations."""
+"""Digests of the files of models: what runs and predictions depend on besides the declarations."""
 
 from zoo_cli import specs
 from zoo_cli.config import Config, Source

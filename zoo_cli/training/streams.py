@@ -27,7 +27,7 @@ class IndexStreams:
         return rows
 
     def inputs(self, predicted: np.ndarray) -> dict[str, str]:
-        """Digests of what a run reads of the manifest, which is not the truth. `predicted` (M,): rows it predicts."""
+        """Digests of what a run reads of the manifest, without the truth. `predicted` (M,): rows that it predicts."""
         columns = ("ids", "sha256")
         return {
             "labelled images": self.images.fingerprint(self.labelled, *columns, "labels")

@@ -24,19 +24,19 @@ def build_student(settings: Config, source: Source, init: str | None, classes: t
     """
     model = loading.load_model(source, settings.root, seed=seed)
     if init is not None:
-        other = loading.load_model(settings.select([init])[0], settings.root, seed=seed)
+        init_model = loading.load_model(settings.select([init])[0], settings.root, seed=seed)
         head = () if model.tap.head is None else (f"{model.tap.head}.",)
         body = {key: value for key, value in model.module.state_dict().items() if not key.startswith(head)}
-        weights = other.module.state_dict()
-        unlike = [key for key, value in body.items() if key not in weights or weights[key].shape != value.shape]
-        if unlike:
+        weights = init_model.module.state_dict()
+        unfit = [key for key, value in body.items() if key not in weights or weights[key].shape != value.shape]
+        if unfit:
             raise ParameterError(
-                f"`init` {init} has another architecture than the student: {len(unlike)} of {len(body)} weights do not "
-                f"fit, e.g. {unlike[0]}",
+                f"`init` {init} has another architecture than the student: {len(unfit)} of {len(body)} weights do not "
+                f"fit, e.g. {unfit[0]}",
                 "name that source as `student` instead",
             )
         model.module.load_state_dict({key: weights[key] for key in body}, strict=False)
-        model = replace(model, weights_sha256=other.weights_sha256)
+        model = replace(model, weights_sha256=init_model.weights_sha256)
     return student.build_student(model, classes, seed)
 
 
@@ -69,9 +69,9 @@ def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:
 def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray) -> None:
     """Write the files of a student. Its predictions of these rows (M,) come last: they mark the run as finished."""
     images, preprocessing = cache.images, trained.preprocessing
-    holding = cache.holding(rows)
-    if holding is not None:
-        views = holding.evaluation_views(preprocessing, rows, inference.BATCH)
+    own_cache = cache.holding(rows)
+    if own_cache is not None:
+        views = own_cache.evaluation_views(preprocessing, rows, inference.BATCH)
         logits = inference.predict_views(trained.to(cache.device), views)
     else:
         logits = inference.predict_rows(trained, preprocessing, images, rows, cache.device, cache.workers)

@@ -54,7 +54,7 @@ class RateAccuracy:
 def hold_out(streams: IndexStreams) -> tuple[IndexStreams, np.ndarray]:
     """The streams without a share of the labelled images, and the rows (M,) of that share.
 
-    Held-out images are not in the unlabelled stream either, from which they would be learned.
+    Held-out images are removed from the unlabelled stream too.
     """
     images, rows = streams.images, streams.labelled
     groups = _load_groups(images)[rows]
@@ -63,10 +63,10 @@ def hold_out(streams: IndexStreams) -> tuple[IndexStreams, np.ndarray]:
     if not positions:
         raise ParameterError("no class has two labelled images: none can be held out", "give one `lr`")
     held_out = rows[positions]
-    kept = replace(
+    rest = replace(
         streams, labelled=np.setdiff1d(rows, held_out), unlabelled=np.setdiff1d(streams.unlabelled, held_out)
     )
-    return kept, held_out
+    return rest, held_out
 
 
 def recorded_sweep(rates: Sequence[float]) -> dict[str, Any]:
@@ -79,20 +79,20 @@ def run_sweep(
 ) -> RunResult:
     """Train with every rate without the held-out images, then with the best rate on all; the result of that run.
 
-    `whole`: that run, with any of the rates. Of equally good rates the first one counts.
+    `whole`: that run, with any of the rates. Of equally good rates the first is used.
     """
     path, streams = whole.path, whole.streams
     if runner.open_run(whole, training, cache.device).finished:
         console.say(f"{path} is up to date")
         return load_result(path)
-    kept, held_out = hold_out(streams)
+    rest, held_out = hold_out(streams)
     accuracies = []
     for rate in rates:
-        trial = make_spec(path / "sweep" / f"lr-{rate:.12g}", kept, rate, predicted=held_out)
+        trial = make_spec(path / "sweep" / f"lr-{rate:.12g}", rest, rate, predicted=held_out)
         try:
             runner.train_runs([trial], training, cache=cache)
         except loop.NonFinite as error:
-            console.warn(f"{rate:g} is out: {error.message}")
+            console.warn(f"dropped the learning rate {rate:g}: {error.message}")
             continue
         accuracies.append(_evaluate(trial, rate))
     if not accuracies:
@@ -112,6 +112,6 @@ def _evaluate(trial: RunSpec, rate: float) -> RateAccuracy:
 
 
 def _load_groups(images: Images) -> np.ndarray:
-    """The group (N,) of every sample, None if it has none."""
+    """The group (N,) of each sample, or None."""
     table = files.read_table(images.file, schemas.MANIFEST, ["group"])
     return np.array(table.column("group").to_pylist(), dtype=object)

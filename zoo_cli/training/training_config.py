@@ -1,4 +1,4 @@
-"""Training options: as a user sets them, with the defaults of an objective filled in, and as the loop reads them."""
+"""Training options: as the user sets them, with the defaults of an objective, and as the loop reads them."""
 
 import math
 import re
@@ -24,7 +24,7 @@ TEACHER_BATCH = 256
 class LoopOptions:
     """What the loop reads. `warmup`, `checkpoint_every` and `log_every` count steps; 0 is never.
 
-    A last checkpoint and a last row of the log come at the end in any case. Raises ParameterError for values out of
+    The run always ends with a checkpoint and a row of the log. Raises ParameterError for values out of
     range.
     """
 
@@ -54,7 +54,7 @@ class ResolvedTraining:
     """Training options with the defaults of an objective filled in.
 
     `epochs`: the length, unless it is set in steps; `loop.steps` is 1 until `loop_options` counts them. `deadline`: in
-    the seconds of time.monotonic, None without a limit of time.
+    the seconds of time.monotonic, None without a time limit.
     """
 
     loop: LoopOptions
@@ -74,7 +74,7 @@ class ResolvedTraining:
         return replace(self.loop, steps=max(1, round(self.epochs * epoch_images / max(1, step_images))))
 
     def past_deadline(self) -> bool:
-        """Whether the limit of time is over."""
+        """Whether the time limit is over."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
@@ -172,7 +172,7 @@ class TrainingConfig:
             parse_duration(self.max_time)
 
     def resolve(self, objective: Objective) -> ResolvedTraining:
-        """These options with the defaults of an objective; the limit of time runs from now."""
+        """These options with the defaults of an objective; the time limit starts now."""
         batch_size = objective.batch_size if self.batch_size is None else self.batch_size
         default_lr = objective.lr * (batch_size / TEACHER_BATCH if objective.needs_teacher else 1)
         loop = LoopOptions(

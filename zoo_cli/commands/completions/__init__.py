@@ -1,4 +1,4 @@
-"""Completion scripts, written from a description of the command line. Completing runs no Python."""
+"""Completion scripts, generated from a description of the command line. Completing runs no Python."""
 
 from zoo_cli.commands.completions import bash, fish, zsh
 from zoo_cli.commands.completions.description import HELP, Command, Flag, Program, Words
@@ -6,7 +6,7 @@ from zoo_cli.commands.completions.description import HELP, Command, Flag, Progra
 __all__ = ["HELP", "SHELLS", "Command", "Flag", "Program", "Words", "render_script"]
 
 SHELLS = {"bash": "zoo.bash", "zsh": "_zoo", "fish": "zoo.fish"}
-"""The shells, and the file name of the script of each."""
+"""The shells, each with the file name of its script."""
 
 _WRITERS = {"bash": bash.render_script, "zsh": zsh.render_script, "fish": fish.render_script}
 

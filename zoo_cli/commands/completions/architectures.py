@@ -1,7 +1,7 @@
-"""The names of torchvision's classifiers, for completion without an import of torchvision."""
+"""The names of torchvision's classifiers, for completion without importing torchvision."""
 
 VERSION = "0.29"
-"""The torchvision they were listed with, by `torchvision.models.list_models(module=torchvision.models)`."""
+"""The torchvision version of the list, from `torchvision.models.list_models(module=torchvision.models)`."""
 
 _NAMES = """
     alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169

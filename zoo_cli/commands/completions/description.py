@@ -1,4 +1,4 @@
-"""The command line as data, from which the three scripts are written.
+"""The command line as data, from which the three scripts are generated.
 
 The possible values of a flag are a kind, a key of `Program.words`. Kinds nest, a level for each `:` and `=`:
 
@@ -8,7 +8,7 @@ The possible values of a flag are a kind, a key of `Program.words`. Kinds nest, 
     "weighting = p"        what follows "p=" without a name before it
 
 A word that begins with @ is looked up when TAB is pressed: @file, @folder, @source (stored or named in zoo.toml), @run.
-A kind without words offers nothing.
+A kind without words has no completions.
 """
 
 from collections.abc import Mapping

@@ -22,7 +22,7 @@ FIELDS = (
 
 
 def print_flips(result: FlipsResult, out: Path | None, form: str | None) -> None:
-    """A row per class; the totals and where they lie below them."""
+    """A row per class; below them the totals and how concentrated they are."""
     classes = [_class_row(flips) for flips in result.classes]
     data = {
         **result.statistics.to_row(),
@@ -57,7 +57,7 @@ def _notes(result: FlipsResult) -> list[str]:
 
 
 def _concentration_notes(result: FlipsResult, concentration: Concentration) -> list[str]:
-    """In how few classes the gains lie, and how alike these are."""
+    """How few classes hold the gains, and how similar these are."""
     half, entropy = concentration.half, concentration.entropy
     top = next(top for top in result.top if top.share == 50)
     notes = [
@@ -65,7 +65,7 @@ def _concentration_notes(result: FlipsResult, concentration: Concentration) -> l
         f"({_list_some(top.classes)}); by chance {_interval(half, '.0f')}, p = {half.p:.3f}",
         f"entropy over classes {entropy.value:.3f} of 1; by chance {_interval(entropy, '.3f')}, p = {entropy.p:.3f}",
     ]
-    # Names that share nothing, as digits do, have nothing to compare.
+    # Names without common spelling, such as digits, cannot be compared.
     if top.similarity is not None and top.similarity.mean.low < top.similarity.mean.high:
         mean, largest = top.similarity.mean, top.similarity.max
         notes.append(

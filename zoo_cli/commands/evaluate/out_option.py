@@ -14,6 +14,6 @@ Out = Annotated[
 
 
 def check_out(out: Path | None) -> None:
-    """Raise UsageError for an --out of another kind, before the work is done."""
+    """Raise UsageError for an --out with another suffix, before any work."""
     if out is not None and out.suffix not in (".json", ".parquet"):
         raise UsageError(f"--out {out}", "its name must end in .parquet or .json")

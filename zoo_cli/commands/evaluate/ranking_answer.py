@@ -3,7 +3,7 @@
 --json and --out FILE.json hold two flat lists: `metrics`, a row for each metric and representation, with the mean of
 every measure over targets and its interval (see `ranking_quality.mean_over_targets`), best Spearman correlation first;
 and `targets`, a row for each of these and each target (see `ranking_quality.judge_ranking`; `probes`: the number of
-probe sets that its measures are the mean of). --out FILE.parquet holds the rows of `targets`.
+probe sets over which the measures are averaged). --out FILE.parquet holds the rows of `targets`.
 """
 
 from dataclasses import asdict
@@ -26,7 +26,7 @@ MEASURES = (
 
 
 def print_ranking_quality(result: RankingQualityResult, out: Path | None, form: str | None) -> None:
-    """A row per metric; what the means are over, and what a random order gives, below them."""
+    """A row per metric; below them what the means are over, and the measures of a random order."""
     metrics = [{**asdict(row.key), **asdict(row.quality)} for row in result.metrics]
     targets = [
         {**asdict(row.key), "target": row.target, "probes": row.probes, **asdict(row.quality)} for row in result.targets
@@ -45,7 +45,7 @@ def print_ranking_quality(result: RankingQualityResult, out: Path | None, form: 
 
 
 def _fields(form: str | None, targets: int) -> tuple[console.Field, ...]:
-    """For a reader the means, with the interval of the first; for a program the intervals of all."""
+    """The means with the interval of the first on a terminal, with all intervals otherwise."""
     if form in ("csv", "tsv") or (form is None and not console.current().out.isatty()):
         return (
             *KEYS,

@@ -77,7 +77,7 @@ def _notes(result: TransferResult) -> list[str]:
     ]
     if summary.transfers > 1:
         notes.append(
-            f"corrected for as many tests (Holm): {corrected.success:,}, {corrected.failure:,}, "
+            f"corrected for multiple tests (Holm): {corrected.success:,}, {corrected.failure:,}, "
             f"{corrected.undecided:,}; accuracy rose in {console.percent(summary.success_rate)} of them"
         )
     return notes

@@ -73,7 +73,7 @@ class FlipsResult:
 def compare_flips(options: FlipsConfig) -> FlipsResult:
     """The flips from BEFORE to AFTER.
 
-    Raises UsageError for a name of nothing, ContractError for different samples, labels or numbers of classes.
+    Raises UsageError for an unknown name, ContractError for different samples, labels or numbers of classes.
     """
     reader = PredictionReader(options.workspace, options.device, options.workers)
     reference = reader.read(options.before)

@@ -1,4 +1,4 @@
-"""What every model knows that every other one does not, and two controls for it."""
+"""Compare every ordered pair of models: what one knows and the other does not, and two controls for it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,14 +66,14 @@ class ComparedModel:
 def compare_pairs(options: PairsConfig) -> list[PairRow]:
     """A row for every ordered pair of models, then the controls; a message for each control that is not possible.
 
-    Controls: the architecture of the first model that is known, with random weights, as a teacher of each; and pairs of
-    runs that differ only in their seed, among those listed or beside them in their folder. Raises UsageError for fewer
+    Controls: the architecture of the first known model, with random weights, as a teacher of each; and pairs of runs
+    that differ only in their seed, among those listed or beside them in their folder. Raises UsageError for fewer
     than two different models.
     """
     reader = PredictionReader(options.workspace, options.device, options.workers)
     texts = options.models or named_runs.finished_runs(options.workspace)
     if len(texts) < 2 or len(set(texts)) < len(texts):
-        raise UsageError(f"--all compares two or more different models, not {', '.join(texts)}", "name others")
+        raise UsageError(f"--all compares two or more different models, not {', '.join(texts)}", "name different ones")
     return list(_rows(reader, texts))
 
 
@@ -155,7 +155,7 @@ def _twins_beside(models: Sequence[ComparedModel], reference: Predictions) -> li
 
 
 def _seedless_options(folder: Path | None) -> dict[str, Any] | None:
-    """What a run was made from, without its seed; None for anything but a run."""
+    """What a run was made from, without its seed; None if the folder is not a run."""
     if folder is None or not (folder / "run.json").exists():
         return None
     record = files.read_json(folder / "run.json")
@@ -167,7 +167,7 @@ def _seedless_options(folder: Path | None) -> dict[str, Any] | None:
 
 
 def _load_untrained(reader: PredictionReader, texts: Sequence[str], reference: Predictions) -> ComparedModel | None:
-    """The first model that is known, with random weights, run on the same images."""
+    """The first known model with random weights, run on the same images."""
     model = next(filter(None, (_find_model(reader, text) for text in texts)), None)
     if model is None or not reader.settings.manifest.exists():
         reason = "none of these is a model that can be built" if model is None else "there is no manifest of the images"

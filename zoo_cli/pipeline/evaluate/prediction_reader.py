@@ -67,7 +67,7 @@ class PredictionReader:
 
     @cached_property
     def settings(self) -> Config:
-        """The workspace, read once a model is named."""
+        """The workspace, loaded when a model is first named."""
         return config.load(self.workspace)
 
     @cached_property
@@ -76,7 +76,7 @@ class PredictionReader:
         return prepare.prepare(self.settings, workers=self.workers)
 
     def device(self) -> Any:
-        """The torch.device of --device, chosen once there is something to run."""
+        """The torch.device of --device, chosen when there is something to run."""
         return self._device
 
     @cached_property

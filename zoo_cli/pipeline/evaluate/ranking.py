@@ -75,7 +75,7 @@ class RankingQualityResult:
 def evaluate_ranking(options: RankingEvaluationConfig) -> RankingQualityResult:
     """The quality of every metric on the sources and targets that scores and accuracies share.
 
-    Says on stderr what only one side has. Raises UsageError if they share no target, or no two sources of one.
+    Reports on stderr what only one side has. Raises UsageError if they share no target, or fewer than two sources.
     """
     scores = load_scores(options.scores or options.workspace)
     accuracies = load_accuracies(_resolve_accuracies(options.accuracies, options.workspace))
@@ -119,7 +119,7 @@ def _shared_sources(scores: Scores, accuracies: Accuracies) -> dict[str, list[st
     both = sorted(set(scores.targets) & set(accuracies))
     for target in both:
         scored, reached = scores.sources(target), set(accuracies[target])
-        excluded = {source for source, other in scores.excluded if other == target}
+        excluded = {source for source, seen in scores.excluded if seen == target}
         suffix = f" ({target})" if len(both) > 1 else ""
         unscored += [source + suffix for source in sorted(reached - scored - excluded)]
         unreached += [source + suffix for source in sorted(scored - reached)]

@@ -23,9 +23,9 @@ def load_scores(path: Path) -> Scores:
         scores = score_tables.read_score_table(tables.load_table(path))
     else:
         for folder, paths in _score_folders(path).items():
-            of_task, seen = _read_workspace(folder, paths)
-            scores += of_task
-            excluded |= seen
+            task_scores, task_excluded = _read_workspace(folder, paths)
+            scores += task_scores
+            excluded |= task_excluded
     if not scores:
         raise UsageError(f"no scores in {path}", "zoo score makes them")
     return score_tables.collect_scores(scores, excluded)
@@ -36,18 +36,18 @@ def _is_scores_file(path: Path) -> bool:
 
 
 def _score_folders(path: Path) -> dict[Path, list[Path]]:
-    """The scores files by the folder they lie in."""
+    """The scores files by their folder."""
     if path.is_file():
         return {path.parent: [path]}
     if not path.is_dir():
         raise UsageError(f"no file or folder {path}", "SCORES is a workspace, its scores, or a table")
     folders = [path / "scores"] if (path / "scores").is_dir() else sorted(path.glob("*/scores")) or [path]
-    # A folder a metric. Files of earlier versions, one a metric, count only where there are no folders.
+    # One folder per metric. Files of earlier versions, one per metric, count only if there are no folders.
     return {folder: sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*.parquet")) for folder in folders}
 
 
 def _read_workspace(folder: Path, paths: Sequence[Path]) -> tuple[list[Score], set[tuple[str, str]]]:
-    """The scores in a folder that zoo wrote them into; the sources left out, with the target that they have seen."""
+    """The scores in a folder written by zoo, and the sources left out with the target that they have seen."""
     settings = config.load(folder.parent)
     target = settings.task.name if (folder.parent / config.FILE).exists() and folder.name == "scores" else ""
     scores = score_tables.read_score_files(paths, target)

@@ -105,7 +105,7 @@ class TransferResult:
 def evaluate_transfer(options: TransferEvaluationConfig) -> TransferResult:
     """What each transfer changed, and how much of that the teachers knew.
 
-    Raises UsageError for a name of nothing or teachers that do not match the transfers, ContractError for different
+    Raises UsageError for unknown names or teachers that do not match the transfers, ContractError for different
     samples, labels or numbers of classes.
     """
     names = _match_teachers(options.after, options.teachers)
@@ -113,10 +113,10 @@ def evaluate_transfer(options: TransferEvaluationConfig) -> TransferResult:
     reference = reader.read(options.before)
     named = {name: reader.read(name, labels=False).align_classes(reference) for name in dict.fromkeys(options.teachers)}
     statistics, uptakes = [], []
-    for text, own in zip(options.after, names, strict=True):
+    for text, own_teachers in zip(options.after, names, strict=True):
         after = reader.read(text, labels=False).align_classes(reference)
         if options.teachers:
-            teachers = {name: named[name] for name in own}
+            teachers = {name: named[name] for name in own_teachers}
         else:
             teachers = _recorded_teachers(reader, text, reference)
         before = flip_statistics.predicted_classes(reference.logits)
@@ -144,7 +144,7 @@ def _match_teachers(after: Sequence[str], teachers: Sequence[str]) -> list[Seque
 
 
 def _recorded_teachers(reader: PredictionReader, text: str, reference: Predictions) -> dict[str, Array]:
-    """The classes predicted by the teachers that a run of general transfer names, without those that are gone."""
+    """The classes predicted by the teachers that a run of general transfer names, if they still exist."""
     file = named_runs.resolve_run(Path(text), reader.workspace) / "run.json"
     recorded = _read_teachers(file) if file.exists() else {}
     teachers = {}
@@ -162,7 +162,7 @@ def _read_teachers(file: Path) -> dict[str, str | None]:
     """The teachers that a run.json names, with the digests of their weights. Raises ContractError for another file."""
     record = files.read_json(file)
     try:
-        # In a sequence it names the last teacher, and those before it as what the student is after.
+        # In a sequence, "teachers" holds the last teacher, and "after" those before it.
         last = [str(row["source"]) for row in record.get("teachers") or []]
         names = [*map(str, record["student"].get("after") or []), *last] if last else []
         return {name: record["inputs"].get(f"teacher {name}") for name in names}
@@ -171,17 +171,17 @@ def _read_teachers(file: Path) -> dict[str, str | None]:
 
 
 def _load_teacher(reader: PredictionReader, name: str, digest: str | None) -> Predictions:
-    """A source of zoo.toml, or the run with these weights; of a teacher named by a spec only the name is recorded."""
+    """The predictions of a source of zoo.toml, or of the run with these weights; a spec is recorded by name only."""
     if name in {source.name for source in reader.settings.sources}:
         return reader.predict(name)
     weights = reader.settings.run(name) / "model.safetensors"
     if weights.exists() and files.digest(weights) == digest:
         return predictions.load_predictions(weights.parent, labels=False)
-    raise UsageError("it is no longer a source of zoo.toml or the same run", "name it by --teacher PROVIDER:NAME")
+    raise UsageError("it is no longer a source of zoo.toml or the same run", "name it with --teacher PROVIDER:NAME")
 
 
 def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> TeacherUptake:
-    """What a teacher offered to the student before, and what of that the student after has right."""
+    """What a teacher could offer the student before, and how much of that the student after has right."""
     labels, count = reference.labels, len(reference.classes)
     before = flip_statistics.predicted_classes(reference.logits)
     occurring = np.flatnonzero(np.bincount(labels, minlength=count))

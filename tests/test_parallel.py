@@ -1,4 +1,4 @@
-"""Work on many sources: the same results in the same order, and an end to it."""
+"""`parallel_map`: the same results in the same order, and an early end after an error."""
 
 import importlib.util
 import threading
@@ -12,7 +12,7 @@ INSTALLED = importlib.util.find_spec("threadpoolctl") is not None
 
 
 @pytest.mark.parametrize("small", [False, True])
-def test_results_stand_in_the_order_of_the_items(small: bool) -> None:
+def test_results_are_in_the_order_of_the_items(small: bool) -> None:
     def late(item: int) -> int:
         time.sleep(0.01 * (3 - item % 3))
         return item * item
@@ -21,22 +21,22 @@ def test_results_stand_in_the_order_of_the_items(small: bool) -> None:
 
 
 @pytest.mark.parametrize("small", [False, True])
-def test_an_error_ends_the_work_and_items_that_wait_are_left(small: bool) -> None:
-    begun = []
+def test_error_skips_waiting_items(small: bool) -> None:
+    started = []
 
     def failing(item: int) -> None:
-        begun.append(item)
+        started.append(item)
         if item == 0:
-            raise ValueError("the first one")
+            raise ValueError("the first item")
         time.sleep(0.05)
 
-    with pytest.raises(ValueError, match="the first one"):
+    with pytest.raises(ValueError, match="the first item"):
         parallel.parallel_map(failing, list(range(200)), small=small)
-    assert len(begun) < 200
+    assert len(started) < 200
 
 
 @pytest.mark.skipif(not INSTALLED, reason="needs threadpoolctl")
-def test_small_work_is_done_beside_this_thread_and_large_work_in_it() -> None:
+def test_small_work_runs_in_other_threads() -> None:
     def where(_: int) -> bool:
         return threading.current_thread() is threading.main_thread()
 
