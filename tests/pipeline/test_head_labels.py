@@ -115,7 +115,7 @@ def test_a_class_without_labels_is_named_and_never_answered(tmp_path: Path) -> N
         (("--pool", "product"), "--pool, --with-student and --show belong to --head"),
         (("--head", "rigde"), "did you mean ridge?"),
         (("--head", "ridge", "--pool", "prodct"), "did you mean product?"),
-        (("--head", "ridge", "--out", "x"), "--out goes with --features"),
+        (("--head", "ridge", "--out", "x"), "--out needs --features"),
     ],
 )
 def test_wrong_flags_are_refused(tmp_path: Path, flags: tuple[str, ...], error: str) -> None:
