@@ -26,7 +26,7 @@ FLAGS = re.compile(
     rf"zoo (?P<command>{'|'.join(CALLS)})"
     rf"(?P<arguments>(?: --(?:{'|'.join(SWITCHES)})\b| --(?!features)[a-z-]+(?: [^\s,;]+)?)+)"
     r"|(?P<whole>zoo [a-z-]+ --features)"
-    r"|--(?P<flag>[a-z][a-z-]*)"
+    r"|(?<![\w-])--(?P<flag>[a-z][a-z-]*)"
 )
 
 
