@@ -130,9 +130,10 @@ def test_lines_that_need_a_shell_are_seen() -> None:
     "section", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in FOLDERS]
 )
 def test_blocks_of_a_section_run(
-    section: str, tmp_path: Path, guide: Path, torch_home: Path, monkeypatch: pytest.MonkeyPatch
+    section: str, tmp_path: Path, torch_home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     if section == GUIDE:
+        guide = request.getfixturevalue("guide")
         runs = sorted(path.parent.name for path in (guide / "runs").glob("*/predictions.parquet"))
         assert runs == ["cross-task-parc-p2-s0", "labels-only-s0"]
         return
@@ -140,7 +141,7 @@ def test_blocks_of_a_section_run(
     folder.mkdir()
     for part in FOLDERS[section]:
         if part == GUIDE:
-            shutil.copytree(guide, folder, dirs_exist_ok=True)
+            shutil.copytree(request.getfixturevalue("guide"), folder, dirs_exist_ok=True)
         elif part == "images":
             draw_images(folder)
         elif part == "images in pets":
@@ -150,7 +151,10 @@ def test_blocks_of_a_section_run(
         elif part == "student":
             write_student(folder / "models" / "birds")
         elif part == "zoo.toml":
-            shutil.copy(guide / "zoo.toml", folder)
+            monkeypatch.chdir(folder)
+            ((init, *_),) = (plain_lines(block) or () for block in blocks_of(GUIDE))
+            assert init[0] == "init"
+            assert run(*init).code == 0
     run_blocks(section, folder, torch_home, monkeypatch)
 
 
