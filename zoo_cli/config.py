@@ -257,7 +257,8 @@ def rebase_spec(spec: str, root: Path) -> str:
     is_path = provider in ("folder", "parquet", "csv", "file", "python", "features")
     if not is_path or not place or place.startswith("~") or os.path.isabs(place) or root.resolve() == Path.cwd():
         return spec
-    return f"{provider}:{Path(os.path.relpath(place, root)).as_posix()}{sign}{factory}"
+    # From the real folder: `link/..` is the parent of what a link points to, not of the link.
+    return f"{provider}:{Path(os.path.relpath(place, root.resolve())).as_posix()}{sign}{factory}"
 
 
 def source_name(model: str) -> str:

@@ -1,6 +1,7 @@
 """The parser of specs: `name:key=value,…` for methods, `provider:rest` for models and data.
 
-A method's parameters are its keyword-only arguments; their annotations tell how the text of a spec is converted.
+A method's parameters are its keyword-only arguments. Their annotations, or the types of their defaults, tell how the
+text of a spec is converted.
 """
 
 import difflib
@@ -118,7 +119,7 @@ def resolve(kind: str, text: str) -> Method:
     for key, value in raw.items():
         if key not in accepted:
             raise nearest(f"parameter of {kind} {name}", key, accepted)
-        params[key] = _convert(value, accepted[key].annotation, f"{key} of {kind} {name}")
+        params[key] = _convert(value, _parameter_type(accepted[key]), f"{key} of {kind} {name}")
     for key, parameter in accepted.items():
         if parameter.default is parameter.empty and key not in params:
             raise UsageError(f"{kind} {name} needs {key}", f"write {name}:{key}=…")
@@ -142,6 +143,13 @@ def _text(value: Any) -> str:
         return str(value).lower()
     # The shortest text that reads back as the same number: 12 and not 12.0, but no digit less.
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _parameter_type(parameter: inspect.Parameter) -> Any:
+    """The annotation of a parameter; without one, the type of its default."""
+    if parameter.annotation is not parameter.empty:
+        return parameter.annotation
+    return str if parameter.default in (None, parameter.empty) else type(parameter.default)
 
 
 def _convert(value: str, annotation: Any, what: str) -> Any:

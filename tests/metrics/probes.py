@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from zoo_cli import registry, specs
+from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -17,7 +18,7 @@ def score(spec: str, inputs: Array, labels: Array, **params: Any) -> float:
     """The score of a metric of the table for inputs (N, D) and labels (N,)."""
     method = specs.resolve("metric", spec)
     probe = Probe.of(inputs, labels, **further(registry.METRICS[method.name].needs, inputs))
-    value: float = method.function(probe, **{**method.params, **params})
+    value: float = accept_probe(method.function)(probe, **{**method.params, **params})
     return value
 
 

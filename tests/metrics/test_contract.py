@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, Undefined
+from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import uncertainty
 
@@ -247,7 +248,8 @@ def test_shuffled_labels_score_near_chance(spec: str) -> None:
     method = specs.resolve("metric", spec)
     whole = Probe.of(x, y, **further(registry.METRICS[method.name].needs, x))
     replicates = uncertainty.draw_replicates(whole.target, seed=0, permutations=40)
-    (chance,) = uncertainty.chance_levels([partial(method.function, **method.params)], whole, replicates)
+    function = partial(accept_probe(method.function), **method.params)
+    (chance,) = uncertainty.chance_levels([function], whole, replicates)
     draw = np.random.default_rng(5)
     shuffled = [score(x, draw.permutation(y)) for _ in range(40)]
     assert chance is not None

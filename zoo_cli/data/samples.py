@@ -99,7 +99,14 @@ def align_labels(data: Data, classes: tuple[str, ...], where: str, *, forget: bo
 
 def resolve_path(rest: str, root: Path) -> Path:
     """The file or folder of a spec, relative to the workspace `root`; `~` is the home folder."""
-    return root / Path(rest).expanduser()
+    path = Path(rest).expanduser()
+    if path.parts[:1] != ("..",):
+        return root / path
+    # Step by step from the real folder: `root/..` cannot be opened before `root` is made, and is not beside a link.
+    base = root.resolve()
+    while path.parts[:1] == ("..",):
+        base, path = base.parent, Path(*path.parts[1:])
+    return base / path
 
 
 def sample_path(path: Path, root: Path) -> str:

@@ -1,16 +1,18 @@
 """`zoo rank`: the order of the sources, how sure it is, their weights in the student, and what to do about it."""
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.pipeline import leakage, score, source_weights
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, parse_metrics
 from zoo_cli.pipeline.score_table import ScoreTable, StudentPlace
@@ -101,6 +103,12 @@ class Ranking:
         """The rows as an Arrow table, as ranking.parquet holds them."""
         schema = arrow_schema(schemas.RANKING, without=("borda",) if self.spec.raw else ())
         return pa.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas DataFrame. Raises ZooError if pandas is not installed."""
+        if importlib.util.find_spec("pandas") is None:
+            raise ZooError("to_pandas needs pandas", "pip install pandas, or use to_arrow")
+        return self.to_arrow().to_pandas()
 
 
 def parse_ranking(metrics: Sequence[str], on: str | None, weighting: str, plasticity: bool = False) -> RankingSpec:

@@ -1,0 +1,295 @@
+"""A workspace: the steps of the pipeline as methods."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from zoo_cli import config, registry
+from zoo_cli.api.silence import silent
+from zoo_cli.config import STUDENT, Config, Source
+from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.pipeline import distill as distill_stage
+from zoo_cli.pipeline import extract as extract_stage
+from zoo_cli.pipeline import finetune as finetune_stage
+from zoo_cli.pipeline import pseudo_label as pseudo_label_stage
+from zoo_cli.pipeline import rank as rank_stage
+from zoo_cli.pipeline import score as score_stage
+from zoo_cli.pipeline import split as split_stage
+from zoo_cli.pipeline.distill_config import CrossTaskConfig, TransferConfig
+from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.pipeline.finetune_config import FinetuneConfig
+from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
+from zoo_cli.pipeline.pseudo_label import PseudoLabelSummary
+from zoo_cli.pipeline.rank import Ranking
+from zoo_cli.pipeline.scoring import ScoreResult
+from zoo_cli.pipeline.sources import SourceSummary, list_sources
+from zoo_cli.pipeline.split import SplitConfig, SplitSummary
+from zoo_cli.store import feature_store
+from zoo_cli.training.run_paths import RunPaths
+from zoo_cli.training.run_record import RunResult
+from zoo_cli.training.training_config import TrainingConfig
+
+PathLike = str | os.PathLike[str]
+Names = str | Sequence[str]
+
+
+class Workspace:
+    """A folder with a zoo.toml. Its methods are the steps of the pipeline.
+
+    Each makes missing inputs first, and nothing that is up to date. Names of sources are those of zoo.toml, or
+    PROVIDER:NAME. Paths among the arguments are relative to the current folder, paths in zoo.toml to the file.
+
+    Every method raises a `ZooError`: UsageError for wrong arguments, a wrong zoo.toml or stale inputs, which
+    `refresh=True` makes again; ContractError for a corrupt file; TooManyErrors after the work is done, if more images
+    could not be read than `max_errors`.
+    """
+
+    def __init__(self, root: PathLike = "."):
+        self.root = Path(root)
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    @property
+    def config(self) -> Config:
+        """The task, the student and the sources, as zoo.toml has them now."""
+        return config.load(self.root)
+
+    @silent
+    def sources(self) -> tuple[SourceSummary, ...]:
+        """The sources, then the student, with what is declared and stored of each."""
+        return list_sources(self.root)
+
+    @silent
+    def split(
+        self,
+        *,
+        train: Names = (),
+        test: Names = (),
+        unlabelled: Names = (),
+        labelled: str | None = None,
+        probe: int | str | None = None,
+        probe_per_class: int | None = None,
+        seed: int | None = None,
+        max_errors: str | None = None,
+        workers: int | None = None,
+        overwrite: bool = False,
+    ) -> SplitSummary:
+        """Draw labelled, unlabelled, test and probe images; check and hash every image.
+
+        What is set here wins over [task] of zoo.toml, in later steps too.
+        """
+        options = SplitConfig(
+            train=list(_texts(train)) or None,
+            test=list(_texts(test)) or None,
+            unlabelled=list(_texts(unlabelled)) or None,
+            labelled=labelled,
+            probe=probe,
+            probe_per_class=probe_per_class,
+            seed=seed,
+            max_errors=max_errors,
+            workers=workers,
+            overwrite=overwrite,
+        )
+        summary = split_stage.split(self.config, options)
+        assert summary is not None, "not a dry run"
+        return summary
+
+    @silent
+    def extract(
+        self,
+        sources: Names = (),
+        *,
+        gradients: bool = False,
+        projection: int | str | None = None,
+        batch_size: int | str = "auto",
+        device: str = "auto",
+        precision: str = "fp32",
+        max_errors: str | None = None,
+        workers: int | None = None,
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> list[feature_store.SourceSummary]:
+        """Store the features (N, D) and logits (N, K) of sources on the training and unlabelled images.
+
+        All sources and the student by default. `gradients`: of the probe set too, which lgc needs.
+        """
+        settings = self.config
+        options = ExtractConfig(
+            batch_size=str(batch_size),
+            device=device,
+            precision=precision,
+            workers=workers,
+            max_errors=max_errors,
+            gradients=gradients,
+            projection=None if projection is None else str(projection),
+            overwrite=overwrite,
+            refresh=refresh,
+        )
+        models = settings.select(_texts(sources)) if sources else settings.models
+        return extract_stage.extract(settings, _require(settings, models), options)
+
+    @silent
+    def score(
+        self,
+        metric: Names = registry.DEFAULT_METRIC,
+        *,
+        on: str | None = None,
+        sources: Names = (),
+        reference: PathLike | None = None,
+        seed: int | None = None,
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> ScoreResult:
+        """Score sources, and the student's starting features, on the probe set: one row a metric and source.
+
+        `metric`: one or several, as NAME or NAME:key=value; higher is better. `on`: features or probs, the metric's own
+        by default. `reference`: stored features of a network trained on the task, for rsa-ref.
+        """
+        settings = self.config
+        options = ScoreConfig(
+            parse_metrics(_texts(metric), on),
+            _require(settings, settings.select(_texts(sources))),
+            seed=seed,
+            reference=None if reference is None else Path(reference),
+            overwrite=overwrite,
+            refresh=refresh,
+        )
+        return score_stage.score(settings, options)
+
+    @silent
+    def rank(
+        self,
+        metric: Names = registry.DEFAULT_METRIC,
+        *,
+        on: str | None = None,
+        weighting: str = registry.DEFAULT_WEIGHTING,
+        sources: Names = (),
+        plasticity: bool = False,
+        seed: int | None = None,
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> Ranking:
+        """Rank sources: `rows` from best to worst, `weights`, `verdict`, `to_arrow()`, `to_pandas()`.
+
+        Writes ranking.parquet and weights.json. `metric`: one, or several, whose mean z-score then counts.
+        `plasticity`: add the capacity term, the depth of a source / 50.
+        """
+        settings = self.config
+        spec = rank_stage.parse_ranking(_texts(metric), on, weighting, plasticity)
+        models = _require(settings, settings.select(_texts(sources)))
+        options = ScoreConfig(spec.metrics, models, seed=seed, overwrite=overwrite, refresh=refresh)
+        return rank_stage.rank(settings, spec, options)
+
+    @silent
+    def pseudo_label(
+        self, sources: Names = (), *, overwrite: bool = False, refresh: bool = False
+    ) -> list[PseudoLabelSummary]:
+        """Store the class probabilities (N, K) of sources on the labelled and unlabelled images."""
+        settings = self.config
+        models = [source for source in settings.select(_texts(sources)) if source.name != STUDENT]
+        return pseudo_label_stage.pseudo_label(
+            settings, _require(settings, models), overwrite=overwrite, refresh=refresh
+        )
+
+    def distill(
+        self,
+        weighting: str | None = None,
+        *,
+        lam: float | None = None,
+        metric: str | None = None,
+        sources: Names = (),
+        student: str | None = None,
+        config: CrossTaskConfig | TransferConfig | None = None,
+        training: TrainingConfig | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        overwrite: bool = False,
+    ) -> RunResult:
+        """Train one student, from the pseudo-labels of weighted sources or from teachers; its `path` is runs/NAME.
+
+        `weighting`: p=12 by default. `lam`: share of the labels in the loss, 0.8 by default; 1 uses no source.
+        `metric`: whose scores are weighed, parc by default. `config`: all other options; a `TransferConfig` trains with
+        teachers of the task's own classes. What is given beside it wins over it.
+
+        Raises Paused, after a checkpoint, when `max_time` of the training options is over: call it again to go on.
+        """
+        options = CrossTaskConfig() if config is None else config
+        values = {"lam": lam, "metric": metric, "student": student, "sources": _texts(sources) or None}
+        values["weightings"] = None if weighting is None else (weighting,)
+        changed: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
+        for key in sorted(changed.keys() - {field.name for field in fields(options)}):
+            raise ParameterError(f"`{key.removesuffix('s')}` is an option of CrossTaskConfig", "drop it, or `config`")
+        options = replace(options, **changed)
+        if isinstance(options, CrossTaskConfig) and (options.each_source or len(options.all_weightings) > 1):
+            raise ParameterError("`config` is of several students", "distill_runs trains them")
+        seeds = () if seed is None else (seed,)
+        (run,) = self.distill_runs(options, training=training, seeds=seeds, name=name, overwrite=overwrite)
+        return run
+
+    @silent
+    def distill_runs(
+        self,
+        config: CrossTaskConfig | TransferConfig,
+        *,
+        training: TrainingConfig | None = None,
+        seeds: Sequence[int] = (),
+        name: str | None = None,
+        overwrite: bool = False,
+    ) -> list[RunResult]:
+        """Train a student for each weighting or source of `config` and each seed, the images decoded once for all.
+
+        `seeds`: that of the task by default. `name`: of the run, if there is only one. Raises as `distill` does.
+        """
+        paths = RunPaths(name, None, tuple(seeds), overwrite)
+        return distill_stage.distill(self.config, config, training, paths)
+
+    def finetune(
+        self,
+        source: str,
+        *,
+        objective: str = FinetuneConfig.objective,
+        freeze: str | None = None,
+        rates: Sequence[float] = (),
+        training: TrainingConfig | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        overwrite: bool = False,
+    ) -> RunResult:
+        """Train one pretrained model on the labels.
+
+        `source`: a model by name, "student", "best" or "best:ARCHITECTURE". `objective`: supervised, or fixmatch, which
+        also uses the unlabelled images. `freeze`: "body" trains only the new head. `rates`: learning rates, of which
+        held-out labels choose one. Raises as `distill` does.
+        """
+        options = FinetuneConfig((source,), objective=objective, freeze=freeze, rates=tuple(rates))
+        seeds = () if seed is None else (seed,)
+        (run,) = self.finetune_runs(options, training=training, seeds=seeds, name=name, overwrite=overwrite)
+        return run
+
+    @silent
+    def finetune_runs(
+        self,
+        config: FinetuneConfig,
+        *,
+        training: TrainingConfig | None = None,
+        seeds: Sequence[int] = (),
+        name: str | None = None,
+        overwrite: bool = False,
+    ) -> list[RunResult]:
+        """Train each source of `config` with each seed. `seeds`, `name` and errors as in `distill_runs`."""
+        paths = RunPaths(name, None, tuple(seeds), overwrite)
+        return finetune_stage.finetune(self.config, config, training, paths)
+
+
+def _texts(values: Names) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)
+
+
+def _require(settings: Config, sources: Sequence[Source]) -> tuple[Source, ...]:
+    """The sources, if there are any."""
+    if not sources:
+        raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or name `sources`")
+    return tuple(sources)
