@@ -19,7 +19,7 @@ from zoo_cli.store.provenance import Stale
 
 MAKERS = {
     "extract": "zoo_cli.pipeline.extract:make_features",
-    "gradients": "zoo_cli.pipeline.gradient_extraction:extract_gradients",
+    "gradients": "zoo_cli.pipeline.missing_gradients:make_gradients",
     "score": "zoo_cli.pipeline.score:score_sources",
     "pseudo-label": "zoo_cli.pipeline.pseudo_label:make_pseudo_labels",
 }
