@@ -131,12 +131,16 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Config:
-    """A workspace: its folder, to which every path is relative, and the tables of its `zoo.toml`."""
+    """A workspace: its folder, to which every path is relative, and the tables of its `zoo.toml`.
+
+    `typed`: the keys of `task` that flags have set.
+    """
 
     root: Path
     task: Task = field(default_factory=Task)
     student: Source | None = None
     sources: tuple[Source, ...] = ()
+    typed: frozenset[str] = frozenset()
 
     def find_source(self, name: str) -> Source:
         """The source of this name, or the student as "@student". Raises UsageError with the nearest name."""
@@ -190,7 +194,7 @@ class Config:
             for key, value in overrides.items()
             if value is not None
         }
-        return replace(self, task=replace(self.task, **values))
+        return replace(self, task=replace(self.task, **values), typed=self.typed | values.keys())
 
     def select(self, names: Sequence[str]) -> tuple[Source, ...]:
         """The sources of --source, each a name or a bare model spec; all sources for an empty list."""

@@ -1,6 +1,7 @@
 """Where the arithmetic runs: the values of --device, --precision and --workers, checked before any work."""
 
 import os
+import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
@@ -20,15 +21,17 @@ def choose(name: str, *, purpose: str) -> Any:
         where = torch.cuda.get_device_name(device) if is_cuda else f"CPU, {torch.get_num_threads()} threads"
         console.say(f"{purpose} on {where}")
         return device
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f'no device "{name}"', "auto, cpu, cuda or cuda:N")
+    check_device_name(name)
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: no such CUDA device here", "--device cpu, or auto to take what there is")
     return device
+
+
+def check_device_name(name: str) -> None:
+    """Raise UsageError for what names no device anywhere, without a look at what is here."""
+    if not re.fullmatch(r"auto|(cpu|cuda)(:(0|[1-9][0-9]?))?", name):
+        raise UsageError(f'no device "{name}"', "auto, cpu, cuda or cuda:N")
 
 
 def workers(requested: int | None) -> int:

@@ -271,6 +271,11 @@ DRY: dict[str, tuple[tuple[str, ...], list[str]]] = {
         ("distill", "--each-source", "--source", "alpha", "--source", "beta"),
         ["cross-task-from-alpha-s0", "cross-task-from-beta-s0"],
     ),
+    "of": (
+        ("distill", "--source", "beta", "--source", "alpha", "--weighting", "p=1", "--weighting", "equal"),
+        ["cross-task-parc-p1-of-alpha+beta-s0", "cross-task-parc-equal-of-alpha+beta-s0"],
+    ),
+    "labels": (("distill", "--source", "alpha", "--lam", "1"), ["labels-only-s0"]),
     "draws": (("distill", "--draws", "2"), [f"cross-task-parc-random-seed{draw}-s0" for draw in range(2)]),
     "heads": (("distill", "--objective", "heads", "--seed", "3"), ["heads-ridge-product-s3"]),
     "kl": (("distill", "--objective", "kl", *TEACHER), ["kl-expert-s0"]),

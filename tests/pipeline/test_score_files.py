@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.workspaces import edit, make, run
 from zoo_cli.metrics import parc
 from zoo_cli.models import extraction
 from zoo_cli.store import files, schemas
+from zoo_cli.store.columns import to_list_column
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -98,3 +101,62 @@ def test_refresh_remakes_stale_inputs(tmp_path: Path, command: tuple[str, ...]) 
         assert expected
         assert expected.items() <= digests(place / folder).items()
     assert files.digest(place / "manifest.parquet") == files.digest(fresh / "manifest.parquet")
+
+
+def add_source_means(workspace: Path, name: str, width: int) -> None:
+    table = pa.table({"class": ["a", "b"], "count": [3, 4], "mean": to_list_column(np.eye(2, width, dtype=np.float32))})
+    folder = workspace / "features" / f"source={name}"
+    files.write_table(folder / "source_means.parquet", table, schemas.SOURCE_MEANS, {})
+
+
+def test_a_source_that_lacks_an_input_has_a_row_whenever_it_comes(tmp_path: Path) -> None:
+    place, late = make(tmp_path / "task", upto="extract"), make(tmp_path / "late", upto="extract")
+    for workspace in (place, late):
+        add_source_means(workspace, "alpha", 8)
+    assert run("score", workspace=place).code == 0
+    assert run("score", "--metric", "domain-similarity", "--source", "alpha", workspace=late).code == 0
+    assert run("score", workspace=late).code == 0
+    assert digests(late / "scores") == digests(place / "scores")
+    assert "domain-similarity/beta.parquet" in digests(late / "scores")
+
+
+def test_a_file_of_all_sources_serves_some_of_them(tmp_path: Path) -> None:
+    place, out = make(tmp_path / "task", upto="extract"), tmp_path / "parc.parquet"
+    command = ("score", "--metric", "parc", "--out", str(out), "--json")
+    assert run(*command, workspace=place).code == 0
+    before = out.read_bytes()
+    some = run(*command, "--source", "beta", workspace=place)
+    assert [row["source"] for row in some.data] == ["beta", "@student"]
+    assert out.read_bytes() == before
+
+
+def test_scores_that_cannot_be_made_again_are_not_shown(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="extract")
+    reference = ("--reference", str(place / "features/source=alpha"))
+    assert run("score", "--metric", "rsa-ref", *reference, workspace=place).code == 0
+    assert "rsa-ref" in {row["metric"] for row in run("score", "--json", workspace=place).data}
+    edit(place, 'labelled = "50%"', 'labelled = "25%"')
+    assert run("split", "--overwrite", workspace=place).code == 0
+    for flag in ("--refresh", "--overwrite"):
+        result = run("score", flag, "--json", workspace=place)
+        assert result.code == 0, result.err
+        assert "parc" in {row["metric"] for row in result.data}
+        assert "rsa-ref" not in {row["metric"] for row in result.data}
+
+
+def test_scores_of_two_probe_sets_are_not_ranked_together(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="score")
+    edit(place, 'labelled = "50%"', 'labelled = "25%"')
+    assert run("split", "--overwrite", workspace=place).code == 0
+    assert run("score", "--metric", "parc", "--source", "alpha", "--refresh", workspace=place).code == 0
+    result = run("rank", "--scores", str(place / "scores/parc"), workspace=place)
+    assert result.code == 2
+    assert "has scores of different probe sets or seeds; zoo score --metric parc --refresh" in result.error
+
+
+def test_dry_run_of_the_best_source_needs_all_scores(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="extract")
+    assert run("score", "--metric", "parc", "--source", "alpha", workspace=place).code == 0
+    assert "would train the best source, after zoo rank" in run("finetune", "best", "--dry-run", workspace=place).err
+    assert run("score", "--metric", "parc", workspace=place).code == 0
+    assert "would train" in run("finetune", "best", "--dry-run", workspace=place).err

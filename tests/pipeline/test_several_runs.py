@@ -2,10 +2,14 @@
 
 import collections
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from zoo_cli.config import Config, Source
+from zoo_cli.pipeline.distill_config import CrossTaskConfig
+from zoo_cli.pipeline.distill_plans import plan_cross_task
 from zoo_cli.store import feature_files, files, manifest
 
 from ..workspaces import edit, make, run
@@ -158,6 +162,34 @@ def test_draws_are_runs_with_random_weights(workspace: Path) -> None:
     assert model(workspace / "runs/third") == model(Path(result.data[2]["path"]))
     further = ok("distill", "--draws", "1", "--weighting", "equal", *QUICK, "--json", workspace=workspace)
     assert [row["run"] for row in further.data] == ["cross-task-parc-equal-s0", "cross-task-parc-random-seed0-s0"]
+
+
+def test_runs_of_different_sources_lie_apart(workspace: Path) -> None:
+    for chosen in (("alpha",), ("beta", "gamma"), ("gamma", "beta"), ()):
+        flags = [text for source in chosen for text in ("--source", source)]
+        result = ok("distill", "--weighting", "equal", *flags, *QUICK, workspace=workspace)
+        assert ("is up to date" in result.err) == (chosen == ("gamma", "beta"))
+    sources = {path.name: set(weights(path)) for path in (workspace / "runs").iterdir() if path.is_dir()}
+    assert sources == {
+        "cross-task-parc-equal-of-alpha-s0": {"alpha"},
+        "cross-task-parc-equal-of-beta+gamma-s0": {"beta", "gamma"},
+        "cross-task-parc-equal-s0": {"alpha", "beta", "gamma"},
+    }
+
+
+def test_many_sources_are_a_digest_in_the_name(tmp_path: Path) -> None:
+    names = [f"a-source-with-a-long-name-{number:02}" for number in range(9)]
+    sources = tuple(Source(name, "python:models.py:small") for name in names)
+    settings = Config(tmp_path, student=Source("student", "torchvision:resnet18.DEFAULT"), sources=sources)
+
+    def name(chosen: list[str]) -> str:
+        return plan_cross_task(settings, CrossTaskConfig(sources=tuple(chosen))).names()[0]
+
+    assert name(names[:4]) == f"cross-task-parc-p12-of-{'+'.join(names[:4])}"
+    digest = name(names[:5])
+    assert re.fullmatch("cross-task-parc-p12-of-[0-9a-f]{8}", digest)
+    assert name(names[4::-1]) == digest
+    assert name(names[1:6]) != digest
 
 
 def test_leaked_source_has_no_run(workspace: Path) -> None:

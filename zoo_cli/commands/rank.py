@@ -74,7 +74,7 @@ def rank(
     form = "json" if json else form
     spec = stage.parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
     if explain is not None:
-        rows = explanation.explain_source(settings, explain, spec.representation)
+        rows = explanation.explain_source(settings, explain, spec.representation, refresh=refresh)
         answer_explanation(rows, explain, spec.representation, form)
         return
     if scores is not None and (metric or on or plasticity):

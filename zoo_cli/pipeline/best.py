@@ -42,7 +42,8 @@ def best_needs(settings: Config, ranking: RankingSpec, *, refresh: bool = False)
 
 def has_scores(settings: Config, ranking: RankingSpec) -> bool:
     """Whether the best source is known without scoring any."""
-    return settings.scores(ranking.slug).exists()
+    folders = [settings.scores(metric.slug) for metric in ranking.metrics]
+    return all((folder / f"{source.name}.parquet").exists() for folder in folders for source in settings.sources)
 
 
 def select_models(settings: Config, models: Sequence[str], ranked: Ranking | None) -> list[Source]:

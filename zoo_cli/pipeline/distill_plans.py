@@ -1,7 +1,9 @@
 """The plan of `zoo distill`: its specs parsed, its models chosen, the names and lengths of its runs."""
 
 import inspect
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,13 +18,16 @@ from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.rank import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_store
+from zoo_cli.store import feature_store, provenance
+from zoo_cli.training.run_paths import MAX_NAME_BYTES
 from zoo_cli.training.streams import IndexStreams, make_streams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining
 
 LABELS_ONLY = "labels-only"
 MOVING_VIEWS = ("crop", "affine", "rand")
 """Augmentations whose views show other parts or shapes of an image than the plain view does."""
+SEED_BYTES = 12
+"""The longest end of a run's name: -s and a seed of ten digits."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class CrossTaskPlan:
             return [LABELS_ONLY]
         if self.config.each_source:
             return [each_source_name(source.name) for source in self.sources]
-        return [f"cross-task-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings]
+        names = [f"cross-task-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings]
+        return [_with_sources(name, self.sources) for name in names] if self.config.sources else names
 
     def needs(self, *, refresh: bool = False) -> Needs:
         """What must exist before the first student is trained. `refresh`: stale scores are made again."""
@@ -138,6 +144,15 @@ DistillPlan = CrossTaskPlan | HeadsPlan | TransferPlan
 def each_source_name(source: str) -> str:
     """The name of a student that learns from one source alone."""
     return f"cross-task-from-{source}"
+
+
+def _with_sources(name: str, sources: Sequence[Source]) -> str:
+    """The name of a student of some sources alone: with their names, sorted, or a digest if that is too long."""
+    names = sorted({source.name for source in sources})
+    full = f"{name}-of-{'+'.join(names)}"
+    if len(os.fsencode(full)) <= MAX_NAME_BYTES - SEED_BYTES:
+        return full
+    return f"{name}-of-{provenance.fingerprint(names)[:8]}"
 
 
 def plan_cross_task(settings: Config, config: CrossTaskConfig) -> CrossTaskPlan:

@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo_cli import registry
 from zoo_cli.config import STUDENT
+from zoo_cli.errors import ContractError
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.pipeline.metric_specs import MetricSpec
 from zoo_cli.ranking import ensembles, uncertainty
@@ -75,13 +76,16 @@ def write_ensemble(path: Path, ensemble: Ensemble, inputs: Inputs) -> None:
 
 
 def load_ensemble(path: Path) -> Ensemble:
-    """A stored ensemble, without its inputs."""
+    """The ensemble as stored, without what it was made from. Raises ContractError for a damaged document."""
     content = files.read_json(path)
-    stopped = content["stopped_at"]
-    return Ensemble(
-        content["metric"],
-        content["score"],
-        [Step(**step) for step in content["sources"]],
-        None if stopped is None else Step(**stopped),
-        content["left_out"],
-    )
+    try:
+        stopped = content["stopped_at"]
+        return Ensemble(
+            content["metric"],
+            content["score"],
+            [Step(**step) for step in content["sources"]],
+            None if stopped is None else Step(**stopped),
+            dict(content["left_out"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ContractError(f"{path} lacks keys of its format", "zoo score --overwrite makes it again") from None

@@ -29,11 +29,11 @@ class ClassRow:
     student: float | None
 
 
-def explain_source(settings: Config, name: str, on: str) -> list[ClassRow]:
+def explain_source(settings: Config, name: str, on: str, *, refresh: bool = False) -> list[ClassRow]:
     """The classes of the probe set, those that the source separates best first. `on`: features or probs."""
     source = settings.select([name])[0]
     sources = [source, *(model for model in settings.models if model.name == STUDENT and model.name != source.name)]
-    images = prepare.prepare(settings, Needs(features=sources))
+    images = prepare.prepare(settings, Needs(features=sources), refresh=refresh)
     rows = probe_rows(settings, images)
     names = load_class_names(settings.classes)
     ids, labels = images.ids[rows], images.labels[rows]

@@ -9,7 +9,7 @@ from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
 from zoo_cli.store import feature_store
 from zoo_cli.store.feature_store import SourceSummary
-from zoo_cli.store.manifest import Images
+from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
 
 RUNNER = "zoo_cli.pipeline.feature_extraction:extract_features"
@@ -22,11 +22,15 @@ def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig 
     """
     options = options or ExtractConfig()
     options.check()
-    if options.dry_run and not settings.manifest.exists():
-        write_manifest(settings, SplitConfig(workers=options.workers, dry_run=True))
-        console.say(f"would extract them from {len(sources)} sources: {', '.join(source.name for source in sources)}")
-        return []
-    images = prepare.prepare(settings, workers=options.workers, refresh=options.refresh)
+    if options.dry_run:
+        if prepare.lacks_manifest(settings, refresh=options.refresh):
+            write_manifest(settings, SplitConfig(workers=options.workers, dry_run=True))
+            names = ", ".join(source.name for source in sources)
+            console.say(f"would extract them from {len(sources)} sources: {names}")
+            return []
+        images = load_manifest(settings.manifest, settings.root)
+    else:
+        images = prepare.prepare(settings, workers=options.workers, refresh=options.refresh)
     make_features(settings, images, sources, options)
     if options.gradients:
         prepare.maker("gradients")(settings, images, sources, options)
@@ -39,30 +43,23 @@ def make_features(
     """Store the missing outputs of sources: imported if only outputs are known, else computed by running the model."""
     options = options or ExtractConfig()
     pending: list[Source] = []
-    stale: list[Source] = []
+    overwritten: set[str] = set()
     for source in sources:
         try:
-            complete = not options.overwrite and _is_complete(settings, source, images, options)
+            if not options.overwrite and feature_store.is_complete(settings, source, images, options.precision):
+                console.say(f"{source.name} is up to date")
+                continue
+            overwrite = options.overwrite
         except Stale:
             if not options.refresh:
                 raise
-            stale.append(source)
-            continue
-        if complete:
-            console.say(f"{source.name} is up to date")
-        else:
-            pending.append(source)
-    for overwrite, group in ((options.overwrite, pending), (True, stale)):
-        for source in group:
-            if feature_store.is_outputs_only(source) and not options.dry_run:
-                feature_store.import_outputs(settings, source, images, overwrite=overwrite)
-        run = [source for source in group if not feature_store.is_outputs_only(source)]
-        if run:
-            registry.import_target(RUNNER)(settings, images, run, options, overwrite=overwrite)
-
-
-def _is_complete(settings: Config, source: Source, images: Images, options: ExtractConfig) -> bool:
-    """Whether nothing of a source is missing. Imported outputs are checked on import."""
-    if feature_store.is_outputs_only(source):
-        return False
-    return feature_store.is_complete(settings, source, images, options.precision)
+            overwrite = True
+        pending.append(source)
+        if overwrite:
+            overwritten.add(source.name)
+    for source in pending:
+        if feature_store.is_outputs_only(source) and not options.dry_run:
+            feature_store.import_outputs(settings, source, images, overwrite=source.name in overwritten)
+    run = [source for source in pending if not feature_store.is_outputs_only(source)]
+    if run:
+        registry.import_target(RUNNER)(settings, images, run, options, overwritten)

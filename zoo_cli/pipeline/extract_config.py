@@ -24,6 +24,7 @@ class ExtractConfig:
 
     def check(self) -> None:
         """Raise UsageError for a value outside its range, before any work."""
+        devices.check_device_name(self.device)
         devices.check_precision(self.precision)
         _ = self.batch
         failures.parse_limit(self.max_errors or "0", 0)

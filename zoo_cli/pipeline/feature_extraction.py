@@ -1,6 +1,6 @@
 """Run sources on the images of a task; each image is decoded once for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +36,14 @@ class ExtractionJob:
 
 
 def extract_features(
-    settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig, *, overwrite: bool
+    settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig, overwritten: Container[str]
 ) -> None:
-    """Run sources that lack some of their outputs, and store what is missing."""
+    """Run sources that lack some of their outputs, and store what is missing; all of those that are `overwritten`."""
     device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
     # Every model loads before --overwrite removes what one of them has stored.
     models = [loading.load_model(source, settings.root, seed=settings.task.seed) for source in sources]
     jobs = [
-        _plan(settings, source, model, images, options, overwrite)
+        _plan(settings, source, model, images, options, overwrite=source.name in overwritten)
         for source, model in zip(sources, models, strict=True)
     ]
     count = sum(len(rows) for job in jobs for rows in job.missing.values())
@@ -51,10 +51,12 @@ def extract_features(
         names = ", ".join(job.source.name for job in jobs)
         console.say(f"would extract {count:,} outputs from {len(jobs)} sources: {names}")
         return
-    _run(settings, jobs, images, device, options)
-    # Some of the failures may be from an earlier, interrupted run; others may be readable by now.
+    new = _run(settings, jobs, images, device, options)
+    # An earlier, interrupted run may have met some of the failures; others may be whole by now. The new ones are in the
+    # file already, unless another process replaced it at the same time.
     gone = feature_store.missing_ids(settings, [*settings.models, *sources], images)
-    failed = [failure for failure in failures.load_failures(settings, "extract") if failure.id in gone]
+    known = {failure.id: failure for failure in [*failures.load_failures(settings, "extract"), *new]}
+    failed = [failure for name, failure in known.items() if name in gone]
     total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
     failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
 
@@ -69,7 +71,7 @@ def smaller_batch(size: int, automatic: bool) -> int:
 
 
 def _plan(
-    settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig, overwrite: bool
+    settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig, *, overwrite: bool
 ) -> ExtractionJob:
     record = SourceRecord(
         feature_store.to_json_values(
@@ -96,8 +98,8 @@ def _plan(
 
 def _run(
     settings: Config, jobs: Sequence[ExtractionJob], images: Images, device: torch.device, options: ExtractConfig
-) -> None:
-    """Part by part: decode each image once, run every source that lacks the part, commit."""
+) -> list[Failure]:
+    """Part by part: decode each image once, run every source that lacks the part, commit; the images that failed."""
     runners = {job.source.name: FeatureRunner(job.model, device, options.precision) for job in jobs}
     pieces: dict[tuple[int, ...], list[tuple[ExtractionJob, Path]]] = {}
     for job in jobs:
@@ -105,6 +107,7 @@ def _run(
             pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
     total = sum(len(rows) for rows in pieces)
     size = options.batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+    failed: list[Failure] = []
     with console.Progress("extract", total, "img") as progress:
         for rows, part_jobs in sorted(pieces.items()):
             interruption.check()
@@ -115,7 +118,9 @@ def _run(
                 except torch.OutOfMemoryError:
                     size = smaller_batch(size, options.batch is None)
             _commit(settings, images, rows, part_jobs, outputs)
+            failed += outputs.failed
         console.say(progress.line)
+    return failed
 
 
 @dataclass(frozen=True)

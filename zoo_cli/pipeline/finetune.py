@@ -50,7 +50,7 @@ def preview(
     if ranking is not None:
         if not best.has_scores(settings, ranking):
             return ["the best source, after zoo rank"]
-        ranked = rank.rank_scores_file(settings, ranking, settings.scores(ranking.slug))
+        ranked = rank.rank_sources(settings, ranking, settings.sources)
     sources = best.select_models(settings, config.sources, ranked)
     runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
     if not training_task.can_load(settings, manifest):

@@ -18,11 +18,10 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import Projection
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.feature_extraction import smaller_batch
-from zoo_cli.pipeline.probe_set import probe_rows
+from zoo_cli.pipeline.missing_gradients import MissingGradients
 from zoo_cli.store import gradient_store
 from zoo_cli.store.gradient_store import PROJECTION, GradientRecord
 from zoo_cli.store.manifest import Images
-from zoo_cli.store.provenance import Stale
 from zoo_cli.store.source_record import load_source_record
 
 SEED = 0
@@ -50,60 +49,21 @@ class GradientJob:
         return view_geometry(self.model.preprocessing)
 
 
-def extract_gradients(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
-    """Store the gradients of the probe set that are missing.
-
-    Raises UsageError for a source whose layer cannot be identified, Stale naming what differs.
-    """
-    rows = probe_rows(settings, images)
-    if not len(rows):
-        raise UsageError(f"{settings.manifest} has no probe set", "gradients need labelled samples")
+def extract_gradients(
+    settings: Config, images: Images, missing: Sequence[MissingGradients], options: ExtractConfig
+) -> None:
+    """Store the gradients of some rows of sources. Raises UsageError for a layer that cannot be identified."""
     projection = options.projection or PROJECTION
-    pending, stale = _missing(settings, images, sources, rows, options)
-    if options.dry_run:
-        count = sum(len(missing) for _, missing in pending)
-        names = ", ".join(source.name for source, _ in pending)
-        console.say(f"would compute {count:,} gradients of {len(pending)} sources: {names}")
-        return
-    if not pending:
-        return
     device = devices.choose(options.device, purpose="computing gradients")
     jobs = []
-    for source, missing in pending:
-        model = loading.load_model(source, settings.root, seed=settings.task.seed)
+    for item in missing:
+        model = loading.load_model(item.source, settings.root, seed=settings.task.seed)
         network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))
-        record = _describe(settings, source, network, projection)
-        jobs.append(GradientJob(source, model, network.to(device), missing, record))
-    for job in jobs:
-        overwrite = options.overwrite or job.source.name in stale
-        gradient_store.open_gradients(settings, job.source.name, job.record, overwrite=overwrite)
+        record = _describe(settings, item.source, network, projection)
+        jobs.append(GradientJob(item.source, model, network.to(device), item.rows, record))
+    for job, item in zip(jobs, missing, strict=True):
+        gradient_store.open_gradients(settings, job.source.name, job.record, overwrite=item.overwrite)
     _run(settings, jobs, images, device, options)
-
-
-def _missing(
-    settings: Config, images: Images, sources: Sequence[Source], rows: np.ndarray, options: ExtractConfig
-) -> tuple[list[tuple[Source, np.ndarray]], set[str]]:
-    """The sources that lack gradients, each with the rows; and the names of those whose gradients are stale."""
-    pending: list[tuple[Source, np.ndarray]] = []
-    stale: set[str] = set()
-    for source in sources:
-        if reason := gradient_store.unavailable_reason(settings, source):
-            console.say(f"{source.name} has no gradients: {reason}")
-            continue
-        missing = rows
-        if not options.overwrite:
-            projection = options.projection or PROJECTION
-            try:
-                missing = gradient_store.missing_rows(settings, source, images, rows, projection)
-            except Stale:
-                if not options.refresh:
-                    raise
-                stale.add(source.name)
-        if len(missing):
-            pending.append((source, missing))
-        else:
-            console.say(f"the gradients of {source.name} are up to date")
-    return pending, stale
 
 
 def _describe(settings: Config, source: Source, network: Gradients, projection: str) -> GradientRecord:

@@ -13,14 +13,14 @@ from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
-from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, write_manifest
+from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_standing_flags, write_manifest
 from zoo_cli.store import feature_store, gradient_store
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
 
 MAKERS = {
     "extract": "zoo_cli.pipeline.extract:make_features",
-    "gradients": "zoo_cli.pipeline.gradient_extraction:extract_gradients",
+    "gradients": "zoo_cli.pipeline.missing_gradients:make_gradients",
     "score": "zoo_cli.pipeline.score:score_sources",
     "pseudo-label": "zoo_cli.pipeline.pseudo_label:make_pseudo_labels",
     "head-labels": "zoo_cli.pipeline.head_labels:make_head_labels",
@@ -62,24 +62,32 @@ def prepare(
     return images
 
 
+def lacks_manifest(settings: Config, *, refresh: bool) -> bool:
+    """Whether `prepare` would make the manifest. Raises Stale where it would too."""
+    try:
+        return not is_manifest_current(settings)
+    except Stale:
+        if not refresh:
+            raise
+        return True
+
+
 def maker(stage: str) -> Callable[..., Any]:
     """The function that makes what a stage writes."""
     return registry.import_target(MAKERS[stage])
 
 
 def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> Images:
-    overwrite = False
     try:
-        current = is_manifest_current(settings)
+        if not is_manifest_current(settings):
+            console.say(f"no {settings.manifest} yet: zoo split makes it first")
+            write_manifest(settings, SplitConfig(workers=workers))
     except Stale as stale:
         if not refresh:
             raise
         console.say(f"{stale.message}; zoo split makes it again")
-        current, overwrite = False, True
-    if not current:
-        if not overwrite:
-            console.say(f"no {settings.manifest} yet: zoo split makes it first")
-        write_manifest(settings, SplitConfig(workers=workers))
+        standing, flags = with_standing_flags(settings)
+        write_manifest(standing, SplitConfig(workers=workers), flags)
     return load_manifest(settings.manifest, settings.root)
 
 

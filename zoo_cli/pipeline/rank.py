@@ -148,6 +148,7 @@ def rank_scores_file(settings: Config, spec: RankingSpec, path: Path, among: Seq
     """The ranking of the sources in a scores file, or a folder of them: all of them, or those named.
 
     By the weighting of `spec`, and the metric of the file.
+    Raises UsageError where the files of a folder are of different probe sets or seeds, ContractError for no score.
     """
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     all_rows = [row for file in paths for row in load_scores(file)]
@@ -155,6 +156,7 @@ def rank_scores_file(settings: Config, spec: RankingSpec, path: Path, among: Seq
     missing = sorted(set(among or ()) - {row.source for row in rows})
     if missing or not rows:
         raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
+    _check_same_probe(paths, path, rows[0].spec)
     metrics = parse_metrics([rows[0].spec], rows[0].representation)
     return order_sources(settings, replace(spec, metrics=metrics), rows)
 
@@ -204,6 +206,16 @@ def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
         },
     )
     console.detail(f"wrote {path} and {path.with_name('weights.json')} in {settings.root}")
+
+
+def _check_same_probe(paths: Sequence[Path], folder: Path, metric: str) -> None:
+    """Replicates pair by position: raise UsageError unless the files of a folder are of one probe set and one seed."""
+    inputs = [files.read_header(path).get("inputs", {}) for path in paths] if len(paths) > 1 else []
+    if len({(str(made_from.get("probe")), str(made_from.get("seed"))) for made_from in inputs}) > 1:
+        raise UsageError(
+            f"{folder} has scores of different probe sets or seeds",
+            f"zoo score --metric {metric} --refresh; remove the files of sources that are gone",
+        )
 
 
 def _rows(spec: RankingSpec, table: ScoreTable, names: Sequence[str], weights: np.ndarray) -> list[RankRow]:

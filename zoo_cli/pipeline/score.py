@@ -1,7 +1,7 @@
 """`zoo score`: how similar each source is to the task, by every requested metric, with its uncertainty."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,6 +44,8 @@ def score(settings: Config, options: ScoreConfig) -> ScoreResult:
     """
     if options.features:
         return score_files(settings, options)
+    if options.overwrite or options.refresh:
+        options = _without_reference_metrics(options)
     prepare.prepare(settings, score_needs(settings, options), refresh=options.refresh)
     return load_result(settings, options)
 
@@ -69,7 +71,8 @@ def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
     """The stored scores of these sources and the student. Metrics without stored scores are left out."""
     sources = with_student(settings, options.sources)
     if options.out is not None:
-        rows = load_scores(options.out) if options.out.exists() else []
+        names = {source.name for source in sources}
+        rows = [row for row in load_scores(options.out) if row.source in names] if options.out.exists() else []
     else:
         paths = [settings.scores(spec.slug) / f"{source.name}.parquet" for spec in options.specs for source in sources]
         rows = [row for path in paths if path.exists() for row in load_scores(path)]
@@ -96,7 +99,9 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
     for spec in options.specs:
         items = [item for item in pending if item.spec == spec]
         rows = [scores[item].row for item in items]
-        if not items or not is_reported(spec, rows, options.strict):
+        # Where other sources have a score of the metric, the rows of these stay too, whatever they lack.
+        kept = options.strict or len(items) < len(target.sources)
+        if not items or not is_reported(spec, rows, kept):
             continue
         for item in items:
             write_scores(item.path, [scores[item].row], item.inputs)
@@ -241,9 +246,12 @@ def _score_to_file(target: _Target, out: Path) -> None:
     """The scores of one metric in one file, all sources together."""
     (spec,) = target.options.specs
     maker = f"score --metric {spec.method.spec}"
-    shared = {**target.shared_inputs(spec), **target.reference(spec, out)}
-    inputs = {**shared, "sources": {source.name: target.source_inputs(spec, source) for source in target.sources}}
-    if _is_current(out, inputs, target.options, maker):
+    sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
+    inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
+    # A file that holds further sources serves these too; an ensemble depends on all of them.
+    standing = {} if spec.entry.joined or not out.exists() else files.read_header(out).get("inputs", {})
+    requested = {**inputs, "sources": {**standing.get("sources", {}), **sources}}
+    if _is_current(out, requested, target.options, maker):
         return
     if "reference" in spec.entry.needs and target.options.reference is None:
         raise _no_reference(spec)
@@ -268,6 +276,13 @@ def _ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> 
     if options.out is not None:
         return options.out.with_suffix(".json")
     return settings.root / "scores" / f"{spec.slug}.json"
+
+
+def _without_reference_metrics(options: ScoreConfig) -> ScoreConfig:
+    """Without the metrics that cannot be made again, unless they are asked for: they need a reference."""
+    if options.strict or options.reference is not None:
+        return options
+    return replace(options, specs=tuple(spec for spec in options.specs if "reference" not in spec.entry.needs))
 
 
 def _no_reference(spec: MetricSpec) -> UsageError:

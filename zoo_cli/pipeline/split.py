@@ -98,19 +98,30 @@ def is_manifest_current(settings: Config) -> bool:
         return True
     made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
     made_from.pop("images", None)
-    flags = made_from.pop("flags", [])
-    inputs = _inputs(settings)
-    overridden = {key: made_from.get(key) for key in flags if made_from.get(key) != inputs.get(key)}
-    if overridden:
-        console.warn(
-            f"{settings.manifest} was split with "
-            + ", ".join(f"{key} {value}" for key, value in overridden.items())
-            + ", given by flags: that is used, not zoo.toml"
-        )
-    differing = provenance.differences(made_from, {**inputs, **overridden})
+    made_from.pop("flags", None)
+    kept, flags = with_standing_flags(settings)
+    differing = provenance.differences(made_from, _inputs(kept))
     if differing:
         raise provenance.stale_error(str(settings.manifest), differing, "split")
+    if _inputs(kept) != _inputs(settings):
+        pairs = [(key, *(_text(getattr(config.task, key)) for config in (kept, settings))) for key in flags]
+        overridden = ", ".join(f"{key} {value}" for key, value, other in pairs if value != other)
+        console.warn(f"{settings.manifest} was split with {overridden}, given by flags: that is used, not zoo.toml")
     return True
+
+
+def with_standing_flags(settings: Config) -> tuple[Config, list[str]]:
+    """The settings with the keys of [task] that flags of `zoo split` gave to the standing manifest, and these keys.
+
+    A key that the present command has a flag for too is left to it.
+    """
+    made_from = files.read_header(settings.manifest).get("inputs", {}) if settings.manifest.exists() else {}
+    flags = [key for key in made_from.get("flags", []) if key in made_from and key not in settings.typed]
+    values: dict[str, Any] = {key: made_from[key] for key in flags}
+    if values.get("test") == []:
+        values["test"] = [f"{100 * made_from['test_fraction']:.12g}%"]
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return replace(settings, task=replace(settings.task, **values)), flags
 
 
 def write_manifest(settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()) -> None:
@@ -135,6 +146,10 @@ def summarize_manifest(settings: Config) -> SplitSummary:
     labelled, unlabelled, test = (int((images.split == name).sum()) for name in ("labelled", "unlabelled", "test"))
     classes = len(load_class_names(settings.classes))
     return SplitSummary(str(settings.manifest), labelled, unlabelled, test, int(images.probe.sum()), classes)
+
+
+def _text(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _check(settings: Config, max_errors: str | None, workers: int | None) -> None:

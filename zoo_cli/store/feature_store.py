@@ -156,9 +156,6 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
     if not path.exists() and not glob.glob(str(path)):
         raise UsageError(f"no stored features at {path} for the source {source.name}")
     digest = feature_files.content_digest(path)
-    if _is_imported(settings, source, digest) and not overwrite:
-        console.say(f"{source.name} is up to date")
-        return
     outputs = feature_files.load_outputs(path, output=source.output, name=source.name)
     _check_ids(settings, outputs, images, path)
     logits = outputs.logits
@@ -234,13 +231,6 @@ def _changed_files(settings: Config, source: Source, record: SourceRecord) -> li
     }
     paths = {key: settings.root / name for key, name in names.items() if name}
     return [key for key, path in paths.items() if path.is_file() and files.digest(path) != record.content.get(key)]
-
-
-def _is_imported(settings: Config, source: Source, digest: str) -> bool:
-    """Whether the outputs were imported before, from the same file."""
-    if not has_source_record(settings, source.name):
-        return False
-    return load_source_record(settings, source.name).content.get("weights_sha256") == digest
 
 
 def _check_ids(settings: Config, outputs: StoredOutputs, images: Images, path: Path) -> None:

@@ -18,7 +18,7 @@ from zoo_cli.store import feature_store, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
-from zoo_cli.store.source_record import has_source_record, load_source_record
+from zoo_cli.store.source_record import MISSING, has_source_record, load_document, load_source_record
 
 DOCUMENT, OLD_DOCUMENT = "_gradients.json", "gradients.json"
 PROJECTION = "10000"
@@ -56,11 +56,12 @@ def unavailable_reason(settings: Config, source: Source) -> str:
 
 
 def load_gradient_record(settings: Config, name: str) -> GradientRecord | None:
-    """How the gradients of a source were made; None if it has none. Raises ContractError for a damaged document."""
-    path = _record_path(settings, name)
-    if not path.exists():
+    """How the gradients of a source were made; None where it has none. Raises ContractError for a damaged document."""
+    folder = settings.gradients(name)
+    path = folder / DOCUMENT
+    content = load_document(path, folder / OLD_DOCUMENT)
+    if content is MISSING:
         return None
-    content = files.read_json(path)
     if not isinstance(content, dict) or content.keys() != {field.name for field in fields(GradientRecord)}:
         raise ContractError(f"{path} lacks keys of its format", f"zoo {_maker(name)} --overwrite makes it again")
     return GradientRecord(**content)
@@ -121,16 +122,19 @@ def open_gradients(settings: Config, name: str, record: GradientRecord, *, overw
     """Write the record of a source, or check that the existing one agrees."""
     folder = settings.gradients(name)
     files.remove_leftovers(folder)
-    before = load_gradient_record(settings, name)
-    if before is not None and not overwrite:
+    before = None if overwrite else load_gradient_record(settings, name)
+    if before is not None:
         changed = provenance.differences(asdict(before), asdict(record))
         if changed:
             raise provenance.stale_error(str(folder), changed, _maker(name))
         if (folder / DOCUMENT).exists():
             return
     else:
+        # Without a record, parts made in this very way may be those of another process that has just begun.
+        made = provenance.fingerprint(asdict(record))
         for part in _parts(settings, name):
-            part.unlink()
+            if overwrite or files.read_header(part).get("inputs", {}).get("gradients") != made:
+                part.unlink(missing_ok=True)
     files.write_json(folder / DOCUMENT, asdict(record))
     (folder / OLD_DOCUMENT).unlink(missing_ok=True)
 
@@ -165,11 +169,6 @@ def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:
         "gradients": provenance.fingerprint(asdict(record)),
         "images": images.fingerprint(rows, "ids", "sha256"),
     }
-
-
-def _record_path(settings: Config, name: str) -> Path:
-    folder = settings.gradients(name)
-    return folder / OLD_DOCUMENT if not (folder / DOCUMENT).exists() else folder / DOCUMENT
 
 
 def _parts(settings: Config, name: str) -> list[Path]:

@@ -43,7 +43,8 @@ def is_current(path: Path, inputs: Inputs, *, overwrite: bool, name: str | None 
     if not path.exists() or overwrite:
         return False
     header = files.read_header(path) if path.suffix == ".parquet" else files.read_json(path)
-    changed = differences(header.get("inputs", {}), inputs)
+    made_from = header.get("inputs", {}) if isinstance(header, dict) else {}
+    changed = differences(made_from if isinstance(made_from, dict) else {}, inputs)
     if changed:
         raise stale_error(name or str(path), changed, maker)
     return True

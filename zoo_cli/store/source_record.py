@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from zoo_cli.config import Config
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance
 
 DOCUMENT, OLD_DOCUMENT = "_source.json", "source.json"
 UNUSED = ("name", "trained_on", "depth")
 """Keys on which no output depends."""
+REQUIRED: dict[str, Any] = {"features": int, "classes": int, "class_names": (list, type(None)), "output": str}
+"""Keys that are read wherever outputs are, with the types of their values."""
+MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -79,29 +83,53 @@ class SourceRecord:
 
 
 def has_source_record(settings: Config, name: str) -> bool:
-    """Whether outputs of a source are stored, at least in part."""
-    return _path(settings.features(name)).exists()
+    """Whether outputs of a source have been stored, or begun."""
+    current, old = _paths(settings, name)
+    # Another process may rename it between two looks.
+    return any(path.exists() for path in (current, old, current))
 
 
 def load_source_record(settings: Config, name: str) -> SourceRecord:
-    """The record of a source. Raises UsageError if nothing is stored of it."""
-    return SourceRecord(files.read_json(_path(settings.features(name))))
+    """The record of a source. Raises UsageError where nothing is stored of it, ContractError for a damaged document."""
+    current, old = _paths(settings, name)
+    content = load_document(current, old)
+    if content is MISSING:
+        raise UsageError(f"no file {current}", f"zoo extract --source {name} makes it")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in REQUIRED.items()):
+        raise ContractError(
+            f"{current} lacks keys of its format", f"zoo extract --source {name} --overwrite makes it again"
+        )
+    return SourceRecord(content)
 
 
 def write_source_record(settings: Config, name: str, record: SourceRecord) -> None:
-    """Write the record under its current name, and remove the old one."""
-    folder = settings.features(name)
-    files.write_json(folder / DOCUMENT, record.content)
-    (folder / OLD_DOCUMENT).unlink(missing_ok=True)
+    """Write the record, under its present name alone."""
+    current, old = _paths(settings, name)
+    files.write_json(current, record.content)
+    old.unlink(missing_ok=True)
 
 
 def rename_source_record(settings: Config, name: str) -> None:
-    """Rename a record that an earlier version wrote."""
-    folder = settings.features(name)
-    if not (folder / DOCUMENT).exists() and (folder / OLD_DOCUMENT).exists():
+    """Give a record that an earlier version wrote its present name."""
+    current, old = _paths(settings, name)
+    if not current.exists() and old.exists():
         write_source_record(settings, name, load_source_record(settings, name))
 
 
-def _path(folder: Path) -> Path:
-    current, old = folder / DOCUMENT, folder / OLD_DOCUMENT
-    return old if old.exists() and not current.exists() else current
+def load_document(path: Path, old: Path) -> Any:
+    """A JSON document under its present name or the one that earlier versions gave it; MISSING where there is none.
+
+    It is looked for again where another process may just have renamed it.
+    """
+    for candidate in (path, old, path):
+        try:
+            return files.read_json(candidate)
+        except UsageError:
+            if candidate.exists():
+                raise
+    return MISSING
+
+
+def _paths(settings: Config, name: str) -> tuple[Path, Path]:
+    folder = settings.features(name)
+    return folder / DOCUMENT, folder / OLD_DOCUMENT
