@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from zoo_cli.__main__ import app
+from zoo_cli.command_table import COMMANDS, GROUPS, SECTIONS, summary
 from zoo_cli.commands.help_sections import LONG, OPTION_TITLES, SectionedCommand, list_sections
-from zoo_cli.registry import COMMANDS, GROUPS, SECTIONS, summary
 
 LONGEST = 45
 """Characters of a summary that fit on a line of `zoo --help` at 80 columns."""

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from zoo_cli import config, errors
 from zoo_cli.__main__ import BUG, CLOSED_PIPE, app
+from zoo_cli.command_table import COMMANDS
 from zoo_cli.commands import readme
-from zoo_cli.registry import COMMANDS
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")

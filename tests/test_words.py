@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import zoo_cli
 from zoo_cli.__main__ import app
-from zoo_cli.registry import COMMANDS
+from zoo_cli.command_table import COMMANDS
 
 PACKAGE = Path(zoo_cli.__file__).parent
 ROOT = PACKAGE.parent

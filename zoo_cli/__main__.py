@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from zoo_cli import __version__, console, interruption
+from zoo_cli.command_table import COMMANDS, GROUPS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Verbose
 from zoo_cli.errors import Interrupted, ZooError
-from zoo_cli.registry import COMMANDS, GROUPS, import_target
+from zoo_cli.registry import import_target
 
 ABOUT = """Choose, weigh and distil pretrained models into one small, accurate student.
 

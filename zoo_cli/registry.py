@@ -65,31 +65,6 @@ class Objective(Entry):
     nesterov: bool = False  # momentum of SGD
 
 
-COMMANDS: dict[str, str] = {
-    "init": "zoo_cli.commands.init:init",
-    "split": "zoo_cli.commands.split:split",
-    "extract": "zoo_cli.commands.extract:extract",
-    "score": "zoo_cli.commands.score:score",
-    "rank": "zoo_cli.commands.rank:rank",
-    "pseudo-label": "zoo_cli.commands.pseudo_label:pseudo_label",
-    "distill": "zoo_cli.commands.distill:distill",
-    "finetune": "zoo_cli.commands.finetune:finetune",
-    "evaluate accuracy": "zoo_cli.commands.evaluate.accuracy:accuracy",
-    "evaluate flips": "zoo_cli.commands.evaluate.flips:flips",
-    "evaluate transfer": "zoo_cli.commands.evaluate.transfer:transfer",
-    "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
-    "sources": "zoo_cli.commands.sources:sources",
-    "show": "zoo_cli.commands.show:show",
-    "demo": "zoo_cli.commands.demo:demo",
-    "completion": "zoo_cli.commands.completion:completion",
-}
-"""Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
-
-SECTIONS = {"Set up": "init", "Sources": "extract", "Train": "distill", "Judge": "evaluate", "Look": "sources"}
-"""The titles of `zoo --help`, each with the first of its commands; the others follow in the order of COMMANDS."""
-
-GROUPS: dict[str, str] = {"evaluate": "Evaluate students, transfers and rankings."}  # the first of two words
-
 METRICS: dict[str, Metric] = {
     "parc": Metric(
         "zoo_cli.metrics.parc:parc",
@@ -368,8 +343,3 @@ def import_target(target: str) -> Callable[..., Any]:
     module, _, attribute = target.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return function
-
-
-def summary(command: str) -> str:
-    """The summary of a command: the first line of its function's docstring."""
-    return (import_target(COMMANDS[command]).__doc__ or "").strip().partition("\n")[0]

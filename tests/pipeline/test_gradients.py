@@ -250,7 +250,7 @@ def test_changed_weights_make_gradients_stale(tmp_path: Path) -> None:
     assert run("extract", "--source", "alpha", "--overwrite", workspace=place).code == 0
     stale = run("score", "--metric", "lgc", workspace=place)
     assert stale.code == 2
-    assert "gradients/source=alpha was extracted from other inputs: source; zoo extract --gradients" in stale.error
+    assert "gradients/source=alpha was made from other inputs: source; zoo extract --gradients" in stale.error
 
 
 def test_damaged_gradients_are_a_broken_contract(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`zoo pseudo-label --head`: the pool's answers in the task's classes, and what is said of them."""
+"""`zoo pseudo-label --head`: the pool's answers in the task's classes, their record and messages."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_answers_are_those_of_the_arrays(tmp_path: Path) -> None:
     assert {name for name, _ in meta["disagreement"]} <= unlabelled
 
 
-def test_same_inputs_give_the_same_bytes_and_are_up_to_date(tmp_path: Path) -> None:
+def test_same_inputs_give_same_bytes_and_are_up_to_date(tmp_path: Path) -> None:
     place, other = make(tmp_path / "task", upto="extract"), make(tmp_path / "other")
     for workspace in (place, other):
         assert run("pseudo-label", "--head", "ridge", workspace=workspace).code == 0
@@ -70,7 +70,7 @@ def test_sources_without_a_head_and_without_features_take_part(tmp_path: Path) -
     assert [row["source"] for row in result.data] == list(SOURCES)
 
 
-def test_a_source_that_has_seen_the_task_never_enters(tmp_path: Path) -> None:
+def test_source_that_has_seen_the_task_is_excluded(tmp_path: Path) -> None:
     place = make(tmp_path / "task")
     edit(place, 'trained_on = ["shapes"]', 'trained_on = ["patterns"]')
     result = run("pseudo-label", "--head", "ridge", "--json", workspace=place)
@@ -93,7 +93,7 @@ def test_other_labels_make_it_stale(tmp_path: Path) -> None:
     assert run("pseudo-label", "--head", "ridge", "--refresh", workspace=place).code == 0
 
 
-def test_a_class_without_labels_is_named_and_never_answered(tmp_path: Path) -> None:
+def test_class_without_labels_is_named_and_never_answered(tmp_path: Path) -> None:
     place = make(tmp_path / "task", labelled="2")
     result = run("pseudo-label", "--head", "ridge", "--json", workspace=place)
     assert result.code == 0, result.err

@@ -162,9 +162,9 @@ def test_student_of_other_classes_gets_a_new_head(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("augment", ["none", "flip", "shift", "crop", "affine", "rand"])
-def test_moving_views_are_warned_of_once(workspace: Path, augment: str) -> None:
+def test_moving_views_give_one_warning(workspace: Path, augment: str) -> None:
     result = ok(*HEADS, "--augment", augment, workspace=workspace)
-    text = f"the pool answered for the plain view; {augment} shows the student others"
+    text = f"the pool answered for the plain view; the student sees other views with {augment}"
     assert result.err.count(text) == (augment in ("crop", "affine", "rand"))
 
 
@@ -176,14 +176,21 @@ REFUSED = [
     (("--weighting", "p=2"), "--weighting belongs to the cross-task term, which heads leaves out; drop it, or set"),
     (("--metric", "cka"), "--metric belongs to the cross-task term"),
     (("--kd-temperature", "2"), "--kd-temperature belongs to the cross-task term"),
-    (("--lam", "1"), "--lam is 1; from 0 (the pool only) to below 1; --objective cross-task with --lam 1 uses labels"),
+    (
+        ("--lam", "1"),
+        "--lam is 1; expected a number from 0 (the pool only) to below 1; "
+        "--objective cross-task with --lam 1 uses labels only",
+    ),
     (("--lam", "-1"), "--lam is -1; "),
     (("--objective", "heads:cross_task=2"), "heads:cross_task=2 is not between 0 and 1"),
     (("--objective", "heads:sharpen=0"), "heads:sharpen=0 is not positive"),
     (("--objective", "heads:sharpness=2"), "did you mean sharpen?"),
     (("--objective", "head"), "did you mean heads?"),
     (("--objective", "heads:cross_task=0.5", "--weighting", "equel"), "did you mean equal?"),
-    (("--objective", "heads:cross_task=0.5", "--min-weight", "2"), "--min-weight is 2; from 0 to below 1"),
+    (
+        ("--objective", "heads:cross_task=0.5", "--min-weight", "2"),
+        "--min-weight is 2; expected a number from 0 to below 1",
+    ),
     (("--source", "alhpa"), "did you mean alpha?"),
 ]
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import console, devices, registry, specs
+from zoo_cli import command_table, console, devices, registry, specs
+from zoo_cli.command_table import COMMANDS, GROUPS
 from zoo_cli.commands import completions
 from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
 from zoo_cli.commands.completions.architectures import CLASSIFIERS
 from zoo_cli.commands.options import Quiet, Verbose, Workspace
-from zoo_cli.registry import COMMANDS, GROUPS
 
 KINDS = {
     "--workspace": "folder",
@@ -93,7 +93,7 @@ def describe_program() -> Program:
         parameters = typing.get_type_hints(registry.import_target(target), include_extras=True)
         parameters.pop("return", None)
         flags, argument = _flags(name, {**parameters, **shared})
-        commands.append(Command(name, registry.summary(name), flags, argument))
+        commands.append(Command(name, command_table.summary(name), flags, argument))
     return Program(_flags("", top)[0], tuple(commands), GROUPS, _words())
 
 

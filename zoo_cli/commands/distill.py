@@ -211,13 +211,13 @@ def distill(
         objective_name,
     )
     shared: dict[str, Any] = {"sources": tuple(source or ()), "kd_temperature": kd_temperature, "student": student}
-    weighed = drop_none(metric=metric, on=on, lam=lam, min_weight=min_weight, init=init)
+    weights = drop_none(metric=metric, on=on, lam=lam, min_weight=min_weight, init=init)
     weightings = tuple(weighting or ())
     options: DistillConfig
     if entry.needs_teacher:
         options = TransferConfig(objective, **shared, **drop_none(**for_teachers))
     elif objective_name == HEADS:
-        options = HeadsConfig(objective, weightings=weightings, **shared, **weighed, **drop_none(head=head, pool=pool))
+        options = HeadsConfig(objective, weightings=weightings, **shared, **weights, **drop_none(head=head, pool=pool))
     else:
         _check_weights(for_weights, each_source=each_source, by_path=pseudo is not None)
         options = CrossTaskConfig(
@@ -225,7 +225,7 @@ def distill(
             each_source=each_source,
             pseudo=tuple(pseudo or ()),
             **shared,
-            **weighed,
+            **weights,
             **drop_none(draws=draws, scores=scores),
         )
         if options.labels_only:

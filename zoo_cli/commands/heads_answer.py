@@ -29,7 +29,7 @@ def answer_heads(record: HeadRecord, show: int, form: str | None) -> None:
             "for the unlabelled images are right"
         )
     if record.missing:
-        notes.append(f"never answered, for want of a labelled image: {', '.join(record.missing)}")
+        notes.append(f"never answered, without a labelled image: {', '.join(record.missing)}")
     notes += [note.replace("_", " ") for note in record.notes]
     notes += [f"label next: {sample}, heads disagree by {nats:.2f} nats" for sample, nats in record.disagreement[:show]]
     content = asdict(record)

@@ -1,11 +1,11 @@
-"""Help in titled sections, without rich: commands by `registry.SECTIONS`, options by their `rich_help_panel`."""
+"""Help in titled sections, without rich: commands by `command_table.SECTIONS`, options by their `rich_help_panel`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from zoo_cli.registry import COMMANDS, SECTIONS
+from zoo_cli.command_table import COMMANDS, SECTIONS
 
 OPTION_TITLES = ("What to learn from", "Student", "Training", "Files", "Output")
 """The titles of options in the order of the help; any others come before them."""
@@ -18,7 +18,7 @@ Row = tuple[str, str]
 
 
 class SectionedGroup(TyperGroup):
-    """A group of commands; at the top level they are listed under the titles of `registry.SECTIONS`."""
+    """A group of commands; at the top level they are listed under the titles of `command_table.SECTIONS`."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands with their summaries."""

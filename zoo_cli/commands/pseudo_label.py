@@ -45,7 +45,7 @@ def pseudo_label(
         ),
     ] = None,
     with_student: Annotated[
-        bool, typer.Option("--with-student", help="Fit a head on the student's starting features too.")
+        bool, typer.Option("--with-student", help="Also fit a head on the student's initial features.")
     ] = False,
     show: Annotated[
         int, typer.Option("--show", metavar="N", min=0, help="List N images on which the heads agree least.")
@@ -58,8 +58,8 @@ def pseudo_label(
 ) -> None:
     """Store the soft targets of every source.
 
-    They are its class probabilities on the labelled and unlabelled images: its own classes, or with --head the task's,
-    which a pool of heads on the stored features of all sources answers. The estimate of its accuracy stands below.
+    They are its class probabilities on the labelled and unlabelled images: of its own classes, or with --head
+    of the task's classes, by a pool of heads on the stored features of all sources. The pool's accuracy is estimated.
 
     zoo pseudo-label
     zoo pseudo-label --head ridge --show 20
@@ -85,7 +85,7 @@ def pseudo_label(
         if not sources:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
         if head is not None:
-            students = [one for one in settings.models if one.name == STUDENT] if with_student else []
+            students = [model for model in settings.models if model.name == STUDENT] if with_student else []
             options = HeadLabelConfig(head, pool or DEFAULT_POOL, (*sources, *students))
             record = head_labels.label_with_heads(settings, options, overwrite=overwrite, refresh=refresh)
             answer_heads(record, show, form)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from zoo_cli import config, errors, registry, specs
+from zoo_cli import command_table, config, errors, registry, specs
 from zoo_cli.config import Source, Task
 from zoo_cli.pipeline.init import render_heading, render_keys, render_line
 from zoo_cli.store import files, schemas
@@ -38,7 +38,7 @@ def zoo_toml() -> str:
 def commands() -> str:
     """Every command with its summary."""
     return _table(
-        ("command", "what it does"), ((f"`zoo {name}`", registry.summary(name)) for name in registry.COMMANDS)
+        ("command", "what it does"), ((f"`zoo {name}`", command_table.summary(name)) for name in command_table.COMMANDS)
     )
 
 

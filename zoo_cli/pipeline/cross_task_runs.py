@@ -184,7 +184,7 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
 
 
 def load_weighted_targets(settings: Config, weights: Mapping[str, float], min_weight: float) -> list[PseudoLabels]:
-    """The pseudo-labels of the sources that have a head and weight enough."""
+    """The pseudo-labels of the sources that have a head and a sufficient weight."""
     with_head = {}
     for name, weight in weights.items():
         if weight and not load_source_record(settings, name).classes:

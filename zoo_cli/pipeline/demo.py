@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from zoo_cli import config, console, interruption, registry
+from zoo_cli import command_table, config, console, interruption, registry
 from zoo_cli.config import Config, Preprocessing, Source
 from zoo_cli.demo import demo_data, demo_texts
 from zoo_cli.errors import UsageError, ZooError
@@ -90,9 +90,9 @@ def list_commands(workspace: Path) -> list[str]:
 def run_command(line: str) -> None:
     """Run a command line in this process: typer parses it with the parameters of the command, as if it were typed."""
     words = shlex.split(line)[1:]
-    name = next(name for name in registry.COMMANDS if words[: len(name.split())] == name.split())
+    name = next(name for name in command_table.COMMANDS if words[: len(name.split())] == name.split())
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    command.command()(registry.import_target(registry.COMMANDS[name]))
+    command.command()(registry.import_target(command_table.COMMANDS[name]))
     command(words[len(name.split()) :], standalone_mode=False)
 
 

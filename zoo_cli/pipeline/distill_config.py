@@ -106,8 +106,11 @@ class HeadsConfig:
         if specs.split_spec(self.objective)[0] != HEADS:
             raise ParameterError(f'`objective` is "{self.objective}"', f"expected {HEADS}, or {HEADS}:key=value")
         if not 0 <= self.lam < 1:
-            hint = "from 0 (the pool only) to below 1; `objective` cross-task with `lam` 1 uses labels only"
-            raise ParameterError(f"`lam` is {self.lam:g}", hint)
+            raise ParameterError(
+                f"`lam` is {self.lam:g}",
+                "expected a number from 0 (the pool only) to below 1; "
+                "`objective` cross-task with `lam` 1 uses labels only",
+            )
         _check_temperature(self.kd_temperature)
         _check_min_weight(self.min_weight)
 
@@ -118,7 +121,7 @@ class HeadsConfig:
 
     @property
     def weighting_options(self) -> tuple[str, ...]:
-        """The options that only the cross-task term reads, where they are not the default."""
+        """The options that only the cross-task term reads and that differ from their default."""
         names = ("weightings", "metric", "on", "kd_temperature", "min_weight")
         return tuple(name for name in names if getattr(self, name) != getattr(HeadsConfig, name))
 
@@ -204,7 +207,7 @@ DistillConfig = CrossTaskConfig | HeadsConfig | TransferConfig
 
 def _check_min_weight(value: float) -> None:
     if not 0 <= value < 1:
-        raise ParameterError(f"`min_weight` is {value:g}", "from 0 to below 1")
+        raise ParameterError(f"`min_weight` is {value:g}", "expected a number from 0 to below 1")
 
 
 def _check_temperature(value: float) -> None:

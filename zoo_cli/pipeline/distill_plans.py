@@ -89,12 +89,12 @@ class HeadsPlan:
         return HeadLabelConfig(self.config.head, self.config.pool, self.sources)
 
     def names(self) -> list[str]:
-        """The names of the students, without their seeds; one for each ranking, one in all without any."""
+        """The names of the students, without their seeds; one for each ranking, or a single one without rankings."""
         name = f"{HEADS}-{self.labels.slug}{specs.slug(self.method.spec).removeprefix(HEADS)}"
         return [f"{name}-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings] or [name]
 
     def needs(self, *, refresh: bool = False) -> Needs:
-        """What has to be there before the first student is trained. `refresh`: stale scores are made again."""
+        """What must exist before the first student is trained. `refresh`: stale scores are made again."""
         if not self.rankings:
             return Needs(features=self.sources, head_labels=self.labels)
         scores = ScoreConfig(self.rankings[0].metrics, self.sources, refresh=refresh)
@@ -163,7 +163,7 @@ def plan_cross_task(settings: Config, config: CrossTaskConfig) -> CrossTaskPlan:
 
 
 def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining) -> HeadsPlan:
-    """The plan of a config. Raises UsageError for unknown names and values out of range, and for unfit models."""
+    """The plan of a config. Raises UsageError for unknown names and values out of range, and for unsuitable models."""
     student = _select_student(settings, config.student, config.init)
     sources = settings.select(config.sources)
     if not sources:
@@ -182,7 +182,7 @@ def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining
             "drop it, or set `objective` heads:cross_task=0.5",
         )
     if training.augment in MOVING_VIEWS:
-        console.warn(f"the pool answered for the plain view; {training.augment} shows the student others")
+        console.warn(f"the pool answered for the plain view; the student sees other views with {training.augment}")
     return HeadsPlan(settings, config, student, sources, method, rankings)
 
 
@@ -213,7 +213,8 @@ def _select_student(settings: Config, spec: str | None, init: str | None) -> Sou
 def _make_halves(task: TrainingTask, seed: int, *, unlabelled: bool) -> tuple[IndexStreams, LoopOptions]:
     """The streams of a run from the labels and, in the other half of each batch, all images; and its options.
 
-    Equal steps for all runs: an epoch is one of the unlabelled images, half a batch a step, with labels only too.
+    All runs take equal steps: an epoch is a pass over the unlabelled images, half a batch per step, even with labels
+    only.
     """
     streams = make_streams(task.images, task.training, seed, labelled=True, unlabelled=unlabelled)
     count = len(streams.unlabelled) or len(streams.labelled)

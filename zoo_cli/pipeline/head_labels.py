@@ -1,8 +1,9 @@
-"""`zoo pseudo-label --head`: what the sources know in the task's own classes, by heads on their stored features."""
+"""`zoo pseudo-label --head`: answers in the task's classes by heads on the sources' stored features."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -22,21 +23,21 @@ from zoo_cli.store import failures, feature_files, head_store
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.head_store import HeadRecord, PoolEstimate, SourceHead
 from zoo_cli.store.manifest import Images
-from zoo_cli.store.provenance import Stale, fingerprint
+from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.source_record import load_source_record
 
 SPLITS = ("labelled", "unlabelled")
 LISTED = 1000
-"""Images in the record, those on which the heads disagree most."""
+"""The number of images in the record: those on which the heads disagree most."""
 MAKER = "pseudo-label --head"
 
 
 def label_with_heads(
     settings: Config, options: HeadLabelConfig, *, overwrite: bool = False, refresh: bool = False
 ) -> HeadRecord:
-    """The pool's answers on the labelled and unlabelled images, stored, and what is known of them.
+    """The pool's answers on the labelled and unlabelled images, stored, and their record.
 
-    Sources that have seen the task take no part; those without a head of their own do. Raises UsageError where no
+    Sources that have seen the task are excluded; those without a head of their own take part. Raises UsageError if no
     source is left or fewer than two classes have a label, Stale naming what differs.
     """
     images = prepare.prepare(settings, Needs(features=options.sources), refresh=refresh)
@@ -46,7 +47,7 @@ def label_with_heads(
 def make_head_labels(
     settings: Config, images: Images, options: HeadLabelConfig, *, overwrite: bool = False, refresh: bool = False
 ) -> HeadRecord:
-    """Store the pool's answers, unless they are there and current."""
+    """Store the pool's answers, unless they exist and are current."""
     head, pool = specs.resolve("head", options.head), specs.resolve("pool", options.pool)
     sources = _usable(settings, options.sources)
     images = images.without(failures.failed_ids(settings, "extract"))
@@ -83,7 +84,7 @@ def make_head_labels(
 
 @dataclass(frozen=True)
 class _StoredFeatures(Sequence[Features]):
-    """The standardised features of sources on some images, each read when it is asked for: one is held at a time."""
+    """The standardised features of sources on some images, each read on access, so that only one is in memory."""
 
     settings: Config
     sources: Sequence[Source]
@@ -116,7 +117,7 @@ class _StoredFeatures(Sequence[Features]):
 
 
 def _usable(settings: Config, sources: Sequence[Source]) -> list[Source]:
-    """The sources that have something stored and have not seen the task. Raises UsageError where none is left."""
+    """The sources that have not seen the task. Raises UsageError if none is left."""
     excluded = leakage.excluded_sources(settings, [source.name for source in sources if source.name != STUDENT])
     for name, reason in excluded.items():
         console.say(f"{name} is excluded: {reason}")
@@ -126,7 +127,7 @@ def _usable(settings: Config, sources: Sequence[Source]) -> list[Source]:
     return usable
 
 
-def _is_complete(folder: Any, inputs: dict[str, Any], refresh: bool) -> bool:
+def _is_complete(folder: Path, inputs: Inputs, refresh: bool) -> bool:
     try:
         return head_store.is_complete(folder, inputs, MAKER)
     except Stale:
@@ -183,7 +184,7 @@ def _entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _arrays(head: Head) -> dict[str, np.ndarray]:
-    """A head as the arrays of its file. `lam` is NaN where it has none."""
+    """A head as the arrays of its file. `lam` is NaN if it has none."""
     return {
         "mean": head.mean,
         "scale": head.scale,

@@ -1,4 +1,4 @@
-"""The runs of distillation from heads: labels, a pool's answers in the task's classes, and at will pseudo-labels."""
+"""The runs of distillation from heads: labels, a pool's answers in the task's classes, optionally pseudo-labels."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,21 +15,18 @@ from zoo_cli.pipeline import rank
 from zoo_cli.pipeline.cross_task_runs import PseudoLabels, StoredTargets, describe_targets, load_weighted_targets
 from zoo_cli.pipeline.distill_plans import HeadsPlan
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_files, files
+from zoo_cli.store import feature_files, files, head_store
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
 from zoo_cli.training.runner import RunSpec
 
-RECORD = "_head.json"
-"""What is known of a pool, beside its answers."""
-
 
 def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
     """Train a student for each weighting of the cross-task term, one without it, and each seed.
 
-    The pool has answered, and scores and pseudo-labels have been made where that term needs them. Raises ContractError
-    for answers in another number of classes than the task's.
+    The answers of the pool must exist, and scores and pseudo-labels if that term needs them. Raises ContractError if
+    the answers have another number of classes than the task.
     """
     settings, config = plan.settings, plan.config
     stored = StoredTargets(task.images)
@@ -87,7 +84,7 @@ def _load_pool(plan: HeadsPlan) -> PseudoLabels:
 
 def _load_weights(folder: Path) -> list[dict[str, Any]]:
     """The sources of a pool and their weights, as rows of run.json."""
-    path = folder / RECORD
+    path = folder / head_store.DOCUMENT
     try:
         return [{"source": row["source"], "weight": row["weight"]} for row in files.read_json(path)["sources"]]
     except (TypeError, KeyError):
@@ -104,7 +101,7 @@ def _record_options(plan: HeadsPlan, sources: Sequence[PseudoLabels]) -> dict[st
 
 
 def _build_student(plan: HeadsPlan, classes: tuple[str, ...], seed: int) -> Student:
-    """With `init`, a body of that source and a new head; else the student as it is, in the task's classes."""
+    """With `init`, a body of that source and a new head; else the student as it is, with the task's classes."""
     settings, init = plan.settings, plan.config.init
     if init is not None:
         return students.build_student(settings, plan.student, init, classes, seed)

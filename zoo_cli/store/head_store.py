@@ -1,9 +1,8 @@
-"""The stored answers of a pool of heads, what is known of them, and the heads themselves."""
+"""The stored answers of a pool of heads, their record, and the heads themselves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ from zoo_cli.config import Config
 from zoo_cli.errors import ContractError
 from zoo_cli.store import files, provenance, schemas
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.store.provenance import Inputs
 
 DOCUMENT = "_head.json"
 
@@ -40,11 +40,11 @@ class PoolEstimate:
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """What _head.json says: the specs, the labels it was made from, the heads, the estimate, and what to label next.
+    """The content of _head.json: the specs, the labels used, the heads, the estimate, and what to label next.
 
     `class_shares`: by class name, the share of the unlabelled images that the pool answers with it; `missing`: classes
     without a labelled image, whose probability is 0. `disagreement`: ids of unlabelled images and how far the heads
-    disagree there, in nats, the largest first. `notes`: what a reader must know, machine readable.
+    disagree there, in nats, the largest first. `notes`: remarks for the reader, machine-readable.
     """
 
     head: str
@@ -59,19 +59,17 @@ class HeadRecord:
     notes: tuple[str, ...]
 
 
-def is_complete(folder: Path, inputs: Mapping[str, Any], maker: str) -> bool:
-    """Whether all parts and the record are there, made from these inputs. Raises Stale naming what differs."""
-    standing = sorted(folder.glob("part-*.parquet"))
-    if not standing or not (folder / DOCUMENT).exists():
+def is_complete(folder: Path, inputs: Inputs, maker: str) -> bool:
+    """Whether all parts and the record exist and were made from these inputs. Raises Stale naming what differs."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts or not (folder / DOCUMENT).exists():
         return False
-    current = [provenance.is_current(part, inputs, overwrite=False, name=str(folder), maker=maker) for part in standing]
-    return all(current) and len(standing) == int(standing[0].stem.rpartition("-")[2])
+    current = [provenance.is_current(part, inputs, overwrite=False, name=str(folder), maker=maker) for part in parts]
+    return all(current) and len(parts) == int(parts[0].stem.rpartition("-")[2])
 
 
-def write_answers(
-    folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, inputs: Mapping[str, Any]
-) -> None:
-    """Store the answers (N, C) of a pool in parts of float16, and last its record, which says that all is there."""
+def write_answers(folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, inputs: Inputs) -> None:
+    """Store the answers (N, C) of a pool in parts of float16, and last its record: it stands for a complete folder."""
     for old in folder.glob("part-*.parquet"):
         old.unlink()
     count = max(1, -(-len(ids) // schemas.ROW_GROUP))

@@ -220,7 +220,7 @@ DOCUMENTS = (
         "pseudo/head=HEAD-POOL/_head.json",
         (
             ("head, pool", "specs"),
-            ("labels, images", "number of labelled images, and of all that are answered"),
+            ("labels, images", "number of labelled images, and of all images with answers"),
             ("sources", "list of source, lam, temperature, nll and accuracy (leave one out), weight in the pool"),
             ("estimate", "accuracy on the unlabelled images, low, high (90 %), or null with a reason"),
             ("class_shares", "by class name, its share of the answers for the unlabelled images"),
@@ -229,7 +229,7 @@ DOCUMENTS = (
                 "disagreement",
                 "list of unlabelled id and nats: images on which the heads agree least, to label next",
             ),
-            ("notes", "what to know of the answers"),
+            ("notes", "remarks on the answers"),
         ),
     ),
     Document(
@@ -239,7 +239,7 @@ DOCUMENTS = (
             ("mean, scale", "(D,) the head reads (values - mean) * scale of the stored values"),
             ("weights, intercept, temperature", "(D, P), (P,), (1,): softmax((x @ weights + intercept) / temperature)"),
             ("present", "(P,) the classes it answers, as positions in classes.json"),
-            ("lam", "(1,) its penalty, NaN where it has none"),
+            ("lam", "(1,) its penalty, NaN if it has none"),
         ),
     ),
     Document(

@@ -41,7 +41,7 @@ def build_student(settings: Config, source: Source, init: str | None, classes: t
 
 
 def continue_student(settings: Config, source: Source, classes: tuple[str, ...], seed: int) -> Student:
-    """A student that keeps its head where it was trained for these classes (C,), by their names; else a new head."""
+    """A student that keeps its head if it was trained for these classes (C,), by name; else gets a new one."""
     model = loading.load_model(source, settings.root, seed=seed)
     if model.tap.head and model.class_names is not None and sorted(model.class_names) == sorted(classes):
         return as_trained_student(model, classes)

@@ -40,8 +40,9 @@ class PredictionReader:
 
     def predict(self, text: str, *, labels: bool = False) -> Predictions:
         """The predictions of a model, even if a path of its name exists."""
+        model = self.find_model(text)  # before the images: a mistyped name makes no manifest
         predict: Callable[..., tuple[Path, tuple[str, ...]]] = registry.import_target(PREDICT)
-        file, classes = predict(self.settings, self.images, self.find_model(text), self.device, self.workers)
+        file, classes = predict(self.settings, self.images, model, self.device, self.workers)
         return replace(predictions.load_predictions(file, labels=labels, classes=classes), name=text)
 
     def predict_untrained(self, model: Source) -> Predictions:
