@@ -85,21 +85,18 @@ def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> dict[str,
 
 
 def _is_current(folder: Path, inputs: dict[str, Any], overwrite: bool, refresh: bool) -> bool:
-    standing = sorted(folder.glob("part-*.parquet"))
-    try:
-        current = not overwrite and [
-            provenance.is_current(part, inputs, overwrite=False, kept=str(folder), maker="pseudo-label")
-            for part in standing
-        ]
-    except Stale:
-        if not refresh:
-            raise
-        current = False
-    if current is False:
-        for part in standing:
-            part.unlink()
-        return False
-    return bool(standing) and len(standing) == int(standing[0].stem.rpartition("-")[2])
+    """Whether all parts are there. Parts that are to be overwritten, or stale ones to be refreshed, are removed."""
+    current = []
+    for part in sorted(folder.glob("part-*.parquet")):
+        try:
+            if provenance.is_current(part, inputs, overwrite=overwrite, kept=str(folder), maker="pseudo-label"):
+                current.append(part)
+                continue
+        except Stale:
+            if not refresh:
+                raise
+        part.unlink(missing_ok=True)
+    return bool(current) and len(current) == int(current[0].stem.rpartition("-")[2])
 
 
 def _write(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: dict[str, Any]) -> None:

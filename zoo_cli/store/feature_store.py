@@ -1,7 +1,7 @@
 """The stored outputs of the sources of a workspace: which parts there should be, and how one is checked and written."""
 
 import glob
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,20 @@ def part_inputs(images: Images, rows: np.ndarray, made_from: Mapping[str, Any]) 
     return {**made_from, "images": images.fingerprint(rows, "ids", "sha256")}
 
 
-def open_features(settings: Config, record: SourceRecord, *, overwrite: bool) -> None:
+def current_parts(settings: Config, source: Source, images: Images, record: SourceRecord) -> set[Path]:
+    """The planned parts that stand as they would be made under a record. A damaged one does not."""
+    return {
+        path
+        for path, rows in planned_parts(settings, source, images)
+        if provenance.is_made_from(path, part_inputs(images, rows, {"source": record.fingerprint}))
+    }
+
+
+def open_features(settings: Config, record: SourceRecord, *, overwrite: bool, kept: Container[Path] = ()) -> None:
     """Write the record of a source, or check that the standing one says the same.
 
-    `overwrite` removes the parts that are there. Raises UsageError naming what differs.
+    `overwrite` removes the parts that are there, but for those to be `kept`: another process may have made them just
+    now. Raises UsageError naming what differs.
     """
     name = str(record.content["name"])
     record = SourceRecord(to_json_values(record.content))
@@ -108,7 +118,8 @@ def open_features(settings: Config, record: SourceRecord, *, overwrite: bool) ->
             return
     if overwrite:
         for part in settings.features(name).glob("data=*/part-*.parquet"):
-            part.unlink()
+            if part not in kept:
+                part.unlink(missing_ok=True)
     write_source_record(settings, name, record)
 
 
@@ -145,11 +156,11 @@ def write_part(
     files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from))
 
 
-def import_outputs(settings: Config, source: Source, images: Images, *, overwrite: bool) -> None:
+def import_outputs(settings: Config, source: Source, images: Images, *, overwrite: bool, refresh: bool = False) -> None:
     """Bring outputs that were stored elsewhere into the workspace: checked, joined by id, in canonical order.
 
     Probabilities become logits by their logarithm, of which they are the softmax. Samples of the manifest that the
-    file lacks are left out here; the stages that need them report it.
+    file lacks are left out here; the stages that need them report it. `refresh`: stale ones are imported again.
     """
     path = settings.root / source.model.partition(":")[2]
     if not path.exists() and not glob.glob(str(path)):
@@ -178,7 +189,8 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
             }
         )
     )
-    open_features(settings, record, overwrite=overwrite)
+    standing = current_parts(settings, source, images, record) if refresh and not overwrite else set()
+    open_features(settings, record, overwrite=overwrite or refresh, kept=standing)
     row_of = {str(name): row for row, name in enumerate(outputs.ids)}
     for part, rows in planned_parts(settings, source, images):
         kept = np.array([row for row in rows if str(images.ids[row]) in row_of], dtype=np.int64)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files
 
 
@@ -47,6 +47,14 @@ def is_current(
     if changed:
         raise stale_error(kept or str(path), changed, maker)
     return True
+
+
+def is_made_from(path: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether a parquet artifact stands intact and was made from these inputs."""
+    try:
+        return path.exists() and files.read_header(path).get("inputs") == inputs
+    except (ContractError, UsageError):
+        return False
 
 
 def stale_error(what: str, changed: Sequence[str], maker: str = "") -> Stale:
