@@ -1,6 +1,7 @@
 """--refresh beside --overwrite and --dry-run, and of what is damaged or was written by earlier versions."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.pipeline.test_bytes import contents
 from tests.workspaces import edit, make, run
 from zoo_cli import config
 from zoo_cli.pipeline import feature_extraction
-from zoo_cli.store import gradient_store
+from zoo_cli.store import feature_store, gradient_store
 
 GRADIENTS = ("extract", "--gradients", "--projection", "20")
 
@@ -130,3 +131,32 @@ def test_gradients_of_a_process_that_begins_later_stay(tmp_path: Path) -> None:
     (place / "gradients/source=alpha/_gradients.json").unlink()
     gradient_store.open_gradients(settings, "alpha", record, overwrite=False)
     assert [part for part in parts if part.exists()] == parts
+
+
+def test_refresh_keeps_what_another_process_has_just_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_store, "PART_ROWS", 16)
+    place = make(tmp_path / "task", upto="split")
+    ok("extract", "--source", "alpha", workspace=place)
+    parts = sorted((place / "features/source=alpha/data=train").iterdir())
+    assert len(parts) == 3
+    other_views(place)
+    ok("extract", "--source", "alpha", "--refresh", workspace=place)
+    fresh = [part.read_bytes() for part in parts]
+    parts[0].unlink()
+    parts[1].write_bytes(parts[1].read_bytes()[:100])
+    stood = parts[2].stat().st_mtime_ns
+    ok("extract", "--source", "alpha", "--refresh", workspace=place)
+    assert [part.read_bytes() for part in parts] == fresh
+    assert parts[2].stat().st_mtime_ns == stood
+
+
+def test_a_stale_part_behind_a_missing_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_store, "PART_ROWS", 16)
+    place = make(tmp_path / "task", upto="split")
+    ok("extract", "--source", "alpha", workspace=place)
+    parts = sorted((place / "features/source=alpha/data=train").iterdir())
+    parts[0].unlink()
+    shutil.copy(parts[2], parts[1])
+    assert run("extract", "--source", "alpha", workspace=place).code == 2
+    ok("extract", "--source", "alpha", "--refresh", workspace=place)
+    ok("rank", "--source", "alpha", workspace=place)

@@ -43,23 +43,18 @@ def make_features(
     """Store the missing outputs of sources: imported if only outputs are known, else computed by running the model."""
     options = options or ExtractConfig()
     pending: list[Source] = []
-    overwritten: set[str] = set()
     for source in sources:
         try:
             if not options.overwrite and feature_store.is_complete(settings, source, images, options.precision):
                 console.say(f"{source.name} is up to date")
                 continue
-            overwrite = options.overwrite
         except Stale:
             if not options.refresh:
                 raise
-            overwrite = True
         pending.append(source)
-        if overwrite:
-            overwritten.add(source.name)
     for source in pending:
         if feature_store.is_outputs_only(source) and not options.dry_run:
-            feature_store.import_outputs(settings, source, images, overwrite=source.name in overwritten)
+            feature_store.import_outputs(settings, source, images, overwrite=options.overwrite, refresh=options.refresh)
     run = [source for source in pending if not feature_store.is_outputs_only(source)]
     if run:
-        registry.import_target(RUNNER)(settings, images, run, options, overwritten)
+        registry.import_target(RUNNER)(settings, images, run, options)

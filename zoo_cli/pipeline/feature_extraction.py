@@ -1,6 +1,6 @@
 """Run sources on the images of a task; each image is decoded once for all of them."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,17 +35,12 @@ class ExtractionJob:
     missing: dict[Path, np.ndarray]
 
 
-def extract_features(
-    settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig, overwritten: Container[str]
-) -> None:
-    """Run sources that lack some of their outputs, and store what is missing; all of those that are `overwritten`."""
+def extract_features(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
+    """Run sources that lack some of their outputs, and store what is missing, or stale and to be refreshed."""
     device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
     # Every model loads before --overwrite removes what one of them has stored.
     models = [loading.load_model(source, settings.root, seed=settings.task.seed) for source in sources]
-    jobs = [
-        _plan(settings, source, model, images, options, overwrite=source.name in overwritten)
-        for source, model in zip(sources, models, strict=True)
-    ]
+    jobs = [_plan(settings, source, model, images, options) for source, model in zip(sources, models, strict=True)]
     count = sum(len(rows) for job in jobs for rows in job.missing.values())
     if device is None:
         names = ", ".join(job.source.name for job in jobs)
@@ -71,7 +66,7 @@ def smaller_batch(size: int, automatic: bool) -> int:
 
 
 def _plan(
-    settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig, *, overwrite: bool
+    settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig
 ) -> ExtractionJob:
     record = SourceRecord(
         feature_store.to_json_values(
@@ -82,17 +77,17 @@ def _plan(
             }
         )
     )
-    if not options.dry_run:
-        feature_store.open_features(settings, record, overwrite=overwrite)
     made_from = {"source": record.fingerprint}
-    missing = {
-        path: rows
-        for path, rows in feature_store.planned_parts(settings, source, images)
-        if overwrite
-        or not provenance.is_current(
-            path, feature_store.part_inputs(images, rows, made_from), overwrite=False, maker="extract"
-        )
-    }
+    kept = set() if options.overwrite else feature_store.current_parts(settings, source, images, record)
+    if not options.dry_run:
+        feature_store.open_features(settings, record, overwrite=options.overwrite or options.refresh, kept=kept)
+    planned = feature_store.planned_parts(settings, source, images)
+    missing = {path: rows for path, rows in planned if path not in kept}
+    if not options.overwrite and not options.refresh:
+        for path, rows in missing.items():
+            # Raises where one stands that is damaged or was made otherwise.
+            inputs = feature_store.part_inputs(images, rows, made_from)
+            provenance.is_current(path, inputs, overwrite=False, maker="extract")
     return ExtractionJob(source, model, made_from, missing)
 
 

@@ -13,7 +13,7 @@ from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
-from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_standing_flags, write_manifest
+from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_stored_flags, write_manifest
 from zoo_cli.store import feature_store, gradient_store
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -86,8 +86,8 @@ def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> I
         if not refresh:
             raise
         console.say(f"{stale.message}; zoo split makes it again")
-        standing, flags = with_standing_flags(settings)
-        write_manifest(standing, SplitConfig(workers=workers), flags)
+        stored, flags = with_stored_flags(settings)
+        write_manifest(stored, SplitConfig(workers=workers), flags)
     return load_manifest(settings.manifest, settings.root)
 
 

@@ -84,21 +84,18 @@ def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:
 
 
 def _is_current(folder: Path, inputs: Inputs, overwrite: bool, refresh: bool) -> bool:
-    parts = sorted(folder.glob("part-*.parquet"))
-    try:
-        current = not overwrite and [
-            provenance.is_current(part, inputs, overwrite=False, name=str(folder), maker="pseudo-label")
-            for part in parts
-        ]
-    except Stale:
-        if not refresh:
-            raise
-        current = False
-    if current is False:
-        for part in parts:
-            part.unlink()
-        return False
-    return bool(parts) and len(parts) == int(parts[0].stem.rpartition("-")[2])
+    """Whether all parts are there. Parts that are to be overwritten, or stale ones to be refreshed, are removed."""
+    current = []
+    for part in sorted(folder.glob("part-*.parquet")):
+        try:
+            if provenance.is_current(part, inputs, overwrite=overwrite, name=str(folder), maker="pseudo-label"):
+                current.append(part)
+                continue
+        except Stale:
+            if not refresh:
+                raise
+        part.unlink(missing_ok=True)
+    return bool(current) and len(current) == int(current[0].stem.rpartition("-")[2])
 
 
 def _write(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:

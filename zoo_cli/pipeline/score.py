@@ -249,8 +249,8 @@ def _score_to_file(target: _Target, out: Path) -> None:
     sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
     inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
     # A file that holds further sources serves these too; an ensemble depends on all of them.
-    standing = {} if spec.entry.joined or not out.exists() else files.read_header(out).get("inputs", {})
-    requested = {**inputs, "sources": {**standing.get("sources", {}), **sources}}
+    stored = {} if spec.entry.joined or not out.exists() else files.read_header(out).get("inputs", {})
+    requested = {**inputs, "sources": {**stored.get("sources", {}), **sources}}
     if _is_current(out, requested, target.options, maker):
         return
     if "reference" in spec.entry.needs and target.options.reference is None:

@@ -99,7 +99,7 @@ def is_manifest_current(settings: Config) -> bool:
     made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
     made_from.pop("images", None)
     made_from.pop("flags", None)
-    kept, flags = with_standing_flags(settings)
+    kept, flags = with_stored_flags(settings)
     differing = provenance.differences(made_from, _inputs(kept))
     if differing:
         raise provenance.stale_error(str(settings.manifest), differing, "split")
@@ -110,8 +110,8 @@ def is_manifest_current(settings: Config) -> bool:
     return True
 
 
-def with_standing_flags(settings: Config) -> tuple[Config, list[str]]:
-    """The settings with the keys of [task] that flags of `zoo split` gave to the standing manifest, and these keys.
+def with_stored_flags(settings: Config) -> tuple[Config, list[str]]:
+    """The settings with the keys of [task] that flags of `zoo split` gave to the existing manifest, and these keys.
 
     A key that the present command has a flag for too is left to it.
     """

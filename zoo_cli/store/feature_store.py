@@ -1,7 +1,7 @@
 """The stored outputs of the sources of a workspace: the parts they need, and how a part is checked and written."""
 
 import glob
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,20 @@ def part_inputs(images: Images, rows: np.ndarray, made_from: Inputs) -> Inputs:
     return {**made_from, "images": images.fingerprint(rows, "ids", "sha256")}
 
 
-def open_features(settings: Config, record: SourceRecord, *, overwrite: bool) -> None:
+def current_parts(settings: Config, source: Source, images: Images, record: SourceRecord) -> set[Path]:
+    """The planned parts that exist, intact and made under this record."""
+    return {
+        path
+        for path, rows in planned_parts(settings, source, images)
+        if provenance.is_made_from(path, part_inputs(images, rows, {"source": record.fingerprint}))
+    }
+
+
+def open_features(settings: Config, record: SourceRecord, *, overwrite: bool, kept: Container[Path] = ()) -> None:
     """Write the record of a source, or check that the existing one agrees.
 
-    `overwrite` removes existing parts. Raises Stale, naming what differs.
+    `overwrite` removes existing parts except those in `kept`, which another process may just have made. Raises Stale,
+    naming what differs.
     """
     name = str(record.content["name"])
     record = SourceRecord(to_json_values(record.content))
@@ -109,7 +119,8 @@ def open_features(settings: Config, record: SourceRecord, *, overwrite: bool) ->
             return
     if overwrite:
         for part in settings.features(name).glob("data=*/part-*.parquet"):
-            part.unlink()
+            if part not in kept:
+                part.unlink(missing_ok=True)
     write_source_record(settings, name, record)
 
 
@@ -146,11 +157,11 @@ def write_part(
     files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from))
 
 
-def import_outputs(settings: Config, source: Source, images: Images, *, overwrite: bool) -> None:
+def import_outputs(settings: Config, source: Source, images: Images, *, overwrite: bool, refresh: bool = False) -> None:
     """Import outputs that were stored elsewhere into the workspace: checked, joined by id, in canonical order.
 
     Probabilities are stored as their logarithms, whose softmax they are. Samples of the manifest that the file lacks
-    are left out here; the stages that need them report it.
+    are left out here; the stages that need them report it. `refresh`: stale outputs are imported again.
     """
     path = settings.root / source.model.partition(":")[2]
     if not path.exists() and not glob.glob(str(path)):
@@ -179,7 +190,8 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
             }
         )
     )
-    open_features(settings, record, overwrite=overwrite)
+    stored = current_parts(settings, source, images, record) if refresh and not overwrite else set()
+    open_features(settings, record, overwrite=overwrite or refresh, kept=stored)
     row_of = {str(name): row for row, name in enumerate(outputs.ids)}
     for part, rows in planned_parts(settings, source, images):
         present = np.array([row for row in rows if str(images.ids[row]) in row_of], dtype=np.int64)

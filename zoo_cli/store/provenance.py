@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files
 
 Inputs = Mapping[str, Any]
@@ -48,6 +48,14 @@ def is_current(path: Path, inputs: Inputs, *, overwrite: bool, name: str | None 
     if changed:
         raise stale_error(name or str(path), changed, maker)
     return True
+
+
+def is_made_from(path: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether a parquet artifact exists, is intact and was made from these inputs."""
+    try:
+        return path.exists() and files.read_header(path).get("inputs") == inputs
+    except (ContractError, UsageError):
+        return False
 
 
 def stale_error(what: str, changed: Sequence[str], maker: str = "") -> Stale:

@@ -1,0 +1,143 @@
+"""Eight processes that share a fresh workspace: each ends well, and the files are those of one after the other."""
+
+import functools
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.faults.processes import ROOT
+from tests.pipeline.test_bytes import contents
+from tests.workspaces import make, run
+from zoo_cli.store import feature_store
+
+Commands = tuple[tuple[str, ...], ...]
+
+RUNNER = """
+import json, os, sys, time
+from zoo_cli import __main__
+from zoo_cli.pipeline import cross_task_runs, distill, feature_extraction, gradient_extraction
+from zoo_cli.store import feature_store
+feature_store.PART_ROWS = int(sys.argv[1])
+begin = time.monotonic()
+children = []
+for delay, log, arguments in json.loads(sys.argv[2]):
+    pid = os.fork()
+    if pid == 0:
+        stream = os.open(log, os.O_WRONLY | os.O_CREAT)
+        os.dup2(stream, 1), os.dup2(stream, 2)
+        time.sleep(max(0.0, begin + delay - time.monotonic()))
+        code = 99
+        try:
+            code = __main__.main(arguments)
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    children.append(pid)
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]))
+"""
+"""Starts all commands from one process that has imported what they need, each after its delay in seconds."""
+PART_ROWS = 4
+SOURCES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theirs")
+LENGTH = ("--steps", "2", "--batch-size", "8")
+DISTILL: Commands = tuple(("distill", "--source", source, *LENGTH) for source in SOURCES)
+PIPELINE: Commands = (
+    ("split",),
+    ("extract",),
+    ("extract", "--gradients", "--projection", "20"),
+    ("score",),
+    ("score", "--metric", "ms-leep"),
+    ("rank",),
+    ("pseudo-label",),
+    ("distill", *LENGTH),
+)
+COMMANDS = {"sources": DISTILL, "stages": PIPELINE}
+
+
+def build(place: Path) -> Path:
+    """A workspace of eight sources: seven networks, and the stored outputs of one more."""
+    make(place)
+    text = (place / "zoo.toml").read_text(encoding="utf-8")
+    gamma = text.partition('name = "gamma"')[2]
+    for width, name in enumerate(SOURCES[3:7], 9):
+        text += f'\n[[source]]\nname = "{name}"{gamma.replace("width = 7", f"width = {width}")}'
+    text += '\n[[source]]\nname = "theirs"\nmodel = "features:theirs.parquet"\n'
+    (place / "zoo.toml").write_text(text, encoding="utf-8")
+    paths = sorted((place / "images").rglob("*.png"))
+    draw = np.random.default_rng(3)
+    columns = {name: pa.array(list(draw.normal(size=(len(paths), 4)))) for name in ("embedding", "logits")}
+    ids = [f"train/{path.relative_to(place / 'images').as_posix()}" for path in paths]
+    pq.write_table(pa.table({"id": ids, **columns}), place / "theirs.parquet")
+    return place
+
+
+@functools.cache
+def serial(folder: Path, commands: Commands) -> dict[str, str]:
+    """The files that the commands make one after the other."""
+    place = build(folder / "serial")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_store, "PART_ROWS", PART_ROWS)
+        for command in commands:
+            result = run(*command, workspace=place)
+            assert result.code == 0, result.err
+    return contents(place)
+
+
+def at_once(place: Path, commands: Commands, delays: Sequence[float]) -> dict[str, str]:
+    """The files that the commands make at the same time."""
+    logs = [place.parent / f"{place.name}-{number}.log" for number in range(len(commands))]
+    jobs = [
+        (delay, str(log), [*command, "-C", str(place)])
+        for delay, log, command in zip(delays, logs, commands, strict=True)
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", RUNNER, str(PART_ROWS), json.dumps(jobs)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    codes = json.loads(result.stdout)
+    assert codes == [0] * len(commands), "\n".join(log.read_text(encoding="utf-8") for log in logs)
+    return contents(place)
+
+
+def test_eight_processes_write_the_bytes_of_one(tmp_path: Path) -> None:
+    assert at_once(build(tmp_path / "task"), DISTILL, [0.0] * 8) == serial(tmp_path, DISTILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_twenty_repeats_of_eight_processes(tmp_path: Path, kind: str) -> None:
+    commands, draw = COMMANDS[kind], random.Random(0)
+    for number in range(20):
+        reach = draw.choice((0.0, 0.05, 0.5))
+        place = build(tmp_path / f"task{number}")
+        files = at_once(place, commands, [draw.uniform(0, reach) for _ in commands])
+        assert files == serial(tmp_path, commands)
+        assert len([name for name in files if name.endswith("model.safetensors")]) == (8 if kind == "sources" else 1)
+
+
+@pytest.mark.slow
+def test_eight_processes_of_their_own(tmp_path: Path) -> None:
+    place = build(tmp_path / "task")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    children = [
+        subprocess.Popen([sys.executable, "-m", "zoo_cli", *command, "-C", str(place)], env=environment, stdout=-3)
+        for command in DISTILL
+    ]
+    assert [child.wait(timeout=300) for child in children] == [0] * 8
+    one_by_one = build(tmp_path / "serial")
+    for command in DISTILL:
+        assert run(*command, workspace=one_by_one).code == 0
+    assert contents(place) == contents(one_by_one)
