@@ -38,7 +38,7 @@ def make_gradients(settings: Config, images: Images, sources: Sequence[Source], 
     if options.dry_run:
         count = sum(len(item.rows) for item in missing)
         names = ", ".join(item.source.name for item in missing)
-        console.say(f"would take {count:,} gradients of {len(missing)} sources: {names}")
+        console.say(f"would compute {count:,} gradients of {len(missing)} sources: {names}")
     elif missing:
         registry.import_target(RUNNER)(settings, images, missing, options)
 
