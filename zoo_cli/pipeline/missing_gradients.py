@@ -33,7 +33,7 @@ def make_gradients(settings: Config, images: Images, sources: Sequence[Source], 
     """
     rows = probe_rows(settings, images)
     if not len(rows):
-        raise UsageError(f"{settings.manifest} has no probe set", "gradients are taken of labelled samples")
+        raise UsageError(f"{settings.manifest} has no probe set", "gradients need labelled samples")
     missing = _find_missing(settings, images, sources, rows, options)
     if options.dry_run:
         count = sum(len(item.rows) for item in missing)
@@ -46,7 +46,7 @@ def make_gradients(settings: Config, images: Images, sources: Sequence[Source], 
 def _find_missing(
     settings: Config, images: Images, sources: Sequence[Source], rows: np.ndarray, options: ExtractConfig
 ) -> list[MissingGradients]:
-    """What each source lacks of the gradients of some rows."""
+    """The gradients of these rows that each source lacks."""
     projection = options.projection or gradient_store.PROJECTION
     pending = []
     for source in sources:
