@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours, found blockwise and exactly among the rows that it is given."""
+"""The graph of nearest neighbours: exact, computed block by block."""
 
 from typing import Any
 

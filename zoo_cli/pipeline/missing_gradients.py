@@ -1,4 +1,4 @@
-"""The gradients of the probe set that are missing, found without a look at a model."""
+"""The gradients of the probe set that are missing: a check that loads no model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
