@@ -13,13 +13,15 @@ from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.pipeline import distill as distill_stage
 from zoo_cli.pipeline import extract as extract_stage
 from zoo_cli.pipeline import finetune as finetune_stage
+from zoo_cli.pipeline import head_labels
 from zoo_cli.pipeline import pseudo_label as pseudo_label_stage
 from zoo_cli.pipeline import rank as rank_stage
 from zoo_cli.pipeline import score as score_stage
 from zoo_cli.pipeline import split as split_stage
-from zoo_cli.pipeline.distill_config import CrossTaskConfig, TransferConfig
+from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
+from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
 from zoo_cli.pipeline.pseudo_label import PseudoLabelSummary
 from zoo_cli.pipeline.rank import Ranking
@@ -27,6 +29,7 @@ from zoo_cli.pipeline.scoring import ScoreResult
 from zoo_cli.pipeline.sources import SourceSummary, list_sources
 from zoo_cli.pipeline.split import SplitConfig, SplitSummary
 from zoo_cli.store import feature_store
+from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
 from zoo_cli.training.training_config import TrainingConfig
@@ -194,6 +197,29 @@ class Workspace:
             settings, _require(settings, models), overwrite=overwrite, refresh=refresh
         )
 
+    @silent
+    def label_with_heads(
+        self,
+        sources: Names = (),
+        *,
+        head: str = HeadLabelConfig.head,
+        pool: str = HeadLabelConfig.pool,
+        with_student: bool = False,
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> HeadRecord:
+        """Store a pool's answers (N, C) in the task's classes, from heads on the features of sources.
+
+        Returns the weight of each source, the `estimate` of the pool's accuracy on the unlabelled images, and the
+        images on which the heads disagree most. `with_student`: a head on the student's starting features too.
+        """
+        settings = self.config
+        models = [source for source in settings.select(_texts(sources)) if source.name != STUDENT]
+        if with_student:
+            models += [source for source in settings.models if source.name == STUDENT]
+        options = HeadLabelConfig(head, pool, _require(settings, models))
+        return head_labels.label_with_heads(settings, options, overwrite=overwrite, refresh=refresh)
+
     def distill(
         self,
         weighting: str | None = None,
@@ -202,17 +228,18 @@ class Workspace:
         metric: str | None = None,
         sources: Names = (),
         student: str | None = None,
-        config: CrossTaskConfig | TransferConfig | None = None,
+        config: DistillConfig | None = None,
         training: TrainingConfig | None = None,
         seed: int | None = None,
         name: str | None = None,
         overwrite: bool = False,
     ) -> RunResult:
-        """Train one student, from the pseudo-labels of weighted sources or from teachers; its `path` is runs/NAME.
+        """Train one student, from the pseudo-labels of weighted sources, from heads or from teachers, as runs/NAME.
 
         `weighting`: p=12 by default. `lam`: share of the labels in the loss, 0.8 by default; 1 uses no source.
-        `metric`: whose scores are weighed, parc by default. `config`: all other options; a `TransferConfig` trains with
-        teachers of the task's own classes. What is given beside it wins over it.
+        `metric`: whose scores are weighed, parc by default. `config`: all other options; a `HeadsConfig` trains from
+        heads on the sources' features, a `TransferConfig` with teachers of the task's own classes. What is given beside
+        it wins over it.
 
         Raises Paused, after a checkpoint, when `max_time` of the training options is over: call it again to go on.
         """
@@ -232,7 +259,7 @@ class Workspace:
     @silent
     def distill_runs(
         self,
-        config: CrossTaskConfig | TransferConfig,
+        config: DistillConfig,
         *,
         training: TrainingConfig | None = None,
         seeds: Sequence[int] = (),
