@@ -128,6 +128,17 @@ def test_distill_takes_teachers(task: Path) -> None:
     assert run.run == "dp-finetune-beta-s0-s0"
 
 
+def test_heads_teach_as_by_the_command(task: Path) -> None:
+    ws = zoo.Workspace(task)
+    record = ws.label_with_heads(pool="logmean", with_student=True)
+    assert {row.source for row in record.sources} == {"alpha", "beta", "gamma", "@student"}
+    student = ws.distill(config=zoo.HeadsConfig(pool="kernel", lam=0.5), training=TRAINING, seed=3, name="heads")
+    flags = ("--objective", "heads", "--pool", "kernel", "--lam", "0.5", "--seed", "3", *RUN, "--name", "same")
+    answer = run("distill", *flags, workspace=task)
+    assert answer.code == 0, answer.err
+    assert (student.path / "model.safetensors").read_bytes() == (task / "runs/same/model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("config", "values", "message"),
     [
