@@ -21,7 +21,7 @@ from zoo_cli.models import loading
 from zoo_cli.pipeline import demo
 from zoo_cli.store import files
 
-STUDENTS = ["labels-only", "equal", "nearest", "weighted"]
+STUDENTS = ["labels-only", "equal", "nearest", "weighted", "heads"]
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def stamps(place: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_last_is_a_table_of_the_four_students(shown: Shown) -> None:
+def test_last_is_a_table_of_the_students(shown: Shown) -> None:
     table = [line.split("\t") for line in shown.result.out.rpartition("\n\n")[2].splitlines()]
     assert table[0] == ["student", "n", "accuracy", "gained", "lost"]
     assert [row[0] for row in table[1:]] == STUDENTS
@@ -98,7 +98,8 @@ def test_last_is_a_table_of_the_four_students(shown: Shown) -> None:
 
 def test_pipeline_is_shown_in_order(shown: Shown) -> None:
     assert printed(shown.result) == shown.commands
-    starts = ["split", "extract", "rank", "pseudo-label", *["distill"] * 4, "evaluate accuracy", "evaluate flips"]
+    made = ["split", "extract", "rank", "pseudo-label", "pseudo-label --head"]
+    starts = [*made, *["distill"] * 5, "evaluate accuracy", "evaluate flips"]
     for line, start in zip(shown.commands, starts, strict=True):
         assert line.startswith(f"zoo {start} ")
 
@@ -130,10 +131,11 @@ def test_printed_command_can_be_typed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_students_differ_only_in_their_sources(shown: Shown) -> None:
     runs = {name: files.read_json(shown.place / "runs" / name / "run.json") for name in STUDENTS}
-    options = [{k: v for k, v in run["options"].items() if k != "lam"} for run in runs.values()]
+    own = {"lam", "head", "pool", "kd_temperature", "min_weight", "metric"}
+    options = [{k: v for k, v in run["options"].items() if k not in own} for run in runs.values()]
     assert all(other == options[0] for other in options)
     assert all(run["student"] == runs["equal"]["student"] for run in runs.values())
-    assert [run["options"]["lam"] for run in runs.values()] == [1, 0.5, 0.5, 0.5]
+    assert [run["options"]["lam"] for run in runs.values()] == [1, 0.5, 0.5, 0.5, 0.2]
     assert [len(run["weights"]) for run in runs.values()][:3] == [0, 4, 1]
     assert {run["threads"] for run in runs.values()} == {1}
 

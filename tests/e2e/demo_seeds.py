@@ -19,7 +19,7 @@ RELATED = "printed-digits"
 
 
 def measure(place: Path, seed: int) -> dict[str, Any]:
-    """One demonstration: the best-ranked source, the accuracies of the students, the flips of `weighted`, seconds."""
+    """One demonstration: the best-ranked source, the accuracies of the students, the flips of `heads`, seconds."""
     with console.use(console.Console(out=io.StringIO(), err=io.StringIO())):
         started = time.monotonic()
         rows = demo.run_demo(place, seed)
@@ -30,8 +30,8 @@ def measure(place: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
         "first": next(row["source"] for row in ranking if row["rank"] == 1),
         **{name: row.accuracy for name, row in results.items()},
-        "gained": results["weighted"].gained,
-        "lost": results["weighted"].lost,
+        "gained": results["heads"].gained,
+        "lost": results["heads"].lost,
         "seconds": seconds,
     }
 
@@ -66,6 +66,8 @@ def main() -> None:
         ("weighted", "labels-only"),
         ("nearest", "equal"),
         ("weighted", "equal"),
+        ("heads", "labels-only"),
+        ("heads", "weighted"),
     ):
         wins = sum(row[better] > row[worse] for row in rows)
         print(f"{better} above {worse} in {wins} of {count}")

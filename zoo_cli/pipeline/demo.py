@@ -34,6 +34,7 @@ STUDENTS = {
     "equal": "--lam 0.5 --weighting equal",
     "nearest": "--lam 0.5 --weighting nearest",
     "weighted": "--lam 0.5 --weighting p=2",
+    "heads": "--objective heads",
 }
 """The students by their run's name, each with the flags in which it differs from the others."""
 
@@ -80,9 +81,10 @@ def list_commands(workspace: Path) -> list[str]:
         "extract --device cpu",
         "rank --metric parc --weighting p=2",
         "pseudo-label",
+        "pseudo-label --head ridge",
         *(f"distill --name {name} {flags} {training}" for name, flags in STUDENTS.items()),
         f"evaluate accuracy {' '.join(STUDENTS)}",
-        "evaluate flips labels-only weighted",
+        "evaluate flips labels-only heads",
     ]
     return [f"zoo {command} -C {shlex.quote(str(workspace))}" for command in commands]
 
