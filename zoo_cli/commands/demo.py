@@ -27,8 +27,8 @@ def demo(
 ) -> None:
     """Run the pipeline on handwritten digits.
 
-    Four sources are trained on drawn images, a student learns from the labels alone and from them in four ways,
-    and the students are compared. Every command is printed before its output. It takes under a minute and needs no network.
+    Four sources are trained on drawn images, a student learns from the labels alone and from them in four ways, and
+    the students are compared. Every command is printed before its output. It takes about a minute, without a network.
 
     zoo demo
     zoo demo --out demo --seed 1
