@@ -19,10 +19,12 @@ def seedless_options(folder: Path | None) -> dict[str, Any] | None:
 def run_seed(folder: Path | None) -> int | None:
     """The seed of a run; None if the folder is not a run."""
     record = _read_record(folder)
-    return None if record is None else int(record["options"]["seed"])
+    seed = None if record is None else record["options"]["seed"]
+    return seed if isinstance(seed, int) else None
 
 
 def _read_record(folder: Path | None) -> dict[str, Any] | None:
+    """The run.json of a run with a seed."""
     if folder is None or not (folder / "run.json").exists():
         return None
     record = files.read_json(folder / "run.json")
