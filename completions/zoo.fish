@@ -525,7 +525,7 @@ complete -c zoo -n '__zoo_at evaluate accuracy' -s h -l help -d 'Show this messa
 complete -c zoo -n '__zoo_at evaluate accuracy' -F -k -a '(__zoo_value run)'
 complete -c zoo -n '__zoo_at evaluate flips' -l teacher -x -k -a '(__zoo_value run)' -d 'A teacher\'s run, file or model, to compare with.'
 complete -c zoo -n '__zoo_at evaluate flips' -l all -d 'Compare every ordered pair of models. [default: of every finished run]'
-complete -c zoo -n '__zoo_at evaluate flips' -l class-embeddings -r -F -d 'Vectors of the class names (.parquet, .csv or .json). [default: from their spelling]'
+complete -c zoo -n '__zoo_at evaluate flips' -l class-embeddings -r -F -d 'Vectors of the class names (.parquet, .csv or .json), to compare the classes with flips.'
 complete -c zoo -n '__zoo_at evaluate flips' -l out -r -F -d 'Write the answer to a .json file, or its rows to a .parquet file.'
 complete -c zoo -n '__zoo_at evaluate flips' -l device -x -k -a '(__zoo_value device)' -d 'auto (CUDA if there is any), cpu, cuda or cuda:N.'
 complete -c zoo -n '__zoo_at evaluate flips' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'

@@ -12,7 +12,6 @@ from scipy import stats
 from zoo_cli.evaluation import flip_concentration
 
 COUNTS = arrays.arrays(np.int64, st.integers(2, 7), elements=st.integers(0, 9))
-NAMES = ("house cat", "wild cat", "cart", "tractor", "snowplough", "aquarium")
 
 
 @given(COUNTS)
@@ -168,18 +167,6 @@ def test_length_of_vectors_does_not_matter() -> None:
     longer = vectors * np.array([1, 2, 4, 8, 16, 0.5])[:, None]
     group = [np.array([0, 3, 4])]
     assert flip_concentration.set_similarity(group, vectors) == flip_concentration.set_similarity(group, longer)
-
-
-def test_spelling_compares_letters_alone() -> None:
-    vectors = flip_concentration.spelling_vectors(NAMES)
-    assert cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[3])
-    # A cart is not a cat, but its spelling is similar.
-    assert cosine(vectors[1], vectors[2]) > cosine(vectors[2], vectors[3])
-    assert np.array_equal(flip_concentration.spelling_vectors(["Cat"]), flip_concentration.spelling_vectors(["cat"]))
-    assert not np.array_equal(
-        flip_concentration.spelling_vectors(["tca"]), flip_concentration.spelling_vectors(["cat"])
-    )
-    assert flip_concentration.spelling_vectors(["", "é", "a"]).any(axis=1).all()
 
 
 @given(arrays.arrays(np.int64, (3, 6), elements=st.integers(0, 8)))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binomtest
 
 from tests.evaluate import task_models
 from tests.faults.tables import listed
@@ -19,6 +20,7 @@ N, CLASSES = 240, 8
 LABELS = np.arange(N) % CLASSES
 NAMES = ("red fox", "grey fox", "arctic fox", "truck", "fire truck", "lighthouse", "violin", "viola")
 FIRST = ("n", "accuracy_before", "accuracy_after", "delta", "positive", "negative", "positive_rate", "negative_rate")
+ENDS = tuple(f"{key}_{end}" for key in ("accuracy_before", "accuracy_after", "delta") for end in ("low", "high"))
 QUICK = ("distill", "--lam", "1", "--steps", "2", "--batch-size", "8", "--augment", "none")
 
 
@@ -66,7 +68,7 @@ def flips(*arguments: str) -> dict[str, Any]:
 def test_result_has_totals_then_classes_then_top_sets() -> None:
     data = flips(run_folder("a", STUDENT), run_folder("b", TEACHER), "--teacher", run_folder("c", OTHER))
     assert tuple(data)[:12] == (*FIRST, "classes", "complementary", "transferred", "transfer_rate")
-    assert set(data) - set(tuple(data)[:12]) == {"top", "similarity_by", "concentration"}
+    assert tuple(data)[12:] == ("top", "similarity_by", "concentration", *ENDS, "p_value")
     gained = [sum(a != y == b for y, a, b in zip(LABELS, STUDENT, TEACHER, strict=True) if y == c) for c in range(8)]
     assert {row["class"]: row["positive"] for row in data["classes"]} == dict(zip(NAMES, gained, strict=True))
     assert [row["share"] for row in data["top"]] == [2, 5, 20, 50, 100]
@@ -83,30 +85,63 @@ def test_result_has_totals_then_classes_then_top_sets() -> None:
     assert data["concentration"]["entropy"]["p"] < 0.01
 
 
-def test_similarity_of_names_is_called_spelling() -> None:
-    result = run("evaluate", "flips", run_folder("a", STUDENT), run_folder("b", TEACHER), "--format", "table")
-    assert "these classes by spelling: mean similarity" in result.out
-    assert "semantic" not in result.out
-    data = flips("runs/a", "runs/b")
-    assert data["similarity_by"] == "spelling"
-    half = next(row for row in data["top"] if row["share"] == 50)
-    assert {"red fox", "grey fox"} <= set(half["classes"])
-    assert half["similarity"]["mean"]["p"] < 0.2
-    for row in data["top"]:
-        assert (row["similarity"] is None) == (row["count"] < 2)
+def test_totals_have_intervals_and_a_test() -> None:
+    both = (run_folder("a", STUDENT), run_folder("b", TEACHER))
+    result = run("evaluate", "flips", *both, "--format", "table")
+    gained, lost = ((STUDENT != LABELS) & (TEACHER == LABELS)).sum(), ((STUDENT == LABELS) & (TEACHER != LABELS)).sum()
+    data, back = flips(*both), flips(*both[::-1])
+    for key, predicted in (("accuracy_before", STUDENT), ("accuracy_after", TEACHER)):
+        expected = binomtest(int((predicted == LABELS).sum()), N).proportion_ci(0.9, "wilson")
+        assert (data[f"{key}_low"], data[f"{key}_high"]) == pytest.approx((expected.low, expected.high))
+    assert data["p_value"] == pytest.approx(binomtest(int(gained), int(gained + lost)).pvalue)
+    assert data["delta_low"] < data["delta"] == (gained - lost) / N < data["delta_high"]
+    assert (back["delta_low"], back["delta_high"], back["p_value"]) == (
+        -data["delta_high"],
+        -data["delta_low"],
+        data["p_value"],
+    )
+    points = "+{:.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * data[key] for key in ("delta", *ENDS[-2:])))
+    assert f"{points}, p " in result.out
+    assert "equal" not in run("evaluate", "flips", both[0], both[0], "--format", "table").out
 
 
-def test_names_without_likeness_get_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.NAMES", tuple("01234567"))
-    result = run("evaluate", "flips", run_folder("a", STUDENT), run_folder("b", TEACHER), "--format", "table")
-    assert "half of the gains lie in 3 of 8 classes (0, 2, 1); by chance" in result.out
-    assert "by spelling" not in result.out
+def test_out_lists_the_ids_of_each_class() -> None:
+    both = (run_folder("a", STUDENT), run_folder("b", TEACHER))
+    for name in ("flips.parquet", "flips.json"):
+        assert run("evaluate", "flips", *both, "--out", name).code == 0
+    rows = pq.read_table("flips.parquet").to_pylist()
+    assert rows == json.loads(Path("flips.json").read_text())["data"]["classes"]
+    assert list(rows[0])[:6] == ["class", "n", "positive", "negative", "positive_rate", "negative_rate"]
+    for row in rows:
+        members = [i for i in range(N) if NAMES[LABELS[i]] == row["class"]]
+        right = {i: (STUDENT[i] == LABELS[i], TEACHER[i] == LABELS[i]) for i in members}
+        assert row["positive_ids"] == [f"s{i}" for i in members if right[i] == (False, True)]
+        assert row["negative_ids"] == [f"s{i}" for i in members if right[i] == (True, False)]
+        assert (len(row["positive_ids"]), len(row["negative_ids"])) == (row["positive"], row["negative"])
 
 
-def test_unnamed_classes_are_not_compared() -> None:
-    data = flips(write(Path("a.parquet"), STUDENT), write(Path("b.parquet"), TEACHER))
+def test_no_flips_keep_the_types_of_the_columns() -> None:
+    a = write(Path("a.parquet"), STUDENT)
+    assert run("evaluate", "flips", a, a, "--out", "none.parquet").code == 0
+    schema = pq.read_schema("none.parquet")
+    assert schema.field("positive_ids").type == schema.field("negative_ids").type == pa.list_(pa.string())
+    assert {str(schema.field(name).type) for name in ("positive_rate", "negative_rate")} == {"double"}
+
+
+def test_classes_are_compared_by_embeddings_alone() -> None:
+    both = (run_folder("a", STUDENT), run_folder("b", TEACHER))
+    data = flips(*both)
     assert data["similarity_by"] is None
     assert all(row["similarity"] is None for row in data["top"])
+    result = run("evaluate", "flips", *both, "--format", "table")
+    assert "half of the gains lie in 3 of 8 classes (red fox, arctic fox, grey fox); by chance" in result.out
+    assert "similarity" not in result.out
+    given = run("evaluate", "flips", *both, "--class-embeddings", vectors("v.json"), "--format", "table")
+    assert "these classes by v.json: mean similarity" in given.out
+
+
+def test_classes_without_names_are_numbers() -> None:
+    data = flips(write(Path("a.parquet"), STUDENT), write(Path("b.parquet"), TEACHER))
     assert data["concentration"] is not None
     assert [row["class"] for row in data["classes"]] != sorted(row["class"] for row in data["classes"])
 
@@ -202,9 +237,21 @@ def test_pairs_equal_the_flips_of_each_two() -> None:
         assert np.isclose(row["difference"], row["teacher_accuracy"] - row["student_accuracy"])
         assert np.isclose(row["difference"], (row["positive"] - row["negative"]) / row["n"])
         assert row["control"] is None
+        ends = ("delta_low", "delta_high", "p_value")
+        assert tuple(row)[-3:] == ("difference_low", "difference_high", "p_value")
+        assert tuple(row.values())[-3:] == tuple(alone[key] for key in ends)
     assert pq.read_table("pairs.parquet").to_pylist() == result.data
     assert "no control of another seed: no two runs here differ only in their seed" in result.err
     assert "no control of random initialisation: none of these is a model that can be built" in result.err
+
+
+def test_pairs_fit_on_a_terminal_and_mark_controls() -> None:
+    for name, predicted, seed in (("cross-task-parc-p12-s0", STUDENT, 0), ("cross-task-parc-p12-s1", OTHER, 1)):
+        run_folder(name, predicted, seed)
+    run_folder("labels-only-s0", TEACHER, 0, lr=0.5)
+    lines = run("evaluate", "flips", "--all", "--format", "table").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(" * " in line for line in lines[:7]) == 2
 
 
 def test_runs_that_differ_only_in_seed_are_a_control() -> None:

@@ -1,4 +1,4 @@
-"""Vectors of class names: from the user's file, or from how the names are spelt."""
+"""Vectors of class names from the user's file."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,26 +7,22 @@ from typing import Any
 import numpy as np
 
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.evaluation import flip_concentration
 from zoo_cli.store import csv_files, files
 from zoo_cli.store.columns import to_matrix
 
 Array = np.ndarray
 
 
-def load_class_vectors(file: Path | None, names: Sequence[str], named: bool) -> tuple[Array | None, str | None]:
-    """Vectors (K, D) of the class names, and what they come from: the file's name, or "spelling".
+def load_class_vectors(file: Path, names: Sequence[str]) -> Array:
+    """The vectors (K, D) of the class names. Two classes of one name share a vector.
 
-    Both None without a file if the names are only numbers (not `named`). Raises ContractError for a file that lacks a
-    class, or whose vectors are ragged, not finite or zero.
+    Raises ContractError for a file that lacks a class or has two vectors of one name, or whose vectors are ragged, not
+    finite or zero.
     """
-    if file is None:
-        return (flip_concentration.spelling_vectors(names), flip_concentration.SPELLING) if named else (None, None)
-    return _select(_read(file), names, file), file.name
+    return _select(_read(file), names, file)
 
 
 def _select(vectors: Iterable[tuple[str, Sequence[float]]], names: Sequence[str], file: Path) -> Array:
-    """The vectors of the names. Two classes of one name share a vector; a name may not have two."""
     by_name: dict[str, Sequence[float]] = {}
     for name, vector in vectors:
         if name in by_name and not np.array_equal(by_name[name], vector):

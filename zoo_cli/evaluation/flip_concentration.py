@@ -4,7 +4,6 @@ Source: Fantastic Gains (2310.17653), section 3 and its supplementary material. 
 per class, over the K classes that occur among the samples.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +13,6 @@ Array = np.ndarray
 SHARES = (2, 5, 20, 50, 100)
 """The X of "the classes that hold X % of the flips"."""
 DRAWS = 1000
-SPELLING = "spelling"
-LENGTHS = (2, 3, 4)
-BUCKETS = 4096
 
 
 @dataclass(frozen=True)
@@ -118,20 +114,6 @@ def concentration(counts: Array, errors: Array, *, seed: int = 0) -> Concentrati
         entropy=_compare_low(evenness[0], evenness[1:]),
         half=_compare_low(half[0], half[1:]),
     )
-
-
-def spelling_vectors(names: Sequence[str]) -> Array:
-    """Vectors (K, 4096) of the spelling of names: counts of runs of 2 to 4 letters, each hashed to a column.
-
-    Case is ignored; the start and the end of a name count as letters. The meaning of names plays no role.
-    """
-    vectors = np.zeros((len(names), BUCKETS))
-    for row, name in enumerate(names):
-        text = f"\x02{name.casefold()}\x03"
-        for n in LENGTHS:
-            for start in range(max(len(text) - n + 1, 0)):
-                vectors[row, zlib.crc32(text[start : start + n].encode()) % BUCKETS] += 1
-    return vectors
 
 
 def set_similarity(groups: Sequence[Array], vectors: Array, *, seed: int = 0) -> list[SetSimilarity | None]:

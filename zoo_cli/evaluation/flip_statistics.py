@@ -9,21 +9,23 @@ from scipy.special import bdtr, log_softmax
 
 Array = np.ndarray
 BINS = 15
+TOP = 5
 LEVEL = 0.05
 """Two-sided level at which a transfer counts as a success or a failure."""
 
 
 @dataclass(frozen=True)
 class ClassFlips:
-    """Flips of one class: its name, its number of samples, and its positive and negative flips."""
+    """Flips of one class: its name, its number of samples, its positive and negative flips, and its index."""
 
     name: str
     n: int
     positive: int
     negative: int
+    label: int
 
     def to_row(self) -> dict[str, Any]:
-        """The fields in order, with `class` for the name."""
+        """The counts in order, with `class` for the name."""
         return {"class": self.name, "n": self.n, "positive": self.positive, "negative": self.negative}
 
 
@@ -99,7 +101,7 @@ class PredictionQuality:
     n: int
     accuracy: float
     balanced_accuracy: float
-    top5: float
+    top5: float | None
     nll: float
     ece: float
 
@@ -124,8 +126,8 @@ def compare_predictions(
     n = len(labels)
     counts = (np.bincount(labels[chosen], minlength=len(names)) for chosen in (..., positive, negative))
     classes = [
-        ClassFlips(name, int(size), int(gained), int(lost))
-        for name, size, gained, lost in zip(names, *counts, strict=True)
+        ClassFlips(name, int(size), int(gained), int(lost), label)
+        for label, (name, size, gained, lost) in enumerate(zip(names, *counts, strict=True))
         if size
     ]
     classes.sort(key=lambda flips: (-flips.positive / flips.n, -flips.negative / flips.n))
@@ -234,9 +236,10 @@ def outcome(delta: float, p: float) -> str:
 def prediction_quality(labels: Array, logits: Array) -> PredictionQuality:
     """How good predictions are: labels (N,), logits (N, C) or log-probabilities.
 
-    accuracy, balanced_accuracy (mean recall of the classes that occur) and top5 (top C if C < 5) are fractions, higher
-    is better; nll is the mean negative log-likelihood in nats and ece the expected calibration error over 15 equal bins
-    of confidence (Guo et al. 2017), lower is better. Among equal logits the first class in label order comes first.
+    accuracy, balanced_accuracy (mean recall of the classes that occur) and top5 are fractions, higher is better; top5
+    is None if C <= 5, where every class is among the top 5. nll is the mean negative log-likelihood in nats and ece the
+    expected calibration error over 15 equal bins of confidence (Guo et al. 2017), lower is better. Among equal logits
+    the first class in label order comes first.
     """
     rows = np.arange(len(labels))
     log_probs = log_softmax(logits.astype(np.float64), axis=1)
@@ -251,7 +254,7 @@ def prediction_quality(labels: Array, logits: Array) -> PredictionQuality:
         n=len(labels),
         accuracy=float(right.mean()),
         balanced_accuracy=float(np.mean([right[labels == c].mean() for c in np.unique(labels)])),
-        top5=float((rank < 5).mean()),
+        top5=float((rank < TOP).mean()) if logits.shape[1] > TOP else None,
         nll=float(-log_probs[rows, labels].mean()),
         ece=float(sum(gaps)),
     )

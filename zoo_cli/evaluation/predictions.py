@@ -18,8 +18,8 @@ Array = np.ndarray
 class Predictions:
     """Predictions of N samples in C classes.
 
-    `ids` (N,), `labels` (N,), `logits` (N, C): logits or log-probabilities. `classes`: the class names, or the numbers
-    from 0 if the classes are not `named`. `unlabelled`: the ids left out because their label is not known.
+    `ids` (N,), `labels` (N,), `logits` (N, C): logits or log-probabilities. `classes`: the class names, or the
+    numbers from 0 if they have none. `unlabelled`: the ids left out because their label is not known.
     """
 
     name: str
@@ -28,7 +28,6 @@ class Predictions:
     logits: Array
     classes: tuple[str, ...]
     unlabelled: Array
-    named: bool = True
 
     def align_logits(self, reference: "Predictions") -> Array:
         """The logits (M, C) for the M samples of a reference, in its order.
@@ -99,7 +98,7 @@ def load_predictions(path: Path, *, labels: bool = True, classes: tuple[str, ...
         if truth.max() >= logits.shape[1]:
             raise ContractError(f"{file}: label {truth.max()} is outside its {logits.shape[1]} classes")
     shown = names or tuple(str(number) for number in range(logits.shape[1]))
-    return Predictions(str(path), outputs.ids, truth, logits, shown, unlabelled, named=names is not None)
+    return Predictions(str(path), outputs.ids, truth, logits, shown, unlabelled)
 
 
 def _class_names(path: Path, count: int) -> tuple[str, ...] | None:

@@ -17,6 +17,7 @@ ARROW_TYPES = {
     "int64": pa.int64(),
     "double": pa.float64(),
     "list<double>": pa.list_(pa.float64()),
+    "list<string>": pa.list_(pa.string()),
 }
 """The column types of `schemas`, but for the lists whose width differs from file to file."""
 

@@ -121,9 +121,13 @@ def write_table(path: Path, table: pa.Table, schema: Schema, inputs: Mapping[str
         write(table)
 
 
-def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the rows of an answer as parquet, with the types of their values."""
+def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> None:
+    """Write the rows of an answer as parquet, with the types of their values.
+
+    `types`: of the columns that may hold nulls or empty lists alone, which have no type.
+    """
     table = pa.Table.from_pylist([dict(row) for row in rows])
+    table = table.cast(pa.schema([(field.name, types.get(field.name, field.type)) for field in table.schema]))
     table = table.replace_schema_metadata({HEADER: json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True)

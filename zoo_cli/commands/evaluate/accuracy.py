@@ -22,10 +22,12 @@ def accuracy(
 ) -> None:
     """Accuracy and calibration of predictions.
 
-    Accuracy, balanced accuracy, top-5 accuracy, negative log-likelihood (nats) and expected calibration error of stored
-    predictions or of models. A model, named as in zoo.toml or as PROVIDER:NAME, is run on the test images once; its
-    classes must be the task's. The mean accuracy of several follows the table: for the runs of `distill --each-source`
-    it is what to expect from a source chosen at random.
+    Accuracy with its 90 % interval, balanced accuracy, top-5 accuracy (of more than 5 classes), negative log-likelihood
+    (nats) and expected calibration error of stored predictions or of models. A model, named as in zoo.toml or as
+    PROVIDER:NAME, is run on the test images once; its classes must be the task's. Below the table each is compared with
+    the first, on the same images: the difference with its 90 % interval and the p of McNemar's exact test. The mean
+    accuracy of several follows: for the runs of `distill --each-source` it is what to expect from a source chosen at
+    random.
 
     zoo evaluate accuracy
     zoo evaluate accuracy runs/a theirs.parquet file:experts/b --json
@@ -34,5 +36,5 @@ def accuracy(
     from zoo_cli.pipeline.evaluate.accuracy import AccuracyConfig, evaluate_accuracy
 
     check_out(out)
-    rows = evaluate_accuracy(AccuracyConfig(workspace, tuple(run or ()), device, workers))
-    print_accuracy(rows, out, "json" if json else form)
+    result = evaluate_accuracy(AccuracyConfig(workspace, tuple(run or ()), device, workers))
+    print_accuracy(result, out, "json" if json else form)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from zoo_cli import console
 from zoo_cli.store import files
+from zoo_cli.store.columns import ARROW_TYPES
 
 Row = dict[str, Any]
 """A row as it is printed and written."""
@@ -22,14 +24,16 @@ def print_answer(
     table: Sequence[Row] | None = None,
     notes: Sequence[str] = (),
     meta: Mapping[str, Any] | None = None,
+    types: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write an answer to --out, `data` as JSON or `rows` as parquet, then print it.
 
-    `table`: the rows that every form but JSON prints; by default `rows`.
+    `table`: the rows that every form but JSON prints; by default `rows`. `types`: the column types, see `schemas`, of
+    values that may all be undefined or empty.
     """
     if out is not None and out.suffix == ".json":
         files.write_json(out, {"schema": schema, "data": console.plain(data), "meta": {}})
     elif out is not None:
-        files.write_rows(out, schema, rows)
+        files.write_rows(out, schema, rows, {name: ARROW_TYPES[kind] for name, kind in types.items()})
     printed = rows if table is None else table
     console.answer(schema, data, fields, form=form, meta=meta, notes=notes, table=printed)

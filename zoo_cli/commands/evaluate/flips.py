@@ -29,7 +29,7 @@ def flips(
         typer.Option(
             "--class-embeddings",
             metavar="FILE",
-            help="Vectors of the class names (.parquet, .csv or .json). [default: from their spelling]",
+            help="Vectors of the class names (.parquet, .csv or .json), to compare the classes with flips.",
         ),
     ] = None,
     out: Out = None,
@@ -42,9 +42,10 @@ def flips(
     """Positive and negative flips of two models.
 
     Positive flips are samples wrong BEFORE and right AFTER, negative flips the reverse: a row for each class, highest
-    rate first, and the totals. With --all a row for each ordered pair of models: the share of samples that the teacher
-    has right and the student wrong, then two controls: the first model with random weights, and runs that differ only
-    in their seed.
+    rate first, and the totals with the difference of the accuracies, its 90 % interval and the p of McNemar's exact
+    test. --out also holds the ids of the flips, as lists in the row of their class. With --all a row for each ordered
+    pair of models: the share of samples that the teacher has right and the student wrong, then two controls: the first
+    model with random weights, and runs that differ only in their seed.
 
     zoo evaluate flips runs/labels-only-s0 runs/cross-task-parc-p2-s0
     zoo evaluate flips --all runs/a runs/b file:experts/c

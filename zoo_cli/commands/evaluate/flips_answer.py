@@ -1,4 +1,8 @@
-"""What `zoo evaluate flips` prints for two models."""
+"""What `zoo evaluate flips` prints for two models.
+
+--json and --out FILE.json hold the totals and a row for each class, --out FILE.parquet these rows. Each row lists the
+ids of its flips in `positive_ids` and `negative_ids`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,6 +10,7 @@ from pathlib import Path
 
 from zoo_cli import console
 from zoo_cli.commands.evaluate.answers import Row, print_answer
+from zoo_cli.commands.evaluate.difference_text import INTERVALS, TEST, format_accuracy, format_difference
 from zoo_cli.evaluation.flip_concentration import ChanceComparison, Concentration
 from zoo_cli.pipeline.evaluate.flips import ClassRow, FlipsResult
 
@@ -19,6 +24,7 @@ FIELDS = (
     console.Field("positive_rate", "gained %", "percent"),
     console.Field("negative_rate", "lost %", "percent"),
 )
+TYPES = {"positive_ids": "list<string>", "negative_ids": "list<string>"}
 
 
 def print_flips(result: FlipsResult, out: Path | None, form: str | None) -> None:
@@ -30,8 +36,16 @@ def print_flips(result: FlipsResult, out: Path | None, form: str | None) -> None
         "top": [asdict(top) for top in result.top],
         "similarity_by": result.similarity_by,
         "concentration": result.concentration and asdict(result.concentration),
+        "accuracy_before_low": result.before.low,
+        "accuracy_before_high": result.before.high,
+        "accuracy_after_low": result.after.low,
+        "accuracy_after_high": result.after.high,
+        "delta_low": result.difference.low,
+        "delta_high": result.difference.high,
+        "p_value": result.difference.p_value,
     }
-    print_answer("zoo.evaluate-flips/1", data, FIELDS, rows=classes, out=out, form=form, notes=_notes(result))
+    notes = _notes(result)
+    print_answer("zoo.evaluate-flips/1", data, FIELDS, rows=classes, out=out, form=form, notes=notes, types=TYPES)
 
 
 def _class_row(flips: ClassRow) -> Row:
@@ -41,11 +55,15 @@ def _class_row(flips: ClassRow) -> Row:
 
 def _notes(result: FlipsResult) -> list[str]:
     statistics = result.statistics
-    before, after = map(console.percent, (statistics.accuracy_before, statistics.accuracy_after))
+    before = format_accuracy(statistics.accuracy_before, result.before)
+    after = format_accuracy(statistics.accuracy_after, result.after)
     notes = [
         f"accuracy {before} -> {after}, "
         f"gained {statistics.positive:,} ({console.percent(statistics.positive_rate)}), "
-        f"lost {statistics.negative:,} ({console.percent(statistics.negative_rate)}) of {statistics.n:,}"
+        f"lost {statistics.negative:,} ({console.percent(statistics.negative_rate)}) of {statistics.n:,}",
+        format_difference(result.difference),
+        INTERVALS,
+        TEST,
     ]
     if statistics.uptake is not None:
         notes.append(
@@ -65,7 +83,7 @@ def _concentration_notes(result: FlipsResult, concentration: Concentration) -> l
         f"({_list_some(top.classes)}); by chance {_interval(half, '.0f')}, p = {half.p:.3f}",
         f"entropy over classes {entropy.value:.3f} of 1; by chance {_interval(entropy, '.3f')}, p = {entropy.p:.3f}",
     ]
-    # Names without common spelling, such as digits, cannot be compared.
+    # All classes together cannot be compared with random sets.
     if top.similarity is not None and top.similarity.mean.low < top.similarity.mean.high:
         mean, largest = top.similarity.mean, top.similarity.max
         notes.append(

@@ -1,4 +1,7 @@
-"""What `zoo evaluate flips --all` prints."""
+"""What `zoo evaluate flips --all` prints.
+
+A terminal shows the difference and the complementary knowledge; every other form, --json and --out all of `PairRow`.
+"""
 
 import statistics
 from collections.abc import Sequence
@@ -6,9 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zoo_cli import console
-from zoo_cli.commands.evaluate.answers import print_answer
+from zoo_cli.commands.evaluate.answers import Row, print_answer
+from zoo_cli.commands.evaluate.difference_text import INTERVALS, format_points
+from zoo_cli.evaluation.accuracy_intervals import PairedDifference
 from zoo_cli.pipeline.evaluate.pairwise import OTHER_SEED, UNTRAINED, PairRow
 
+SHOWN = (
+    console.Field("teacher"),
+    console.Field("student"),
+    console.Field("ahead", "points ahead [90 %]", ">"),
+    console.Field("complementary", "compl.", "percent"),
+)
 FIELDS = (
     console.Field("teacher"),
     console.Field("student"),
@@ -19,7 +30,11 @@ FIELDS = (
     console.Field("entropy", style=".3f"),
     console.Field("p", style=".3f"),
     console.Field("control"),
+    console.Field("difference_low", style="percent"),
+    console.Field("difference_high", style="percent"),
+    console.Field("p_value", style=".3f"),
 )
+TYPES = {"entropy": "double", "p": "double", "control": "string"}
 
 
 def print_pairs(pairs: Sequence[PairRow], out: Path | None, form: str | None) -> None:
@@ -38,4 +53,26 @@ def print_pairs(pairs: Sequence[PairRow], out: Path | None, form: str | None) ->
             notes.append(
                 f"control, {control}: median {console.percent(statistics.median(shares))} (n = {len(shares):,})"
             )
-    print_answer("zoo.evaluate-pairs/1", rows, FIELDS, rows=rows, out=out, form=form, notes=notes)
+    notes.append(
+        "points ahead: accuracy of the teacher less that of the student"
+        + ("; *: a control" if any(pair.control for pair in pairs) else "")
+    )
+    notes.append(INTERVALS)
+    terminal = form == "table" or (form is None and console.current().out.isatty())
+    print_answer(
+        "zoo.evaluate-pairs/1",
+        rows,
+        SHOWN if terminal else FIELDS,
+        rows=rows,
+        table=[_shown(pair) for pair in pairs] if terminal else rows,
+        out=out,
+        form=form,
+        notes=notes,
+        types=TYPES,
+    )
+
+
+def _shown(pair: PairRow) -> Row:
+    difference = PairedDifference(pair.difference, pair.difference_low, pair.difference_high, pair.p_value)
+    teacher = f"{pair.teacher} *" if pair.control else pair.teacher
+    return asdict(pair) | {"teacher": teacher, "ahead": format_points(difference)}

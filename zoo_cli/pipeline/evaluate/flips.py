@@ -5,17 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo_cli.evaluation import class_embeddings, flip_concentration, flip_statistics
+from zoo_cli.evaluation import accuracy_intervals, class_embeddings, flip_concentration, flip_statistics
+from zoo_cli.evaluation.accuracy_intervals import Interval, PairedDifference
 from zoo_cli.evaluation.flip_concentration import Concentration, SetSimilarity
-from zoo_cli.evaluation.flip_statistics import Flips
+from zoo_cli.evaluation.flip_statistics import ClassFlips, Flips
+from zoo_cli.evaluation.predictions import Predictions
 from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
+
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class FlipsConfig:
     """`before`, `after`, `teacher`: run folders, parquet files or models, on the same samples.
 
-    `class_embeddings`: a file with vectors of the class names; without one they are compared by spelling.
+    `class_embeddings`: a file with vectors of the class names; without one the classes are not compared.
     """
 
     workspace: Path
@@ -29,7 +33,7 @@ class FlipsConfig:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """The flips of the n samples of one class; the rates are shares of n."""
+    """The flips of the n samples of one class; the rates are shares of n, the ids in the order of BEFORE."""
 
     name: str
     n: int
@@ -37,6 +41,8 @@ class ClassRow:
     negative: int
     positive_rate: float
     negative_rate: float
+    positive_ids: tuple[str, ...]
+    negative_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ class FlipsResult:
     """Flips between two sets of predictions.
 
     `statistics`: see `flip_statistics.compare_predictions`; `classes`: by falling rate of positive flips;
-    `similarity_by`: what the vectors of the classes come from; `concentration`: see `flip_concentration.concentration`.
+    `similarity_by`: the file with the vectors of the classes; `concentration`: see `flip_concentration.concentration`.
+    `before`, `after`: the 90 % intervals of the accuracies; `difference`: of the accuracies, after less before.
     """
 
     statistics: Flips
@@ -68,6 +75,9 @@ class FlipsResult:
     top: tuple[TopClasses, ...]
     similarity_by: str | None
     concentration: Concentration | None
+    before: Interval
+    after: Interval
+    difference: PairedDifference
 
 
 def compare_flips(options: FlipsConfig) -> FlipsResult:
@@ -81,32 +91,42 @@ def compare_flips(options: FlipsConfig) -> FlipsResult:
     teacher = None if options.teacher is None else reader.read(options.teacher, labels=False).align_classes(reference)
     labels, names, before = reference.labels, reference.classes, flip_statistics.predicted_classes(reference.logits)
     statistics = flip_statistics.compare_predictions(labels, before, after, names, teacher)
-    classes = tuple(
-        ClassRow(
-            row.name,
-            row.n,
-            row.positive,
-            row.negative,
-            row.positive / row.n,
-            row.negative / row.n,
-        )
-        for row in statistics.classes
-    )
     occurring = np.flatnonzero(np.bincount(labels, minlength=len(names)))
     gained = flip_statistics.positive_by_class(labels, before, after, len(names))[occurring]
     errors = flip_statistics.errors_by_class(labels, before, len(names))[occurring]
     shown = [names[c] for c in occurring]
-    vectors, similarity_by = class_embeddings.load_class_vectors(options.class_embeddings, shown, reference.named)
+    embeddings = options.class_embeddings
+    vectors = None if embeddings is None else class_embeddings.load_class_vectors(embeddings, shown)
+    right_before, right_after = before == labels, after == labels
     return FlipsResult(
         statistics,
-        classes,
+        tuple(_class_row(row, reference, right_before, right_after) for row in statistics.classes),
         _top_classes(gained, shown, vectors),
-        similarity_by,
+        None if embeddings is None else embeddings.name,
         flip_concentration.concentration(gained, errors),
+        accuracy_intervals.accuracy_interval(int(right_before.sum()), len(labels)),
+        accuracy_intervals.accuracy_interval(int(right_after.sum()), len(labels)),
+        accuracy_intervals.paired_difference(right_before, right_after),
     )
 
 
-def _top_classes(gained: np.ndarray, names: list[str], vectors: np.ndarray | None) -> tuple[TopClasses, ...]:
+def _class_row(flips: ClassFlips, reference: Predictions, right_before: Array, right_after: Array) -> ClassRow:
+    """The flips of a class with the ids of its samples."""
+    members = reference.labels == flips.label
+    gained, lost = members & ~right_before & right_after, members & right_before & ~right_after
+    return ClassRow(
+        flips.name,
+        flips.n,
+        flips.positive,
+        flips.negative,
+        flips.positive / flips.n,
+        flips.negative / flips.n,
+        tuple(map(str, reference.ids[gained])),
+        tuple(map(str, reference.ids[lost])),
+    )
+
+
+def _top_classes(gained: Array, names: list[str], vectors: Array | None) -> tuple[TopClasses, ...]:
     """For each share, the classes that hold it; gained (K,): positive flips of each class."""
     sets = [flip_concentration.smallest_set(gained, share) for share in flip_concentration.SHARES]
     similarities = [None for _ in sets] if vectors is None else flip_concentration.set_similarity(sets, vectors)

@@ -3,18 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from zoo_cli import console
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.evaluation import flip_concentration, flip_statistics, named_runs, predictions
+from zoo_cli.evaluation import accuracy_intervals, flip_concentration, flip_statistics, named_runs, predictions
 from zoo_cli.evaluation.predictions import Predictions
+from zoo_cli.pipeline.evaluate import seed_twins
 from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
-from zoo_cli.store import files
-from zoo_cli.training.run_record import IDENTITY_KEYS
 
 UNTRAINED, OTHER_SEED = "random initialisation", "another seed"
 
@@ -35,9 +33,10 @@ class PairRow:
 
     `complementary`: share of samples that the teacher has right and the student wrong, `positive` their number, and
     `negative` the number of the reverse; `difference`: of the accuracies, teacher less student, also (positive -
-    negative) / n. `entropy`, `p`: how evenly the positive ones lie over the classes, and whether chance would put them
-    as close together, see `flip_concentration.concentration`; None if there are none. `control`: what the pair is a
-    control of, None for a pair of the models listed.
+    negative) / n, with its 90 % interval and, as `p_value`, the p of McNemar's exact test. `entropy`, `p`: how evenly
+    the positive ones lie over the classes, and whether chance would put them as close together, see
+    `flip_concentration.concentration`; None if there are none. `control`: what the pair is a control of, None for a
+    pair of the models listed.
     """
 
     teacher: str
@@ -52,6 +51,9 @@ class PairRow:
     entropy: float | None
     p: float | None
     control: str | None
+    difference_low: float
+    difference_high: float
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def _compare(reference: Predictions, teacher: ComparedModel, student: ComparedMo
     positive = flip_statistics.positive_by_class(labels, student.predicted, teacher.predicted, count)[occurring]
     errors = flip_statistics.errors_by_class(labels, student.predicted, count)[occurring]
     concentration = flip_concentration.concentration(positive, errors)
+    difference = accuracy_intervals.paired_difference(student.predicted == labels, teacher.predicted == labels)
     return PairRow(
         teacher=teacher.name,
         student=student.name,
@@ -125,12 +128,15 @@ def _compare(reference: Predictions, teacher: ComparedModel, student: ComparedMo
         entropy=concentration.entropy.value if concentration else None,
         p=concentration.entropy.p if concentration else None,
         control=control,
+        difference_low=difference.low,
+        difference_high=difference.high,
+        p_value=difference.p_value,
     )
 
 
 def _seed_twins(models: Sequence[ComparedModel]) -> set[tuple[str, str]]:
     """The ordered pairs of names of runs that differ only in their seed."""
-    options = {model.name: _seedless_options(model.folder) for model in models}
+    options = {model.name: seed_twins.seedless_options(model.folder) for model in models}
     return {
         (a.name, b.name)
         for a in models
@@ -143,27 +149,15 @@ def _twins_beside(models: Sequence[ComparedModel], reference: Predictions) -> li
     """For each run, the first unlisted run in its folder that differs only in its seed, and the run itself."""
     pairs = []
     for model in models:
-        options = _seedless_options(model.folder)
+        options = seed_twins.seedless_options(model.folder)
         if model.folder is None or options is None:
             continue
         for file in sorted(model.folder.parent.glob("*/predictions.parquet")):
-            if file.parent.name != model.folder.name and _seedless_options(file.parent) == options:
+            if file.parent.name != model.folder.name and seed_twins.seedless_options(file.parent) == options:
                 predicted = predictions.load_predictions(file.parent, labels=False).align_classes(reference)
                 pairs.append((ComparedModel(file.parent.name, file.parent, predicted), model))
                 break
     return pairs
-
-
-def _seedless_options(folder: Path | None) -> dict[str, Any] | None:
-    """What a run was made from, without its seed; None if the folder is not a run."""
-    if folder is None or not (folder / "run.json").exists():
-        return None
-    record = files.read_json(folder / "run.json")
-    options = record.get("options") if isinstance(record, dict) else None
-    if not isinstance(options, dict) or "seed" not in options:
-        return None
-    seedless = {key: value for key, value in options.items() if key != "seed"}
-    return {**{key: record.get(key) for key in IDENTITY_KEYS}, "options": seedless}
 
 
 def _load_untrained(reader: PredictionReader, texts: Sequence[str], reference: Predictions) -> ComparedModel | None:
