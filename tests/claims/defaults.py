@@ -56,21 +56,30 @@ GRID = (
         for lam in (0.2, 0.5, 0.8)
         for augment in ("flip", "crop")
     ),
-    *(Method(HEADS, "product", lam, augment) for lam in (0.2, 0.5) for augment in ("none", "flip", "crop")),
+    *(Method(CROSS_TASK, weighting, lam, "affine") for weighting in ("p=2", "p=12") for lam in (0.2, 0.5)),
+    *(Method(HEADS, "product", lam, augment) for lam in (0.2, 0.5) for augment in ("none", "flip", "crop", "affine")),
 )
 
 
 LAM, AUGMENT = 0.2, "flip"
 HEADS_LAM, HEADS_AUGMENT = 0.2, "flip"
 """What the grid chose, see `defaults.md`."""
-COMPARED = (
+BOTH = (
     *(Method(LABELS_ONLY, augment=augment) for augment in ("flip", "crop", "affine")),
     Method(HEADS, "product", HEADS_LAM, HEADS_AUGMENT),
-    *(Method(CROSS_TASK, weighting, LAM, AUGMENT) for weighting in ("p=2", "p=12", "nearest", "equal", "averaged")),
+    *(Method(CROSS_TASK, weighting, LAM, AUGMENT) for weighting in ("p=2", "p=12", "nearest")),
     Method(FIXMATCH, augment="shift"),
-    *(Method(HEADS, pool, HEADS_LAM, HEADS_AUGMENT) for pool in POOLS[1:]),
-    Method(HEADS, "product+cross-task", HEADS_LAM, HEADS_AUGMENT),
 )
+COMPARED = {
+    "scratch": (
+        *BOTH,
+        *(Method(CROSS_TASK, weighting, LAM, AUGMENT) for weighting in ("equal", "averaged")),
+        *(Method(HEADS, pool, HEADS_LAM, HEADS_AUGMENT) for pool in POOLS[1:]),
+        Method(HEADS, "product+cross-task", HEADS_LAM, HEADS_AUGMENT),
+    ),
+    "pretrained": BOTH,
+}
+"""The methods of the comparison, by student."""
 
 
 def train_student(workspace: zoo.Workspace, method: Method, seed: int) -> Path:
@@ -199,7 +208,7 @@ def main() -> None:
     else:
         pretrain(work)
         for cell in all_cells():
-            run_cell(cell, COMPARED, work, results, deadline)
+            run_cell(cell, COMPARED[cell.student], work, results, deadline)
 
 
 if __name__ == "__main__":

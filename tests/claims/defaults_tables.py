@@ -56,18 +56,19 @@ def format_grid(rows: Sequence[Row]) -> str:
 def format_students(rows: Sequence[Row], labels: int, student: str) -> str:
     """Methods by packs: mean over draws, the mean over packs, and the mean gain over the best labels only."""
     groups = group_accuracies(rows, PACKS, labels, student)
-    packs = finished_packs(groups, COMPARED, PACKS)
+    methods = COMPARED[student]
+    packs = finished_packs(groups, methods, PACKS)
     if not packs:
         return "nothing is finished"
-    means = {method.name: mean_accuracy(groups[method.name], packs) for method in COMPARED}
-    base = max((method.name for method in COMPARED if method.objective == LABELS_ONLY), key=lambda name: means[name])
+    means = {method.name: mean_accuracy(groups[method.name], packs) for method in methods}
+    base = max((method.name for method in methods if method.objective == LABELS_ONLY), key=means.__getitem__)
     draws = [len(groups[base][pack]) for pack in packs]
     lines = [f"| method | {' | '.join(packs)} | mean | gain |", "|---|" + "---:|" * (len(packs) + 2)]
-    for method in COMPARED:
+    for method in methods:
         cells = " | ".join(f"{100 * np.mean(groups[method.name][pack]):.1f}" for pack in packs)
         gain = f"{100 * (means[method.name] - means[base]):+.1f}"
         lines.append(f"| {method.name} | {cells} | {100 * means[method.name]:.1f} | {gain} |")
-    heads = next(method.name for method in COMPARED if method.objective == HEADS)
+    heads = next(method.name for method in methods if method.objective == HEADS)
     gains = [100 * (np.mean(groups[heads][pack]) - np.mean(groups[base][pack])) for pack in packs]
     large = sum(gain >= 5 for gain in gains)
     return "\n".join(
