@@ -202,6 +202,7 @@ METRICS: dict[str, Metric] = {
 }
 
 DEFAULT_METRIC, DEFAULT_WEIGHTING = "parc", "p=12"  # shared by several commands
+DEFAULT_MIN_WEIGHT = 1e-4
 
 WEIGHTINGS: dict[str, Entry] = {
     "power": Entry("zoo_cli.weighting.power:power", "similarity to the power p; short: p=2 (paper 000, eq. 5)"),
@@ -214,7 +215,7 @@ WEIGHTINGS: dict[str, Entry] = {
     "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
 }
 
-DEFAULT_POOL = "product"
+DEFAULT_HEAD, DEFAULT_POOL = "ridge", "product"
 
 HEADS: dict[str, Entry] = {
     "ridge": Entry("zoo_cli.heads.ridge:ridge", "ridge regression of the one-hot labels, in closed form"),

@@ -68,7 +68,7 @@ def pseudo_label(
     from zoo_cli.commands.heads_answer import answer_heads
     from zoo_cli.pipeline import head_labels
     from zoo_cli.pipeline import pseudo_label as stage
-    from zoo_cli.pipeline.head_config import HeadLabelConfig
+    from zoo_cli.pipeline.head_config import configure_heads
 
     settings = config.load(workspace)
     form = "json" if json else form
@@ -85,8 +85,7 @@ def pseudo_label(
         if not sources:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
         if head is not None:
-            students = [model for model in settings.models if model.name == STUDENT] if with_student else []
-            options = HeadLabelConfig(head, pool or DEFAULT_POOL, (*sources, *students))
+            options = configure_heads(settings, head, pool or DEFAULT_POOL, source or (), with_student=with_student)
             record = head_labels.label_with_heads(settings, options, overwrite=overwrite, refresh=refresh)
             answer_heads(record, show, form)
             return

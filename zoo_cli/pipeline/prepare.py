@@ -9,12 +9,14 @@ from typing import Any
 
 from zoo_cli import console, registry
 from zoo_cli.config import Config, Source
+from zoo_cli.errors import UsageError
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_stored_flags, write_manifest
 from zoo_cli.store import feature_store, gradient_store
+from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
 
@@ -51,6 +53,8 @@ def prepare(
     """
     needs = needs or Needs()
     images = _prepare_manifest(settings, workers, refresh)
+    if needs.head_labels is not None:
+        check_labelled_classes(settings, images)
     _prepare_features(settings, images, needs.features, refresh)
     _prepare_gradients(settings, images, needs.gradients, refresh)
     if needs.scores is not None:
@@ -60,6 +64,17 @@ def prepare(
     if needs.head_labels is not None:
         maker("head-labels")(settings, images, needs.head_labels, refresh=refresh)
     return images
+
+
+def check_labelled_classes(settings: Config, images: Images) -> None:
+    """Raise UsageError unless two classes have a labelled image, without which no head can be fitted."""
+    count = len(set(images.labels[images.where(split=("labelled",))].tolist()))
+    if count < 2:
+        raise UsageError(
+            f"{count} of the {len(load_class_names(settings.classes))} classes of {settings.classes} have a labelled "
+            "image, heads need two",
+            "label more images, or raise `labelled` in zoo.toml; then zoo split --overwrite",
+        )
 
 
 def lacks_manifest(settings: Config, *, refresh: bool) -> bool:
