@@ -420,7 +420,7 @@ complete -c zoo -n '__zoo_at pseudo-label' -l output -x -k -a '(__zoo_value outp
 complete -c zoo -n '__zoo_at pseudo-label' -l head -x -k -a '(__zoo_value text)' -d 'Answer in the task\'s classes by a head on each source: ridge, ncm, logistic.'
 complete -c zoo -n '__zoo_at pseudo-label' -l pool -x -k -a '(__zoo_value text)' -d 'Pool of the heads: product, kernel, logmean, spread, best. [default: product]'
 complete -c zoo -n '__zoo_at pseudo-label' -l with-student -d 'Also fit a head on the student\'s initial features.'
-complete -c zoo -n '__zoo_at pseudo-label' -l show -x -k -a '(__zoo_value text)' -d 'List N images on which the heads agree least.'
+complete -c zoo -n '__zoo_at pseudo-label' -l show -x -k -a '(__zoo_value text)' -d 'List N images to label next: the heads agree least on them.'
 complete -c zoo -n '__zoo_at pseudo-label' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at pseudo-label' -l refresh -d 'Make stale inputs again.'
 complete -c zoo -n '__zoo_at pseudo-label' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'

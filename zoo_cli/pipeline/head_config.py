@@ -76,5 +76,5 @@ def configure_heads(
         raise UsageError(f"no source in {path}", "add a [[source]] table")
     students = tuple(model for model in settings.models if model.name == STUDENT and with_student)
     if with_student and not students:
-        raise UsageError(f"no [student] in {path}", "add the table, or drop --with-student")
+        raise UsageError(f"no [student] in {path}", "add the table, or leave the student out")
     return HeadLabelConfig(options.head, options.pool, (*sources, *students), bool(names))

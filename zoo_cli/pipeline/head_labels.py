@@ -29,6 +29,8 @@ from zoo_cli.store.source_record import load_source_record
 SPLITS = ("labelled", "unlabelled")
 LISTED = 1000
 """The number of images in the record: those on which the heads disagree most."""
+LEANINGS, LEAST_SHARE = 3, 0.05
+"""The most classes that the record names for such an image, and the least share of the heads that each has."""
 MAKER = "pseudo-label --head"
 
 
@@ -45,8 +47,7 @@ def label_with_heads(
         raise UsageError(
             "the student has no features of the images of `unlabelled` in zoo.toml", "leave --with-student out"
         )
-    prepare.check_labelled_classes(settings, prepare.prepare(settings, refresh=refresh))
-    images = prepare.prepare(settings, Needs(features=sources), refresh=refresh)
+    images = prepare.prepare(settings, Needs(features=sources, two_classes=True), refresh=refresh)
     return make_head_labels(settings, images, options, overwrite=overwrite, refresh=refresh)
 
 
@@ -166,7 +167,7 @@ def _describe(
     estimate = estimate_accuracy(pool, targets)
     unlabelled = targets.unlabelled
     shares = pool.probabilities[unlabelled].mean(axis=0) if len(unlabelled) else np.zeros(len(classes))
-    disagreement = _disagreement(features, heads, pool, unlabelled)
+    disagreement, mixture = _disagreement(features, heads, pool, unlabelled)
     order = np.argsort(-disagreement, kind="stable")[:LISTED]
     return HeadRecord(
         head=options.head,
@@ -181,18 +182,32 @@ def _describe(
         class_shares={name: float(share) for name, share in zip(classes, shares, strict=True)},
         missing=tuple(classes[c] for c in targets.missing),
         disagreement=[(str(ids[unlabelled[i]]), round(float(disagreement[i]), 6)) for i in order],
+        leaning=[_leaning(mixture[i], classes) for i in order],
         notes=pool.notes,
     )
 
 
-def _disagreement(features: Sequence[Features], heads: Sequence[Head], pool: Pool, rows: np.ndarray) -> np.ndarray:
-    """How far the heads disagree on images (M,), in nats: the weighted Jensen-Shannon divergence of their answers."""
-    mixture, entropy = 0.0, np.zeros(len(rows))
+def _disagreement(
+    features: Sequence[Features], heads: Sequence[Head], pool: Pool, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the heads disagree on images (M,), in nats, and the weighted mean (M, C) of their answers.
+
+    The former is the weighted Jensen-Shannon divergence of the answers.
+    """
+    mixture, entropy = np.zeros((len(rows), heads[0].classes)), np.zeros(len(rows))
+    if not len(rows):
+        return entropy, mixture
     for source, head, weight in zip(features, heads, pool.weights, strict=True):
         answers = head.answer(source.values[rows])
-        mixture = mixture + weight * answers
+        mixture += weight * answers
         entropy += weight * _entropy(answers)
-    return np.maximum(_entropy(np.asarray(mixture)) - entropy, 0.0)
+    return np.maximum(_entropy(mixture) - entropy, 0.0), mixture
+
+
+def _leaning(shares: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """The classes to which most of the heads lean, the most likely first, with their shares."""
+    order = np.argsort(-shares, kind="stable")[:LEANINGS]
+    return {classes[c]: round(float(shares[c]), 4) for c in order if shares[c] >= LEAST_SHARE}
 
 
 def _entropy(probabilities: np.ndarray) -> np.ndarray:

@@ -235,6 +235,7 @@ DOCUMENTS = (
                 "disagreement",
                 "list of unlabelled id and nats: images on which the heads agree least, to label next",
             ),
+            ("leaning", "for each of these images, the classes to which most of the heads lean, with their shares"),
             ("notes", "remarks on the answers"),
         ),
     ),
