@@ -6,6 +6,7 @@ from zoo_cli.api.workspace import Workspace as Workspace
 from zoo_cli.errors import ZooError as ZooError
 from zoo_cli.models.trained import load_student as load_student
 from zoo_cli.pipeline.distill_config import CrossTaskConfig as CrossTaskConfig
+from zoo_cli.pipeline.distill_config import HeadsConfig as HeadsConfig
 from zoo_cli.pipeline.distill_config import TransferConfig as TransferConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig as FinetuneConfig
 from zoo_cli.training.training_config import TrainingConfig as TrainingConfig
@@ -14,6 +15,7 @@ API: dict[str, str]
 __all__ = [
     "CrossTaskConfig",
     "FinetuneConfig",
+    "HeadsConfig",
     "TrainingConfig",
     "TransferConfig",
     "Workspace",

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import zoo_cli as zoo
 from tests.pipeline.test_head_labels import digests
 from tests.pipeline.transfer_workspace import QUICK, ok
 from tests.workspaces import CLASSES, MODEL, edit, make, run
@@ -266,6 +267,32 @@ def test_bad_input_is_one_line_before_any_work(tmp_path: Path, case: str, comman
     assert (place / "manifest.parquet").exists() == (case not in WITHOUT_FILES)
     if change is one_class:
         assert not (place / "features").exists()
+
+
+@pytest.mark.filterwarnings("ignore::zoo_cli.ZooWarning")
+@pytest.mark.parametrize("method", ["pseudo_label", "distill"])
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_an_exception_of_the_api(tmp_path: Path, case: str, method: str) -> None:
+    """The same errors, in the words of the API, and nothing printed."""
+    change, flags, code, message = CASES[case]
+    place = make(tmp_path / "task", upto=None if case in WITHOUT_FILES or change is one_class else "extract")
+    change(place)
+    values = dict(zip(flags[::2], flags[1::2], strict=True))
+    head, pool = values.get("--head", "ridge"), values.get("--pool", "product")
+    sources = flags[1::2] if "--source" in flags else ()
+    ws = zoo.Workspace(place)
+    config = zoo.HeadsConfig(head=head, pool=pool, sources=sources)
+    calls: dict[str, Callable[[], object]] = {
+        "pseudo_label": lambda: ws.pseudo_label(sources, head=head, pool=pool),
+        "distill": lambda: ws.distill(config=config, training=zoo.TrainingConfig(steps=1, device="cpu")),
+    }
+    with pytest.raises(zoo.ZooError) as caught:
+        calls[method]()
+    error = caught.value
+    assert (error.code, error.message[:40]) == (code, message.format(place=place).partition("; ")[0][:40])
+    assert error.hint
+    assert "--" not in str(error)
+    assert not (place / "runs").exists()
 
 
 @pytest.mark.parametrize("command", ["pseudo-label", "distill"])

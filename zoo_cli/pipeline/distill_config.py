@@ -35,7 +35,7 @@ class CrossTaskConfig:
     on: str | None = None
     sources: tuple[str, ...] = ()
     each_source: bool = False
-    lam: float = 0.8
+    lam: float = registry.default_lam(CROSS_TASK)
     kd_temperature: float = 1.0
     min_weight: float = registry.DEFAULT_MIN_WEIGHT
     pseudo: tuple[Path, ...] = ()
@@ -92,7 +92,7 @@ class HeadsConfig:
     head: str = registry.DEFAULT_HEAD
     pool: str = registry.DEFAULT_POOL
     sources: tuple[str, ...] = ()
-    lam: float = 0.2
+    lam: float = registry.default_lam(HEADS)
     weightings: tuple[str, ...] = ()
     metric: str = registry.DEFAULT_METRIC
     on: str | None = None
