@@ -123,6 +123,14 @@ def test_distill_without_a_teacher_names_heads(workspace: Path, flags: tuple[str
     assert not (workspace / "runs").exists()
 
 
+def test_teacher_of_the_same_classes_needs_a_head(workspace: Path) -> None:
+    result = run("distill", "--objective", "kl", "--source", "beta", *QUICK, workspace=workspace)
+    assert (result.code, result.error) == (
+        2,
+        "beta has no head, so it cannot teach; use --objective heads, which learns from its features",
+    )
+
+
 def test_ranking_without_a_teacher_has_no_weights(workspace: Path) -> None:
     result = ok("rank", "--source", "beta", "--json", "-v", workspace=workspace)
     assert [(row["rank"], row["weight"], row["teaches"]) for row in result.data] == [(1, 0, "no")]
