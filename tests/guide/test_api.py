@@ -258,6 +258,10 @@ def test_stale_inputs_name_the_call_that_makes_them_again(tmp_path: Path) -> Non
     [
         ("zoo split --overwrite makes it again", "split(overwrite=True) makes it again"),
         (
+            "zoo pseudo-label --head ridge --source a --source b --with-student --overwrite",
+            "pseudo_label(head='ridge', sources=['a', 'b'], with_student=True, overwrite=True)",
+        ),
+        (
             "zoo extract --source alpha --overwrite makes it again",
             "extract(sources='alpha', overwrite=True) makes it again",
         ),

@@ -141,7 +141,7 @@ def test_other_labels_make_it_stale(tmp_path: Path) -> None:
     assert run("split", "--overwrite", workspace=place).code == 0
     result = run("pseudo-label", "--head", "ridge", workspace=place)
     assert result.code == 2
-    assert result.error.endswith("zoo pseudo-label --head --overwrite makes it again")
+    assert result.error.endswith("zoo pseudo-label --head ridge --overwrite makes it again")
     assert run("pseudo-label", "--head", "ridge", "--refresh", workspace=place).code == 0
 
 

@@ -1,5 +1,6 @@
 """Which sources take part in a pool of heads, with what, and where the answers of a choice of them are kept."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,19 @@ def test_two_choices_of_sources_live_side_by_side(workspace: Path) -> None:
     assert {path.parent for path in workspace.glob("runs/*/run.json")} == set(runs)
     weights = [[row["source"] for row in files.read_json(folder / "run.json")["weights"]] for folder in runs]
     assert weights == [["alpha", "beta", "gamma"], ["gamma", "alpha"], ["beta"]]
+
+
+def test_stale_answers_name_the_command_that_makes_them(workspace: Path) -> None:
+    """The hint can be run as it is: it names the pool and the sources."""
+    flags = ("--head", "ncm", "--pool", "best", "--source", "alpha", "--source", "beta", "--with-student")
+    ok("pseudo-label", *flags, workspace=workspace)
+    ok("split", "--labelled", "30%", "--overwrite", workspace=workspace)
+    stale = run("pseudo-label", *flags, workspace=workspace)
+    assert stale.code == 2
+    hint = f"zoo {shlex.join(('pseudo-label', *flags))} --overwrite"
+    assert stale.error.endswith(f"; {hint} makes it again")
+    ok(*shlex.split(hint)[1:], workspace=workspace)
+    assert "is up to date" in ok("pseudo-label", *flags, workspace=workspace).err
 
 
 def test_long_choices_have_a_digest(workspace: Path) -> None:

@@ -149,6 +149,11 @@ def test_weights_file_passes_on_what_a_headless_source_has(workspace: Path) -> N
     result = ok("rank", "--weighting", f"file:{path}", "--json", workspace=workspace)
     assert positive(result.data) == {"alpha": 0.25, "gamma": 0.75}
     assert "beta has no head and cannot teach: its weight 2 goes to the others" in result.err
+    rows = [{"source": name, "weight": float(name == "beta")} for name in ("alpha", "beta", "gamma", "delta")]
+    path.write_text(json.dumps({"sources": rows}))
+    alone = run("distill", "--weighting", f"file:{path}", *QUICK, workspace=workspace)
+    assert alone.code == 3
+    assert alone.error.endswith("none can teach by pseudo-labels; --objective heads learns from the others")
 
 
 def test_small_weights_are_dropped_as_in_the_run() -> None:

@@ -56,6 +56,18 @@ class HeadLabelConfig:
         name = self.spec_slug + "-with-student" * (len(others) < len(self.sources))
         return name_with_sources(name, others, MAX_NAME_BYTES) if self.chosen else name
 
+    @property
+    def command(self) -> str:
+        """The command that stores the answers, without `zoo`."""
+        flags = [f"--head {self.head}"]
+        if self.pool != registry.DEFAULT_POOL:
+            flags.append(f"--pool {self.pool}")
+        if self.chosen:
+            flags += [f"--source {source.name}" for source in self.sources if source.name != STUDENT]
+        if any(source.name == STUDENT for source in self.sources):
+            flags.append("--with-student")
+        return " ".join(["pseudo-label", *flags])
+
 
 def configure_heads(
     settings: Config,

@@ -31,7 +31,6 @@ LISTED = 1000
 """The number of images in the record: those on which the heads disagree most."""
 LEANINGS, LEAST_SHARE = 3, 0.05
 """The most classes that the record names for such an image, and the least share of the heads that each has."""
-MAKER = "pseudo-label --head"
 
 
 def label_with_heads(
@@ -68,7 +67,7 @@ def make_head_labels(
         "samples": images.fingerprint(rows, "ids", "sha256"),
         "labels": fingerprint(images.fingerprint(rows, "labels"), classes),
     }
-    if not overwrite and _is_complete(folder, inputs, refresh):
+    if not overwrite and _is_complete(folder, inputs, options.command, refresh):
         console.say(f"{folder} is up to date")
         record = head_store.load_record(folder)
         _warn_missing(record.missing)
@@ -145,9 +144,9 @@ def _warn_missing(classes: Sequence[str]) -> None:
         console.warn(f"no labelled image of {', '.join(classes)}: the heads never answer with these classes")
 
 
-def _is_complete(folder: Path, inputs: Inputs, refresh: bool) -> bool:
+def _is_complete(folder: Path, inputs: Inputs, maker: str, refresh: bool) -> bool:
     try:
-        return head_store.is_complete(folder, inputs, MAKER)
+        return head_store.is_complete(folder, inputs, maker)
     except Stale:
         if refresh:
             return False

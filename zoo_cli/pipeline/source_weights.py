@@ -100,8 +100,13 @@ def load_weights(path: Path, names: Sequence[str], headless: Sequence[str] = ())
     content = files.read_json(path)
     rows = content.get("sources") if isinstance(content, dict) else None
     if isinstance(rows, list):
-        rows = [row for row in rows if not _is_left_out(row, names, headless)]
-        content = {**content, "sources": rows}
+        weighed = [row for row in rows if not _is_left_out(row, names, headless)]
+        if _has_weight(rows, headless) and not _has_weight(weighed, names):
+            raise ContractError(
+                f"{path}: no source with a head weighs more than 0, so that none can teach by pseudo-labels",
+                "--objective heads learns from the others",
+            )
+        content = {**content, "sources": weighed}
     try:
         return np.asarray(file.file(np.zeros(len(names)), list(names), False, weights=content))
     except ContractError as error:
@@ -143,3 +148,7 @@ def _is_left_out(row: object, names: Sequence[str], headless: Sequence[str]) -> 
         console.warn(f"{row['source']} has no head and cannot teach: its weight {weight} goes to the others")
         return True
     return bool(weight == 0)
+
+
+def _has_weight(rows: Sequence[object], names: Sequence[str]) -> bool:
+    return any(isinstance(row, dict) and row.get("source") in names and row.get("weight") for row in rows)
