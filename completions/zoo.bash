@@ -32,7 +32,7 @@ _zoo_table() {
         'kind '*' -C' | 'kind '*' --workspace') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind '*' --explain' | 'kind '*' --head' | 'kind '*' --pool' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
@@ -45,6 +45,8 @@ _zoo_table() {
         'kind '*' --features' | 'kind '*' --manifest' | 'kind '*' --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --class-embeddings') REPLY=file ;;
         'kind '*' --weighting') REPLY=weighting ;;
         'kind '*' --output') REPLY=output ;;
+        'kind '*' --head') REPLY=head ;;
+        'kind '*' --pool') REPLY=pool ;;
         'kind distill --objective') REPLY=objective ;;
         'kind finetune --objective') REPLY=learning ;;
         'kind '*' --teachers') REPLY=teaching ;;
@@ -94,11 +96,16 @@ _zoo_table() {
         'words weighting') REPLY='p= equal nearest softmax: topk random inverse file:' ;;
         'words weighting power') REPLY=p= ;;
         'words weighting power p' | 'words weighting topk p' | 'words weighting inverse p' | 'words weighting = p') REPLY='1 2 3 6 9 12 15 inf' ;;
-        'words weighting softmax') REPLY=T= ;;
+        'words weighting softmax' | 'words head ncm') REPLY=T= ;;
         'words weighting topk') REPLY='k= p=' ;;
         'words weighting random') REPLY='seed= k=' ;;
         'words weighting inverse') REPLY='form= p=' ;;
         'words weighting inverse form') REPLY='reciprocal complement' ;;
+        'words head') REPLY='ridge ncm logistic' ;;
+        'words head ridge' | 'words pool kernel') REPLY='lam= T=' ;;
+        'words head logistic') REPLY=lam= ;;
+        'words pool') REPLY='product kernel logmean spread best' ;;
+        'words pool product' | 'words pool spread') REPLY='k= a= seed=' ;;
         'words objective') REPLY='cross-task heads kl xe-kl mcl dp' ;;
         'words objective heads') REPLY='cross_task= sharpen=' ;;
         'words objective xe-kl') REPLY=alpha= ;;

@@ -247,7 +247,7 @@ function __zoo_words
             printf '%s\n' 'p='
         case 'weighting power p' 'weighting topk p' 'weighting inverse p' 'weighting = p'
             printf '%s\n' '1' '2' '3' '6' '9' '12' '15' 'inf'
-        case 'weighting softmax'
+        case 'weighting softmax' 'head ncm'
             printf '%s\n' 'T='
         case 'weighting topk'
             printf '%s\n' 'k=' 'p='
@@ -257,6 +257,22 @@ function __zoo_words
             printf '%s\n' 'form=' 'p='
         case 'weighting inverse form'
             printf '%s\n' 'reciprocal' 'complement'
+        case 'head'
+            printf '%s\t%s\n' 'ridge' 'ridge regression of the one-hot labels, in closed form' \
+                'ncm' 'softmax over the squared distances to the class means' \
+                'logistic' 'multinomial logistic regression; extra metrics'
+        case 'head ridge' 'pool kernel'
+            printf '%s\n' 'lam=' 'T='
+        case 'head logistic'
+            printf '%s\n' 'lam='
+        case 'pool'
+            printf '%s\t%s\n' 'product' 'the product of the answers of kernel and spread' \
+                'kernel' 'ridge regression on the weighted sum of the sources\' kernels' \
+                'logmean' 'the mean of the log-probabilities of all heads' \
+                'spread' 'label spreading over nearest neighbours, with the class shares of kernel (Zhou 2004)' \
+                'best' 'the head of the source that weighs most'
+        case 'pool product' 'pool spread'
+            printf '%s\n' 'k=' 'a=' 'seed='
         case 'objective'
             printf '%s\t%s\n' 'cross-task' 'labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)' \
                 'heads' 'labels, and what heads on the sources\' features answer together in the task\'s classes' \
@@ -417,10 +433,10 @@ complete -c zoo -n '__zoo_at pseudo-label' -l source -x -k -a '(__zoo_value sour
 complete -c zoo -n '__zoo_at pseudo-label' -l features -r -F -d 'Stored outputs, without a zoo.toml; needs --out.'
 complete -c zoo -n '__zoo_at pseudo-label' -l out -r -F -d 'Folder of the pseudo-labels of --features.'
 complete -c zoo -n '__zoo_at pseudo-label' -l output -x -k -a '(__zoo_value output)' -d 'Activation of the logits of --features: softmax or sigmoid.'
-complete -c zoo -n '__zoo_at pseudo-label' -l head -x -k -a '(__zoo_value text)' -d 'Answer in the task\'s classes by a head on each source: ridge, ncm, logistic.'
-complete -c zoo -n '__zoo_at pseudo-label' -l pool -x -k -a '(__zoo_value text)' -d 'Pool of the heads: product, kernel, logmean, spread, best. [default: product]'
+complete -c zoo -n '__zoo_at pseudo-label' -l head -x -k -a '(__zoo_value head)' -d 'Answer in the task\'s classes by a head on each source: ridge, ncm, logistic.'
+complete -c zoo -n '__zoo_at pseudo-label' -l pool -x -k -a '(__zoo_value pool)' -d 'Pool of the heads: product, kernel, logmean, spread, best. [default: product]'
 complete -c zoo -n '__zoo_at pseudo-label' -l with-student -d 'Also fit a head on the student\'s initial features.'
-complete -c zoo -n '__zoo_at pseudo-label' -l show -x -k -a '(__zoo_value text)' -d 'List N images on which the heads agree least.'
+complete -c zoo -n '__zoo_at pseudo-label' -l show -x -k -a '(__zoo_value text)' -d 'List N images to label next: the heads agree least on them.'
 complete -c zoo -n '__zoo_at pseudo-label' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at pseudo-label' -l refresh -d 'Make stale inputs again.'
 complete -c zoo -n '__zoo_at pseudo-label' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
@@ -430,8 +446,8 @@ complete -c zoo -n '__zoo_at pseudo-label' -s q -l quiet -d 'Print only warnings
 complete -c zoo -n '__zoo_at pseudo-label' -s v -l verbose -d 'Print details on stderr.'
 complete -c zoo -n '__zoo_at pseudo-label' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at distill' -l objective -x -k -a '(__zoo_value objective)' -d 'cross-task, heads, or for teachers with the same classes: kl, xe-kl, mcl or dp.'
-complete -c zoo -n '__zoo_at distill' -l head -x -k -a '(__zoo_value text)' -d 'Head fitted on the features of each source, for heads. [default: ridge]'
-complete -c zoo -n '__zoo_at distill' -l pool -x -k -a '(__zoo_value text)' -d 'How the answers of the heads are combined, for heads. [default: product]'
+complete -c zoo -n '__zoo_at distill' -l head -x -k -a '(__zoo_value head)' -d 'Head fitted on the features of each source, for heads. [default: ridge]'
+complete -c zoo -n '__zoo_at distill' -l pool -x -k -a '(__zoo_value pool)' -d 'How the answers of the heads are combined, for heads. [default: product]'
 complete -c zoo -n '__zoo_at distill' -l weighting -x -k -a '(__zoo_value weighting)' -d 'p=2, equal, nearest, … Repeatable: one run each. [default: p=12]'
 complete -c zoo -n '__zoo_at distill' -l metric -x -k -a '(__zoo_value metric)' -d 'Metric whose scores give the weights: NAME or NAME:key=value. [default: parc]'
 complete -c zoo -n '__zoo_at distill' -l on -x -k -a '(__zoo_value representation)' -d 'Representation: features or probs. [default: the metric\'s own]'

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.workspaces import run
 from zoo_cli import registry, specs
 from zoo_cli.errors import UsageError
 
@@ -31,6 +32,18 @@ def test_every_entry_has_a_function_and_a_summary(kind: str, name: str) -> None:
     entry = registry.TABLES[kind][name]
     assert defines(entry.target)
     assert len(entry.summary) > 20
+
+
+@pytest.mark.parametrize("name", [name for name, entry in registry.OBJECTIVES.items() if entry.lam is not None])
+def test_lam_of_the_table_is_the_default_everywhere(name: str) -> None:
+    """That of the loss, of the flag's help, and of the README."""
+    lam = registry.default_lam(name)
+    assert inspect.signature(registry.load(registry.OBJECTIVES[name])).parameters["lam"].default == lam
+    help_text = " ".join(run("distill", "--help").out.split())
+    assert re.search(rf"labels only\. \[default: [^]]*\b{re.escape(f'{lam:g}')}\b", help_text)
+    row = re.search(rf"^\| `{name}` .*$", (PACKAGE.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert row is not None
+    assert f" {lam:g} " in row[0].split("|")
 
 
 @pytest.mark.parametrize("name", registry.METRICS)

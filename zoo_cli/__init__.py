@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 API = {
     "CrossTaskConfig": "zoo_cli.pipeline.distill_config:CrossTaskConfig",
     "FinetuneConfig": "zoo_cli.pipeline.finetune_config:FinetuneConfig",
+    "HeadsConfig": "zoo_cli.pipeline.distill_config:HeadsConfig",
     "TrainingConfig": "zoo_cli.training.training_config:TrainingConfig",
     "HeadsConfig": "zoo_cli.pipeline.distill_config:HeadsConfig",
     "TransferConfig": "zoo_cli.pipeline.distill_config:TransferConfig",

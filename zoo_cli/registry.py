@@ -51,7 +51,8 @@ class Objective(Entry):
     `command`: the command that offers it. `needs_teacher`: learns from teachers of the student's own classes (general
     transfer, paper 002); its class takes a `TeacherContext`. `labels`: True: learns from labelled images alone, with
     their labels; False: from all; a string: the parameter that decides. `lr` (for a batch of 256 if `needs_teacher`),
-    `epochs`, `schedule`, `batch_size`, `augment`: the values of its paper, the defaults of these flags.
+    `epochs`, `schedule`, `batch_size`, `augment`, `lam` (None: without that flag): the values of its paper, the
+    defaults of these flags.
     """
 
     command: str = "distill"
@@ -59,6 +60,7 @@ class Objective(Entry):
     labels: bool | str = False
     lr: float = 0.01
     epochs: float = 30.0
+    lam: float | None = None
     schedule: str = "cosine"
     batch_size: int = 128
     augment: str = "crop"
@@ -202,6 +204,7 @@ METRICS: dict[str, Metric] = {
 }
 
 DEFAULT_METRIC, DEFAULT_WEIGHTING = "parc", "p=12"  # shared by several commands
+DEFAULT_MIN_WEIGHT = 1e-4
 
 WEIGHTINGS: dict[str, Entry] = {
     "power": Entry("zoo_cli.weighting.power:power", "similarity to the power p; short: p=2 (paper 000, eq. 5)"),
@@ -214,7 +217,7 @@ WEIGHTINGS: dict[str, Entry] = {
     "file": Entry("zoo_cli.weighting.file:file", "weights read from a JSON file"),
 }
 
-DEFAULT_POOL = "product"
+DEFAULT_HEAD, DEFAULT_POOL = "ridge", "product"
 
 HEADS: dict[str, Entry] = {
     "ridge": Entry("zoo_cli.heads.ridge:ridge", "ridge regression of the one-hot labels, in closed form"),
@@ -237,10 +240,12 @@ OBJECTIVES: dict[str, Objective] = {
     "cross-task": Objective(
         "zoo_cli.objectives.cross_task:CrossTask",
         "labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)",
+        lam=0.8,
     ),
     "heads": Objective(
         "zoo_cli.objectives.heads:Heads",
         "labels, and what heads on the sources' features answer together in the task's classes",
+        lam=0.2,
         augment="flip",
     ),
     "supervised": Objective(
@@ -331,6 +336,13 @@ TABLES: dict[str, Mapping[str, Entry]] = {
     "model provider": MODELS,
     "data provider": DATA,
 }
+
+
+def default_lam(objective: str) -> float:
+    """The default share of the labels in the loss of an objective that mixes them with what others know."""
+    lam = OBJECTIVES[objective].lam
+    assert lam is not None, f"{objective} has no lam"
+    return lam
 
 
 def load(entry: Entry) -> Callable[..., Any]:

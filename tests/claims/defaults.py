@@ -61,8 +61,8 @@ GRID = (
 )
 
 
-LAM, AUGMENT = 0.2, "flip"
-HEADS_LAM, HEADS_AUGMENT = 0.2, "flip"
+LAM, AUGMENT = 0.5, "affine"
+HEADS_LAM, HEADS_AUGMENT = 0.2, "affine"
 """What the grid chose, see `defaults.md`."""
 BOTH = (
     *(Method(LABELS_ONLY, augment=augment) for augment in ("flip", "crop", "affine")),
@@ -120,7 +120,7 @@ def measure_run(path: Path) -> dict[str, float]:
 
 def measure_pool(workspace: zoo.Workspace, pool: str) -> dict[str, Any]:
     """The share of a pool's answers for the unlabelled images that are right, and its estimate with its interval."""
-    record = workspace.label_with_heads(pool=pool)
+    record = workspace.pseudo_label(head="ridge", pool=pool)
     settings = workspace.config
     images = load_manifest(settings.manifest, settings.root)
     rows = images.where(split=("unlabelled",))

@@ -15,6 +15,8 @@ COMMON = {
     "zoo rank --metric zz": "zoo rank --metric zz",
     "zoo rank --metric=zz": "zoo rank --metric=zz",
     "zoo score --metric parc --metric le": "zoo score --metric parc --metric leep ",
+    "zoo pseudo-label --head r": "zoo pseudo-label --head ridge ",
+    "zoo distill --pool product:k=5,a": "zoo distill --pool product:k=5,a=",
     "zoo rank --weighting p": "zoo rank --weighting p=",
     "zoo rank --weighting=p": "zoo rank --weighting=p=",
     "zoo rank --weighting p=i": "zoo rank --weighting p=inf ",

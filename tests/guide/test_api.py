@@ -37,6 +37,11 @@ training = zoo.TrainingConfig(steps=2, batch_size=8, augment="crop", device="cpu
 run = ws.distill("p=2", training=training)
 assert (run.path.as_posix(), run.steps) == ("task/runs/cross-task-parc-p2-s0", 2)
 baseline = ws.distill(lam=1, training=training)
+record = ws.pseudo_label(head="ridge", with_student=True)
+assert [row.source for row in record.sources][-1] == "@student"
+assert record.estimate.low <= record.estimate.accuracy <= record.estimate.high
+headed = ws.distill(config=zoo.HeadsConfig(), training=zoo.TrainingConfig(steps=2, batch_size=8, device="cpu"))
+assert headed.path.as_posix() == "task/runs/heads-ridge-product-s0"
 tuned = ws.finetune("best", rates=(0.1, 0.01), training=training)
 transferred = ws.distill(config=zoo.TransferConfig("kl", sources=(f"file:{tuned.path}",)), student=f"file:{run.path}",
                     training=training)
@@ -130,7 +135,7 @@ def test_distill_takes_teachers(task: Path) -> None:
 
 def test_heads_teach_as_by_the_command(task: Path) -> None:
     ws = zoo.Workspace(task)
-    record = ws.label_with_heads(pool="logmean", with_student=True)
+    record = ws.pseudo_label(head="ridge", pool="logmean", with_student=True)
     assert {row.source for row in record.sources} == {"alpha", "beta", "gamma", "@student"}
     student = ws.distill(config=zoo.HeadsConfig(pool="kernel", lam=0.5), training=TRAINING, seed=3, name="heads")
     flags = ("--objective", "heads", "--pool", "kernel", "--lam", "0.5", "--seed", "3", *RUN, "--name", "same")
@@ -145,6 +150,10 @@ def test_heads_teach_as_by_the_command(task: Path) -> None:
         (zoo.TransferConfig("kl"), {"weighting": "p=2"}, "`weighting` is an option of CrossTaskConfig"),
         (zoo.TransferConfig("kl"), {"lam": 0.5}, "`lam` is an option of CrossTaskConfig"),
         (zoo.CrossTaskConfig(draws=2), {}, "distill_runs"),
+        (zoo.HeadsConfig("heads:cross_task=0.5", weightings=("equal", "nearest")), {}, "distill_runs"),
+        (zoo.HeadsConfig(head="rigde"), {}, 'no head "rigde"; did you mean ridge'),
+        (zoo.HeadsConfig(pool="product:a=1"), {}, "a=1 is not between 0 and 1"),
+        (zoo.HeadsConfig(), {"sources": "alhpa"}, 'no source "alhpa"'),
         (zoo.CrossTaskConfig(each_source=True), {}, "distill_runs"),
         (None, {"lam": 2.0}, "`lam` is 2"),
         (None, {"weighting": "pover"}, 'no weighting "pover"'),
@@ -260,6 +269,10 @@ def test_stale_inputs_name_the_call_that_makes_them_again(tmp_path: Path) -> Non
     [
         ("zoo split --overwrite makes it again", "split(overwrite=True) makes it again"),
         (
+            "zoo pseudo-label --head ridge --source a --source b --with-student --overwrite",
+            "pseudo_label(head='ridge', sources=['a', 'b'], with_student=True, overwrite=True)",
+        ),
+        (
             "zoo extract --source alpha --overwrite makes it again",
             "extract(sources='alpha', overwrite=True) makes it again",
         ),
@@ -294,6 +307,9 @@ def test_errors_of_the_api_name_no_flag(tmp_path: Path) -> None:
         lambda: zoo.Workspace(tmp_path / "empty").split(),
         lambda: zoo.Workspace(tmp_path / "empty").rank(),
         lambda: zoo.Workspace(tmp_path / "empty").pseudo_label(),
+        lambda: zoo.Workspace(tmp_path / "empty").pseudo_label(head="ridge"),
+        lambda: ws.pseudo_label(head="ridge:lam=0"),
+        lambda: ws.pseudo_label(pool="best"),  # type: ignore[call-overload]
     ]
     for call in calls:
         with pytest.raises(zoo.ZooError) as caught:

@@ -20,7 +20,7 @@ WEIGHTS = {"alpha": 0.75, "beta": 0.25}
 
 
 def write_answers(
-    workspace: Path, slug: str = "ridge-product", *, right: float = 0.9, columns: int | None = None
+    workspace: Path, slug: str = "ridge-product-of-alpha+beta", *, right: float = 0.9, columns: int | None = None
 ) -> Path:
     """The folder of a pool that gives the true class the probability `right`. `columns`: in another number of classes.
 

@@ -25,7 +25,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_answers_are_those_of_the_arrays(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="extract")
-    result = run("pseudo-label", "--head", "ridge", "--show", "3", "--json", workspace=place)
+    result = run("pseudo-label", "--head", "ridge", "--json", workspace=place)
     assert result.code == 0, result.err
     images = load_manifest(place / "manifest.parquet", place)
     rows = images.where(split=("labelled", "unlabelled"))
@@ -47,9 +47,61 @@ def test_answers_are_those_of_the_arrays(tmp_path: Path) -> None:
     estimate = estimate_accuracy(pool, targets)
     assert meta["estimate"]["accuracy"] == pytest.approx(estimate.accuracy)
     assert (meta["estimate"]["low"], meta["estimate"]["high"]) == pytest.approx((estimate.low, estimate.high))
-    assert len(meta["disagreement"]) == 3
-    unlabelled = set(images.ids[images.where(split=("unlabelled",))])
-    assert {name for name, _ in meta["disagreement"]} <= unlabelled
+    record = files.read_json(place / "pseudo/head=ridge-product/_head.json")
+    assert {name for name, _ in record["disagreement"]} == set(images.ids[images.where(split=("unlabelled",))])
+
+
+def test_show_lists_the_images_to_label_next(tmp_path: Path) -> None:
+    """In the order of the weighted Jensen-Shannon divergence of the heads, with the classes of their mean answer."""
+    place = make(tmp_path / "task", upto="extract")
+    flags = ("pseudo-label", "--head", "ridge", "--show", "4")
+    result = run(*flags, "--json", workspace=place)
+    assert result.code == 0, result.err
+    assert [row["path"] for row in result.data] == [
+        str(place / "images" / row["id"].removeprefix("train/")) for row in result.data
+    ]
+    assert all(Path(row["path"]).is_file() for row in result.data)
+    images = load_manifest(place / "manifest.parquet", place)
+    rows = images.where(split=("labelled", "unlabelled"))
+    targets = TargetLabels.of(images.labels[rows], len(CLASSES))
+    heads, answers = [], []
+    for name in SOURCES:
+        stored = feature_files.load_outputs(place / f"features/source={name}", ids=images.ids[rows]).embedding
+        assert stored is not None
+        heads.append(ridge(Features.of(stored), targets))
+        answers.append(heads[-1].answer(stored[targets.unlabelled]))
+    weights = weigh_heads(heads)
+    mixture = np.einsum("s,snc->nc", weights, np.array(answers))
+    divergence = sum(
+        weight * (own * np.log(own / mixture)).sum(axis=1) for weight, own in zip(weights, answers, strict=True)
+    )
+    order = np.argsort(-divergence)[:4]
+    assert [row["id"] for row in result.data] == images.ids[rows][targets.unlabelled[order]].tolist()
+    np.testing.assert_allclose([row["disagreement"] for row in result.data], divergence[order], atol=1e-6)
+    for row, shares in zip(result.data, mixture[order], strict=True):
+        expected = {CLASSES[c]: shares[c] for c in np.argsort(-shares) if shares[c] >= 0.05}
+        assert list(row["leaning"]) == list(expected)
+        assert row["leaning"] == pytest.approx(expected, abs=1e-4)
+    listed = run(*flags, "--format", "tsv", workspace=place)
+    lines = [line.split("\t") for line in listed.out.splitlines()]
+    assert lines[0] == ["id", "path", "disagreement", "leaning"]
+    assert [line[0] for line in lines[1:]] == [row["id"] for row in result.data]
+    name, share = next(iter(result.data[0]["leaning"].items()))
+    assert lines[1][3].startswith(f"{name} {100 * share:.0f} %")
+
+
+def test_summary_has_the_interval_and_the_class_shares(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="extract")
+    run("pseudo-label", "--head", "ridge", workspace=place)
+    record = files.read_json(place / "pseudo/head=ridge-product/_head.json")
+    accuracy, low, high = (100 * record["estimate"][key] for key in ("accuracy", "low", "high"))
+    shares = sorted(record["class_shares"].items(), key=lambda item: -item[1])
+    assert sum(record["class_shares"].values()) == pytest.approx(1)
+    for more in ((), ("--show", "2")):
+        result = run("pseudo-label", "--head", "ridge", *more, workspace=place)
+        assert f"15 labels: about {accuracy:.1f} % [{low:.1f} %, {high:.1f} %] of the answers" in result.err
+        listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
+        assert f"class shares of these answers: {listed}" in result.err
 
 
 def test_same_inputs_give_same_bytes_and_are_up_to_date(tmp_path: Path) -> None:
@@ -89,7 +141,7 @@ def test_other_labels_make_it_stale(tmp_path: Path) -> None:
     assert run("split", "--overwrite", workspace=place).code == 0
     result = run("pseudo-label", "--head", "ridge", workspace=place)
     assert result.code == 2
-    assert result.error.endswith("zoo pseudo-label --head --overwrite makes it again")
+    assert result.error.endswith("zoo pseudo-label --head ridge --overwrite makes it again")
     assert run("pseudo-label", "--head", "ridge", "--refresh", workspace=place).code == 0
 
 

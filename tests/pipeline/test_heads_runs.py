@@ -46,37 +46,37 @@ def test_student_learns_from_the_pool(workspace: Path) -> None:
     """From labels of half of the images, a few steps on a clean pool: its training loss falls."""
     length = ("--steps", "200", "--lr", "0.1", "--augment", "none")
     result = ok(*HEADS[: -len(QUICK)], *length, "--batch-size", "8", "--workers", "0", "--json", workspace=workspace)
-    assert [row["run"] for row in result.data] == ["heads-ridge-product-s0"]
-    rows = files.read_lines(workspace / "runs/heads-ridge-product-s0/metrics.jsonl")
+    assert [row["run"] for row in result.data] == ["heads-ridge-product-of-alpha+beta-s0"]
+    rows = files.read_lines(workspace / "runs/heads-ridge-product-of-alpha+beta-s0/metrics.jsonl")
     assert rows[-1]["pool_kl"] < rows[0]["pool_kl"]
     assert {"labelled_loss", "labelled_accuracy", "pool_kl"} <= set(rows[0])
     assert "distillation_kl" not in rows[0]
-    assert head_answers.calls == [("ridge-product", ["alpha", "beta"], False)]
+    assert head_answers.calls == [("ridge-product-of-alpha+beta", ["alpha", "beta"], False)]
 
 
 def test_run_json_names_the_pool(workspace: Path) -> None:
     ok(*HEADS, workspace=workspace)
-    run_json = record(workspace, "heads-ridge-product-s0")
+    run_json = record(workspace, "heads-ridge-product-of-alpha+beta-s0")
     assert run_json["objective"] == "heads"
     assert run_json["weights"] == [{"source": "alpha", "weight": 0.75}, {"source": "beta", "weight": 0.25}]
     options = run_json["options"]
     assert (options["head"], options["pool"], options["lam"], options["augment"]) == ("ridge", "product", 0.2, "flip")
     assert {"answers of the pool", "file normed.py", "labelled images"} <= set(run_json["inputs"])
     assert "kd_temperature" not in options
-    assert "| alpha | 0.7500 |" in (workspace / "runs/heads-ridge-product-s0/README.md").read_text()
+    assert "| alpha | 0.7500 |" in (workspace / "runs/heads-ridge-product-of-alpha+beta-s0/README.md").read_text()
 
 
 def test_cross_task_adds_the_sources(workspace: Path) -> None:
     ok(*HEADS, workspace=workspace)
     result = ok(*BOTH, "--weighting", "equal", "--json", workspace=workspace)
-    name = "heads-ridge-product-cross_task0.5-parc-equal-s0"
+    name = "heads-ridge-product-cross_task0.5-parc-equal-of-alpha+beta-s0"
     assert [row["run"] for row in result.data] == [name]
     assert {"pool_kl", "distillation_loss", "distillation_kl"} <= set(result.data[0])
     run_json = record(workspace, name)
     assert run_json["objective"] == "heads:cross_task=0.5"
     assert run_json["options"]["cross_task_weights"] == {"alpha": 0.5, "beta": 0.5}
     assert {"answers of the pool", "pseudo-labels of alpha", "pseudo-labels of beta"} <= set(run_json["inputs"])
-    assert model(workspace / "runs/heads-ridge-product-s0") != model(workspace / "runs" / name)
+    assert model(workspace / "runs/heads-ridge-product-of-alpha+beta-s0") != model(workspace / "runs" / name)
 
 
 def test_zero_cross_task_is_the_plain_objective(workspace: Path) -> None:
@@ -87,12 +87,14 @@ def test_zero_cross_task_is_the_plain_objective(workspace: Path) -> None:
 
 
 def test_head_and_pool_choose_the_answers(workspace: Path) -> None:
-    write_answers(workspace, "ncm-kernel", right=0.5)
+    write_answers(workspace, "ncm-kernel-of-alpha+beta", right=0.5)
     result = ok(*HEADS, "--head", "ncm", "--pool", "kernel", "--json", workspace=workspace)
-    assert [row["run"] for row in result.data] == ["heads-ncm-kernel-s0"]
-    assert head_answers.calls[-1][0] == "ncm-kernel"
+    assert [row["run"] for row in result.data] == ["heads-ncm-kernel-of-alpha+beta-s0"]
+    assert head_answers.calls[-1][0] == "ncm-kernel-of-alpha+beta"
     ok(*HEADS, workspace=workspace)
-    assert model(workspace / "runs/heads-ncm-kernel-s0") != model(workspace / "runs/heads-ridge-product-s0")
+    assert model(workspace / "runs/heads-ncm-kernel-of-alpha+beta-s0") != model(
+        workspace / "runs/heads-ridge-product-of-alpha+beta-s0"
+    )
 
 
 def test_several_runs_in_one_command_are_byte_equal(tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_several_runs_in_one_command_are_byte_equal(tmp_path: Path) -> None:
     result = ok(*BOTH, *flags, "--json", workspace=together)
     stem = "heads-ridge-product-cross_task0.5-parc"
     assert [row["run"] for row in result.data] == [
-        f"{stem}-{kind}-s{seed}" for kind in ("p1", "equal") for seed in seeds
+        f"{stem}-{kind}-of-alpha+beta-s{seed}" for kind in ("p1", "equal") for seed in seeds
     ]
     for weighting in weightings:
         for seed in seeds:
@@ -115,14 +117,14 @@ def test_several_runs_in_one_command_are_byte_equal(tmp_path: Path) -> None:
 
 def test_run_of_another_pool_is_stale(workspace: Path) -> None:
     ok(*HEADS, workspace=workspace)
-    before = model(workspace / "runs/heads-ridge-product-s0")
+    before = model(workspace / "runs/heads-ridge-product-of-alpha+beta-s0")
     assert "is up to date" in ok(*HEADS, workspace=workspace).err
     write_answers(workspace, right=0.6)
     result = run(*HEADS, workspace=workspace)
     assert result.code == 2
     assert "was made from other inputs: answers of the pool" in result.error
     ok(*HEADS, "--overwrite", workspace=workspace)
-    assert model(workspace / "runs/heads-ridge-product-s0") != before
+    assert model(workspace / "runs/heads-ridge-product-of-alpha+beta-s0") != before
 
 
 def test_answers_in_other_classes_are_refused(workspace: Path) -> None:
@@ -133,7 +135,7 @@ def test_answers_in_other_classes_are_refused(workspace: Path) -> None:
 
 
 def test_record_without_sources_is_refused(workspace: Path) -> None:
-    (workspace / "pseudo/head=ridge-product/_head.json").write_text("{}")
+    (workspace / "pseudo/head=ridge-product-of-alpha+beta/_head.json").write_text("{}")
     result = run(*HEADS, workspace=workspace)
     assert result.code == 3
     assert "_head.json lists no sources" in result.error
@@ -158,7 +160,7 @@ def test_trained_student_keeps_its_head(workspace: Path) -> None:
 def test_student_of_other_classes_gets_a_new_head(workspace: Path) -> None:
     others = (*HEADS[:7], "--student", "alpha", *QUICK)
     ok(*others, "--lr", "0", workspace=workspace)
-    assert len(head_weights(workspace / "runs/heads-ridge-product-s0")) == 3
+    assert len(head_weights(workspace / "runs/heads-ridge-product-of-alpha+beta-s0")) == 3
 
 
 @pytest.mark.parametrize("augment", ["none", "flip", "shift", "crop", "affine", "rand"])
@@ -209,10 +211,10 @@ def test_other_objectives_refuse_flags_of_heads(workspace: Path, objective: str,
 
 
 def test_dry_run_needs_no_pool(workspace: Path) -> None:
-    shutil.rmtree(workspace / "pseudo/head=ridge-product")
+    shutil.rmtree(workspace / "pseudo/head=ridge-product-of-alpha+beta")
     result = ok(*HEADS, "--seed", "0", "--seed", "1", "--dry-run", workspace=workspace)
     assert [line.split(": ")[0].rpartition("/")[2] for line in result.err.splitlines() if "would train" in line] == [
-        "heads-ridge-product-s0",
-        "heads-ridge-product-s1",
+        "heads-ridge-product-of-alpha+beta-s0",
+        "heads-ridge-product-of-alpha+beta-s1",
     ]
     assert not head_answers.calls

@@ -16,7 +16,7 @@ from zoo_cli.errors import ZooError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SWITCHES = ("overwrite", "refresh", "gradients")
+SWITCHES = ("overwrite", "refresh", "gradients", "with-student")
 """The flags in texts that take no value."""
 RENAMED = {"source": "sources"}
 """Flags that have another name than their parameter."""
@@ -73,14 +73,23 @@ def _translate(match: re.Match[str]) -> str:
         return match["whole"]
     if match["flag"]:
         return f"`{_parameter(match['flag'])}`"
-    arguments: list[str] = []
+    values: dict[str, list[str]] = {}
+    name = ""
     for word in match["arguments"].split():
         if word.startswith("--"):
             name = word.removeprefix("--")
-            arguments.append(f"{_parameter(name)}={name in SWITCHES or '…'}")
+            values.setdefault(name, [])
         else:
-            arguments[-1] = f"{arguments[-1].removesuffix('…')}{word!r}"
-    return f"{match['command'].replace('-', '_')}({', '.join(arguments)})"
+            values[name].append(word)
+    arguments = ", ".join(f"{_parameter(name)}={_value(name, words)}" for name, words in values.items())
+    return f"{match['command'].replace('-', '_')}({arguments})"
+
+
+def _value(name: str, words: list[str]) -> str:
+    """The value of a parameter as Python writes it: a list if its flag is repeated."""
+    if not words:
+        return "True" if name in SWITCHES else "…"
+    return repr(words[0] if len(words) == 1 else words)
 
 
 def _parameter(flag: str) -> str:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from zoo_cli import config, registry
 from zoo_cli.api.silence import silent
@@ -18,10 +18,10 @@ from zoo_cli.pipeline import pseudo_label as pseudo_label_stage
 from zoo_cli.pipeline import rank as rank_stage
 from zoo_cli.pipeline import score as score_stage
 from zoo_cli.pipeline import split as split_stage
-from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig
+from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig, HeadsConfig
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
-from zoo_cli.pipeline.head_config import HeadLabelConfig
+from zoo_cli.pipeline.head_config import configure_heads
 from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
 from zoo_cli.pipeline.pseudo_label import PseudoLabelSummary
 from zoo_cli.pipeline.rank import Ranking
@@ -186,39 +186,48 @@ class Workspace:
         options = ScoreConfig(spec.metrics, models, seed=seed, overwrite=overwrite, refresh=refresh)
         return rank_stage.rank(settings, spec, options)
 
+    @overload
+    def pseudo_label(
+        self, sources: Names = (), *, head: None = None, overwrite: bool = False, refresh: bool = False
+    ) -> list[PseudoLabelSummary]: ...
+    @overload
+    def pseudo_label(
+        self,
+        sources: Names = (),
+        *,
+        head: str,
+        pool: str | None = None,
+        with_student: bool = False,
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> HeadRecord: ...
     @silent
     def pseudo_label(
-        self, sources: Names = (), *, overwrite: bool = False, refresh: bool = False
-    ) -> list[PseudoLabelSummary]:
-        """Store the class probabilities (N, K) of sources on the labelled and unlabelled images."""
+        self,
+        sources: Names = (),
+        *,
+        head: str | None = None,
+        pool: str | None = None,
+        with_student: bool = False,
+        overwrite: bool = False,
+        refresh: bool = False,
+    ) -> list[PseudoLabelSummary] | HeadRecord:
+        """Store the class probabilities (N, K) of sources on the labelled and unlabelled images.
+
+        With `head`, e.g. ridge: the probabilities (N, C) of the task's classes, by a pool of heads on the features of
+        all sources; returned are its heads and its estimated accuracy. `with_student`: one on the student's features.
+        """
         settings = self.config
+        if head is not None:
+            names = _texts(sources)
+            labels = configure_heads(settings, head, pool or registry.DEFAULT_POOL, names, with_student=with_student)
+            return head_labels.label_with_heads(settings, labels, overwrite=overwrite, refresh=refresh)
+        if pool is not None or with_student:
+            raise ParameterError("`pool` and `with_student` need `head`", 'add head="ridge"')
         models = [source for source in settings.select(_texts(sources)) if source.name != STUDENT]
         return pseudo_label_stage.pseudo_label(
             settings, _require(settings, models), overwrite=overwrite, refresh=refresh
         )
-
-    @silent
-    def label_with_heads(
-        self,
-        sources: Names = (),
-        *,
-        head: str = HeadLabelConfig.head,
-        pool: str = HeadLabelConfig.pool,
-        with_student: bool = False,
-        overwrite: bool = False,
-        refresh: bool = False,
-    ) -> HeadRecord:
-        """Store a pool's answers (N, C) in the task's classes, from heads on the features of sources.
-
-        Returns the weight of each source, the `estimate` of the pool's accuracy on the unlabelled images, and the
-        images on which the heads disagree most. `with_student`: a head on the student's starting features too.
-        """
-        settings = self.config
-        models = [source for source in settings.select(_texts(sources)) if source.name != STUDENT]
-        if with_student:
-            models += [source for source in settings.models if source.name == STUDENT]
-        options = HeadLabelConfig(head, pool, _require(settings, models))
-        return head_labels.label_with_heads(settings, options, overwrite=overwrite, refresh=refresh)
 
     def distill(
         self,
@@ -234,23 +243,24 @@ class Workspace:
         name: str | None = None,
         overwrite: bool = False,
     ) -> RunResult:
-        """Train one student, from the pseudo-labels of weighted sources, from heads or from teachers, as runs/NAME.
+        """Train one student, from pseudo-labels of weighted sources, heads or teachers; its `path` is runs/NAME.
 
         `weighting`: p=12 by default. `lam`: share of the labels in the loss, 0.8 by default; 1 uses no source.
-        `metric`: whose scores are weighed, parc by default. `config`: all other options; a `HeadsConfig` trains from
-        heads on the sources' features, a `TransferConfig` with teachers of the task's own classes. What is given beside
-        it wins over it.
+        `metric`: whose scores are weighed, parc by default. `config`: all other options; a `HeadsConfig` trains with
+        heads on the features of the sources, a `TransferConfig` with teachers of the task's own classes. What is given
+        beside it wins over it.
 
         Raises Paused, after a checkpoint, when `max_time` of the training options is over: call it again to go on.
         """
-        options = CrossTaskConfig() if config is None else config
+        options: DistillConfig = CrossTaskConfig() if config is None else config
         values = {"lam": lam, "metric": metric, "student": student, "sources": _texts(sources) or None}
         values["weightings"] = None if weighting is None else (weighting,)
         changed: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
         for key in sorted(changed.keys() - {field.name for field in fields(options)}):
             raise ParameterError(f"`{key.removesuffix('s')}` is an option of CrossTaskConfig", "drop it, or `config`")
         options = replace(options, **changed)
-        if isinstance(options, CrossTaskConfig) and (options.each_source or len(options.all_weightings) > 1):
+        several = isinstance(options, CrossTaskConfig) and (options.each_source or len(options.all_weightings) > 1)
+        if several or (isinstance(options, HeadsConfig) and len(options.weightings) > 1):
             raise ParameterError("`config` is of several students", "distill_runs trains them")
         seeds = () if seed is None else (seed,)
         (run,) = self.distill_runs(options, training=training, seeds=seeds, name=name, overwrite=overwrite)

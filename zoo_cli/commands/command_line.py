@@ -29,6 +29,8 @@ KINDS = {
     "--teacher": "run",
     "RUN": "run",
     "AFTER": "run",
+    "--head": "head",
+    "--pool": "pool",
     "--on": "representation",
     "--device": "device",
     "--precision": "precision",
@@ -125,7 +127,8 @@ def _words() -> dict[str, Words]:
     """The words of each kind of value, see `completions.description`."""
     words: dict[str, Words] = {kind: dict.fromkeys(values, "") for kind, values in CHOICES.items()}
     words |= {"file": {"@file": ""}, "folder": {"@folder": ""}, "run": {"@run": "", "@file": ""}}
-    words |= _methods("metric") | _methods("weighting") | _methods("objective")
+    for kind in ("metric", "weighting", "head", "pool", "objective"):
+        words |= _methods(kind)
     words["learning"] = _objectives("finetune")
     words["objective"] = _objectives("distill")
     # Powers are typed in their short form, p=2.

@@ -48,7 +48,10 @@ def pseudo_label(
         bool, typer.Option("--with-student", help="Also fit a head on the student's initial features.")
     ] = False,
     show: Annotated[
-        int, typer.Option("--show", metavar="N", min=0, help="List N images on which the heads agree least.")
+        int,
+        typer.Option(
+            "--show", metavar="N", min=0, max=1000, help="List N images to label next: the heads agree least on them."
+        ),
     ] = 0,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
@@ -62,13 +65,14 @@ def pseudo_label(
     of the task's classes, by a pool of heads on the stored features of all sources. The pool's accuracy is estimated.
 
     zoo pseudo-label
-    zoo pseudo-label --head ridge --show 20
+    zoo pseudo-label --head ridge
+    zoo pseudo-label --head ridge --show 20 --format tsv
     zoo pseudo-label --features theirs.parquet --out pseudo/source=theirs
     """
-    from zoo_cli.commands.heads_answer import answer_heads
-    from zoo_cli.pipeline import head_labels
+    from zoo_cli.commands.heads_answer import answer_heads, answer_label_next
+    from zoo_cli.pipeline import head_labels, label_next
     from zoo_cli.pipeline import pseudo_label as stage
-    from zoo_cli.pipeline.head_config import HeadLabelConfig
+    from zoo_cli.pipeline.head_config import configure_heads
 
     settings = config.load(workspace)
     form = "json" if json else form
@@ -85,10 +89,12 @@ def pseudo_label(
         if not sources:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
         if head is not None:
-            students = [model for model in settings.models if model.name == STUDENT] if with_student else []
-            options = HeadLabelConfig(head, pool or DEFAULT_POOL, (*sources, *students))
+            options = configure_heads(settings, head, pool or DEFAULT_POOL, source or (), with_student=with_student)
             record = head_labels.label_with_heads(settings, options, overwrite=overwrite, refresh=refresh)
-            answer_heads(record, show, form)
+            if show:
+                answer_label_next(record, label_next.list_images(settings, record, show), form)
+            else:
+                answer_heads(record, form)
             return
         rows = stage.pseudo_label(settings, sources, overwrite=overwrite, refresh=refresh)
     console.answer("zoo.pseudo-label/1", [asdict(row) for row in rows], FIELDS, form=form)

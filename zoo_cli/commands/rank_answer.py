@@ -18,6 +18,7 @@ FIELDS = (
     console.Field("p_best", "P(best)", ".2f"),
     console.Field("ranks", style=">"),
     console.Field("weight", style=".4f"),
+    console.Field("teaches"),
     console.Field("excluded"),
 )
 BORDA = console.Field("borda", style=".1f")
@@ -43,6 +44,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
     if ranking.student is not None:
         ranked = sum(bool(row["rank"]) for row in rows)
         notes.append(f"{STUDENT}, the student before training: {_place(ranking.student, ranked)}")
+    if ranking.headless_note:
+        notes.append(ranking.headless_note)
     meta = {
         "metric": spec.metric,
         "representation": spec.representation,

@@ -71,11 +71,12 @@ def objectives() -> str:
             f"{entry.epochs:g}",
             entry.batch_size,
             entry.augment,
+            "" if entry.lam is None else f"{entry.lam:g}",
             entry.summary,
         )
         for name, entry in registry.OBJECTIVES.items()
     )
-    titles = ("objective", "command", "parameters", "rate", "epochs", "batch B", "augment", "what it is")
+    titles = ("objective", "command", "parameters", "rate", "epochs", "batch B", "augment", "lam", "what it is")
     return _table(titles, rows)
 
 

@@ -6,14 +6,26 @@ from typing import Any
 from numpy.typing import NDArray
 
 from zoo_cli.errors import UsageError
+from zoo_cli.heads.likelihood import check_options
 from zoo_cli.heads.linear_head import Head
 from zoo_cli.heads.pool_weights import weigh_heads
 from zoo_cli.heads.pooled import Pool
+from zoo_cli.heads.spread import check_spread
 from zoo_cli.heads.standardise import Features
 from zoo_cli.heads.target_labels import TargetLabels
 from zoo_cli.specs import Method
 
 Array = NDArray[Any]
+
+
+def check_parameters(method: Method) -> None:
+    """Raise UsageError for a parameter of a head or pool that is out of range, before there are any arrays.
+
+    Parameters of one name mean the same in every head and pool.
+    """
+    for name in {"lam", "T"} & method.params.keys():
+        check_options(name, method.params[name], ())
+    check_spread(method.params.get("k", 1), method.params.get("a", 0.5))
 
 
 def fit_heads(head: Method, sources: Sequence[Features], targets: TargetLabels) -> list[Head]:

@@ -15,8 +15,12 @@ def match_classes(
     classes are not the task's.
     """
     if network_classes is None:
+        if not count:
+            raise UsageError(
+                f"{name} has no head, so it cannot teach", "use --objective heads, which learns from its features"
+            )
         if count != len(classes):
-            raise _mismatch(name, f"{count} classes" if count else "no head", classes)
+            raise _mismatch(name, f"{count} classes", classes)
         return None
     columns = {label: column for column, label in enumerate(network_classes)}
     if len(columns) < len(network_classes):

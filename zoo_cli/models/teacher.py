@@ -59,7 +59,7 @@ class Teacher(nn.Module):
         agree. Raises UsageError for a model without a head.
         """
         if not model.classes:
-            raise UsageError(f"source {model.source.name} has no head, so it cannot teach", "name another source")
+            raise UsageError(f"source {model.source.name} has no head, so it cannot teach", "use --objective heads")
         # A copy: the same model may also become the student, which is trained.
         return cls(FeatureExtractor(copy.deepcopy(model.module), model.tap), model.preprocessing, student, order)
 

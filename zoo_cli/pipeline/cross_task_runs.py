@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from zoo_cli import console
-from zoo_cli.config import Config
+from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, ParameterError, UsageError
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Objective
 from zoo_cli.pipeline import rank, source_weights
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, each_source_name
-from zoo_cli.pipeline.rank import RankingSpec
+from zoo_cli.pipeline.rank import Ranking, RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_files, files
 from zoo_cli.store.manifest import Images
@@ -100,23 +100,51 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
             _load_targets_by_path(config.pseudo, config.scores, ranking, config.min_weight) for ranking in plan.rankings
         ]
     else:
-        weights = [rank.rank_sources(settings, ranking, plan.sources).weights for ranking in plan.rankings]
-        targets = [load_weighted_targets(settings, each, config.min_weight) for each in weights]
+        targets = weigh_sources(settings, plan.rankings, plan.sources)
     return [RunTargets(name, tuple(each)) for name, each in zip(plan.names(), targets, strict=True)]
 
 
-def drop_small_weights(weights: Mapping[str, float], min_weight: float) -> dict[str, float]:
-    """The sources with a weight of at least `min_weight`, renormalised. Prints what is dropped."""
-    large = {name: weight for name, weight in weights.items() if weight > 0 and weight >= min_weight}
-    if not large:
+def weigh_sources(
+    settings: Config, rankings: Sequence[RankingSpec], sources: Sequence[Source]
+) -> list[list[PseudoLabels]]:
+    """The pseudo-labels of the sources that weigh something, for each weighting, with the weights of `zoo rank`.
+
+    Says once which sources cannot teach. Raises UsageError if none is left.
+    """
+    ranked = [rank.rank_sources(settings, spec, sources) for spec in rankings]
+    for note in dict.fromkeys(ranking.headless_note for ranking in ranked):
+        if note is not None and any(any(ranking.weights.values()) for ranking in ranked):
+            console.say(note)
+    return [
+        [_load_target(settings, name, weight) for name, weight in _check_weights(ranking).items()] for ranking in ranked
+    ]
+
+
+def _check_weights(ranking: Ranking) -> dict[str, float]:
+    """The sources of a ranking that weigh something. Says what was dropped. Raises UsageError if none is left."""
+    weights = {row.source: row.weight for row in ranking.rows if row.weight}
+    usable = [row for row in ranking.rows if row.rank is not None]
+    if usable and all(row.teaches == source_weights.NO for row in usable):
+        raise no_teacher([row.source for row in usable])
+    _check_left(weights, ranking.dropped, ranking.spec.min_weight)
+    return weights
+
+
+def _check_left(weights: Mapping[str, float], dropped: Sequence[float], min_weight: float) -> None:
+    if not weights:
         raise ParameterError(f"no source has a weight of at least {min_weight:g}", "lower `min_weight`, or set `lam` 1")
-    dropped = [weight for name, weight in weights.items() if name not in large and weight > 0]
     if dropped:
         console.say(
             f"{len(dropped)} sources with a weight below {min_weight:g} are dropped: {sum(dropped):.2g} in total"
         )
-    total = sum(large.values())
-    return {name: weight / total for name, weight in large.items()}
+
+
+def no_teacher(names: Sequence[str]) -> ParameterError:
+    """The error for sources none of which has a head."""
+    return ParameterError(
+        f"no source can teach by pseudo-labels: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no head",
+        "set `objective` heads: it learns from heads on their features",
+    )
 
 
 def describe_targets(targets: Sequence[PseudoLabels]) -> str:
@@ -177,21 +205,14 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
     for name, reason in plan.excluded.items():
         console.say(f"{name} is excluded: {reason}")
     names = [source.name for source in plan.sources if source.name not in plan.excluded]
+    if not names:
+        raise UsageError("no source is left to learn from", "zoo rank shows why each is excluded")
     with_head = [name for name in names if load_source_record(settings, name).classes]
     if not with_head:
-        raise UsageError("no source with a head is left to learn from", "zoo rank shows why each is excluded")
+        raise no_teacher(names)
+    if headless := [name for name in names if name not in with_head]:
+        console.say(source_weights.describe_headless(headless, None, with_head[0], single=False))
     return [RunTargets(each_source_name(name), (_load_target(settings, name, 1.0),)) for name in with_head]
-
-
-def load_weighted_targets(settings: Config, weights: Mapping[str, float], min_weight: float) -> list[PseudoLabels]:
-    """The pseudo-labels of the sources that have a head and a sufficient weight."""
-    with_head = {}
-    for name, weight in weights.items():
-        if weight and not load_source_record(settings, name).classes:
-            console.warn(f"{name} has no head and cannot teach: its weight {weight:.2g} goes to the others")
-            continue
-        with_head[name] = weight
-    return [_load_target(settings, name, weight) for name, weight in drop_small_weights(with_head, min_weight).items()]
 
 
 def _load_target(settings: Config, name: str, weight: float) -> PseudoLabels:
@@ -209,14 +230,17 @@ def _load_targets_by_path(
         raise ParameterError("two folders of `pseudo` have the same name", "rename one: it is the source's name")
     method = ranking.weighting.method
     if scores is not None:
-        weights = rank.rank_scores_file(Config(Path()), ranking, scores, names).weights
+        ranked = rank.rank_scores_file(Config(Path()), ranking, scores, names, pseudo=True)
+        weights, dropped = ranked.weights, ranked.dropped
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
-        weights = source_weights.weigh_without_scores(method, names)
+        weighed = source_weights.weigh_without_scores(method, names, min_weight)
+        weights, dropped = dict(zip(names, map(float, weighed.values), strict=True)), weighed.dropped
     else:
         raise ParameterError(
             f"`weightings` {ranking.weighting.text} needs scores", "give `scores`, or use `weightings` equal"
         )
-    weights = drop_small_weights(weights, min_weight)
+    weights = {name: weight for name, weight in weights.items() if weight}
+    _check_left(weights, dropped, min_weight)
     loaded = []
     for name, folder in zip(names, folders, strict=True):
         header = files.read_header(feature_files.find_parts(folder)[0])

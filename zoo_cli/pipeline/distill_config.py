@@ -7,7 +7,6 @@ from pathlib import Path
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ParameterError
-from zoo_cli.pipeline.head_config import HeadLabelConfig
 
 CROSS_TASK, HEADS = "cross-task", "heads"
 TRANSFER_OBJECTIVES = tuple(name for name, entry in registry.OBJECTIVES.items() if entry.needs_teacher)
@@ -36,9 +35,9 @@ class CrossTaskConfig:
     on: str | None = None
     sources: tuple[str, ...] = ()
     each_source: bool = False
-    lam: float = 0.8
+    lam: float = registry.default_lam(CROSS_TASK)
     kd_temperature: float = 1.0
-    min_weight: float = 1e-4
+    min_weight: float = registry.DEFAULT_MIN_WEIGHT
     pseudo: tuple[Path, ...] = ()
     scores: Path | None = None
     student: str | None = None
@@ -90,10 +89,10 @@ class HeadsConfig:
     """
 
     objective: str = HEADS
-    head: str = HeadLabelConfig.head
-    pool: str = HeadLabelConfig.pool
+    head: str = registry.DEFAULT_HEAD
+    pool: str = registry.DEFAULT_POOL
     sources: tuple[str, ...] = ()
-    lam: float = 0.2
+    lam: float = registry.default_lam(HEADS)
     weightings: tuple[str, ...] = ()
     metric: str = registry.DEFAULT_METRIC
     on: str | None = None

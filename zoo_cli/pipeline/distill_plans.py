@@ -1,7 +1,6 @@
 """The plan of `zoo distill`: its specs parsed, its models chosen, the names and lengths of its runs."""
 
 import inspect
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +10,15 @@ from typing import Any
 from zoo_cli import console, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
-from zoo_cli.pipeline import leakage, rank, score, student_choice
+from zoo_cli.pipeline import head_labels, leakage, rank, score, student_choice
+from zoo_cli.pipeline.chosen_sources import name_with_sources
 from zoo_cli.pipeline.distill_config import HEADS, TARGET_VIEWS, CrossTaskConfig, HeadsConfig, TransferConfig
-from zoo_cli.pipeline.head_config import HeadLabelConfig
+from zoo_cli.pipeline.head_config import HeadLabelConfig, configure_heads
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.rank import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_store, provenance
+from zoo_cli.store import feature_store
 from zoo_cli.training.run_paths import MAX_NAME_BYTES
 from zoo_cli.training.streams import IndexStreams, make_streams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining
@@ -73,30 +73,29 @@ class CrossTaskPlan:
 class HeadsPlan:
     """Distillation from heads in a workspace. `method`: the objective with its parameters.
 
-    `rankings`: one for each weighting of the cross-task term; none without that term.
+    `labels`: the answers that the students learn from. `rankings`: one for each weighting of the cross-task term; none
+    without that term.
     """
 
     settings: Config
     config: HeadsConfig
     student: Source
     sources: tuple[Source, ...]
+    labels: HeadLabelConfig
     method: specs.Method
     rankings: tuple[RankingSpec, ...]
 
-    @property
-    def labels(self) -> HeadLabelConfig:
-        """The answers that the students learn from."""
-        return HeadLabelConfig(self.config.head, self.config.pool, self.sources)
-
     def names(self) -> list[str]:
         """The names of the students, without their seeds; one for each ranking, or a single one without rankings."""
-        name = f"{HEADS}-{self.labels.slug}{specs.slug(self.method.spec).removeprefix(HEADS)}"
-        return [f"{name}-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings] or [name]
+        name = f"{HEADS}-{self.labels.spec_slug}{specs.slug(self.method.spec).removeprefix(HEADS)}"
+        names = [f"{name}-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings] or [name]
+        return [_with_sources(name, self.sources) for name in names] if self.labels.chosen else names
 
     def needs(self, *, refresh: bool = False) -> Needs:
         """What must exist before the first student is trained. `refresh`: stale scores are made again."""
         if not self.rankings:
-            return Needs(features=self.sources, head_labels=self.labels)
+            features = head_labels.select_usable(self.settings, self.sources, quiet=True)
+            return Needs(features=features, head_labels=self.labels)
         scores = ScoreConfig(self.rankings[0].metrics, self.sources, refresh=refresh)
         needs = score.score_needs(self.settings, scores)
         return replace(needs, pseudo_labels=self.sources, head_labels=self.labels)
@@ -147,27 +146,23 @@ def each_source_name(source: str) -> str:
 
 
 def _with_sources(name: str, sources: Sequence[Source]) -> str:
-    """The name of a student of some sources alone: with their names, sorted, or a digest if that is too long."""
-    names = sorted({source.name for source in sources})
-    full = f"{name}-of-{'+'.join(names)}"
-    if len(os.fsencode(full)) <= MAX_NAME_BYTES - SEED_BYTES:
-        return full
-    return f"{name}-of-{provenance.fingerprint(names)[:8]}"
+    """The name of a student of some sources alone."""
+    return name_with_sources(name, sources, MAX_NAME_BYTES - SEED_BYTES)
 
 
 def plan_cross_task(settings: Config, config: CrossTaskConfig) -> CrossTaskPlan:
     """The plan of a config. Raises UsageError for unknown names, and for models that cannot be trained."""
     student = _select_student(settings, config.student, config.init)
-    rankings = tuple(rank.parse_ranking([config.metric], config.on, weighting) for weighting in config.all_weightings)
+    rankings = _parse_rankings(config, config.all_weightings)
     return CrossTaskPlan(settings, config, student, settings.select(config.sources), rankings)
 
 
 def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining) -> HeadsPlan:
     """The plan of a config. Raises UsageError for unknown names and values out of range, and for unsuitable models."""
+    labels = configure_heads(settings, config.head, config.pool, config.sources)
+    sources = labels.sources
+    head_labels.select_usable(settings, sources, quiet=True)
     student = _select_student(settings, config.student, config.init)
-    sources = settings.select(config.sources)
-    if not sources:
-        raise ParameterError("no source: zoo.toml has no [[source]]", "add one, or give `sources` SPEC")
     method = specs.resolve("objective", config.objective)
     parameters = _arguments(method)
     objective: Any = method.function
@@ -175,7 +170,7 @@ def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining
     rankings: tuple[RankingSpec, ...] = ()
     if parameters["cross_task"]:
         weightings = config.weightings or (registry.DEFAULT_WEIGHTING,)
-        rankings = tuple(rank.parse_ranking([config.metric], config.on, weighting) for weighting in weightings)
+        rankings = _parse_rankings(config, weightings)
     elif config.weighting_options:
         raise ParameterError(
             f"`{config.weighting_options[0]}` belongs to the cross-task term, which {method.spec} leaves out",
@@ -183,7 +178,7 @@ def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining
         )
     if training.augment in MOVING_VIEWS:
         console.warn(f"the pool answered for the plain view; the student sees other views with {training.augment}")
-    return HeadsPlan(settings, config, student, sources, method, rankings)
+    return HeadsPlan(settings, config, student, sources, labels, method, rankings)
 
 
 def plan_transfer(settings: Config, config: TransferConfig, training: ResolvedTraining) -> TransferPlan:
@@ -208,6 +203,14 @@ def _select_student(settings: Config, spec: str | None, init: str | None) -> Sou
         (source,) = settings.select([init])
         student_choice.check_trainable(settings, source, f"the source {source.name}")
     return student
+
+
+def _parse_rankings(config: CrossTaskConfig | HeadsConfig, weightings: Sequence[str]) -> tuple[RankingSpec, ...]:
+    """The rankings whose weights the students take, one for each weighting."""
+    return tuple(
+        rank.parse_ranking([config.metric], config.on, weighting, min_weight=config.min_weight)
+        for weighting in weightings
+    )
 
 
 def _make_halves(task: TrainingTask, seed: int, *, unlabelled: bool) -> tuple[IndexStreams, LoopOptions]:

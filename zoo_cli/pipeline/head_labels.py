@@ -7,9 +7,9 @@ from typing import overload
 
 import numpy as np
 
-from zoo_cli import console, specs
+from zoo_cli import console
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.heads.estimate import estimate_accuracy
 from zoo_cli.heads.fitting import fit_heads, pool_heads
 from zoo_cli.heads.linear_head import Head
@@ -29,7 +29,8 @@ from zoo_cli.store.source_record import load_source_record
 SPLITS = ("labelled", "unlabelled")
 LISTED = 1000
 """The number of images in the record: those on which the heads disagree most."""
-MAKER = "pseudo-label --head"
+LEANINGS, LEAST_SHARE = 3, 0.05
+"""The most classes that the record names for such an image, and the least share of the heads that each has."""
 
 
 def label_with_heads(
@@ -40,7 +41,12 @@ def label_with_heads(
     Sources that have seen the task are excluded; those without a head of their own take part. Raises UsageError if no
     source is left or fewer than two classes have a label, Stale naming what differs.
     """
-    images = prepare.prepare(settings, Needs(features=options.sources), refresh=refresh)
+    sources = select_usable(settings, options.sources, quiet=True)
+    if any(source.name == STUDENT for source in sources) and settings.task.unlabelled:
+        raise UsageError(
+            "the student has no features of the images of `unlabelled` in zoo.toml", "leave --with-student out"
+        )
+    images = prepare.prepare(settings, Needs(features=sources, two_classes=True), refresh=refresh)
     return make_head_labels(settings, images, options, overwrite=overwrite, refresh=refresh)
 
 
@@ -48,14 +54,10 @@ def make_head_labels(
     settings: Config, images: Images, options: HeadLabelConfig, *, overwrite: bool = False, refresh: bool = False
 ) -> HeadRecord:
     """Store the pool's answers, unless they exist and are current."""
-    head, pool = specs.resolve("head", options.head), specs.resolve("pool", options.pool)
-    sources = _usable(settings, options.sources)
+    head, pool = options.head_method, options.pool_method
+    sources = select_usable(settings, options.sources)
     images = images.without(failures.failed_ids(settings, "extract"))
     rows = images.where(split=SPLITS)
-    if any(source.name == STUDENT for source in sources) and (images.data[rows] == "unlabelled").any():
-        raise UsageError(
-            "the student has no features of the images of `unlabelled` in zoo.toml", "leave --with-student out"
-        )
     classes = load_class_names(settings.classes)
     folder = settings.pseudo_head(options.slug)
     inputs = {
@@ -65,13 +67,13 @@ def make_head_labels(
         "samples": images.fingerprint(rows, "ids", "sha256"),
         "labels": fingerprint(images.fingerprint(rows, "labels"), classes),
     }
-    if not overwrite and _is_complete(folder, inputs, refresh):
+    if not overwrite and _is_complete(folder, inputs, options.command, refresh):
         console.say(f"{folder} is up to date")
-        return head_store.load_record(folder)
+        record = head_store.load_record(folder)
+        _warn_missing(record.missing)
+        return record
     targets = TargetLabels.of(images.labels[rows], len(classes))
-    missing = tuple(classes[c] for c in targets.missing)
-    if missing:
-        console.warn(f"no labelled image of {', '.join(missing)}: the heads never answer with these classes")
+    _warn_missing([classes[c] for c in targets.missing])
     features = _StoredFeatures(settings, sources, images.ids[rows])
     heads = fit_heads(head, features, targets)
     result = pool_heads(pool, features, heads, targets)
@@ -102,6 +104,11 @@ class _StoredFeatures(Sequence[Features]):
             return [self[i] for i in range(*position.indices(len(self)))]
         source = self.sources[position]
         record = load_source_record(self.settings, source.name)
+        if not record.features and not record.classes:
+            raise ContractError(
+                f"{source.name} stores neither features nor outputs: no head can be fitted",
+                f"zoo extract --source {source.name} --overwrite makes them again, or leave it out",
+            )
         column = "embedding" if record.features else "logits"
         folder = self.settings.features(source.name)
         outputs = feature_files.load_outputs(folder, ids=self.ids, columns=(column,), needed=(column,))
@@ -116,20 +123,30 @@ class _StoredFeatures(Sequence[Features]):
         return (self[position] for position in range(len(self)))
 
 
-def _usable(settings: Config, sources: Sequence[Source]) -> list[Source]:
-    """The sources that have not seen the task. Raises UsageError if none is left."""
-    excluded = leakage.excluded_sources(settings, [source.name for source in sources if source.name != STUDENT])
-    for name, reason in excluded.items():
+def select_usable(settings: Config, sources: Sequence[Source], *, quiet: bool = False) -> list[Source]:
+    """The sources that have not seen the task. Names the others, unless `quiet`. Raises UsageError if none is left."""
+    names = [source.name for source in sources if source.name != STUDENT]
+    excluded = (leakage.find_leaks if quiet else leakage.excluded_sources)(settings, names)
+    for name, reason in () if quiet else excluded.items():
         console.say(f"{name} is excluded: {reason}")
     usable = [source for source in sources if source.name not in excluded]
-    if not usable:
-        raise UsageError("no source is left to fit a head on", "zoo rank shows why each is excluded")
+    if not any(source.name in names for source in usable):
+        reasons = ", ".join(f"{name} {reason}" for name, reason in excluded.items())
+        raise UsageError(
+            f"no source is left to fit a head on: {reasons}",
+            "add a source that has not seen this task, or correct its trained_on in zoo.toml",
+        )
     return usable
 
 
-def _is_complete(folder: Path, inputs: Inputs, refresh: bool) -> bool:
+def _warn_missing(classes: Sequence[str]) -> None:
+    if classes:
+        console.warn(f"no labelled image of {', '.join(classes)}: the heads never answer with these classes")
+
+
+def _is_complete(folder: Path, inputs: Inputs, maker: str, refresh: bool) -> bool:
     try:
-        return head_store.is_complete(folder, inputs, MAKER)
+        return head_store.is_complete(folder, inputs, maker)
     except Stale:
         if refresh:
             return False
@@ -149,7 +166,7 @@ def _describe(
     estimate = estimate_accuracy(pool, targets)
     unlabelled = targets.unlabelled
     shares = pool.probabilities[unlabelled].mean(axis=0) if len(unlabelled) else np.zeros(len(classes))
-    disagreement = _disagreement(features, heads, pool, unlabelled)
+    disagreement, mixture = _disagreement(features, heads, pool, unlabelled)
     order = np.argsort(-disagreement, kind="stable")[:LISTED]
     return HeadRecord(
         head=options.head,
@@ -164,18 +181,32 @@ def _describe(
         class_shares={name: float(share) for name, share in zip(classes, shares, strict=True)},
         missing=tuple(classes[c] for c in targets.missing),
         disagreement=[(str(ids[unlabelled[i]]), round(float(disagreement[i]), 6)) for i in order],
+        leaning=[_leaning(mixture[i], classes) for i in order],
         notes=pool.notes,
     )
 
 
-def _disagreement(features: Sequence[Features], heads: Sequence[Head], pool: Pool, rows: np.ndarray) -> np.ndarray:
-    """How far the heads disagree on images (M,), in nats: the weighted Jensen-Shannon divergence of their answers."""
-    mixture, entropy = 0.0, np.zeros(len(rows))
+def _disagreement(
+    features: Sequence[Features], heads: Sequence[Head], pool: Pool, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the heads disagree on images (M,), in nats, and the weighted mean (M, C) of their answers.
+
+    The former is the weighted Jensen-Shannon divergence of the answers.
+    """
+    mixture, entropy = np.zeros((len(rows), heads[0].classes)), np.zeros(len(rows))
+    if not len(rows):
+        return entropy, mixture
     for source, head, weight in zip(features, heads, pool.weights, strict=True):
         answers = head.answer(source.values[rows])
-        mixture = mixture + weight * answers
+        mixture += weight * answers
         entropy += weight * _entropy(answers)
-    return np.maximum(_entropy(np.asarray(mixture)) - entropy, 0.0)
+    return np.maximum(_entropy(mixture) - entropy, 0.0), mixture
+
+
+def _leaning(shares: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """The classes to which most of the heads lean, the most likely first, with their shares."""
+    order = np.argsort(-shares, kind="stable")[:LEANINGS]
+    return {classes[c]: round(float(shares[c]), 4) for c in order if shares[c] >= LEAST_SHARE}
 
 
 def _entropy(probabilities: np.ndarray) -> np.ndarray:

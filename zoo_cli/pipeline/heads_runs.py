@@ -11,8 +11,7 @@ import torch
 from zoo_cli.errors import ContractError
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Objective
-from zoo_cli.pipeline import rank
-from zoo_cli.pipeline.cross_task_runs import PseudoLabels, StoredTargets, describe_targets, load_weighted_targets
+from zoo_cli.pipeline.cross_task_runs import PseudoLabels, StoredTargets, describe_targets, weigh_sources
 from zoo_cli.pipeline.distill_plans import HeadsPlan
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_files, files, head_store
@@ -32,8 +31,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
     stored = StoredTargets(task.images)
     pool = _load_pool(plan)
     pool_weights = _load_weights(pool.path)
-    weights = [rank.rank_sources(settings, ranking, plan.sources).weights for ranking in plan.rankings]
-    terms = [load_weighted_targets(settings, each, config.min_weight) for each in weights] or [[]]
+    terms = weigh_sources(settings, plan.rankings, plan.sources) or [[]]
     runs = paths.resolve(settings, plan.names())
     init = () if config.init is None else settings.select([config.init])
     digests = source_files.model_digests(settings, plan.student, *init)

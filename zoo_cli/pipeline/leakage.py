@@ -15,24 +15,34 @@ def excluded_sources(settings: Config, names: Sequence[str]) -> dict[str, str]:
     """The sources that have seen the target, each with what it was trained on. Warns of nearly equal names."""
     if not settings.task.train and not settings.sources:
         return {}
-    targets = [settings.task.name, *settings.task.aliases]
-    excluded: dict[str, str] = {}
+    targets = _targets(settings)
     unknown = []
     for name in names:
         trained_on = _trained_on(settings, name)
         if not trained_on:
             unknown.append(name)
         for data in trained_on:
-            if data in targets:
-                excluded[name] = f"trained on {data}"
-            elif any(_similarity(data, target) >= SIMILAR for target in targets):
+            if data not in targets and any(_similarity(data, target) >= SIMILAR for target in targets):
                 console.warn(
                     f'{name} was trained on "{data}", nearly the name of this task; '
                     "if it is the same data, add it to aliases in [task]"
                 )
     if unknown:
         console.say(f"training data unknown: {', '.join(unknown)}")
-    return excluded
+    return find_leaks(settings, names)
+
+
+def find_leaks(settings: Config, names: Sequence[str]) -> dict[str, str]:
+    """The same, without a message."""
+    if not settings.task.train and not settings.sources:
+        return {}
+    targets = _targets(settings)
+    leaks = {name: [data for data in _trained_on(settings, name) if data in targets] for name in names}
+    return {name: f"trained on {data[-1]}" for name, data in leaks.items() if data}
+
+
+def _targets(settings: Config) -> list[str]:
+    return [settings.task.name, *settings.task.aliases]
 
 
 def _trained_on(settings: Config, name: str) -> tuple[str, ...]:

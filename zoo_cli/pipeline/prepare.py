@@ -9,12 +9,14 @@ from typing import Any
 
 from zoo_cli import console, registry
 from zoo_cli.config import Config, Source
+from zoo_cli.errors import UsageError
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_stored_flags, write_manifest
 from zoo_cli.store import feature_store, gradient_store
+from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
 
@@ -32,7 +34,8 @@ class Needs:
     """What a command reads besides the manifest, in the order in which it is made.
 
     `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names;
-    `head_labels`: the answers of a pool of heads.
+    `head_labels`: the answers of a pool of heads. `two_classes`: labelled images of two classes at least, which heads
+    need; checked before anything is made.
     """
 
     features: Sequence[Source] = ()
@@ -40,6 +43,7 @@ class Needs:
     scores: ScoreConfig | None = None
     pseudo_labels: Sequence[Source] = ()
     head_labels: HeadLabelConfig | None = None
+    two_classes: bool = False
 
 
 def prepare(
@@ -51,6 +55,8 @@ def prepare(
     """
     needs = needs or Needs()
     images = _prepare_manifest(settings, workers, refresh)
+    if needs.two_classes or needs.head_labels is not None:
+        _check_two_classes(settings, images)
     _prepare_features(settings, images, needs.features, refresh)
     _prepare_gradients(settings, images, needs.gradients, refresh)
     if needs.scores is not None:
@@ -89,6 +95,17 @@ def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> I
         stored, flags = with_stored_flags(settings)
         write_manifest(stored, SplitConfig(workers=workers), flags)
     return load_manifest(settings.manifest, settings.root)
+
+
+def _check_two_classes(settings: Config, images: Images) -> None:
+    """Raise UsageError unless two classes have a labelled image, without which no head can be fitted."""
+    count = len(set(images.labels[images.where(split=("labelled",))].tolist()))
+    if count < 2:
+        raise UsageError(
+            f"{count} of the {len(load_class_names(settings.classes))} classes of {settings.classes} have a labelled "
+            "image, heads need two",
+            "label more images, or raise `labelled` in zoo.toml; then zoo split --overwrite",
+        )
 
 
 def _prepare_features(settings: Config, images: Images, sources: Sequence[Source], refresh: bool) -> None:

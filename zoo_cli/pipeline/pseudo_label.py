@@ -33,9 +33,17 @@ class PseudoLabelSummary:
 def pseudo_label(
     settings: Config, sources: Sequence[Source], *, overwrite: bool = False, refresh: bool = False
 ) -> list[PseudoLabelSummary]:
-    """The pseudo-labels of sources, on the labelled and unlabelled images; those without a head are left out."""
+    """The pseudo-labels of sources, on the labelled and unlabelled images; those without a head are left out.
+
+    Raises UsageError if none has a head.
+    """
     images = prepare.prepare(settings, Needs(features=sources), refresh=refresh)
-    return make_pseudo_labels(settings, images, sources, overwrite=overwrite, refresh=refresh)
+    summaries = make_pseudo_labels(settings, images, sources, overwrite=overwrite, refresh=refresh)
+    if not summaries:
+        raise UsageError(
+            "no source has a head of its own", "zoo pseudo-label --head ridge fits heads on their features"
+        )
+    return summaries
 
 
 def make_pseudo_labels(

@@ -2,7 +2,7 @@
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from zoo_cli import console, specs
+from zoo_cli import console, registry, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.pipeline import leakage, score, source_weights
@@ -27,11 +27,15 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 
 @dataclass(frozen=True)
 class RankingSpec:
-    """How to rank: by one metric, or several by their mean z-score; with the capacity term; the weighting."""
+    """How to rank: by one metric, or several by their mean z-score; with the capacity term; the weighting.
+
+    `min_weight`: smaller weights are dropped, the rest is renormalised.
+    """
 
     metrics: tuple[MetricSpec, ...]
     weighting: specs.WeightingSpec
     plasticity: bool = False
+    min_weight: float = registry.DEFAULT_MIN_WEIGHT
 
     @property
     def metric(self) -> str:
@@ -78,13 +82,14 @@ class RankRow:
     p_best: float | None = None
     excluded: str | None = None
     borda: float | None = None
+    teaches: str = source_weights.UNKNOWN
 
 
 @dataclass(frozen=True)
 class Ranking:
     """Sources in order, their effective number, the verdict, and the place that the student would have.
 
-    `beats`: how likely each source is to be better than each other one.
+    `beats`: how likely each source is to be better than each other one. `dropped`: weights below the least one.
     """
 
     spec: RankingSpec
@@ -93,6 +98,19 @@ class Ranking:
     student: StudentPlace | None
     verdict: Verdict
     beats: dict[str, dict[str, float | None]]
+    dropped: tuple[float, ...] = ()
+
+    @property
+    def headless_note(self) -> str | None:
+        """What becomes of the ranked sources without a head, in one line; None if all have one."""
+        headless = [row.source for row in self.rows if row.teaches == source_weights.NO and row.rank is not None]
+        if not headless:
+            return None
+        best = self.rows[0].source if self.rows[0].source in headless else None
+        taken = max(self.rows, key=lambda row: row.weight)
+        method = self.spec.weighting.method
+        single = method.name == "nearest" or method.params.get("p") == math.inf
+        return source_weights.describe_headless(headless, best, taken.source if taken.weight else None, single)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -111,13 +129,19 @@ class Ranking:
         return self.to_arrow().to_pandas()
 
 
-def parse_ranking(metrics: Sequence[str], on: str | None, weighting: str, plasticity: bool = False) -> RankingSpec:
+def parse_ranking(
+    metrics: Sequence[str],
+    on: str | None,
+    weighting: str,
+    plasticity: bool = False,
+    min_weight: float = registry.DEFAULT_MIN_WEIGHT,
+) -> RankingSpec:
     """Parse --metric, --on and --weighting. `metrics`: one per text or separated by commas."""
     parsed = parse_metrics(metrics, on)
     if len({spec.on for spec in parsed}) > 1:
         reads = ", ".join(f"{spec.method.name} reads {spec.on}" for spec in parsed)
         raise UsageError(f"one ranking uses one representation: {reads}", "use --on probs if all of them read it")
-    return RankingSpec(parsed, specs.WeightingSpec.parse(weighting), plasticity)
+    return RankingSpec(parsed, specs.WeightingSpec.parse(weighting), plasticity, min_weight)
 
 
 def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: Path | None = None) -> Ranking:
@@ -130,7 +154,7 @@ def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: P
     if isinstance(scores, Path):
         ranking = rank_scores_file(settings, spec, scores)
     else:
-        ranking = order_sources(settings, spec, score.score(settings, scores).rows)
+        ranking = order_sources(settings, spec, score.score(settings, scores).rows, scores.features)
         if not scores.features:
             out = out or settings.root / "ranking.parquet"
     if out is not None:
@@ -144,10 +168,13 @@ def rank_sources(settings: Config, spec: RankingSpec, sources: Sequence[Source])
     return order_sources(settings, spec, scores.rows)
 
 
-def rank_scores_file(settings: Config, spec: RankingSpec, path: Path, among: Sequence[str] | None = None) -> Ranking:
+def rank_scores_file(
+    settings: Config, spec: RankingSpec, path: Path, among: Sequence[str] | None = None, pseudo: bool = False
+) -> Ranking:
     """The ranking of the sources in a scores file, or a folder of them: all of them, or those named.
 
-    By the weighting of `spec`, and the metric of the file.
+    By the weighting of `spec`, and the metric of the file. `pseudo`: the sources have pseudo-labels, whatever a
+    workspace says of sources of these names.
     Raises UsageError where the files of a folder are of different probe sets or seeds, ContractError for no score.
     """
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
@@ -158,13 +185,21 @@ def rank_scores_file(settings: Config, spec: RankingSpec, path: Path, among: Seq
         raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
     _check_same_probe(paths, path, rows[0].spec)
     metrics = parse_metrics([rows[0].spec], rows[0].representation)
-    return order_sources(settings, replace(spec, metrics=metrics), rows)
+    teaching = dict.fromkeys((row.source for row in rows), source_weights.YES) if pseudo else None
+    return order_sources(settings, replace(spec, metrics=metrics), rows, teaching=teaching)
 
 
-def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow]) -> Ranking:
+def order_sources(
+    settings: Config,
+    spec: RankingSpec,
+    scores: Sequence[ScoreRow],
+    features: Sequence[Path] = (),
+    teaching: Mapping[str, str] | None = None,
+) -> Ranking:
     """Put scored sources in order: best first, ties together, undefined ones after them, excluded ones last.
 
-    `scores`: every source once for each metric.
+    `scores`: every source once for each metric. `features`: their stored outputs, if they are given by path.
+    `teaching`: whether each can teach by pseudo-labels, by default as what is stored of it says.
     """
     names = list(dict.fromkeys(row.source for row in scores if row.source != STUDENT))
     excluded = leakage.excluded_sources(settings, names)
@@ -172,9 +207,21 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
     depth = _depths(settings, ranked) if spec.plasticity else None
     table = ScoreTable.of(scores, ranked, [metric.method.spec for metric in spec.metrics], spec.raw, depth)
     values, draws = table.values[:-1], table.draws[:-1]
-    weights = source_weights.weigh_sources(spec.weighting.method, values, ranked, spec.zero_means_none, spec.metric)
+    if teaching is None:
+        teaching = source_weights.check_teaching(settings, names, features)
+    weighed = source_weights.weigh_sources(
+        spec.weighting.method,
+        values,
+        ranked,
+        teaching,
+        zero_means_none=spec.zero_means_none,
+        metric=spec.metric,
+        min_weight=spec.min_weight,
+    )
+    weights = weighed.values
     rows = _rows(spec, table, ranked, weights)
     rows += [_row(spec, name, excluded=excluded[name]) for name in names if name in excluded]
+    rows = [replace(row, teaches=teaching[row.source]) for row in rows]
     rows.sort(key=lambda row: (row.rank is None, row.source in excluded, row.rank or 0, row.source))
     student = (float(table.values[-1]), table.draws[-1])
     wins = {
@@ -188,6 +235,7 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
         table.student(scores),
         verdict.judge_sources(ranked, values, draws, table.chance[:-1], student),
         wins,
+        weighed.dropped,
     )
 
 

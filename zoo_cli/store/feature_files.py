@@ -82,6 +82,16 @@ def find_parts(path: Path) -> list[Path]:
     return parts
 
 
+def display_name(path: Path) -> str:
+    """The name of the source whose outputs are stored at a path: the stem of the file, or the folder's."""
+    return path.name.removeprefix("source=") if path.is_dir() else path.stem
+
+
+def has_outputs(path: Path) -> bool:
+    """Whether logits or probabilities are stored at a path, in all its parts."""
+    return all({"logits", "probs"} & set(files.column_types(part)) for part in find_parts(path))
+
+
 def content_digest(path: Path) -> str:
     """A digest of the files at a path: of the headers of our parts, or of the bytes of other files."""
     contents = []
@@ -127,9 +137,9 @@ def load_outputs(
     for column in columns:
         if column in arrays:
             _check_values(arrays[column], column, stored_ids, path, output)
-    stem = name or (path.stem if not path.is_dir() else path.name.removeprefix("source="))
     labels = arrays.get("label")
-    return StoredOutputs(stem, stored_ids, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
+    name = name or display_name(path)
+    return StoredOutputs(name, stored_ids, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
 
 
 def _read_part(part: Path, selected: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
@@ -187,7 +197,8 @@ def _check_values(array: Array, column: str, ids: Array, path: Path, output: str
     if bad.any():
         names = ", ".join(str(name) for name in ids[bad][:5])
         raise ContractError(
-            f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {names}"
+            f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {names}",
+            "make these rows again, or leave the source out",
         )
     if column == "probs":
         tolerance = HALF_SUM_TOLERANCE if array.dtype == np.float16 else SUM_TOLERANCE

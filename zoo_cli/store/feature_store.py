@@ -153,7 +153,10 @@ def write_part(
             )
         columns[name] = to_list_column(values.astype(np.float32, copy=False))
     if len(columns) == 1 and len(present):
-        raise ContractError(f"{source} gives neither features nor logits")
+        raise ContractError(
+            f"{source} gives neither features nor logits",
+            "stored outputs need a column embedding, logits or probs; or leave the source out",
+        )
     files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from))
 
 
@@ -165,7 +168,9 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
     """
     path = settings.root / source.model.partition(":")[2]
     if not path.exists() and not glob.glob(str(path)):
-        raise UsageError(f"no stored features at {path} for the source {source.name}")
+        raise UsageError(
+            f"no stored features at {path} for the source {source.name}", "correct its path, or leave it out"
+        )
     digest = feature_files.content_digest(path)
     outputs = feature_files.load_outputs(path, output=source.output, name=source.name)
     _check_ids(settings, outputs, images, path)

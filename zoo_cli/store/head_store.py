@@ -44,7 +44,8 @@ class HeadRecord:
 
     `class_shares`: by class name, the share of the unlabelled images that the pool answers with it; `missing`: classes
     without a labelled image, whose probability is 0. `disagreement`: ids of unlabelled images and how far the heads
-    disagree there, in nats, the largest first. `notes`: remarks for the reader, machine-readable.
+    disagree there, in nats, the largest first; `leaning`: for each of these, the classes to which most of the heads
+    lean, with their shares (records of earlier versions lack it). `notes`: remarks for the reader, machine-readable.
     """
 
     head: str
@@ -57,6 +58,7 @@ class HeadRecord:
     missing: tuple[str, ...]
     disagreement: Sequence[tuple[str, float]]
     notes: tuple[str, ...]
+    leaning: Sequence[Mapping[str, float]] = ()
 
 
 def is_complete(folder: Path, inputs: Inputs, maker: str) -> bool:
