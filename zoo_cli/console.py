@@ -211,6 +211,8 @@ class Progress:
     def line(self) -> str:
         """One line of a batch log."""
         count = self.done + self.skipped
+        if not self.total:  # not known beforehand
+            return f"{self.title} {count:,} {self.rate:,.0f} {self.unit}/s"
         left = (self.total - count) / self.rate if self.done else math.inf
         share = 100 * count / max(self.total, 1)
         return (

@@ -20,7 +20,7 @@ SWITCHES = ("overwrite", "refresh", "gradients")
 """The flags in texts that take no value."""
 RENAMED = {"source": "sources"}
 """Flags that have another name than their parameter."""
-CALLS = ("split", "extract", "score", "rank", "pseudo-label", "distill", "finetune")
+CALLS = ("split", "extract", "score", "rank", "pseudo-label", "distill", "finetune", "predict")
 """The commands that are methods of a workspace, but for what they do with --features."""
 FLAGS = re.compile(
     rf"zoo (?P<command>{'|'.join(CALLS)})"
