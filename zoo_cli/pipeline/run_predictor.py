@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zoo_cli import devices, specs
+from zoo_cli import console, devices, specs
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.evaluation import named_runs
 from zoo_cli.images.decoding import Geometry, view_geometry
 from zoo_cli.models import file, loading
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.extraction import Normaliser
+from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline.predict import PredictConfig
 from zoo_cli.pipeline.predictor import Answers, Predictor
-from zoo_cli.store import feature_files, provenance
+from zoo_cli.store import feature_files, files, provenance
 from zoo_cli.store.feature_store import to_json_values
 from zoo_cli.training import inference
 
@@ -31,7 +32,7 @@ def load_run_predictor(settings: Config, options: PredictConfig) -> Predictor:
     model = loading.load_model(source, settings.root, seed=settings.task.seed)
     if model.tap.head is None:
         raise UsageError(f"{source.name} has no head: it predicts no classes", "zoo predict --heads uses its features")
-    classes = model.class_names or tuple(map(str, range(model.classes)))
+    classes = model.class_names or _number_classes(settings, source, model)
     device = devices.choose(options.device, purpose="predicting")
     network = FeatureExtractor(model.module, model.tap).to(device).eval()
     normalise = Normaliser(model.preprocessing, device)
@@ -70,6 +71,18 @@ def find_model(settings: Config, text: str) -> Source:
         return settings.select([text])[0]
     runs = sorted(run.parent.name for run in (settings.root / "runs").glob("*/predictions.parquet"))
     raise specs.nearest("run", text, runs)
+
+
+def _number_classes(settings: Config, source: Source, model: LoadedModel) -> tuple[str, ...]:
+    """Names for classes that have none. Raises ContractError for a run that names another number of classes."""
+    provider, rest = specs.provider("model provider", source.model)
+    path = settings.root / rest / file.CONFIG
+    if provider == "file" and (record := files.read_json(path).get("zoo")):
+        raise ContractError(
+            f"{path} names {len(record['classes'])} classes, but its model has {model.classes}", "restore the file"
+        )
+    console.warn(f"the class names of {source.name} are not known: its classes are numbered from 0")
+    return tuple(map(str, range(model.classes)))
 
 
 def out_of_memory(size: int) -> ZooError:
