@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo_cli import devices
+from zoo_cli import devices, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.heads.pool_formula import PoolFormula
@@ -74,7 +74,9 @@ def load_pool_predictor(settings: Config, options: PredictConfig) -> Predictor:
 
 
 def _check_stored(labels: HeadLabelConfig, folder: Path) -> None:
-    """Raise UsageError if there is no such pool, naming those that are stored."""
+    """Raise UsageError for an unknown head or pool, or if it is not stored, naming those that are."""
+    specs.resolve("head", labels.head)
+    specs.resolve("pool", labels.pool)
     make = f"{MAKER} {labels.head} --pool {labels.pool} makes it"
     if not (folder / head_store.DOCUMENT).exists():
         pools = sorted(path.parent.name for path in folder.parent.glob(f"head=*/{head_store.DOCUMENT}"))
