@@ -180,7 +180,7 @@ class Progress:
                 *columns, TextColumn("{task.fields[rate]}"), console=RichConsole(file=_console.err), transient=True
             )
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=self.total, rate="")
+            self.task = self.bar.add_task(self.title, total=self.total or None, rate="")
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -269,7 +269,10 @@ def test_failure_leaves_the_old_file(place: Path) -> None:
         (("a", "--data", "folder:new", "--max-errors", "few"), '--max-errors "few"'),
         (("a", "--data", "folder:new", "--heads"), "expected a run, or --heads"),
         (("--data", "folder:new"), "expected a run, or --heads"),
-        (("a", "--data", "folder:new", "--pool", "best"), "--head and --pool belong to --heads"),
+        (
+            ("a", "--data", "folder:new", "--pool", "best"),
+            "--head and --pool name a pool, which answers in place of a run",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line(

@@ -49,7 +49,7 @@ class PredictConfig:
         if not self.data:
             raise UsageError("no images to predict", "name them with --data PROVIDER:PATH")
         if self.run is not None and (self.head is not None or self.pool is not None):
-            raise UsageError("--head and --pool belong to --heads", "drop them, or the run")
+            raise UsageError("--head and --pool name a pool, which answers in place of a run", "drop them, or the run")
         if self.out is not None:
             prediction_files.check_suffix(self.out)
         if self.batch_size is not None and self.batch_size < 1:

@@ -31,7 +31,7 @@ def load_run_predictor(settings: Config, options: PredictConfig) -> Predictor:
     source = find_model(settings, options.run)
     model = loading.load_model(source, settings.root, seed=settings.task.seed)
     if model.tap.head is None:
-        raise UsageError(f"{source.name} has no head: it predicts no classes", "zoo predict --heads uses its features")
+        raise UsageError(f"{source.name} has no head: it predicts no classes", "a pool of heads may use its features")
     classes = model.class_names or _number_classes(settings, source, model)
     device = devices.choose(options.device, purpose="predicting")
     network = FeatureExtractor(model.module, model.tap).to(device).eval()
