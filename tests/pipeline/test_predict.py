@@ -257,6 +257,7 @@ def test_failure_leaves_the_old_file(place: Path) -> None:
         (("b", "--data", "folder:new"), 'no run "b"; one of: a'),
         (("aa", "--data", "folder:new"), 'no run "aa"; did you mean a?'),
         (("runs", "--data", "folder:new"), "no trained student at runs"),
+        (("zoo.toml", "--data", "folder:new"), "zoo.toml is a file, not the folder of a run"),
         (("tensorhub:x", "--data", "folder:new"), 'no model provider "tensorhub"'),
         (("a", "--data", "new"), '"new" has no provider; write PROVIDER:NAME, e.g. folder:new'),
         (("a", "--data", "folder:nowhere"), 'no folder "nowhere"'),

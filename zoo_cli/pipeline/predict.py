@@ -129,8 +129,12 @@ def predict(settings: Config, options: PredictConfig) -> PredictResult:
         if not failed and not counts:
             raise UsageError(f"no image in {' '.join(new.spec for new in data)}", "check --data")
     classes = predictor.classes
-    by_class = {classes[c]: count for c, count in counts.most_common()}
-    return PredictResult(predictor.name, classes, counts.total(), by_class, tuple(rows), tuple(failed), options.out)
+    by_class: Counter[str] = Counter()
+    for c, count in counts.items():  # two classes may have one name
+        by_class[classes[c]] += count
+    return PredictResult(
+        predictor.name, classes, counts.total(), dict(by_class.most_common()), tuple(rows), tuple(failed), options.out
+    )
 
 
 def record_failures(settings: Config, options: PredictConfig, result: PredictResult) -> None:

@@ -62,6 +62,8 @@ def find_model(settings: Config, text: str) -> Source:
         if not (path / file.CONFIG).is_file() or (is_run and not (path / "predictions.parquet").is_file()):
             raise UsageError(f"no trained student at {path}", "a run that was stopped has none yet: call it again")
         return Source(path.resolve().name, f"file:{path.resolve()}")
+    if path.is_file():
+        raise UsageError(f"{path} is a file, not the folder of a run", "name the folder, or a model as PROVIDER:NAME")
     names = {source.name for source in settings.models}
     if text in names:
         return settings.find_source(text)

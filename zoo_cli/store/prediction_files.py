@@ -88,14 +88,21 @@ def _to_table(batch: PredictedBatch, classes: Sequence[str]) -> pa.Table:
 @contextmanager
 def _write_text(path: Path, classes: Sequence[str]) -> Iterator[Write]:
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, delimiter=DELIMITERS[path.suffix], lineterminator="\n")
-        writer.writerow(["id", "path", "class", "probability", *(f"p_{name}" for name in classes)])
+        plain, quoted = (
+            csv.writer(stream, delimiter=DELIMITERS[path.suffix], lineterminator="\n", quoting=quoting)
+            for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+
+        def write_row(cells: Sequence[str]) -> None:
+            # The module leaves a lone carriage return unquoted, and its own reader ends the line there.
+            (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
 
         def write(batch: PredictedBatch) -> None:
             best, confidence = batch.best, batch.confidence
             for row, name in enumerate(batch.ids):
                 # str of a float32 is the shortest text that reads back as the same number.
                 numbers = map(str, (confidence[row], *batch.probs[row]))
-                writer.writerow([name, batch.paths[row] or "", classes[best[row]], *numbers])
+                write_row([name, batch.paths[row] or "", classes[best[row]], *numbers])
 
+        write_row(["id", "path", "class", "probability", *(f"p_{name}" for name in classes)])
         yield write
