@@ -2,7 +2,7 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill finetune evaluate sources show demo completion' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune evaluate predict sources show demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
@@ -18,6 +18,7 @@ _zoo_table() {
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate ranking') REPLY='--out --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags predict') REPLY='--data --heads --head --pool --source --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags show') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
@@ -27,12 +28,13 @@ _zoo_table() {
         'argument evaluate flips') REPLY=run ;;
         'argument evaluate transfer') REPLY=run ;;
         'argument evaluate ranking') REPLY=file ;;
+        'argument predict') REPLY=run ;;
         'argument show') REPLY=run ;;
         'argument completion') REPLY=shell ;;
         'kind '*' -C' | 'kind '*' --workspace') REPLY=folder ;;
-        'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled') REPLY=data ;;
+        'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled' | 'kind '*' --data') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind predict --batch-size' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;

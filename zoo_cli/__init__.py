@@ -14,7 +14,6 @@ API = {
     "FinetuneConfig": "zoo_cli.pipeline.finetune_config:FinetuneConfig",
     "HeadsConfig": "zoo_cli.pipeline.distill_config:HeadsConfig",
     "TrainingConfig": "zoo_cli.training.training_config:TrainingConfig",
-    "HeadsConfig": "zoo_cli.pipeline.distill_config:HeadsConfig",
     "TransferConfig": "zoo_cli.pipeline.distill_config:TransferConfig",
     "Workspace": "zoo_cli.api.workspace:Workspace",
     "ZooError": "zoo_cli.errors:ZooError",

@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "evaluate flips": "zoo_cli.commands.evaluate.flips:flips",
     "evaluate transfer": "zoo_cli.commands.evaluate.transfer:transfer",
     "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
+    "predict": "zoo_cli.commands.predict:predict",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
     "demo": "zoo_cli.commands.demo:demo",
@@ -22,7 +23,14 @@ COMMANDS: dict[str, str] = {
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
 
-SECTIONS = {"Set up": "init", "Sources": "extract", "Train": "distill", "Judge": "evaluate", "Look": "sources"}
+SECTIONS = {
+    "Set up": "init",
+    "Sources": "extract",
+    "Train": "distill",
+    "Judge": "evaluate",
+    "Use": "predict",
+    "Look": "sources",
+}
 """The titles of `zoo --help`, each with the first of its commands; the others follow in the order of COMMANDS."""
 
 GROUPS: dict[str, str] = {"evaluate": "Evaluate students, transfers and rankings."}  # the first of two words

@@ -180,7 +180,7 @@ class Progress:
                 *columns, TextColumn("{task.fields[rate]}"), console=RichConsole(file=_console.err), transient=True
             )
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=self.total, rate="")
+            self.task = self.bar.add_task(self.title, total=self.total or None, rate="")
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -211,6 +211,8 @@ class Progress:
     def line(self) -> str:
         """One line of a batch log."""
         count = self.done + self.skipped
+        if not self.total:  # not known beforehand
+            return f"{self.title} {count:,} {self.rate:,.0f} {self.unit}/s"
         left = (self.total - count) / self.rate if self.done else math.inf
         share = 100 * count / max(self.total, 1)
         return (

@@ -1,6 +1,7 @@
 """The code blocks of the README, and the data that its shell blocks name."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ def _blocks() -> Iterator[Block]:
 
 
 def draw_images(folder: Path) -> None:
-    """Class folders with ten training and two test images each, as files in `train` and `test`."""
+    """Class folders with ten training and two test images each, in `train` and `test`; copies of two in `new`."""
     random = np.random.default_rng(0)
     for part, count in (("train", 10), ("test", 2)):
         for number, name in enumerate(CLASSES):
@@ -54,6 +55,9 @@ def draw_images(folder: Path) -> None:
                 pixels = random.integers(0, random.integers(100, 256), (20, 24, 3), dtype=np.uint8)
                 pixels[:: number + 2, :, number] = 200
                 Image.fromarray(pixels).save(folder / part / name / f"{index}.jpg")
+    (folder / "new").mkdir()
+    for name in CLASSES:
+        shutil.copy(folder / "test" / name / "0.jpg", folder / "new" / f"{name}.jpg")
 
 
 def write_outputs(folder: Path) -> None:

@@ -283,6 +283,10 @@ def test_stale_inputs_name_the_call_that_makes_them_again(tmp_path: Path) -> Non
         ("leave --on probs out", "leave `on` probs out"),
         ("without one, zoo rank --features FILE", "without one, zoo rank --features FILE"),
         ("zoo rank shows why", "zoo rank shows why"),
+        (
+            "zoo pseudo-label --head ridge --pool kernel makes it",
+            "zoo pseudo-label --head ridge --pool kernel makes it",
+        ),
         ("a-b--c - d", "a-b--c - d"),
     ],
 )

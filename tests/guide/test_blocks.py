@@ -36,6 +36,7 @@ FOLDERS = {
     "In a batch script": ("images", "zoo.toml"),
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
+    "New images": (GUIDE,),
     "Completions": (),
 }
 """What the folder of each section holds at first."""

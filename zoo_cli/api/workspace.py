@@ -14,6 +14,7 @@ from zoo_cli.pipeline import distill as distill_stage
 from zoo_cli.pipeline import extract as extract_stage
 from zoo_cli.pipeline import finetune as finetune_stage
 from zoo_cli.pipeline import head_labels
+from zoo_cli.pipeline import predict as predict_stage
 from zoo_cli.pipeline import pseudo_label as pseudo_label_stage
 from zoo_cli.pipeline import rank as rank_stage
 from zoo_cli.pipeline import score as score_stage
@@ -23,6 +24,7 @@ from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.pipeline.head_config import configure_heads
 from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
+from zoo_cli.pipeline.predict import PredictConfig, PredictResult
 from zoo_cli.pipeline.pseudo_label import PseudoLabelSummary
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.scoring import ScoreResult
@@ -319,6 +321,46 @@ class Workspace:
         """Train each source of `config` with each seed. `seeds`, `name` and errors as in `distill_runs`."""
         paths = RunPaths(name, None, tuple(seeds), overwrite)
         return finetune_stage.finetune(self.config, config, training, paths)
+
+    @silent
+    def predict(
+        self,
+        data: Names,
+        run: PathLike | None = None,
+        *,
+        head: str | None = None,
+        pool: str | None = None,
+        sources: Names = (),
+        with_student: bool = False,
+        out: PathLike | None = None,
+        batch_size: int | None = None,
+        device: str = "auto",
+        max_errors: str | None = None,
+        workers: int | None = None,
+    ) -> PredictResult:
+        """Predict the classes of images, which need no labels: `rows`, one an image that can be read, `failed`, others.
+
+        `data`: PROVIDER:PATH, one or several. `run`: a run by folder or name, or a model; without it, the stored pool
+        of heads answers, as `pseudo_label` made it with `head`, `pool`, `sources` and `with_student`. `out`: a
+        .parquet, .csv or .tsv file to write instead of `rows`.
+        """
+        options = PredictConfig(
+            _texts(data),
+            run=None if run is None else str(run),
+            head=head,
+            pool=pool,
+            sources=_texts(sources),
+            with_student=with_student,
+            out=None if out is None else Path(out),
+            batch_size=batch_size,
+            device=device,
+            max_errors=max_errors,
+            workers=workers,
+        )
+        settings = self.config
+        result = predict_stage.predict(settings, options)
+        predict_stage.record_failures(settings, options, result)
+        return result
 
 
 def _texts(values: Names) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ KINDS = {
     "--train": "data",
     "--test": "data",
     "--unlabelled": "data",
+    "--data": "data",
     "--teacher": "run",
     "RUN": "run",
     "AFTER": "run",

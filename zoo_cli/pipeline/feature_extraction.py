@@ -65,18 +65,16 @@ def smaller_batch(size: int, automatic: bool) -> int:
     return size // 2
 
 
+def describe_source(settings: Config, source: Source, model: LoadedModel, precision: str) -> SourceRecord:
+    """The record of a source as it would be stored with features that were extracted now."""
+    described = {**loading.describe_model(model), "precision": precision, "declared": settings.declared(source)}
+    return SourceRecord(feature_store.to_json_values(described))
+
+
 def _plan(
     settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig
 ) -> ExtractionJob:
-    record = SourceRecord(
-        feature_store.to_json_values(
-            {
-                **loading.describe_model(model),
-                "precision": options.precision,
-                "declared": settings.declared(source),
-            }
-        )
-    )
+    record = describe_source(settings, source, model, options.precision)
     made_from = {"source": record.fingerprint}
     kept = set() if options.overwrite else feature_store.current_parts(settings, source, images, record)
     if not options.dry_run:

@@ -13,6 +13,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.heads.estimate import estimate_accuracy
 from zoo_cli.heads.fitting import fit_heads, pool_heads
 from zoo_cli.heads.linear_head import Head
+from zoo_cli.heads.pool_formula import PoolFormula
 from zoo_cli.heads.pooled import Pool
 from zoo_cli.heads.standardise import Features
 from zoo_cli.heads.target_labels import TargetLabels
@@ -21,7 +22,7 @@ from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import failures, feature_files, head_store
 from zoo_cli.store.class_names import load_class_names
-from zoo_cli.store.head_store import HeadRecord, PoolEstimate, SourceHead
+from zoo_cli.store.head_store import HeadRecord, PoolEstimate, SourceHead, StoredFormula
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.source_record import load_source_record
@@ -60,13 +61,7 @@ def make_head_labels(
     rows = images.where(split=SPLITS)
     classes = load_class_names(settings.classes)
     folder = settings.pseudo_head(options.slug)
-    inputs = {
-        "head": head.spec,
-        "pool": pool.spec,
-        "sources": {source.name: load_source_record(settings, source.name).fingerprint for source in sources},
-        "samples": images.fingerprint(rows, "ids", "sha256"),
-        "labels": fingerprint(images.fingerprint(rows, "labels"), classes),
-    }
+    inputs = pool_inputs(settings, options, [source.name for source in sources], images)
     if not overwrite and _is_complete(folder, inputs, options.command, refresh):
         console.say(f"{folder} is up to date")
         record = head_store.load_record(folder)
@@ -80,8 +75,23 @@ def make_head_labels(
     record = _describe(options, sources, heads, result, targets, features, images.ids[rows], classes)
     for source, fitted in zip(sources, heads, strict=True):
         head_store.write_head(settings, source.name, _arrays(fitted), head.spec)
+    formula, used = PoolFormula.of(result, heads)
+    names = tuple(sources[position].name for position in used)
+    head_store.write_formula(folder, StoredFormula(names, formula.to_arrays()), inputs)
     head_store.write_answers(folder, images.ids[rows], result.probabilities, record, inputs)
     return record
+
+
+def pool_inputs(settings: Config, options: HeadLabelConfig, sources: Sequence[str], images: Images) -> Inputs:
+    """What a pool of the heads of these sources is made from. `images`: without those that failed."""
+    rows = images.where(split=SPLITS)
+    return {
+        "head": options.head_method.spec,
+        "pool": options.pool_method.spec,
+        "sources": {name: load_source_record(settings, name).fingerprint for name in sources},
+        "samples": images.fingerprint(rows, "ids", "sha256"),
+        "labels": fingerprint(images.fingerprint(rows, "labels"), load_class_names(settings.classes)),
+    }
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.manifest import NO_LABEL, check_unique
 
 Array = np.ndarray
-OURS = tuple(schema.tag for schema in (schemas.FEATURES, schemas.PSEUDO, schemas.PREDICTIONS))
+OURS = tuple(schema.tag for schema in (schemas.FEATURES, schemas.PSEUDO, schemas.PREDICTIONS, schemas.NEW_PREDICTIONS))
 SUM_TOLERANCE = 1e-3
 HALF_SUM_TOLERANCE = 1e-2  # float16 rounds a thousand small probabilities by more than a float32 does
 

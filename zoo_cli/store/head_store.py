@@ -1,5 +1,6 @@
 """The stored answers of a pool of heads, their record, and the heads themselves."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from zoo_cli.config import Config
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
 
 DOCUMENT = "_head.json"
+FORMULA = "_pool.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class HeadRecord:
 
 
 def is_complete(folder: Path, inputs: Inputs, maker: str) -> bool:
-    """Whether all parts and the record exist and were made from these inputs. Raises Stale naming what differs."""
+    """Whether all parts, the formula and the record exist and are current. Raises Stale naming what differs."""
     parts = sorted(folder.glob("part-*.parquet"))
-    if not parts or not (folder / DOCUMENT).exists():
+    if not parts or not (folder / DOCUMENT).exists() or not (folder / FORMULA).exists():
         return False
     current = [provenance.is_current(part, inputs, overwrite=False, name=str(folder), maker=maker) for part in parts]
     return all(current) and len(parts) == int(parts[0].stem.rpartition("-")[2])
@@ -104,6 +106,43 @@ def load_record(folder: Path) -> HeadRecord:
         )
     except (TypeError, KeyError, ValueError):
         raise ContractError(f"{path} lacks keys of its format", "zoo pseudo-label --head makes it again") from None
+
+
+@dataclass(frozen=True)
+class StoredFormula:
+    """The content of _pool.safetensors: the names of the sources that a pool needs, and its arrays by name."""
+
+    sources: tuple[str, ...]
+    arrays: Mapping[str, np.ndarray]
+
+
+def write_formula(folder: Path, formula: StoredFormula, inputs: Inputs) -> None:
+    """Store how a pool answers for new images; `inputs`: those of its answers."""
+    # One key: the order of several is not fixed.
+    metadata = {"pool": json.dumps({"sources": list(formula.sources), "inputs": inputs})}
+    files.write_arrays(folder / FORMULA, formula.arrays, metadata)
+
+
+def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
+    """How the pool in a folder answers for new images, and the inputs that it and its stored answers were made from.
+
+    Raises UsageError if it is not stored, ContractError for damaged files or some of another pool.
+    """
+    path = folder / FORMULA
+    again = "zoo pseudo-label --head makes it again"
+    if not path.exists():
+        raise UsageError(f"{folder} does not say how its pool answers for new images", again)
+    tensors, metadata = files.read_tensors(path)
+    try:
+        content = json.loads(metadata["pool"])
+        formula = StoredFormula(tuple(content["sources"]), {name: tensor.numpy() for name, tensor in tensors.items()})
+        inputs: Inputs = content["inputs"]
+    except (KeyError, TypeError, ValueError):
+        raise ContractError(f"{path} is not a pool written by zoo", again) from None
+    for part in sorted(folder.glob("part-*.parquet")):
+        if provenance.differences(files.read_header(part).get("inputs", {}), inputs):
+            raise ContractError(f"{part} and {path} are of different pools", again)
+    return formula, inputs
 
 
 def write_head(settings: Config, source: str, arrays: Mapping[str, np.ndarray], spec: str) -> None:

@@ -163,6 +163,19 @@ PREDICTIONS = Schema(
     ),
 )
 
+NEW_PREDICTIONS = Schema(
+    "new-predictions",
+    "zoo predict --out FILE.parquet",
+    (
+        Column("id", "string", "as the manifest has it, and new/… for images of data that the task does not name"),
+        Column("path", "string", "the image's file, relative to the workspace", nullable=True),
+        Column("class", "string", "the most probable class"),
+        Column("probability", "float", "its probability"),
+        Column("probs", "fixed_size_list<float32>[C]", "of all classes, in the order of `classes` in the header"),
+        Column("logits", "fixed_size_list<float32>[C]", "the network's outputs; not with --heads", required=False),
+    ),
+)
+
 ERRORS = Schema(
     "errors",
     "errors/STAGE.parquet",
@@ -173,7 +186,7 @@ ERRORS = Schema(
     ),
 )
 
-SCHEMAS = (MANIFEST, FEATURES, SOURCE_MEANS, GRADIENTS, SCORES, RANKING, PSEUDO, PREDICTIONS, ERRORS)
+SCHEMAS = (MANIFEST, FEATURES, SOURCE_MEANS, GRADIENTS, SCORES, RANKING, PSEUDO, PREDICTIONS, NEW_PREDICTIONS, ERRORS)
 
 
 @dataclass(frozen=True)
@@ -237,6 +250,17 @@ DOCUMENTS = (
             ),
             ("leaning", "for each of these images, the classes to which most of the heads lean, with their shares"),
             ("notes", "remarks on the answers"),
+        ),
+    ),
+    Document(
+        "pool",
+        "pseudo/head=HEAD-POOL/_pool.safetensors",
+        (
+            ("classes, present, source_weights", "C; (P,) the classes it answers; (S,) of the sources it needs"),
+            ("s.mean, s.scale", "(D,) of source s, from 0: the pool reads (values - mean) * scale of its features"),
+            ("s.weights, intercept, temperature", "(D, P), (P,), (1,): one head on the features of all sources"),
+            ("s.intercept, s.temperature", "in their place: a head for each source, for logmean"),
+            ("neighbours", "in place of any head: the number of nearest train images, for product and spread"),
         ),
     ),
     Document(

@@ -47,13 +47,16 @@ def predict_rows(
 def predict_views(network: FeatureExtractor, views: Iterable[Tensor]) -> np.ndarray:
     """The logits (M, C), float32, of a network on evaluation views, batches (B, channels, H, W) on its device."""
     network.eval()
-    batches: list[np.ndarray] = []
-    with torch.inference_mode():
-        for batch in views:
-            # Rounding depends on the memory order, so it is channels last for all batches, also for a single channel.
-            channels_last = batch.permute(0, 2, 3, 1)
-            copy = torch.empty(channels_last.shape, dtype=batch.dtype, device=batch.device).copy_(channels_last)
-            logits = network(copy.permute(0, 3, 1, 2))[1]
-            assert logits is not None, "a network without a head predicts nothing"
-            batches.append(logits.float().cpu().numpy())
+    batches = [predict_batch(network, batch) for batch in views]
     return np.concatenate(batches) if batches else np.zeros((0, network.tap.classes), np.float32)
+
+
+def predict_batch(network: FeatureExtractor, batch: Tensor) -> np.ndarray:
+    """The logits (B, C), float32, of a network in eval mode on one batch (B, channels, H, W) on its device."""
+    # Rounding depends on the memory order, so it is channels last for all batches, also for a single channel.
+    channels_last = batch.permute(0, 2, 3, 1)
+    with torch.inference_mode():
+        copy = torch.empty(channels_last.shape, dtype=batch.dtype, device=batch.device).copy_(channels_last)
+        logits = network(copy.permute(0, 3, 1, 2))[1]
+        assert logits is not None, "a network without a head predicts nothing"
+        return np.asarray(logits.float().cpu().numpy())

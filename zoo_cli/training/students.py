@@ -123,7 +123,8 @@ mean {list(preprocessing.mean)}, std {list(preprocessing.std)}.
 ## Use
 
 In `zoo`, `file:{run.path.name}` names it as a source or a student; `config.json` describes how it is built.
-`zoo evaluate accuracy {run.path.name}` evaluates its predictions on the test images.
+`zoo evaluate accuracy {run.path.name}` evaluates its predictions on the test images, and
+`zoo predict {run.path.name} --data folder:IMAGES` predicts new ones.
 
 ## Learned from
 
