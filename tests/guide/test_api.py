@@ -285,7 +285,7 @@ def test_stale_inputs_name_the_call_that_makes_them_again(tmp_path: Path) -> Non
         ("zoo rank shows why", "zoo rank shows why"),
         (
             "zoo pseudo-label --head ridge --pool kernel makes it",
-            "zoo pseudo-label --head ridge --pool kernel makes it",
+            "pseudo_label(head='ridge', pool='kernel') makes it",
         ),
         ("a-b--c - d", "a-b--c - d"),
     ],

@@ -141,7 +141,7 @@ def test_student_and_sources_without_zoo_toml_are_run(tmp_path: Path) -> None:
     flags = ("--head", "ridge", "--pool", "kernel", "--with-student")
     assert run("pseudo-label", *flags, workspace=place).code == 0
     edit(place, 'name = "beta"', 'name = "other"')  # its features stay, and how it was declared
-    assert len(ask(place, "kernel")) == 36
+    assert len(ask(place, "kernel", "--with-student")) == 36
 
 
 def test_class_without_labels_is_never_answered(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_missing_pool_names_what_makes_it(place: Path) -> None:
 
 def test_pool_of_other_labels_or_classes_is_stale(place: Path) -> None:
     (place / "classes.json").write_text('{"names": ["azure", "green", "red"]}', encoding="utf-8")
-    assert "was made from other inputs: labels; zoo pseudo-label --head --overwrite" in refused(place)
+    assert "was made from other inputs: labels; zoo pseudo-label --head ridge --overwrite" in refused(place)
     edit(place, 'labelled = "50%"', 'labelled = "25%"')
     assert run("split", "--overwrite", workspace=place).code == 0
     assert "was made from other inputs: labels" in refused(place)
@@ -195,9 +195,15 @@ def test_source_of_which_only_outputs_are_known_is_named(tmp_path: Path) -> None
         file.write('\n[[source]]\nname = "remote"\nmodel = "features:theirs"\n')
     assert run("pseudo-label", "--head", "ridge", workspace=place).code == 0
     assert "only outputs are known of remote, which cannot be run on new images" in refused(place)
-    flags = ("--head", "ridge", "--overwrite", *(word for name in SOURCES for word in ("--source", name)))
-    assert run("pseudo-label", *flags, workspace=place).code == 0
-    assert len(ask(place, "product")) == 36
+    others = [word for name in SOURCES for word in ("--source", name)]
+    assert run("pseudo-label", "--head", "ridge", *others, workspace=place).code == 0
+    assert len(ask(place, "product", *others)) == 36
+
+
+def test_pool_with_the_student_is_one_of_its_own(place: Path) -> None:
+    assert run("pseudo-label", "--head", "ridge", "--pool", "kernel", "--with-student", workspace=place).code == 0
+    with_student, without = ask(place, "kernel", "--with-student"), ask(place, "kernel")
+    assert any(not np.array_equal(with_student[name], without[name]) for name in without)
 
 
 def test_pool_without_its_formula_is_made_again(place: Path) -> None:

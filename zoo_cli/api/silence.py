@@ -24,8 +24,8 @@ CALLS = ("split", "extract", "score", "rank", "pseudo-label", "distill", "finetu
 """The commands that are methods of a workspace, but for what they do with --features."""
 FLAGS = re.compile(
     rf"zoo (?P<command>{'|'.join(CALLS)})"
-    rf"(?P<arguments>(?: --(?:{'|'.join(SWITCHES)})\b| --(?!features|head\b)[a-z-]+(?: [^\s,;]+)?)+)"
-    r"|(?P<whole>zoo [a-z-]+ --features|zoo pseudo-label --head\b[^,;]*)"
+    rf"(?P<arguments>(?: --(?:{'|'.join(SWITCHES)})\b| --(?!features)[a-z-]+(?: [^\s,;]+)?)+)"
+    r"|(?P<whole>zoo [a-z-]+ --features)"
     r"|(?<![\w-])--(?P<flag>[a-z][a-z-]*)"
 )
 
@@ -53,7 +53,7 @@ def in_python(text: str) -> str:
     """The text of a command in the words of the API.
 
     `zoo split --overwrite` becomes `split(overwrite=True)`, and `--batch-size` the parameter `batch_size`. Only what
-    the API does not offer, `zoo rank --features FILE` or `zoo pseudo-label --head`, stays a command.
+    the API does not offer, `zoo rank --features FILE`, stays a command.
     """
     return FLAGS.sub(_translate, text)
 
