@@ -56,7 +56,7 @@ GRID = (
         for lam in (0.2, 0.5, 0.8)
         for augment in ("flip", "crop")
     ),
-    *(Method(CROSS_TASK, weighting, lam, "affine") for weighting in ("p=2", "p=12") for lam in (0.2, 0.5)),
+    *(Method(CROSS_TASK, weighting, lam, "affine") for weighting in ("p=2", "p=12") for lam in (0.2, 0.5, 0.8)),
     *(Method(HEADS, "product", lam, augment) for lam in (0.2, 0.5) for augment in ("none", "flip", "crop", "affine")),
 )
 
