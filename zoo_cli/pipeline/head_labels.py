@@ -72,7 +72,7 @@ def make_head_labels(
     missing = tuple(classes[c] for c in targets.missing)
     if missing:
         console.warn(f"no labelled image of {', '.join(missing)}: the heads never answer with these classes")
-    features = _StoredFeatures(settings, sources, images.ids[rows])
+    features = StoredFeatures(settings, sources, images.ids[rows])
     heads = fit_heads(head, features, targets)
     result = pool_heads(pool, features, heads, targets)
     record = _describe(options, sources, heads, result, targets, features, images.ids[rows], classes)
@@ -83,7 +83,7 @@ def make_head_labels(
 
 
 @dataclass(frozen=True)
-class _StoredFeatures(Sequence[Features]):
+class StoredFeatures(Sequence[Features]):
     """The standardised features of sources on some images, each read on access, so that only one is in memory."""
 
     settings: Config
