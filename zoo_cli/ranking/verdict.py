@@ -147,7 +147,7 @@ def _conclude(
     if count is not None:
         sentence += f"; {'about' if count < MOST_LABELS else 'more than'} {count:,} would tell"
     if fits:
-        sentence += f"; {_join_names(fits)} {_fit(fits)}"
+        sentence += f"; {join_names(fits)} {_fit(fits)}"
     return Verdict("unknown", (leader,), fits, sentence)
 
 
@@ -158,9 +158,9 @@ def _judge_order(names: Sequence[str], scores: Scores, order: Sequence[int], fit
     best = tuple(names[s] for s in tied)
     if len(tied) == 1:
         others = [name for name in fits if name != best[0]]
-        more = f"; {_join_names(others)} {_fit(others)} too" if others else ""
+        more = f"; {join_names(others)} {_fit(others)} too" if others else ""
         return Verdict("best", best, tuple(fits), f"{best[0]} is clearly the best source{more}")
-    sentence = f"a tie of {_join_names(best)}: weigh them together, or label a larger probe set"
+    sentence = f"a tie of {join_names(best)}: weigh them together, or label a larger probe set"
     return Verdict("tie", best, tuple(fits), sentence)
 
 
@@ -168,6 +168,7 @@ def _fit(names: Sequence[str]) -> str:
     return "fits" if len(names) == 1 else "fit"
 
 
-def _join_names(names: Sequence[str], most: int = 5) -> str:
+def join_names(names: Sequence[str], most: int = 5) -> str:
+    """Names as a phrase, the first few of a long list."""
     shown = list(names[:most]) + ([f"{len(names) - most} more"] if len(names) > most else [])
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
