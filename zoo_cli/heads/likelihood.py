@@ -51,7 +51,8 @@ def accuracy_interval(accuracy: float, count: int) -> tuple[float, float]:
     square = QUANTILE**2 / count
     middle = (accuracy + square / 2) / (1 + square)
     reach = QUANTILE * np.sqrt(accuracy * (1 - accuracy) / count + square / (4 * count)) / (1 + square)
-    return max(float(middle - reach), 0.0), min(float(middle + reach), 1.0)
+    # It contains the share itself; at 0 and 1 rounding could leave it out.
+    return max(min(float(middle - reach), accuracy), 0.0), min(max(float(middle + reach), accuracy), 1.0)
 
 
 def choose_temperature(logits: Array, targets: TargetLabels, temperature: float | None) -> tuple[float, float | None]:
