@@ -10,8 +10,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 shift
 if (($# == 0)); then set -- $(python3 -c 'from tests.claims.verdict_packs import PACKS; print(*PACKS)'); fi
 for pack; do
-  mkdir -p "$work/$pack"
-  [ -e "$work/$pack/zoo.toml" ] ||
-    { python3 -m tests.claims.verdict_packs "$pack" "$work/$pack" > "$work/$pack/new" && mv "$work/$pack/new" "$work/$pack/zoo.toml"; }
-  zoo extract -C "$work/$pack" --quiet > /dev/null
+  place=$work/$pack
+  mkdir -p "$place"
+  if [ ! -e "$place/zoo.toml" ]; then
+    python3 -m tests.claims.verdict_packs "$pack" "$place" > "$place/zoo.toml.new"
+    mv "$place/zoo.toml.new" "$place/zoo.toml"
+  fi
+  zoo extract -C "$place" --quiet > /dev/null
 done
+python3 -m tests.claims.verdict simulated --draws 60
+python3 -m tests.claims.verdict packs "$work" --draws 20
+python3 -m tests.claims.verdict packs "$work" --draws 8 --plain

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ..shared_material import SHARED
-from .targets import _format_table, _network, _pretrained
+from .targets import format_table, pretrained
 
 PACKS = (
     *("flowers5", "cifar10", "rsscn7", "dtd10", "sign-digits", "mnist", "notmnist"),
@@ -34,10 +34,12 @@ def format_toml(pack: str, workspace: Path) -> str:
     keys: dict[str, object] = {"name": pack, "train": "parquet:train.parquet", "labelled": "all", "probe": "all"}
     if pack.startswith("tin-"):
         keys["aliases"] = ["imagenet", "miniimagenet"]
-    parts = [_format_table("[task]", keys), _format_table("[student]", _network("cifar10_resnet20", 3))]
+    student = {**pretrained("cifar10_resnet20"), "mean": [0.5] * 3, "std": [0.25] * 3}
+    del student["weights"]
+    parts = [format_table("[task]", keys), format_table("[student]", student)]
     for name in NETWORKS:
-        source: dict[str, object] = {"name": name, **_pretrained(name), "trained_on": [name.split("_")[0]]}
-        parts.append(_format_table("[[source]]", source))
+        source: dict[str, object] = {"name": name, **pretrained(name), "trained_on": [name.split("_")[0]]}
+        parts.append(format_table("[[source]]", source))
     return "\n".join(parts)
 
 
