@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from zoo_cli.ranking import bounds, verdict
-from zoo_cli.ranking.bounds import Gaps, bound_gaps, labels_to_tell, round_labels, standard_errors
+from zoo_cli.ranking.bounds import Gaps, bound_gaps, labels_to_tell, round_labels, standard_errors, within_classes
 from zoo_cli.ranking.verdict import Scores, Verdict, count_labels, judge_gaps, judge_sources
 
 B = 400
@@ -249,3 +250,26 @@ def test_useless_sources_fit_in_5_percent_at_most(count: int) -> None:
         names = [f"s{k}" for k in range(count)]
         wrong += bool(judge_sources(names, scores(values, seed=trial), size=100).fits)
     assert wrong / 400 <= 0.075  # 0.05 plus about two standard errors of 400 trials
+
+
+def test_variance_within_classes_is_that_of_class_means() -> None:
+    # The mean of class means of 5 samples each, drawn by class: its variance is the mean of the classes' over 15.
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(3), 5)
+    x = rng.standard_normal(15) + 10.0 * codes
+    others = np.array([np.delete(x, i).mean() for i in range(15)])
+    expected = np.mean([x[codes == c].var(ddof=1) for c in range(3)]) / 15
+    # A sample's removal moves a mean by its deviation over N - 1; the jackknife's own factor leaves N / (N - 1).
+    assert within_classes(others, codes, np.full(3, 5)) == pytest.approx(expected * 15 / 14)
+    assert within_classes(others[:13], codes[:13], np.array([5, 5, 3])) is None
+    assert within_classes(others[:4], np.array([0, 0, 1, 1]), np.array([2, 2])) is None
+
+
+def test_few_labels_widen_bounds_to_those_of_student() -> None:
+    deviations = replicates([0.0], 1.0)
+    exact = bound_gaps(np.zeros(1), deviations, np.ones(1))
+    assert bound_gaps(np.zeros(1), deviations, np.ones(1), 1e9).below == pytest.approx(exact.below, rel=1e-5)
+    spread = deviations.std()
+    few = bound_gaps(np.zeros(1), deviations, np.ones(1), 5).below / spread
+    assert stats.t.sf(few, 5) == pytest.approx(stats.norm.sf(exact.below / spread))
+    assert few > exact.below / spread

@@ -18,6 +18,6 @@ for pack; do
   fi
   zoo extract -C "$place" --quiet > /dev/null
 done
-python3 -m tests.claims.verdict simulated --draws 60
-python3 -m tests.claims.verdict packs "$work" --draws 20
-python3 -m tests.claims.verdict packs "$work" --draws 8 --plain
+python3 -m tests.claims.verdict simulated --draws 30
+python3 -m tests.claims.verdict packs "$work" --draws 30
+python3 -m tests.claims.verdict packs "$work" --draws 6 --plain

@@ -76,7 +76,7 @@ def test_excluded_source_and_ranking_from_files_have_no_head(tmp_path: Path) -> 
     last = run("rank", "--json", workspace=workspace).data[-1]
     assert [last[key] for key in COLUMNS] == [None] * len(COLUMNS)
     result = run("rank", *zoo(tmp_path, {"a": 1.0, "b": 0.0}), "--json", "-C", str(tmp_path))
-    assert {row["source"]: row["fit"] for row in result.data} == {"a": "yes", "b": "unknown"}
+    assert {row["source"]: row["fit"] for row in result.data} == {"a": "yes", "b": "no"}
     assert all(row["head"] is None for row in result.data)
     assert json.loads(result.out)["meta"]["next"] is None
 

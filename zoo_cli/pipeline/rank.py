@@ -195,7 +195,7 @@ def order_sources(settings: Config, spec: RankingSpec, scores: Sequence[ScoreRow
     rows.sort(key=lambda row: (row.rank is None, row.source in excluded, row.rank or 0, row.source))
     student = table.verdict_scores(slice(-1, None))
     conclusion = verdict.judge_sources(
-        ranked, table.verdict_scores(slice(-1)), student, size=table.size, margin=spec.margin
+        ranked, table.verdict_scores(slice(-1)), student, size=table.size, classes=table.classes, margin=spec.margin
     )
     rows = [
         replace(row, fit=conclusion.fit.get(row.source), labels_needed=conclusion.labels_needed.get(row.source))

@@ -30,7 +30,7 @@ class ScoreTable:
     """The ranked sources: values, interval ends and chance levels (S,), replicates (S, B). NaN if undefined.
 
     `errors` (S,): standard errors of the chance levels, of the values, and of those on half the probe set. The
-    student's row is the last of each: S counts it. `size`: samples of the probe set.
+    student's row is the last of each: S counts it. `size`, `classes`: of the probe set.
     """
 
     values: np.ndarray
@@ -42,6 +42,7 @@ class ScoreTable:
     borda: np.ndarray | None
     reasons: list[str]
     size: int
+    classes: int
 
     @classmethod
     def of(
@@ -63,7 +64,7 @@ class ScoreTable:
             np.array([[_number(row, key) for row in line] for line in lines], dtype=np.float64)
             for key in ("value", "low", "high", "chance", "chance_error", "error", "error_half")
         )
-        size = max((row.n for row in scores), default=0)
+        size = max((row.n for row in scores), default=0), max((row.classes for row in scores), default=0)
         blank = [np.nan] * count
         draws = np.array(
             [[blank if row is None else row.draws or blank for row in line] for line in lines], dtype=np.float64
@@ -71,7 +72,7 @@ class ScoreTable:
         reasons = [next((_reason(line[s]) for line in lines if _reason(line[s])), "") for s in range(len(names))]
         if raw:
             errors = chance_error[0], error[0], error_half[0]
-            return cls(values[0], low[0], high[0], chance[0], errors, draws[0], None, reasons, size)
+            return cls(values[0], low[0], high[0], chance[0], errors, draws[0], None, reasons, *size)
         borda = aggregation.borda(values[:, :-1])
         joined, level, copies = (
             aggregation.mean_z_draws(values[:, :-1], part) for part in (values[:, :, None], chance[:, :, None], draws)
@@ -86,7 +87,7 @@ class ScoreTable:
         reach = uncertainty.QUANTILE * copies.std(axis=1, ddof=1) if count > 1 else np.full(len(middle), np.nan)
         unknown = np.full(len(middle), np.nan)
         errors = unknown, unknown, unknown
-        return cls(middle, middle - reach, middle + reach, level[:, 0], errors, copies, borda, reasons, size)
+        return cls(middle, middle - reach, middle + reach, level[:, 0], errors, copies, borda, reasons, *size)
 
     def verdict_scores(self, rows: slice) -> Scores:
         """The scores of these rows as the verdict reads them."""

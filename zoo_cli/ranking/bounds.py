@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 Array = NDArray[Any]
 
@@ -29,16 +30,19 @@ class Gaps:
     rate: Array
 
 
-def bound_gaps(value: Array, deviations: Array, half_errors: Array) -> Gaps:
+def bound_gaps(value: Array, deviations: Array, half_errors: Array, freedom: float = np.inf) -> Gaps:
     """Bounds from deviations (S, B) of paired replicates: the spread of each gap times a quantile of the largest.
 
     The quantile is that of the largest studentised deviation over the S gaps (max-t), so that correlated gaps cost
-    little. `half_errors` (S,): the standard errors of the gaps on half the probe.
+    little; it is widened from the normal to Student's distribution with `freedom` degrees, those of the spread.
+    `half_errors` (S,): the standard errors of the gaps on half the probe.
     """
     spread = deviations.std(axis=1)
     spread = np.where(spread > 0, spread, np.finfo(np.float64).tiny)
     studentised = deviations / spread[:, None]
-    over, under = (np.quantile((sign * studentised).max(axis=0), CONFIDENCE) for sign in (1, -1))
+    over, under = (
+        _widen(float(np.quantile((sign * studentised).max(axis=0), CONFIDENCE)), freedom) for sign in (1, -1)
+    )
     rate = np.clip(np.log2(np.maximum(half_errors, spread) / spread), *RATES)
     return Gaps(value, over * spread, under * spread, rate)
 
@@ -56,6 +60,26 @@ def round_labels(count: float) -> int | None:
         return None
     digit = int(10.0 ** math.floor(math.log10(max(count, 1))))
     return min(math.ceil(count / digit - 1e-9) * digit, MOST_LABELS)
+
+
+def _widen(quantile: float, freedom: float) -> float:
+    """The quantile of Student's distribution that has the probability of this one of the normal distribution."""
+    if not math.isfinite(freedom):
+        return quantile
+    return float(special.stdtrit(max(freedom, 1.0), special.ndtr(quantile)))
+
+
+def within_classes(leave_one_out: Array, codes: Array, counts: Array) -> float | None:
+    """The jackknife variance of a score within classes, from its values without each sample, leave_one_out (N,).
+
+    `codes` (N,): the classes; `counts` (C,): their sizes. Where these are equal to within one, the labels were drawn by
+    class, and what the classes have in common does not vary between draws. None for others, or fewer than three.
+    """
+    if counts.min() < 3 or np.ptp(counts) > 1:
+        return None
+    means = np.bincount(codes, leave_one_out) / counts
+    squares = np.bincount(codes, (leave_one_out - means[codes]) ** 2)
+    return float((squares * counts / (counts - 1)).sum() * (1 - 1 / len(codes)))
 
 
 def standard_errors(variance: float, pair_variance: float) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.ranking.bounds import standard_errors
+from zoo_cli.ranking.bounds import standard_errors, within_classes
 from zoo_cli.registry import Metric
 from zoo_cli.specs import Method
 
@@ -113,11 +113,13 @@ def estimate_scores(
         for function, (method, entry) in zip(functions, metrics, strict=True)
     ]
     estimates = {i: result for i, result in enumerate(results) if isinstance(result, Estimate)}
+    variances: dict[int, float | None] = {}
     for i, estimate in estimates.items():
         method, entry = metrics[i]
         if entry.leave_one_out:
             scores = _import_function(entry.leave_one_out)(probe, **method.params)
             estimates[i] = _with_interval(estimate, jackknife_interval(estimate.value, scores, seed=seed))
+            variances[i] = within_classes(scores, probe.target.codes, probe.target.counts)
     from_subsamples = [i for i in estimates if not metrics[i][1].leave_one_out]
     for four_fifths, subsamples in ((False, replicates.half_samples), (True, replicates.four_fifth_samples)):
         group = [i for i in from_subsamples if metrics[i][1].four_fifths is four_fifths]
@@ -137,7 +139,9 @@ def estimate_scores(
         if estimate.low is None or estimate.high is None:
             continue
         pairs = _import_function(entry.pair_variance)(probe, **method.params) if entry.pair_variance else 0.0
-        variance = ((estimate.high - estimate.low) / (2 * QUANTILE)) ** 2
+        variance = variances.get(i)
+        if variance is None:
+            variance = ((estimate.high - estimate.low) / (2 * QUANTILE)) ** 2
         error, error_half = standard_errors(variance, pairs)
         estimates[i] = replace(estimate, error=error, error_half=error_half)
     group = [i for i in estimates if metrics[i][1].chance == "labels"]

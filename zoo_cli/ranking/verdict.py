@@ -70,15 +70,22 @@ class Verdict:
 
 
 def judge_sources(
-    names: Sequence[str], scores: Scores, student: Scores | None = None, *, size: int, margin: float = 0.0
+    names: Sequence[str],
+    scores: Scores,
+    student: Scores | None = None,
+    *,
+    size: int,
+    classes: int = 0,
+    margin: float = 0.0,
 ) -> Verdict:
     """The verdict on S sources and, if given, one student, scored by its starting features on the same probe set.
 
-    `size`: labelled samples of the probe set, L. `margin`: the smallest gap that matters, m. Each source has two gaps
-    g, to its chance level under permuted labels and to the student, with bounds that hold for all sources at once. It
-    does not fit if g + above <= m for either gap; else it fits if g - below > 0 for both; else the labels are too few
-    to tell. The best source is the one with the highest score, "best" if every other one that may fit loses to it in
-    95 % of the paired replicates; otherwise those that lose less often tie with it.
+    `size`: labelled samples of the probe set, L, in this number of `classes`; 0 of them: the errors are exact.
+    `margin`: the smallest gap that matters, m. Each source has two gaps g, to its chance level under permuted labels
+    and to the student, with bounds that hold for all sources at once. It does not fit if g + above <= m for either gap;
+    else it fits if g - below > 0 for both; else the labels are too few to tell. The best source is the one with the
+    highest score, "best" if every other one that may fit loses to it in 95 % of the paired replicates; otherwise those
+    that lose less often tie with it.
     """
     ranked: list[int] = sorted(np.flatnonzero(scores.defined).tolist(), key=lambda s: (-scores.values[s], names[s]))
     if not ranked:
@@ -88,7 +95,8 @@ def judge_sources(
         verdict = _judge_order(names, scores, ranked, ())
         return Verdict(verdict.kind, verdict.names, (), f"{verdict.sentence} ({CANNOT_SAY})")
     compared = student is not None and bool(student.defined.all())
-    gaps = _measure_gaps(scores.take(np.array(judged)), student if compared else None)
+    freedom = size - classes if classes else np.inf
+    gaps = _measure_gaps(scores.take(np.array(judged)), student if compared else None, freedom)
     states = judge_gaps(gaps, margin)
     needed = count_labels(gaps, states, size, margin)
     fit: dict[str, Fit] = {names[s]: state for s, state in zip(judged, states, strict=True)}
@@ -114,15 +122,15 @@ def count_labels(gaps: Sequence[Gaps], states: Sequence[Fit], size: int, margin:
     ]
 
 
-def _measure_gaps(scores: Scores, student: Scores | None) -> list[Gaps]:
+def _measure_gaps(scores: Scores, student: Scores | None, freedom: float) -> list[Gaps]:
     """The gaps to chance and, if it is given, to the student, with their bounds."""
     own, own_half = scores.deviations()
     # A chance level is the mean of few permutations. Its error is that of pairs, twice as large on half the probe.
     noise = np.random.default_rng([0, 4]).standard_normal(own.shape) * np.nan_to_num(scores.chance_error)[:, None]
-    gaps = [bound_gaps(scores.values - scores.chance, own + noise, (own_half + 2 * noise).std(axis=1))]
+    gaps = [bound_gaps(scores.values - scores.chance, own + noise, (own_half + 2 * noise).std(axis=1), freedom)]
     if student is not None:
         base, base_half = student.deviations()
-        gaps.append(bound_gaps(scores.values - student.values, own - base, (own_half - base_half).std(axis=1)))
+        gaps.append(bound_gaps(scores.values - student.values, own - base, (own_half - base_half).std(axis=1), freedom))
     return gaps
 
 
