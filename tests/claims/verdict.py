@@ -1,7 +1,7 @@
 """How often the verdict errs and how often it decides, by the number of labels: simulated and on real packs.
 
-    OMP_NUM_THREADS=1 python -m tests.claims.verdict simulated --draws 100
-    OMP_NUM_THREADS=1 python -m tests.claims.verdict packs WORK --draws 40      # WORK as verdict.sh leaves it
+    OMP_NUM_THREADS=1 python -m tests.claims.verdict simulated --draws 40
+    OMP_NUM_THREADS=1 python -m tests.claims.verdict packs WORK --draws 10      # WORK as verdict.sh leaves it
 
 Simulated: ten sources of 32 features and a student, 10 classes; the classes of source k lie `EFFECTS[k]`
 standard deviations apart in each feature. Packs: the stored features of real networks and of a student with random
@@ -179,13 +179,13 @@ def _share(count: int, total: int) -> str:
     return f"{100 * count / total:.0f} % of {total}" if total else "-"
 
 
-def measure(tasks: Iterator[Task], draws: int, metric: str, by_class: bool) -> dict[int, Counts]:
-    """The counts of each size, over `draws` draws of labels from every task; of the largest, which is slow, half."""
+def measure(tasks: Iterator[Task], sizes: Sequence[int], draws: int, metric: str, by_class: bool) -> dict[int, Counts]:
+    """The counts of each size, over `draws` draws of labels from every task."""
     margin = registry.METRICS[specs.resolve("metric", metric).name].margin
-    counts = {size: Counts() for size in SIZES}
+    counts = {size: Counts() for size in sizes}
     for task in tasks:
-        for size in SIZES:
-            for seed in range(-(-draws // 2) if size == SIZES[-1] else draws):
+        for size in sizes:
+            for seed in range(draws):
                 rows = draw_labels(task.labels, size, by_class, seed)
                 if rows is None or len(np.unique(task.labels[rows])) < 2:
                     continue
@@ -200,7 +200,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=("simulated", "packs"))
     parser.add_argument("work", type=Path, nargs="?")
-    parser.add_argument("--draws", type=int, default=40)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--size", type=int, action="append", help="number of labels; repeatable")
     parser.add_argument("--metric", default=registry.DEFAULT_METRIC)
     parser.add_argument("--plain", action="store_true", help="draw labels at random, not by class")
     arguments = parser.parse_args()
@@ -210,7 +211,7 @@ def main() -> None:
     else:
         folders = sorted(path.parent for path in arguments.work.glob("*/manifest.parquet"))
         tasks, draws = (load_task(folder, metric) for folder in folders), arguments.draws
-    counts = measure(tasks, draws, metric, not arguments.plain)
+    counts = measure(tasks, arguments.size or SIZES, draws, metric, not arguments.plain)
     print("| labels | draws | " + " | ".join(TITLES) + " |\n|---:|" + "---:|" * len(TITLES) + "---|")
     for size, count in counts.items():
         print(count.row(size))

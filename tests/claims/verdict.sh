@@ -18,6 +18,10 @@ for pack; do
   fi
   zoo extract -C "$place" --quiet > /dev/null
 done
-python3 -m tests.claims.verdict simulated --draws 30
-python3 -m tests.claims.verdict packs "$work" --draws 30
-python3 -m tests.claims.verdict packs "$work" --draws 6 --plain
+few=(--size 15 --size 30 --size 60) many=(--size 120 --size 240)
+measure() { python3 -m tests.claims.verdict "$@"; }
+measure simulated --draws 40 "${few[@]}"
+measure simulated --draws 15 "${many[@]}"
+measure packs "$work" --draws 15 "${few[@]}"
+measure packs "$work" --draws 5 "${many[@]}"
+measure packs "$work" --draws 5 --plain "${few[@]}"
