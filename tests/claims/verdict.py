@@ -89,8 +89,11 @@ def simulate_task(seed: int, metric: str) -> Task:
     return _make_task(f"simulated {seed}", features, labels, metric)
 
 
-def load_task(workspace: Path, metric: str) -> Task:
-    """The stored features of a workspace, without those of sources that have seen its task."""
+def load_features(workspace: Path) -> tuple[str, list[np.ndarray], np.ndarray]:
+    """The name of a workspace, the stored features of its sources but those that have seen its task, and its labels.
+
+    The student's are the last.
+    """
     settings = config.load(workspace)
     excluded = leakage.excluded_sources(settings, [source.name for source in settings.sources])
     images = load_manifest(workspace / "manifest.parquet", workspace)
@@ -101,7 +104,7 @@ def load_task(workspace: Path, metric: str) -> Task:
         stored = feature_files.load_outputs(settings.features(name), ids=images.ids[rows], columns=("embedding",))
         assert stored.embedding is not None
         features.append(stored.embedding)
-    return _make_task(workspace.name, features, images.labels[rows], metric)
+    return workspace.name, features, images.labels[rows]
 
 
 def _make_task(name: str, features: list[np.ndarray], labels: np.ndarray, metric: str) -> Task:
@@ -210,7 +213,7 @@ def main() -> None:
         tasks, draws = (simulate_task(seed, metric) for seed in range(arguments.draws)), 1
     else:
         folders = sorted(path.parent for path in arguments.work.glob("*/manifest.parquet"))
-        tasks, draws = (load_task(folder, metric) for folder in folders), arguments.draws
+        tasks, draws = (_make_task(*load_features(folder), metric) for folder in folders), arguments.draws
     counts = measure(tasks, arguments.size or SIZES, draws, metric, not arguments.plain)
     print("| labels | draws | " + " | ".join(TITLES) + " |\n|---:|" + "---:|" * len(TITLES) + "---|")
     for size, count in counts.items():
