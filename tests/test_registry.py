@@ -56,6 +56,14 @@ def test_leave_one_out_takes_the_parameters_of_its_metric(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("name", [name for name, entry in registry.METRICS.items() if entry.pair_variance])
+def test_pair_variance_takes_the_parameters_of_its_metric(name: str) -> None:
+    entry = registry.METRICS[name]
+    assert entry.leave_one_out, "it corrects the jackknife"
+    pair_variance, metric = registry.import_target(entry.pair_variance), registry.load(entry)
+    assert list(inspect.signature(pair_variance).parameters) == list(inspect.signature(metric).parameters)
+
+
 def test_missing_target_is_detected() -> None:
     assert not defines("zoo_cli.metrics.parc:park")
     assert not defines("zoo_cli.metrics.park:parc")

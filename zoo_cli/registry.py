@@ -27,7 +27,8 @@ class Metric(Entry):
     `joined`: if it also scores ensembles, the function of one source's part (N,) and that of the parts of several
     (S, N), see `ranking.ensembles`. `four_fifths`: four-fifth samples give its interval, because it saturates or bends
     on half samples; `logarithmic`: on the logarithm of its absolute value. `distribution`: reads a distribution over
-    the source's classes, which "sigmoid" outputs are not.
+    the source's classes, which "sigmoid" outputs are not. `pair_variance`: the function of the part of its variance
+    that the jackknife counts twice. `margin`: the smallest gap between two scores that matters.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -42,6 +43,8 @@ class Metric(Entry):
     four_fifths: bool = False
     logarithmic: bool = False
     distribution: bool = False
+    pair_variance: str = ""
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ METRICS: dict[str, Metric] = {
         leave_one_out="zoo_cli.metrics.parc:leave_one_out",
         ceiling="zoo_cli.metrics.parc:ceiling",
         cheap=True,
+        pair_variance="zoo_cli.metrics.parc:pair_variance",
+        margin=0.02,
     ),
     "rsa": Metric(
         "zoo_cli.metrics.rsa:rsa",
@@ -84,6 +89,7 @@ METRICS: dict[str, Metric] = {
         zero_means_none=True,
         ceiling="zoo_cli.metrics.rsa:ceiling",
         cheap=True,
+        margin=0.02,
     ),
     "cka": Metric(
         "zoo_cli.metrics.cka:cka",
@@ -92,6 +98,7 @@ METRICS: dict[str, Metric] = {
         zero_means_none=True,
         ceiling=1.0,
         cheap=True,
+        margin=0.02,
     ),
     "lfc": Metric(
         "zoo_cli.metrics.lfc:lfc",
@@ -100,6 +107,7 @@ METRICS: dict[str, Metric] = {
         zero_means_none=True,
         ceiling=1.0,
         cheap=True,
+        margin=0.02,
     ),
     "lgc": Metric(
         "zoo_cli.metrics.lgc:lgc",
@@ -108,6 +116,7 @@ METRICS: dict[str, Metric] = {
         zero_means_none=True,
         ceiling=1.0,
         needs=("gradients_sum", "projected_gradients"),
+        margin=0.02,
     ),
     "leep": Metric(
         "zoo_cli.metrics.leep:leep",
@@ -132,8 +141,12 @@ METRICS: dict[str, Metric] = {
         ceiling=0.0,
         distribution=True,
     ),
-    "knn": Metric("zoo_cli.metrics.knn:knn", "leave-one-out accuracy of k nearest neighbours", ceiling=1.0),
-    "ridge": Metric("zoo_cli.metrics.ridge:ridge", "leave-one-out R² of ridge regression in closed form", ceiling=1.0),
+    "knn": Metric(
+        "zoo_cli.metrics.knn:knn", "leave-one-out accuracy of k nearest neighbours", ceiling=1.0, margin=0.02
+    ),
+    "ridge": Metric(
+        "zoo_cli.metrics.ridge:ridge", "leave-one-out R² of ridge regression in closed form", ceiling=1.0, margin=0.02
+    ),
     "transrate": Metric(
         "zoo_cli.metrics.transrate:transrate", "coding rate minus that of the classes (Huang 2022)", four_fifths=True
     ),

@@ -7,10 +7,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from zoo_cli import specs
 from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics import pairs
 from zoo_cli.metrics import parc as module
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking import uncertainty
+from zoo_cli.registry import METRICS
 
 from . import references
 from .probes import features, one_hot, score
@@ -190,3 +193,59 @@ def test_a_negative_number_of_components_is_refused() -> None:
     x, y = features((9, 6), 7)
     with pytest.raises(UsageError, match="pca=-1"):
         parc(x, y, pca=-1)
+
+
+def slow_pair_variance(x: Array, y: Array) -> float:
+    """Least squares in every pair of classes: an effect of each sample, and what is left over of each pair."""
+    wide = (x - x.mean(axis=0)) / x.std(axis=0)
+    rows, columns = np.triu_indices(len(y), 1)
+    near = rankdata(np.round(np.corrcoef(wide)[rows, columns], 11))
+    same = (y[rows] == y[columns]).astype(float)
+    terms = (near - near.mean()) / near.std() * (same - same.mean()) / same.std() / len(near)
+    squares, freedom = {0: 0.0, 1: 0.0}, {0: 0, 1: 0}
+    for a in np.unique(y):
+        for b in np.unique(y[y >= a]):
+            block = np.flatnonzero((np.minimum(y[rows], y[columns]) == a) & (np.maximum(y[rows], y[columns]) == b))
+            if a == b and (y == a).sum() < 4:
+                continue
+            design = np.zeros((len(block), len(y)))
+            design[np.arange(len(block)), rows[block]] = 1
+            design[np.arange(len(block)), columns[block]] = 1
+            residuals = terms[block] - design @ np.linalg.lstsq(design, terms[block], rcond=None)[0]
+            squares[int(a == b)] += float(residuals @ residuals)
+            freedom[int(a == b)] += len(block) - np.linalg.matrix_rank(design)
+    counts = {0: (same == 0).sum(), 1: (same == 1).sum()}
+    return sum(squares[kind] * counts[kind] / freedom[kind] for kind in (0, 1) if freedom[kind])
+
+
+@pytest.mark.parametrize("sizes", [(8, 8, 8), (12, 5, 2, 1), (3, 3, 3, 3), (20, 4)])
+def test_pair_variance_equals_slow_reference(sizes: tuple[int, ...]) -> None:
+    x, y = features(sizes, 7, seed=3)
+    fast = module.pair_variance(Probe.of(x, y))
+    assert fast == pytest.approx(slow_pair_variance(x, y), rel=1e-9)
+    assert module.pair_variance(Probe.of(x, y), normalized=True) == pytest.approx(
+        fast / module.ceiling(Probe.of(x, y)) ** 2
+    )
+
+
+def test_error_of_useless_features_is_their_spread() -> None:
+    """Without any signal all variance belongs to pairs: the jackknife doubles it, the error of the verdict does not."""
+    y = np.arange(60) % 4
+    values, errors, widths = [], [], []
+    for seed in range(60):
+        x = np.random.default_rng(seed).standard_normal((60, 20))
+        (estimate,) = uncertainty.estimate_scores(
+            [(specs.resolve("metric", "parc"), METRICS["parc"])], Probe.of(x, y), seed=0
+        )
+        values.append(estimate.value)
+        errors.append(estimate.error)
+        widths.append((estimate.high - estimate.low) / 2 / uncertainty.QUANTILE)
+    spread = np.std(values, ddof=1)
+    assert np.mean(errors) / spread == pytest.approx(1.0, abs=0.25)  # 60 draws: 9 % standard error
+    assert np.mean(widths) > 1.2 * np.mean(errors)
+
+
+def test_large_probes_do_not_tell_pairs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = features((8, 8, 8), 7, seed=3)
+    monkeypatch.setattr(module, "PAIR_ROWS", 23)
+    assert module.pair_variance(Probe.of(x, y)) == 0.0

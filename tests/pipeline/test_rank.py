@@ -37,13 +37,15 @@ def test_verdict_names_best_tie_or_no_fit(tmp_path: Path) -> None:
     for strengths, kind, sources in (
         ({"strong": 2.0, "weak": 0.3, "none": 0.0}, "best", ["strong"]),
         ({"one": 1.0, "two": 1.0, "none": 0.0}, "tie", ["one", "two"]),
+        ({"a": 0.0, "b": 0.0, "c": 0.0}, "unknown", ["a"]),
         ({"a": 0.0, "b": 0.0, "c": 0.0}, "none", []),
     ):
-        result = run("rank", *zoo(tmp_path, strengths), "--json", "-C", str(tmp_path))
+        samples = 480 if kind == "none" else 120
+        result = run("rank", *zoo(tmp_path, strengths, samples=samples), "--json", "-C", str(tmp_path))
         assert result.code == 0, result.err
         verdict = json.loads(result.out)["meta"]["verdict"]
         assert (verdict["kind"], sorted(verdict["sources"])) == (kind, sources)
-        shown = run("rank", *zoo(tmp_path, strengths), "--format", "table", "-C", str(tmp_path))
+        shown = run("rank", *zoo(tmp_path, strengths, samples=samples), "--format", "table", "-C", str(tmp_path))
         assert shown.out.splitlines()[-1] == verdict["sentence"]
 
 

@@ -59,7 +59,8 @@ def rank(
 ) -> None:
     """Rank the sources, with a verdict.
 
-    With 90 % intervals, the probability that each source is the best one, and their weights in the student.
+    With 90 % intervals, the probability that each source is the best one, their weights in the student, whether each
+    fits or how many labels would tell, and how often a ridge head on its features is right.
 
     zoo rank --metric parc
     zoo rank --metric parc,lfc --weighting nearest

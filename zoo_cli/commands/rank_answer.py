@@ -8,6 +8,7 @@ from zoo_cli.config import STUDENT
 from zoo_cli.pipeline.explanation import ClassRow
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.score_table import StudentPlace
+from zoo_cli.store.head_store import HeadRecord
 
 FIELDS = (
     console.Field("rank", style="d"),
@@ -19,6 +20,10 @@ FIELDS = (
     console.Field("ranks", style=">"),
     console.Field("weight", style=".4f"),
     console.Field("teaches"),
+    console.Field("fit"),
+    console.Field("labels_needed", "labels needed", ","),
+    console.Field("head", style="percent"),
+    console.Field("head_interval", "90 %", ">"),
     console.Field("excluded"),
 )
 BORDA = console.Field("borda", style=".1f")
@@ -38,12 +43,15 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
         for row in rows:
             del row["borda"]
     table = [
-        row | {"ranks": None if row["rank_low"] is None else f"{row['rank_low']}-{row['rank_high']}"} for row in rows
+        row
+        | {"ranks": None if row["rank_low"] is None else f"{row['rank_low']}-{row['rank_high']}"}
+        | {"head_interval": None if row["head"] is None else _interval(row["head_low"], row["head_high"])}
+        for row in rows
     ]
     notes = [f"{spec.weighting.text}: {ranking.effective:.1f} effective sources of {len(rows)}"]
     if ranking.student is not None:
         ranked = sum(bool(row["rank"]) for row in rows)
-        notes.append(f"{STUDENT}, the student before training: {_place(ranking.student, ranked)}")
+        notes.append(f"{STUDENT}, the student before training: {_place(ranking.student, ranked)}{_head(ranking)}")
     if ranking.headless_note:
         notes.append(ranking.headless_note)
     meta = {
@@ -52,6 +60,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
         "weighting": spec.weighting.text,
         "effective_sources": ranking.effective,
         "student": None if ranking.student is None else asdict(ranking.student),
+        "student_head": None if ranking.student_head is None else asdict(ranking.student_head),
+        "pool": None if ranking.pool is None else _describe_pool(ranking.pool),
         "beats": ranking.beats,
         "verdict": {
             "kind": verdict.kind,
@@ -59,9 +69,14 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
             "fits": verdict.fits,
             "sentence": verdict.sentence,
         },
+        "next": next_command(ranking),
     }
     fields = FIELDS if spec.raw else (*FIELDS[:3], BORDA, *FIELDS[3:])
     notes.append(verdict.sentence)
+    if ranking.pool is not None and ranking.pool.estimate.accuracy is not None:
+        notes.append(_pool_sentence(ranking.pool))
+    if (command := next_command(ranking)) is not None:
+        notes.append(f"next: {command}{_PURPOSES[command]}")
     console.answer("zoo.rank/1", rows, fields, form=form, meta=meta, notes=notes, table=table)
 
 
@@ -69,6 +84,45 @@ def answer_explanation(rows: Sequence[ClassRow], source: str, on: str, form: str
     """Print how well each class is separated by a source."""
     table = [{"class": row.name, "n": row.n, "auc": row.auc, "student": row.student} for row in rows]
     console.answer("zoo.explain/1", table, EXPLANATION, form=form, meta={"source": source, "representation": on})
+
+
+LABEL_NEXT = "zoo pseudo-label --head ridge --show 20"
+DISTIL_NEXT = "zoo distill --objective heads"
+_PURPOSES = {
+    LABEL_NEXT: " (estimates what the sources know together, and lists the images to label next)",
+    DISTIL_NEXT: " (the student learns from the answers of that pool)",
+}
+
+
+def next_command(ranking: Ranking) -> str | None:
+    """The command to run after a ranking; None outside a workspace, where there is no head to go on with."""
+    if all(row.head is None for row in ranking.rows):
+        return None
+    estimated = ranking.pool is not None and ranking.pool.estimate.accuracy is not None
+    return DISTIL_NEXT if estimated else LABEL_NEXT
+
+
+def _pool_sentence(pool: HeadRecord) -> str:
+    estimate = pool.estimate
+    interval = f"[{console.percent(estimate.low)}, {console.percent(estimate.high)}]"
+    return (
+        f"{pool.pool} of {len(pool.sources)} {pool.head} heads: about {console.percent(estimate.accuracy)} {interval} "
+        "of the answers for the unlabelled images are right"
+    )
+
+
+def _describe_pool(pool: HeadRecord) -> dict[str, object]:
+    return {"head": pool.head, "pool": pool.pool, "labels": pool.labels, "estimate": asdict(pool.estimate)}
+
+
+def _head(ranking: Ranking) -> str:
+    head = ranking.student_head
+    return "" if head is None else f"; head {console.percent(head.accuracy)} [{_interval(head.low, head.high)}]"
+
+
+def _interval(low: float, high: float) -> str:
+    """The ends of an interval of a share, in percent."""
+    return f"{100 * low:.0f}-{100 * high:.0f}"
 
 
 def _place(student: StudentPlace, ranked: int) -> str:

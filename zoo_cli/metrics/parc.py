@@ -99,6 +99,66 @@ def leave_one_out(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
     return results
 
 
+PAIR_ROWS = 512
+"""The largest probe whose pairs are told apart: in larger ones they hardly matter, and there are too many."""
+
+
+def pair_variance(probe: Probe, *, normalized: bool = False, pca: int = 0, cosine: bool = False) -> float:
+    """The part of the sampling variance of PARC that belongs to pairs of samples, 0 above PAIR_ROWS samples.
+
+    PARC is a mean over pairs (a U-statistic of degree 2), h its terms. What the row means of h leave over within each
+    pair of classes is the part of a pair alone (Hoeffding 1948); its variance, summed over all pairs, is the result.
+    The jackknife counts it twice (Efron and Stein 1981). Within classes of up to three samples it cannot be seen, and
+    counts as 0.
+    """
+    if probe.size > PAIR_ROWS:
+        return 0.0
+    target, similarities = _similarities(probe, pca, cosine)
+    if similarities.variance <= 0:
+        raise Undefined("constant_features")
+    pairs, same = len(similarities.values), target.same_pairs
+    ranks = below(similarities.ordered, similarities.values) - pairs / 2
+    ranks /= np.sqrt((ranks**2).sum())
+    rows, columns = np.triu_indices(probe.size, 1)
+    labels = np.where(target.codes[rows] == target.codes[columns], 1.0, 0.0) - same / pairs
+    terms = np.zeros((probe.size, probe.size))
+    terms[rows, columns] = ranks * labels / np.sqrt((labels**2).sum())
+    terms += terms.T
+    variance = sum(_pair_residuals(terms, target))
+    return variance / ceiling(probe) ** 2 if normalized else variance
+
+
+def _pair_residuals(terms: Array, target: Classes) -> tuple[float, float]:
+    """Squared residuals of terms (N, N), symmetric with diagonal 0, about additive effects of both samples of a pair.
+
+    Within classes and between classes; each sum is scaled from its degrees of freedom up to its number of pairs.
+    """
+    sizes = target.sizes
+    sums = target.sums(terms).T  # (N, C): of a sample's terms with each class
+    totals = target.sums(sums)
+    squares = target.sums(target.sums(terms**2).T)
+    own = sums[np.arange(len(target)), target.codes]
+    means = np.diag(totals) / np.maximum(sizes * (sizes - 1), 1)
+    effects = (own - ((sizes - 1) * means)[target.codes]) / np.maximum(sizes - 2, 1)[target.codes]
+    inner = np.diag(squares) / 2 - means**2 * sizes * (sizes - 1) / 2
+    inner -= (sizes - 2) * np.bincount(target.codes, effects**2, len(sizes))
+    inner_freedom = np.where(sizes > 3, sizes * (sizes - 3) / 2, 0.0)
+    # Row and column means of each block of two classes, and its mean, which both of them contain.
+    by_class = target.sums(sums**2)
+    outer = squares - by_class / sizes - (by_class / sizes).T + totals**2 / np.outer(sizes, sizes)
+    outer_freedom = np.outer(sizes - 1, sizes - 1)
+    pairs = target.same_pairs, len(target) * (len(target) - 1) // 2 - target.same_pairs
+    between = ~np.eye(len(sizes), dtype=bool)
+    return (
+        _scaled(inner[sizes > 3].sum(), inner_freedom.sum(), pairs[0]),
+        _scaled(outer[between].sum() / 2, outer_freedom[between].sum() / 2, pairs[1]),
+    )
+
+
+def _scaled(squares: float, freedom: float, count: int) -> float:
+    return max(float(squares), 0.0) * count / float(freedom) if freedom > 0 else 0.0
+
+
 def _similarities(probe: Probe, pca: int, cosine: bool) -> tuple[Classes, Pairs]:
     if pca < 0:
         raise UsageError(f"pca={pca} is negative", "0 uses the features themselves")

@@ -15,7 +15,7 @@ from zoo_cli.errors import ContractError, ParameterError, UsageError
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Objective
-from zoo_cli.pipeline import rank, source_weights
+from zoo_cli.pipeline import distill_notes, rank, source_weights
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, each_source_name
 from zoo_cli.pipeline.rank import Ranking, RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
@@ -55,6 +55,8 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
     settings, config = plan.settings, plan.config
     stored = StoredTargets(task.images)
     run_targets = select_targets(plan)
+    if plan.by_scores:
+        distill_notes.say_notes(settings, plan.rankings, plan.sources)
     runs = paths.resolve(settings, [targets.name for targets in run_targets])
     init = () if config.init is None else settings.select([config.init])
     digests = source_files.model_digests(settings, plan.student, *init)

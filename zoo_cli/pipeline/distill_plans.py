@@ -59,6 +59,11 @@ class CrossTaskPlan:
         scores = ScoreConfig(self.rankings[0].metrics, self.sources, refresh=refresh)
         return replace(score.score_needs(self.settings, scores), pseudo_labels=self.sources)
 
+    @property
+    def by_scores(self) -> bool:
+        """Whether the scores of the workspace give the weights."""
+        return not (self.config.labels_only or self.config.pseudo or self.config.each_source)
+
     @cached_property
     def excluded(self) -> dict[str, str]:
         """The sources that have seen the task, each with the reason."""

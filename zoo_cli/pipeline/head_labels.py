@@ -69,7 +69,7 @@ def make_head_labels(
         return record
     targets = TargetLabels.of(images.labels[rows], len(classes))
     _warn_missing([classes[c] for c in targets.missing])
-    features = _StoredFeatures(settings, sources, images.ids[rows])
+    features = StoredFeatures(settings, sources, images.ids[rows])
     heads = fit_heads(head, features, targets)
     result = pool_heads(pool, features, heads, targets)
     record = _describe(options, sources, heads, result, targets, features, images.ids[rows], classes)
@@ -95,7 +95,7 @@ def pool_inputs(settings: Config, options: HeadLabelConfig, sources: Sequence[st
 
 
 @dataclass(frozen=True)
-class _StoredFeatures(Sequence[Features]):
+class StoredFeatures(Sequence[Features]):
     """The standardised features of sources on some images, each read on access, so that only one is in memory."""
 
     settings: Config

@@ -16,11 +16,13 @@ from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.pipeline import leakage, score, source_weights
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, parse_metrics
 from zoo_cli.pipeline.score_table import ScoreTable, StudentPlace
+from zoo_cli.pipeline.source_heads import HeadScore, load_current_pool, score_heads
 from zoo_cli.ranking import uncertainty, verdict
 from zoo_cli.ranking.aggregation import LAYERS
 from zoo_cli.ranking.verdict import Verdict
 from zoo_cli.store import files, schemas
 from zoo_cli.store.columns import arrow_schema
+from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.score_store import ScoreRow, load_scores
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
@@ -60,6 +62,11 @@ class RankingSpec:
         return len(self.metrics) == 1 and not self.plasticity
 
     @property
+    def margin(self) -> float:
+        """The smallest gap between two values that matters."""
+        return self.metrics[0].entry.margin if self.raw else 0.0
+
+    @property
     def zero_means_none(self) -> bool:
         """Whether negative values mean no similarity. z-scores are centred: their zero means nothing."""
         return self.raw and self.metrics[0].entry.zero_means_none
@@ -83,13 +90,20 @@ class RankRow:
     excluded: str | None = None
     borda: float | None = None
     teaches: str = source_weights.UNKNOWN
+    fit: str | None = None
+    labels_needed: int | None = None
+    head: float | None = None
+    head_low: float | None = None
+    head_high: float | None = None
+    head_nll: float | None = None
 
 
 @dataclass(frozen=True)
 class Ranking:
     """Sources in order, their effective number, the verdict, and the place that the student would have.
 
-    `beats`: how likely each source is to be better than each other one. `dropped`: weights below the least one.
+    `beats`: how likely each source is to be better than each other one. `dropped`: weights below the least one. Of a
+    workspace: `student_head`, the ridge head on the student's starting features, and `pool`, the stored pool of heads.
     """
 
     spec: RankingSpec
@@ -99,6 +113,8 @@ class Ranking:
     verdict: Verdict
     beats: dict[str, dict[str, float | None]]
     dropped: tuple[float, ...] = ()
+    student_head: HeadScore | None = None
+    pool: HeadRecord | None = None
 
     @property
     def headless_note(self) -> str | None:
@@ -156,6 +172,7 @@ def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: P
     else:
         ranking = order_sources(settings, spec, score.score(settings, scores).rows, scores.features)
         if not scores.features:
+            ranking = _with_heads(settings, ranking, scores.sources)
             out = out or settings.root / "ranking.parquet"
     if out is not None:
         write_ranking(settings, ranking, out)
@@ -223,7 +240,14 @@ def order_sources(
     rows += [_row(spec, name, excluded=excluded[name]) for name in names if name in excluded]
     rows = [replace(row, teaches=teaching[row.source]) for row in rows]
     rows.sort(key=lambda row: (row.rank is None, row.source in excluded, row.rank or 0, row.source))
-    student = (float(table.values[-1]), table.draws[-1])
+    student = table.verdict_scores(slice(-1, None))
+    conclusion = verdict.judge_sources(
+        ranked, table.verdict_scores(slice(-1)), student, size=table.size, classes=table.classes, margin=spec.margin
+    )
+    rows = [
+        replace(row, fit=conclusion.fit.get(row.source), labels_needed=conclusion.labels_needed.get(row.source))
+        for row in rows
+    ]
     wins = {
         name: {other: _defined(float(p)) for other, p in zip(ranked, line, strict=True) if other != name}
         for name, line in zip(ranked, uncertainty.beats(draws), strict=True)
@@ -233,10 +257,25 @@ def order_sources(
         rows,
         uncertainty.effective_number(weights) if weights.any() else 0.0,
         table.student(scores),
-        verdict.judge_sources(ranked, values, draws, table.chance[:-1], student),
+        conclusion,
         wins,
         weighed.dropped,
     )
+
+
+def _with_heads(settings: Config, ranking: Ranking, sources: Sequence[Source]) -> Ranking:
+    """The ranking with the ridge head of each source that is not excluded."""
+    ranked = {row.source for row in ranking.rows if row.rank is not None}
+    heads = score_heads(
+        settings, [source for source in score.with_student(settings, sources) if source.name in {*ranked, STUDENT}]
+    )
+    rows = [
+        replace(row, head=head.accuracy, head_low=head.low, head_high=head.high, head_nll=head.nll)
+        if (head := heads.get(row.source)) is not None
+        else row
+        for row in ranking.rows
+    ]
+    return replace(ranking, rows=rows, student_head=heads.get(STUDENT), pool=load_current_pool(settings))
 
 
 def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:

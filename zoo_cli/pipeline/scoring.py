@@ -88,6 +88,9 @@ def score_source(
                 ceiling=estimate.ceiling,
                 flags=",".join(estimate.flags) or None,
                 draws=None if estimate.draws is None else estimate.draws.tolist(),
+                error=estimate.error,
+                error_half=estimate.error_half,
+                chance_error=estimate.chance_error,
             )
             scores[i] = Score(row, ensemble_choice.member_part(spec, probe, replicates))
     return [scores[i] for i in range(len(metrics))]

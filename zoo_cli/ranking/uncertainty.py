@@ -18,6 +18,7 @@ from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.ranking.bounds import standard_errors, within_classes
 from zoo_cli.registry import Metric
 from zoo_cli.specs import Method
 
@@ -39,6 +40,8 @@ class Estimate:
     around `value`, paired over sources by position. Without an interval, `low`, `high` and `draws` are None and
     `reason` is machine readable. `ceiling`: the highest value possible on this probe, None if there is none; `flags`:
     what a reader must know about the value, machine readable: `saturated` at the ceiling, or the metric's own.
+    `error`, `error_half`: its standard errors on this probe and on half of it, without what the interval counts twice;
+    `chance_error`: that of the chance level.
     """
 
     value: float
@@ -49,6 +52,9 @@ class Estimate:
     reason: str | None = None
     ceiling: float | None = None
     flags: tuple[str, ...] = ()
+    error: float | None = None
+    error_half: float | None = None
+    chance_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,11 +113,13 @@ def estimate_scores(
         for function, (method, entry) in zip(functions, metrics, strict=True)
     ]
     estimates = {i: result for i, result in enumerate(results) if isinstance(result, Estimate)}
+    variances: dict[int, float | None] = {}
     for i, estimate in estimates.items():
         method, entry = metrics[i]
         if entry.leave_one_out:
             scores = _import_function(entry.leave_one_out)(probe, **method.params)
             estimates[i] = _with_interval(estimate, jackknife_interval(estimate.value, scores, seed=seed))
+            variances[i] = within_classes(scores, probe.target.codes, probe.target.counts)
     from_subsamples = [i for i in estimates if not metrics[i][1].leave_one_out]
     for four_fifths, subsamples in ((False, replicates.half_samples), (True, replicates.four_fifth_samples)):
         group = [i for i in from_subsamples if metrics[i][1].four_fifths is four_fifths]
@@ -126,10 +134,21 @@ def estimate_scores(
                 logarithmic=entry.logarithmic and not method.params.get("log", False),
             )
             estimates[i] = _with_interval(estimates[i], interval)
+    for i, estimate in estimates.items():
+        method, entry = metrics[i]
+        if estimate.low is None or estimate.high is None:
+            continue
+        pairs = _import_function(entry.pair_variance)(probe, **method.params) if entry.pair_variance else 0.0
+        variance = variances.get(i)
+        if variance is None:
+            variance = ((estimate.high - estimate.low) / (2 * QUANTILE)) ** 2
+        error, error_half = standard_errors(variance, pairs)
+        estimates[i] = replace(estimate, error=error, error_half=error_half)
     group = [i for i in estimates if metrics[i][1].chance == "labels"]
-    levels = chance_levels([functions[i] for i in group], probe, replicates)
-    for i, level in zip(group, levels, strict=True):
-        estimates[i] = replace(estimates[i], chance=level)
+    scores = _permutation_scores([functions[i] for i in group], probe, replicates)
+    for i, row in zip(group, scores, strict=True):
+        level, level_error = _chance(row)
+        estimates[i] = replace(estimates[i], chance=level, chance_error=level_error)
     return [estimates.get(i, result) for i, result in enumerate(results)]
 
 
@@ -142,8 +161,20 @@ def score_subsamples(functions: Sequence[Score], probe: Probe, subsamples: Subsa
 
 def chance_levels(functions: Sequence[Score], probe: Probe, replicates: Replicates) -> list[float | None]:
     """The mean score under permuted labels by each of M functions; None if it is undefined for any permutation."""
-    scores = _score_probes(functions, (probe.with_labels(target) for target in replicates.permutations))
-    return [None if np.isnan(row).any() else float(row.mean()) for row in scores]
+    return [_chance(row)[0] for row in _permutation_scores(functions, probe, replicates)]
+
+
+def _permutation_scores(functions: Sequence[Score], probe: Probe, replicates: Replicates) -> Array:
+    """The scores (M, P) under permuted labels by M functions, NaN where undefined."""
+    return _score_probes(functions, (probe.with_labels(target) for target in replicates.permutations))
+
+
+def _chance(scores: Array) -> tuple[float | None, float | None]:
+    """The mean of scores under permuted labels (P,) and its standard error; None if one of them is undefined."""
+    if np.isnan(scores).any():
+        return None, None
+    error = float(scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
+    return float(scores.mean()), error
 
 
 def _score_probes(functions: Sequence[Score], probes: Iterable[Probe]) -> Array:

@@ -115,6 +115,9 @@ SCORES = Schema(
         Column("ceiling", "double", "the highest value possible on this probe", nullable=True, required=False),
         Column("flags", "string", "notes on the value, comma-separated: saturated, …", nullable=True, required=False),
         Column("draws", "list<double>", "replicates of the score, paired over sources by position", nullable=True),
+        Column("error", "double", "standard error, for the verdict", nullable=True, required=False),
+        Column("error_half", "double", "standard error on half the probe set", nullable=True, required=False),
+        Column("chance_error", "double", "standard error of the chance level", nullable=True, required=False),
     ),
 )
 
@@ -141,6 +144,31 @@ RANKING = Schema(
         ),
         Column("excluded", "string", "why the source is left out; null if it is not", nullable=True),
         Column("borda", "double", "Borda count, if several metrics are ranked by", nullable=True, required=False),
+        Column(
+            "fit",
+            "string",
+            "whether it separates the classes better than chance and than the student: yes, no or unknown; null where "
+            "the score cannot say",
+            nullable=True,
+            required=False,
+        ),
+        Column(
+            "labels_needed",
+            "int64",
+            "about how many labels would tell, at most 10,000; null unless fit is unknown",
+            nullable=True,
+            required=False,
+        ),
+        Column(
+            "head",
+            "double",
+            "leave-one-out accuracy of a ridge head on it, low with few labels",
+            nullable=True,
+            required=False,
+        ),
+        Column("head_low", "double", "lower end of its 90 % interval", nullable=True, required=False),
+        Column("head_high", "double", "upper end of its 90 % interval", nullable=True, required=False),
+        Column("head_nll", "double", "leave-one-out nll of the head, in nats", nullable=True, required=False),
     ),
 )
 

@@ -34,6 +34,9 @@ class ScoreRow:
     ceiling: float | None = None
     flags: str | None = None
     draws: Sequence[float] | None = None
+    error: float | None = None
+    error_half: float | None = None
+    chance_error: float | None = None
 
     @property
     def spec(self) -> str:
