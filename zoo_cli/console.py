@@ -16,6 +16,8 @@ from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
 
+LEAST_TEXT = 8
+"""Characters of a text that a narrow table keeps."""
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LINE_EVERY = 30.0
 """Seconds between the progress lines of a batch log."""
@@ -249,18 +251,31 @@ def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in fields:
-        numeric = bool(column.style)
-        table.add_column(column.title or column.key, justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_cell(row.get(column.key), column.style).replace("[", r"\[") for column in fields))
     # Not rich's own, which takes COLUMNS=0 for a terminal that shows nothing.
     width = shutil.get_terminal_size().columns if terminal else 1000
+    titles = [column.title or column.key for column in fields]
+    cells = [[_cell(row.get(column.key), column.style) for column in fields] for row in rows]
+    table = Table(box=None, pad_edge=False, collapse_padding=terminal, header_style="bold")
+    for title, column, size in zip(titles, fields, _column_widths([titles, *cells], fields, width), strict=True):
+        table.add_column(title, justify="right" if column.style else "left", no_wrap=True, width=size)
+    for line in cells:
+        table.add_row(*(cell.replace("[", r"\[") for cell in line))
     console = RichConsole(file=None, force_terminal=terminal, width=width, highlight=False, soft_wrap=not terminal)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _column_widths(lines: Sequence[Sequence[str]], fields: Sequence[Field], width: int) -> list[int]:
+    """The widths of columns with a blank between them. Where there is no room, the widest texts are cut, no number."""
+    widths = [max(len(line[position]) for line in lines) for position in range(len(fields))]
+    texts = [position for position, column in enumerate(fields) if not column.style]
+    while texts and sum(widths) + len(widths) - 1 > width:
+        widest = max(texts, key=lambda position: widths[position])
+        if widths[widest] <= LEAST_TEXT:
+            break
+        widths[widest] -= 1
+    return widths
 
 
 def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form: str) -> str:

@@ -9,8 +9,9 @@ import pytest
 
 from zoo_cli import config
 from zoo_cli.heads.likelihood import accuracy_interval
-from zoo_cli.pipeline import distill_notes, rank
+from zoo_cli.pipeline import distill_notes
 from zoo_cli.pipeline.rank import Ranking, RankRow
+from zoo_cli.pipeline.ranking_spec import parse_ranking
 from zoo_cli.ranking.verdict import Verdict
 
 from ..workspaces import edit, make, run
@@ -98,7 +99,7 @@ def test_interval_is_where_the_score_test_rejects(hits: int, count: int) -> None
 
 
 def ranking(rows: dict[str, tuple[str | None, float]]) -> Ranking:
-    spec = rank.parse_ranking(["parc"], None, "equal")
+    spec = parse_ranking(["parc"], None, "equal")
     lines = [RankRow(name, "parc", "features", weight, fit=fit) for name, (fit, weight) in rows.items()]
     return Ranking(spec, lines, 1.0, None, Verdict("none", (), (), ""), {})
 

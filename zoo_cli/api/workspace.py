@@ -27,6 +27,7 @@ from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
 from zoo_cli.pipeline.predict import PredictConfig, PredictResult
 from zoo_cli.pipeline.pseudo_label import PseudoLabelSummary
 from zoo_cli.pipeline.rank import Ranking
+from zoo_cli.pipeline.ranking_spec import parse_ranking
 from zoo_cli.pipeline.scoring import ScoreResult
 from zoo_cli.pipeline.sources import SourceSummary, list_sources
 from zoo_cli.pipeline.split import SplitConfig, SplitSummary
@@ -183,7 +184,7 @@ class Workspace:
         `plasticity`: add the capacity term, the depth of a source / 50.
         """
         settings = self.config
-        spec = rank_stage.parse_ranking(_texts(metric), on, weighting, plasticity)
+        spec = parse_ranking(_texts(metric), on, weighting, plasticity)
         models = _require(settings, settings.select(_texts(sources)))
         options = ScoreConfig(spec.metrics, models, seed=seed, overwrite=overwrite, refresh=refresh)
         return rank_stage.rank(settings, spec, options)

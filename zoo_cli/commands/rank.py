@@ -70,10 +70,11 @@ def rank(
     from zoo_cli.pipeline import explanation
     from zoo_cli.pipeline import rank as stage
     from zoo_cli.pipeline.metric_specs import ScoreConfig
+    from zoo_cli.pipeline.ranking_spec import parse_ranking
 
     settings = config.load(workspace)
     form = "json" if json else form
-    spec = stage.parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
+    spec = parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
     if explain is not None:
         rows = explanation.explain_source(settings, explain, spec.representation, refresh=refresh)
         answer_explanation(rows, explain, spec.representation, form)

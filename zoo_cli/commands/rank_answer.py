@@ -26,6 +26,18 @@ FIELDS = (
     console.Field("head_interval", "90 %", ">"),
     console.Field("excluded"),
 )
+COMPACT = (
+    console.Field("rank", style="d"),
+    console.Field("source"),
+    console.Field("value", "score", "score"),
+    console.Field("interval", "90 %", ">"),
+    console.Field("share", "weight", ">"),
+    console.Field("fit", style=">"),
+    console.Field("labels_needed", "labels", ","),
+    console.Field("head", style="percent"),
+)
+"""On a terminal, for 80 columns. The weight of a source that cannot teach is "no head"."""
+EXCLUDED = console.Field("excluded")
 BORDA = console.Field("borda", style=".1f")
 EXPLANATION = (
     console.Field("class"),
@@ -45,6 +57,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
     table = [
         row
         | {"ranks": None if row["rank_low"] is None else f"{row['rank_low']}-{row['rank_high']}"}
+        | {"interval": None if row["low"] is None else f"{row['low']:.2f}..{row['high']:.2f}"}
+        | {"share": "no head" if row["teaches"] == "no" else f"{row['weight']:.4f}"}
         | {"head_interval": None if row["head"] is None else _interval(row["head_low"], row["head_high"])}
         for row in rows
     ]
@@ -71,7 +85,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
         },
         "next": next_command(ranking),
     }
-    fields = FIELDS if spec.raw else (*FIELDS[:3], BORDA, *FIELDS[3:])
+    fields = _fields(form, excluded=any(row["excluded"] for row in rows))
+    fields = fields if spec.raw else (*fields[:3], BORDA, *fields[3:])
     notes.append(verdict.sentence)
     if ranking.pool is not None and ranking.pool.estimate.accuracy is not None:
         notes.append(_pool_sentence(ranking.pool))
@@ -84,6 +99,13 @@ def answer_explanation(rows: Sequence[ClassRow], source: str, on: str, form: str
     """Print how well each class is separated by a source."""
     table = [{"class": row.name, "n": row.n, "auc": row.auc, "student": row.student} for row in rows]
     console.answer("zoo.explain/1", table, EXPLANATION, form=form, meta={"source": source, "representation": on})
+
+
+def _fields(form: str | None, *, excluded: bool) -> tuple[console.Field, ...]:
+    """Every value in a file; on a terminal those that decide."""
+    if form == "table" or (form is None and console.current().out.isatty()):
+        return (*COMPACT, *((EXCLUDED,) if excluded else ()))
+    return FIELDS
 
 
 LABEL_NEXT = "zoo pseudo-label --head ridge --show 20"

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from zoo_cli import config, console, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
-from zoo_cli.pipeline import rank, score, student_choice
+from zoo_cli.pipeline import score, student_choice
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.pipeline.rank import Ranking, RankingSpec
+from zoo_cli.pipeline.rank import Ranking
+from zoo_cli.pipeline.ranking_spec import RankingSpec, parse_ranking
 from zoo_cli.store import feature_store
 
 BEST = "best"
@@ -20,7 +21,7 @@ def parse_best(models: Sequence[str], metric: str | None) -> RankingSpec | None:
     Raises ParameterError for a metric if no model needs a ranking.
     """
     if any(map(_is_best, models)):
-        return rank.parse_ranking([metric or registry.DEFAULT_METRIC], None, registry.DEFAULT_WEIGHTING)
+        return parse_ranking([metric or registry.DEFAULT_METRIC], None, registry.DEFAULT_WEIGHTING)
     if metric is not None:
         raise ParameterError("`metric` selects the best source", "start from best, or drop it")
     return None

@@ -17,7 +17,8 @@ from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Objective
 from zoo_cli.pipeline import distill_notes, rank, source_weights
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, each_source_name
-from zoo_cli.pipeline.rank import Ranking, RankingSpec
+from zoo_cli.pipeline.rank import Ranking
+from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_files, files
 from zoo_cli.store.manifest import Images

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from zoo_cli import console
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.pipeline import rank
-from zoo_cli.pipeline.rank import Ranking, RankingSpec
+from zoo_cli.pipeline.rank import Ranking
+from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.source_heads import load_current_pool, score_heads
 from zoo_cli.ranking.verdict import join_names
 

@@ -10,13 +10,13 @@ from typing import Any
 from zoo_cli import console, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
-from zoo_cli.pipeline import head_labels, leakage, rank, score, student_choice
+from zoo_cli.pipeline import head_labels, leakage, score, student_choice
 from zoo_cli.pipeline.chosen_sources import name_with_sources
 from zoo_cli.pipeline.distill_config import HEADS, TARGET_VIEWS, CrossTaskConfig, HeadsConfig, TransferConfig
 from zoo_cli.pipeline.head_config import HeadLabelConfig, configure_heads
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.pipeline.rank import RankingSpec
+from zoo_cli.pipeline.ranking_spec import RankingSpec, parse_ranking
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_store
 from zoo_cli.training.run_paths import MAX_NAME_BYTES
@@ -213,8 +213,7 @@ def _select_student(settings: Config, spec: str | None, init: str | None) -> Sou
 def _parse_rankings(config: CrossTaskConfig | HeadsConfig, weightings: Sequence[str]) -> tuple[RankingSpec, ...]:
     """The rankings whose weights the students take, one for each weighting."""
     return tuple(
-        rank.parse_ranking([config.metric], config.on, weighting, min_weight=config.min_weight)
-        for weighting in weightings
+        parse_ranking([config.metric], config.on, weighting, min_weight=config.min_weight) for weighting in weightings
     )
 
 

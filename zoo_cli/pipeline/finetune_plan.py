@@ -6,7 +6,7 @@ from zoo_cli.config import Config
 from zoo_cli.errors import ParameterError
 from zoo_cli.pipeline import best, training_task
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
-from zoo_cli.pipeline.rank import RankingSpec
+from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.streams import IndexStreams, make_streams
