@@ -8,7 +8,7 @@ _zoo_table() {
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --max-errors --seed --workers --overwrite --dry-run -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags extract') REPLY='--source --train --gradients --projection --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags extract') REPLY='--source --train --gradients --projection --views --augment --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -32,10 +32,11 @@ _zoo_table() {
         'kind '*' -C' | 'kind '*' --workspace') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind '*' --explain' | 'kind '*' --head' | 'kind '*' --pool' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind '*' --explain' | 'kind '*' --head' | 'kind '*' --pool' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
+        'kind '*' --augment') REPLY=augmentation ;;
         'kind extract --batch-size') REPLY=batch ;;
         'kind '*' --device') REPLY=device ;;
         'kind '*' --precision') REPLY=precision ;;
@@ -50,7 +51,6 @@ _zoo_table() {
         'kind '*' --teachers') REPLY=teaching ;;
         'kind '*' --targets') REPLY=targets ;;
         'kind '*' --schedule') REPLY=schedule ;;
-        'kind '*' --augment') REPLY=augmentation ;;
         'kind '*' --unlabelled-from') REPLY=images ;;
         'kind '*' --freeze') REPLY=frozen ;;
         'kind '*' --teacher') REPLY=run ;;
