@@ -11,8 +11,8 @@ _zoo_table() {
         'flags extract') REPLY='--source --train --gradients --projection --views --augment --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate accuracy') REPLY='--out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -36,7 +36,8 @@ _zoo_table() {
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
-        'kind '*' --augment') REPLY=augmentation ;;
+        'kind extract --augment') REPLY=view ;;
+        'kind distill --augment' | 'kind finetune --augment') REPLY=augmentation ;;
         'kind extract --batch-size') REPLY=batch ;;
         'kind '*' --device') REPLY=device ;;
         'kind '*' --precision') REPLY=precision ;;
@@ -61,6 +62,7 @@ _zoo_table() {
         'words format') REPLY='table json csv tsv md' ;;
         'words schedule') REPLY='constant cosine steps' ;;
         'words augmentation') REPLY='none flip shift crop affine rand' ;;
+        'words view') REPLY='flip shift crop affine rand' ;;
         'words images') REPLY='all unlabelled' ;;
         'words teaching') REPLY='sequential parallel soup' ;;
         'words targets') REPLY='live stored stored-clean' ;;

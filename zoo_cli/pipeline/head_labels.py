@@ -1,34 +1,29 @@
 """`zoo pseudo-label --head`: answers in the task's classes by heads on the sources' stored features."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
-
-import numpy as np
 
 from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
-from zoo_cli.heads.estimate import estimate_accuracy
 from zoo_cli.heads.fitting import fit_heads, pool_heads
-from zoo_cli.heads.linear_head import Head
-from zoo_cli.heads.pooled import Pool
-from zoo_cli.heads.standardise import Features
 from zoo_cli.heads.target_labels import TargetLabels
+from zoo_cli.heads.view_pools import pool_views
 from zoo_cli.pipeline import leakage, prepare
 from zoo_cli.pipeline.head_config import HeadLabelConfig
+from zoo_cli.pipeline.head_features import load_features, load_view_features
+from zoo_cli.pipeline.head_records import describe_heads, head_arrays
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.store import failures, feature_files, head_store
+from zoo_cli.store import failures, head_store
 from zoo_cli.store.class_names import load_class_names
-from zoo_cli.store.head_store import HeadRecord, PoolEstimate, SourceHead
+from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.source_record import load_source_record
+from zoo_cli.store.view_set import ViewSet
+from zoo_cli.store.view_store import answers_folder
 
 SPLITS = ("labelled", "unlabelled")
-LISTED = 1000
-"""The number of images in the record: those on which the heads disagree most."""
 MAKER = "pseudo-label --head"
 
 
@@ -40,14 +35,15 @@ def label_with_heads(
     Sources that have seen the task are excluded; those without a head of their own take part. Raises UsageError if no
     source is left or fewer than two classes have a label, Stale naming what differs.
     """
-    images = prepare.prepare(settings, Needs(features=options.sources), refresh=refresh)
+    needs = Needs(features=options.sources, view_features=options.sources if options.views else (), views=options.views)
+    images = prepare.prepare(settings, needs, refresh=refresh)
     return make_head_labels(settings, images, options, overwrite=overwrite, refresh=refresh)
 
 
 def make_head_labels(
     settings: Config, images: Images, options: HeadLabelConfig, *, overwrite: bool = False, refresh: bool = False
 ) -> HeadRecord:
-    """Store the pool's answers, unless they exist and are current."""
+    """Store the pool's answers, unless they exist and are current: for the plain view, or for each stored one."""
     head, pool = specs.resolve("head", options.head), specs.resolve("pool", options.pool)
     sources = _usable(settings, options.sources)
     images = images.without(failures.failed_ids(settings, "extract"))
@@ -57,63 +53,40 @@ def make_head_labels(
             "the student has no features of the images of `unlabelled` in zoo.toml", "leave --with-student out"
         )
     classes = load_class_names(settings.classes)
-    folder = settings.pseudo_head(options.slug)
-    inputs = {
+    views = options.views
+    folder = settings.pseudo_head(options.slug) if views is None else answers_folder(settings, options.slug)
+    inputs: Inputs = {
         "head": head.spec,
         "pool": pool.spec,
         "sources": {source.name: load_source_record(settings, source.name).fingerprint for source in sources},
         "samples": images.fingerprint(rows, "ids", "sha256"),
         "labels": fingerprint(images.fingerprint(rows, "labels"), classes),
+        **({} if views is None else {"views": str(views)}),
     }
-    if not overwrite and _is_complete(folder, inputs, refresh):
+    if not overwrite and _is_complete(folder, inputs, refresh, views):
         console.say(f"{folder} is up to date")
         return head_store.load_record(folder)
     targets = TargetLabels.of(images.labels[rows], len(classes))
     missing = tuple(classes[c] for c in targets.missing)
     if missing:
         console.warn(f"no labelled image of {', '.join(missing)}: the heads never answer with these classes")
-    features = _StoredFeatures(settings, sources, images.ids[rows])
-    heads = fit_heads(head, features, targets)
-    result = pool_heads(pool, features, heads, targets)
-    record = _describe(options, sources, heads, result, targets, features, images.ids[rows], classes)
+    features = load_features(settings, sources, images.ids[rows])
+    if views is None:
+        heads = fit_heads(head, features, targets)
+        pools = [pool_heads(pool, features, heads, targets)]
+    else:
+        features_of_views = load_view_features(settings, sources, images.ids[rows], targets.rows, views)
+        heads = fit_heads(head, features_of_views.labelled, targets.repeat(views.count))
+        pools = pool_views(pool, features_of_views, heads, targets)
+    record = describe_heads(options, sources, heads, pools, targets, features, images.ids[rows], classes)
     for source, fitted in zip(sources, heads, strict=True):
-        head_store.write_head(settings, source.name, _arrays(fitted), head.spec)
-    head_store.write_answers(folder, images.ids[rows], result.probabilities, record, inputs)
+        head_store.write_head(settings, source.name, head_arrays(fitted), head.spec, of_views=views is not None)
+    if views is None:
+        head_store.write_answers(folder, images.ids[rows], pools[0].probabilities, record, inputs)
+    else:
+        probabilities = [each.probabilities for each in pools]
+        head_store.write_view_answers(folder, images.ids[rows], probabilities, record, inputs)
     return record
-
-
-@dataclass(frozen=True)
-class _StoredFeatures(Sequence[Features]):
-    """The standardised features of sources on some images, each read on access, so that only one is in memory."""
-
-    settings: Config
-    sources: Sequence[Source]
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    @overload
-    def __getitem__(self, position: int) -> Features: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Features]: ...
-    def __getitem__(self, position: int | slice) -> Features | Sequence[Features]:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        source = self.sources[position]
-        record = load_source_record(self.settings, source.name)
-        column = "embedding" if record.features else "logits"
-        folder = self.settings.features(source.name)
-        outputs = feature_files.load_outputs(folder, ids=self.ids, columns=(column,), needed=(column,))
-        if outputs.embedding is not None:
-            return Features.of(outputs.embedding)
-        assert outputs.logits is not None
-        if record.output == "sigmoid":
-            return Features.of(outputs.logits)
-        return Features.of_probabilities(feature_files.to_probabilities(outputs.logits, "softmax"))
-
-    def __iter__(self) -> Iterator[Features]:
-        return (self[position] for position in range(len(self)))
 
 
 def _usable(settings: Config, sources: Sequence[Source]) -> list[Source]:
@@ -127,70 +100,12 @@ def _usable(settings: Config, sources: Sequence[Source]) -> list[Source]:
     return usable
 
 
-def _is_complete(folder: Path, inputs: Inputs, refresh: bool) -> bool:
+def _is_complete(folder: Path, inputs: Inputs, refresh: bool, views: ViewSet | None) -> bool:
     try:
-        return head_store.is_complete(folder, inputs, MAKER)
+        if views is None:
+            return head_store.is_complete(folder, inputs, MAKER)
+        return head_store.is_complete(folder, inputs, f"{MAKER} --views {views.count}", views=views.count)
     except Stale:
         if refresh:
             return False
         raise
-
-
-def _describe(
-    options: HeadLabelConfig,
-    sources: Sequence[Source],
-    heads: Sequence[Head],
-    pool: Pool,
-    targets: TargetLabels,
-    features: Sequence[Features],
-    ids: np.ndarray,
-    classes: Sequence[str],
-) -> HeadRecord:
-    estimate = estimate_accuracy(pool, targets)
-    unlabelled = targets.unlabelled
-    shares = pool.probabilities[unlabelled].mean(axis=0) if len(unlabelled) else np.zeros(len(classes))
-    disagreement = _disagreement(features, heads, pool, unlabelled)
-    order = np.argsort(-disagreement, kind="stable")[:LISTED]
-    return HeadRecord(
-        head=options.head,
-        pool=options.pool,
-        labels=len(targets),
-        images=len(ids),
-        sources=tuple(
-            SourceHead(source.name, head.lam, head.temperature, head.nll, head.accuracy, float(weight))
-            for source, head, weight in zip(sources, heads, pool.weights, strict=True)
-        ),
-        estimate=PoolEstimate(estimate.accuracy, estimate.low, estimate.high, estimate.reason),
-        class_shares={name: float(share) for name, share in zip(classes, shares, strict=True)},
-        missing=tuple(classes[c] for c in targets.missing),
-        disagreement=[(str(ids[unlabelled[i]]), round(float(disagreement[i]), 6)) for i in order],
-        notes=pool.notes,
-    )
-
-
-def _disagreement(features: Sequence[Features], heads: Sequence[Head], pool: Pool, rows: np.ndarray) -> np.ndarray:
-    """How far the heads disagree on images (M,), in nats: the weighted Jensen-Shannon divergence of their answers."""
-    mixture, entropy = 0.0, np.zeros(len(rows))
-    for source, head, weight in zip(features, heads, pool.weights, strict=True):
-        answers = head.answer(source.values[rows])
-        mixture = mixture + weight * answers
-        entropy += weight * _entropy(answers)
-    return np.maximum(_entropy(np.asarray(mixture)) - entropy, 0.0)
-
-
-def _entropy(probabilities: np.ndarray) -> np.ndarray:
-    logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    return np.asarray(-(probabilities * logs).sum(axis=1))
-
-
-def _arrays(head: Head) -> dict[str, np.ndarray]:
-    """A head as the arrays of its file. `lam` is NaN if it has none."""
-    return {
-        "mean": head.mean,
-        "scale": head.scale,
-        "weights": head.weights,
-        "intercept": head.intercept,
-        "present": head.present,
-        "temperature": np.array([head.temperature]),
-        "lam": np.array([np.nan if head.lam is None else head.lam]),
-    }

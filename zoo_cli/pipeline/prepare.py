@@ -17,9 +17,11 @@ from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_stored
 from zoo_cli.store import feature_store, gradient_store
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
+from zoo_cli.store.view_set import ViewSet
 
 MAKERS = {
     "extract": "zoo_cli.pipeline.extract:make_features",
+    "views": "zoo_cli.pipeline.extract_views:make_views",
     "gradients": "zoo_cli.pipeline.missing_gradients:make_gradients",
     "score": "zoo_cli.pipeline.score:score_sources",
     "pseudo-label": "zoo_cli.pipeline.pseudo_label:make_pseudo_labels",
@@ -32,7 +34,8 @@ class Needs:
     """What a command reads besides the manifest, in the order in which it is made.
 
     `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names;
-    `head_labels`: the answers of a pool of heads.
+    `head_labels`: the answers of a pool of heads. `views`: stored augmented views, of the sources `view_features`; the
+    pseudo-labels are then of these views.
     """
 
     features: Sequence[Source] = ()
@@ -40,6 +43,8 @@ class Needs:
     scores: ScoreConfig | None = None
     pseudo_labels: Sequence[Source] = ()
     head_labels: HeadLabelConfig | None = None
+    view_features: Sequence[Source] = ()
+    views: ViewSet | None = None
 
 
 def prepare(
@@ -52,11 +57,13 @@ def prepare(
     needs = needs or Needs()
     images = _prepare_manifest(settings, workers, refresh)
     _prepare_features(settings, images, needs.features, refresh)
+    if needs.views is not None:
+        maker("views")(settings, images, needs.view_features, needs.views, refresh=refresh)
     _prepare_gradients(settings, images, needs.gradients, refresh)
     if needs.scores is not None:
         maker("score")(settings, images, needs.scores)
     if needs.pseudo_labels:
-        maker("pseudo-label")(settings, images, needs.pseudo_labels, refresh=refresh)
+        maker("pseudo-label")(settings, images, needs.pseudo_labels, refresh=refresh, views=needs.views)
     if needs.head_labels is not None:
         maker("head-labels")(settings, images, needs.head_labels, refresh=refresh)
     return images

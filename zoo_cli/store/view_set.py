@@ -30,6 +30,11 @@ class ViewSet:
         return f"{self.count} {self.augment} view{'s' if self.count > 1 else ''}, seed {self.seed}"
 
     @property
+    def note(self) -> str:
+        """A machine-readable remark on what was fitted on them."""
+        return f"fitted_on_{self.count}_{self.augment}_views"
+
+    @property
     def command(self) -> str:
         """The command that stores them."""
         return f"extract --views {self.count} --augment {self.augment}"

@@ -5,8 +5,9 @@ view alone.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,18 +64,21 @@ def load_view_set(settings: Config) -> ViewSet | None:
 
 def write_view_set(settings: Config, views: ViewSet) -> None:
     """Record which views a workspace stores."""
-    content = {"views": views.count, "augment": views.augment, "seed": views.seed}
-    files.write_json(settings.root / "features" / "views" / DOCUMENT, content)
+    files.write_json(settings.root / "features" / "views" / DOCUMENT, _to_json(views))
 
 
 def check_view_set(settings: Config, views: ViewSet) -> bool:
     """Whether these views are the stored ones; False if none are stored. Raises Stale if others are."""
     stored = load_view_set(settings)
     if stored is not None and stored != views:
-        changed = provenance.differences(asdict(stored), asdict(views))
+        changed = provenance.differences(_to_json(stored), _to_json(views))
         folder = settings.root / "features" / "views"
         raise provenance.stale_error(str(folder), changed, views.command)
     return stored is not None
+
+
+def _to_json(views: ViewSet) -> dict[str, Any]:
+    return {"views": views.count, "augment": views.augment, "seed": views.seed}
 
 
 def planned_parts(settings: Config, source: Source, images: Images, views: ViewSet) -> Iterator[ViewPart]:
