@@ -377,3 +377,19 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     result = ok("extract", "--views", "2", "--dry-run", workspace=workspace)
     assert "would extract 2 crop views, seed 0 of 3 sources: alpha, beta, gamma" in result.err
     assert not (workspace / "features").exists()
+
+
+def test_fewer_images_are_made_again_by_refresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of images that are gone are stale, and removed."""
+    monkeypatch.setattr(feature_store, "PART_ROWS", 16)
+    workspace = make(tmp_path / "task")
+    command = ("extract", "--views", "2", "--source", "alpha")
+    ok(*command, workspace=workspace)
+    for path in sorted((workspace / "images/red").iterdir())[2:]:
+        path.unlink()
+    ok("split", "--overwrite", workspace=workspace)
+    assert run(*command, workspace=workspace).code == 2
+    ok(*command, "--refresh", workspace=workspace)
+    parts = sorted((workspace / "features/views/source=alpha/view=1/data=train").iterdir())
+    assert [part.name for part in parts] == [f"part-0000{number}-of-00004.parquet" for number in range(4)]
+    assert "2 crop views, seed 0 of alpha are up to date" in ok(*command, workspace=workspace).err

@@ -37,14 +37,15 @@ def extract_views(
             pending.append((source, missing))
         else:
             console.say(f"{views} of {source.name} are up to date")
-    if not pending:
-        return
     if options.dry_run:
-        names = ", ".join(source.name for source, _ in pending)
-        console.say(f"would extract {views} of {len(pending)} sources: {names}")
+        if pending:
+            names = ", ".join(source.name for source, _ in pending)
+            console.say(f"would extract {views} of {len(pending)} sources: {names}")
         return
     if stored != views:
         view_store.write_view_set(settings, views)
+    if not pending:
+        return
     for source, _ in pending:
         planned = {path for part in view_store.planned_parts(settings, source, images, views) for path in part.paths}
         for path in view_store.existing_parts(settings, source.name) - (set() if options.overwrite else planned):

@@ -114,8 +114,10 @@ def missing_parts(settings: Config, source: Source, images: Images, views: ViewS
     fingerprint = load_source_record(settings, source.name).fingerprint
     maker = f"{views.command} --source {source.name}"
     extra = existing_parts(settings, source.name) - {path for part in planned for path in part.paths}
-    if extra and not remake:
-        raise provenance.stale_error(str(min(extra)), ["images"], maker)
+    if extra:
+        if not remake:
+            raise provenance.stale_error(str(min(extra)), ["images"], maker)
+        return planned
     missing = []
     for part in planned:
         current = True
