@@ -8,11 +8,11 @@ _zoo_table() {
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --max-errors --seed --workers --overwrite --dry-run -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags extract') REPLY='--source --train --gradients --projection --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags extract') REPLY='--source --train --gradients --projection --views --augment --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate accuracy') REPLY='--out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -34,10 +34,12 @@ _zoo_table() {
         'kind '*' -C' | 'kind '*' --workspace') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled' | 'kind '*' --data') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind predict --batch-size' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind predict --batch-size' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
+        'kind extract --augment') REPLY=view ;;
+        'kind distill --augment' | 'kind finetune --augment') REPLY=augmentation ;;
         'kind extract --batch-size') REPLY=batch ;;
         'kind '*' --device') REPLY=device ;;
         'kind '*' --precision') REPLY=precision ;;
@@ -54,7 +56,6 @@ _zoo_table() {
         'kind '*' --teachers') REPLY=teaching ;;
         'kind '*' --targets') REPLY=targets ;;
         'kind '*' --schedule') REPLY=schedule ;;
-        'kind '*' --augment') REPLY=augmentation ;;
         'kind '*' --unlabelled-from') REPLY=images ;;
         'kind '*' --freeze') REPLY=frozen ;;
         'kind '*' --teacher') REPLY=run ;;
@@ -65,6 +66,7 @@ _zoo_table() {
         'words format') REPLY='table json csv tsv md' ;;
         'words schedule') REPLY='constant cosine steps' ;;
         'words augmentation') REPLY='none flip shift crop affine rand' ;;
+        'words view') REPLY='flip shift crop affine rand' ;;
         'words images') REPLY='all unlabelled' ;;
         'words teaching') REPLY='sequential parallel soup' ;;
         'words targets') REPLY='live stored stored-clean' ;;

@@ -218,3 +218,55 @@ def test_dry_run_needs_no_pool(workspace: Path) -> None:
         "heads-ridge-product-of-alpha+beta-s1",
     ]
     assert not head_answers.calls
+
+
+def test_run_is_a_student_by_name_and_path(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round starts from the run of the last one; each way to write it gives the same student."""
+    ok(*HEADS, "--name", "first", workspace=workspace)
+    monkeypatch.chdir(workspace.parent)
+    again = (*HEADS[:7], *QUICK)
+    for number, student in enumerate(("first", "runs/first", f"{workspace.name}/runs/first", "file:task/runs/first")):
+        ok(*again, "--student", student, "--name", f"second{number}", workspace=Path(workspace.name))
+        assert model(workspace / f"runs/second{number}") == model(workspace / "runs/second0")
+    assert model(workspace / "runs/second0") != model(workspace / "runs/first")
+    assert 'no source "frist"' in refuse_student("frist", again, workspace)
+
+
+def refuse_student(student: str, command: tuple[str, ...], workspace: Path) -> str:
+    result = run(*command, "--student", student, workspace=workspace)
+    assert result.code == 2
+    return result.error
+
+
+def test_head_of_classes_in_another_order_is_kept(workspace: Path) -> None:
+    """The classes of "mirror" are the task's, the other way round: its columns go with their names."""
+    accuracies = {}
+    for name in ("expert", "mirror"):
+        command = (*HEADS[:7], "--student", name, "--lr", "0", *QUICK, "--name", f"of-{name}")
+        ok(*command, workspace=workspace)
+        result = ok("evaluate", "accuracy", f"of-{name}", "--json", workspace=workspace)
+        accuracies[name] = result.data[0]["accuracy"]
+    assert accuracies["expert"] == accuracies["mirror"]
+    assert accuracies["expert"] > 0.5
+
+
+def test_cross_task_says_that_it_draws_a_new_head(workspace: Path) -> None:
+    ok(*HEADS, "--name", "first", workspace=workspace)
+    text = "first starts with a new head; the objective heads would keep its trained one"
+    cross_task = ("distill", *HEADS[3:7], "--weighting", "equal", *QUICK)
+    seeds = ("--seed", "0", "--seed", "1")
+    assert ok(*cross_task, "--student", "first", *seeds, workspace=workspace).err.count(text) == 1
+    assert text not in ok(*HEADS[:7], "--student", "first", "--name", "second", *QUICK, workspace=workspace).err
+    untrained = ok(*cross_task, "--student", "normed", "--name", "third", workspace=workspace)
+    assert "new head" not in untrained.err
+
+
+@pytest.mark.parametrize("sharpen", ["0.5", "2"])
+def test_sharpen_changes_the_student(workspace: Path, sharpen: str) -> None:
+    ok(*HEADS, workspace=workspace)
+    result = ok(*HEADS[:2], f"heads:sharpen={sharpen}", *HEADS[3:], "--json", workspace=workspace)
+    assert [row["run"] for row in result.data] == [f"heads-ridge-product-sharpen{sharpen}-s0"]
+    assert record(workspace, f"heads-ridge-product-sharpen{sharpen}-s0")["objective"] == f"heads:sharpen={sharpen}"
+    assert model(workspace / f"runs/heads-ridge-product-sharpen{sharpen}-s0") != model(
+        workspace / "runs/heads-ridge-product-s0"
+    )

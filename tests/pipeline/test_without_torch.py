@@ -23,6 +23,7 @@ COMMANDS = """
 split
 extract
 extract --gradients --projection 20
+extract --views 2
 extract --dry-run
 score
 score --metric lgc
@@ -38,6 +39,8 @@ rank --features theirs.parquet
 score --features theirs.parquet --metric knn --out knn.parquet
 pseudo-label
 pseudo-label --overwrite
+pseudo-label --views 2
+pseudo-label --head ridge --views 2
 pseudo-label --features theirs.parquet --out pseudo/source=theirs
 distill --dry-run
 finetune best --dry-run
@@ -55,7 +58,11 @@ def test_stored_things_are_read_without_torch(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="extract")
     table(place / "theirs.parquet", embedding=VALUES, logits=VALUES)
     (place / "accuracies.csv").write_text("source,accuracy\nalpha,0.5\nbeta,0.6\ngamma,0.4\n", encoding="utf-8")
-    for command in ("extract --gradients --projection 20", "distill --lam 1 --steps 1 --batch-size 4"):
+    for command in (
+        "extract --gradients --projection 20",
+        "extract --views 2",
+        "distill --lam 1 --steps 1 --batch-size 4",
+    ):
         result = run(*command.split(), workspace=place)
         assert result.code == 0, result.err
     commands = json.dumps([line.split() for line in COMMANDS.strip().splitlines()])

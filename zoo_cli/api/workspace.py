@@ -110,6 +110,8 @@ class Workspace:
         *,
         gradients: bool = False,
         projection: int | str | None = None,
+        views: int = 0,
+        augment: str | None = None,
         batch_size: int | str = "auto",
         device: str = "auto",
         precision: str = "fp32",
@@ -121,6 +123,7 @@ class Workspace:
         """Store the features (N, D) and logits (N, K) of sources on the training and unlabelled images.
 
         All sources and the student by default. `gradients`: of the probe set too, which lgc needs.
+        `views`: of that many augmented views of each image too, made with `augment`, by default crop.
         """
         settings = self.config
         options = ExtractConfig(
@@ -131,6 +134,8 @@ class Workspace:
             max_errors=max_errors,
             gradients=gradients,
             projection=None if projection is None else str(projection),
+            views=views,
+            augment=augment,
             overwrite=overwrite,
             refresh=refresh,
         )

@@ -14,6 +14,7 @@ from zoo_cli.commands import completions
 from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
 from zoo_cli.commands.completions.architectures import CLASSIFIERS
 from zoo_cli.commands.options import Quiet, Verbose, Workspace
+from zoo_cli.store.view_set import VIEW_KINDS
 
 KINDS = {
     "--workspace": "folder",
@@ -48,6 +49,7 @@ KINDS = {
     "--labelled": "share",
     "--probe": "probe",
     "extract --batch-size": "batch",
+    "extract --augment": "view",
     "evaluate ranking ACCURACIES": "file",
     "completion SHELL": "shell",
 }
@@ -61,6 +63,7 @@ CHOICES = {
     "format": console.FORMATS,
     "schedule": ("constant", "cosine", "steps"),
     "augmentation": ("none", "flip", "shift", "crop", "affine", "rand"),
+    "view": VIEW_KINDS,
     "images": ("all", "unlabelled"),
     "teaching": ("sequential", "parallel", "soup"),
     "targets": ("live", "stored", "stored-clean"),

@@ -21,6 +21,7 @@ from zoo_cli.commands.options import (
     Seeds,
     Sources,
     Student,
+    Views,
     Weightings,
     Workspace,
 )
@@ -47,7 +48,7 @@ from zoo_cli.training.training_config import TrainingConfig
 
 LEARN = "What to learn from"
 OWNERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("weighting", "metric", "on", "min_weight", "lam", "init"), (CROSS_TASK, HEADS)),
+    **dict.fromkeys(("weighting", "metric", "on", "min_weight", "lam", "init", "views"), (CROSS_TASK, HEADS)),
     **dict.fromkeys(("draws", "each_source", "pseudo", "scores"), (CROSS_TASK,)),
     **dict.fromkeys(("head", "pool"), (HEADS,)),
     **dict.fromkeys(("teachers", "targets"), TRANSFER_OBJECTIVES),
@@ -129,6 +130,7 @@ def distill(
             rich_help_panel=LEARN,
         ),
     ] = None,
+    views: Views = None,
     student: Student = None,
     init: Annotated[
         str | None,
@@ -204,14 +206,14 @@ def distill(
 
     objective_name, entry = find_objective(objective, "distill")
     for_weights = {"weighting": weighting, "draws": draws, "metric": metric, "on": on, "min_weight": min_weight}
-    for_sources = {**for_weights, "lam": lam, "init": init, "pseudo": pseudo, "scores": scores}
+    for_sources = {**for_weights, "lam": lam, "init": init, "views": views, "pseudo": pseudo, "scores": scores}
     for_teachers = {"teachers": teachers, "targets": targets}
     _refuse_foreign_flags(
         {**for_sources, "each_source": each_source or None, "head": head, "pool": pool, **for_teachers},
         objective_name,
     )
     shared: dict[str, Any] = {"sources": tuple(source or ()), "kd_temperature": kd_temperature, "student": student}
-    weights = drop_none(metric=metric, on=on, lam=lam, min_weight=min_weight, init=init)
+    weights = drop_none(metric=metric, on=on, lam=lam, min_weight=min_weight, init=init, views=views)
     weightings = tuple(weighting or ())
     options: DistillConfig
     if entry.needs_teacher:

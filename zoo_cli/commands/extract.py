@@ -45,6 +45,17 @@ def extract(
         str | None,
         typer.Option("--projection", metavar="N", help="Length of projected gradients, or none. [default: 10000]"),
     ] = None,
+    views: Annotated[
+        int, typer.Option("--views", metavar="N", min=0, help="Store outputs on N augmented views of each image too.")
+    ] = 0,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            "--augment",
+            metavar="NAME",
+            help="Augmentation of the views: flip, shift, crop, affine or rand. [default: crop]",
+        ),
+    ] = None,
     batch_size: Annotated[
         str, typer.Option("--batch-size", metavar="N", help="Images per forward pass, or auto.")
     ] = "auto",
@@ -65,6 +76,7 @@ def extract(
 
     zoo extract
     zoo extract --gradients
+    zoo extract --views 4 --augment crop
     zoo extract --train folder:pets --source torchvision:resnet18.IMAGENET1K_V1 -C work
     """
     from zoo_cli.pipeline import extract as stage
@@ -82,6 +94,8 @@ def extract(
         max_errors=max_errors,
         gradients=gradients,
         projection=projection,
+        views=views,
+        augment=augment,
         overwrite=overwrite,
         refresh=refresh,
         dry_run=dry_run,

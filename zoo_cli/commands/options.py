@@ -88,6 +88,16 @@ Sources = Annotated[
         rich_help_panel="What to learn from",
     ),
 ]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        "--views",
+        metavar="N",
+        min=0,
+        help="Learn on N stored augmented views, each with answers of its own. [default: heads: the stored ones]",
+        rich_help_panel="What to learn from",
+    ),
+]
 On = Annotated[
     str | None,
     typer.Option(
@@ -134,7 +144,10 @@ Manifest = Annotated[
 Student = Annotated[
     str | None,
     typer.Option(
-        "--student", metavar="SPEC", help="PROVIDER:NAME. [default: the student of zoo.toml]", rich_help_panel="Student"
+        "--student",
+        metavar="SPEC",
+        help="PROVIDER:NAME, or a run. [default: the student of zoo.toml]",
+        rich_help_panel="Student",
     ),
 ]
 RunName = Annotated[

@@ -47,6 +47,9 @@ def pseudo_label(
     with_student: Annotated[
         bool, typer.Option("--with-student", help="Also fit a head on the student's initial features.")
     ] = False,
+    views: Annotated[
+        int, typer.Option("--views", metavar="N", min=0, help="Answer for N stored augmented views of each image.")
+    ] = 0,
     show: Annotated[
         int,
         typer.Option(
@@ -67,20 +70,22 @@ def pseudo_label(
     zoo pseudo-label
     zoo pseudo-label --head ridge
     zoo pseudo-label --head ridge --show 20 --format tsv
+    zoo pseudo-label --head ridge --views 4
     zoo pseudo-label --features theirs.parquet --out pseudo/source=theirs
     """
     from zoo_cli.commands.heads_answer import answer_heads, answer_label_next
     from zoo_cli.pipeline import head_labels, label_next
     from zoo_cli.pipeline import pseudo_label as stage
     from zoo_cli.pipeline.head_config import configure_heads
+    from zoo_cli.pipeline.view_choice import stored_views
 
     settings = config.load(workspace)
     form = "json" if json else form
     if head is None and (pool is not None or with_student or show):
         raise UsageError("--pool, --with-student and --show belong to --head", "add --head ridge")
     if features is not None:
-        if out is None or head is not None:
-            raise UsageError("--features needs --out, the folder of its pseudo-labels, and no --head")
+        if out is None or head is not None or views:
+            raise UsageError("--features needs --out, the folder of its pseudo-labels, and neither --head nor --views")
         rows = [stage.pseudo_label_file(features, out, output, overwrite=overwrite)]
     elif out is not None:
         raise UsageError("--out needs --features", "a workspace stores them in pseudo/source=NAME")
@@ -88,13 +93,16 @@ def pseudo_label(
         sources = [model for model in settings.select(source or []) if model.name != STUDENT]
         if not sources:
             raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table, or use --features")
+        chosen_views = stored_views(settings, views, refresh=refresh)
         if head is not None:
-            options = configure_heads(settings, head, pool or DEFAULT_POOL, source or (), with_student=with_student)
+            options = configure_heads(
+                settings, head, pool or DEFAULT_POOL, source or (), with_student=with_student, views=chosen_views
+            )
             record = head_labels.label_with_heads(settings, options, overwrite=overwrite, refresh=refresh)
             if show:
                 answer_label_next(record, label_next.list_images(settings, record, show), form)
             else:
                 answer_heads(record, form)
             return
-        rows = stage.pseudo_label(settings, sources, overwrite=overwrite, refresh=refresh)
+        rows = stage.pseudo_label(settings, sources, overwrite=overwrite, refresh=refresh, views=chosen_views)
     console.answer("zoo.pseudo-label/1", [asdict(row) for row in rows], FIELDS, form=form)

@@ -98,7 +98,7 @@ def formats() -> str:
         parts.append(f"{_names(schema.path)}, schema `{schema.tag}`\n\n{table}")
     for document in schemas.DOCUMENTS:
         keys = ((_names(names), meaning) for names, meaning in document.keys)
-        parts.append(f"`{document.path}`\n\n" + _table(("key", "meaning"), keys))
+        parts.append(f"{_names(document.path)}\n\n" + _table(("key", "meaning"), keys))
     return "\n".join(parts)
 
 

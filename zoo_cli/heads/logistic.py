@@ -46,12 +46,12 @@ def logistic(features: Features, targets: TargetLabels, /, *, lam: float | None 
         for fold in range(FOLDS):
             out = folds == fold
             if out.any() and not out.all():
-                seen, weights, intercept = _fit(scores[~out], targets.codes[~out], option)
+                seen, weights, intercept = _fit(scores[~out], targets.codes[~out], option * targets.views)
                 logits[np.ix_(out, seen)] = scores[out] @ weights + intercept
         answers.append(logits)
         losses.append(np.nan if targets.single else logits_nll(logits, targets, 1.0))
     best = int(np.argmin(losses))
-    _, weights, intercept = _fit(scores, targets.codes, options[best])
+    _, weights, intercept = _fit(scores, targets.codes, options[best] * targets.views)
     weights = back @ weights
     return make_head(
         features,
@@ -83,14 +83,17 @@ def _rotate(rows: Array) -> tuple[Array, Array]:
 def _stratified_folds(rows: Array, targets: TargetLabels) -> Array:
     """The fold of each labelled row (L,): its rank by length within its class, modulo the number of folds.
 
-    Neither the order of the rows nor that of the classes matters then.
+    Neither the order of the rows nor that of the classes matters then. All views of an image have the fold of their
+    mean.
     """
-    lengths = np.round(np.einsum("ij,ij->i", rows, rows), 9)
-    folds = np.zeros(len(targets), dtype=np.int64)
+    images = rows.reshape(-1, targets.views, rows.shape[1]).mean(axis=1) if targets.views > 1 else rows
+    codes = targets.codes[:: targets.views]
+    lengths = np.round(np.einsum("ij,ij->i", images, images), 9)
+    folds = np.zeros(len(images), dtype=np.int64)
     for code in range(len(targets.present)):
-        members = np.flatnonzero(targets.codes == code)
+        members = np.flatnonzero(codes == code)
         folds[members[np.argsort(lengths[members], kind="stable")]] = np.arange(len(members)) % FOLDS
-    return folds
+    return np.repeat(folds, targets.views)
 
 
 def _fit(scores: Array, codes: Array, lam: float) -> tuple[Array, Array, Array]:

@@ -12,7 +12,7 @@ from zoo_cli.heads.linear_head import Head
 Array = NDArray[Any]
 
 
-def weigh_heads(heads: Sequence[Head]) -> Array:
+def weigh_heads(heads: Sequence[Head], *, views: int = 1) -> Array:
     """Weights (S,), sum 1, proportional to exp(-sqrt(L) (nll - least nll)), L the number of labels.
 
     With more labels the differences are more certain, and the best head weighs more. All weigh equally where every
@@ -24,5 +24,5 @@ def weigh_heads(heads: Sequence[Head]) -> Array:
     if len(losses) < len(heads):
         return np.full(len(heads), 1 / len(heads))
     values = np.array(losses)
-    weights = np.exp(-np.sqrt(len(heads[0].leave_one_out)) * (values - values.min()))
+    weights = np.exp(-np.sqrt(len(heads[0].leave_one_out) / views) * (values - values.min()))
     return np.asarray(weights / weights.sum())

@@ -40,8 +40,8 @@ def product(
     ridge = kernel(sources, heads, weights, targets)
     spreading = spread_pooled(sources, weights, targets, ridge, k=k, a=a, seed=seed)
     return make_pool(
-        _multiply(spreading.probabilities, ridge.probabilities, targets),
-        _multiply(spreading.leave_one_out, ridge.leave_one_out, targets),
+        multiply_answers(spreading.probabilities, ridge.probabilities, targets),
+        multiply_answers(spreading.leave_one_out, ridge.leave_one_out, targets),
         weights,
         targets,
         joint=ridge.joint,
@@ -50,7 +50,8 @@ def product(
     )
 
 
-def _multiply(spreading: Array, ridge: Array, targets: TargetLabels) -> Array:
+def multiply_answers(spreading: Array, ridge: Array, targets: TargetLabels) -> Array:
+    """The product of the answers (M, C) of `spread` and `kernel`, floored and renormalised over the classes."""
     present = targets.present
     logits = np.log(spreading[:, present] + SPREAD_FLOOR) + np.log(ridge[:, present] + KERNEL_FLOOR)
     return targets.widen(softmax_rows(logits))

@@ -1,4 +1,8 @@
-"""Ridge regression of one-hot labels with an intercept: all penalties from one eigendecomposition."""
+"""Ridge regression of one-hot labels with an intercept: all penalties from one eigendecomposition.
+
+Where each image stands in V rows, its views, every row counts 1 / V: V equal views give what one gives. Leave-one-out
+then leaves out all rows of an image, exactly: the block form of the hat matrix.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -42,25 +46,27 @@ def solve_rows(rows: Array, targets: TargetLabels, lam: float | None, temperatur
     """Solve for centred labelled rows (L, D), by their Gram matrix (L, L), or by that of the columns where L > D."""
     if rows.shape[0] <= rows.shape[1]:
         return solve_gram(rows @ rows.T, targets, lam, temperature)
-    values, directions = linalg.eigh(rows.T @ rows, driver="evd", overwrite_a=True, check_finite=False)
+    root = np.sqrt(targets.views)
+    values, directions = linalg.eigh(rows.T @ rows / targets.views, driver="evd", overwrite_a=True, check_finite=False)
     values = np.maximum(values, 0.0)
-    scores = rows @ directions
+    scores = rows @ directions / root
     base, centred = _centred_labels(targets)
     inner = scores.T @ centred
     choice = _choose(scores, values, inner, targets, lam, temperature)
-    primal = directions @ (inner / (values + choice.lam)[:, None])
+    primal = directions @ (inner / (values + choice.lam)[:, None]) / root
     return RidgeSolution(choice.lam, choice.temperature, choice.nll, choice.logits, base, primal=primal)
 
 
 def solve_gram(gram: Array, targets: TargetLabels, lam: float | None, temperature: float | None) -> RidgeSolution:
     """Solve for the Gram matrix (L, L) of centred labelled rows, which is overwritten."""
+    gram /= targets.views
     values, directions = linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
     values = np.maximum(values, 0.0)
     base, centred = _centred_labels(targets)
     inner = directions.T @ centred
     roots = np.sqrt(values)
     choice = _choose(directions * roots, values, inner * roots[:, None], targets, lam, temperature)
-    dual = directions @ (inner / (values + choice.lam)[:, None])
+    dual = directions @ (inner / (values + choice.lam)[:, None]) / targets.views
     return RidgeSolution(choice.lam, choice.temperature, choice.nll, choice.logits, base, dual=dual)
 
 
@@ -91,10 +97,24 @@ def _choose(
         shrink = 1 / (values + option)
         errors = targets.one_hot - base - scores @ (inner * shrink[:, None])
         # Centring on the labelled rows adds 1 / L to the leverage and makes this exact (Allen 1974).
-        leverage = squares @ shrink + 1 / len(targets)
-        logits = targets.one_hot - errors / (1 - leverage)[:, None]
+        if targets.views > 1:
+            logits = targets.one_hot - _leave_out_groups(scores * np.sqrt(shrink), errors, targets.views)
+        else:
+            leverage = squares @ shrink + 1 / len(targets)
+            logits = targets.one_hot - errors / (1 - leverage)[:, None]
         chosen, nll = choose_temperature(logits, targets, temperature)
         if best is None or (nll is not None and best.nll is not None and nll < best.nll):
             best = _Choice(option, chosen, nll, logits)
     assert best is not None
     return best
+
+
+def _leave_out_groups(roots: Array, errors: Array, size: int) -> Array:
+    """Errors (L, P) of each row without the `size` rows of its image, from those with them.
+
+    `roots` (L, R): with products as the hat matrix has, but for the intercept.
+    """
+    groups = roots.reshape(-1, size, roots.shape[1])
+    hats = groups @ groups.transpose(0, 2, 1) + 1 / len(roots)
+    solved = np.linalg.solve(np.eye(size) - hats, errors.reshape(-1, size, errors.shape[1]))
+    return np.asarray(solved.reshape(errors.shape))

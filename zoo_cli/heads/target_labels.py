@@ -20,7 +20,8 @@ class TargetLabels:
 
     `count` is N, `classes` is C. `rows` (L,): positions of the labelled images, ascending; `labels` (L,): their classes
     in 0..C-1; `present` (P,): the classes with a label, ascending; `codes` (L,): positions of the labels in `present`;
-    `counts` (P,): labels of each.
+    `counts` (P,): labels of each. `views` V: each image stands in V rows one after another, all of them labelled or
+    none; rows of one image are left out together, and count as one label.
     """
 
     count: int
@@ -30,6 +31,7 @@ class TargetLabels:
     present: Array
     codes: Array
     counts: Array
+    views: int = 1
 
     @classmethod
     def of(cls, labels: Array, classes: int) -> Self:
@@ -58,6 +60,19 @@ class TargetLabels:
         """L."""
         return len(self.rows)
 
+    def repeat(self, views: int) -> Self:
+        """The labels of the labelled images alone, each in `views` (V) rows one after another: L V rows."""
+        return type(self)(
+            count=len(self) * views,
+            classes=self.classes,
+            rows=np.arange(len(self) * views),
+            labels=np.repeat(self.labels, views),
+            present=self.present,
+            codes=np.repeat(self.codes, views),
+            counts=self.counts * views,
+            views=views,
+        )
+
     def check_rows(self, values: Array) -> None:
         """Raise ContractError unless values have N rows."""
         if len(values) != self.count:
@@ -76,7 +91,7 @@ class TargetLabels:
     @property
     def single(self) -> bool:
         """Whether every class with a label has only one: nothing can then be chosen or estimated."""
-        return int(self.counts.max()) == 1
+        return int(self.counts.max()) == self.views
 
     @property
     def reason(self) -> str | None:
@@ -86,7 +101,7 @@ class TargetLabels:
     @cached_property
     def judged(self) -> Array:
         """Which labelled images take part in nll and estimates (L,): those whose class has two labels or more."""
-        return np.asarray(self.counts[self.codes] > 1)
+        return np.asarray(self.counts[self.codes] > self.views)
 
     @cached_property
     def one_hot(self) -> Array:

@@ -100,6 +100,15 @@ def draw_mirrored(seed: int, epoch: Tensor | int, sample: Tensor) -> Tensor:
     return uniform(derive_seed(seed, "augment"), epoch, sample, _MIRROR + 1)[:, _MIRROR] < 0.5
 
 
+def draw_crops(height: int, width: int, *, seed: int, epoch: Tensor | int, sample: Tensor) -> tuple[Tensor, Tensor]:
+    """The boxes of "crop" in images of a size, left, top, width and height in pixels, and which views are mirrored.
+
+    (B, 4) float64 and bool (B,), on the device of `sample`.
+    """
+    numbers = uniform(derive_seed(seed, "augment"), epoch, sample, _COUNT).double()
+    return _random_box(numbers[:, _BOX:_MIRROR], height, width), numbers[:, _MIRROR] < 0.5
+
+
 def evaluation_view(images: Tensor, size: int, mean: Sequence[float] = (), std: Sequence[float] = ()) -> Tensor:
     """The centre crop of a batch: uint8 (B, C, H, W) to float32 (B, C, size, size), in [0, 1] or normalised.
 

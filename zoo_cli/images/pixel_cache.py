@@ -1,7 +1,12 @@
-"""Training images, decoded once if memory allows: kept on the GPU, else in RAM, else decoded again for every batch."""
+"""Training images, decoded once if memory allows: kept on the GPU, else in RAM, else decoded again for every batch.
 
+The images as a network's own preprocessing frames them, or V stored augmented views of each.
+"""
+
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
@@ -10,7 +15,9 @@ from torch import Tensor
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError
+from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
 from zoo_cli.images.decoding import BadImage, Geometry, Getter, load_views, view_geometry
+from zoo_cli.store.view_set import ViewSet
 
 CHUNK = 256  # images copied to the GPU at a time
 Progress = Callable[[int, int], None]
@@ -33,7 +40,9 @@ class PixelCache:
 
     `place` is "gpu" (they fill at most half of its free memory), "memory" (at most `budget_bytes`, by default half of
     the free RAM) or "stream" (decoded again for every batch). `progress(done, total)` is called for every image while
-    the cache is filled. `ids` (N) name the images in error messages.
+    the cache is filled. `ids` (N) name the images in error messages, and their views.
+
+    With `views`, the V stored views of each image instead, of which `batch` gives one each.
 
     Raises ContractError for an image that cannot be decoded: the manifest lists only images that decode, so its file
     has changed.
@@ -48,15 +57,18 @@ class PixelCache:
         budget_bytes: int | None = None,
         progress: Progress | None = None,
         ids: Sequence[str] = (),
+        views: ViewSet | None = None,
     ):
         self.items = items
-        self.geometry = cache_geometry(preprocessing)
+        self.views = views
+        self.geometry = cache_geometry(preprocessing) if views is None else whole_geometry(preprocessing)
         self.device = torch.device(device)
         self.workers = workers
         self.ids = ids
         side = self.geometry.side
-        self.shape = (len(items), self.geometry.channels, side, side)
-        self.bytes = len(items) * self.geometry.channels * side * side
+        self.image_shape = (self.geometry.channels, side, side)
+        self.shape = (len(items), *(() if views is None else (views.count,)), *self.image_shape)
+        self.bytes = math.prod(self.shape)
         self.place = self._choose_place(_half_of_free_memory() if budget_bytes is None else budget_bytes)
         self.images: Tensor | None = None
         if self.place != "stream":
@@ -65,24 +77,29 @@ class PixelCache:
             )
             self._fill(self.images, progress)
 
-    def batch(self, indices: Tensor) -> Tensor:
-        """The images at positions `indices` (int64, B): uint8 (B, C, H, W) on the cache's device."""
+    def batch(self, indices: Tensor, view: Tensor | None = None) -> Tensor:
+        """The images at positions `indices` (int64, B): uint8 (B, C, H, W) on the cache's device.
+
+        `view` (int64, B): which of the V views of each, in a cache of views.
+        """
         if self.images is None:
             positions = indices.tolist()
-            images = torch.empty((len(positions), *self.shape[1:]), dtype=torch.uint8)
-            getters = (self.items[position] for position in positions)
-            for row, pixels in self._decode(getters, positions):
-                images[row] = pixels
-        else:
+            images = torch.empty((len(positions), *self.image_shape), dtype=torch.uint8)
+            for row, pixels in self._decode(positions, None if view is None else view.tolist()):
+                images[row] = pixels if view is None else pixels[0]
+        elif view is None:
             images = self.images[indices.to(self.images.device)]
+        else:
+            images = self.images[indices.to(self.images.device), view.to(self.images.device)]
         if self.device.type == "cuda" and images.device.type == "cpu":
             return images.pin_memory().to(self.device, non_blocking=True)
         return images.to(self.device)
 
     def _fill(self, images: Tensor, progress: Progress | None) -> None:
-        chunk = torch.empty((min(CHUNK, len(self.items)), *self.shape[1:]), dtype=torch.uint8)
+        size = CHUNK if self.views is None else max(1, CHUNK // self.views.count)
+        chunk = torch.empty((min(size, len(self.items)), *self.shape[1:]), dtype=torch.uint8)
         begin = 0
-        for row, pixels in self._decode(self.items, range(len(self.items))):
+        for row, pixels in self._decode(range(len(self.items))):
             chunk[row - begin] = pixels
             if row + 1 - begin == len(chunk) or row + 1 == len(self.items):
                 images[begin : row + 1] = chunk[: row + 1 - begin].to(images.device)
@@ -90,13 +107,23 @@ class PixelCache:
             if progress:
                 progress(row + 1, len(self.items))
 
-    def _decode(self, getters: Iterable[Getter], positions: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        for row, views in load_views(getters, [self.geometry], self.workers):
+    def _decode(self, positions: Sequence[int], view: Sequence[int] | None = None) -> Iterator[tuple[int, Tensor]]:
+        """The pixels (C, H, W) of images, or (V, C, H, W) of all their views, or (1, C, H, W) of one view each."""
+        getters = (self.items[position] for position in positions)
+        if self.views is None:
+            loaded = load_views(getters, [self.geometry], self.workers)
+        else:
+            requested = ([each] for each in view) if view else repeat(range(self.views.count))
+            ids = (self.ids[position] for position in positions)
+            loaded = load_augmented_views(
+                zip(getters, ids, requested, strict=False), self.views, [self.geometry], self.workers
+            )
+        for row, views in loaded:
             if isinstance(views, BadImage):
                 position = positions[row]
                 name = self.ids[position] if self.ids else f"image {position}"
                 raise ContractError(f"{name}: {views}", "it decoded in zoo split: make the manifest again")
-            pixels = np.ascontiguousarray(views[self.geometry].transpose(2, 0, 1))
+            pixels = np.ascontiguousarray(np.moveaxis(views[self.geometry], -1, -3))
             yield row, torch.from_numpy(pixels)
 
     def _choose_place(self, budget: int) -> Place:

@@ -20,9 +20,10 @@ from zoo_cli.pipeline.distill_plans import CrossTaskPlan, each_source_name
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_files, files
+from zoo_cli.store import feature_files, files, provenance, view_store
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.source_record import load_source_record
+from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
@@ -34,13 +35,17 @@ LISTED = 4
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """The stored pseudo-labels of one source, and its weight in the loss."""
+    """The stored pseudo-labels of one source, and its weight in the loss.
+
+    `views`: their number where `path` has a folder for each stored view; 0: of the plain view.
+    """
 
     name: str
     path: Path
     weight: float
     output: str
     digest: str
+    views: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
     runs = paths.resolve(settings, [targets.name for targets in run_targets])
     init = () if config.init is None else settings.select([config.init])
     digests = source_files.model_digests(settings, plan.student, *init)
+    if config.init is None and students.has_trained_head(settings, plan.student, task.classes):
+        console.say(f"{plan.student.name} starts with a new head; the objective heads would keep its trained one")
     specs: list[RunSpec] = []
     repeated = [targets.targets for targets in run_targets for _ in paths.task_seeds(settings)]
     for targets, run in zip(repeated, runs, strict=True):
@@ -68,7 +75,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
         record = {
             "objective": "cross-task",
             "student": {"student": settings.declared(plan.student), "init": config.init or ""},
-            "options": {"lam": config.lam, "kd_temperature": config.kd_temperature},
+            "options": {"lam": config.lam, "kd_temperature": config.kd_temperature, **describe_views(plan.views)},
             "weights": [{"source": target.name, "weight": target.weight} for target in targets],
             "inputs": {**digests, **{f"pseudo-labels of {target.name}": target.digest for target in targets}},
             "task": settings.task.name,
@@ -86,6 +93,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
                 build_objective=partial(_build_objective, plan, targets, stored, streams.unlabelled, run.seed),
                 predicted=task.images.where(split=("test",)),
                 load_targets=partial(stored.concatenate, targets, streams.unlabelled) if targets else None,
+                views=plan.views,
             )
         )
     return runner.train_runs(specs, task.training, overwrite=paths.overwrite)
@@ -103,15 +111,16 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
             _load_targets_by_path(config.pseudo, config.scores, ranking, config.min_weight) for ranking in plan.rankings
         ]
     else:
-        targets = weigh_sources(settings, plan.rankings, plan.sources)
+        targets = weigh_sources(settings, plan.rankings, plan.sources, plan.views)
     return [RunTargets(name, tuple(each)) for name, each in zip(plan.names(), targets, strict=True)]
 
 
 def weigh_sources(
-    settings: Config, rankings: Sequence[RankingSpec], sources: Sequence[Source]
+    settings: Config, rankings: Sequence[RankingSpec], sources: Sequence[Source], views: ViewSet | None = None
 ) -> list[list[PseudoLabels]]:
     """The pseudo-labels of the sources that weigh something, for each weighting, with the weights of `zoo rank`.
 
+    `views`: of these stored views, where a source has answered for them.
     Says once which sources cannot teach. Raises UsageError if none is left.
     """
     ranked = [rank.rank_sources(settings, spec, sources) for spec in rankings]
@@ -119,7 +128,8 @@ def weigh_sources(
         if note is not None and any(any(ranking.weights.values()) for ranking in ranked):
             console.say(note)
     return [
-        [_load_target(settings, name, weight) for name, weight in _check_weights(ranking).items()] for ranking in ranked
+        [_load_target(settings, name, weight, views) for name, weight in _check_weights(ranking).items()]
+        for ranking in ranked
     ]
 
 
@@ -167,18 +177,37 @@ class StoredTargets:
         self._probs: dict[Path, np.ndarray] = {}
 
     def read(self, target: PseudoLabels, rows: np.ndarray) -> np.ndarray:
-        """The probabilities (Nu, K) of one source on rows (Nu,) of the manifest, the same rows in every call."""
+        """The probabilities (Nu, K) of one source on rows (Nu,) of the manifest, the same rows in every call.
+
+        (V, Nu, K) where the source has answered for V stored views.
+        """
         if target.path not in self._probs:
-            ids = self.images.ids[rows]
-            probs = feature_files.load_outputs(target.path, ids=ids, columns=("probs",), output=target.output).probs
-            if probs is None:
-                raise ContractError(f"{target.path} has no column probs", "make it with zoo pseudo-label")
-            self._probs[target.path] = probs
+            folders = [view_store.view_folder(target.path, view) for view in range(target.views)]
+            probs = [self._load(folder, target.output, rows) for folder in folders or [target.path]]
+            self._probs[target.path] = np.stack(probs) if target.views else probs[0]
         return self._probs[target.path]
 
     def concatenate(self, targets: Sequence[PseudoLabels], rows: np.ndarray) -> Tensor:
-        """The probabilities (Nu, sum K) of several sources, side by side."""
-        return torch.from_numpy(np.concatenate([self.read(target, rows) for target in targets], axis=1))
+        """The probabilities (Nu, sum K) of several sources, side by side, or (V, Nu, sum K).
+
+        A source that has answered for the plain view only has the same answers in every view.
+        """
+        arrays = [self.read(target, rows) for target in targets]
+        views = np.broadcast_shapes(*(array.shape[:-2] for array in arrays))
+        return torch.from_numpy(
+            np.concatenate([np.broadcast_to(array, (*views, *array.shape[-2:])) for array in arrays], axis=-1)
+        )
+
+    def _load(self, path: Path, output: str, rows: np.ndarray) -> np.ndarray:
+        probs = feature_files.load_outputs(path, ids=self.images.ids[rows], columns=("probs",), output=output).probs
+        if probs is None:
+            raise ContractError(f"{path} has no column probs", "make it with zoo pseudo-label")
+        return probs
+
+
+def describe_views(views: ViewSet | None) -> dict[str, str]:
+    """The option of run.json that names the stored views; empty without any."""
+    return {} if views is None else {"views": str(views)}
 
 
 def _build_objective(
@@ -193,7 +222,7 @@ def _build_objective(
     """Cross-task distillation with a head for each source."""
     return CrossTask(
         student.features_dim,
-        [stored.read(target, rows).shape[1] for target in targets],
+        [stored.read(target, rows).shape[-1] for target in targets],
         [target.output for target in targets],  # type: ignore[misc]
         [target.weight for target in targets],
         torch.Generator().manual_seed(seed),
@@ -215,13 +244,26 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
         raise no_teacher(names)
     if headless := [name for name in names if name not in with_head]:
         console.say(source_weights.describe_headless(headless, None, with_head[0], single=False))
-    return [RunTargets(each_source_name(name), (_load_target(settings, name, 1.0),)) for name in with_head]
+    return [
+        RunTargets(each_source_name(name, plan.views), (_load_target(settings, name, 1.0, plan.views),))
+        for name in with_head
+    ]
 
 
-def _load_target(settings: Config, name: str, weight: float) -> PseudoLabels:
+def _load_target(settings: Config, name: str, weight: float, views: ViewSet | None) -> PseudoLabels:
+    record = load_source_record(settings, name)
+    output = record.output
+    if views is not None and not record.outputs_only:
+        path = view_store.pseudo_folder(settings, name)
+        return PseudoLabels(name, path, weight, output, digest_views(path, views), views.count)
     path = settings.pseudo(name)
-    output = load_source_record(settings, name).output
     return PseudoLabels(name, path, weight, output, feature_files.content_digest(path))
+
+
+def digest_views(folder: Path, views: ViewSet) -> str:
+    """A digest of what is stored in a folder for each view."""
+    folders = [view_store.view_folder(folder, view) for view in range(views.count)]
+    return provenance.fingerprint([feature_files.content_digest(each) for each in folders])
 
 
 def _load_targets_by_path(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from zoo_cli.config import Config
 from zoo_cli.pipeline import distill_plans, training_task
-from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig, HeadsConfig
+from zoo_cli.pipeline.distill_config import DistillConfig, HeadsConfig, TransferConfig
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, DistillPlan, HeadsPlan
+from zoo_cli.pipeline.view_choice import adopt_augmentation, choose_views
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
 from zoo_cli.training.training_config import ResolvedTraining, TrainingConfig, describe_length
@@ -26,8 +27,8 @@ def distill(
     wrong options and stale inputs; Interrupted or Paused, after a checkpoint, on a signal or at the time limit.
     """
     training, paths = training or TrainingConfig(), paths or RunPaths()
-    resolved = training.resolve(config.entry)
-    plan = _plan(settings, config, resolved)
+    resolved = adopt_augmentation(settings, config, training).resolve(config.entry)
+    plan = _plan(settings, config, resolved, refresh=refresh)
     training_task.check_device(resolved)
     paths.resolve(settings, plan.names())
     task = training_task.load_task(settings, resolved, plan.needs(refresh=refresh), manifest, refresh=refresh)
@@ -52,7 +53,7 @@ def preview(
     manifest: Path | None = None,
 ) -> list[str]:
     """The runs that `distill` would train, each as a phrase. Nothing is scored or trained."""
-    resolved = training.resolve(config.entry)
+    resolved = adopt_augmentation(settings, config, training).resolve(config.entry)
     plan = _plan(settings, config, resolved)
     training_task.check_device(resolved)
     runs = paths.resolve(settings, plan.names())
@@ -63,9 +64,10 @@ def preview(
     return [f"{run.path}: {describe_length(options, resolved.batch_size)}" for run in runs]
 
 
-def _plan(settings: Config, config: DistillConfig, training: ResolvedTraining) -> DistillPlan:
-    if isinstance(config, CrossTaskConfig):
-        return distill_plans.plan_cross_task(settings, config)
+def _plan(settings: Config, config: DistillConfig, training: ResolvedTraining, *, refresh: bool = False) -> DistillPlan:
+    if isinstance(config, TransferConfig):
+        return distill_plans.plan_transfer(settings, config, training)
+    views = choose_views(settings, config.views, training, refresh=refresh)
     if isinstance(config, HeadsConfig):
-        return distill_plans.plan_heads(settings, config, training)
-    return distill_plans.plan_transfer(settings, config, training)
+        return distill_plans.plan_heads(settings, config, training, views)
+    return distill_plans.plan_cross_task(settings, config, views)

@@ -24,7 +24,8 @@ class CrossTaskConfig:
     random weights. `metric`, `on`: whose scores give the weights. `sources`: all if empty. `each_source`: one student
     for each source alone. `lam`: share of the labels in the loss, in [0, 1]. `kd_temperature`: T of the distillation.
     `min_weight`: sources below it are dropped. `pseudo`: folders of pseudo-labels instead of sources, `scores` their
-    scores. `init`: the source whose weights the student's body starts from.
+    scores. `init`: the source whose weights the student's body starts from. `views`: the number of stored augmented
+    views that the student sees, each with its own pseudo-labels; 0: views drawn anew, pseudo-labels of the plain one.
 
     Raises ParameterError for values out of range or that cannot be combined.
     """
@@ -42,8 +43,14 @@ class CrossTaskConfig:
     scores: Path | None = None
     student: str | None = None
     init: str | None = None
+    views: int = 0
 
     def __post_init__(self) -> None:
+        _check_views(self.views)
+        if self.views and self.labels_only:
+            raise ParameterError("`lam` 1 uses labels only, no stored views", "drop `views`")
+        if self.views and self.pseudo:
+            raise ParameterError("`pseudo` holds pseudo-labels of the plain view", "drop `views`")
         if not 0 <= self.lam <= 1:
             raise ParameterError(
                 f"`lam` is {self.lam:g}", "expected a number from 0 (pseudo-labels only) to 1 (labels only)"
@@ -82,7 +89,9 @@ class HeadsConfig:
 
     `objective`: heads, with parameters. `head`, `pool`: specs of the heads and of how they are pooled. `sources`: all
     if empty. `lam`: share of the labels in the loss, from 0 to below 1. `init`: the source whose weights the student's
-    body starts from. Of the cross-task term alone: `weightings` (one student each; without any, the default), `metric`,
+    body starts from. `views`: the number of stored augmented views that the student sees, each with answers of its own;
+    None: all that are stored, if they have the augmentation of the run; 0: views drawn anew, and answers for the plain
+    one. Of the cross-task term alone: `weightings` (one student each; without any, the default), `metric`,
     `on`, `kd_temperature` and `min_weight`, see `CrossTaskConfig`.
 
     Raises ParameterError for values out of range.
@@ -100,8 +109,10 @@ class HeadsConfig:
     min_weight: float = CrossTaskConfig.min_weight
     student: str | None = None
     init: str | None = None
+    views: int | None = None
 
     def __post_init__(self) -> None:
+        _check_views(self.views or 0)
         if specs.split_spec(self.objective)[0] != HEADS:
             raise ParameterError(f'`objective` is "{self.objective}"', f"expected {HEADS}, or {HEADS}:key=value")
         if not 0 <= self.lam < 1:
@@ -207,6 +218,11 @@ DistillConfig = CrossTaskConfig | HeadsConfig | TransferConfig
 def _check_min_weight(value: float) -> None:
     if not 0 <= value < 1:
         raise ParameterError(f"`min_weight` is {value:g}", "expected a number from 0 to below 1")
+
+
+def _check_views(value: int) -> None:
+    if value < 0:
+        raise ParameterError(f"`views` is {value}", "expected a whole number from 0 up")
 
 
 def _check_temperature(value: float) -> None:

@@ -19,6 +19,7 @@ from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.ranking_spec import RankingSpec, parse_ranking
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_store
+from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training.run_paths import MAX_NAME_BYTES
 from zoo_cli.training.streams import IndexStreams, make_streams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining
@@ -32,21 +33,26 @@ SEED_BYTES = 12
 
 @dataclass(frozen=True)
 class CrossTaskPlan:
-    """Cross-task distillation in a workspace. `rankings`: one for each weighting of the config."""
+    """Cross-task distillation in a workspace. `rankings`: one for each weighting of the config.
+
+    `views`: the stored views that the students see, None for views drawn anew.
+    """
 
     settings: Config
     config: CrossTaskConfig
     student: Source
     sources: tuple[Source, ...]
     rankings: tuple[RankingSpec, ...]
+    views: ViewSet | None = None
 
     def names(self) -> list[str]:
         """The names of the students, without their seeds; one for each ranking unless there is `each_source`."""
         if self.config.labels_only:
             return [LABELS_ONLY]
         if self.config.each_source:
-            return [each_source_name(source.name) for source in self.sources]
+            return [each_source_name(source.name, self.views) for source in self.sources]
         names = [f"cross-task-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings]
+        names = [name + _name_views(self.views) for name in names]
         return [_with_sources(name, self.sources) for name in names] if self.config.sources else names
 
     def needs(self, *, refresh: bool = False) -> Needs:
@@ -55,9 +61,10 @@ class CrossTaskPlan:
             return Needs()
         if self.config.each_source:
             sources = [source for source in self.sources if source.name not in self.excluded]
-            return Needs(features=sources, pseudo_labels=sources)
+            return Needs(features=sources, pseudo_labels=sources, **_view_needs(self.views, sources))
         scores = ScoreConfig(self.rankings[0].metrics, self.sources, refresh=refresh)
-        return replace(score.score_needs(self.settings, scores), pseudo_labels=self.sources)
+        needs = score.score_needs(self.settings, scores)
+        return replace(needs, pseudo_labels=self.sources, **_view_needs(self.views, self.sources))
 
     @property
     def by_scores(self) -> bool:
@@ -79,7 +86,7 @@ class HeadsPlan:
     """Distillation from heads in a workspace. `method`: the objective with its parameters.
 
     `labels`: the answers that the students learn from. `rankings`: one for each weighting of the cross-task term; none
-    without that term.
+    without that term. `views`: the stored views that the students see, None for views drawn anew.
     """
 
     settings: Config
@@ -89,21 +96,24 @@ class HeadsPlan:
     labels: HeadLabelConfig
     method: specs.Method
     rankings: tuple[RankingSpec, ...]
+    views: ViewSet | None = None
 
     def names(self) -> list[str]:
         """The names of the students, without their seeds; one for each ranking, or a single one without rankings."""
         name = f"{HEADS}-{self.labels.spec_slug}{specs.slug(self.method.spec).removeprefix(HEADS)}"
         names = [f"{name}-{ranking.slug}-{ranking.weighting.slug}" for ranking in self.rankings] or [name]
+        names = [name + _name_views(self.views) for name in names]
         return [_with_sources(name, self.sources) for name in names] if self.labels.chosen else names
 
     def needs(self, *, refresh: bool = False) -> Needs:
         """What must exist before the first student is trained. `refresh`: stale scores are made again."""
         if not self.rankings:
             features = head_labels.select_usable(self.settings, self.sources, quiet=True)
-            return Needs(features=features, head_labels=self.labels)
+            return Needs(features=features, head_labels=self.labels, **_view_needs(self.views, features))
         scores = ScoreConfig(self.rankings[0].metrics, self.sources, refresh=refresh)
         needs = score.score_needs(self.settings, scores)
-        return replace(needs, pseudo_labels=self.sources, head_labels=self.labels)
+        views = _view_needs(self.views, self.sources)
+        return replace(needs, pseudo_labels=self.sources, head_labels=self.labels, **views)
 
     def streams(self, task: TrainingTask, seed: int) -> tuple[IndexStreams, LoopOptions]:
         """The streams of a run, and its options with the number of steps."""
@@ -145,9 +155,9 @@ DistillPlan = CrossTaskPlan | HeadsPlan | TransferPlan
 """The plan of one command."""
 
 
-def each_source_name(source: str) -> str:
+def each_source_name(source: str, views: ViewSet | None = None) -> str:
     """The name of a student that learns from one source alone."""
-    return f"cross-task-from-{source}"
+    return f"cross-task-from-{source}{_name_views(views)}"
 
 
 def _with_sources(name: str, sources: Sequence[Source]) -> str:
@@ -155,16 +165,27 @@ def _with_sources(name: str, sources: Sequence[Source]) -> str:
     return name_with_sources(name, sources, MAX_NAME_BYTES - SEED_BYTES)
 
 
-def plan_cross_task(settings: Config, config: CrossTaskConfig) -> CrossTaskPlan:
+def _name_views(views: ViewSet | None) -> str:
+    """The end of the name of a student that sees stored views."""
+    return "" if views is None else f"-views{views.count}"
+
+
+def _view_needs(views: ViewSet | None, sources: Sequence[Source]) -> dict[str, Any]:
+    return {} if views is None else {"views": views, "view_features": sources}
+
+
+def plan_cross_task(settings: Config, config: CrossTaskConfig, views: ViewSet | None = None) -> CrossTaskPlan:
     """The plan of a config. Raises UsageError for unknown names, and for models that cannot be trained."""
     student = _select_student(settings, config.student, config.init)
     rankings = _parse_rankings(config, config.all_weightings)
-    return CrossTaskPlan(settings, config, student, settings.select(config.sources), rankings)
+    return CrossTaskPlan(settings, config, student, settings.select(config.sources), rankings, views)
 
 
-def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining) -> HeadsPlan:
+def plan_heads(
+    settings: Config, config: HeadsConfig, training: ResolvedTraining, views: ViewSet | None = None
+) -> HeadsPlan:
     """The plan of a config. Raises UsageError for unknown names and values out of range, and for unsuitable models."""
-    labels = configure_heads(settings, config.head, config.pool, config.sources)
+    labels = configure_heads(settings, config.head, config.pool, config.sources, views=views)
     sources = labels.sources
     head_labels.select_usable(settings, sources, quiet=True)
     student = _select_student(settings, config.student, config.init)
@@ -181,9 +202,9 @@ def plan_heads(settings: Config, config: HeadsConfig, training: ResolvedTraining
             f"`{config.weighting_options[0]}` belongs to the cross-task term, which {method.spec} leaves out",
             "drop it, or set `objective` heads:cross_task=0.5",
         )
-    if training.augment in MOVING_VIEWS:
+    if views is None and training.augment in MOVING_VIEWS:
         console.warn(f"the pool answered for the plain view; the student sees other views with {training.augment}")
-    return HeadsPlan(settings, config, student, sources, labels, method, rankings)
+    return HeadsPlan(settings, config, student, sources, labels, method, rankings, views)
 
 
 def plan_transfer(settings: Config, config: TransferConfig, training: ResolvedTraining) -> TransferPlan:

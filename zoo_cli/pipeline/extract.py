@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from zoo_cli import console, registry
 from zoo_cli.config import Config, Source
-from zoo_cli.pipeline import prepare
+from zoo_cli.pipeline import extract_views, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
 from zoo_cli.store import feature_store
@@ -32,6 +32,10 @@ def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig 
     else:
         images = prepare.prepare(settings, workers=options.workers, refresh=options.refresh)
     make_features(settings, images, sources, options)
+    views = options.view_set(settings.task.seed)
+    if views is not None:
+        sources_with_views = extract_views.view_sources(sources)
+        extract_views.extract_views(settings, images, sources_with_views, views, options)
     if options.gradients:
         prepare.maker("gradients")(settings, images, sources, options)
     return [] if options.dry_run else [feature_store.summarize_source(settings, source) for source in sources]

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from zoo_cli import devices
 from zoo_cli.errors import UsageError
 from zoo_cli.store import failures, gradient_store
+from zoo_cli.store.view_set import DEFAULT_KIND, ViewSet
 
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """How sources are run. `projection`: the length that gradients are projected to, "none" to keep them whole."""
+    """How sources are run. `projection`: the length that gradients are projected to, "none" to keep them whole.
+
+    `views`: the number of augmented views to store too, made with `augment`, by default crop.
+    """
 
     batch_size: str = "auto"
     device: str = "auto"
@@ -18,6 +22,8 @@ class ExtractConfig:
     max_errors: str | None = None
     gradients: bool = False
     projection: str | None = None
+    views: int = 0
+    augment: str | None = None
     overwrite: bool = False
     refresh: bool = False
     dry_run: bool = False
@@ -33,6 +39,15 @@ class ExtractConfig:
             gradient_store.check_projection(self.projection or gradient_store.PROJECTION)
         elif self.projection is not None:
             raise UsageError("--projection applies to gradients", "add --gradients")
+        if self.views < 0:
+            raise UsageError(f"--views is {self.views}", "expected a whole number from 1 up")
+        if self.augment is not None and not self.views:
+            raise UsageError("--augment is of stored views", "add --views N")
+        _ = self.view_set(0)
+
+    def view_set(self, seed: int) -> ViewSet | None:
+        """The augmented views to store, None without any. Raises UsageError for an unknown augmentation."""
+        return ViewSet(self.views, self.augment or DEFAULT_KIND, seed) if self.views else None
 
     @property
     def batch(self) -> int | None:

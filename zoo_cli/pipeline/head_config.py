@@ -10,6 +10,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.heads import fitting
 from zoo_cli.pipeline.chosen_sources import name_with_sources
 from zoo_cli.specs import Method
+from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training.run_paths import MAX_NAME_BYTES
 
 
@@ -18,7 +19,8 @@ class HeadLabelConfig:
     """Heads on the stored features of `sources`, by the specs of the tables HEADS and POOLS.
 
     `chosen`: the sources were named, so that their answers have a folder of their own; else they are all sources of
-    zoo.toml. The student may be the last of them.
+    zoo.toml. The student may be the last of them. `views`: stored augmented views; the heads are then fitted on all
+    views of the labelled images, and answer for each.
 
     Raises UsageError for an unknown head or pool, parameters that are unknown or out of range, and equal names.
     """
@@ -27,6 +29,7 @@ class HeadLabelConfig:
     pool: str = registry.DEFAULT_POOL
     sources: tuple[Source, ...] = ()
     chosen: bool = False
+    views: ViewSet | None = None
 
     def __post_init__(self) -> None:
         fitting.check_parameters(self.head_method)
@@ -66,6 +69,8 @@ class HeadLabelConfig:
             flags += [f"--source {source.name}" for source in self.sources if source.name != STUDENT]
         if any(source.name == STUDENT for source in self.sources):
             flags.append("--with-student")
+        if self.views is not None:
+            flags.append(f"--views {self.views.count}")
         return " ".join(["pseudo-label", *flags])
 
 
@@ -76,8 +81,11 @@ def configure_heads(
     names: Sequence[str] = (),
     *,
     with_student: bool = False,
+    views: ViewSet | None = None,
 ) -> HeadLabelConfig:
-    """The heads on all sources of a workspace, or those named; `with_student`: and on the student's initial features.
+    """The heads on all sources of a workspace, or those named, with the views on which they are fitted.
+
+    `with_student`: and on the student's initial features.
 
     Raises UsageError for unknown names and parameters, and where there is no source or no student.
     """
@@ -89,4 +97,4 @@ def configure_heads(
     students = tuple(model for model in settings.models if model.name == STUDENT and with_student)
     if with_student and not students:
         raise UsageError(f"no [student] in {path}", "add the table, or leave the student out")
-    return HeadLabelConfig(options.head, options.pool, (*sources, *students), bool(names))
+    return HeadLabelConfig(options.head, options.pool, (*sources, *students), bool(names), views)

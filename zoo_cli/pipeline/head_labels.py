@@ -1,37 +1,29 @@
 """`zoo pseudo-label --head`: answers in the task's classes by heads on the sources' stored features."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
-
-import numpy as np
 
 from zoo_cli import console
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.heads.estimate import estimate_accuracy
+from zoo_cli.errors import UsageError
 from zoo_cli.heads.fitting import fit_heads, pool_heads
-from zoo_cli.heads.linear_head import Head
 from zoo_cli.heads.pool_formula import PoolFormula
-from zoo_cli.heads.pooled import Pool
-from zoo_cli.heads.standardise import Features
 from zoo_cli.heads.target_labels import TargetLabels
+from zoo_cli.heads.view_pools import pool_views
 from zoo_cli.pipeline import leakage, prepare
 from zoo_cli.pipeline.head_config import HeadLabelConfig
+from zoo_cli.pipeline.head_features import load_features, load_view_features
+from zoo_cli.pipeline.head_records import describe_heads, head_arrays
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.store import failures, feature_files, head_store
+from zoo_cli.store import failures, head_store
 from zoo_cli.store.class_names import load_class_names
-from zoo_cli.store.head_store import HeadRecord, PoolEstimate, SourceHead, StoredFormula
+from zoo_cli.store.head_store import HeadRecord, StoredFormula
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.source_record import load_source_record
+from zoo_cli.store.view_store import answers_folder
 
 SPLITS = ("labelled", "unlabelled")
-LISTED = 1000
-"""The number of images in the record: those on which the heads disagree most."""
-LEANINGS, LEAST_SHARE = 3, 0.05
-"""The most classes that the record names for such an image, and the least share of the heads that each has."""
 
 
 def label_with_heads(
@@ -47,38 +39,51 @@ def label_with_heads(
         raise UsageError(
             "the student has no features of the images of `unlabelled` in zoo.toml", "leave --with-student out"
         )
-    images = prepare.prepare(settings, Needs(features=sources, two_classes=True), refresh=refresh)
+    needs = Needs(
+        features=sources, view_features=sources if options.views else (), views=options.views, two_classes=True
+    )
+    images = prepare.prepare(settings, needs, refresh=refresh)
     return make_head_labels(settings, images, options, overwrite=overwrite, refresh=refresh)
 
 
 def make_head_labels(
     settings: Config, images: Images, options: HeadLabelConfig, *, overwrite: bool = False, refresh: bool = False
 ) -> HeadRecord:
-    """Store the pool's answers, unless they exist and are current."""
+    """Store the pool's answers, unless they exist and are current: for the plain view, or for each stored one."""
     head, pool = options.head_method, options.pool_method
     sources = select_usable(settings, options.sources)
     images = images.without(failures.failed_ids(settings, "extract"))
     rows = images.where(split=SPLITS)
     classes = load_class_names(settings.classes)
-    folder = settings.pseudo_head(options.slug)
+    views = options.views
+    folder = settings.pseudo_head(options.slug) if views is None else answers_folder(settings, options.slug)
     inputs = pool_inputs(settings, options, [source.name for source in sources], images)
-    if not overwrite and _is_complete(folder, inputs, options.command, refresh):
+    if not overwrite and _is_complete(folder, inputs, options, refresh):
         console.say(f"{folder} is up to date")
         record = head_store.load_record(folder)
         _warn_missing(record.missing)
         return record
     targets = TargetLabels.of(images.labels[rows], len(classes))
     _warn_missing([classes[c] for c in targets.missing])
-    features = StoredFeatures(settings, sources, images.ids[rows])
-    heads = fit_heads(head, features, targets)
-    result = pool_heads(pool, features, heads, targets)
-    record = _describe(options, sources, heads, result, targets, features, images.ids[rows], classes)
+    features = load_features(settings, sources, images.ids[rows])
+    if views is None:
+        heads = fit_heads(head, features, targets)
+        pools = [pool_heads(pool, features, heads, targets)]
+    else:
+        features_of_views = load_view_features(settings, sources, images.ids[rows], targets.rows, views)
+        heads = fit_heads(head, features_of_views.labelled, targets.repeat(views.count))
+        pools = pool_views(pool, features_of_views, heads, targets)
+    record = describe_heads(options, sources, heads, pools, targets, features, images.ids[rows], classes)
     for source, fitted in zip(sources, heads, strict=True):
-        head_store.write_head(settings, source.name, _arrays(fitted), head.spec)
-    formula, used = PoolFormula.of(result, heads)
+        head_store.write_head(settings, source.name, head_arrays(fitted), head.spec, of_views=views is not None)
+    if views is not None:
+        probabilities = [each.probabilities for each in pools]
+        head_store.write_view_answers(folder, images.ids[rows], probabilities, record, inputs)
+        return record
+    formula, used = PoolFormula.of(pools[0], heads)
     names = tuple(sources[position].name for position in used)
     head_store.write_formula(folder, StoredFormula(names, formula.to_arrays()), inputs)
-    head_store.write_answers(folder, images.ids[rows], result.probabilities, record, inputs)
+    head_store.write_answers(folder, images.ids[rows], pools[0].probabilities, record, inputs)
     return record
 
 
@@ -91,46 +96,8 @@ def pool_inputs(settings: Config, options: HeadLabelConfig, sources: Sequence[st
         "sources": {name: load_source_record(settings, name).fingerprint for name in sources},
         "samples": images.fingerprint(rows, "ids", "sha256"),
         "labels": fingerprint(images.fingerprint(rows, "labels"), load_class_names(settings.classes)),
+        **({} if options.views is None else {"views": str(options.views)}),
     }
-
-
-@dataclass(frozen=True)
-class StoredFeatures(Sequence[Features]):
-    """The standardised features of sources on some images, each read on access, so that only one is in memory."""
-
-    settings: Config
-    sources: Sequence[Source]
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    @overload
-    def __getitem__(self, position: int) -> Features: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Features]: ...
-    def __getitem__(self, position: int | slice) -> Features | Sequence[Features]:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        source = self.sources[position]
-        record = load_source_record(self.settings, source.name)
-        if not record.features and not record.classes:
-            raise ContractError(
-                f"{source.name} stores neither features nor outputs: no head can be fitted",
-                f"zoo extract --source {source.name} --overwrite makes them again, or leave it out",
-            )
-        column = "embedding" if record.features else "logits"
-        folder = self.settings.features(source.name)
-        outputs = feature_files.load_outputs(folder, ids=self.ids, columns=(column,), needed=(column,))
-        if outputs.embedding is not None:
-            return Features.of(outputs.embedding)
-        assert outputs.logits is not None
-        if record.output == "sigmoid":
-            return Features.of(outputs.logits)
-        return Features.of_probabilities(feature_files.to_probabilities(outputs.logits, "softmax"))
-
-    def __iter__(self) -> Iterator[Features]:
-        return (self[position] for position in range(len(self)))
 
 
 def select_usable(settings: Config, sources: Sequence[Source], *, quiet: bool = False) -> list[Source]:
@@ -154,84 +121,11 @@ def _warn_missing(classes: Sequence[str]) -> None:
         console.warn(f"no labelled image of {', '.join(classes)}: the heads never answer with these classes")
 
 
-def _is_complete(folder: Path, inputs: Inputs, maker: str, refresh: bool) -> bool:
+def _is_complete(folder: Path, inputs: Inputs, options: HeadLabelConfig, refresh: bool) -> bool:
+    views = None if options.views is None else options.views.count
     try:
-        return head_store.is_complete(folder, inputs, maker)
+        return head_store.is_complete(folder, inputs, options.command, views=views)
     except Stale:
         if refresh:
             return False
         raise
-
-
-def _describe(
-    options: HeadLabelConfig,
-    sources: Sequence[Source],
-    heads: Sequence[Head],
-    pool: Pool,
-    targets: TargetLabels,
-    features: Sequence[Features],
-    ids: np.ndarray,
-    classes: Sequence[str],
-) -> HeadRecord:
-    estimate = estimate_accuracy(pool, targets)
-    unlabelled = targets.unlabelled
-    shares = pool.probabilities[unlabelled].mean(axis=0) if len(unlabelled) else np.zeros(len(classes))
-    disagreement, mixture = _disagreement(features, heads, pool, unlabelled)
-    order = np.argsort(-disagreement, kind="stable")[:LISTED]
-    return HeadRecord(
-        head=options.head,
-        pool=options.pool,
-        labels=len(targets),
-        images=len(ids),
-        sources=tuple(
-            SourceHead(source.name, head.lam, head.temperature, head.nll, head.accuracy, float(weight))
-            for source, head, weight in zip(sources, heads, pool.weights, strict=True)
-        ),
-        estimate=PoolEstimate(estimate.accuracy, estimate.low, estimate.high, estimate.reason),
-        class_shares={name: float(share) for name, share in zip(classes, shares, strict=True)},
-        missing=tuple(classes[c] for c in targets.missing),
-        disagreement=[(str(ids[unlabelled[i]]), round(float(disagreement[i]), 6)) for i in order],
-        leaning=[_leaning(mixture[i], classes) for i in order],
-        notes=pool.notes,
-    )
-
-
-def _disagreement(
-    features: Sequence[Features], heads: Sequence[Head], pool: Pool, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far the heads disagree on images (M,), in nats, and the weighted mean (M, C) of their answers.
-
-    The former is the weighted Jensen-Shannon divergence of the answers.
-    """
-    mixture, entropy = np.zeros((len(rows), heads[0].classes)), np.zeros(len(rows))
-    if not len(rows):
-        return entropy, mixture
-    for source, head, weight in zip(features, heads, pool.weights, strict=True):
-        answers = head.answer(source.values[rows])
-        mixture += weight * answers
-        entropy += weight * _entropy(answers)
-    return np.maximum(_entropy(mixture) - entropy, 0.0), mixture
-
-
-def _leaning(shares: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    """The classes to which most of the heads lean, the most likely first, with their shares."""
-    order = np.argsort(-shares, kind="stable")[:LEANINGS]
-    return {classes[c]: round(float(shares[c]), 4) for c in order if shares[c] >= LEAST_SHARE}
-
-
-def _entropy(probabilities: np.ndarray) -> np.ndarray:
-    logs = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    return np.asarray(-(probabilities * logs).sum(axis=1))
-
-
-def _arrays(head: Head) -> dict[str, np.ndarray]:
-    """A head as the arrays of its file. `lam` is NaN if it has none."""
-    return {
-        "mean": head.mean,
-        "scale": head.scale,
-        "weights": head.weights,
-        "intercept": head.intercept,
-        "present": head.present,
-        "temperature": np.array([head.temperature]),
-        "lam": np.array([np.nan if head.lam is None else head.lam]),
-    }

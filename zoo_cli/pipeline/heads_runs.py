@@ -11,10 +11,17 @@ import torch
 from zoo_cli.errors import ContractError
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Objective
-from zoo_cli.pipeline.cross_task_runs import PseudoLabels, StoredTargets, describe_targets, weigh_sources
+from zoo_cli.pipeline.cross_task_runs import (
+    PseudoLabels,
+    StoredTargets,
+    describe_targets,
+    describe_views,
+    digest_views,
+    weigh_sources,
+)
 from zoo_cli.pipeline.distill_plans import HeadsPlan
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_files, files, head_store
+from zoo_cli.store import feature_files, files, head_store, view_store
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
@@ -31,7 +38,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
     stored = StoredTargets(task.images)
     pool = _load_pool(plan)
     pool_weights = _load_weights(pool.path)
-    terms = weigh_sources(settings, plan.rankings, plan.sources) or [[]]
+    terms = weigh_sources(settings, plan.rankings, plan.sources, plan.views) or [[]]
     runs = paths.resolve(settings, plan.names())
     init = () if config.init is None else settings.select([config.init])
     digests = source_files.model_digests(settings, plan.student, *init)
@@ -39,7 +46,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
     repeated = [sources for sources in terms for _ in paths.task_seeds(settings)]
     for sources, run in zip(repeated, runs, strict=True):
         streams, options = plan.streams(task, run.seed)
-        width = stored.read(pool, streams.unlabelled).shape[1]
+        width = stored.read(pool, streams.unlabelled).shape[-1]
         if width != len(task.classes):
             raise ContractError(
                 f"{pool.path} answers in {width} classes, the task has {len(task.classes)}",
@@ -69,6 +76,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
                 build_objective=partial(_build_objective, plan, sources, stored, streams.unlabelled, run.seed),
                 predicted=task.images.where(split=("test",)),
                 load_targets=partial(stored.concatenate, targets, streams.unlabelled),
+                views=plan.views,
             )
         )
     return runner.train_runs(specs, task.training, overwrite=paths.overwrite)
@@ -76,6 +84,10 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
 
 def _load_pool(plan: HeadsPlan) -> PseudoLabels:
     """The stored answers of the pool, as the pseudo-labels of one source."""
+    if plan.views is not None:
+        folder = view_store.answers_folder(plan.settings, plan.labels.slug)
+        digest = digest_views(folder, plan.views)
+        return PseudoLabels(plan.labels.slug, folder, 1.0, "softmax", digest, plan.views.count)
     folder = plan.settings.pseudo_head(plan.labels.slug)
     return PseudoLabels(plan.labels.slug, folder, 1.0, "softmax", feature_files.content_digest(folder))
 
@@ -91,7 +103,12 @@ def _load_weights(folder: Path) -> list[dict[str, Any]]:
 
 def _record_options(plan: HeadsPlan, sources: Sequence[PseudoLabels]) -> dict[str, Any]:
     config = plan.config
-    options: dict[str, Any] = {"lam": config.lam, "head": config.head, "pool": config.pool}
+    options: dict[str, Any] = {
+        "lam": config.lam,
+        "head": config.head,
+        "pool": config.pool,
+        **describe_views(plan.views),
+    }
     if sources:
         options["kd_temperature"] = config.kd_temperature
         options["cross_task_weights"] = {source.name: source.weight for source in sources}
@@ -119,7 +136,7 @@ def _build_objective(
     objective: Objective = plan.method.function(
         student.features_dim,
         len(student.classes),
-        [stored.read(source, rows).shape[1] for source in sources],
+        [stored.read(source, rows).shape[-1] for source in sources],
         [source.output for source in sources],
         [source.weight for source in sources],
         torch.Generator().manual_seed(seed),

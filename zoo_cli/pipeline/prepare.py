@@ -19,9 +19,11 @@ from zoo_cli.store import feature_store, gradient_store
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
+from zoo_cli.store.view_set import ViewSet
 
 MAKERS = {
     "extract": "zoo_cli.pipeline.extract:make_features",
+    "views": "zoo_cli.pipeline.extract_views:make_views",
     "gradients": "zoo_cli.pipeline.missing_gradients:make_gradients",
     "score": "zoo_cli.pipeline.score:score_sources",
     "pseudo-label": "zoo_cli.pipeline.pseudo_label:make_pseudo_labels",
@@ -34,8 +36,9 @@ class Needs:
     """What a command reads besides the manifest, in the order in which it is made.
 
     `features`, `gradients` (of the probe set), `pseudo_labels`: of these sources; `scores`: of those it names;
-    `head_labels`: the answers of a pool of heads. `two_classes`: labelled images of two classes at least, which heads
-    need; checked before anything is made.
+    `head_labels`: the answers of a pool of heads. `views`: stored augmented views, of the sources `view_features`; the
+    pseudo-labels are then of these views. `two_classes`: labelled images of two classes at least, which heads need;
+    checked before anything is made.
     """
 
     features: Sequence[Source] = ()
@@ -44,6 +47,8 @@ class Needs:
     pseudo_labels: Sequence[Source] = ()
     head_labels: HeadLabelConfig | None = None
     two_classes: bool = False
+    view_features: Sequence[Source] = ()
+    views: ViewSet | None = None
 
 
 def prepare(
@@ -58,11 +63,13 @@ def prepare(
     if needs.two_classes or needs.head_labels is not None:
         _check_two_classes(settings, images)
     _prepare_features(settings, images, needs.features, refresh)
+    if needs.views is not None:
+        maker("views")(settings, images, needs.view_features, needs.views, refresh=refresh)
     _prepare_gradients(settings, images, needs.gradients, refresh)
     if needs.scores is not None:
         maker("score")(settings, images, needs.scores)
     if needs.pseudo_labels:
-        maker("pseudo-label")(settings, images, needs.pseudo_labels, refresh=refresh)
+        maker("pseudo-label")(settings, images, needs.pseudo_labels, refresh=refresh, views=needs.views)
     if needs.head_labels is not None:
         maker("head-labels")(settings, images, needs.head_labels, refresh=refresh)
     return images

@@ -12,11 +12,12 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import prepare
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.store import failures, feature_files, files, provenance, schemas
+from zoo_cli.store import failures, feature_files, feature_store, files, provenance, schemas, view_store
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale
 from zoo_cli.store.source_record import SourceRecord, load_source_record
+from zoo_cli.store.view_set import ViewSet
 
 SPLITS = ("labelled", "unlabelled")
 
@@ -31,14 +32,21 @@ class PseudoLabelSummary:
 
 
 def pseudo_label(
-    settings: Config, sources: Sequence[Source], *, overwrite: bool = False, refresh: bool = False
+    settings: Config,
+    sources: Sequence[Source],
+    *,
+    overwrite: bool = False,
+    refresh: bool = False,
+    views: ViewSet | None = None,
 ) -> list[PseudoLabelSummary]:
     """The pseudo-labels of sources, on the labelled and unlabelled images; those without a head are left out.
 
-    Raises UsageError if none has a head.
+    `views`: of these stored augmented views of each image; sources with stored outputs only have those of the plain
+    view. Raises UsageError if none has a head.
     """
-    images = prepare.prepare(settings, Needs(features=sources), refresh=refresh)
-    summaries = make_pseudo_labels(settings, images, sources, overwrite=overwrite, refresh=refresh)
+    needs = Needs(features=sources, view_features=sources if views else (), views=views)
+    images = prepare.prepare(settings, needs, refresh=refresh)
+    summaries = make_pseudo_labels(settings, images, sources, overwrite=overwrite, refresh=refresh, views=views)
     if not summaries:
         raise UsageError(
             "no source has a head of its own", "zoo pseudo-label --head ridge fits heads on their features"
@@ -47,9 +55,15 @@ def pseudo_label(
 
 
 def make_pseudo_labels(
-    settings: Config, images: Images, sources: Sequence[Source], *, overwrite: bool = False, refresh: bool = False
+    settings: Config,
+    images: Images,
+    sources: Sequence[Source],
+    *,
+    overwrite: bool = False,
+    refresh: bool = False,
+    views: ViewSet | None = None,
 ) -> list[PseudoLabelSummary]:
-    """Store the pseudo-labels of sources that are missing. Raises Stale naming what differs."""
+    """Store the pseudo-labels of sources that are missing, see `pseudo_label`. Raises Stale naming what differs."""
     rows = images.without(failures.failed_ids(settings, "extract")).where(split=SPLITS)
     summaries = []
     for source in sources:
@@ -58,14 +72,15 @@ def make_pseudo_labels(
             console.say(f"{source.name} has no head: no pseudo-labels of it")
             continue
         inputs = _inputs(images, rows, record)
-        folder = settings.pseudo(source.name)
-        if not _is_current(folder, inputs, overwrite, refresh):
-            outputs = feature_files.load_outputs(
-                settings.features(source.name), ids=images.ids[rows], columns=("logits",), needed=("logits",)
-            )
-            probs = outputs.probabilities(record.output)
-            assert probs is not None
-            _write(folder, outputs.ids, probs, inputs)
+        for place in _places(settings, source, views):
+            made_from = {**inputs, **place.inputs}
+            if not _is_current(place.folder, made_from, overwrite, refresh):
+                outputs = feature_files.load_outputs(
+                    place.features, ids=images.ids[rows], columns=("logits",), needed=("logits",)
+                )
+                probs = outputs.probabilities(record.output)
+                assert probs is not None
+                _write(place.folder, outputs.ids, probs, made_from)
         summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes))
     return summaries
 
@@ -84,6 +99,30 @@ def pseudo_label_file(features: Path, out: Path, output: str, *, overwrite: bool
     if not _is_current(out, inputs, overwrite, refresh=False):
         _write(out, outputs.ids, probs, inputs)
     return PseudoLabelSummary(out.name.removeprefix("source="), len(outputs.ids), probs.shape[1])
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the pseudo-labels of one view are kept and what they are made from, beside the source and the samples."""
+
+    folder: Path
+    features: Path
+    inputs: Inputs
+
+
+def _places(settings: Config, source: Source, views: ViewSet | None) -> list[_Place]:
+    if views is None or feature_store.is_outputs_only(source):
+        return [_Place(settings.pseudo(source.name), settings.features(source.name), {})]
+    folder = view_store.pseudo_folder(settings, source.name)
+    features = view_store.features_folder(settings, source.name)
+    return [
+        _Place(
+            view_store.view_folder(folder, view),
+            view_store.view_folder(features, view),
+            {"views": str(views), "view": view},
+        )
+        for view in range(views.count)
+    ]
 
 
 def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:

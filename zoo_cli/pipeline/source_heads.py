@@ -13,7 +13,8 @@ from zoo_cli.heads.fitting import fit_heads
 from zoo_cli.heads.likelihood import accuracy_interval
 from zoo_cli.heads.target_labels import TargetLabels
 from zoo_cli.pipeline.head_config import HeadLabelConfig
-from zoo_cli.pipeline.head_labels import SPLITS, StoredFeatures
+from zoo_cli.pipeline.head_features import load_features
+from zoo_cli.pipeline.head_labels import SPLITS
 from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.store import failures, feature_files, files, head_store
 from zoo_cli.store.class_names import load_class_names
@@ -57,7 +58,7 @@ def score_heads(settings: Config, sources: Sequence[Source]) -> dict[str, HeadSc
         # The student has no features of the images of `unlabelled` in zoo.toml.
         own = rows[images.data[rows] != "unlabelled"] if source.name == STUDENT else rows
         targets = TargetLabels.of(images.labels[own], classes)
-        (fitted,) = fit_heads(head, StoredFeatures(settings, [source], images.ids[own]), targets)
+        (fitted,) = fit_heads(head, load_features(settings, [source], images.ids[own]), targets)
         if fitted.accuracy is None or fitted.nll is None:
             return None
         low, high = accuracy_interval(fitted.accuracy, int(targets.judged.sum()))

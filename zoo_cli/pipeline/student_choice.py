@@ -1,8 +1,11 @@
 """The models that a training command trains, checked before anything is scored, made or imported for them."""
 
+from pathlib import Path
+
 from zoo_cli import config, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.evaluation import named_runs
 from zoo_cli.store import feature_store
 
 REQUIRED = ("input_size", "mean", "std")
@@ -10,9 +13,9 @@ REQUIRED = ("input_size", "mean", "std")
 
 
 def select_student(settings: Config, spec: str | None) -> Source:
-    """The student by name or PROVIDER:NAME, else the [student] of zoo.toml, checked to be trainable."""
+    """The student by name, PROVIDER:NAME or run, else the [student] of zoo.toml, checked to be trainable."""
     if spec is not None:
-        student = settings.select([spec])[0]
+        student = settings.select([_run_as_model(settings, spec)])[0]
     elif settings.student is not None:
         student = settings.student
     else:
@@ -21,6 +24,14 @@ def select_student(settings: Config, spec: str | None) -> Source:
         )
     check_trainable(settings, student, "the student")
     return student
+
+
+def _run_as_model(settings: Config, spec: str) -> str:
+    """`file:PATH` for a finished run, by its name or path; any other spec as it is."""
+    if ":" in spec or any(spec == source.name for source in settings.models):
+        return spec
+    run = named_runs.resolve_run(Path(spec), settings.root)
+    return f"file:{run.as_posix()}" if (run / "config.json").is_file() else spec
 
 
 def check_trainable(settings: Config, source: Source, role: str) -> None:

@@ -13,6 +13,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.view_store import view_folder
 
 DOCUMENT = "_head.json"
 FORMULA = "_pool.safetensors"
@@ -63,10 +64,22 @@ class HeadRecord:
     leaning: Sequence[Mapping[str, float]] = ()
 
 
-def is_complete(folder: Path, inputs: Inputs, maker: str) -> bool:
-    """Whether all parts, the formula and the record exist and are current. Raises Stale naming what differs."""
+def is_complete(folder: Path, inputs: Inputs, maker: str, *, views: int | None = None) -> bool:
+    """Whether all parts, the formula and the record exist and are current. Raises Stale naming what differs.
+
+    `views`: their number, for answers on stored views, which have no formula.
+    """
+    if not (folder / DOCUMENT).exists():
+        return False
+    if views is None:
+        return (folder / FORMULA).exists() and _has_parts(folder, inputs, maker)
+    numbers = range(views)
+    return all(_has_parts(view_folder(folder, view), {**inputs, "view": view}, maker) for view in numbers)
+
+
+def _has_parts(folder: Path, inputs: Inputs, maker: str) -> bool:
     parts = sorted(folder.glob("part-*.parquet"))
-    if not parts or not (folder / DOCUMENT).exists() or not (folder / FORMULA).exists():
+    if not parts:
         return False
     current = [provenance.is_current(part, inputs, overwrite=False, name=str(folder), maker=maker) for part in parts]
     return all(current) and len(parts) == int(parts[0].stem.rpartition("-")[2])
@@ -74,6 +87,23 @@ def is_complete(folder: Path, inputs: Inputs, maker: str) -> bool:
 
 def write_answers(folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, inputs: Inputs) -> None:
     """Store the answers (N, C) of a pool in parts of float16, and last its record: it stands for a complete folder."""
+    _write_parts(folder, ids, probs, inputs)
+    files.write_json(folder / DOCUMENT, asdict(record))
+
+
+def write_view_answers(
+    folder: Path, ids: np.ndarray, probs: Sequence[np.ndarray], record: HeadRecord, inputs: Inputs
+) -> None:
+    """Store the answers of a pool on V views, (N, C) each, in a folder `view=v` each, and last its record."""
+    (folder / DOCUMENT).unlink(missing_ok=True)
+    for old in folder.glob("view=*/part-*.parquet"):
+        old.unlink()
+    for view, answers in enumerate(probs):
+        _write_parts(view_folder(folder, view), ids, answers, {**inputs, "view": view})
+    files.write_json(folder / DOCUMENT, asdict(record))
+
+
+def _write_parts(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:
     for old in folder.glob("part-*.parquet"):
         old.unlink()
     count = max(1, -(-len(ids) // schemas.ROW_GROUP))
@@ -86,7 +116,6 @@ def write_answers(folder: Path, ids: np.ndarray, probs: np.ndarray, record: Head
             }
         )
         files.write_table(folder / f"part-{part:05}-of-{count:05}.parquet", table, schemas.PSEUDO, inputs)
-    files.write_json(folder / DOCUMENT, asdict(record))
 
 
 def load_record(folder: Path) -> HeadRecord:
@@ -145,6 +174,12 @@ def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     return formula, inputs
 
 
-def write_head(settings: Config, source: str, arrays: Mapping[str, np.ndarray], spec: str) -> None:
-    """Store a head for the stored values of a source: mean, scale, weights, intercept, temperature, classes."""
-    files.write_arrays(settings.root / "heads" / f"source={source}.safetensors", arrays, {"head": spec})
+def write_head(
+    settings: Config, source: str, arrays: Mapping[str, np.ndarray], spec: str, *, of_views: bool = False
+) -> None:
+    """Store a head for the stored values of a source: mean, scale, weights, intercept, temperature, classes.
+
+    `of_views`: apart from those that were fitted on the plain view alone.
+    """
+    folder = settings.root / "heads" / ("views" if of_views else "")
+    files.write_arrays(folder / f"source={source}.safetensors", arrays, {"head": spec})

@@ -63,7 +63,8 @@ MANIFEST = Schema(
 
 FEATURES = Schema(
     "features",
-    "features/source=S/data=D/part-00000-of-00004.parquet",
+    "features/source=S/data=D/part-00000-of-00004.parquet, "
+    "features/views/source=S/view=0/data=D/part-00000-of-00004.parquet",
     (
         Column("id", "string", "of the manifest, in its order"),
         Column("embedding", "fixed_size_list<float32>[D]", "penultimate features", required=False),
@@ -174,7 +175,9 @@ RANKING = Schema(
 
 PSEUDO = Schema(
     "pseudo",
-    "pseudo/source=S/part-00000-of-00001.parquet, pseudo/head=HEAD-POOL/part-00000-of-00001.parquet",
+    "pseudo/source=S/part-00000-of-00001.parquet, pseudo/head=HEAD-POOL/part-00000-of-00001.parquet, "
+    "pseudo/views/source=S/view=0/part-00000-of-00001.parquet, "
+    "pseudo/views/head=HEAD-POOL/view=0/part-00000-of-00001.parquet",
     (
         Column("id", "string", "of the manifest: labelled and unlabelled samples, in its order"),
         Column("probs", "fixed_size_list<halffloat>[K]", "the source's class probabilities; float is accepted too"),
@@ -242,6 +245,14 @@ DOCUMENTS = (
         ),
     ),
     Document(
+        "views",
+        "features/views/_views.json",
+        (
+            ("views, augment", "number V of stored views of each image, 0 to V - 1, and how they are made"),
+            ("seed", "view v of a sample is a function of it, v and the sample's id"),
+        ),
+    ),
+    Document(
         "gradients",
         "gradients/source=S/_gradients.json",
         (
@@ -264,7 +275,7 @@ DOCUMENTS = (
     ),
     Document(
         "head",
-        "pseudo/head=HEAD-POOL/_head.json",
+        "pseudo/head=HEAD-POOL/_head.json, pseudo/views/head=HEAD-POOL/_head.json",
         (
             ("head, pool", "specs"),
             ("labels, images", "number of labelled images, and of all images with answers"),
@@ -293,7 +304,7 @@ DOCUMENTS = (
     ),
     Document(
         "source-head",
-        "heads/source=S.safetensors",
+        "heads/source=S.safetensors, heads/views/source=S.safetensors",
         (
             ("mean, scale", "(D,) the head reads (values - mean) * scale of the stored values"),
             ("weights, intercept, temperature", "(D, P), (P,), (1,): softmax((x @ weights + intercept) / temperature)"),

@@ -38,6 +38,11 @@ class SourceRecord:
         return int(self.content["classes"])
 
     @property
+    def outputs_only(self) -> bool:
+        """Whether only its outputs are known, not its model."""
+        return self.content.get("provider") == "features"
+
+    @property
     def class_names(self) -> list[str] | None:
         """Names of its classes in order, None if they are not known."""
         names: list[str] | None = self.content["class_names"]

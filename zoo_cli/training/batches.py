@@ -32,7 +32,7 @@ def make_batch_fn(
     labelled, unlabelled = cache.positions(streams.labelled), cache.positions(streams.unlabelled)
     labels = torch.from_numpy(cache.images.labels[streams.labelled])
     manifest_rows, used = torch.from_numpy(cache.rows), cache.positions(streams.rows)
-    targets, teacher_logits = _move_if_small(targets, cache.device), _move_if_small(teacher_logits, cache.device)
+    targets, teacher_logits = move_if_small(targets, cache.device), move_if_small(teacher_logits, cache.device)
 
     def batch(step: int) -> Batch:
         positions, epochs, samples = [], [], []
@@ -44,8 +44,7 @@ def make_batch_fn(
         ):
             if not size:
                 continue
-            seed = random_numbers.derive_seed(streams.seed, f"{name} stream")
-            chosen[name], epoch = random_numbers.index_stream(seed, len(stream), step * size, size)
+            chosen[name], epoch = draw_indices(streams.seed, name, len(stream), step, size)
             positions.append(stream[chosen[name]])
             epochs.append(epoch)
             samples.append(2 * manifest_rows[positions[-1]] + odd)
@@ -85,7 +84,16 @@ def make_batch_fn(
     return batch
 
 
-def _move_if_small(stored: Tensor | None, device: torch.device) -> Tensor | None:
+def draw_indices(seed: int, name: str, count: int, step: int, size: int) -> tuple[Tensor, Tensor]:
+    """The images of a stream of `count` that a step takes, and their epochs: int64 (size,) each.
+
+    `name`: "labelled" or "unlabelled".
+    """
+    stream_seed = random_numbers.derive_seed(seed, f"{name} stream")
+    return random_numbers.index_stream(stream_seed, count, step * size, size)
+
+
+def move_if_small(stored: Tensor | None, device: torch.device) -> Tensor | None:
     """A tensor on the GPU, if it takes at most half of the free memory there."""
     if stored is not None and device.type == "cuda" and stored.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
         return stored.to(device)

@@ -11,6 +11,7 @@ from zoo_cli.config import Preprocessing
 from zoo_cli.images import augmentation
 from zoo_cli.images.pixel_cache import PixelCache
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.view_set import ViewSet
 
 
 class ImageCache:
@@ -33,25 +34,31 @@ class ImageCache:
         self.device = device
         self.workers = devices.workers(workers)
         self.predicted = predicted
-        self._pixels: dict[Preprocessing, PixelCache] = {}
+        self._pixels: dict[tuple[Preprocessing, bytes, ViewSet | None], PixelCache] = {}
 
     def pixels(self, preprocessing: Preprocessing) -> PixelCache:
         """The pixels of all rows, in their order, for a network of this preprocessing."""
-        if preprocessing in self._pixels:
-            return self._pixels[preprocessing]
-        with console.Progress("decode", len(self.rows), "img") as progress:
+        return self.pixels_of(preprocessing, self.rows)
+
+    def pixels_of(self, preprocessing: Preprocessing, rows: np.ndarray, views: ViewSet | None = None) -> PixelCache:
+        """The pixels of some rows (M,), in their order, or their stored augmented views."""
+        key = (preprocessing, rows.tobytes(), views)
+        if key in self._pixels:
+            return self._pixels[key]
+        with console.Progress("decode", len(rows), "img") as progress:
             pixels = PixelCache(
-                [self.images.getter(row) for row in self.rows],
+                [self.images.getter(row) for row in rows],
                 preprocessing,
                 self.device,
                 self.workers,
                 progress=lambda _done, _total: progress.advance(1),
-                ids=[str(name) for name in self.images.ids[self.rows]],
+                ids=[str(name) for name in self.images.ids[rows]],
+                views=views,
             )
         if pixels.place == "stream":
             size = f"{pixels.bytes / 1e9:.1f} GB"
             console.say(f"{size} of images do not fit in memory: they are decoded again for every batch")
-        self._pixels[preprocessing] = pixels
+        self._pixels[key] = pixels
         return pixels
 
     def holding(self, rows: np.ndarray) -> "ImageCache | None":

@@ -19,7 +19,9 @@ from zoo_cli.models import batch_norm
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.store import feature_store, files
+from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import batches, loop, students
+from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder, library_versions
 from zoo_cli.training.run_record import RunResult, load_result
@@ -37,7 +39,7 @@ class RunSpec:
 
     `record`: what run.json holds beside the training options, with its keys. `description`: what it learns from, as a
     phrase. `predicted` (M,): the rows of its predictions. `load_targets`, `load_teacher_logits`, `strong_views`: see
-    `batches.make_batch_fn`.
+    `batches.make_batch_fn`. `views`: the stored views that the student sees, see `make_consistent_batch_fn`.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class RunSpec:
     load_targets: Callable[[], Tensor | None] | None = None
     load_teacher_logits: Callable[[ImageCache, Student], Tensor] | None = None
     strong_views: bool = False
+    views: ViewSet | None = None
 
 
 def train_runs(
@@ -135,18 +138,9 @@ def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int
 def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: ImageCache) -> None:
     """Train one student, from the last checkpoint if there is one, and write its files."""
     options, device = spec.options, cache.device
-    targets = None if spec.load_targets is None else spec.load_targets()
     student = spec.build_student()
     objective = spec.build_objective(student, device)
-    batch_fn = batches.make_batch_fn(
-        cache,
-        spec.streams,
-        student.preprocessing,
-        training.augment,
-        targets=targets,
-        teacher_logits=None if spec.load_teacher_logits is None else spec.load_teacher_logits(cache, student),
-        strong_views=spec.strong_views,
-    )
+    batch_fn = _make_batch_fn(spec, student, training, cache)
     state = run.state()
     done = 0 if state is None else state.step
     if done < options.steps:
@@ -182,6 +176,25 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
     if training.recalibrate:
         recalibrate_student(student, spec.streams, training, cache)
     students.write_student(run, student, cache, spec.predicted)
+
+
+def _make_batch_fn(
+    spec: RunSpec, student: Student, training: ResolvedTraining, cache: ImageCache
+) -> Callable[[int], Batch]:
+    """The function from a step of a run to its batch."""
+    targets = None if spec.load_targets is None else spec.load_targets()
+    if spec.views is not None:
+        assert targets is not None, "views are stored for the sake of their targets"
+        return make_consistent_batch_fn(cache, spec.streams, student.preprocessing, spec.views, targets)
+    return batches.make_batch_fn(
+        cache,
+        spec.streams,
+        student.preprocessing,
+        training.augment,
+        targets=targets,
+        teacher_logits=None if spec.load_teacher_logits is None else spec.load_teacher_logits(cache, student),
+        strong_views=spec.strong_views,
+    )
 
 
 def recalibrate_student(student: Student, streams: IndexStreams, training: ResolvedTraining, cache: ImageCache) -> None:

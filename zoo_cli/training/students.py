@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.models import label_space, loading, student
@@ -43,9 +44,20 @@ def build_student(settings: Config, source: Source, init: str | None, classes: t
 def continue_student(settings: Config, source: Source, classes: tuple[str, ...], seed: int) -> Student:
     """A student that keeps its head if it was trained for these classes (C,), by name; else gets a new one."""
     model = loading.load_model(source, settings.root, seed=seed)
-    if model.tap.head and model.class_names is not None and sorted(model.class_names) == sorted(classes):
+    if _has_head_for(model, classes):
         return as_trained_student(model, classes)
     return student.build_student(model, classes, seed)
+
+
+def has_trained_head(settings: Config, source: Source, classes: tuple[str, ...]) -> bool:
+    """Whether a student comes with a trained head for these classes (C,), by name."""
+    if specs.provider("model provider", source.model)[0] != "file" and not source.weights:
+        return False
+    return _has_head_for(loading.load_model(source, settings.root, seed=settings.task.seed), classes)
+
+
+def _has_head_for(model: LoadedModel, classes: tuple[str, ...]) -> bool:
+    return bool(model.tap.head) and model.class_names is not None and sorted(model.class_names) == sorted(classes)
 
 
 def load_network(settings: Config, source: Source, seed: int) -> LoadedModel:

@@ -1,0 +1,137 @@
+"""Stored augmented views of a workspace: which there are, and where the outputs of each are kept.
+
+They lie beside the plain outputs, not among them: readers of `features/source=S` and `pseudo/source=S` see the plain
+view alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo_cli.config import STUDENT, Config, Source
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.store import feature_store, files, provenance
+from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.source_record import has_source_record, load_source_record
+from zoo_cli.store.view_set import ViewSet
+
+DOCUMENT = "_views.json"
+
+
+@dataclass(frozen=True)
+class ViewPart:
+    """The parts of one range of images: rows (M,) of the manifest, and the path of each view's part, V in all."""
+
+    rows: np.ndarray
+    paths: tuple[Path, ...]
+
+
+def features_folder(settings: Config, source: str) -> Path:
+    """The outputs of a source on all views, a folder `view=v` each."""
+    return settings.root / "features" / "views" / f"source={source}"
+
+
+def pseudo_folder(settings: Config, source: str) -> Path:
+    """The pseudo-labels of a source on all views, a folder `view=v` each."""
+    return settings.root / "pseudo" / "views" / f"source={source}"
+
+
+def answers_folder(settings: Config, slug: str) -> Path:
+    """The answers of a pool of heads on all views, a folder `view=v` each, and their record."""
+    return settings.root / "pseudo" / "views" / f"head={slug}"
+
+
+def view_folder(folder: Path, view: int) -> Path:
+    """What belongs to one view, counted from 0."""
+    return folder / f"view={view}"
+
+
+def load_view_set(settings: Config) -> ViewSet | None:
+    """The stored views of a workspace, None if there are none. Raises ContractError for a damaged document."""
+    path = settings.root / "features" / "views" / DOCUMENT
+    if not path.exists():
+        return None
+    content = files.read_json(path)
+    try:
+        return ViewSet(count=int(content["views"]), augment=content["augment"], seed=int(content["seed"]))
+    except (TypeError, KeyError, ValueError, UsageError):
+        raise ContractError(f"{path} lacks keys of its format", "zoo extract --views N --overwrite makes it") from None
+
+
+def write_view_set(settings: Config, views: ViewSet) -> None:
+    """Record which views a workspace stores."""
+    files.write_json(settings.root / "features" / "views" / DOCUMENT, _to_json(views))
+
+
+def check_view_set(settings: Config, views: ViewSet) -> bool:
+    """Whether these views are the stored ones; False if none are stored. Raises Stale if others are."""
+    stored = load_view_set(settings)
+    if stored is not None and stored != views:
+        changed = provenance.differences(_to_json(stored), _to_json(views))
+        folder = settings.root / "features" / "views"
+        raise provenance.stale_error(str(folder), changed, views.command)
+    return stored is not None
+
+
+def _to_json(views: ViewSet) -> dict[str, Any]:
+    return {"views": views.count, "augment": views.augment, "seed": views.seed}
+
+
+def planned_parts(settings: Config, source: Source, images: Images, views: ViewSet) -> Iterator[ViewPart]:
+    """The parts a source should have of its views, for the images of which it has plain outputs.
+
+    All views of a range of images are made together, from one decoding: the range is so short that they take the memory
+    of one plain part.
+    """
+    step = max(1, feature_store.PART_ROWS // views.count)
+    folder = features_folder(settings, source.name)
+    for data in ("train",) if source.name == STUDENT else ("train", "unlabelled"):
+        rows = images.where(data=data)
+        count = -(-len(rows) // step)
+        for part in range(count):
+            name = f"part-{part:05}-of-{count:05}.parquet"
+            paths = (view_folder(folder, view) / f"data={data}" / name for view in range(views.count))
+            yield ViewPart(rows[part * step : (part + 1) * step], tuple(paths))
+
+
+def made_from(fingerprint: str, views: ViewSet, view: int) -> Inputs:
+    """What the part of one view is made from, beside its images. `fingerprint`: of the source's record."""
+    return {"source": fingerprint, "views": str(views), "view": view}
+
+
+def missing_parts(settings: Config, source: Source, images: Images, views: ViewSet, *, remake: bool) -> list[ViewPart]:
+    """The planned parts of which a view is missing, of a source whose plain outputs are stored.
+
+    `remake`: also those made from other inputs; without it, they raise Stale, naming what differs.
+    """
+    planned = list(planned_parts(settings, source, images, views))
+    if not has_source_record(settings, source.name):
+        return planned
+    fingerprint = load_source_record(settings, source.name).fingerprint
+    maker = f"{views.command} --source {source.name}"
+    extra = existing_parts(settings, source.name) - {path for part in planned for path in part.paths}
+    if extra:
+        if not remake:
+            raise provenance.stale_error(str(min(extra)), ["images"], maker)
+        return planned
+    missing = []
+    for part in planned:
+        current = True
+        for view, path in enumerate(part.paths):
+            inputs = feature_store.part_inputs(images, part.rows, made_from(fingerprint, views, view))
+            if remake:
+                current &= provenance.is_made_from(path, inputs)
+            else:
+                current &= provenance.is_current(path, inputs, overwrite=False, maker=maker)
+        if not current:
+            missing.append(part)
+    return missing
+
+
+def existing_parts(settings: Config, source: str) -> set[Path]:
+    """The stored parts of all views of a source."""
+    return set(features_folder(settings, source).glob("view=*/data=*/part-*.parquet"))
