@@ -265,8 +265,11 @@ def test_cross_task_says_that_it_draws_a_new_head(workspace: Path) -> None:
 def test_sharpen_changes_the_student(workspace: Path, sharpen: str) -> None:
     ok(*HEADS, workspace=workspace)
     result = ok(*HEADS[:2], f"heads:sharpen={sharpen}", *HEADS[3:], "--json", workspace=workspace)
-    assert [row["run"] for row in result.data] == [f"heads-ridge-product-sharpen{sharpen}-s0"]
-    assert record(workspace, f"heads-ridge-product-sharpen{sharpen}-s0")["objective"] == f"heads:sharpen={sharpen}"
-    assert model(workspace / f"runs/heads-ridge-product-sharpen{sharpen}-s0") != model(
-        workspace / "runs/heads-ridge-product-s0"
+    assert [row["run"] for row in result.data] == [f"heads-ridge-product-sharpen{sharpen}-of-alpha+beta-s0"]
+    assert (
+        record(workspace, f"heads-ridge-product-sharpen{sharpen}-of-alpha+beta-s0")["objective"]
+        == f"heads:sharpen={sharpen}"
+    )
+    assert model(workspace / f"runs/heads-ridge-product-sharpen{sharpen}-of-alpha+beta-s0") != model(
+        workspace / "runs/heads-ridge-product-of-alpha+beta-s0"
     )

@@ -271,7 +271,7 @@ def test_missing_views_are_made_first(tmp_path: Path) -> None:
     result = ok(*HEADS, "--views", "2", "--source", "alpha", "--source", "beta", workspace=workspace)
     assert "no 2 crop views, seed 0 of alpha, beta yet: zoo extract --views makes them first" in result.err
     assert not (workspace / "features/views/source=gamma").exists()
-    assert (workspace / "runs/heads-ridge-product-views2-s0/model.safetensors").exists()
+    assert (workspace / "runs/heads-ridge-product-views2-of-alpha+beta-s0/model.safetensors").exists()
 
 
 def test_other_views_than_the_stored_ones_are_stale(workspace: Path) -> None:
