@@ -2,6 +2,7 @@
 
     python -m tests.claims.defaults choose WORK [--until HH:MM]     # the grid of lam and augmentation
     python -m tests.claims.defaults compare WORK [--until HH:MM]    # the comparison
+    python -m tests.claims.defaults lengthen WORK [--until HH:MM]   # some of its methods, trained four times as long
     python -m tests.claims.defaults_tables WORK                     # the tables, of what is finished
 
 Interrupted, both go on where they stopped. `results.jsonl` in WORK has a row for every finished student and every pool.
@@ -29,7 +30,7 @@ from zoo_cli.store.score_store import load_scores
 from .defaults_workspaces import Cell, all_cells, development_cells, link_features, make_pretraining, make_workspace
 
 POOLS = ("product", "kernel", "spread", "logmean", "best")
-STEPS, BATCH, RATE = 300, 64, 0.03
+BATCH, RATE = 64, 0.03
 LABELS_ONLY, FIXMATCH, CROSS_TASK, HEADS = "labels-only", "fixmatch", "cross-task", "heads"
 
 
@@ -41,10 +42,13 @@ class Method:
     teaching: str = ""
     lam: float = 1.0
     augment: str = "flip"
+    steps: int = 300
 
     @property
     def name(self) -> str:
-        parts = [self.objective, specs.slug(self.teaching) if self.teaching else "", f"{self.lam:g}", self.augment]
+        length = "" if self.steps == Method.steps else str(self.steps)
+        teaching = specs.slug(self.teaching) if self.teaching else ""
+        parts = [self.objective, teaching, f"{self.lam:g}", self.augment, length]
         return "-".join(part for part in parts if part)
 
 
@@ -80,11 +84,18 @@ COMPARED = {
     "pretrained": BOTH,
 }
 """The methods of the comparison, by student."""
+LONG = 1200
+LONGER = (
+    *(Method(LABELS_ONLY, augment=augment, steps=LONG) for augment in ("crop", "affine")),
+    Method(HEADS, "product", HEADS_LAM, HEADS_AUGMENT, LONG),
+    Method(CROSS_TASK, "p=2", LAM, AUGMENT, LONG),
+)
+"""Four times as long, for the student from scratch and draw 0."""
 
 
 def train_student(workspace: zoo.Workspace, method: Method, seed: int) -> Path:
     """Train the student of a method; its run's folder."""
-    training = zoo.TrainingConfig(steps=STEPS, batch_size=BATCH, lr=RATE, augment=method.augment)
+    training = zoo.TrainingConfig(steps=method.steps, batch_size=BATCH, lr=RATE, augment=method.augment)
     options: dict[str, Any] = {"training": training, "seed": seed, "name": method.name}
     if method.objective == FIXMATCH:
         return workspace.finetune("student", objective=FIXMATCH, **options).path
@@ -195,7 +206,7 @@ def parse_deadline(text: str | None) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("choose", "compare"))
+    parser.add_argument("what", choices=("choose", "compare", "lengthen"))
     parser.add_argument("work", type=Path)
     parser.add_argument("--until", metavar="HH:MM")
     arguments = parser.parse_args()
@@ -205,6 +216,10 @@ def main() -> None:
     if arguments.what == "choose":
         for cell in development_cells():
             run_cell(cell, GRID, work, results, deadline)
+    elif arguments.what == "lengthen":
+        for cell in all_cells():
+            if (cell.draw, cell.student) == (0, "scratch"):
+                run_cell(cell, LONGER, work, results, deadline)
     else:
         pretrain(work)
         for cell in all_cells():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .defaults import COMPARED, GRID, HEADS, LABELS_ONLY, POOLS, Method
+from .defaults import COMPARED, GRID, HEADS, LABELS_ONLY, LONG, LONGER, POOLS, Method
 from .defaults_workspaces import DEVELOPMENT, LABELS, PACKS, STUDENTS
 
 Row = dict[str, Any]
@@ -53,10 +53,9 @@ def format_grid(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", *(f"{labels} a class: {', '.join(packs[labels])}" for labels in LABELS)])
 
 
-def format_students(rows: Sequence[Row], labels: int, student: str) -> str:
+def format_students(rows: Sequence[Row], labels: int, student: str, methods: Sequence[Method]) -> str:
     """Methods by packs: mean over draws, the mean over packs, and the mean gain over the best labels only."""
     groups = group_accuracies(rows, PACKS, labels, student)
-    methods = COMPARED[student]
     packs = finished_packs(groups, methods, PACKS)
     if not packs:
         return "nothing is finished"
@@ -113,7 +112,10 @@ def main() -> None:
     print(f"### Choice\n\n{format_grid(rows)}\n")
     for labels in LABELS:
         for student in STUDENTS:
-            print(f"### {labels} a class, {student}\n\n{format_students(rows, labels, student)}\n")
+            table = format_students(rows, labels, student, COMPARED[student])
+            print(f"### {labels} a class, {student}\n\n{table}\n")
+        table = format_students(rows, labels, "scratch", LONGER)
+        print(f"### {labels} a class, scratch, {LONG} steps\n\n{table}\n")
         print(f"### Pools, {labels} a class\n\n{format_pools(rows, labels)}\n")
 
 
