@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.workspaces import run
 from zoo_cli import registry, specs
+from zoo_cli.entries import Entry
 from zoo_cli.errors import UsageError
 
 PACKAGE = Path(registry.__file__).parent
@@ -139,7 +140,7 @@ def example(
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.TABLES, "example", {"example": registry.Entry(f"{__name__}:example", "for the tests")})
+    monkeypatch.setitem(registry.TABLES, "example", {"example": Entry(f"{__name__}:example", "for the tests")})
 
 
 PARAMS = st.fixed_dictionaries(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from zoo_cli import registry, specs
+from zoo_cli.entries import Metric
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import uncertainty
@@ -233,7 +234,7 @@ def test_notes_of_a_metric_become_flags() -> None:
 
     x, y = features((8, 6), 3)
     method = specs.Method("noting", {}, noting)
-    (result,) = uncertainty.estimate_scores([(method, registry.Metric("", ""))], Probe.of(x, y), seed=0)
+    (result,) = uncertainty.estimate_scores([(method, Metric("", ""))], Probe.of(x, y), seed=0)
     assert isinstance(result, Estimate)
     assert result.flags == ("zero_rows",)
 

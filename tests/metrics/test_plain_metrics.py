@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from zoo_cli import registry, specs
+from zoo_cli.entries import Metric
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import uncertainty
@@ -62,7 +63,7 @@ def variance_share(x: np.ndarray, y: np.ndarray, k: int) -> float:
 
 
 def test_plain_metric_has_interval_and_chance(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.METRICS, "mine", registry.Metric(f"{module}:mine", "for a test", ceiling=1.0))
+    monkeypatch.setitem(registry.METRICS, "mine", Metric(f"{module}:mine", "for a test", ceiling=1.0))
     x, y = features((20, 15, 10), 8)
     names = np.array([7, -3, 12])[y]
     for spec, k in (("mine", 5), ("mine:k=2", 2)):
@@ -78,7 +79,7 @@ def test_plain_metric_has_interval_and_chance(module: str, monkeypatch: pytest.M
 
 
 def test_zoo_score_takes_a_plain_metric(tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.METRICS, "mine", registry.Metric(f"{module}:mine", "for a test"))
+    monkeypatch.setitem(registry.METRICS, "mine", Metric(f"{module}:mine", "for a test"))
     x, y = features((20, 15, 10), 8)
     columns = {"id": [str(row) for row in range(len(y))], "label": y, "embedding": list(x)}
     pq.write_table(pa.table(columns), tmp_path / "source.parquet")
@@ -91,7 +92,7 @@ def test_zoo_score_takes_a_plain_metric(tmp_path: Path, module: str, monkeypatch
 
 
 def test_further_functions_may_be_plain_too(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = registry.Metric(
+    entry = Metric(
         f"{module}:mine",
         "for a test",
         ceiling=f"{module}:ceiling",

@@ -14,6 +14,7 @@ from zoo_cli.commands import completions
 from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
 from zoo_cli.commands.completions.architectures import CLASSIFIERS
 from zoo_cli.commands.options import Quiet, Verbose, Workspace
+from zoo_cli.entries import Entry
 from zoo_cli.store.view_set import VIEW_KINDS
 
 KINDS = {
@@ -180,7 +181,7 @@ def _values(parameter: inspect.Parameter) -> tuple[str, ...]:
     return POWERS if parameter.name == "p" else ()
 
 
-def _providers(kind: str, table: Mapping[str, registry.Entry]) -> dict[str, Words]:
+def _providers(kind: str, table: Mapping[str, Entry]) -> dict[str, Words]:
     words: dict[str, Words] = {kind: {f"{name}:": entry.summary for name, entry in table.items()}}
     for name in table:
         after = FILES_AFTER.get(name, "@file")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zoo_cli import command_table, config, errors, registry, specs
 from zoo_cli.config import Source, Task
+from zoo_cli.entries import Entry
 from zoo_cli.pipeline.init import render_heading, render_keys, render_line
 from zoo_cli.store import files, schemas
 
@@ -124,7 +125,7 @@ def _block(match: re.Match[str]) -> str:
     return f"<!-- {name} -->\n{BLOCKS[name]()}<!-- /{name} -->\n" if name in BLOCKS else match[0]
 
 
-def _parameters(entry: registry.Entry) -> str:
+def _parameters(entry: Entry) -> str:
     """Keyword-only parameters with their defaults, as a user types them."""
     parameters = []
     for parameter in inspect.signature(registry.load(entry)).parameters.values():

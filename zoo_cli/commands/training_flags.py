@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from zoo_cli import console, registry, specs
+from zoo_cli.entries import Objective
 from zoo_cli.errors import ParameterError, UsageError
 
 FLAGS = {"weightings": "--weighting", "sources": "--source", "seeds": "--seed", "rates": "--lr"}
@@ -75,7 +76,7 @@ def drop_none(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def find_objective(spec: str, command: str) -> tuple[str, registry.Objective]:
+def find_objective(spec: str, command: str) -> tuple[str, Objective]:
     """The name and registry entry of an objective. Raises UsageError for an unknown one, or one of another command."""
     name, parameters = specs.split_spec(spec)
     if name not in registry.OBJECTIVES:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from zoo_cli import registry, specs
+from zoo_cli.entries import Objective
 from zoo_cli.errors import ParameterError
 
 CROSS_TASK, HEADS = "cross-task", "heads"
@@ -78,7 +79,7 @@ class CrossTaskConfig:
         return self.lam == 1
 
     @property
-    def entry(self) -> registry.Objective:
+    def entry(self) -> Objective:
         """The objective in the registry."""
         return registry.OBJECTIVES[CROSS_TASK]
 
@@ -125,7 +126,7 @@ class HeadsConfig:
         _check_min_weight(self.min_weight)
 
     @property
-    def entry(self) -> registry.Objective:
+    def entry(self) -> Objective:
         """The objective in the registry."""
         return registry.OBJECTIVES[HEADS]
 
@@ -183,7 +184,7 @@ class TransferConfig:
         return specs.split_spec(self.objective)[0]
 
     @property
-    def entry(self) -> registry.Objective:
+    def entry(self) -> Objective:
         """The objective in the registry."""
         return registry.OBJECTIVES[self.objective_name]
 

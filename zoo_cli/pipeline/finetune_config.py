@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from zoo_cli import registry, specs
+from zoo_cli.entries import Objective
 from zoo_cli.errors import ParameterError
 
 FIXMATCH = "fixmatch"
@@ -66,7 +67,7 @@ class FinetuneConfig:
         return self.objective == FIXMATCH
 
     @property
-    def entry(self) -> registry.Objective:
+    def entry(self) -> Objective:
         """The objective in the registry."""
         return registry.OBJECTIVES[self.objective]
 

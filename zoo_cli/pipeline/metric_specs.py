@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo_cli import registry, specs
+from zoo_cli import specs
 from zoo_cli.config import Source
+from zoo_cli.entries import Metric
 from zoo_cli.errors import UsageError
 from zoo_cli.registry import METRICS
 from zoo_cli.specs import Method
@@ -19,7 +20,7 @@ class MetricSpec:
     on: str
 
     @property
-    def entry(self) -> registry.Metric:
+    def entry(self) -> Metric:
         """The metric in the registry."""
         return METRICS[self.method.name]
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli import registry
+from zoo_cli.entries import Metric
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking.bounds import standard_errors, within_classes
-from zoo_cli.registry import Metric
 from zoo_cli.specs import Method
 
 Array = NDArray[Any]

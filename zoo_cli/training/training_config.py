@@ -10,8 +10,8 @@ import typer
 
 from zoo_cli import specs
 from zoo_cli.devices import Precision
+from zoo_cli.entries import Objective
 from zoo_cli.errors import ParameterError
-from zoo_cli.registry import Objective
 
 Schedule = Literal["constant", "cosine", "steps"]
 Augmentation = Literal["none", "flip", "shift", "crop", "affine", "rand"]
