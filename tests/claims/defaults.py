@@ -78,6 +78,7 @@ COMPARED = {
     "scratch": (
         *BOTH,
         *(Method(CROSS_TASK, weighting, LAM, AUGMENT) for weighting in ("equal", "averaged")),
+        *(Method(CROSS_TASK, weighting, 0.8, AUGMENT) for weighting in ("p=2", "p=12")),
         *(Method(HEADS, pool, HEADS_LAM, HEADS_AUGMENT) for pool in POOLS[1:]),
         Method(HEADS, "product+cross-task", HEADS_LAM, HEADS_AUGMENT),
     ),

@@ -144,6 +144,16 @@ def test_heads_teach_as_by_the_command(task: Path) -> None:
     assert (student.path / "model.safetensors").read_bytes() == (task / "runs/same/model.safetensors").read_bytes()
 
 
+def test_heads_answer_for_stored_views(task: Path) -> None:
+    ws = zoo.Workspace(task)
+    record = ws.pseudo_label(head="ridge", pool="kernel", views=2)
+    assert any("views" in note for note in record.notes)
+    assert (task / "pseudo/views/head=ridge-kernel/view=1").is_dir()
+    training = zoo.TrainingConfig(steps=2, batch_size=8, augment="crop", device="cpu")
+    student = ws.distill(config=zoo.HeadsConfig(pool="kernel", views=2), training=training)
+    assert student.run == "heads-ridge-kernel-views2-s0"
+
+
 @pytest.mark.parametrize(
     ("config", "values", "message"),
     [

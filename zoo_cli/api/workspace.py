@@ -13,7 +13,7 @@ from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.pipeline import distill as distill_stage
 from zoo_cli.pipeline import extract as extract_stage
 from zoo_cli.pipeline import finetune as finetune_stage
-from zoo_cli.pipeline import head_labels
+from zoo_cli.pipeline import head_labels, view_choice
 from zoo_cli.pipeline import predict as predict_stage
 from zoo_cli.pipeline import pseudo_label as pseudo_label_stage
 from zoo_cli.pipeline import rank as rank_stage
@@ -196,7 +196,7 @@ class Workspace:
 
     @overload
     def pseudo_label(
-        self, sources: Names = (), *, head: None = None, overwrite: bool = False, refresh: bool = False
+        self, sources: Names = (), *, head: None = None, views: int = 0, overwrite: bool = False, refresh: bool = False
     ) -> list[PseudoLabelSummary]: ...
     @overload
     def pseudo_label(
@@ -206,6 +206,7 @@ class Workspace:
         head: str,
         pool: str | None = None,
         with_student: bool = False,
+        views: int = 0,
         overwrite: bool = False,
         refresh: bool = False,
     ) -> HeadRecord: ...
@@ -217,6 +218,7 @@ class Workspace:
         head: str | None = None,
         pool: str | None = None,
         with_student: bool = False,
+        views: int = 0,
         overwrite: bool = False,
         refresh: bool = False,
     ) -> list[PseudoLabelSummary] | HeadRecord:
@@ -224,17 +226,21 @@ class Workspace:
 
         With `head`, e.g. ridge: the probabilities (N, C) of the task's classes, by a pool of heads on the features of
         all sources; returned are its heads and its estimated accuracy. `with_student`: one on the student's features.
+        `views`: answer for this number of stored views of each image.
         """
         settings = self.config
+        chosen_views = view_choice.stored_views(settings, views, refresh=refresh)
         if head is not None:
             names = _texts(sources)
-            labels = configure_heads(settings, head, pool or registry.DEFAULT_POOL, names, with_student=with_student)
+            labels = configure_heads(
+                settings, head, pool or registry.DEFAULT_POOL, names, with_student=with_student, views=chosen_views
+            )
             return head_labels.label_with_heads(settings, labels, overwrite=overwrite, refresh=refresh)
         if pool is not None or with_student:
             raise ParameterError("`pool` and `with_student` need `head`", 'add head="ridge"')
         models = [source for source in settings.select(_texts(sources)) if source.name != STUDENT]
         return pseudo_label_stage.pseudo_label(
-            settings, _require(settings, models), overwrite=overwrite, refresh=refresh
+            settings, _require(settings, models), overwrite=overwrite, refresh=refresh, views=chosen_views
         )
 
     def distill(
