@@ -98,7 +98,7 @@ def format_toml(task: str, experts: Path, *, labelled: str = "all", seed: int = 
     if images:
         data = {part: f"parquet:{SHARED / 'data' / f'{name}-{part}.parquet'}" for part in ("train", "test")}
         keys |= {**data, "labelled": labelled}
-    parts = [_format_table("[task]", keys), _format_table("[student]", _network(family.card, family.channels))]
+    parts = [format_table("[task]", keys), format_table("[student]", _network(family.card, family.channels))]
     if labelled != "all":
         for name in family.experts:
             source: dict[str, object] = {
@@ -106,10 +106,10 @@ def format_toml(task: str, experts: Path, *, labelled: str = "all", seed: int = 
                 "model": f"file:{experts.resolve() / name}",
                 "trained_on": [name],
             }
-            parts.append(_format_table("[[source]]", source))
+            parts.append(format_table("[[source]]", source))
         for name in family.networks:
-            source = {"name": name, **_pretrained(name), "trained_on": [name.split("_")[0]]}
-            parts.append(_format_table("[[source]]", source))
+            source = {"name": name, **pretrained(name), "trained_on": [name.split("_")[0]]}
+            parts.append(format_table("[[source]]", source))
     return "\n".join(parts)
 
 
@@ -126,7 +126,7 @@ def _network(card: str, channels: int) -> dict[str, object]:
     }
 
 
-def _pretrained(name: str) -> dict[str, object]:
+def pretrained(name: str) -> dict[str, object]:
     """A pretrained network, with the preprocessing of its card."""
     assert SHARED is not None
     card = json.loads((SHARED / "weights" / f"{name}.json").read_text())
@@ -137,7 +137,7 @@ def _pretrained(name: str) -> dict[str, object]:
     return {**_network(name, card["input_channels"]), **view, "weights": weights}
 
 
-def _format_table(header: str, keys: Mapping[str, object]) -> str:
+def format_table(header: str, keys: Mapping[str, object]) -> str:
     return header + "\n" + "".join(f"{key} = {_format_value(value)}\n" for key, value in keys.items())
 
 

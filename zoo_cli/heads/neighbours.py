@@ -90,9 +90,26 @@ def neighbour_graph(rows: Array, k: int, *, labelled: Array, seed: int = 0) -> t
     skip[candidates] = np.arange(len(candidates))
     among = unit if len(candidates) == count else unit[candidates]
     places, cosines = nearest(unit, among, k, skip=skip)
+    return _join(candidates[places], cosines), len(candidates) < count
+
+
+def kernel_graph(kernel: Array, k: int) -> sparse.csr_matrix:
+    """The same weights (N, N) from all products of the rows with one another (N, N)."""
+    count = len(kernel)
+    k = min(k, count - 1)
+    roots = np.sqrt(np.maximum(kernel.diagonal(), 0.0))
+    lengths = roots[:, None] * roots
+    cosines = np.divide(kernel, lengths, out=np.zeros_like(kernel), where=lengths > 0)
+    np.fill_diagonal(cosines, -np.inf)
+    places = np.argpartition(cosines, count - 1 - k, axis=1)[:, count - k :]
+    return _join(places, np.take_along_axis(cosines, places, axis=1))
+
+
+def _join(places: Array, cosines: Array) -> sparse.csr_matrix:
+    """The symmetric graph (N, N) of the neighbours (N, K) of each row."""
+    count, k = places.shape
     values = edge_weights(np.where(np.isfinite(cosines), cosines, 0.0))
-    starts = np.arange(count + 1) * places.shape[1]
-    graph = sparse.csr_matrix((values.ravel(), candidates[places].ravel(), starts), shape=(count, count))
+    graph = sparse.csr_matrix((values.ravel(), places.ravel(), np.arange(count + 1) * k), shape=(count, count))
     graph = graph.maximum(graph.T).tocsr()
     graph.eliminate_zeros()
-    return graph, len(candidates) < count
+    return graph

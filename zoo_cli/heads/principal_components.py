@@ -1,4 +1,4 @@
-"""The pooled features of all sources as rows: side by side, or their principal components."""
+"""The pooled features of all sources: their kernel, or rows of few columns with nearly the same products."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,41 +11,42 @@ from zoo_cli.heads.standardise import Features
 
 Array = NDArray[Any]
 
-WIDE = 512  # columns; wider features of many rows are replaced by their principal components
-MANY = 2048  # rows; the Gram matrix of fewer fits in 32 MB
+WIDE = 512  # columns; wider features are replaced by their principal components
 COMPONENTS = 384  # assumed, between 256 and 512: still to be measured on data sets
 PRECISE = 1e-6  # directions whose eigenvalue is a smaller share of the largest are noise of float32
 
 
-def pool_rows(sources: Sequence[Features], weights: Array, *, seed: int = 0) -> Array:
-    """Rows (N, Q) whose products are those of the pooled kernel K = sum_s w_s K_s.
+def pool_kernel(sources: Sequence[Features], weights: Array) -> Array:
+    """K = sum_s w_s K_s (N, N) float64, for at most a few thousand images. One source is in memory at a time."""
+    kernel: Array | None = None
+    for position in np.flatnonzero(weights):
+        rows = sources[int(position)].take(slice(None))
+        part = weights[position] * (rows @ rows.T)
+        kernel = part if kernel is None else kernel + part
+    assert kernel is not None
+    return kernel
 
-    Exactly: the features side by side (N, sum of D) up to 512 columns, or a square root of K (N, N) up to 2,048 rows,
-    in float64 up to 2,048 rows and float32 above. Otherwise K on its 384 leading directions, float32: randomised
+
+def pool_rows(sources: Sequence[Features], weights: Array, *, seed: int = 0) -> Array:
+    """Rows (N, Q) float32 whose products are those of the pooled kernel K = sum_s w_s K_s.
+
+    Up to 512 columns these are the features side by side. Otherwise K on its 384 leading directions: randomised
     subspace iteration (Halko et al. 2011) with the Nyström formula (Tropp et al. 2017), seeded by column, so that the
     order of the rows does not matter. `sources` is gone through once or twice, one source at a time.
     """
     used = [int(position) for position in np.flatnonzero(weights)]
     widths = {position: sources[position].width for position in used}
     count = len(sources[used[0]])
-    if sum(widths.values()) <= WIDE:
-        kind = np.float64 if count <= MANY else np.float32
-        rows = np.empty((count, sum(widths.values())), dtype=kind)
-        start = 0
-        for position in used:
-            root = np.sqrt(weights[position])
-            for places, values in sources[position].blocks():
-                rows[places, start : start + widths[position]] = root * values
-            start += widths[position]
-        return rows
-    if count <= MANY:
-        gram = np.zeros((count, count))
-        for position in used:
-            phi = sources[position].take(slice(None))
-            gram += weights[position] * (phi @ phi.T)
-        values, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
-        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
-    return _nystrom_rows(sources, used, weights, min(COMPONENTS, count), seed)
+    if sum(widths.values()) > WIDE:
+        return _nystrom_rows(sources, used, weights, min(COMPONENTS, count), seed)
+    rows = np.empty((count, sum(widths.values())), dtype=np.float32)
+    start = 0
+    for position in used:
+        root = np.sqrt(weights[position])
+        for places, values in sources[position].blocks():
+            rows[places, start : start + widths[position]] = root * values
+        start += widths[position]
+    return rows
 
 
 def _nystrom_rows(sources: Sequence[Features], used: list[int], weights: Array, width: int, seed: int) -> Array:
