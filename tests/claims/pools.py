@@ -4,6 +4,7 @@
     OMP_NUM_THREADS=1 python -m tests.claims.pools run WORK --pool product:k=5 --pool product:k=20
     python -m tests.claims.pools accuracy WORK                         # tables in markdown
     python -m tests.claims.pools estimate WORK --pool product
+    python -m tests.claims.pools widening WORK                         # of the interval, from 5 labels a class on
     OMP_NUM_THREADS=1 python -m tests.claims.pools components WORK     # the graph from principal components
 
 WORK is that of pools.sh. A trial is one draw of labels on one pack: as many of every class as asked for, or all but one
@@ -21,7 +22,7 @@ import numpy as np
 
 from zoo_cli import registry, specs
 from zoo_cli.heads import principal_components, spread
-from zoo_cli.heads.estimate import estimate_accuracy
+from zoo_cli.heads.estimate import WIDENING, estimate_accuracy
 from zoo_cli.heads.fitting import fit_heads, pool_heads
 from zoo_cli.heads.pooled import Pool
 from zoo_cli.heads.standardise import Features
@@ -141,6 +142,27 @@ def format_estimates(rows: list[Row], spec: str, counts: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
+def format_widening(rows: list[Row], pools: Sequence[str], counts: Sequence[int]) -> str:
+    """The widening that covers 90 % of the trials, from all packs but one, and how often it covers on that one."""
+    lines = ["| pool | widening, all packs | without one pack | covered on that pack |", "|---|---:|---:|---:|"]
+    for spec in pools:
+        factors: dict[str, list[float]] = {}
+        for row in rows:
+            middle, low, high = row[spec]["estimate"]
+            if row["count"] in counts:  # an end that was cut to 0 or 1 is the nearer one
+                reach = max(high - middle, middle - low) / WIDENING
+                factors.setdefault(row["pack"], []).append(abs(middle - row[spec]["accuracy"]) / reach)
+        chosen = {
+            pack: np.quantile([x for other in factors if other != pack for x in factors[other]], 0.9)
+            for pack in factors
+        }
+        covered = np.mean([x <= chosen[pack] for pack, values in factors.items() for x in values])
+        whole = np.quantile([x for values in factors.values() for x in values], 0.9)
+        ends = f"{min(chosen.values()):.2f} to {max(chosen.values()):.2f}"
+        lines.append(f"| {spec} | {whole:.2f} | {ends} | {100 * covered:.0f} |")
+    return "\n".join(lines)
+
+
 def compare_components(work: Path, counts: Sequence[int], draws: int) -> str:
     """Accuracy of `spread` and `product` with the exact graph, and the change with that of principal components."""
     lines = ["| | pool | exact | " + " | ".join(map(str, WIDTHS)) + " |", "|---|---|" + "---:|" * (len(WIDTHS) + 1)]
@@ -168,7 +190,7 @@ def compare_components(work: Path, counts: Sequence[int], draws: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("run", "accuracy", "estimate", "components"))
+    parser.add_argument("what", choices=("run", "accuracy", "estimate", "widening", "components"))
     parser.add_argument("work", type=Path)
     parser.add_argument("--pool", action="append", help="a pool's spec; by default all of the table")
     parser.add_argument("--count", type=int, action="append", help="labels a class")
@@ -181,9 +203,12 @@ def main() -> None:
         print(compare_components(arguments.work, counts, arguments.draws))
     else:
         rows = list(read(arguments.work))
-        for part in counts if arguments.what == "accuracy" else pools:
-            print(format_accuracies(rows, pools, part) if arguments.what == "accuracy" else "", end="")
-            print(format_estimates(rows, part, counts) if arguments.what == "estimate" else "", end="\n\n")
+        tables = {
+            "accuracy": lambda: [format_accuracies(rows, pools, count) for count in counts],
+            "estimate": lambda: [format_estimates(rows, spec, counts) for spec in pools],
+            "widening": lambda: [format_widening(rows, pools, [count for count in counts if count >= 5])],
+        }
+        print("\n\n".join(tables[arguments.what]()))
 
 
 if __name__ == "__main__":
