@@ -1,5 +1,6 @@
 """The scripts of the claims: a search never sees test images, and gives every method equally many settings."""
 
+import json
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,7 @@ from zoo_cli.store import files, schemas
 from zoo_cli.store.manifest import NO_LABEL, load_manifest
 
 from .. import workspaces
-from . import choose, fits, held_out, table, targets
+from . import choose, fits, held_out, pools, table, targets
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.sh"))
@@ -240,3 +241,24 @@ def test_grids_have_equal_budgets(family: str) -> None:
 def test_targets_may_set_their_numbers_of_labels(tmp_path: Path) -> None:
     called(tmp_path, "for n in few many; do zoo $(label_count mnist=5/class,20/class $n) $(label_count gtsrb $n); done")
     assert (tmp_path / "log").read_text() == "5/class 5%\n20/class 20%\n"
+
+
+def test_labels_are_drawn_per_class() -> None:
+    truth = np.array([0] * 9 + [1] * 3 + [2] * 5)
+    first, again, other = (pools.draw_labels(truth, 4, draw) for draw in (0, 0, 1))
+    assert first.counts.tolist() == [4, 2, 4], "one image of a small class stays unlabelled"
+    assert (truth[first.rows] == first.labels).all()
+    assert first.rows.tolist() == again.rows.tolist() != other.rows.tolist()
+
+
+def test_pool_tables_count_trials(tmp_path: Path) -> None:
+    def row(draw: int, accuracy: float, interval: list[float]) -> dict[str, object]:
+        good = {"accuracy": accuracy, "nll": 0.5, "estimate": interval}
+        bad = {"accuracy": 0.2, "nll": 0.9, "estimate": [0.2, 0.1, 0.3]}
+        return {"pack": "dtd10", "count": 5, "draw": draw, "single": [0.4, 0.6], "product": good, "best": bad}
+
+    rows = [row(0, 0.5, [0.6, 0.4, 0.8]), row(1, 0.7, [0.6, 0.55, 0.65])]
+    (tmp_path / "pools.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = list(pools.read(tmp_path))
+    assert "| dtd10 | 60.0 | 60.0 | 20.0 | 60.0 |" in pools.format_accuracies(read, ["product", "best"], 5)
+    assert "| dtd10 | +0.0 | 50 | 25 |" in pools.format_estimates(read, "product", [5])

@@ -338,3 +338,15 @@ def test_any_task_has_distributions(data: st.DataObject) -> None:
             assert (probabilities >= 0).all()
             np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-9)
         assert result.weights.sum() == pytest.approx(1)
+
+
+@every
+def test_a_class_without_labels_changes_nothing(spec: str) -> None:
+    arrays, labels = task()
+    whole, left_out = answers(spec, arrays, labels)
+    for number in (0, 4):
+        moved = np.where(labels >= number, labels + 1, labels)
+        wide, wide_left_out = answers(spec, arrays, moved, CLASSES + 1)
+        assert (wide[:, number] == 0).all()
+        others = np.delete(wide, number, axis=1), np.delete(wide_left_out, number, axis=1)
+        check_equal(spec, others, (whole, left_out), 1e-12)

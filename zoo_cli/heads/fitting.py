@@ -1,4 +1,4 @@
-"""Heads for all sources, their weights, and their pool: the whole way from arrays to answers."""
+"""Heads for all sources, their weights, and their pool: from arrays to answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def check_parameters(method: Method) -> None:
 
 
 def fit_heads(head: Method, sources: Sequence[Features], targets: TargetLabels) -> list[Head]:
-    """One head a source, by a resolved spec of the table HEADS. Sources are asked for one at a time, in order.
+    """One head a source, by a resolved spec of the table HEADS. Sources are read one at a time, in order.
 
     Raises UsageError without a source, and what the head raises.
     """

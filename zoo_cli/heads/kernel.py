@@ -28,8 +28,8 @@ def kernel(
 ) -> Pool:
     """Answers of one ridge head on K = sum_s w_s K_s: on the features side by side, each scaled by sqrt(w_s).
 
-    `lam` and `T` as for the head `ridge`, chosen anew for the pool. The heads are not used. `sources` is gone through
-    twice, one source at a time: a sequence that loads on access keeps one in memory.
+    `lam` and `T` as for the head `ridge`, chosen anew for the pool. The heads are not used. `sources` is read twice,
+    one source at a time: with a sequence that loads on access, only one is in memory.
 
     Raises UsageError without a source and for a lam or T that is not positive, ContractError for arrays that do not
     belong together.
@@ -59,8 +59,8 @@ def kernel(
             block = weights[position] * ((rows - mean).T @ solution.dual)
         columns.append(block)
         intercept -= mean @ block
-        for places, values in features.blocks():
-            logits[places] += values @ block
+        logits += features.project(block)
+        del features  # before the next one is loaded
     logits += intercept
     joint = JointHead(tuple(means), tuple(scales), tuple(columns), intercept, solution.temperature, solution.lam)
     return make_pool(
@@ -85,6 +85,7 @@ def _solve(
         rows = features.take(targets.rows) * np.sqrt(weights[position])
         rows -= rows.mean(axis=0)
         width += features.width
+        del features  # before the next one is loaded
         if parts is not None:
             parts.append(rows)
             if width < len(targets):

@@ -1,4 +1,4 @@
-"""The result of a head: a linear function of standardised features, its temperature, and how it judges itself."""
+"""The result of a head: a linear function of standardised features, its temperature, and its leave-one-out answers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.heads.likelihood import answers_accuracy, softmax_rows
-from zoo_cli.heads.standardise import Features, blocks, check_values
+from zoo_cli.heads.standardise import Features, check_values
 from zoo_cli.heads.target_labels import TargetLabels
 
 Array = NDArray[Any]
@@ -43,10 +43,9 @@ class Head:
         Raises ContractError for another width or non-finite values.
         """
         check_values(values, width=len(self.mean))
+        features = Features(values, self.mean, self.scale)
         answers = np.zeros((len(values), self.classes))
-        for rows in blocks(*values.shape):
-            logits = ((values[rows] - self.mean) * self.scale) @ self.weights + self.intercept
-            answers[rows, self.present] = softmax_rows(logits, self.temperature)
+        answers[:, self.present] = softmax_rows(features.project(self.weights) + self.intercept, self.temperature)
         return answers
 
 

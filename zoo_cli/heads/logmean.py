@@ -18,7 +18,7 @@ Array = NDArray[Any]
 def logmean(sources: Sequence[Features], heads: Sequence[Head], weights: Array, targets: TargetLabels, /) -> Pool:
     """Answers proportional to exp(mean over the heads of log p), with p floored at 1e-9.
 
-    All heads of positive weight count alike. `sources` is gone through once, one source at a time.
+    All heads of positive weight count alike. `sources` is read once, one source at a time.
 
     Raises UsageError without a source, ContractError for arrays that do not belong together.
     """
@@ -29,7 +29,9 @@ def logmean(sources: Sequence[Features], heads: Sequence[Head], weights: Array, 
         for position in used:
             features = sources[position]
             targets.check_rows(features.values)
-            yield heads[position].answer(features.values)
+            probabilities = heads[position].answer(features.values)
+            del features  # before the next one is loaded
+            yield probabilities
 
     return make_pool(
         mean_logs(answers(), targets.present),

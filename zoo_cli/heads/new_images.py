@@ -1,4 +1,4 @@
-"""A pool's answers for new images, which took no part in it."""
+"""A pool's answers for images that were not part of it."""
 
 from collections.abc import Sequence
 from typing import Any

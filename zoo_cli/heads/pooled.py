@@ -1,4 +1,4 @@
-"""The result of a pool, and what all pools ask of their sources."""
+"""The result of a pool, and the checks that all pools share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

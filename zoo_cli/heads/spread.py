@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from zoo_cli.errors import UsageError
 from zoo_cli.heads.kernel import kernel
 from zoo_cli.heads.linear_head import Head
-from zoo_cli.heads.neighbours import neighbour_graph
+from zoo_cli.heads.neighbours import kernel_graph, neighbour_graph
 from zoo_cli.heads.pooled import Pool, check_pool, make_pool
-from zoo_cli.heads.principal_components import pool_rows
+from zoo_cli.heads.principal_components import pool_kernel, pool_rows
 from zoo_cli.heads.spreading import normalise_graph, spread_labels
 from zoo_cli.heads.standardise import Features
 from zoo_cli.heads.target_labels import TargetLabels
@@ -20,6 +20,7 @@ from zoo_cli.heads.target_labels import TargetLabels
 Array = NDArray[Any]
 
 SUBSET = "graph_of_a_subset"
+FEW = 2048  # images; up to there the graph comes from the kernel itself, which takes 32 MB
 
 
 def spread(
@@ -79,8 +80,11 @@ def spread_pooled(
     sources: Sequence[Features], weights: Array, targets: TargetLabels, ridge: Pool, *, k: int, a: float, seed: int
 ) -> Spreading:
     """Label spreading with the class masses of the answers `ridge` of `kernel`."""
-    rows = pool_rows(sources, weights, seed=seed)
-    graph, subset = neighbour_graph(rows, k, labelled=targets.rows, seed=seed)
+    if targets.count <= FEW:
+        graph, subset = kernel_graph(pool_kernel(sources, weights), k), False
+    else:
+        rows = pool_rows(sources, weights, seed=seed)
+        graph, subset = neighbour_graph(rows, k, labelled=targets.rows, seed=seed)
     mass, left_out = spread_labels(normalise_graph(graph), targets, a)
     factors = class_factors(mass, ridge.probabilities[:, targets.present], targets)
     return Spreading(

@@ -30,8 +30,8 @@ def normalise_graph(graph: sparse.csr_matrix) -> sparse.csr_matrix:
 def spread_labels(normal: sparse.csr_matrix, targets: TargetLabels, a: float) -> tuple[Array, Array]:
     """Z Y / counts (N, P) with Z = (1 - a)(I - a S)^-1, and the same of each labelled row without its label (L, P).
 
-    Y are the one-hot labels. Without its label a row loses the diagonal of Z, and its class, which lost a label, is
-    divided by one label less: exact while the graph stays. A class that loses its only label has mass 0.
+    Y are the one-hot labels. Without its label, a row loses the diagonal of Z and its class has one label less:
+    exact for a fixed graph. A class that loses its only label has mass 0.
     """
     sums = np.zeros((targets.count, len(targets.present)))
     sums[targets.rows] = targets.one_hot / targets.counts

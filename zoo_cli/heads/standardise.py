@@ -65,6 +65,14 @@ class Features:
         """phi (M, D) float64 of the rows at these positions."""
         return np.asarray((self.values[rows] - self.mean) * self.scale)
 
+    def project(self, weights: Array) -> Array:
+        """phi @ weights (N, P) for weights (D, P): the scale goes into the weights, which is one pass less."""
+        scaled = self.scale[:, None] * weights
+        products = np.empty((len(self.values), weights.shape[1]))
+        for rows in blocks(*self.values.shape):
+            products[rows] = (self.values[rows] - self.mean) @ scaled
+        return products
+
     def __len__(self) -> int:
         return len(self.values)
 
