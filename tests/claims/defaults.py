@@ -2,7 +2,7 @@
 
     python -m tests.claims.defaults choose WORK [--until HH:MM]     # the grid of lam and augmentation
     python -m tests.claims.defaults compare WORK [--until HH:MM]    # the comparison
-    python -m tests.claims.defaults lengthen WORK [--until HH:MM]   # some of its methods, trained four times as long
+    python -m tests.claims.defaults unflagged WORK [--until HH:MM]  # what a user gets without further flags
     python -m tests.claims.defaults_tables WORK                     # the tables, of what is finished
 
 Interrupted, both go on where they stopped. `results.jsonl` in WORK has a row for every finished student and every pool.
@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,10 @@ LABELS_ONLY, FIXMATCH, CROSS_TASK, HEADS = "labels-only", "fixmatch", "cross-tas
 
 @dataclass(frozen=True)
 class Method:
-    """One student of a cell: its objective, what it learns from, lam and augmentation."""
+    """One student of a cell: its objective, what it learns from, lam and augmentation.
+
+    `steps` 0: with the length, batch size and learning rate that `zoo distill` has by default.
+    """
 
     objective: str
     teaching: str = ""
@@ -46,7 +49,7 @@ class Method:
 
     @property
     def name(self) -> str:
-        length = "" if self.steps == Method.steps else str(self.steps)
+        length = "" if self.steps == Method.steps else str(self.steps or "default")
         teaching = specs.slug(self.teaching) if self.teaching else ""
         parts = [self.objective, teaching, f"{self.lam:g}", self.augment, length]
         return "-".join(part for part in parts if part)
@@ -65,12 +68,13 @@ GRID = (
 )
 
 
-LAM, AUGMENT = 0.5, "affine"
-HEADS_LAM, HEADS_AUGMENT = 0.2, "affine"
-"""What the grid chose, see `defaults.md`."""
+LAM, HEADS_LAM, AUGMENT = 0.5, 0.2, "affine"
+"""What the grid chose by its means."""
+PAPER_LAM = 0.8
+"""That of paper 000, which the grid does not tell from LAM."""
 BOTH = (
     *(Method(LABELS_ONLY, augment=augment) for augment in ("flip", "crop", "affine")),
-    Method(HEADS, "product", HEADS_LAM, HEADS_AUGMENT),
+    Method(HEADS, "product", HEADS_LAM, AUGMENT),
     *(Method(CROSS_TASK, weighting, LAM, AUGMENT) for weighting in ("p=2", "p=12", "nearest")),
     Method(FIXMATCH, augment="shift"),
 )
@@ -78,25 +82,26 @@ COMPARED = {
     "scratch": (
         *BOTH,
         *(Method(CROSS_TASK, weighting, LAM, AUGMENT) for weighting in ("equal", "averaged")),
-        *(Method(CROSS_TASK, weighting, 0.8, AUGMENT) for weighting in ("p=2", "p=12")),
-        *(Method(HEADS, pool, HEADS_LAM, HEADS_AUGMENT) for pool in POOLS[1:]),
-        Method(HEADS, "product+cross-task", HEADS_LAM, HEADS_AUGMENT),
+        *(Method(CROSS_TASK, weighting, PAPER_LAM, AUGMENT) for weighting in ("p=2", "p=12")),
+        *(Method(HEADS, pool, HEADS_LAM, AUGMENT) for pool in POOLS[1:]),
+        Method(HEADS, "product+cross-task", HEADS_LAM, AUGMENT),
     ),
     "pretrained": BOTH,
 }
 """The methods of the comparison, by student."""
-LONG = 1200
-LONGER = (
-    *(Method(LABELS_ONLY, augment=augment, steps=LONG) for augment in ("crop", "affine")),
-    Method(HEADS, "product", HEADS_LAM, HEADS_AUGMENT, LONG),
-    Method(CROSS_TASK, "p=2", LAM, AUGMENT, LONG),
+UNFLAGGED = (
+    Method(LABELS_ONLY, augment=AUGMENT, steps=0),
+    Method(CROSS_TASK, "p=2", PAPER_LAM, AUGMENT, 0),
+    Method(HEADS, "product", HEADS_LAM, AUGMENT, 0),
 )
-"""Four times as long, for the student from scratch and draw 0."""
+"""What a user gets without further flags, for the student from scratch and draw 0."""
 
 
 def train_student(workspace: zoo.Workspace, method: Method, seed: int) -> Path:
     """Train the student of a method; its run's folder."""
-    training = zoo.TrainingConfig(steps=method.steps, batch_size=BATCH, lr=RATE, augment=method.augment)
+    training = zoo.TrainingConfig(augment=method.augment)
+    if method.steps:
+        training = replace(training, steps=method.steps, batch_size=BATCH, lr=RATE)
     options: dict[str, Any] = {"training": training, "seed": seed, "name": method.name}
     if method.objective == FIXMATCH:
         return workspace.finetune("student", objective=FIXMATCH, **options).path
@@ -207,7 +212,7 @@ def parse_deadline(text: str | None) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("choose", "compare", "lengthen"))
+    parser.add_argument("what", choices=("choose", "compare", "unflagged"))
     parser.add_argument("work", type=Path)
     parser.add_argument("--until", metavar="HH:MM")
     arguments = parser.parse_args()
@@ -217,10 +222,10 @@ def main() -> None:
     if arguments.what == "choose":
         for cell in development_cells():
             run_cell(cell, GRID, work, results, deadline)
-    elif arguments.what == "lengthen":
+    elif arguments.what == "unflagged":
         for cell in all_cells():
             if (cell.draw, cell.student) == (0, "scratch"):
-                run_cell(cell, LONGER, work, results, deadline)
+                run_cell(cell, UNFLAGGED, work, results, deadline)
     else:
         pretrain(work)
         for cell in all_cells():

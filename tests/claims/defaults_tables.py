@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .defaults import COMPARED, GRID, HEADS, LABELS_ONLY, LONG, LONGER, POOLS, Method
+from .defaults import COMPARED, GRID, HEADS, LABELS_ONLY, POOLS, UNFLAGGED, Method
 from .defaults_workspaces import DEVELOPMENT, LABELS, PACKS, STUDENTS
 
 Row = dict[str, Any]
@@ -114,8 +114,8 @@ def main() -> None:
         for student in STUDENTS:
             table = format_students(rows, labels, student, COMPARED[student])
             print(f"### {labels} a class, {student}\n\n{table}\n")
-        table = format_students(rows, labels, "scratch", LONGER)
-        print(f"### {labels} a class, scratch, {LONG} steps\n\n{table}\n")
+        table = format_students(rows, labels, "scratch", UNFLAGGED)
+        print(f"### {labels} a class, scratch, without further flags\n\n{table}\n")
         print(f"### Pools, {labels} a class\n\n{format_pools(rows, labels)}\n")
 
 
