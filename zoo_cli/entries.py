@@ -51,8 +51,9 @@ class Objective(Entry):
     `command`: the command that offers it. `needs_teacher`: learns from teachers of the student's own classes (general
     transfer, paper 002); its class takes a `TeacherContext`. `labels`: True: learns from labelled images alone, with
     their labels; False: from all; a string: the parameter that decides. `lr` (for a batch of 256 if `needs_teacher`),
-    `epochs`, `schedule`, `batch_size`, `augment`, `lam` (None: without that flag): the values of its paper, the
-    defaults of these flags.
+    `epochs`, `schedule`, `batch_size`, `augment`, `lam` (None: without that flag): the defaults of these flags. They
+    are those of its paper, but for the augmentation of `cross-task`, and the lam and augmentation of `heads`, which
+    were measured, see tests/claims/README.md.
     """
 
     command: str = "distill"

@@ -190,12 +190,13 @@ OBJECTIVES: dict[str, Objective] = {
         "zoo_cli.objectives.cross_task:CrossTask",
         "labels and the weighted pseudo-labels of many sources (paper 000, eq. 4)",
         lam=0.8,
+        augment="affine",
     ),
     "heads": Objective(
         "zoo_cli.objectives.heads:Heads",
         "labels, and what heads on the sources' features answer together in the task's classes",
         lam=0.2,
-        augment="flip",
+        augment="affine",
     ),
     "supervised": Objective(
         "zoo_cli.objectives.supervised:Supervised",

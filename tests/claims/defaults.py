@@ -5,7 +5,7 @@
     python -m tests.claims.defaults unflagged WORK [--until HH:MM]  # what a user gets without further flags
     python -m tests.claims.defaults_tables WORK                     # the tables, of what is finished
 
-Interrupted, both go on where they stopped. `results.jsonl` in WORK has a row for every finished student and every pool.
+Interrupted, they go on where they stopped. `results.jsonl` in WORK has a row for every finished student and every pool.
 """
 
 import argparse

@@ -26,7 +26,7 @@ KINDS = {
     "flip": "the centre crop, mirrored at random",
     "shift": "the centre crop, mirrored at random and shifted by whole pixels, up to an eighth of its side",
     "crop": "a random resized crop (8-100 % of the area, sides 3:4 to 4:3), mirrored at random",
-    "affine": "the centre crop, slightly rotated, shifted, scaled and sheared, never mirrored: for glyphs and signs",
+    "affine": "the centre crop, slightly rotated, shifted, scaled and sheared, never mirrored",
     "rand": "crop, then two random operations on shape or colour (RandAugment, magnitude 9 of 30)",
 }
 AREA = (0.08, 1.0)

@@ -25,8 +25,8 @@ from zoo_cli.training.streams import IndexStreams, make_streams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining
 
 LABELS_ONLY = "labels-only"
-MOVING_VIEWS = ("crop", "affine", "rand")
-"""Augmentations whose views show other parts or shapes of an image than the plain view does."""
+MOVING_VIEWS = ("crop", "rand")
+"""Augmentations whose views show other parts or colours of an image than the plain view does."""
 SEED_BYTES = 12
 """The longest end of a run's name: -s and a seed of ten digits."""
 

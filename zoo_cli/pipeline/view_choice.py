@@ -26,11 +26,13 @@ def stored_views(settings: Config, count: int, *, refresh: bool = False) -> View
 
 
 def adopt_augmentation(settings: Config, config: DistillConfig, training: TrainingConfig) -> TrainingConfig:
-    """Training options with the augmentation of the requested views, unless they have one."""
-    if isinstance(config, TransferConfig) or not config.views or training.augment is not None:
+    """Training options with the augmentation of the stored views that the config uses, unless the options have one."""
+    if isinstance(config, TransferConfig) or config.views == 0 or training.augment is not None:
         return training
     stored = view_store.load_view_set(settings)
-    return replace(training, augment=DEFAULT_KIND if stored is None else stored.augment)
+    if stored is not None:
+        return replace(training, augment=stored.augment)
+    return training if config.views is None else replace(training, augment=DEFAULT_KIND)
 
 
 def choose_views(

@@ -120,7 +120,7 @@ class TrainingConfig:
         str | None,
         _option(
             "--augment",
-            "Augmentation: none, flip, shift, crop, affine (for glyphs and signs) or rand. [default: the objective's]",
+            "Augmentation: none, flip, shift, crop, affine (turned, moved, scaled) or rand. [default: the objective's]",
             "NAME",
         ),
     ] = None
