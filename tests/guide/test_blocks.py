@@ -136,7 +136,7 @@ def test_blocks_of_a_section_run(
     if section == GUIDE:
         guide = request.getfixturevalue("guide")
         runs = sorted(path.parent.name for path in (guide / "runs").glob("*/predictions.parquet"))
-        assert runs == ["cross-task-parc-p2-s0", "labels-only-s0"]
+        assert runs == ["cross-task-parc-p2-s0", "heads-ridge-product-s0", "labels-only-s0"]
         return
     folder = tmp_path / "folder"
     folder.mkdir()
