@@ -7,7 +7,8 @@ Sources of 2,048 features after a ReLU, 10,000 images, 500 labels in 50 classes.
 thread, in turns; all sources go round the same four arrays. "heads over reading twice" counts the standardising of each
 source whenever it is loaded: once for its head, twice for `kernel`, once for `logmean`. Memory is the growth of a
 process that answers with `product` and loads a source whenever it is asked for, as the commands do, but from plain
-arrays: reading a feature file takes more by itself.
+arrays: reading a feature file takes more by itself. The limit is that of few sources: the heads that are returned grow
+with their number.
 """
 
 import json
