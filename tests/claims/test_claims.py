@@ -13,7 +13,7 @@ from zoo_cli.store import files, schemas
 from zoo_cli.store.manifest import NO_LABEL, load_manifest
 
 from .. import workspaces
-from . import choose, fits, held_out, pools, table, targets
+from . import choose, defaults, defaults_tables, defaults_workspaces, fits, held_out, pools, table, targets
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.sh"))
@@ -262,3 +262,31 @@ def test_pool_tables_count_trials(tmp_path: Path) -> None:
     read = list(pools.read(tmp_path))
     assert "| dtd10 | 60.0 | 60.0 | 20.0 | 60.0 |" in pools.format_accuracies(read, ["product", "best"], 5)
     assert "| dtd10 | +0.0 | 50 | 25 |" in pools.format_estimates(read, "product", [5])
+
+
+def test_defaults_table_takes_the_best_augmentation_of_labels_only() -> None:
+    methods = (*defaults.UNFLAGGED, defaults.Method(defaults.LABELS_ONLY, augment="crop", steps=0))
+    accuracies = {"labels-only-1-affine-default": 0.5, "labels-only-1-crop-default": 0.6}
+    rows = [
+        {"pack": pack, "labels": 5, "draw": draw, "student": "scratch", "method": method.name}
+        | {"accuracy": accuracies.get(method.name, 0.7 + 0.1 * draw)}
+        for pack in defaults_workspaces.PACKS[:2]
+        for draw in (0, 1)
+        for method in methods
+    ]
+    table = defaults_tables.format_students(rows, 5, "scratch", methods).splitlines()
+    assert table[0].split(" | ")[1:3] == list(defaults_workspaces.PACKS[:2])
+    gains = {line.split(" | ")[0].strip("| "): line.split(" | ")[-1].strip(" |") for line in table[2:6]}
+    assert gains == {
+        "labels-only-1-affine-default": "-10.0",
+        "labels-only-1-crop-default": "+0.0",
+        "cross-task-p2-0.8-affine-default": "+15.0",
+        "heads-product-0.2-affine-default": "+15.0",
+    }
+    assert table[-1].startswith("Draws: 2 to 2. Heads less labels-only-1-crop-default: +15.0, +15.0; 5 points or more")
+
+
+def test_compared_packs_are_not_those_of_the_choice() -> None:
+    assert len(defaults_workspaces.PACKS) == 8
+    assert not set(defaults_workspaces.PACKS) & set(defaults_workspaces.DEVELOPMENT)
+    assert {cell.pack for cell in defaults_workspaces.development_cells()} == set(defaults_workspaces.DEVELOPMENT)
