@@ -18,8 +18,9 @@ def test_example_runs_and_prints_only_its_own_lines(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    ranking, flips, score = result.stdout.splitlines()
+    ranking, estimate, flips, score = result.stdout.splitlines()
     assert ranking.endswith("}")
+    assert estimate.startswith("PoolEstimate(accuracy=")
     assert "test images gained" in flips
     value, low, high = map(float, score.split())
     assert low < value < high
