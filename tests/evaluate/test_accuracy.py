@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from tests.evaluate.test_flips import CLASSES, LABELS, OTHER, STUDENT, TEACHER, N, run_folder, write
 from tests.faults.tables import listed
 from tests.workspaces import run
-from zoo_cli.evaluation import accuracy_intervals, flip_statistics
+from zoo_cli.evaluation import accuracy_intervals, flip_statistics, named_runs
 
 COMPARISON = ("baseline", "difference", "difference_low", "difference_high", "p_value", "p_holm")
 KEYS = ("run", "n", "accuracy", "balanced_accuracy", "top5", "nll", "ece", "accuracy_low", "accuracy_high", *COMPARISON)
@@ -164,3 +164,11 @@ def test_table_fits_on_a_terminal() -> None:
     lines = run("evaluate", "accuracy", "--format", "table").out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "100.0 %" in lines[1]
+
+
+def test_runs_without_names_are_compared_with_labels_only(tmp_path: Path) -> None:
+    for name in ("b", "a", "labels-only-s0"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "predictions.parquet").touch()
+    names = [Path(run).name for run in named_runs.finished_runs(tmp_path)]
+    assert names == ["labels-only-s0", "a", "b"]

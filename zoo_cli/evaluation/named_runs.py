@@ -4,6 +4,9 @@ from pathlib import Path
 
 from zoo_cli.errors import UsageError
 
+LABELS_ONLY = "labels-only"
+"""The start of the default name of a run of labels only."""
+
 
 def resolve_run(path: Path, workspace: Path) -> Path:
     """The path as typed, relative to the current folder; else the run of the workspace named NAME or runs/NAME.
@@ -23,8 +26,14 @@ def resolve_artifact(path: Path, workspace: Path) -> Path:
 
 
 def finished_runs(workspace: Path) -> list[str]:
-    """Every run of the workspace that has its predictions. Raises UsageError if there is none."""
-    runs = sorted(str(path.parent) for path in (workspace / "runs").glob("*/predictions.parquet"))
+    """Every run of the workspace that has its predictions, those of labels only first: others are compared with them.
+
+    Raises UsageError if there is none.
+    """
+    folders = [path.parent for path in (workspace / "runs").glob("*/predictions.parquet")]
+    runs = [
+        str(folder) for folder in sorted(folders, key=lambda folder: (not folder.name.startswith(LABELS_ONLY), folder))
+    ]
     if not runs:
         raise UsageError(f"no finished run in {workspace / 'runs'}", "zoo distill makes one")
     return runs

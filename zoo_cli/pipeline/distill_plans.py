@@ -10,6 +10,7 @@ from typing import Any
 from zoo_cli import console, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.pipeline import head_labels, leakage, score, student_choice
 from zoo_cli.pipeline.chosen_sources import name_with_sources
 from zoo_cli.pipeline.distill_config import HEADS, TARGET_VIEWS, CrossTaskConfig, HeadsConfig, TransferConfig
@@ -24,7 +25,6 @@ from zoo_cli.training.run_paths import MAX_NAME_BYTES
 from zoo_cli.training.streams import IndexStreams, make_streams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining
 
-LABELS_ONLY = "labels-only"
 MOVING_VIEWS = ("crop", "rand")
 """Augmentations whose views show other parts or colours of an image than the plain view does."""
 SEED_BYTES = 12
