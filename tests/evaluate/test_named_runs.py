@@ -48,3 +48,14 @@ def test_path_wins_over_a_run_of_its_name(workspace: Path) -> None:
 @pytest.mark.parametrize("typed", [".", "..", "", "nothing", "runs/nothing"])
 def test_what_is_no_run_stays_as_typed(workspace: Path, typed: str) -> None:
     assert resolve_run(Path(typed), workspace) == Path(typed)
+
+
+def test_folder_of_another_kind_does_not_hide_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads" / "source=a.safetensors").touch()
+    assert resolve_run(Path("heads"), Path(".")) == Path("heads")
+    (tmp_path / "runs" / "heads").mkdir(parents=True)
+    assert resolve_run(Path("heads"), Path(".")) == Path("runs/heads")
+    (tmp_path / "heads" / "predictions.parquet").touch()
+    assert resolve_run(Path("heads"), Path(".")) == Path("heads")

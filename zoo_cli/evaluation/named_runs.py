@@ -6,17 +6,21 @@ from zoo_cli.errors import UsageError
 
 LABELS_ONLY = "labels-only"
 """The start of the default name of a run of labels only."""
+RUN_FILES = ("run.json", "predictions.parquet", "model.safetensors", "config.json")
+"""One of them is in every folder of a run or a model."""
 
 
 def resolve_run(path: Path, workspace: Path) -> Path:
     """The path as typed, relative to the current folder; else the run of the workspace named NAME or runs/NAME.
 
-    A path that is neither is returned as typed.
+    A folder of another kind does not hide the run of its name: `heads` is a run, and a folder of every workspace with
+    heads. A path that is neither is returned as typed.
     """
-    if path.exists() or path not in (Path(path.name), Path("runs", path.name)):
+    if path.name in ("", "..") or path not in (Path(path.name), Path("runs", path.name)):
         return path
     run = workspace / "runs" / path.name
-    return run if path.name and run.exists() else path
+    hidden = path.is_dir() and not any((path / name).exists() for name in RUN_FILES)
+    return run if run.exists() and (hidden or not path.exists()) else path
 
 
 def resolve_artifact(path: Path, workspace: Path) -> Path:
