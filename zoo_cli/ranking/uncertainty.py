@@ -139,9 +139,7 @@ def estimate_scores(
         if estimate.low is None or estimate.high is None:
             continue
         pairs = _import_function(entry.pair_variance)(probe, **method.params) if entry.pair_variance else 0.0
-        variance = variances.get(i)
-        if variance is None:
-            variance = ((estimate.high - estimate.low) / (2 * QUANTILE)) ** 2
+        variance = variances.get(i) or ((estimate.high - estimate.low) / (2 * QUANTILE)) ** 2
         error, error_half = standard_errors(variance, pairs)
         estimates[i] = replace(estimate, error=error, error_half=error_half)
     group = [i for i in estimates if metrics[i][1].chance == "labels"]
