@@ -7,7 +7,6 @@ first 2,000 of its train part, the first 1,000 of its test part), and the featur
 on the labels: made in the first workspace, linked into the others.
 """
 
-import json
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ..shared_material import SHARED
+from .targets import ALIASES, format_table, pretrained
 
 ELIGIBLE = (
     *("asl36", "cifar100", "covid-xray", "dtd10", "flowers5", "gtsrb", "magnetic-tile", "medical-mnist", "mnist"),
@@ -30,8 +30,7 @@ PACKS = tuple(sorted(random.Random(9).sample(ELIGIBLE, 8)))
 """The packs of the comparison, drawn once."""
 DEVELOPMENT = tuple(sorted(set(ELIGIBLE) - set(PACKS)))
 """The packs on which defaults are chosen."""
-ALIASES = {"tin-animals": ["imagenet", "miniimagenet"], "tin-objects": ["imagenet", "miniimagenet"]}
-"""Other names of a task's images: both come from ImageNet."""
+
 SOURCES = (
     *("imagenet_mobilenet_v1_025_128", "imagenet_mobilenet_v1_05_160", "cifar10_resnet20", "vww_mobilenet_v1_025_96"),
     *("mnist_lenet5", "miniimagenet_conv4_encoder", "omniglot_conv4_encoder"),
@@ -102,15 +101,18 @@ def link_features(cell: Cell, work: Path) -> None:
 def _format_toml(cell: Cell, work: Path) -> str:
     task: dict[str, Any] = {
         "name": cell.pack,
-        "aliases": ALIASES.get(cell.pack, []),
+        "aliases": list(ALIASES.get(cell.pack, ())),
         "train": "parquet:../train.parquet",
         "test": "parquet:../test.parquet",
         "labelled": f"{cell.labels}/class",
         "probe": "all",
         "seed": cell.draw,
     }
-    parts = [_format_table("[task]", task), _format_table("[student]", _student(cell.student, work))]
-    parts += [_format_table("[[source]]", {"name": name, **_network(name)}) for name in SOURCES]
+    parts = [format_table("[task]", task), format_table("[student]", _student(cell.student, work))]
+    parts += [
+        format_table("[[source]]", {"name": name, **pretrained(name), "trained_on": [name.split("_")[0]]})
+        for name in SOURCES
+    ]
     return "\n".join(parts)
 
 
@@ -121,7 +123,7 @@ def make_pretraining(work: Path) -> Path:
     data = {part: f"parquet:{_shared() / 'data' / f'{PRETRAINING}-{part}.parquet'}" for part in ("train", "test")}
     task = {"name": PRETRAINING, **data, "labelled": "all", "seed": 0}
     student = _student("scratch", work)
-    (root / "zoo.toml").write_text("\n".join([_format_table("[task]", task), _format_table("[student]", student)]))
+    (root / "zoo.toml").write_text("\n".join([format_table("[task]", task), format_table("[student]", student)]))
     return root
 
 
@@ -131,32 +133,6 @@ def _student(name: str, work: Path) -> dict[str, Any]:
         return {"model": f"file:{work.resolve() / 'pretraining' / 'runs' / 'student'}"}
     factory = f"python:{Path(__file__).with_name('four_convolutions.py')}:build"
     return {"model": factory, "input_size": SIZE, "mean": [0.5] * 3, "std": [0.25] * 3}
-
-
-def _network(name: str) -> dict[str, Any]:
-    """A pretrained network with the preprocessing of its card."""
-    weights = _shared() / "weights"
-    card = json.loads((weights / f"{name}.json").read_text())
-    return {
-        "model": f"python:{weights / 'models.py'}:build",
-        "args": {"card": str(weights / f"{name}.json")},
-        "weights": str(weights / f"{name}.safetensors"),
-        "input_size": card["input_size"],
-        "channels": card["input_channels"],
-        "mean": card["mean"],
-        "std": card["std"],
-        "trained_on": [name.split("_")[0]],
-    }
-
-
-def _format_table(header: str, keys: dict[str, Any]) -> str:
-    return header + "\n" + "".join(f"{key} = {_format_value(value)}\n" for key, value in keys.items())
-
-
-def _format_value(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_format_value(part)}" for key, part in value.items()) + " }"
-    return json.dumps(value)
 
 
 def _shared() -> Path:

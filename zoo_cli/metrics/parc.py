@@ -100,7 +100,7 @@ def leave_one_out(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
 
 
 PAIR_ROWS = 512
-"""The largest probe whose pairs are told apart: in larger ones they hardly matter, and there are too many."""
+"""The largest probe whose pairs are counted: in larger ones they hardly matter, and there are too many."""
 
 
 def pair_variance(probe: Probe, *, normalized: bool = False, pca: int = 0, cosine: bool = False) -> float:
