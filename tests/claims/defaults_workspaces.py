@@ -25,7 +25,7 @@ ELIGIBLE = (
     *("notmnist", "rsscn7", "sign-digits", "tin-animals", "tin-objects"),
 )
 """Not fruits24, whose test images nearly repeat training images; not omniglot-small1, which has 15 images a class; not
-cifar10, the task of two of the sources."""
+cifar10, the task of a source."""
 PACKS = tuple(sorted(random.Random(9).sample(ELIGIBLE, 8)))
 """The packs of the comparison, drawn once."""
 DEVELOPMENT = tuple(sorted(set(ELIGIBLE) - set(PACKS)))
