@@ -252,6 +252,13 @@ def test_stored_views_are_used_with_their_augmentation(workspace: Path) -> None:
     assert "runs/heads-ridge-product-views3-s0 is up to date" in again.err
 
 
+def test_stored_views_give_the_augmentation(workspace: Path) -> None:
+    result = ok(*HEADS, "--json", workspace=workspace)
+    assert [row["run"] for row in result.data] == ["heads-ridge-product-views3-s0"]
+    options = files.read_json(workspace / "runs/heads-ridge-product-views3-s0/run.json")["options"]
+    assert options["augment"] == "crop"
+
+
 @pytest.mark.parametrize("flags", [("--augment", "rand"), ("--augment", "crop", "--views", "0")])
 def test_other_views_fall_back_to_plain_answers(workspace: Path, flags: tuple[str, ...]) -> None:
     result = ok(*HEADS, *flags, "--json", workspace=workspace)
