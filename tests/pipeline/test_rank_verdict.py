@@ -1,14 +1,12 @@
 """`fit`, `labels_needed` and `head` of `zoo rank`: the same in the file, the table and --json; what to run next."""
 
 import json
-import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from zoo_cli import config
-from zoo_cli.heads.likelihood import accuracy_interval
 from zoo_cli.pipeline import distill_notes
 from zoo_cli.pipeline.rank import Ranking, RankRow
 from zoo_cli.pipeline.ranking_spec import parse_ranking
@@ -87,15 +85,6 @@ def test_one_label_a_class_has_no_head(tmp_path: Path) -> None:
     result = run("rank", "--json", "--metric", "random", workspace=workspace)
     assert result.code == 0, result.err
     assert all(row["head"] is None for row in result.data)
-
-
-@pytest.mark.parametrize(("hits", "count"), [(0, 15), (7, 15), (15, 15), (90, 100)])
-def test_interval_is_where_the_score_test_rejects(hits: int, count: int) -> None:
-    low, high = accuracy_interval(hits / count, count)
-    for end in (low, high):
-        if 1e-9 < end < 1 - 1e-9:
-            assert abs(hits / count - end) / math.sqrt(end * (1 - end) / count) == pytest.approx(1.6448536)
-    assert 0 <= low <= hits / count <= high <= 1
 
 
 def ranking(rows: dict[str, tuple[str | None, float]]) -> Ranking:

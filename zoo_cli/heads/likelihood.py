@@ -16,7 +16,6 @@ LAMBDAS = tuple(float(value) for value in 10.0 ** (np.arange(-6, 5) / 2))
 TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 ONE_LABEL_LAMBDA, ONE_LABEL_TEMPERATURE = 1.0, 0.1  # where there is nothing to choose by
 FLOOR = 1e-9  # of probabilities
-QUANTILE = 1.6448536269514722  # of the normal distribution at 95 %: 90 % two-sided
 
 
 def softmax_rows(logits: Array, temperature: float = 1.0) -> Array:
@@ -44,15 +43,6 @@ def answers_accuracy(answers: Array, targets: TargetLabels) -> float | None:
     if targets.single:
         return None
     return float((answers.argmax(axis=1) == targets.labels)[targets.judged].mean())
-
-
-def accuracy_interval(accuracy: float, count: int) -> tuple[float, float]:
-    """The ends of the 90 % interval of a share of `count` labels, in [0, 1] (Wilson 1927)."""
-    square = QUANTILE**2 / count
-    middle = (accuracy + square / 2) / (1 + square)
-    reach = QUANTILE * np.sqrt(accuracy * (1 - accuracy) / count + square / (4 * count)) / (1 + square)
-    # It contains the share itself; at 0 and 1 rounding could leave it out.
-    return max(min(float(middle - reach), accuracy), 0.0), min(max(float(middle + reach), accuracy), 1.0)
 
 
 def choose_temperature(logits: Array, targets: TargetLabels, temperature: float | None) -> tuple[float, float | None]:

@@ -9,8 +9,8 @@ import numpy as np
 from zoo_cli import specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.evaluation.accuracy_intervals import accuracy_interval
 from zoo_cli.heads.fitting import fit_heads
-from zoo_cli.heads.likelihood import accuracy_interval
 from zoo_cli.heads.target_labels import TargetLabels
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.head_features import load_features
@@ -61,8 +61,9 @@ def score_heads(settings: Config, sources: Sequence[Source]) -> dict[str, HeadSc
         (fitted,) = fit_heads(head, load_features(settings, [source], images.ids[own]), targets)
         if fitted.accuracy is None or fitted.nll is None:
             return None
-        low, high = accuracy_interval(fitted.accuracy, int(targets.judged.sum()))
-        return HeadScore(fitted.accuracy, low, high, fitted.nll)
+        count = int(targets.judged.sum())
+        interval = accuracy_interval(round(fitted.accuracy * count), count)
+        return HeadScore(fitted.accuracy, interval.low, interval.high, fitted.nll)
 
     results = parallel_map(score, stored, small=len(rows) <= SMALL)
     return {source.name: result for source, result in zip(stored, results, strict=True) if result is not None}
