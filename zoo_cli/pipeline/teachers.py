@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.models import label_space, loading
 from zoo_cli.models.capture import FeatureExtractor
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.models.teacher import Teacher
@@ -108,14 +110,21 @@ def compute_logits(
             logits.append(torch.from_numpy(_load_logits(teacher, cache.images, rows))[None])
             continue
         network = teacher.build(student, cache.device)
+        passes = ForwardPasses(cache.device, None, inference.BATCH)
         views: list[list[Tensor]] = [[], []] if mirrored else [[]]
         with console.Progress(f"run {teacher.name}", len(rows), "img") as progress:
             for images in cache.evaluation_views(student.preprocessing, rows, inference.BATCH):
                 for number, batches in enumerate(views):
-                    batches.append(network(images.flip(3) if number else images).float().cpu())
+                    shown = images.flip(3) if number else images
+                    batches += passes.run(teacher.name, network, partial(_answer, network), shown)
                 progress.advance(len(images))
         logits.append(torch.stack([torch.cat(batches) for batches in views]))
     return torch.stack(logits, 1)
+
+
+def _answer(network: Teacher, images: Tensor) -> Tensor:
+    logits: Tensor = network(images)
+    return logits.float().cpu()
 
 
 def _load_logits(teacher: TeacherSpec, images: Images, rows: np.ndarray) -> np.ndarray:

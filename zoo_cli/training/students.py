@@ -84,7 +84,7 @@ def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.
     own_cache = cache.holding(rows)
     if own_cache is not None:
         views = own_cache.evaluation_views(preprocessing, rows, inference.BATCH)
-        logits = inference.predict_views(trained.to(cache.device), views)
+        logits = inference.predict_views(trained, views, cache.device)
     else:
         logits = inference.predict_rows(trained, preprocessing, images, rows, cache.device, cache.workers)
     if not np.isfinite(logits).all():
