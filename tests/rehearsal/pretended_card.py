@@ -166,7 +166,7 @@ class Card(TorchDispatchMode):
             if index is None:
                 return x
             wrapped = PretendedTensor(x, self, index)
-            if func.is_view:
+            if func.is_view and ours:
                 wrapped.stream, wrapped.written = ours[0].stream, ours[0].written
             return wrapped
 
