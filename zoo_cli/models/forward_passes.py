@@ -57,7 +57,7 @@ class ForwardPasses:
                 if not device_errors.is_out_of_memory(error):
                     raise
             # After the handler, since the traceback of its error keeps the activations.
-            self._make_room(name, network)
+            self._make_room(name, network, len(piece))
         return results
 
     def _load(self, network: Movable) -> None:
@@ -65,8 +65,8 @@ class ForwardPasses:
             network.to(self.device)
             self._on_device.append(network)
 
-    def _make_room(self, name: str, network: Movable) -> None:
-        size = self._sizes.get(name, self.size)
+    def _make_room(self, name: str, network: Movable, size: int) -> None:
+        """Make room for a pass of `size` images, or for the network itself if it could not be loaded."""
         loaded = any(other is network for other in self._on_device)
         others = [other for other in self._on_device if other is not network]
         if others and not (loaded and self.automatic and size > SHARED_BATCH):
@@ -83,5 +83,5 @@ class ForwardPasses:
         elif self.automatic:
             raise ZooError(f"{name} runs out of GPU memory on a single image", "use --device cpu")
         else:
-            raise ZooError(f"{name} runs out of GPU memory with --batch-size {size}", "lower it, or leave it out")
+            raise ZooError(f"{name} runs out of GPU memory with --batch-size {self.size}", "lower it, or leave it out")
         torch.cuda.empty_cache()
