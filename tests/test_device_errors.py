@@ -95,6 +95,7 @@ def test_command_and_method_fail_with_one_line(tmp_path: Path, monkeypatch: pyte
     result = run("extract", workspace=workspace)
     assert result.code == 1
     assert result.error.startswith("the GPU failed: CUDA error: unspecified launch failure; what is finished is kept")
+    assert "in fail_to_load" in run("extract", "-v", workspace=workspace).err
     with pytest.raises(zoo.ZooError, match="the GPU failed: CUDA error: unspecified launch failure; what") as caught:
         zoo.Workspace(workspace).extract()
     assert isinstance(caught.value.__cause__, RuntimeError)

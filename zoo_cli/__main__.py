@@ -71,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + stop.signum
     except Exception as error:
         failure = device_errors.translate(error)
-        if failure is None:
+        if failure is None or console.current().verbosity > 0:
             traceback.print_exc()
+        if failure is None:
             console.current().fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
             return BUG
         console.current().fail(str(failure))

@@ -26,6 +26,12 @@ def lost_card() -> Exception:
     return getattr(torch, "AcceleratorError", RuntimeError)(text)
 
 
+def no_kernel() -> Exception:
+    return RuntimeError(
+        "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might"
+    )
+
+
 ERRORS = {"full": out_of_memory, "cudnn": allocation_in_cudnn, "lost": lost_card}
 LINES = {
     "full": "CUDA out of memory. Tried to allocate 2.00 GiB",

@@ -18,7 +18,17 @@ from zoo_cli.store import feature_store, files
 from ..pipeline.test_bytes import contents
 from ..pipeline.transfer_workspace import make
 from ..workspaces import edit
-from .planted_faults import LINES, ON_CARD, Fault, Phase, Raise, allocation_in_cudnn, lost_card, out_of_memory
+from .planted_faults import (
+    LINES,
+    ON_CARD,
+    Fault,
+    Phase,
+    Raise,
+    allocation_in_cudnn,
+    lost_card,
+    no_kernel,
+    out_of_memory,
+)
 from .pretended_card import pretend_card
 from .test_commands import read_numbers, run_command
 
@@ -212,6 +222,23 @@ def test_sources_that_do_not_fit_together_take_turns(
     assert ("take turns" if flags else "gamma continues with batches of 18") in result.err
     assert len(decoded) == 36
     assert_numbers_close(workspace, expected)
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+def test_card_without_kernels_is_noticed_before_any_work(workspace: Path, name: str) -> None:
+    """Named it is refused, and auto leaves it."""
+    before = contents(workspace)
+    with pretend_card() as card:
+        Fault(card, no_kernel, lasts=True)
+        result = run_command(*EXTRACT, "--device", name, workspace=workspace)
+    reason = "Pretended card cannot be used: CUDA error: no kernel image is available for execution on the device"
+    if name == "cuda":
+        assert result.code == 2
+        assert result.error == f"--device cuda: {reason}; use --device cpu"
+        assert contents(workspace) == before
+    else:
+        assert result.code == 0
+        assert f"zoo: warning: {reason}; the CPU is used instead" in result.err.splitlines()
 
 
 def test_card_is_recorded_beside_what_it_computed(workspace: Path, finished: Callable[[str], Path]) -> None:
