@@ -75,12 +75,13 @@ PHASES: dict[str, tuple[str, Phase]] = {
     "log row": ("supervised", ("training/loop.py", "row")),
     "statistics": ("soup", ("training/runner.py", "recalibrate_student")),
     "predictions": ("supervised", ("training/students.py", "write_student")),
+    "views of the answers": ("stored", ("training/image_cache.py", "evaluation_views")),
     "order of the teachers": ("sequential", ("pipeline/teachers.py", "order_by_accuracy")),
 }
 QUICK = (("batch", "full"), ("cache", "cudnn"), ("predictions", "lost"))
 TRIAL = 4
 """No fewer launches than --device takes to try a card."""
-HALVED = ("stored answers", "predictions", "order of the teachers")
+HALVED = ("stored answers", "predictions", "views of the answers", "order of the teachers")
 """Phases of forward passes alone: their batches are halved, until a single image does not fit."""
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo_cli import console
-from zoo_cli.config import Config, Source
+from zoo_cli.config import Config, Preprocessing, Source
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.models import label_space, loading
 from zoo_cli.models.capture import FeatureExtractor
@@ -111,20 +111,26 @@ def compute_logits(
             continue
         network = teacher.build(student, cache.device)
         passes = ForwardPasses(cache.device, None, inference.BATCH)
-        views: list[list[Tensor]] = [[], []] if mirrored else [[]]
         with console.Progress(f"run {teacher.name}", len(rows), "img") as progress:
-            for images in cache.evaluation_views(student.preprocessing, rows, inference.BATCH):
-                for number, batches in enumerate(views):
-                    shown = images.flip(3) if number else images
-                    batches += passes.run(teacher.name, network, partial(_answer, network), shown)
-                progress.advance(len(images))
-        logits.append(torch.stack([torch.cat(batches) for batches in views]))
+            answer = partial(_answer, network, student.preprocessing, mirrored, cache, progress)
+            logits.append(torch.cat(passes.run(teacher.name, network, answer, torch.from_numpy(rows)), 1))
     return torch.stack(logits, 1)
 
 
-def _answer(network: Teacher, images: Tensor) -> Tensor:
-    logits: Tensor = network(images)
-    return logits.float().cpu()
+def _answer(
+    network: Teacher,
+    preprocessing: Preprocessing,
+    mirrored: bool,
+    cache: ImageCache,
+    progress: console.Progress,
+    rows: Tensor,
+) -> Tensor:
+    """The logits (V, B, C) of a teacher on rows (B,) of the manifest, on the CPU."""
+    (images,) = cache.evaluation_views(preprocessing, rows.numpy(), len(rows))
+    views = (images, images.flip(3)) if mirrored else (images,)
+    logits = torch.stack([network(view).float().cpu() for view in views])
+    progress.advance(len(rows))
+    return logits
 
 
 def _load_logits(teacher: TeacherSpec, images: Images, rows: np.ndarray) -> np.ndarray:

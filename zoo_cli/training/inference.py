@@ -1,7 +1,6 @@
 """The logits that a network with a head gives for images of the task."""
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.extraction import Normaliser
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.store.manifest import Images
+from zoo_cli.training.image_cache import ImageCache
 
 BATCH = 256
 
@@ -53,17 +53,21 @@ def predict_rows(
     return logits if class_order is None else logits[:, list(class_order)]
 
 
-def predict_views(network: FeatureExtractor, views: Iterable[Tensor], device: torch.device) -> np.ndarray:
-    """The logits (M, C), float32, of a network on evaluation views, batches (B, channels, H, W) on `device`.
+def predict_cached(
+    network: FeatureExtractor, preprocessing: Preprocessing, cache: ImageCache, rows: np.ndarray
+) -> np.ndarray:
+    """The logits (M, C), float32, of a network on rows (M,) of the manifest that a cache holds.
 
-    As in `predict_rows`, the network is moved to `device` and put in eval mode.
+    As in `predict_rows`, the network is moved to the device of the cache and put in eval mode.
     """
     network.eval()
-    passes = ForwardPasses(device, None, BATCH)
-    pieces: list[np.ndarray] = []
-    for batch in views:
-        pieces += passes.run("the network", network, partial(predict_batch, network), batch)
-    return _join(pieces, network)
+
+    def predict_piece(piece: Tensor) -> np.ndarray:
+        (views,) = cache.evaluation_views(preprocessing, piece.numpy(), len(piece))
+        return predict_batch(network, views)
+
+    passes = ForwardPasses(cache.device, None, BATCH)
+    return _join(passes.run("the network", network, predict_piece, torch.from_numpy(rows)), network)
 
 
 def predict_batch(network: FeatureExtractor, batch: Tensor) -> np.ndarray:
