@@ -106,6 +106,29 @@ def test_failing_card_ends_a_run_that_goes_on(
     go_on(name, workspace, expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "phase"),
+    [
+        ("sweep", ("training/inference.py", "predict_cached")),
+        ("supervised", ("training/inference.py", "predict_batch")),
+        ("stored", ("pipeline/teachers.py", "_answer")),
+        ("sequential", ("training/inference.py", "predict_batch")),
+    ],
+    ids=["cached", "rows", "teacher", "order"],
+)
+def test_predictions_that_run_out_are_halved(
+    workspace: Path, unbroken: Callable[[str], dict[str, str]], name: str, phase: Phase
+) -> None:
+    expected = unbroken(name)
+    with pretend_card() as card:
+        fault = Fault(card, out_of_memory, phase)
+        result = ok(*COMMANDS[name], *LENGTH, *ON_CARD, workspace=workspace)
+    assert fault.raised == 1
+    assert result.err.count("continues with batches of") == 1
+    assert contents(workspace / "runs" / "mine").keys() == expected.keys()
+
+
 @pytest.mark.parametrize("kind", ["lost", *(pytest.param(k, marks=pytest.mark.slow) for k in ("full", "cudnn"))])
 def test_failure_between_checkpoints_keeps_the_last(
     workspace: Path, unbroken: Callable[[str], dict[str, str]], monkeypatch: pytest.MonkeyPatch, kind: str
