@@ -33,7 +33,8 @@ def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> l
     """Train a student for each seed. Raises UsageError, before any is trained, if its folder holds another run."""
     transfers = [_load_transfer(plan, task, run) for run in paths.resolve(plan.settings, plan.names())]
     device = devices.choose(task.training.device, purpose="training")
-    phases = [transfer.make_phases(device) for transfer in transfers]
+    with runner.computing(task.training, device):
+        phases = [transfer.make_phases(device) for transfer in transfers]
     for specs in phases:
         runner.open_run(specs[-1], task.training, device, overwrite=paths.overwrite)
     cache = runner.cache_images([spec for specs in phases for spec in specs], device, task.training.workers)

@@ -14,7 +14,7 @@ import torch
 from zoo_cli import __version__, console
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance
-from zoo_cli.training.loop import State
+from zoo_cli.training.checkpoints import State
 from zoo_cli.training.run_record import IDENTITY_KEYS
 
 FILES = ("predictions.parquet", "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json")
@@ -59,7 +59,7 @@ class RunFolder:
             if changed:
                 # Nothing is trained yet, e.g. after a wrong flag: starting again loses nothing.
                 self._clear()
-            for key in ("threads", "device", "versions"):
+            for key in ("threads", "device", "versions", "deterministic"):
                 if started and not self.finished and existing.get(key) != self.record[key]:
                     console.warn(
                         f"{self.path} was started with {key} {existing.get(key)}, not {self.record[key]}: "
@@ -69,6 +69,11 @@ class RunFolder:
                 self.record = existing
                 return
         files.write_json(file, self.record)
+
+    def record_machine(self, key: str, value: str) -> None:
+        """Add to run.json what was decided on this machine."""
+        self.record[key] = value
+        files.write_json(self.path / "run.json", self.record)
 
     def state(self) -> State | None:
         """The last checkpoint. Raises ContractError if it is damaged."""
