@@ -12,6 +12,7 @@ import torch
 from zoo_cli import console, devices, interruption
 from zoo_cli.config import Source
 from zoo_cli.models import soup
+from zoo_cli.models.float32_head import compute_head_in_float32
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Objective
@@ -136,6 +137,7 @@ class _Transfer:
     ) -> Objective:
         """The objective, with a copy of the student as it is now."""
         original = copy.deepcopy(student).to(device).eval().requires_grad_(False)
+        compute_head_in_float32(original)
         if device.type == "cuda":
             original.to(memory_format=torch.channels_last)  # the memory order of the images
         networks = tuple(teacher.build(student, device) for teacher in live_teachers)

@@ -30,11 +30,13 @@ class State:
 
 def copy_state(step: int, tensors: Mapping[str, Tensor], log: dict[str, Any], device: torch.device) -> State:
     """The state of these tensors, which lie on `device` or on the CPU."""
-    if device.type != "cuda":
-        copies = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in tensors.items()}
+    is_cuda = device.type == "cuda"
+    copies = {
+        name: torch.empty(t.shape, dtype=t.dtype, pin_memory=is_cuda).copy_(t.detach(), non_blocking=is_cuda)
+        for name, t in tensors.items()
+    }
+    if not is_cuda:
         return State(step, copies, log)
-    copies = {name: torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for name, t in tensors.items()}
-    torch._foreach_copy_(list(copies.values()), [t.detach() for t in tensors.values()], non_blocking=True)
     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record(torch.cuda.current_stream(device))
     return State(step, copies, log, copied)

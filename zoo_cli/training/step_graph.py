@@ -88,6 +88,7 @@ def _clean_up(graph: torch.cuda.CUDAGraph, state: Tensor, device: torch.device) 
     index = torch.cuda.current_device() if device.index is None else device.index
     with suppress(RuntimeError, AttributeError):
         torch._C._cuda_endAllocateToPool(index, graph.pool())
-    generator = torch.Generator(device)
-    generator.set_state(state)
-    torch.cuda.default_generators[index].graphsafe_set_state(generator.graphsafe_get_state())
+    with suppress(RuntimeError):
+        generator = torch.Generator(device)
+        generator.set_state(state)
+        torch.cuda.default_generators[index].graphsafe_set_state(generator.graphsafe_get_state())
