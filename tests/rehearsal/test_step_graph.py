@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo_cli import console
 from zoo_cli.objectives.supervised import Batch, Supervised
 from zoo_cli.training import loop
-from zoo_cli.training.checkpoints import State
+from zoo_cli.training.checkpoints import CheckpointWriter, State
 from zoo_cli.training.training_config import LoopOptions
 
 from ..pipeline.test_objectives_resume import COMMANDS, LENGTH
@@ -98,6 +98,19 @@ def test_step_that_waits_falls_back_with_one_warning(monkeypatch: pytest.MonkeyP
     assert_equal_bits(Training().train(Reads(), graph=True), expected)
     (warning,) = warnings
     assert warning.startswith("the step does not run as a CUDA graph (CUDA error: operation not permitted when")
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_checkpoint_waits_for_the_card_twice(card: Card, graph: bool) -> None:
+    """For the sums of the log, and for what is finite; and its thread, for the copies, which are not pageable."""
+    options = LoopOptions(steps=10)
+    trainer = loop.Trainer(tiny_models.Student(), tiny_models.objective(), options, CUDA, graph=graph)
+    for step in range(5):
+        trainer.step(step, tiny_models.batches()(step).to(CUDA, trainer.order))
+    card.reset_counts()
+    with CheckpointWriter(lambda _: None) as writer:
+        writer.save(trainer.state(5))
+    assert sorted(what for what, _ in card.waits.elements()) == ["synchronize", "tolist", "tolist"]
 
 
 @pytest.mark.usefixtures("card")

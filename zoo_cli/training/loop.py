@@ -191,8 +191,9 @@ class Trainer:
 
     def read(self) -> dict[str, float]:
         """The sums since the last row. Raises NonFinite for the first step with a non-finite loss."""
-        sums = dict(zip(self.names, self.sums.tolist(), strict=True))
-        if not self.healthy:
+        *values, healthy = torch.cat([self.sums, self.healthy[None]]).tolist()  # one wait for a GPU
+        sums = dict(zip(self.names, values, strict=True))
+        if not healthy:
             raise NonFinite(self.row_start + int(sums["healthy"]) + 1)
         return sums
 

@@ -15,8 +15,11 @@ from zoo_cli.training.training_config import LoopOptions
 
 TIMED_STEPS = 3
 """For each memory order, if there are two; a single one is timed once."""
-LEAST_PIXELS = 96
-"""The input size below which no network gained from channels_last on a CPU (tests/bench/README.md)."""
+LEAST_PIXELS = 64
+"""The input size from which channels_last is tried on a CPU (tests/bench/README.md).
+
+It may gain at smaller ones too, but their steps are short, and the same command should then give the same bits.
+"""
 LEAST_STEPS = 100
 """Shorter runs are over before a better memory order pays for the search."""
 CLEAR_GAIN = 1.15
