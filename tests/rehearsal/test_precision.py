@@ -69,6 +69,17 @@ def test_training_and_its_predictions_compute_in_one_precision(
     assert record["memory_format"] == "channels_last"
 
 
+def test_commands_without_a_precision_are_exact(
+    workspace: Path, switches: dict[str, set[tuple[bool, ...]]], tmp_path: Path
+) -> None:
+    data = ("--data", f"folder:{workspace / 'images'}", "--out", str(tmp_path / "predicted.parquet"))
+    with pretend_card():
+        ok("predict", "expert", *data, "--device", "cuda", workspace=workspace)
+        assert {values[:2] for values in switches.pop("predict_batch")} == {(False, False)}
+        ok("evaluate", "accuracy", "expert", "--device", "cuda", workspace=workspace)
+        assert {values[:2] for values in switches["predict_batch"]} == {(False, False)}
+
+
 def test_gradients_have_the_precision_of_the_features(
     tmp_path: Path, switches: dict[str, set[tuple[bool, ...]]]
 ) -> None:

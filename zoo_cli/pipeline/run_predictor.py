@@ -40,7 +40,8 @@ def load_run_predictor(settings: Config, options: PredictConfig) -> Predictor:
 
     def answer(views: Mapping[Geometry, np.ndarray]) -> Answers:
         try:
-            logits = inference.predict_batch(network, normalise(torch.from_numpy(views[geometry])))
+            with devices.arithmetic(device, "fp32"):
+                logits = inference.predict_batch(network, normalise(torch.from_numpy(views[geometry])))
         except torch.OutOfMemoryError:
             raise out_of_memory(len(views[geometry])) from None
         return Answers(feature_files.to_probabilities(logits, model.output), logits)
