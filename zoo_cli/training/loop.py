@@ -116,7 +116,7 @@ class Trainer:
         channels_last: bool = False,
         graph: bool = False,
     ):
-        """Move student and objective to the device, in train mode."""
+        """Move student and objective to the device, in train mode. `channels_last`, `graph`: see `train`."""
         student.to(device).train()
         objective.to(device).train()
         self.order = torch.preserve_format
@@ -124,7 +124,7 @@ class Trainer:
             self.order = torch.channels_last
             student.to(memory_format=torch.channels_last)
         self.student = student
-        self.compute: Callable[[Batch], None] = StepGraph(self._compute, device) if graph else self._compute
+        self.graph = StepGraph(device) if graph else None
         self.objective = objective
         self.options = options
         self.device = device
@@ -160,11 +160,14 @@ class Trainer:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
-        self.compute(batch)
+        if self.graph is None:
+            self.compute(batch)
+        else:
+            self.graph.run(self.compute, batch)
         with torch.no_grad():
             self.objective.after_step(self.student, step + 1)
 
-    def _compute(self, batch: Batch) -> None:
+    def compute(self, batch: Batch) -> None:
         """Loss, gradients and the optimiser's update, in a form that `StepGraph` can repeat."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
             loss, terms = self.objective.loss(self.student, batch)

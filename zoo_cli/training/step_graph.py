@@ -15,15 +15,14 @@ WARM_UP = 3
 
 
 class StepGraph:
-    """A step on batches (all of the same shapes) that becomes a CUDA graph after three warm-up steps.
+    """A step on batches, all of the same shapes, that becomes a CUDA graph after three warm-up steps.
 
-    `compute` changes tensors in place only, reads nothing of its batch on the host, and depends on nothing else that
+    The step changes tensors in place only, reads nothing of its batch on the host, and depends on nothing else that
     changes from step to step. If it cannot be captured, there is one warning, and all steps go on as they are: a
     capture computes nothing, so nothing is lost.
     """
 
-    def __init__(self, compute: Callable[[Batch], None], device: torch.device):
-        self.compute = compute
+    def __init__(self, device: torch.device):
         self.device = device
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.warm_up = WARM_UP
@@ -31,31 +30,31 @@ class StepGraph:
         self.batch: Batch | None = None
         self.failed = False
 
-    def __call__(self, batch: Batch) -> None:
-        """One step."""
+    def run(self, compute: Callable[[Batch], None], batch: Batch) -> None:
+        """One step, `compute(batch)`, the same function every time."""
         if self.failed:
-            self.compute(batch)
+            compute(batch)
         elif self.warm_up:
             self.warm_up -= 1
-            self._compute_aside(batch)
+            self._compute_aside(compute, batch)
         elif self.graph is None:
-            self._capture(batch)
-            self(batch)
+            self._capture(compute, batch)
+            self.run(compute, batch)
         else:
             assert self.batch is not None
             for buffer, tensor in zip(_tensors(self.batch), _tensors(batch), strict=True):
                 buffer.copy_(tensor, non_blocking=True)
             self.graph.replay()
 
-    def _compute_aside(self, batch: Batch) -> None:
+    def _compute_aside(self, compute: Callable[[Batch], None], batch: Batch) -> None:
         """A step on the stream of the capture."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
-            self.compute(batch)
+            compute(batch)
         current.wait_stream(self.stream)
 
-    def _capture(self, batch: Batch) -> None:
+    def _capture(self, compute: Callable[[Batch], None], batch: Batch) -> None:
         """Record the step on buffers of its own."""
         self.batch = dataclasses.replace(
             batch, **{name: tensor.clone() for name, tensor in vars(batch).items() if tensor is not None}
@@ -69,7 +68,7 @@ class StepGraph:
                 torch.cuda.stream(self.stream),
                 torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
             ):
-                self.compute(self.batch)
+                compute(self.batch)
         except RuntimeError as error:
             self.failed, self.batch = True, None
             _clean_up(graph, state, self.device)
