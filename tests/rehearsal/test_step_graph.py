@@ -118,7 +118,7 @@ def test_graph_stops_at_a_non_finite_loss() -> None:
     class Diverges(Supervised):
         def loss(self, student: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             loss, terms = super().loss(student, batch)
-            return loss / (student.norm.num_batches_tracked < 7), terms
+            return loss / (student.norm.num_batches_tracked != 7), terms
 
     run = Training()
     with pytest.raises(loop.NonFinite, match="the loss is not finite at step 7"):
