@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from zoo_cli.errors import ZooError
 
@@ -43,6 +45,17 @@ def describe(error: BaseException) -> str:
     # The rest of that line lists torch's pools and allocator settings.
     match = re.match(r".*?\bis free\b", line)
     return match[0] if match else line.rstrip(".:; ")
+
+
+@contextmanager
+def memory_advice(phase: str) -> Iterator[None]:
+    """Turn out of memory on a GPU into a ZooError that says when, and what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ZooError(f"{describe(error)} ({phase})", MEMORY_HINT) from error
 
 
 def _is_card_failure(error: BaseException) -> bool:

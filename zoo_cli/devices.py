@@ -3,13 +3,15 @@
 import os
 import re
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 from zoo_cli import console, device_errors
 from zoo_cli.errors import UsageError, ZooError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
+CUBLAS_CONFIG = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def choose(name: str, *, purpose: str) -> Any:
@@ -27,6 +29,13 @@ def choose(name: str, *, purpose: str) -> Any:
     if device.type == "cuda":
         _check_gpu(device)
     return device
+
+
+def has_cuda() -> bool:
+    """Whether there is a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def check_device_name(name: str) -> None:
@@ -142,15 +151,111 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-def autocast(device: Any, precision: str) -> AbstractContextManager[object]:
-    """The context in which a torch.device computes in bf16; an empty one for fp32."""
+def check_precision(precision: str, device: Any = None) -> None:
+    """Raise UsageError for a precision that is not supported, at all or on this torch.device."""
+    if precision not in get_args(Precision):
+        *others, last = get_args(Precision)
+        raise UsageError(f'no precision "{precision}"', f"{', '.join(others)} or {last}")
+    if precision == "tf32" and device is not None and device.type != "cuda":
+        raise UsageError("--precision tf32 needs a CUDA device", "use fp32, or --device cuda")
+
+
+@contextmanager
+def arithmetic(device: Any, precision: str, *, cast: bool = True) -> Iterator[None]:
+    """Compute in a precision on a torch.device; torch's global switches are restored afterwards.
+
+    fp32 is exact: TF32 is off for matrix products and convolutions. tf32 has it on for both. bf16 is autocast, and
+    exact fp32 without `cast`: so are the predictions of a student that trains in bf16.
+    """
     import torch
 
-    check_precision(precision)
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+    check_precision(precision, device)
+    with _tf32(device, precision == "tf32"):
+        if precision == "bf16" and cast:
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                yield
+        else:
+            yield
 
 
-def check_precision(precision: str) -> None:
-    """Raise UsageError for a precision that is not supported."""
-    if precision not in get_args(Precision):
-        raise UsageError(f'no precision "{precision}"', " or ".join(get_args(Precision)))
+@contextmanager
+def algorithms(device: Any, *, deterministic: bool) -> Iterator[None]:
+    """Let torch choose the fastest algorithms on a CUDA device, or anywhere none but deterministic ones.
+
+    torch's global switches are restored afterwards. Raises ZooError for an operation without a deterministic form.
+    """
+    import torch
+
+    cudnn = torch.backends.cudnn
+    benchmark = cudnn.benchmark
+    enabled, only_warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    workspace = os.environ.get(CUBLAS_CONFIG)
+    try:
+        if device.type == "cuda":
+            cudnn.benchmark = not deterministic
+        if deterministic:
+            # cuBLAS reads it when it starts.
+            os.environ.setdefault(CUBLAS_CONFIG, ":4096:8")
+            torch.use_deterministic_algorithms(True)
+        yield
+    except RuntimeError as error:
+        operation, separator, _ = str(error).partition(" does not have a deterministic implementation")
+        if not deterministic or not separator:
+            raise
+        raise ZooError(
+            f"{operation} has no deterministic form on {device}",
+            "leave out --deterministic, or use another student or --augment",
+        ) from error
+    finally:
+        cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(enabled, warn_only=only_warns)
+        if workspace is None:
+            os.environ.pop(CUBLAS_CONFIG, None)
+
+
+@contextmanager
+def _tf32(device: Any, enabled: bool) -> Iterator[None]:
+    """TF32 on or off for matrix products and convolutions, on a CUDA device; elsewhere nothing changes."""
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    # torch 2.9 and later hold each switch twice, and complain where the two differ: the old ones set both.
+    switches = [matmul, cudnn.conv, cudnn.rnn] if hasattr(matmul, "fp32_precision") else []
+    precisions = [switch.fp32_precision for switch in switches]
+    before = _read_tf32()
+    _set_tf32(enabled, enabled)
+    try:
+        yield
+    finally:
+        _set_tf32(*before)
+        for switch, precision in zip(switches, precisions, strict=True):
+            switch.fp32_precision = precision
+
+
+def _read_tf32() -> tuple[bool, bool]:
+    """The old switches of matrix products and of cuDNN; their defaults where only the new ones were set."""
+    import torch
+
+    values = []
+    for backend, default in ((torch.backends.cuda.matmul, False), (torch.backends.cudnn, True)):
+        try:
+            values.append(bool(backend.allow_tf32))
+        except RuntimeError:
+            values.append(default)
+    return values[0], values[1]
+
+
+def _set_tf32(matmul: bool, cudnn: bool) -> None:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 2.9 warns of its old names
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+        torch.backends.cudnn.allow_tf32 = cudnn

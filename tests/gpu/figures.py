@@ -4,7 +4,6 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -80,17 +79,15 @@ def rates(setting: Setting) -> Iterator[Finding]:
             def batch_fn(kind: str, streams: _Streams = streams) -> Callable[[int], Batch]:
                 return batches.make_batch_fn(cache, streams, preprocessing, kind)  # type: ignore[arg-type]
 
-            fixed = batch_fn("none")(0).to(setting.device)
-            forms = {"model alone": (lambda _, batch=fixed: batch, options)}
-            forms |= {kind: (batch_fn(kind), options) for kind in KINDS}
+            order = torch.channels_last if setting.is_card else torch.preserve_format
+            fixed = batch_fn("none")(0).to(setting.device, order)
+            forms = {"model alone": (lambda _, batch=fixed: batch, False)}
+            forms |= {kind: (batch_fn(kind), False) for kind in KINDS}
             if setting.is_card:
-                forms |= {
-                    f"crop, --compile {form}": (batch_fn("crop"), replace(options, compile=form))
-                    for form in ("off", "graph")
-                }
+                forms |= {f"{kind}, --compile graph": (batch_fn(kind), True) for kind in KINDS}
             alone = 0.0
-            for form, (make_batch, form_options) in forms.items():
-                milliseconds = _milliseconds(model, size, make_batch, form_options, setting)
+            for form, (make_batch, graph) in forms.items():
+                milliseconds = _milliseconds(model, size, make_batch, options, setting, graph=graph)
                 alone = alone or milliseconds
                 yield {"student": model, "rows": rows, "what": form, **_describe(milliseconds, rows, alone)}
             if setting.is_card:
@@ -108,7 +105,7 @@ def benchmarks(setting: Setting) -> Iterator[Finding]:
 
 
 def _milliseconds(
-    model: str, size: int, batch_fn: Callable[[int], Batch], options: LoopOptions, setting: Setting
+    model: str, size: int, batch_fn: Callable[[int], Batch], options: LoopOptions, setting: Setting, *, graph: bool
 ) -> float:
     """The median milliseconds of a step, over three runs of the training loop without its first steps."""
     first = options.steps // 3
@@ -134,6 +131,7 @@ def _milliseconds(
             save=lambda _state: None,
             log=lambda _row: None,
             should_stop=should_stop,
+            graph=graph,
         )
         _synchronise(setting)
         times.append((time.perf_counter() - start) / (options.steps - first) * 1e3)

@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .pretended_autocast import PretendedAutocast
+from .pretended_graph import graph_answers
 from .pretended_streams import PretendedEvent, PretendedStream, Streams
 from .pretended_tensor import Allocation, PretendedTensor
 
@@ -363,6 +364,7 @@ def _replacements(card: Card) -> list[tuple[Any, str, Any]]:
         "stream": enter_stream,
         "current_stream": lambda *_: stream_type(number=card.streams.current),
         "default_stream": lambda *_: stream_type(number=0),
+        **graph_answers(card),
     }
     return [
         *((torch.cuda, name, answer) for name, answer in answers.items()),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zoo_cli.objectives.supervised import Batch
-from zoo_cli.training import loop, runner
+from zoo_cli.training import loop, step_time
 
 from .pretended_card import Card
 
@@ -21,7 +21,7 @@ def count_steps(card: Card) -> Iterator[Callable[[], int]]:
     """
     steps = 0
     is_probing = False
-    train, step, move, probe = loop.train, loop._Run.step, Batch.to, runner._seconds_per_step
+    train, step, move, probe = loop.train, loop.Trainer.step, Batch.to, step_time.time_steps
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -31,10 +31,10 @@ def count_steps(card: Card) -> Iterator[Callable[[], int]]:
 
         return call
 
-    def count(run: loop._Run, *args: Any, **kwargs: Any) -> None:
+    def count(trainer: loop.Trainer, *args: Any, **kwargs: Any) -> None:
         nonlocal steps
         steps += not is_probing
-        counted(step)(run, *args, **kwargs)
+        counted(step)(trainer, *args, **kwargs)
 
     def probing(*args: Any, **kwargs: Any) -> Any:
         nonlocal is_probing
@@ -49,7 +49,7 @@ def count_steps(card: Card) -> Iterator[Callable[[], int]]:
 
     with pytest.MonkeyPatch.context() as patch, card.uncounted():
         patch.setattr(loop, "train", train_counted)
-        patch.setattr(loop._Run, "step", count)
+        patch.setattr(loop.Trainer, "step", count)
         patch.setattr(Batch, "to", counted(move))
-        patch.setattr(runner, "_seconds_per_step", probing)
+        patch.setattr(step_time, "time_steps", probing)
         yield lambda: steps

@@ -39,6 +39,7 @@ class ExtractionJob:
 def extract_features(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
     """Run sources that lack some of their outputs, and store what is missing, or stale and to be refreshed."""
     device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
+    devices.check_precision(options.precision, device)
     # Every model loads before --overwrite removes what one of them has stored.
     models = [loading.load_model(source, settings.root, seed=settings.task.seed) for source in sources]
     jobs = [_plan(settings, source, model, images, options) for source, model in zip(sources, models, strict=True)]

@@ -36,13 +36,14 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class GradientJob:
-    """One source and the rows (M,) of the manifest whose gradients are missing."""
+    """One source and the rows (M,) of the manifest whose gradients are missing. `precision`: that of its features."""
 
     source: Source
     model: LoadedModel
     gradients: Gradients
     rows: np.ndarray
     record: GradientRecord
+    precision: str
 
     @property
     def geometry(self) -> Geometry:
@@ -59,9 +60,11 @@ def extract_gradients(
     jobs = []
     for item in missing:
         model = loading.load_model(item.source, settings.root, seed=settings.task.seed)
+        precision = str(load_source_record(settings, item.source.name).content["precision"])
+        devices.check_precision(precision, device)
         network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))
         record = _describe(settings, item.source, network, projection)
-        jobs.append(GradientJob(item.source, model, network, item.rows, record))
+        jobs.append(GradientJob(item.source, model, network, item.rows, record, precision))
     for job, item in zip(jobs, missing, strict=True):
         gradient_store.open_gradients(settings, job.source.name, job.record, overwrite=item.overwrite)
     _run(settings, jobs, images, device, options)
@@ -132,11 +135,11 @@ def _decode(images: Images, rows: Sequence[int], jobs: Sequence[GradientJob], wo
 
 
 def _vectors(job: GradientJob, views: np.ndarray, passes: ForwardPasses) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors of uint8 images (M, H, W, C), in float32 whatever the precision of the features."""
+    """The vectors of uint8 images (M, H, W, C), in the precision of the features, in fp32 for those in bf16."""
     normalise = Normaliser(job.model.preprocessing, passes.device)
 
     def compute(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        with torch.no_grad():
+        with torch.no_grad(), devices.arithmetic(passes.device, job.precision, cast=False):
             trace, summed = job.gradients(normalise(images))
         return trace.float().cpu().numpy(), summed.float().cpu().numpy()
 

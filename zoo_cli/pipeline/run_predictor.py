@@ -42,7 +42,8 @@ def load_run_predictor(settings: Config, options: PredictConfig) -> Predictor:
     passes = ForwardPasses(device, options.batch_size, inference.BATCH)
 
     def predict_piece(images: Tensor) -> np.ndarray:
-        return inference.predict_batch(network, normalise(images))
+        with devices.arithmetic(device, "fp32"):
+            return inference.predict_batch(network, normalise(images))
 
     def answer(views: Mapping[Geometry, np.ndarray]) -> Answers:
         pieces = passes.run(source.name, network, predict_piece, torch.from_numpy(views[geometry]))

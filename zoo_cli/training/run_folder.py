@@ -14,7 +14,7 @@ import torch
 from zoo_cli import __version__, console
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance
-from zoo_cli.training.loop import State
+from zoo_cli.training.checkpoints import State
 from zoo_cli.training.run_record import IDENTITY_KEYS
 
 FILES = ("predictions.parquet", "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json")
@@ -66,6 +66,11 @@ class RunFolder:
                 return
         files.write_json(file, self.record)
 
+    def record_machine(self, key: str, value: str) -> None:
+        """Add to run.json what was decided on this machine."""
+        self.record[key] = value
+        files.write_json(self.path / "run.json", self.record)
+
     def state(self) -> State | None:
         """The last checkpoint. Raises ContractError if it is damaged."""
         pointer = self.path / "state" / "state.json"
@@ -106,7 +111,7 @@ class RunFolder:
         on_cpu = existing.get("device") == self.record["device"] == "cpu"
         changes = [
             f"{key} {_in_words(existing.get(key))}, not {_in_words(self.record.get(key))}"
-            for key in ("device", "card", "versions", *(("threads",) if on_cpu else ()))
+            for key in ("device", "card", "versions", "deterministic", *(("threads",) if on_cpu else ()))
             if existing.get(key) != self.record.get(key)
         ]
         if changes:
