@@ -1,0 +1,1 @@
+"""Training and extraction on a pretended CUDA card, on machines without one."""
