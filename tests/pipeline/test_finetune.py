@@ -3,6 +3,7 @@
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -334,19 +335,16 @@ def test_fixmatch_loss_weights(workspace: Path) -> None:
 def test_strong_views_differ_within_a_batch(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image draws operations of its own, and they are others again in the next epoch."""
     strong_views: list[torch.Tensor] = []
-    augment = augmentation.augment
+    apply_plan = augmentation.apply_plan
 
-    def same_picture(
-        images: torch.Tensor, kind: str, size: int, *, strong: bool = False, **options: object
-    ) -> torch.Tensor:
-        views = augment(
-            images[:1].expand(len(images), -1, -1, -1) if strong else images, kind, size, strong=strong, **options
-        )  # type: ignore[arg-type]
-        if strong:
+    def same_picture(images: torch.Tensor, plan: augmentation.ViewPlan, *rest: Any) -> torch.Tensor:
+        is_strong = plan.name == "strong"
+        views = apply_plan(images[:1].expand(len(images), -1, -1, -1) if is_strong else images, plan, *rest)
+        if is_strong:
             strong_views.append(views)
         return views
 
-    monkeypatch.setattr(augmentation, "augment", same_picture)
+    monkeypatch.setattr(augmentation, "apply_plan", same_picture)
     ok("finetune", "student", "--objective", "fixmatch", "--augment", "none", *QUICK, workspace=workspace)
     assert strong_views
     for views in strong_views:

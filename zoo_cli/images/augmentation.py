@@ -197,7 +197,8 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 def _centre(images: Tensor, size: int) -> Tensor:
-    left, top, _, _ = _centre_box(*images.shape[2:], size)
+    height, width = images.shape[2:]
+    left, top, _, _ = _centre_box(height, width, size)
     return images[:, :, top : top + size, left : left + size]
 
 

@@ -16,6 +16,7 @@ from zoo_cli.errors import ParameterError
 Schedule = Literal["constant", "cosine", "steps"]
 Augmentation = Literal["none", "flip", "shift", "crop", "affine", "rand"]
 UnlabelledFrom = Literal["all", "unlabelled"]
+ImagePlace = Literal["auto", "gpu", "memory", "stream"]
 TEACHER_BATCH = 256
 """The batch size for which the objectives that need a teacher give their learning rate."""
 
@@ -66,6 +67,7 @@ class ResolvedTraining:
     device: str
     workers: int | None
     deadline: float | None
+    images: ImagePlace = "auto"
 
     def loop_options(self, epoch_images: int, step_images: int) -> LoopOptions:
         """The options with their number of steps: an epoch is `epoch_images`, of which a step uses `step_images`."""
@@ -145,6 +147,12 @@ class TrainingConfig:
         int | None,
         _option("--workers", "Threads that decode images. [default: one per core]", "N", "ZOO_WORKERS"),
     ] = None
+    images: Annotated[
+        str,
+        _option(
+            "--images", "Where to keep the training images: auto, gpu, memory, or stream (decode every batch).", "PLACE"
+        ),
+    ] = "auto"
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
@@ -164,10 +172,13 @@ class TrainingConfig:
             ("augment", Augmentation),
             ("unlabelled_from", UnlabelledFrom),
             ("precision", Precision),
+            ("images", ImagePlace),
         ):
             value = getattr(self, name)
             if value is not None:
                 _check_choice(name, value, choices)
+        if self.images == "gpu" and self.device.startswith("cpu"):
+            raise ParameterError(f"`images` gpu: `device` is {self.device}", "set `images` auto")
         if self.max_time is not None:
             parse_duration(self.max_time)
 
@@ -197,6 +208,7 @@ class TrainingConfig:
             self.device,
             self.workers,
             None if self.max_time is None else time.monotonic() + parse_duration(self.max_time),
+            self.images,  # type: ignore[arg-type]
         )
 
 
