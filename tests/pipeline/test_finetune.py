@@ -374,3 +374,34 @@ def test_finetune_from_paths_without_workspace(
     ok(*bare, *QUICK)
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"models.py", "student", "student.log.json"}
     assert (tmp_path / "here/student/model.safetensors").exists()
+
+
+def test_images_decoded_for_every_batch_give_the_same_files(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("finetune", "student", "--objective", "fixmatch", *QUICK, "--checkpoint-every", "2", "--name", "mine")
+    ok(*command, workspace=workspace)
+    expected = contents(workspace / "runs/mine")
+    assert "runs/mine is up to date" in ok(*command, "--images", "stream", workspace=workspace).err
+    streamed = (*command, "--images", "stream")
+    ok(*streamed, "--overwrite", workspace=workspace)
+    assert contents(workspace / "runs/mine") == expected
+    shutil.rmtree(workspace / "runs")
+    assert until_done(*streamed, workspace=workspace, monkeypatch=monkeypatch)
+    assert contents(workspace / "runs/mine") == expected
+
+
+def test_images_on_a_gpu_need_one(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run("finetune", "student", *QUICK, "--images", "gpu", "--device", "cpu", workspace=workspace)
+    assert (result.code, result.error) == (2, "--images gpu: --device is cpu; set --images auto")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = run("finetune", "student", *QUICK, "--images", "gpu", workspace=workspace)
+    assert (result.code, result.error) == (2, "--images gpu: training is on cpu; set --images auto")
+    result = run("finetune", "student", *QUICK, "--images", "ram", workspace=workspace)
+    assert result.code == 2
+    assert '--images is "ram"; ' in result.error
+
+
+def test_images_that_exceed_the_ram_are_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixel_cache, "_free_ram", lambda: 100)
+    result = run("finetune", "student", *QUICK, "--images", "memory", workspace=workspace)
+    assert result.code == 2
+    assert "--images memory: they take 0.0 GB, 0.0 GB are free in RAM; set --images auto, or stream" in result.error

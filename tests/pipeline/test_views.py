@@ -154,7 +154,7 @@ def test_run_stopped_by_term_is_bit_equal(workspace: Path, monkeypatch: pytest.M
 
 def test_streamed_views_give_the_same_student(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ok(*HEADS, "--augment", "crop", "--name", "memory", workspace=workspace)
-    monkeypatch.setattr(pixel_cache, "_half_of_free_memory", lambda: 0)
+    monkeypatch.setattr(pixel_cache, "_free_ram", lambda: 0)
     result = ok(*HEADS, "--augment", "crop", "--name", "stream", workspace=workspace)
     assert "do not fit in memory" in result.err
     assert model(workspace / "runs/stream") == model(workspace / "runs/memory")

@@ -329,7 +329,7 @@ def _cut_out(views: Tensor, first: Tensor) -> None:
 def _channel_constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """One value a channel: (1, C, 1, 1)."""
     with torch.inference_mode(False):
-        return torch.tensor(values, dtype=dtype, device=device).view(1, len(values), 1, 1)
+        return torch.tensor(values, dtype=dtype).view(1, len(values), 1, 1).to(device)
 
 
 @lru_cache(maxsize=64)

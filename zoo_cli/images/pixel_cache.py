@@ -106,7 +106,7 @@ class PixelCache:
         # Not by an index in brackets, which copies pixel by pixel on a CPU: 7 times slower.
         images = self.images if view is None else self.images.flatten(0, 1)
         rows = indices if view is None else indices * self.shape[1] + view
-        if images.device == self.device:
+        if self.place == "gpu" or self.device.type != "cuda":
             return images.index_select(0, rows)
         return torch.index_select(images, 0, rows, out=self._empty(len(rows))).to(self.device, non_blocking=True)
 

@@ -15,12 +15,14 @@ from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import loop
+from zoo_cli.training.batches_ahead import AHEAD
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.training_config import LoopOptions
 
-STEPS = 2
+STEPS = AHEAD + 1
+"""As many as there are batches on the GPU at once."""
 MARGIN = 1.3
-"""Reserved over measured memory: for batches made ahead, fragments, and steps that take more than the first."""
+"""Reserved over measured memory: for fragments, and steps that take more than the first."""
 
 
 class RandomImages(ImageCache):
@@ -54,18 +56,22 @@ def measure_training_memory(
     options: LoopOptions,
     device: torch.device,
 ) -> int:
-    """The bytes of a GPU to leave free for training: the most that two steps take, with a margin.
+    """The bytes of a GPU to leave free for training: the most that a few steps take, with a margin.
 
-    The steps are taken by copies of student and objective.
+    The steps are taken by copies of student and objective, beside all batches that are there at once; a batch can be
+    made at the same time.
     """
     torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    batches = [batch_fn(step).to(device) for step in range(STEPS)]
+    making = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
     with suppress(loop.NonFinite):  # which says nothing about the images themselves
         loop.train(
             copy.deepcopy(student),
             copy.deepcopy(objective),
-            batch_fn,
+            batches.__getitem__,
             replace(options, steps=STEPS, warmup=0, lr=0.0, log_every=0, checkpoint_every=0),
             device=device,
             seed=0,
@@ -73,6 +79,7 @@ def measure_training_memory(
             log=lambda _row: None,
             should_stop=lambda: False,
         )
-    needed = torch.cuda.max_memory_allocated(device) - before
+    training = torch.cuda.max_memory_allocated(device) - before
+    del batches
     torch.cuda.empty_cache()
-    return round(MARGIN * needed)
+    return round(MARGIN * (making + training))
