@@ -336,4 +336,4 @@ def _channel_constant(values: tuple[float, ...], dtype: torch.dtype, device: tor
 def _pixel_centres(size: int, device: torch.device) -> Tensor:
     """The centres of `size` pixels on an axis from -1 to 1: float32 (size,)."""
     with torch.inference_mode(False):
-        return ((2 * torch.arange(size, dtype=torch.float64) + 1) / size - 1).to(device, torch.float32)
+        return ((2 * torch.arange(size, dtype=torch.float64) + 1) / size - 1).float().to(device)

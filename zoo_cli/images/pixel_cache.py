@@ -107,7 +107,7 @@ class PixelCache:
         images = self.images if view is None else self.images.flatten(0, 1)
         rows = indices if view is None else indices * self.shape[1] + view
         if self.place == "gpu" or self.device.type != "cuda":
-            return images.index_select(0, rows)
+            return images.index_select(0, rows).to(self.device)
         return torch.index_select(images, 0, rows, out=self._empty(len(rows))).to(self.device, non_blocking=True)
 
     def leave_gpu(self) -> None:

@@ -55,6 +55,9 @@ class BatchesAhead:
 
     def __enter__(self) -> Self:
         if self.device.type == "cuda":
+            # By number: the thread has a current device of its own.
+            number = torch.cuda.current_device() if self.device.index is None else self.device.index
+            self.device = torch.device("cuda", number)
             self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             # What the batches read may still be on its way.
             self._stream.wait_stream(torch.cuda.current_stream(self.device))
@@ -89,6 +92,8 @@ class BatchesAhead:
         """Drop the batches made ahead and move what they are made from to RAM; they are made again from there."""
         assert isinstance(self.batch_fn, BatchSource), "see can_leave_gpu"
         self._drop()
+        if self._stream is not None:
+            self._stream.synchronize()  # it may still read what is freed
         self.batch_fn.leave_gpu()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

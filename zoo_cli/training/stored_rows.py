@@ -32,7 +32,7 @@ class StoredRows:
     def numbers(self, row: Tensor, view: Tensor | None = None) -> dict[str, Tensor]:
         """The positions of rows (B,), int64, of one view each; or, if they are on another device, the values there."""
         index = row if view is None else view * self.count + row
-        if self.on_gpu or self.device.type != "cuda":
+        if self.values.device.type == self.device.type:
             return {f"{self.name} index": index}
         return {self.name: self.values.index_select(0, index)}
 
