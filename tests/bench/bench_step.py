@@ -37,8 +37,7 @@ def test_distillation_adds_little_to_training(setting: tuple[str, int, int]) -> 
 
 
 @pytest.mark.bench
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu(checks=f"a distillation step takes at most {TARGET['cuda']} times as long as a supervised one")
 @pytest.mark.parametrize("setting", SETTINGS["cuda"], ids=lambda setting: setting[0])
 def test_distillation_adds_little_to_training_on_a_gpu(setting: tuple[str, int, int]) -> None:
     assert measure(torch.device("cuda"), *setting, blocks=5, calls=50)["ratio"]["median"] <= TARGET["cuda"]
