@@ -17,6 +17,7 @@ from tests.pipeline.transfer_workspace import make, model, ok
 from tests.workspaces import Result, run
 from zoo_cli.images import augmentation
 from zoo_cli.images.pixel_cache import PixelCache
+from zoo_cli.objectives.supervised import Batch
 from zoo_cli.pipeline import prepare
 from zoo_cli.training import runner
 from zoo_cli.training.batches_ahead import BatchesAhead
@@ -26,6 +27,8 @@ from zoo_cli.training.loop import _Run
 from .pretended_card import Card, nearest_line, pretend_card
 
 LENGTH = ("--steps", "4", "--batch-size", "8", "--workers", "0", "--name", "mine")
+EACH = ("cross-task", "heads", "supervised", "fixmatch", "kl", "xe-kl", "mcl:reset", "dp", "stored")
+"""One command for each objective, and stored logits."""
 CONSTANTS = {"_channel_constant": 2, "_pixel_centres": 1, "constant_tensor": 8}
 """Functions that copy a constant to the card once in a process, and how many there are in a command."""
 
@@ -73,7 +76,8 @@ def count_waits_in_steps(card: Card, monkeypatch: pytest.MonkeyPatch) -> Counter
         monkeypatch.setattr(owner, name, watched)
 
     monkeypatch.setattr(card, "count_wait", count_wait)
-    watch(_Run, "take")
+    watch(_Run, "step")
+    watch(BatchesAhead, "batch")
     watch(BatchesAhead, "_make")
     return waits
 
@@ -94,7 +98,9 @@ def distance(first: Path, second: Path) -> float:
     return max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in theirs)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in EACH else pytest.mark.slow) for name in COMMANDS]
+)
 def test_no_objective_waits_in_a_step(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert run_on_card(workspace, monkeypatch, *COMMANDS[name])[1] == {}
 
@@ -141,12 +147,12 @@ class Full:
     def __init__(self, card: Card, monkeypatch: pytest.MonkeyPatch, operation: str, times: int = 1):
         self.times = times
         self.step = 0
-        take, make_batch = _Run.take, BatchesAhead._make
+        step, make_batch = _Run.step, BatchesAhead._make
 
-        def count(run: _Run, number: int, ahead: BatchesAhead) -> None:
+        def count(run: _Run, number: int, batch: Batch) -> None:
             # The measurement of memory and the timed steps have a learning rate of 0.
             self.step = number + 1 if run.options.lr else 0
-            take(run, number, ahead)
+            step(run, number, batch)
 
         def fail(launched: str, _line: str = "") -> None:
             if self.step and self.times and operation in launched:
@@ -158,7 +164,7 @@ class Full:
                 fail(BATCH)
             return make_batch(ahead, step)
 
-        monkeypatch.setattr(_Run, "take", count)
+        monkeypatch.setattr(_Run, "step", count)
         monkeypatch.setattr(BatchesAhead, "_make", make_or_fail)
         card.before_launch = lambda launched, _line: fail(launched) if self.step == 3 else None
 

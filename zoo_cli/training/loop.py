@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.training.batches_ahead import BatchesAhead
-from zoo_cli.training.step_start import StepStart
+from zoo_cli.training.step_start import StepStart, take_step
 from zoo_cli.training.training_config import LoopOptions
 
 
@@ -82,11 +82,11 @@ def train(
     """Train `student` in place, and the objective's own parameters with it, both moved to `device`.
 
     `student(images)` returns the features that its head reads, and its logits; it is left in train mode.
-    `batch_fn(step)`, from 0, depends on the step alone; a thread may call it before its step. `should_stop` is called
-    after each step. `save` gets a state every `checkpoint_every` steps, at a stop, and at the end; its trained values
-    are finite. `log` gets, every `log_every` steps and at the end, `step` (steps done), the means since the last row of
-    `loss` and of the objective's terms, and the `lr` of the last step. Parameters that need no gradient do not change.
-    Dropout draws from a random state made from `seed`; that of the caller is not touched.
+    `batch_fn(step)`, from 0, depends on the step alone. `should_stop` is called after each step. `save` gets a state
+    every `checkpoint_every` steps, at a stop, and at the end; its trained values are finite. `log` gets, every
+    `log_every` steps and at the end, `step` (steps done), the means since the last row of `loss` and of the
+    objective's terms, and the `lr` of the last step. Parameters that need no gradient do not change. Dropout draws
+    from a random state made from `seed`; that of the caller is not touched.
 
     Raises NonFinite, with the parameters as before that step; ContractError if `resume` belongs to other networks or
     another kind of device; ZooError if the GPU runs out of memory.
@@ -95,12 +95,16 @@ def train(
     if device.type == "cuda":
         student.to(memory_format=torch.channels_last)
     objective.to(device).train()
-    run = _Run(student, objective, options, device)
+    run, start = _Run(student, objective, options, device), StepStart(device)
     with _random_state(device, seed), BatchesAhead(batch_fn, device, options.steps) as ahead:
         done = 0 if resume is None else run.restore(resume)
         for step in range(done, options.steps):
             done = step + 1
-            run.take(step, ahead)
+            try:
+                take_step(run, step, ahead, start)
+            except torch.OutOfMemoryError as error:
+                message = str(error).splitlines()[0]
+                raise ZooError(f"{message} (step {done})", "lower --batch-size, or use --precision bf16") from error
             stopped = done < options.steps and should_stop()
             finished = done == options.steps
             if finished or _due(done, options.log_every):
@@ -143,32 +147,7 @@ class _Run:
         self.row_start = 0
         self.names: list[str] = []
         self.sums = torch.zeros(0, dtype=torch.float64, device=device)
-        self.start = StepStart(device)
         self.changes_weights = False
-
-    def take(self, step: int, ahead: BatchesAhead) -> None:
-        """Take a step, again from its start if the GPU runs out of memory and what makes batches can leave it.
-
-        Until the optimiser's step, the last of all, a step changes only what `StepStart` copies: the running
-        statistics of batch norm, the sums of the log and the random state.
-        """
-        again = ahead.can_leave_gpu
-        if again:
-            self.start.mark([*self.student.buffers(), self.healthy, self.sums])
-            before = self.healthy, self.sums
-        try:
-            self.step(step, ahead.batch(step))
-            return
-        except torch.OutOfMemoryError as error:
-            if not again or self.changes_weights:
-                message = str(error).splitlines()[0]
-                raise ZooError(f"{message} (step {step + 1})", "lower --batch-size, or use --precision bf16") from error
-        # Not in the handler: the traceback of the error keeps the tensors of the failed step.
-        self.optimiser.zero_grad()
-        ahead.leave_gpu()
-        self.healthy, self.sums = before
-        self.start.restore()
-        self.take(step, ahead)
 
     def step(self, step: int, batch: Batch) -> None:
         """The step numbered `step` from 0."""

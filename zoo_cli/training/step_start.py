@@ -1,9 +1,26 @@
 """The start of a step, to which training returns when a GPU runs out of memory before the weights have changed."""
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from zoo_cli.objectives.supervised import Batch
+from zoo_cli.training.batches_ahead import BatchesAhead
+
+
+class Steps(Protocol):
+    """The state of training. `changes_weights` is true from the optimiser's step to the end of a step."""
+
+    student: nn.Module
+    optimiser: torch.optim.SGD
+    healthy: Tensor
+    sums: Tensor
+    changes_weights: bool
+
+    def step(self, step: int, batch: Batch) -> None:
+        """Take a step."""
 
 
 class StepStart:
@@ -44,3 +61,28 @@ class StepStart:
         torch.set_rng_state(self._random[0])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(self._random[1], self.device)
+
+
+def take_step(run: Steps, step: int, ahead: BatchesAhead, start: StepStart) -> None:
+    """Take a step, again if the GPU runs out of memory and what batches are made from can leave it.
+
+    Until the optimiser's step, the last of all, a step changes the running statistics of batch norm, the sums of the
+    log and the random state alone, and `start` has copies of these. Raises torch.OutOfMemoryError if nothing can leave
+    the GPU, if the weights may have changed already, and if the second attempt fails.
+    """
+    again = ahead.can_leave_gpu
+    if again:
+        start.mark([*run.student.buffers(), run.healthy, run.sums])
+        before = run.healthy, run.sums
+    try:
+        run.step(step, ahead.batch(step))
+        return
+    except torch.OutOfMemoryError:
+        if not again or run.changes_weights:
+            raise
+    # Not in the handler: the traceback of the error keeps the tensors of the failed step.
+    run.optimiser.zero_grad()
+    ahead.leave_gpu()
+    run.healthy, run.sums = before
+    start.restore()
+    run.step(step, ahead.batch(step))
