@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, interruption
+from zoo_cli import __version__, console, device_errors, interruption
 from zoo_cli.command_table import COMMANDS, GROUPS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Verbose
@@ -69,10 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         console.current().fail(f"stopped by {signal.Signals(stop.signum).name}; the same command goes on from here")
         return 128 + stop.signum
-    except Exception:
-        traceback.print_exc()
-        console.current().fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
-        return BUG
+    except Exception as error:
+        failure = device_errors.translate(error)
+        if failure is None or console.current().verbosity > 0:
+            traceback.print_exc()
+        if failure is None:
+            console.current().fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
+            return BUG
+        console.current().fail(str(failure))
+        return failure.code
     return 0
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.faults.tables import listed
-from zoo_cli import config
+from zoo_cli import config, free_memory
 from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
 from zoo_cli.store import files, schemas
@@ -401,7 +401,7 @@ def test_images_on_a_gpu_need_one(workspace: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_images_that_exceed_the_ram_are_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixel_cache, "_free_ram", lambda: 100)
+    monkeypatch.setattr(free_memory, "free_ram", lambda: 100)
     result = run("finetune", "student", *QUICK, "--images", "memory", workspace=workspace)
     assert result.code == 2
     assert "--images memory: they take 0.0 GB, 0.0 GB are free in RAM; set --images auto, or stream" in result.error

@@ -202,7 +202,7 @@ def test_card_that_stays_full_ends_the_run(
         Full(card, patch, "convolution_backward", times=9)
         result = run(*COMMANDS["supervised"], *LENGTH, "--device", "cuda", *flags, workspace=workspace)
     assert result.code == 1
-    assert "lower --batch-size" in result.error
+    assert "lower --batch-size, or use --images memory" in result.error
     assert result.err.count("move to RAM") == (not flags)
 
 

@@ -4,7 +4,6 @@ The images as a network's own preprocessing frames them, or V stored augmented v
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Literal
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo_cli import free_memory
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
@@ -155,32 +155,22 @@ class PixelCache:
 
     def _choose_place(self, gpu_bytes: int | None) -> Place:
         if self.device.type == "cuda" and gpu_bytes is None:
-            gpu_bytes = free_gpu_memory(self.device) // 2
+            gpu_bytes = free_memory.free_gpu_memory(self.device) // 2
         if self.device.type == "cuda" and self.bytes <= (gpu_bytes or 0):
             return "gpu"
         return "memory" if self.bytes <= self._ram_budget() else "stream"
 
     def _ram_budget(self) -> int:
-        return _free_ram() // 2 if self.budget_bytes is None else self.budget_bytes
+        return free_memory.free_ram() // 2 if self.budget_bytes is None else self.budget_bytes
 
     def _check_fits(self) -> None:
         """Raise ParameterError if the images do not fit in the place that was required."""
         if self.place == "stream":
             return
-        free = free_gpu_memory(self.device) if self.place == "gpu" else _free_ram()
+        free = free_memory.free_gpu_memory(self.device) if self.place == "gpu" else free_memory.free_ram()
         if self.bytes > free:
             where = f"on {self.device}" if self.place == "gpu" else "in RAM"
             raise ParameterError(
                 f"`images` {self.place}: they take {self.bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free {where}",
                 "set `images` auto, or stream",
             )
-
-
-def free_gpu_memory(device: torch.device) -> int:
-    """The bytes that a GPU can still give: free ones, and those that torch has cached and does not use."""
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0] + cached)
-
-
-def _free_ram() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_cli import console, devices
+from zoo_cli import console, devices, free_memory
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ParameterError
 from zoo_cli.images import augmentation
-from zoo_cli.images.pixel_cache import PixelCache, free_gpu_memory
+from zoo_cli.images.pixel_cache import PixelCache
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training.training_config import ImagePlace
@@ -93,7 +93,7 @@ class ImageCache:
         """
         if self.device.type != "cuda" or self._has_left:
             return 0
-        free = free_gpu_memory(self.device)
+        free = free_memory.free_gpu_memory(self.device)
         return free // 2 if self._reserved is None else max(0, free - self._reserved)
 
     @property

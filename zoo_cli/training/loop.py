@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo_cli import device_errors
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.training.batches_ahead import BatchesAhead
@@ -88,8 +89,8 @@ def train(
     objective's terms, and the `lr` of the last step. Parameters that need no gradient do not change. Dropout draws
     from a random state made from `seed`; that of the caller is not touched.
 
-    Raises NonFinite, with the parameters as before that step; ContractError if `resume` belongs to other networks or
-    another kind of device; ZooError if the GPU runs out of memory.
+    Raises NonFinite, with the parameters as before that step; ContractError if `resume` belongs to other networks;
+    ZooError if the GPU runs out of memory in a step.
     """
     student.to(device).train()
     if device.type == "cuda":
@@ -97,14 +98,16 @@ def train(
     objective.to(device).train()
     run, start = _Run(student, objective, options, device), StepStart(device)
     with _random_state(device, seed), BatchesAhead(batch_fn, device, options.steps) as ahead:
-        done = 0 if resume is None else run.restore(resume)
+        done = 0 if resume is None else run.restore(resume, seed)
         for step in range(done, options.steps):
             done = step + 1
             try:
                 take_step(run, step, ahead, start)
-            except torch.OutOfMemoryError as error:
-                message = str(error).splitlines()[0]
-                raise ZooError(f"{message} (step {done})", "lower --batch-size, or use --precision bf16") from error
+            except RuntimeError as error:
+                if not device_errors.is_out_of_memory(error):
+                    raise
+                message = f"{device_errors.describe(error)} (step {done})"
+                raise ZooError(message, device_errors.MEMORY_HINT) from error
             stopped = done < options.steps and should_stop()
             finished = done == options.steps
             if finished or _due(done, options.log_every):
@@ -211,8 +214,11 @@ class _Run:
         copies = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in tensors.items()}
         return State(done, copies, {"row_start": self.row_start, "names": self.names})
 
-    def restore(self, state: State) -> int:
-        """Restore a state; the number of steps done in it."""
+    def restore(self, state: State, seed: int) -> int:
+        """Restore a state; the number of steps done in it.
+
+        Dropout goes on where it was, or from `seed` and the step if the state was made on another kind of device.
+        """
         live = self.live()
         shapes = {name: tuple(tensor.shape) for name, tensor in live.items()}
         stored = {n: tuple(t.shape) for n, t in state.tensors.items() if not n.startswith(("rng/", "log/"))}
@@ -223,17 +229,15 @@ class _Run:
                 f"there and {shapes.get(name, 'missing')} here",
                 "train it again with --overwrite",
             )
-        if ("rng/cuda" in state.tensors) != (self.device.type == "cuda"):
-            raise ContractError(
-                f"the checkpoint of step {state.step} cannot continue on {self.device}: it was made on another kind",
-                "use the --device of the first run",
-            )
         with torch.no_grad():
             for name, tensor in live.items():
                 tensor.copy_(state.tensors[name])
-        torch.set_rng_state(state.tensors["rng/cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state.tensors["rng/cuda"], self.device)
+        if ("rng/cuda" in state.tensors) != (self.device.type == "cuda"):
+            _seed_generators(self.device, f"training {seed} from step {state.step}")
+        else:
+            torch.set_rng_state(state.tensors["rng/cpu"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(state.tensors["rng/cuda"], self.device)
         self.sums = state.tensors["log/sums"].to(self.device, copy=True)
         self.names = list(state.log["names"])
         self.row_start = int(state.log["row_start"])
@@ -259,12 +263,21 @@ def _reading_is_free(device: torch.device) -> bool:
 @contextmanager
 def _random_state(device: torch.device, seed: int) -> Iterator[None]:
     """Set torch's global random state, on the CPU and on this GPU, from `seed`; restore the old one afterwards."""
-    gpus = []
-    if device.type == "cuda":
-        gpus = [torch.cuda.current_device() if device.index is None else device.index]
-    number = int.from_bytes(hashlib.sha256(f"training {seed}".encode()).digest()[:7], "big")
-    with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(number)
-        for gpu in gpus:
-            torch.cuda.default_generators[gpu].manual_seed(number)
+    with torch.random.fork_rng(devices=_gpu_numbers(device)):
+        _seed_generators(device, f"training {seed}")
         yield
+
+
+def _seed_generators(device: torch.device, text: str) -> None:
+    """Seed torch's global generators, on the CPU and on this GPU, from a text."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    torch.default_generator.manual_seed(number)
+    for gpu in _gpu_numbers(device):
+        torch.cuda.default_generators[gpu].manual_seed(number)
+
+
+def _gpu_numbers(device: torch.device) -> list[int]:
+    """The number of this GPU; empty for a CPU."""
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]

@@ -59,12 +59,8 @@ class RunFolder:
             if changed:
                 # Nothing is trained yet, e.g. after a wrong flag: starting again loses nothing.
                 self._clear()
-            for key in ("threads", "device", "versions"):
-                if started and not self.finished and existing.get(key) != self.record[key]:
-                    console.warn(
-                        f"{self.path} was started with {key} {existing.get(key)}, not {self.record[key]}: "
-                        "its bits will differ from those of an uninterrupted run"
-                    )
+            if started and not self.finished:
+                self._warn_of_another_machine(existing)
             if started:
                 self.record = existing
                 return
@@ -105,6 +101,20 @@ class RunFolder:
         """Append a row to the log."""
         files.append_lines(self.path / "metrics.jsonl", [row])
 
+    def _warn_of_another_machine(self, existing: Mapping[str, Any]) -> None:
+        """Warn of everything but the record's inputs on which the bits of a run depend, in one line."""
+        on_cpu = existing.get("device") == self.record["device"] == "cpu"
+        changes = [
+            f"{key} {_in_words(existing.get(key))}, not {_in_words(self.record.get(key))}"
+            for key in ("device", "card", "versions", *(("threads",) if on_cpu else ()))
+            if existing.get(key) != self.record.get(key)
+        ]
+        if changes:
+            console.warn(
+                f"{self.path} was started with {'; '.join(changes)}: "
+                "its bits will differ from those of an uninterrupted run"
+            )
+
     def _clear(self) -> None:
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
@@ -125,6 +135,13 @@ def _torchvision_version() -> str:
     text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""
     version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
     return version[1] if version else importlib.metadata.version("torchvision")
+
+
+def _in_words(value: Any) -> str:
+    """A value of run.json for a message: versions by name, in a row."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return "none" if value is None else str(value)
 
 
 def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *,
         **spec.record,
         "options": {**options, **spec.record.get("options", {})},
         "inputs": {**spec.streams.inputs(spec.predicted), **spec.record.get("inputs", {})},
-        "device": device.type,
+        **devices.describe_device(device),
         "threads": devices.threads(),
         "versions": library_versions(),
     }

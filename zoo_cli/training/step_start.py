@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from zoo_cli import device_errors
 from zoo_cli.objectives.supervised import Batch
 from zoo_cli.training.batches_ahead import BatchesAhead
 
@@ -67,7 +68,7 @@ def take_step(run: Steps, step: int, ahead: BatchesAhead, start: StepStart) -> N
     """Take a step, again if the GPU runs out of memory and what batches are made from can leave it.
 
     Until the optimiser's step, the last of all, a step changes the running statistics of batch norm, the sums of the
-    log and the random state alone, and `start` has copies of these. Raises torch.OutOfMemoryError if nothing can leave
+    log and the random state alone, and `start` has copies of these. Raises the error of torch if nothing can leave
     the GPU, if the weights may have changed already, and if the second attempt fails.
     """
     again = ahead.can_leave_gpu
@@ -77,8 +78,8 @@ def take_step(run: Steps, step: int, ahead: BatchesAhead, start: StepStart) -> N
     try:
         run.step(step, ahead.batch(step))
         return
-    except torch.OutOfMemoryError:
-        if not again or run.changes_weights:
+    except RuntimeError as error:
+        if not again or run.changes_weights or not device_errors.is_out_of_memory(error):
             raise
     # Not in the handler: the traceback of the error keeps the tensors of the failed step.
     run.optimiser.zero_grad()
