@@ -3,6 +3,7 @@
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.faults.tables import listed
-from zoo_cli import config
+from zoo_cli import config, free_memory
 from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
 from zoo_cli.store import files, schemas
@@ -334,19 +335,16 @@ def test_fixmatch_loss_weights(workspace: Path) -> None:
 def test_strong_views_differ_within_a_batch(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image draws operations of its own, and they are others again in the next epoch."""
     strong_views: list[torch.Tensor] = []
-    augment = augmentation.augment
+    apply_plan = augmentation.apply_plan
 
-    def same_picture(
-        images: torch.Tensor, kind: str, size: int, *, strong: bool = False, **options: object
-    ) -> torch.Tensor:
-        views = augment(
-            images[:1].expand(len(images), -1, -1, -1) if strong else images, kind, size, strong=strong, **options
-        )  # type: ignore[arg-type]
-        if strong:
+    def same_picture(images: torch.Tensor, plan: augmentation.ViewPlan, *rest: Any) -> torch.Tensor:
+        is_strong = plan.name == "strong"
+        views = apply_plan(images[:1].expand(len(images), -1, -1, -1) if is_strong else images, plan, *rest)
+        if is_strong:
             strong_views.append(views)
         return views
 
-    monkeypatch.setattr(augmentation, "augment", same_picture)
+    monkeypatch.setattr(augmentation, "apply_plan", same_picture)
     ok("finetune", "student", "--objective", "fixmatch", "--augment", "none", *QUICK, workspace=workspace)
     assert strong_views
     for views in strong_views:
@@ -376,3 +374,34 @@ def test_finetune_from_paths_without_workspace(
     ok(*bare, *QUICK)
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"models.py", "student", "student.log.json"}
     assert (tmp_path / "here/student/model.safetensors").exists()
+
+
+def test_images_decoded_for_every_batch_give_the_same_files(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("finetune", "student", "--objective", "fixmatch", *QUICK, "--checkpoint-every", "2", "--name", "mine")
+    ok(*command, workspace=workspace)
+    expected = contents(workspace / "runs/mine")
+    assert "runs/mine is up to date" in ok(*command, "--images", "stream", workspace=workspace).err
+    streamed = (*command, "--images", "stream")
+    ok(*streamed, "--overwrite", workspace=workspace)
+    assert contents(workspace / "runs/mine") == expected
+    shutil.rmtree(workspace / "runs")
+    assert until_done(*streamed, workspace=workspace, monkeypatch=monkeypatch)
+    assert contents(workspace / "runs/mine") == expected
+
+
+def test_images_on_a_gpu_need_one(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run("finetune", "student", *QUICK, "--images", "gpu", "--device", "cpu", workspace=workspace)
+    assert (result.code, result.error) == (2, "--images gpu: --device is cpu; set --images auto")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = run("finetune", "student", *QUICK, "--images", "gpu", workspace=workspace)
+    assert (result.code, result.error) == (2, "--images gpu: training is on cpu; set --images auto")
+    result = run("finetune", "student", *QUICK, "--images", "ram", workspace=workspace)
+    assert result.code == 2
+    assert '--images is "ram"; ' in result.error
+
+
+def test_images_that_exceed_the_ram_are_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(free_memory, "free_ram", lambda: 100)
+    result = run("finetune", "student", *QUICK, "--images", "memory", workspace=workspace)
+    assert result.code == 2
+    assert "--images memory: they take 0.0 GB, 0.0 GB are free in RAM; set --images auto, or stream" in result.error

@@ -16,13 +16,13 @@ from tests.faults.tables import table
 from tests.pipeline.test_bytes import contents
 from tests.pipeline.transfer_workspace import QUICK, model, ok, until_done
 from tests.workspaces import CLASSES, edit, make, run
-from zoo_cli import config, specs
+from zoo_cli import config, free_memory, specs
 from zoo_cli.heads.estimate import estimate_accuracy
 from zoo_cli.heads.fitting import fit_heads
 from zoo_cli.heads.standardise import Features
 from zoo_cli.heads.target_labels import TargetLabels
 from zoo_cli.heads.view_pools import ViewFeatures, pool_views
-from zoo_cli.images import augmented_views, pixel_cache
+from zoo_cli.images import augmented_views
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.objectives.supervised import Batch
 from zoo_cli.store import feature_files, feature_store, files, view_store
@@ -154,7 +154,7 @@ def test_run_stopped_by_term_is_bit_equal(workspace: Path, monkeypatch: pytest.M
 
 def test_streamed_views_give_the_same_student(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ok(*HEADS, "--augment", "crop", "--name", "memory", workspace=workspace)
-    monkeypatch.setattr(pixel_cache, "_half_of_free_memory", lambda: 0)
+    monkeypatch.setattr(free_memory, "free_ram", lambda: 0)
     result = ok(*HEADS, "--augment", "crop", "--name", "stream", workspace=workspace)
     assert "do not fit in memory" in result.err
     assert model(workspace / "runs/stream") == model(workspace / "runs/memory")

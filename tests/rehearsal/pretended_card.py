@@ -378,7 +378,9 @@ def _replacements(card: Card) -> list[tuple[Any, str, Any]]:
 
 def _forget_devices() -> None:
     """Forget what was decided, or made, for a card that only one test sees."""
+    from zoo_cli.images import augmentation
     from zoo_cli.objectives import segmented, segments
 
-    for cached in (segmented._choose_implementation, segments.constant_tensor):
+    constants = augmentation._channel_constant, augmentation._pixel_centres, segments.constant_tensor
+    for cached in (segmented._choose_implementation, *constants):
         cached.cache_clear()

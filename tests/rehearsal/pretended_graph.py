@@ -5,6 +5,7 @@ lets the host wait ends a capture with an error.
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,10 +93,13 @@ class Recorder(TorchDispatchMode):
 
 @contextlib.contextmanager
 def capture(card: "Card", graph: PretendedGraph, stream: Any) -> Iterator[None]:
-    """torch.cuda.graph."""
+    """torch.cuda.graph in the mode "thread_local": other threads go on as they do without a capture."""
+    count_wait, thread = card.count_wait, threading.get_ident()
 
     def refuse(what: str) -> None:
-        raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({what})")
+        if threading.get_ident() == thread:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({what})")
+        count_wait(what)
 
     recorder = Recorder()
     random_state = torch.get_rng_state()
@@ -105,7 +109,7 @@ def capture(card: "Card", graph: PretendedGraph, stream: Any) -> Iterator[None]:
         with torch.cuda.stream(stream), card.uncounted(), recorder:
             yield
     finally:
-        del card.count_wait
+        card.count_wait = count_wait  # type: ignore[method-assign]
         recorder.undo()
         torch.set_rng_state(random_state)
         card.streams.synchronize()
@@ -117,7 +121,7 @@ def graph_answers(card: "Card") -> dict[str, Any]:
 
     def enter(graph: PretendedGraph, pool: Any = None, stream: Any = None, capture_error_mode: str = "global") -> Any:
         assert pool is None
-        assert capture_error_mode in ("global", "thread_local", "relaxed")
+        assert capture_error_mode == "thread_local", "batches are made by another thread at the same time"
         return capture(card, graph, stream)
 
     return {"CUDAGraph": type("CUDAGraph", (PretendedGraph,), {"card": card}), "graph": enter}

@@ -7,10 +7,15 @@ the batch. To that end parameters are computed in double precision and sums over
 All geometric changes are composed into one bilinear warp. It differs from Pillow's by design: a crop that is shrunk is
 not averaged (images are cached near the size at which they are used), boxes need not begin at whole pixels, and the
 border is repeated beyond the image.
+
+Every number of a view is computed on the CPU (`plan_views`), so that a GPU gets all of them in one copy and is never
+waited for; `apply_plan` then changes the images on their device.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,6 +24,7 @@ from torch.nn import functional
 from zoo_cli import specs
 from zoo_cli.images.colours import COLOURS
 from zoo_cli.images.decoding import centre_offset
+from zoo_cli.images.packed_copy import move_together
 from zoo_cli.images.random_numbers import derive_seed, uniform
 
 KINDS = {
@@ -43,6 +49,23 @@ GRAY = 0.5
 _BOX, _MIRROR, _AFFINE, _RAND, _CUTOUT, _COUNT = 0, 22, 23, 28, 32, 34
 
 
+@dataclass(frozen=True)
+class ViewPlan:
+    """All that the views of a batch depend on besides its pixels.
+
+    `numbers`, on the CPU, named "weak …" or "strong …" so that both views of a batch can be copied together: "flip"
+    bool (B,) or "warp" float32 (B, 3, 3); for each of two turns "rows n" int64 (R,) of the images that change colour
+    and "factors n" float32 (R,); "square" int64 (B, 2), left and top. `colours`: for each turn, the operations of
+    consecutive rows and the ends of their parts of "rows n".
+    """
+
+    size: int
+    strength: float
+    name: str
+    numbers: Mapping[str, Tensor]
+    colours: tuple[tuple[tuple[str, int], ...], ...] = ()
+
+
 def augment(
     images: Tensor,
     kind: str,
@@ -57,12 +80,30 @@ def augment(
 ) -> Tensor:
     """Random views of a batch: float32 (B, C, size, size), in [0, 1] or normalised.
 
-    `images`: uint8 (B, C, H, W), C = 1 or 3. `kind`: a key of KINDS. `sample`, int64 (B,), and `epoch`, an integer or
-    int64 (B,), determine the random numbers of each image. Both may be on the CPU while the images are on a GPU:
-    RandAugment then groups the images without waiting for the GPU. "crop" and "rand" draw boxes as torchvision's
-    RandomResizedCrop does (ten tries, then the largest centre box of a fitting ratio) and mirror half the images;
-    "rand" is RandAugment (Cubuk 2020, n = 2, m = 9) with its geometric operations composed into the crop's warp, before
-    its colour operations.
+    `images`: uint8 (B, C, H, W), C = 1 or 3. The other arguments are those of `plan_views` and `normalise`.
+    """
+    height, width = images.shape[2:]
+    plan = plan_views(kind, size, height, width, seed=seed, epoch=epoch, sample=sample, strong=strong)
+    return apply_plan(images, plan, move_together(plan.numbers, images.device), mean, std)
+
+
+def plan_views(
+    kind: str,
+    size: int,
+    height: int,
+    width: int,
+    *,
+    seed: int,
+    epoch: Tensor | int,
+    sample: Tensor,
+    strong: bool = False,
+) -> ViewPlan:
+    """The numbers of random views of images (height, width).
+
+    `kind`: a key of KINDS. `sample`, int64 (B,), and `epoch`, an integer or int64 (B,), both on the CPU, determine the
+    random numbers of each image. "crop" and "rand" draw boxes as torchvision's RandomResizedCrop does (ten tries, then
+    the largest centre box of a fitting ratio) and mirror half the images; "rand" is RandAugment (Cubuk 2020, n = 2,
+    m = 9) with its geometric operations composed into the crop's warp, before its colour operations.
 
     `strong`: FixMatch's harder view (Sohn 2020, arXiv 2001.07685), from random numbers of its own: the geometry of the
     kind, then two operations of RandAugment for each image (m = 10; with "rand" they replace its own two), then a gray
@@ -72,26 +113,55 @@ def augment(
     """
     if kind not in KINDS:
         raise specs.nearest("augmentation", kind, KINDS)
-    numbers = uniform(derive_seed(seed, "strong" if strong else "augment"), epoch, sample, _COUNT).double()
+    strength, name = (STRONG, "strong") if strong else (STRENGTH, "weak")
     if kind in ("none", "flip") and not strong:
-        views = _centre(images, size).float() / 255
-        if kind == "flip":
-            flips = draw_mirrored(seed, epoch, sample).to(images.device)
-            views = torch.where(flips[:, None, None, None], views.flip(3), views)
-        return normalise(views, mean, std)
-    warp = _kind_warp(images, kind, size, numbers)
-    if kind != "rand" and not strong:
-        return normalise(_apply_warp(images, warp, size), mean, std)
-    strength = STRONG if strong else STRENGTH
-    operations = (numbers[:, _RAND : _RAND + 2] * len(OPERATIONS)).long()
-    signs = torch.where(numbers[:, _RAND + 2 : _RAND + 4] < 0.5, -1.0, 1.0)
-    for turn in (0, 1):
-        warp = _compose(warp, _operation_warp(operations[:, turn], signs[:, turn], strength))
-    views = _apply_warp(images, warp, size)
-    for turn in (0, 1):
-        _apply_colour(views, operations[:, turn], signs[:, turn], strength)
+        _centre_box(height, width, size)
+        flips = {f"{name} flip": draw_mirrored(seed, epoch, sample)} if kind == "flip" else {}
+        return ViewPlan(size, strength, name, flips)
+    random = uniform(derive_seed(seed, "strong" if strong else "augment"), epoch, sample, _COUNT).double()
+    warp = _kind_warp(kind, size, height, width, random)
+    numbers: dict[str, Tensor] = {}
+    colours = []
+    if kind == "rand" or strong:
+        operations = (random[:, _RAND : _RAND + 2] * len(OPERATIONS)).long()
+        signs = torch.where(random[:, _RAND + 2 : _RAND + 4] < 0.5, -1.0, 1.0)
+        for turn in (0, 1):
+            warp = _compose(warp, _operation_warp(operations[:, turn], signs[:, turn], strength))
+            rows, parts = _group_by_colour(operations[:, turn])
+            numbers[f"{name} rows {turn}"] = rows
+            numbers[f"{name} factors {turn}"] = (1 + signs[rows, turn] * 0.9 * strength).float()
+            colours.append(parts)
     if strong:
-        _cut_out(views, numbers[:, _CUTOUT : _CUTOUT + 2])
+        numbers[f"{name} square"] = (random[:, _CUTOUT : _CUTOUT + 2] * size).long() - size // 2 // 2
+    numbers[f"{name} warp"] = warp.float()
+    return ViewPlan(size, strength, name, numbers, tuple(colours))
+
+
+def apply_plan(
+    images: Tensor,
+    plan: ViewPlan,
+    numbers: Mapping[str, Tensor],
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> Tensor:
+    """The views that a plan makes of images, uint8 (B, C, H, W): float32 (B, C, size, size), in [0, 1] or normalised.
+
+    `numbers`: those of the plan, on the device of the images; others are ignored.
+    """
+    warp, flips = numbers.get(f"{plan.name} warp"), numbers.get(f"{plan.name} flip")
+    if warp is None:
+        views = _centre(images, plan.size).float() / 255
+        return normalise(views if flips is None else _mirror(views, flips), mean, std)
+    views = _apply_warp(images, warp, plan.size)
+    for turn, parts in enumerate(plan.colours):
+        rows, factors = numbers[f"{plan.name} rows {turn}"], numbers[f"{plan.name} factors {turn}"]
+        begin = 0
+        for operation, end in parts:
+            part, factor = rows[begin:end], factors[begin:end, None, None, None]
+            views[part] = COLOURS[operation](views[part], factor, plan.strength)
+            begin = end
+    if f"{plan.name} square" in numbers:
+        _cut_out(views, numbers[f"{plan.name} square"])
     return normalise(views, mean, std)
 
 
@@ -122,31 +192,33 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """(x - mean) / std of images (B, C, H, W), channel by channel; the images themselves if `mean` is empty."""
     if not mean:
         return images
-    shape = (1, len(mean), 1, 1)
-    centre = torch.tensor(mean, dtype=images.dtype, device=images.device).view(shape)
-    return (images - centre) / torch.tensor(std, dtype=images.dtype, device=images.device).view(shape)
+    centre, spread = (_channel_constant(tuple(values), images.dtype, images.device) for values in (mean, std))
+    return (images - centre) / spread
 
 
 def _centre(images: Tensor, size: int) -> Tensor:
-    left, top, _, _ = map(int, _centre_box(images, size)[0])
+    height, width = images.shape[2:]
+    left, top, _, _ = _centre_box(height, width, size)
     return images[:, :, top : top + size, left : left + size]
 
 
-def _centre_box(images: Tensor, size: int) -> Tensor:
-    """Left, top, width and height of the centre crop, in pixels: (1, 4)."""
-    height, width = images.shape[2:]
+def _mirror(views: Tensor, flips: Tensor) -> Tensor:
+    return torch.where(flips[:, None, None, None], views.flip(3), views)
+
+
+def _centre_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the centre crop, in pixels."""
     if min(height, width) < size:
         raise ValueError(f"a crop of {size} does not fit images of {width} x {height}")
-    return torch.tensor([[centre_offset(width, size), centre_offset(height, size), size, size]])
+    return centre_offset(width, size), centre_offset(height, size), size, size
 
 
-def _kind_warp(images: Tensor, kind: str, size: int, numbers: Tensor) -> Tensor:
+def _kind_warp(kind: str, size: int, height: int, width: int, numbers: Tensor) -> Tensor:
     """The map (B, 3, 3) from the views of a kind to the images, before any operation of RandAugment."""
-    height, width = images.shape[2:]
     if kind in ("crop", "rand"):
         box = _random_box(numbers[:, _BOX:_MIRROR], height, width)
     else:
-        box = _centre_box(images, size).to(numbers).repeat(len(numbers), 1)
+        box = torch.tensor([_centre_box(height, width, size)], dtype=torch.float64).repeat(len(numbers), 1)
     if kind == "shift":
         most = size // 8
         box[:, :2] += (numbers[:, _AFFINE + 1 : _AFFINE + 3] * (2 * most + 1)).floor() - most
@@ -177,7 +249,7 @@ def _random_box(numbers: Tensor, height: int, width: int) -> Tensor:
 def _box_warp(box: Tensor, height: int, width: int) -> Tensor:
     """The map (B, 3, 3) from views to their boxes (B, 4) of the images; coordinates run from -1 to 1."""
     left, top, wide, tall = box.unbind(1)
-    matrix = _identity(len(box), box)
+    matrix = _identity(len(box))
     matrix[:, 0, 0], matrix[:, 0, 2] = wide / width, (2 * left + wide) / width - 1
     matrix[:, 1, 1], matrix[:, 1, 2] = tall / height, (2 * top + tall) / height - 1
     return matrix
@@ -189,7 +261,7 @@ def _affine_warp(numbers: Tensor) -> Tensor:
     angle, shear = torch.deg2rad(ANGLE * spread[:, 0]), torch.tan(torch.deg2rad(SHEAR * spread[:, 4]))
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * numbers[:, 3]
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    matrix = _identity(len(numbers), numbers)
+    matrix = _identity(len(numbers))
     matrix[:, 0, 0], matrix[:, 0, 1] = cos, cos * shear - sin
     matrix[:, 1, 0], matrix[:, 1, 1] = sin, sin * shear + cos
     matrix[:, :2, 2] = 2 * SHIFT * spread[:, 1:3]  # coordinates span 2
@@ -203,7 +275,7 @@ def _operation_warp(operations: Tensor, signs: Tensor, strength: float) -> Tenso
         return torch.where(operations == OPERATIONS.index(name), signs * value, 0.0).double()
 
     angle = amount("rotate", math.radians(30 * strength))
-    matrix = _identity(len(operations), angle)
+    matrix = _identity(len(operations))
     matrix[:, 0, 0] = matrix[:, 1, 1] = torch.cos(angle)
     matrix[:, 0, 1] = amount("shear x", 0.3 * strength) - torch.sin(angle)
     matrix[:, 1, 0] = amount("shear y", 0.3 * strength) + torch.sin(angle)
@@ -212,8 +284,8 @@ def _operation_warp(operations: Tensor, signs: Tensor, strength: float) -> Tenso
     return matrix
 
 
-def _identity(count: int, like: Tensor) -> Tensor:
-    return torch.eye(3, dtype=torch.float64, device=like.device).repeat(count, 1, 1)
+def _identity(count: int) -> Tensor:
+    return torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
 
 
 def _compose(a: Tensor, b: Tensor) -> Tensor:
@@ -223,8 +295,7 @@ def _compose(a: Tensor, b: Tensor) -> Tensor:
 
 def _apply_warp(images: Tensor, warp: Tensor, size: int) -> Tensor:
     """The views (B, C, size, size), in [0, 1], that maps (B, 3, 3) sample from the images."""
-    warp = warp.to(images.device, torch.float32)
-    axis = ((2 * torch.arange(size, dtype=torch.float64) + 1) / size - 1).to(images.device, torch.float32)
+    axis = _pixel_centres(size, images.device)
     x, y = axis[None, None, :], axis[None, :, None]
     rows = [
         warp[:, row, 0, None, None] * x + warp[:, row, 1, None, None] * y + warp[:, row, 2, None, None]
@@ -236,21 +307,33 @@ def _apply_warp(images: Tensor, warp: Tensor, size: int) -> Tensor:
     )
 
 
-def _apply_colour(views: Tensor, operations: Tensor, signs: Tensor, strength: float) -> None:
-    """Apply each colour operation, in place, to the views whose entry in `operations` (B,) names it."""
-    for name, operation in COLOURS.items():
-        rows = (operations == OPERATIONS.index(name)).nonzero().flatten()
-        if len(rows):
-            factor = (1 + signs[rows] * 0.9 * strength).to(views.device, torch.float32)[:, None, None, None]
-            rows = rows.to(views.device)
-            views[rows] = operation(views[rows], factor, strength)
+def _group_by_colour(operations: Tensor) -> tuple[Tensor, tuple[tuple[str, int], ...]]:
+    """The rows (R,) whose entry in `operations` (B,) is of colour, by operation; the operations and where each ends."""
+    order = torch.argsort(operations, stable=True)
+    ends = torch.searchsorted(operations[order], torch.arange(len(OPERATIONS)), right=True).tolist()
+    first = ends[len(WARPS) - 1]
+    parts = zip(COLOURS, ends[len(WARPS) - 1 :], ends[len(WARPS) :], strict=False)
+    return order[first:], tuple((name, end - first) for name, begin, end in parts if begin < end)
 
 
-def _cut_out(views: Tensor, centres: Tensor) -> None:
-    """Fill, in place, a square of half the side around `centres` (B, 2), across and down in [0, 1), with gray."""
+def _cut_out(views: Tensor, first: Tensor) -> None:
+    """Fill, in place, squares of half the side with gray; `first` (B, 2): their first column and row."""
     size = views.shape[3]
-    side = size // 2
-    first = ((centres * size).long() - side // 2).to(views.device)[:, :, None]
     pixel = torch.arange(size, device=views.device)
-    across, down = ((first <= pixel) & (pixel < first + side)).unbind(1)
+    across, down = ((first[:, :, None] <= pixel) & (pixel < first[:, :, None] + size // 2)).unbind(1)
     views.masked_fill_((down[:, :, None] & across[:, None, :])[:, None], GRAY)
+
+
+# Constants are on each device once: a copy to a GPU waits for the work that is queued there.
+@lru_cache(maxsize=64)
+def _channel_constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One value a channel: (1, C, 1, 1)."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype).view(1, len(values), 1, 1).to(device)
+
+
+@lru_cache(maxsize=64)
+def _pixel_centres(size: int, device: torch.device) -> Tensor:
+    """The centres of `size` pixels on an axis from -1 to 1: float32 (size,)."""
+    with torch.inference_mode(False):
+        return ((2 * torch.arange(size, dtype=torch.float64) + 1) / size - 1).float().to(device)

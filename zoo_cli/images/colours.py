@@ -55,8 +55,9 @@ def _equalise(x: Tensor, _: Tensor, __: float) -> Tensor:
     """Equalise the histogram of every channel, as Pillow's equalize; a channel with one level stays as it is."""
     levels = _levels(x).flatten(0, 1).flatten(1)
     channels, pixels = levels.shape
-    offset = 256 * torch.arange(channels, device=x.device)[:, None]
-    counts = torch.bincount((levels + offset).flatten(), minlength=256 * channels).view(channels, 256)
+    # Not bincount, which reads the largest level from a GPU; sums of integers do not depend on their order.
+    counts = torch.zeros(channels, 256, dtype=torch.int64, device=x.device)
+    counts.scatter_add_(1, levels, torch.ones((), dtype=torch.int64, device=x.device).expand_as(levels))
     step = (pixels - counts.gather(1, levels.amax(1, keepdim=True))) // 255
     table = (counts.cumsum(1) - counts + step // 2) // step.clamp_min(1)
     spread = table.clamp(0, 255).gather(1, levels)

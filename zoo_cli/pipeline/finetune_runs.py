@@ -45,7 +45,7 @@ def train_finetune(
     device = devices.choose(training.device, purpose="training")
     for spec in specs:
         runner.open_run(spec, training, device, overwrite=paths.overwrite)
-    cache = runner.cache_images(specs, device, training.workers)
+    cache = runner.cache_images(specs, device, training)
     return [
         sweep.run_sweep(spec, config.rates, make, training, cache) for make, spec in zip(makers, specs, strict=True)
     ]

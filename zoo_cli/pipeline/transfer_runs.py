@@ -38,7 +38,7 @@ def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> l
         phases = [transfer.make_phases(device) for transfer in transfers]
     for specs in phases:
         runner.open_run(specs[-1], task.training, device, overwrite=paths.overwrite)
-    cache = runner.cache_images([spec for specs in phases for spec in specs], device, task.training.workers)
+    cache = runner.cache_images([spec for specs in phases for spec in specs], device, task.training)
     return [transfer.train(specs, cache) for transfer, specs in zip(transfers, phases, strict=True)]
 
 
@@ -109,6 +109,7 @@ class _Transfer:
             load_teacher_logits=partial(teachers.compute_logits, phase_teachers, streams.rows, mirrored)
             if config.stored
             else None,
+            stored_teachers=len(phase_teachers) if config.stored else 0,
         )
 
     def make_record(self, phase_teachers: Sequence[TeacherSpec], previous_teachers: Sequence[str]) -> dict[str, Any]:

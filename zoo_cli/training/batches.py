@@ -1,15 +1,15 @@
 """The batches of a run, each a function of its step alone."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from zoo_cli.config import Preprocessing
-from zoo_cli.free_memory import free_gpu_memory
 from zoo_cli.images import augmentation, random_numbers
+from zoo_cli.images.packed_copy import move_together
 from zoo_cli.objectives.supervised import Batch
+from zoo_cli.training.batch_source import BatchSource
 from zoo_cli.training.image_cache import ImageCache
+from zoo_cli.training.stored_rows import StoredRows
 from zoo_cli.training.streams import IndexStreams
 
 
@@ -22,7 +22,7 @@ def make_batch_fn(
     targets: Tensor | None = None,
     teacher_logits: Tensor | None = None,
     strong_views: bool = False,
-) -> Callable[[int], Batch]:
+) -> BatchSource:
     """The function from a step to its batch: images augmented on the device, their labels and stored targets.
 
     `targets` (Nu, sum K): the pseudo-labels of the unlabelled stream, in its order. `teacher_logits` (V, M, N, C): of
@@ -33,7 +33,13 @@ def make_batch_fn(
     labelled, unlabelled = cache.positions(streams.labelled), cache.positions(streams.unlabelled)
     labels = torch.from_numpy(cache.images.labels[streams.labelled])
     manifest_rows, used = torch.from_numpy(cache.rows), cache.positions(streams.rows)
-    targets, teacher_logits = move_if_small(targets, cache.device), move_if_small(teacher_logits, cache.device)
+    stored_targets = stored_logits = None
+    if targets is not None:
+        stored_targets = StoredRows("targets", targets, cache.device, cache.gpu_budget())
+    if teacher_logits is not None:
+        by_row = teacher_logits.transpose(1, 2).contiguous()
+        stored_logits = StoredRows("logits", by_row, cache.device, cache.gpu_budget(), views=True)
+    has_views = teacher_logits is not None and len(teacher_logits) > 1
 
     def batch(step: int) -> Batch:
         positions, epochs, samples = [], [], []
@@ -50,39 +56,46 @@ def make_batch_fn(
             epochs.append(epoch)
             samples.append(2 * manifest_rows[positions[-1]] + odd)
         position, epoch, sample = torch.cat(positions), torch.cat(epochs), torch.cat(samples)
-        images = pixels.batch(position)
-        first_unlabelled = streams.batch_sizes[0] if strong_views else len(position)
+        first_unlabelled = streams.batch_sizes[0]
 
-        def augmented(rows: slice, strong: bool) -> Tensor:
-            return augmentation.augment(
-                images[rows],
+        def plan(rows: slice, strong: bool) -> augmentation.ViewPlan:
+            height, width = pixels.image_shape[1:]
+            return augmentation.plan_views(
                 augment,
                 preprocessing.input_size,
-                strong=strong,
+                height,
+                width,
                 seed=streams.seed,
                 epoch=epoch[rows],
                 sample=sample[rows],
-                mean=preprocessing.mean,
-                std=preprocessing.std,
+                strong=strong,
             )
 
-        logits = None
-        if teacher_logits is not None:
+        weak = plan(slice(None), False)
+        strong = plan(slice(first_unlabelled, None), True) if strong_views else None
+        numbers = {"position": position, "labels": labels[chosen["labelled"]], **weak.numbers}
+        if strong is not None:
+            numbers |= strong.numbers
+        if stored_targets is not None:
+            numbers |= stored_targets.numbers(chosen["unlabelled"])
+        if stored_logits is not None:
             view = torch.zeros(len(position), dtype=torch.int64)
-            if len(teacher_logits) > 1:
+            if has_views:
                 view = augmentation.draw_mirrored(streams.seed, epoch, sample).long()
-            row = torch.searchsorted(used, position)
-            device = teacher_logits.device
-            logits = teacher_logits[view.to(device), :, row.to(device)].transpose(0, 1)
+            numbers |= stored_logits.numbers(torch.searchsorted(used, position), view)
+        # One copy for all of them: a GPU is not waited for while a batch is made.
+        moved = move_together(numbers, cache.device)
+        images = pixels.batch(moved["position"] if pixels.place == "gpu" else position)
+        statistics = preprocessing.mean, preprocessing.std
         return Batch(
-            augmented(slice(None), False),
-            labels[chosen["labelled"]],
-            None if targets is None else targets[chosen["unlabelled"].to(targets.device)],
-            augmented(slice(first_unlabelled, None), True) if strong_views else None,
-            logits,
+            augmentation.apply_plan(images, weak, moved, *statistics),
+            moved["labels"],
+            None if stored_targets is None else stored_targets.take(moved),
+            None if strong is None else augmentation.apply_plan(images[first_unlabelled:], strong, moved, *statistics),
+            None if stored_logits is None else stored_logits.take(moved).transpose(0, 1),
         )
 
-    return batch
+    return BatchSource(batch, cache, [pixels], [rows for rows in (stored_targets, stored_logits) if rows is not None])
 
 
 def draw_indices(seed: int, name: str, count: int, step: int, size: int) -> tuple[Tensor, Tensor]:
@@ -92,10 +105,3 @@ def draw_indices(seed: int, name: str, count: int, step: int, size: int) -> tupl
     """
     stream_seed = random_numbers.derive_seed(seed, f"{name} stream")
     return random_numbers.index_stream(stream_seed, count, step * size, size)
-
-
-def move_if_small(stored: Tensor | None, device: torch.device) -> Tensor | None:
-    """A tensor on the GPU, if it takes at most half of the free memory there."""
-    if stored is not None and device.type == "cuda" and stored.nbytes <= free_gpu_memory(device) // 2:
-        return stored.to(device)
-    return stored

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from zoo_cli import device_errors, devices
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective
+from zoo_cli.training.batches_ahead import BatchesAhead
 from zoo_cli.training.checkpoints import CheckpointWriter, State, copy_state
 from zoo_cli.training.step_graph import StepGraph
+from zoo_cli.training.step_start import StepStart, take_step
 from zoo_cli.training.training_config import LoopOptions
 
 
@@ -82,12 +84,13 @@ def train(
     ZooError if the GPU runs out of memory in a step.
     """
     trainer = Trainer(student, objective, options, device, channels_last=channels_last, graph=graph)
-    with step_context(options, device, seed), CheckpointWriter(save) as writer:
+    ahead, start = BatchesAhead(batch_fn, device, options.steps, trainer.order), StepStart(device)
+    with step_context(options, device, seed), CheckpointWriter(save) as writer, ahead:
         done = 0 if resume is None else trainer.restore(resume, seed)
         for step in range(done, options.steps):
             done = step + 1
             with device_errors.memory_advice(f"step {done}"):
-                trainer.step(step, batch_fn(step).to(device, trainer.order))
+                take_step(trainer, step, ahead, start)
             stopped = done < options.steps and should_stop()
             finished = done == options.steps
             if finished or _due(done, options.log_every):
@@ -151,6 +154,7 @@ class Trainer:
         self.row_start = 0
         self.names: list[str] = []
         self.sums = torch.zeros(0, dtype=torch.float64, device=device)
+        self.changes_weights = False
 
     def step(self, step: int, batch: Batch) -> None:
         """The step numbered `step` from 0."""
@@ -166,6 +170,7 @@ class Trainer:
             self.graph.run(self.compute, batch)
         with torch.no_grad():
             self.objective.after_step(self.student, step + 1)
+        self.changes_weights = False
 
     def compute(self, batch: Batch) -> None:
         """Loss, gradients and the optimiser's update, in a form that `StepGraph` can repeat."""
@@ -174,6 +179,7 @@ class Trainer:
         self.count(loss.detach(), terms)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
+        self.changes_weights = True
         self.optimiser.step()
 
     def count(self, loss: Tensor, terms: dict[str, Tensor]) -> None:

@@ -23,6 +23,7 @@ from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import batches, loop, step_time, students
 from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
+from zoo_cli.training.memory_probe import RandomImages, measure_training_memory
 from zoo_cli.training.run_folder import RunFolder, library_versions
 from zoo_cli.training.run_record import RunResult, load_result
 from zoo_cli.training.streams import IndexStreams
@@ -38,7 +39,8 @@ class RunSpec:
 
     `record`: what run.json holds beside the training options, with its keys. `description`: what it learns from, as a
     phrase. `predicted` (M,): the rows of its predictions. `load_targets`, `load_teacher_logits`, `strong_views`: see
-    `batches.make_batch_fn`. `views`: the stored views that the student sees, see `make_consistent_batch_fn`.
+    `batches.make_batch_fn`. `stored_teachers`: the number of teachers of these logits. `views`: the stored views that
+    the student sees, see `make_consistent_batch_fn`.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class RunSpec:
     predicted: np.ndarray
     load_targets: Callable[[], Tensor | None] | None = None
     load_teacher_logits: Callable[[ImageCache, Student], Tensor] | None = None
+    stored_teachers: int = 0
     strong_views: bool = False
     views: ViewSet | None = None
 
@@ -67,7 +70,7 @@ def train_runs(
     runs = [open_run(spec, training, device, overwrite=overwrite) for spec in specs]
     unfinished = [spec for run, spec in zip(runs, specs, strict=True) if not run.finished]
     if cache is None and unfinished:
-        cache = cache_images(unfinished, device, training.workers)
+        cache = cache_images(unfinished, device, training)
     for run, spec in zip(runs, specs, strict=True):
         if run.finished:
             console.say(f"{run.path} is up to date")
@@ -105,15 +108,15 @@ def train_in_sequence(specs: Sequence[RunSpec], training: ResolvedTraining, cach
     return train_runs(specs, training, cache=cache)[-1]
 
 
-def cache_images(specs: Sequence[RunSpec], device: torch.device, workers: int | None) -> ImageCache:
+def cache_images(specs: Sequence[RunSpec], device: torch.device, training: ResolvedTraining) -> ImageCache:
     """The cache of the training images of runs; for several runs, also of the images that they predict."""
-    images = specs[0].streams.images
+    images, workers, place = specs[0].streams.images, training.workers, training.images
     predicted = None
     if len(specs) > 1:
         rows = np.unique(np.concatenate([spec.predicted for spec in specs]))
-        predicted = ImageCache(images, rows, device, workers)
+        predicted = ImageCache(images, rows, device, workers, place=place)
     rows = np.unique(np.concatenate([spec.streams.rows for spec in specs]))
-    return ImageCache(images, rows, device, workers, predicted)
+    return ImageCache(images, rows, device, workers, predicted, place)
 
 
 def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *, overwrite: bool = False) -> RunFolder:
@@ -151,7 +154,12 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
     options, device = spec.options, cache.device
     student = spec.build_student()
     objective = spec.build_objective(student, device)
-    batch_fn = _make_batch_fn(spec, student, training, cache)
+    targets = None if spec.load_targets is None else spec.load_targets()
+    graph = device.type == "cuda" and training.compile != "off"
+    if cache.needs_reserve:
+        rehearsal = _make_batch_fn(spec, student, training, RandomImages(cache), targets)
+        cache.reserve(measure_training_memory(student, objective, rehearsal, options, device, graph=graph))
+    batch_fn = _make_batch_fn(spec, student, training, cache, targets)
     state = run.state()
     done = 0 if state is None else state.step
     channels_last = device.type == "cuda" or run.record.get("memory_format") == "channels_last"
@@ -185,7 +193,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
             log=run.log,
             should_stop=should_stop,
             channels_last=channels_last,
-            graph=device.type == "cuda" and training.compile != "off",
+            graph=graph,
         )
     if outcome.stopped:
         signum = interruption.pending()
@@ -200,20 +208,24 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
 
 
 def _make_batch_fn(
-    spec: RunSpec, student: Student, training: ResolvedTraining, cache: ImageCache
+    spec: RunSpec, student: Student, training: ResolvedTraining, cache: ImageCache, targets: Tensor | None
 ) -> Callable[[int], Batch]:
     """The function from a step of a run to its batch."""
-    targets = None if spec.load_targets is None else spec.load_targets()
     if spec.views is not None:
         assert targets is not None, "views are stored for the sake of their targets"
         return make_consistent_batch_fn(cache, spec.streams, student.preprocessing, spec.views, targets)
+    teacher_logits = None
+    if spec.load_teacher_logits is not None and isinstance(cache, RandomImages):
+        teacher_logits = torch.zeros(1, spec.stored_teachers, len(spec.streams.rows), len(student.classes))
+    elif spec.load_teacher_logits is not None:
+        teacher_logits = spec.load_teacher_logits(cache, student)
     return batches.make_batch_fn(
         cache,
         spec.streams,
         student.preprocessing,
         training.augment,
         targets=targets,
-        teacher_logits=None if spec.load_teacher_logits is None else spec.load_teacher_logits(cache, student),
+        teacher_logits=teacher_logits,
         strong_views=spec.strong_views,
     )
 

@@ -17,6 +17,7 @@ Schedule = Literal["constant", "cosine", "steps"]
 Augmentation = Literal["none", "flip", "shift", "crop", "affine", "rand"]
 UnlabelledFrom = Literal["all", "unlabelled"]
 Compile = Literal["auto", "off", "graph"]
+ImagePlace = Literal["auto", "gpu", "memory", "stream"]
 TEACHER_BATCH = 256
 """The batch size for which the objectives that need a teacher give their learning rate."""
 
@@ -67,6 +68,7 @@ class ResolvedTraining:
     device: str
     workers: int | None
     deadline: float | None
+    images: ImagePlace = "auto"
     deterministic: bool = False
     compile: Compile = "auto"
 
@@ -166,6 +168,12 @@ class TrainingConfig:
         int | None,
         _option("--workers", "Threads that decode images. [default: one per core]", "N", "ZOO_WORKERS"),
     ] = None
+    images: Annotated[
+        str,
+        _option(
+            "--images", "Where to keep the training images: auto, gpu, memory, or stream (decode every batch).", "PLACE"
+        ),
+    ] = "auto"
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
@@ -186,10 +194,13 @@ class TrainingConfig:
             ("unlabelled_from", UnlabelledFrom),
             ("precision", Precision),
             ("compile", Compile),
+            ("images", ImagePlace),
         ):
             value = getattr(self, name)
             if value is not None:
                 _check_choice(name, value, choices)
+        if self.images == "gpu" and self.device.startswith("cpu"):
+            raise ParameterError(f"`images` gpu: `device` is {self.device}", "set `images` auto")
         if self.max_time is not None:
             parse_duration(self.max_time)
 
@@ -219,6 +230,7 @@ class TrainingConfig:
             self.device,
             self.workers,
             None if self.max_time is None else time.monotonic() + parse_duration(self.max_time),
+            self.images,  # type: ignore[arg-type]
             self.deterministic,
             self.compile,  # type: ignore[arg-type]
         )
