@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, interruption
-from zoo_cli.command_table import COMMANDS, GROUPS
+from zoo_cli import __version__, console, interruption, ranks
+from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Verbose
 from zoo_cli.errors import Interrupted, ZooError
@@ -48,7 +48,7 @@ def app() -> typer.Typer:
     for name, target in COMMANDS.items():
         first, _, command = name.rpartition(" ")
         parent = groups[first] if first else top
-        parent.command(command, cls=SectionedCommand)(_with_verbosity(import_target(target)))
+        parent.command(command, cls=SectionedCommand)(_with_verbosity(name, import_target(target)))
     return top
 
 
@@ -58,21 +58,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interruption.install()
     try:
-        app()(args=None if argv is None else list(argv), prog_name="zoo")
+        ranks.start()
+        with ranks.silence():
+            app()(args=None if argv is None else list(argv), prog_name="zoo")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except ZooError as error:
-        console.current().fail(str(error))
+        ranks.fail(str(error))
         return error.code
     except console.ClosedPipe:
         return CLOSED_PIPE
     except Interrupted as stop:
-        console.current().fail(f"stopped by {signal.Signals(stop.signum).name}; the same command goes on from here")
+        ranks.fail(f"stopped by {signal.Signals(stop.signum).name}; the same command goes on from here")
         return 128 + stop.signum
     except Exception:
         traceback.print_exc()
-        console.current().fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
+        ranks.fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
         return BUG
+    finally:
+        ranks.leave()
     return 0
 
 
@@ -104,13 +108,15 @@ def _top(
 _top.__doc__ = ABOUT
 
 
-def _with_verbosity(function: Callable[..., None]) -> Callable[..., None]:
+def _with_verbosity(name: str, function: Callable[..., None]) -> Callable[..., None]:
     """The command with -q and -v, which set the console and not the stage."""
 
     @functools.wraps(function)
     def command(*args: Any, quiet: bool = False, verbose: bool = False, **kwargs: Any) -> None:
         console.current().verbosity = verbose - quiet
         console.check_format(kwargs.get("form"))
+        if name not in OF_SEVERAL_PROCESSES:
+            ranks.refuse(name)
         function(*args, **kwargs)
 
     signature = inspect.signature(function)

@@ -5,7 +5,7 @@ import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
-from zoo_cli import console
+from zoo_cli import console, ranks
 from zoo_cli.errors import UsageError
 
 Precision = Literal["fp32", "bf16"]
@@ -15,6 +15,7 @@ def choose(name: str, *, purpose: str) -> Any:
     """The torch.device that a flag names. Raises UsageError if it is not there: there is no silent fallback."""
     import torch
 
+    name = _own_card(name)
     if name == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         is_cuda = device.type == "cuda"
@@ -28,6 +29,24 @@ def choose(name: str, *, purpose: str) -> Any:
     return device
 
 
+def _own_card(name: str) -> str:
+    """The card of this process among several on its machine, for auto and cuda; any other name as it is.
+
+    Raises UsageError for a single card of all processes, and where there are fewer cards than processes.
+    """
+    import torch
+
+    processes = ranks.local_world_size()
+    if processes == 1 or name.startswith("cpu") or (name == "auto" and not torch.cuda.is_available()):
+        return name
+    if name.startswith("cuda:"):
+        raise UsageError(f"--device {name} is one card for {processes} processes", "--device cuda gives each its own")
+    cards = torch.cuda.device_count()
+    if cards < processes:
+        raise UsageError(f"{processes} processes need {processes} CUDA devices, here are {cards}", "--device cpu")
+    return f"cuda:{ranks.local_rank()}"
+
+
 def check_device_name(name: str) -> None:
     """Raise UsageError for what names no device anywhere, without a look at what is here."""
     if not re.fullmatch(r"auto|(cpu|cuda)(:(0|[1-9][0-9]?))?", name):
@@ -38,7 +57,7 @@ def workers(requested: int | None) -> int:
     """The number of threads that decode images: as requested, else one a core. Raises UsageError below 0."""
     if requested is not None and requested < 0:
         raise UsageError(f"--workers {requested}", "expected 0 or more")
-    return (os.cpu_count() or 1) if requested is None else requested
+    return max(1, (os.cpu_count() or 1) // ranks.local_world_size()) if requested is None else requested
 
 
 def threads() -> int:

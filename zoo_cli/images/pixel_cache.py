@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo_cli import ranks
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError
 from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
@@ -133,4 +134,5 @@ class PixelCache:
 
 
 def _half_of_free_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    # The processes of a job that share a machine fill their caches at the same time.
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 // ranks.local_world_size()

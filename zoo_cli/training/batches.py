@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from zoo_cli import ranks
 from zoo_cli.config import Preprocessing
 from zoo_cli.images import augmentation, random_numbers
 from zoo_cli.objectives.supervised import Batch
@@ -50,7 +51,7 @@ def make_batch_fn(
             samples.append(2 * manifest_rows[positions[-1]] + odd)
         position, epoch, sample = torch.cat(positions), torch.cat(epochs), torch.cat(samples)
         images = pixels.batch(position)
-        first_unlabelled = streams.batch_sizes[0] if strong_views else len(position)
+        first_unlabelled = len(chosen["labelled"]) if strong_views else len(position)
 
         def augmented(rows: slice, strong: bool) -> Tensor:
             return augmentation.augment(
@@ -87,10 +88,11 @@ def make_batch_fn(
 def draw_indices(seed: int, name: str, count: int, step: int, size: int) -> tuple[Tensor, Tensor]:
     """The images of a stream of `count` that a step takes, and their epochs: int64 (size,) each.
 
-    `name`: "labelled" or "unlabelled".
+    `name`: "labelled" or "unlabelled". Where several processes share a batch, only the share of this one.
     """
     stream_seed = random_numbers.derive_seed(seed, f"{name} stream")
-    return random_numbers.index_stream(stream_seed, count, step * size, size)
+    first, length = ranks.share(size)
+    return random_numbers.index_stream(stream_seed, count, step * size + first, length)
 
 
 def move_if_small(stored: Tensor | None, device: torch.device) -> Tensor | None:

@@ -6,7 +6,7 @@ run resumed from any of its states ends with the bits of an uninterrupted one, a
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo_cli import collectives, ranks
 from zoo_cli.errors import ContractError, ZooError
+from zoo_cli.models.global_batch_norm import normalising_globally
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.training.training_config import LoopOptions
 
@@ -62,6 +64,7 @@ class NonFinite(ZooError):
     def __init__(self, step: int, what: str = "the loss"):
         super().__init__(f"{what} is not finite at step {step}", "lower --lr, or raise --warmup")
         self.step = step
+        self.what = what
 
 
 def train(
@@ -96,8 +99,11 @@ def train(
     run = _Run(student, objective, options, device)
     with _random_state(device, seed):
         done = 0 if resume is None else run.restore(resume)
+        collectives.copy_from_first(run.live().values())
         for step in range(done, options.steps):
             done = step + 1
+            if not ranks.is_first():
+                _seed_dropout(device, seed, step)
             try:
                 run.step(step, batch_fn(step).to(device))
             except torch.OutOfMemoryError as error:
@@ -148,11 +154,15 @@ class _Run:
 
     def step(self, step: int, batch: Batch) -> None:
         """The step numbered `step` from 0."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"),
+            normalising_globally(),
+        ):
             loss, terms = self.objective.loss(self.student, batch)
-        self.count(loss.detach(), terms)
+        self.count(*_average(loss.detach(), terms))
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
+        collectives.average_gradients(self.trained.values())
         self.optimiser.param_groups[0]["lr"] = learning_rate(self.options, step)
         self.optimiser.found_inf = 1 - self.healthy  # type: ignore[attr-defined]
         self.optimiser.step()
@@ -242,6 +252,14 @@ def _named(student: nn.Module, objective: Objective, method: str) -> Iterator[tu
             yield f"{scope}/{name}", tensor
 
 
+def _average(loss: Tensor, terms: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and terms of the whole batch: the means of those of its shares, equal in all processes of a job."""
+    if ranks.world_size() == 1:
+        return loss, terms
+    mean, *means = collectives.mean(torch.stack([loss, *(term.to(loss.dtype) for term in terms.values())]))
+    return mean, dict(zip(terms, means, strict=True))
+
+
 def _due(done: int, every: int) -> bool:
     return every > 0 and done % every == 0
 
@@ -257,9 +275,22 @@ def _random_state(device: torch.device, seed: int) -> Iterator[None]:
     gpus = []
     if device.type == "cuda":
         gpus = [torch.cuda.current_device() if device.index is None else device.index]
-    number = int.from_bytes(hashlib.sha256(f"training {seed}".encode()).digest()[:7], "big")
     with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(number)
-        for gpu in gpus:
-            torch.cuda.default_generators[gpu].manual_seed(number)
+        _set_seed(f"training {seed}", gpus)
         yield
+
+
+def _seed_dropout(device: torch.device, seed: int, step: int) -> None:
+    """Give another process than the first dropout of its own, which depends on the step alone.
+
+    The first continues one stream of numbers, as in a job of one process; a checkpoint holds its state.
+    """
+    gpus = [] if device.index is None else [device.index]
+    _set_seed(f"training {seed} step {step} rank {ranks.rank()}", gpus)
+
+
+def _set_seed(purpose: str, gpus: Sequence[int]) -> None:
+    number = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:7], "big")
+    torch.default_generator.manual_seed(number)
+    for gpu in gpus:
+        torch.cuda.default_generators[gpu].manual_seed(number)
