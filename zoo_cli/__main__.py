@@ -57,27 +57,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Two spinning OpenMP threads on shared cores make a small training step thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interruption.install()
+    code, error = _run(argv)
+    with interruption.deferred():  # torchrun sends TERM to all processes when one has ended
+        if error:
+            ranks.fail(error)
+        ranks.leave(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> tuple[int, str]:
+    """The exit code of a command, and the line of its error."""
     try:
         ranks.start()
         with ranks.silence():
             app()(args=None if argv is None else list(argv), prog_name="zoo")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return end.code if isinstance(end.code, int) else int(end.code is not None), ""
     except ZooError as error:
-        ranks.fail(str(error))
-        return error.code
+        return error.code, str(error)
     except console.ClosedPipe:
-        return CLOSED_PIPE
+        return CLOSED_PIPE, ""
     except Interrupted as stop:
-        ranks.fail(f"stopped by {signal.Signals(stop.signum).name}; the same command goes on from here")
-        return 128 + stop.signum
+        name = signal.Signals(stop.signum).name
+        return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
     except Exception:
         traceback.print_exc()
-        ranks.fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
-        return BUG
-    finally:
-        ranks.leave()
-    return 0
+        return BUG, f"this is a bug in zoo {__version__}; please report it with the lines above"
+    return 0, ""
 
 
 def _print_version(requested: bool) -> None:

@@ -19,22 +19,20 @@ BUCKET_BYTES = 25 * 2**20
 """Tensors travel together in messages of this size, as in torch's DistributedDataParallel."""
 
 _control: Any = None
+_tensors: Any = None
 
 
 def connect(device: torch.device) -> None:
-    """Join the other processes of the job, all with such a device. Raises PeerLost if one is missing."""
-    global _control
-    if ranks.world_size() == 1 or distributed.is_initialized():
+    """Join the other processes of the job, which have such a device too. Raises PeerLost if one is missing."""
+    global _control, _tensors
+    if ranks.world_size() == 1 or _control is not None:
         return
-    store = distributed.PrefixStore("groups", ranks.connect())  # type: ignore[attr-defined]
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    ranks.connect()
     with ranks.watching():
-        distributed.init_process_group(
-            backend, store=store, rank=ranks.rank(), world_size=ranks.world_size(), timeout=TIMEOUT
-        )
-        _control = distributed.new_group(backend="gloo", timeout=TIMEOUT)
+        _control = _tensors = distributed.new_group(backend="gloo", timeout=TIMEOUT)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            _tensors = distributed.new_group(backend="nccl", timeout=TIMEOUT)
 
 
 def greatest(value: int) -> int:
@@ -59,7 +57,7 @@ def gather(values: Tensor) -> Tensor:
     values = values.detach().contiguous()
     parts = [torch.empty_like(values) for _ in range(ranks.world_size())]
     with ranks.watching():
-        distributed.all_gather(parts, values)
+        distributed.all_gather(parts, values, group=_tensors)
     return torch.stack(parts)
 
 
@@ -75,7 +73,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     for bucket in _buckets(gradients):
         flat = torch.cat([gradient.flatten() for gradient in bucket])
         with ranks.watching():
-            distributed.all_reduce(flat)
+            distributed.all_reduce(flat, group=_tensors)
         _scatter(flat.div_(ranks.world_size()), bucket)
 
 
@@ -86,7 +84,7 @@ def copy_from_first(tensors: Iterable[Tensor]) -> None:
     for bucket in _buckets([tensor.detach() for tensor in tensors]):
         flat = torch.cat([tensor.flatten() for tensor in bucket])
         with ranks.watching():
-            distributed.broadcast(flat, 0)
+            distributed.broadcast(flat, 0, group=_tensors)
         _scatter(flat, bucket)
 
 

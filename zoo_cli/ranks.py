@@ -7,6 +7,7 @@ handled, and has an end: a process that waits for one that has died ends with ex
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,22 +50,51 @@ class Job:
     failed: bool = False
 
     def connect(self) -> Any:
-        """The store that all processes share."""
+        """The store that all processes share; the first call waits until they have met."""
         if self.store is None:
+            from torch import distributed
             from torch.distributed.rendezvous import rendezvous
 
             with watching():
                 waiting = timedelta(seconds=JOIN_SECONDS)
-                self.store = next(rendezvous("env://", self.rank, self.world_size, timeout=waiting))[0]
+                store = next(rendezvous("env://", self.rank, self.world_size, timeout=waiting))[0]
+                distributed.init_process_group(
+                    "gloo",
+                    store=distributed.PrefixStore("gloo", store),  # type: ignore[attr-defined]
+                    rank=self.rank,
+                    world_size=self.world_size,
+                    timeout=timedelta(seconds=WORK_SECONDS),
+                )
+            self.store = store
         return self.store
+
+    def meet(self) -> None:
+        """Wait for the other processes. Raises PeerLost if one fails."""
+        from torch import distributed
+
+        store = self.connect()
+        with watching():
+            # Polled, so that signals are handled; the messages of gloo show when a process is gone.
+            meeting = distributed.barrier(async_op=True)
+            while not meeting.is_completed():
+                if store.check(["failed"]):
+                    raise PeerLost
+                time.sleep(POLL_SECONDS)
+            meeting.wait()
 
     def write(self, key: str, value: object) -> None:
         """Give the others a value that JSON can hold."""
         with watching():
             self.connect().set(key, json.dumps(value))
 
-    def read(self, key: str, seconds: float) -> Any:
-        """The value that another process gives, once it is there. Raises PeerLost after `seconds`."""
+    def announce(self, key: str, value: object) -> None:
+        """Give a value to those of the others who are still there, if this process has met them."""
+        if self.store is not None:
+            with contextlib.suppress(PeerLost):
+                self.write(key, value)
+
+    def read(self, key: str, seconds: float = 0.0) -> Any:
+        """The value that another process gives, waited for. Raises PeerLost if it is not there after `seconds`."""
         end = time.monotonic() + seconds
         with watching():
             store = self.connect()
@@ -123,19 +153,12 @@ def first_does(work: Callable[[], T]) -> T:
         return work()
     _job.turns += 1
     key = f"turn/{_job.turns}"
-    if _job.rank:
-        done: dict[str, Any] = _job.read(key, WORK_SECONDS)
-        if "value" not in done:
-            raise PeerLost
-        return done["value"]  # type: ignore[no-any-return]
     _job.connect()
-    answer: dict[str, Any] = {}
-    try:
-        answer["value"] = work()
-    finally:
-        with contextlib.suppress(PeerLost):
-            _job.write(key, answer)
-    return answer["value"]  # type: ignore[no-any-return]
+    if _job.rank == 0:
+        _job.write(key, work())
+    _job.meet()
+    value: T = _job.read(key)
+    return value
 
 
 def in_turn(work: Callable[[], T]) -> T:
@@ -152,12 +175,13 @@ def in_turn(work: Callable[[], T]) -> T:
 
 
 def gather(value: T) -> list[T]:
-    """The values of all processes, in the order of their ranks. Every process has to come here."""
+    """The values of all processes, in the order of their ranks, once all of them have come here."""
     if _job.world_size == 1:
         return [value]
     _job.turns += 1
     _job.write(f"turn/{_job.turns}/{_job.rank}", value)
-    return [_job.read(f"turn/{_job.turns}/{each}", WORK_SECONDS) for each in range(_job.world_size)]
+    _job.meet()
+    return [_job.read(f"turn/{_job.turns}/{each}") for each in range(_job.world_size)]
 
 
 @contextmanager
@@ -211,26 +235,35 @@ def fail(text: str) -> None:
     Before the processes have met, one on each machine speaks: it has the flags and the files of the others there.
     """
     _job.failed = True
+    _job.announce("failed", True)
     if _job.rank == 0:
         console.current().fail(text)
-        if _job.store is not None:
-            with contextlib.suppress(PeerLost):
-                _job.write("end", text)
+        _job.announce("end", text)
     elif _is_news(text):
         console.current().fail(f"rank {_job.rank}: {text}")
 
 
-def leave() -> None:
-    """End the part of this process in its job. Rank 0, which may keep the store, goes last."""
+def leave(code: int) -> None:
+    """End the part of this process in its job. Rank 0, which may keep the store, goes last.
+
+    A process that has failed ends here with its exit code: torch would wait at its end for messages that never come.
+    """
     global _job
     job, _job = _job, Job()
     if job.store is None:
         return
-    with contextlib.suppress(PeerLost):
-        job.write(f"left/{job.rank}", True)
-        if job.rank == 0:
+    job.announce(f"left/{job.rank}", True)
+    if job.rank == 0:
+        with contextlib.suppress(PeerLost):
             for each in range(1, job.world_size):
                 job.read(f"left/{each}", REPORT_SECONDS if job.failed else LEAVE_SECONDS)
+    if job.failed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    from torch import distributed
+
+    distributed.destroy_process_group()
 
 
 def _is_news(text: str) -> bool:
