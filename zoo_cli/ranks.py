@@ -19,6 +19,7 @@ from zoo_cli import console
 from zoo_cli.errors import UsageError, ZooError
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun sets beside WORLD_SIZE."""
@@ -144,10 +145,16 @@ def share(size: int) -> tuple[int, int]:
     return _job.rank * length, length
 
 
+def own_parts(parts: Mapping[K, T]) -> dict[K, T]:
+    """Those of some parts of the work that belong to this process: every W-th of them in the order of their keys."""
+    return dict(sorted(parts.items())[_job.rank :: _job.world_size])
+
+
 def first_does(work: Callable[[], T]) -> T:
     """The result of `work`, which rank 0 alone does while the others wait. It is a value that JSON can hold.
 
-    Every process has to come here. Raises PeerLost in the others if rank 0 fails.
+    Every process has to come here. Within `work` rank 0 is a process on its own. Raises PeerLost in the others if rank
+    0 fails.
     """
     if _job.world_size == 1:
         return work()
@@ -155,7 +162,7 @@ def first_does(work: Callable[[], T]) -> T:
     key = f"turn/{_job.turns}"
     _job.connect()
     if _job.rank == 0:
-        _job.write(key, work())
+        _job.write(key, _alone(work))
     _job.meet()
     value: T = _job.read(key)
     return value
@@ -164,11 +171,11 @@ def first_does(work: Callable[[], T]) -> T:
 def in_turn(work: Callable[[], T]) -> T:
     """The result of `work`, which rank 0 does first: the others then find what it has made.
 
-    Every process has to come here. Raises PeerLost in the others if rank 0 fails.
+    Every process has to come here, and is on its own within `work`. Raises PeerLost in the others if rank 0 fails.
     """
     if _job.rank:
         first_does(lambda: None)
-        return work()
+        return _alone(work)
     result: list[T] = []
     first_does(lambda: result.append(work()))
     return result[0]
@@ -182,6 +189,16 @@ def gather(value: T) -> list[T]:
     _job.write(f"turn/{_job.turns}/{_job.rank}", value)
     _job.meet()
     return [_job.read(f"turn/{_job.turns}/{each}") for each in range(_job.world_size)]
+
+
+def _alone(work: Callable[[], T]) -> T:
+    """The result of `work`, done as by a process on its own: it must not wait for the others, who do not come there."""
+    global _job
+    job, _job = _job, Job()
+    try:
+        return work()
+    finally:
+        _job = job
 
 
 @contextmanager
