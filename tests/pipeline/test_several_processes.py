@@ -25,7 +25,7 @@ from ..workspaces import Result, run
 from . import head_answers
 from .test_bytes import contents
 from .test_objectives_resume import COMMANDS, LENGTH
-from .transfer_workspace import make, ok, stopped
+from .transfer_workspace import make, model, ok, stopped
 
 MAKER = """
 from tests.pipeline import head_answers
@@ -145,6 +145,16 @@ def test_one_starts_and_two_go_on(
     assert stopped(5, *DISTILL, workspace=workspace, monkeypatch=monkeypatch).code == 143
     assert [result.code for result in two(*DISTILL)] == [0, 0]
     check_equal(mine, single)
+
+
+def test_dropout_of_each_process_goes_on_where_it_stopped(tmp_path: Path, two: Callable[..., list[Result]]) -> None:
+    place = make(tmp_path / "task")
+    assert [result.code for result in two(*DISTILL, workspace=place)] == [0, 0]
+    whole = (place / "runs" / "mine").rename(place / "runs" / "whole")
+    term = ON_STEP.format(step=5, signum=int(signal.SIGTERM))
+    assert [result.code for result in two(*DISTILL, workspace=place, only=[term])] == [143, 143]
+    assert [result.code for result in two(*DISTILL, workspace=place)] == [0, 0]
+    assert model(place / "runs" / "mine") == model(whole)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from tests.ranks import run_ranks
+from tests.rehearsal.pretended_card import pretend_card
 from tests.workspaces import run
-from zoo_cli import collectives, ranks
+from zoo_cli import collectives, devices, ranks
 from zoo_cli.command_table import COMMANDS, OF_SEVERAL_PROCESSES
 from zoo_cli.errors import UsageError
+from zoo_cli.images import pixel_cache
 from zoo_cli.objectives.masked_mean import masked_mean
 from zoo_cli.ranks import Job
 from zoo_cli.training.batches import draw_indices
@@ -126,9 +128,6 @@ def test_missing_variables_are_refused(name: str) -> None:
 
 
 def test_memory_and_cores_are_divided(job: Job) -> None:
-    from zoo_cli import devices
-    from zoo_cli.images import pixel_cache
-
     assert devices.workers(None) == max(1, (os.cpu_count() or 1) // 2)
     assert devices.workers(7) == 7
     both = pixel_cache._half_of_free_memory()
@@ -160,3 +159,17 @@ def test_help_and_version_come_from_one_process(arguments: list[str], monkeypatc
     monkeypatch.setenv("RANK", "1")
     silent = run(*arguments)
     assert (silent.code, silent.out, silent.err) == (0, "", "")
+
+
+def test_each_process_has_a_card_of_its_own(job: Job) -> None:
+    with pretend_card(cards=2):
+        assert devices.choose("cuda", purpose="training") == torch.device("cuda:1")
+        assert devices.choose("auto", purpose="training") == torch.device("cuda:1")
+        assert devices.choose("cpu", purpose="training") == torch.device("cpu")
+        with pytest.raises(UsageError, match="--device cuda:0 is one card for 2 processes; --device cuda gives each"):
+            devices.choose("cuda:0", purpose="training")
+    with pretend_card(cards=1), pytest.raises(UsageError, match="2 processes need 2 CUDA devices, here are 1"):
+        devices.choose("cuda", purpose="training")
+    job.local_world_size = 1
+    with pretend_card(cards=1):
+        assert devices.choose("cuda", purpose="training").type == "cuda"
