@@ -99,5 +99,5 @@ class _BatchNorm(torch.autograd.Function):
         slope = scale * inverse_std * slope
         offset = scale * offset - slope * mean
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        of_x = of_x + (x * slope.view(shape) + offset.view(shape)).to(of_x.dtype)
+        of_x += torch.addcmul(offset.view(shape), x, slope.view(shape))
         return of_x, of_weight.to(weight.dtype), of_bias if ctx.has_bias else None, None
