@@ -19,9 +19,9 @@ from typing import Any
 
 from tests.bench import interleaved
 
-STUDENT, BATCH = "mobilenet_v3_small", 32
+STUDENT, BATCH = "mobilenet_v3_small", 64
 PIXELS = (64, 96)
-ROUNDS, STEPS = 5, 3
+ROUNDS, STEPS = 5, 2
 ONE, ONE_OF_TWO_THREADS, TWO = "one process", "one process, two threads", "two processes"
 
 
