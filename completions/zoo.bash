@@ -12,8 +12,8 @@ _zoo_table() {
         'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --workers --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --deterministic --compile --workers --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --device --precision --deterministic --compile --workers --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate accuracy') REPLY='--out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -57,12 +57,14 @@ _zoo_table() {
         'kind '*' --targets') REPLY=targets ;;
         'kind '*' --schedule') REPLY=schedule ;;
         'kind '*' --unlabelled-from') REPLY=images ;;
+        'kind '*' --compile') REPLY=compile ;;
         'kind '*' --freeze') REPLY=frozen ;;
         'kind '*' --teacher') REPLY=run ;;
         'words representation') REPLY='features probs' ;;
         'words device') REPLY='auto cpu cuda cuda:' ;;
         'words device cuda') REPLY='0 1 2 3 4 5 6 7' ;;
-        'words precision') REPLY='fp32 bf16' ;;
+        'words precision') REPLY='fp32 tf32 bf16' ;;
+        'words compile') REPLY='auto off graph' ;;
         'words format') REPLY='table json csv tsv md' ;;
         'words schedule') REPLY='constant cosine steps' ;;
         'words augmentation') REPLY='none flip shift crop affine rand' ;;

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, interruption, ranks
+from zoo_cli import __version__, console, device_errors, interruption, ranks
 from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Verbose
@@ -80,9 +80,13 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     except Interrupted as stop:
         name = signal.Signals(stop.signum).name
         return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
-    except Exception:
-        traceback.print_exc()
-        return BUG, f"this is a bug in zoo {__version__}; please report it with the lines above"
+    except Exception as error:
+        failure = device_errors.translate(error)
+        if failure is None or console.current().verbosity > 0:
+            traceback.print_exc()
+        if failure is None:
+            return BUG, f"this is a bug in zoo {__version__}; please report it with the lines above"
+        return failure.code, str(failure)
     return 0, ""
 
 

@@ -152,3 +152,26 @@ def test_a_model_without_a_head_cannot_teach(root: Path) -> None:
     source = load_model(root, head=False)
     with pytest.raises(UsageError, match="source s has no head"):
         Teacher.from_model(source, source.preprocessing, None)
+
+
+def test_head_is_computed_in_float32_under_autocast(root: Path) -> None:
+    source = load_model(root)
+    teacher = Teacher.from_model(source, source.preprocessing, None)
+    x = make_images(32, count=4)
+    exact = teacher(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = teacher(x)
+        assert torch.is_autocast_enabled("cpu")
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())  # more digits than bfloat16 has
+    assert not torch.equal(logits, exact)  # the body has no more
+    torch.testing.assert_close(logits, exact, rtol=0.05, atol=0.05)
+
+
+def test_head_that_fails_leaves_autocast_as_it_was(root: Path) -> None:
+    source = load_model(root)
+    network = Teacher.from_model(source, source.preprocessing, None).network
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(RuntimeError):
+            network.module.get_submodule("fc")(torch.ones(1, 7))
+        assert torch.is_autocast_enabled("cpu")

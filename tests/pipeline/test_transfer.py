@@ -14,6 +14,7 @@ from tests.faults.tables import listed
 from zoo_cli import config
 from zoo_cli.images import pixel_cache
 from zoo_cli.models import loading
+from zoo_cli.objectives import teacher_context
 from zoo_cli.store import files, schemas
 from zoo_cli.training import students
 from zoo_cli.training.image_cache import ImageCache
@@ -400,3 +401,14 @@ def test_images_are_decoded_once_for_all_phases(workspace: Path, monkeypatch: py
     monkeypatch.setattr(students, "write_student", done)
     ok(*KL, *BOTH, "--seed", "0", "--seed", "1", workspace=workspace)
     assert counts == {"caches": 2, "students": 4}, "one cache of training images, one of test images"
+
+
+def test_live_answers_are_float32_in_bf16(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As stored ones are: dp compares the teachers with the original student, and bfloat16 would make many equal."""
+    seen = []
+    compute = {name: getattr(teacher_context, name) for name in ("compute_original_logits", "compute_teacher_logits")}
+    for name, function in compute.items():
+        monkeypatch.setattr(teacher_context, name, lambda *args, f=function: seen.append(f(*args)) or seen[-1])
+    ok(*DP, *LIVE, "--steps", "2", "--precision", "bf16", workspace=workspace)
+    assert len(seen) >= 4
+    assert {logits.dtype for logits in seen} == {torch.float32}

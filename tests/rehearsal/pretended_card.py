@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .pretended_autocast import PretendedAutocast
+from .pretended_graph import graph_answers
 from .pretended_streams import PretendedEvent, PretendedStream, Streams
 from .pretended_tensor import Allocation, PretendedTensor
 
@@ -56,8 +57,8 @@ class WrongDevice(RuntimeError):
 class Card(TorchDispatchMode):
     """The cards of a machine, `cards` of them, each with `free` bytes.
 
-    `waits`: how often the host waited, by (what, line); `launches`: how often an operation was launched; both only
-    while `counting`. `before_launch(operation, line)` may raise what a card would.
+    `waits`: how often the host waited, by (what, line); `launches`: how often an operation was launched; neither counts
+    in `uncounted`. `before_launch(operation, line)` may raise what a card would.
     """
 
     def __init__(self, cards: int = 1, free: int = TOTAL):
@@ -67,11 +68,32 @@ class Card(TorchDispatchMode):
         self.peak = [0] * cards
         self.allocations: weakref.WeakValueDictionary[int, Allocation] = weakref.WeakValueDictionary()
         self.streams = Streams()
-        self.counting = True
+        self._thread = threading.local()
         self.waits: Counter[tuple[str, str]] = Counter()
         self.launches: Counter[str] = Counter()
         self.before_launch: Callable[[str, str], None] = lambda _operation, _line: None
         self.pinned_memory: dict[int, Tensor] = {}  # kept, so that no address is used twice
+
+    @property
+    def counting(self) -> bool:
+        return getattr(self._thread, "counting", True)
+
+    def counted(self) -> contextlib.AbstractContextManager[None]:
+        """Within it this thread counts; threads do so from their beginning."""
+        return self._set_counting(True)
+
+    def uncounted(self) -> contextlib.AbstractContextManager[None]:
+        """Within it this thread does not count."""
+        return self._set_counting(False)
+
+    @contextlib.contextmanager
+    def _set_counting(self, counting: bool) -> Iterator[None]:
+        before = self.counting
+        self._thread.counting = counting
+        try:
+            yield
+        finally:
+            self._thread.counting = before
 
     def reset_counts(self) -> None:
         self.waits.clear()
@@ -342,6 +364,7 @@ def _replacements(card: Card) -> list[tuple[Any, str, Any]]:
         "stream": enter_stream,
         "current_stream": lambda *_: stream_type(number=card.streams.current),
         "default_stream": lambda *_: stream_type(number=0),
+        **graph_answers(card),
     }
     return [
         *((torch.cuda, name, answer) for name, answer in answers.items()),

@@ -1,5 +1,6 @@
 """The heads of all sources at once: equal to a loop over heads, in value, gradient and precision."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from zoo_cli.objectives import segmented
 from zoo_cli.objectives.segmented import soft_cross_entropy
 
 PARC = (555, 37, 200, 101, 120, 21, 10)
+PROBE = (torch.bfloat16, torch.float16, 1000, 1.0)
 
 
 def _alpha(size: int, seed: int, zeros: bool) -> tuple[float, ...]:
@@ -222,7 +224,7 @@ def test_triton_kernel_equals_slices_on_a_gpu():
 def test_a_gpu_uses_the_triton_kernel():
     from zoo_cli.objectives import segmented_triton
 
-    assert segmented._choose_implementation(torch.device("cuda", 0)) is segmented_triton.loss_and_gradient
+    assert segmented._choose_implementation(torch.device("cuda", 0), *PROBE) is segmented_triton.loss_and_gradient
 
 
 @pytest.mark.gpu
@@ -230,22 +232,36 @@ def test_a_gpu_without_triton_falls_back_to_slices(monkeypatch):
     monkeypatch.setitem(sys.modules, "zoo_cli.objectives.segmented_triton", None)
     segmented._choose_implementation.cache_clear()
     try:
-        assert segmented._choose_implementation(torch.device("cuda", 0)) is segmented.loss_and_gradient
+        assert segmented._choose_implementation(torch.device("cuda", 0), *PROBE) is segmented.loss_and_gradient
     finally:
         segmented._choose_implementation.cache_clear()
 
 
-def test_gpu_with_broken_triton_falls_back_to_slices(monkeypatch):
-    """Simulated on the CPU: a kernel that cannot be launched."""
+@pytest.mark.parametrize("kind", ["no compiler", "no registers", "invalid kernel"])
+def test_gpu_with_broken_triton_falls_back_to_slices(monkeypatch, kind):
+    """Simulated on the CPU: a kernel that cannot be launched, tried at the width of the widest source."""
     pytest.importorskip("triton")
+    from triton.compiler.errors import CompilationError
+    from triton.runtime.errors import OutOfResources
+
     from zoo_cli.objectives import segmented_triton
 
     class Gpu:
         type = "cuda"
 
-    def fails(*_):
-        raise RuntimeError("Failed to find C compiler")
+    errors = {
+        "no compiler": RuntimeError("Failed to find C compiler"),
+        "no registers": OutOfResources(300_000, 200_000, "shared memory"),
+        "invalid kernel": CompilationError("", ast.parse("x").body[0], "wrong type"),
+    }
+    tried = []
 
+    def fails(logits, targets, offsets, *_):
+        tried.append((logits.dtype, targets.dtype, tuple(logits.shape), offsets))
+        raise errors[kind]
+
+    ones = torch.ones
     monkeypatch.setattr(segmented_triton, "loss_and_gradient", fails)
-    monkeypatch.setattr(torch, "ones", lambda *_, **__: None)
-    assert segmented._choose_implementation.__wrapped__(Gpu()) is segmented.loss_and_gradient
+    monkeypatch.setattr(torch, "ones", lambda *shape, **_: ones(shape))
+    assert segmented._choose_implementation.__wrapped__(Gpu(), *PROBE) is segmented.loss_and_gradient
+    assert tried == [(torch.bfloat16, torch.float16, (1, 1000), (0, 1000))]

@@ -282,9 +282,6 @@ def test_resume_into_another_model_is_refused(unbroken):
     wider.head = nn.Linear(tiny_models.FEATURES, 9)
     with pytest.raises(ContractError, match=r"model/head.weight is \(4, 12\) there and \(9, 12\) here"):
         Run(wider, steps=30, resume=state).train()
-    elsewhere = State(state.step, state.tensors | {"rng/cuda": torch.zeros(16, dtype=torch.uint8)}, state.log)
-    with pytest.raises(ContractError, match="made on another kind"):
-        Run(steps=30, resume=elsewhere).train()
 
 
 def test_frozen_parameters_do_not_change():
@@ -347,7 +344,7 @@ def test_out_of_memory_error_has_advice():
         def loss(self, student, batch):  # noqa: ARG002
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nmore")
 
-    with pytest.raises(ZooError, match=r"Tried to allocate 9 GiB\. \(step 1\); lower --batch-size") as raised:
+    with pytest.raises(ZooError, match=r"Tried to allocate 9 GiB \(step 1\); lower --batch-size") as raised:
         Run(goal=Greedy()).train()
     assert raised.value.code == 1
 

@@ -72,6 +72,7 @@ def test_durations(text: str, seconds: float) -> None:
         ({"augment": "crpo"}, '`augment` is "crpo"; did you mean crop? '),
         ({"unlabelled_from": "nowhere"}, '`unlabelled_from` is "nowhere"; one of: all, unlabelled'),
         ({"precision": "fp8"}, '`precision` is "fp8"; '),
+        ({"compile": "jit"}, '`compile` is "jit"; '),
         ({"max_time": "soon"}, '`max_time` is "soon"; write e.g. 3h50m, 90m or 45s'),
         ({"max_time": ""}, '`max_time` is ""; '),
     ],

@@ -53,7 +53,18 @@ def objective(lam: float = 0.8, seed: int = 0, **options) -> CrossTask:
 class Run:
     """One call of `train`, with the states and rows that it gave."""
 
-    def __init__(self, student=None, goal=None, batch=None, *, seed=0, resume=None, stop_after=None, **options):
+    def __init__(
+        self,
+        student=None,
+        goal=None,
+        batch=None,
+        *,
+        seed=0,
+        resume=None,
+        stop_after=None,
+        channels_last=False,
+        **options,
+    ):
         self.student = Student() if student is None else student
         self.goal = objective() if goal is None else goal
         self.options = LoopOptions(**{"steps": 12, "log_every": 3, "checkpoint_every": 5, **options})
@@ -64,6 +75,7 @@ class Run:
         self.stop_calls = 0 if resume is None else resume.step
         self.stop_after = stop_after
         self.resume = resume
+        self.channels_last = channels_last
 
     def stop(self) -> bool:
         self.stop_calls += 1
@@ -81,6 +93,7 @@ class Run:
             save=self.states.append,
             log=self.rows.append,
             should_stop=self.stop,
+            channels_last=self.channels_last,
         )
         return self
 

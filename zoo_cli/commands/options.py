@@ -49,7 +49,7 @@ Precision = Annotated[
         "--precision",
         metavar="NAME",
         envvar="ZOO_PRECISION",
-        help="fp32 or bf16.",
+        help="fp32, tf32 (on a CUDA device) or bf16.",
         rich_help_panel="Training",
     ),
 ]

@@ -25,18 +25,20 @@ class Normaliser:
 
 
 class FeatureRunner:
-    """A source on its device: uint8 images (B, H, W, C) in, features (B, D) and logits (B, K) out, as float32 arrays.
+    """A source on a device: uint8 images (B, H, W, C) in, features (B, D) and logits (B, K) out, as float32 arrays.
 
-    `precision` is fp32 or bf16. Logits are None for a source without a head.
+    `precision`: see `devices.arithmetic`. Logits are None for a source without a head. `ForwardPasses` moves `network`
+    to the device.
     """
 
     def __init__(self, model: LoadedModel, device: torch.device, precision: str):
+        devices.check_precision(precision, device)
         self.device, self.precision = device, precision
-        self.network = FeatureExtractor(model.module, model.tap).to(device).to(memory_format=torch.channels_last).eval()
+        self.network = FeatureExtractor(model.module, model.tap).to(memory_format=torch.channels_last).eval()
         self.normalise = Normaliser(model.preprocessing, device)
 
     def __call__(self, images: Tensor) -> tuple[np.ndarray | None, np.ndarray | None]:
-        with torch.inference_mode(), devices.autocast(self.device, self.precision):
+        with torch.inference_mode(), devices.arithmetic(self.device, self.precision):
             features, logits = self.network(self.normalise(images))
         return _to_numpy(features), _to_numpy(logits)
 

@@ -11,6 +11,7 @@ from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.images.colours import LUMA
 from zoo_cli.models.capture import FeatureExtractor
+from zoo_cli.models.float32_head import compute_head_in_float32
 from zoo_cli.models.loading import LoadedModel
 
 
@@ -24,7 +25,8 @@ class Teacher(nn.Module):
     `resize` before a centre crop is not used: the student's view is already cropped. Gray is not rounded to 8 bits, as
     it is in decoding.
 
-    It always stays in eval mode, and neither passes on nor accumulates gradients.
+    It always stays in eval mode, and neither passes on nor accumulates gradients. Its head is computed in float32, as
+    stored logits are, whatever the precision of the rest.
     """
 
     student_mean: Tensor
@@ -39,6 +41,7 @@ class Teacher(nn.Module):
     ):
         super().__init__()
         self.network = network.requires_grad_(False)
+        compute_head_in_float32(network)
         self.size = own.input_size
         self.channels = own.channels
         self.converts = (own.channels, own.mean, own.std) != (student.channels, student.mean, student.std)

@@ -67,7 +67,8 @@ class _SoftCrossEntropy(torch.autograd.Function):
         kinds: tuple[Kind, ...],
         temperature: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        compute = _choose_implementation(logits.device)
+        widest = max(b - a for a, b in pairwise(offsets))
+        compute = _choose_implementation(logits.device, logits.dtype, targets.dtype, widest, temperature)
         pieces, ctx.gradient = compute(logits, targets, offsets, alpha, kinds, temperature, ctx.needs_input_grad[0])
         loss, floor = (pieces * constant_tensor(alpha, pieces.dtype, logits.device)).sum(1).unbind()
         ctx.mark_non_differentiable(pieces, floor)
@@ -138,21 +139,28 @@ def _precision(logits: Tensor) -> torch.dtype:
 
 
 @functools.cache
-def _choose_implementation(device: torch.device) -> Callable[..., Pieces]:
+def _choose_implementation(
+    device: torch.device, logits: torch.dtype, targets: torch.dtype, widest: int, temperature: float
+) -> Callable[..., Pieces]:
     """The Triton kernel on a GPU if Triton works there, else slices.
 
-    Triton can be installed and still fail, for example without a C compiler: so it is tried once, on one number.
+    Triton can be installed and still fail, for example without a C compiler or for lack of registers: so it is tried
+    once, on one row of the widest source, which is the kernel that the loss will run.
     """
-    if device.type == "cuda":
-        try:
-            from zoo_cli.objectives import segmented_triton
-
-            one = torch.ones(1, 1, device=device)
-            segmented_triton.loss_and_gradient(one, one, (0, 1), (1.0,), ("softmax",), 1.0, True)
-        except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError):
-            return loss_and_gradient
-        return segmented_triton.loss_and_gradient
-    return loss_and_gradient
+    if device.type != "cuda":
+        return loss_and_gradient
+    try:
+        from zoo_cli.objectives import segmented_triton
+    except (ImportError, RuntimeError, OSError):
+        return loss_and_gradient
+    row = torch.ones(1, widest, device=device)
+    try:
+        segmented_triton.loss_and_gradient(
+            row.to(logits), row.to(targets), (0, widest), (1.0,), ("softmax",), temperature, True
+        )
+    except (segmented_triton.TritonError, RuntimeError, OSError, subprocess.CalledProcessError):
+        return loss_and_gradient
+    return segmented_triton.loss_and_gradient
 
 
 def linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -10,8 +10,11 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.errors import TritonError
 
 from zoo_cli.objectives.segments import Kind, Pieces, column_shares, constant_tensor
+
+__all__ = ["TritonError", "loss_and_gradient"]
 
 
 @triton.jit

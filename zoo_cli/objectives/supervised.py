@@ -25,9 +25,8 @@ class Batch:
     strong: Tensor | None = None
     teacher_logits: Tensor | None = None
 
-    def to(self, device: torch.device) -> Self:
-        """The same batch on a device, images in the memory order that convolutions prefer there."""
-        order = torch.channels_last if device.type == "cuda" else torch.preserve_format
+    def to(self, device: torch.device, order: torch.memory_format = torch.preserve_format) -> Self:
+        """The same batch on a device, its images in a memory order."""
         tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
         return dataclasses.replace(
             self,

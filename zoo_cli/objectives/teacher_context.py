@@ -17,8 +17,9 @@ class TeacherContext:
 
     `teachers` (M,): each computes logits (B, C) of the images as the student sees them, in the student's class order;
     empty if the batches have stored `teacher_logits`. `original`: a copy of the student before the first step, which
-    returns features and logits like the student. `steps`: length of the run. `temperature`: T of every KL divergence.
-    Raises UsageError for a temperature that is not positive.
+    returns features and logits like the student. The logits of all are float32, from heads that autocast leaves out:
+    in bfloat16 many would be equal. `steps`: length of the run. `temperature`: T of every KL divergence. Raises
+    UsageError for a temperature that is not positive.
     """
 
     teachers: tuple[nn.Module, ...]

@@ -1,19 +1,20 @@
 """Run sources on the images of a task; each image is decoded once for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from zoo_cli import console, devices, interruption, ranks
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import ZooError
 from zoo_cli.images.decoding import BadImage, view_geometry
 from zoo_cli.images.view_batches import view_batches
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.store import failures, feature_store, provenance
@@ -38,6 +39,7 @@ class ExtractionJob:
 def extract_features(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
     """Run sources that lack some of their outputs, and store what is missing, or stale and to be refreshed."""
     device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
+    devices.check_precision(options.precision, device)
     # Every model loads before --overwrite removes what one of them has stored.
     models = [loading.load_model(source, settings.root, seed=settings.task.seed) for source in sources]
     jobs = [_plan(settings, source, model, images, options) for source, model in zip(sources, models, strict=True)]
@@ -63,13 +65,9 @@ def _record_failures(
     failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
 
 
-def smaller_batch(size: int, automatic: bool) -> int:
-    """Half of a batch size that does not fit on the GPU. Raises ZooError if the user set it, or at 1."""
-    if not automatic or size == 1:
-        raise ZooError(f"out of GPU memory with --batch-size {size}", "lower it, or use auto")
-    torch.cuda.empty_cache()
-    console.warn(f"out of GPU memory: continuing with --batch-size {size // 2}")
-    return size // 2
+def auto_batch(device: torch.device) -> int:
+    """Images per forward pass if the user sets no number."""
+    return CUDA_BATCH if device.type == "cuda" else CPU_BATCH
 
 
 def describe_source(settings: Config, source: Source, model: LoadedModel, precision: str) -> SourceRecord:
@@ -116,18 +114,14 @@ def _run(
             pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
     pieces = ranks.own_parts(pieces)
     total = sum(len(rows) for rows in pieces)
-    size = options.batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+    card = devices.describe_device(device).get("card")
+    passes = ForwardPasses(device, options.batch, auto_batch(device))
     failed: list[Failure] = []
     with console.Progress("extract", total, "img") as progress:
         for rows, part_jobs in sorted(pieces.items()):
             interruption.check()
-            while True:
-                try:
-                    outputs = _run_part(images, rows, part_jobs, runners, size, options.workers, progress)
-                    break
-                except torch.OutOfMemoryError:
-                    size = smaller_batch(size, options.batch is None)
-            _commit(settings, images, rows, part_jobs, outputs)
+            outputs = _run_part(images, rows, part_jobs, runners, passes, options.workers, progress)
+            _commit(settings, images, rows, part_jobs, outputs, card)
             failed += outputs.failed
         console.say(progress.line)
     return failed
@@ -147,7 +141,7 @@ def _run_part(
     rows: Sequence[int],
     part_jobs: Sequence[tuple[ExtractionJob, Path]],
     runners: dict[str, FeatureRunner],
-    size: int,
+    passes: ForwardPasses,
     workers: int | None,
     progress: console.Progress,
 ) -> PartOutputs:
@@ -164,7 +158,7 @@ def _run_part(
         images,
         rows,
         list(dict.fromkeys(geometries.values())),
-        size,
+        passes.size,
         devices.workers(workers),
         on_bad,
         lambda: progress.advance(1),
@@ -173,7 +167,8 @@ def _run_part(
         decoded.append(batch.rows)
         tensors = {geometry: torch.from_numpy(views) for geometry, views in batch.views.items()}
         for name, geometry in geometries.items():
-            collected[name].append(runners[name](tensors[geometry]))
+            runner = runners[name]
+            collected[name] += passes.run(name, runner.network, runner, tensors[geometry])
     arrays = {
         name: (_join([features for features, _ in pairs]), _join([logits for _, logits in pairs]))
         for name, pairs in collected.items()
@@ -187,6 +182,7 @@ def _commit(
     rows: Sequence[int],
     part_jobs: Sequence[tuple[ExtractionJob, Path]],
     outputs: PartOutputs,
+    card: Mapping[str, Any] | None,
 ) -> None:
     """Write a part of every source, after its failures."""
     if len(outputs.rows) + len(outputs.failed) != len(rows):
@@ -196,7 +192,7 @@ def _commit(
     for job, path in part_jobs:
         features, logits = outputs.arrays[job.source.name]
         feature_store.write_part(
-            path, images, np.array(rows), outputs.rows, features, logits, job.inputs, job.source.name
+            path, images, np.array(rows), outputs.rows, features, logits, job.inputs, job.source.name, card
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zoo_cli import console, devices, interruption
 from zoo_cli.config import Config, Source
@@ -13,11 +14,11 @@ from zoo_cli.images.decoding import BadImage, Geometry, view_geometry
 from zoo_cli.images.view_batches import ViewBatch, view_batches
 from zoo_cli.models import gradients, loading
 from zoo_cli.models.extraction import Normaliser
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.gradients import Gradients
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import Projection
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.pipeline.feature_extraction import smaller_batch
 from zoo_cli.pipeline.missing_gradients import MissingGradients
 from zoo_cli.store import gradient_store
 from zoo_cli.store.gradient_store import PROJECTION, GradientRecord
@@ -35,13 +36,14 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class GradientJob:
-    """One source and the rows (M,) of the manifest whose gradients are missing."""
+    """One source and the rows (M,) of the manifest whose gradients are missing. `precision`: that of its features."""
 
     source: Source
     model: LoadedModel
     gradients: Gradients
     rows: np.ndarray
     record: GradientRecord
+    precision: str
 
     @property
     def geometry(self) -> Geometry:
@@ -58,9 +60,11 @@ def extract_gradients(
     jobs = []
     for item in missing:
         model = loading.load_model(item.source, settings.root, seed=settings.task.seed)
+        precision = str(load_source_record(settings, item.source.name).content["precision"])
+        devices.check_precision(precision, device)
         network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))
         record = _describe(settings, item.source, network, projection)
-        jobs.append(GradientJob(item.source, model, network.to(device), item.rows, record))
+        jobs.append(GradientJob(item.source, model, network, item.rows, record, precision))
     for job, item in zip(jobs, missing, strict=True):
         gradient_store.open_gradients(settings, job.source.name, job.record, overwrite=item.overwrite)
     _run(settings, jobs, images, device, options)
@@ -102,14 +106,18 @@ def _run(
         step = max(1, min(PART_ROWS, PART_NUMBERS // numbers))
         for start in range(0, len(job.rows), step):
             pieces.setdefault(tuple(job.rows[start : start + step].tolist()), []).append(job)
+    card = devices.describe_device(device).get("card")
+    passes = ForwardPasses(device, options.batch, BATCH)
     total = sum(len(rows) for rows in pieces)
     with console.Progress("gradients", total, "img") as progress:
         for rows, part_jobs in sorted(pieces.items(), key=lambda piece: piece[0]):
             interruption.check()
             batch = _decode(images, rows, part_jobs, options.workers)
             for job in part_jobs:
-                trace, summed = _vectors(job, batch.views[job.geometry], device, options.batch)
-                gradient_store.write_gradients(settings, job.source.name, job.record, images, batch.rows, trace, summed)
+                trace, summed = _vectors(job, batch.views[job.geometry], passes)
+                gradient_store.write_gradients(
+                    settings, job.source.name, job.record, images, batch.rows, trace, summed, card
+                )
             progress.advance(len(rows))
         console.say(progress.line)
 
@@ -126,21 +134,14 @@ def _decode(images: Images, rows: Sequence[int], jobs: Sequence[GradientJob], wo
     return batch
 
 
-def _vectors(
-    job: GradientJob, views: np.ndarray, device: torch.device, batch: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors of uint8 images (M, H, W, C), in float32 whatever the precision of the features."""
-    pixels = Normaliser(job.model.preprocessing, device)
-    pieces: list[tuple[np.ndarray, np.ndarray]] = []
-    done, size = 0, batch or BATCH
-    while done < len(views):
-        images = torch.from_numpy(views[done : done + size])
-        try:
-            with torch.no_grad():
-                trace, summed = job.gradients(pixels(images))
-        except torch.OutOfMemoryError:
-            size = smaller_batch(size, batch is None)
-            continue
-        pieces.append((trace.float().cpu().numpy(), summed.float().cpu().numpy()))
-        done += len(images)
+def _vectors(job: GradientJob, views: np.ndarray, passes: ForwardPasses) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of uint8 images (M, H, W, C), in the precision of the features, in fp32 for those in bf16."""
+    normalise = Normaliser(job.model.preprocessing, passes.device)
+
+    def compute(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad(), devices.arithmetic(passes.device, job.precision, cast=False):
+            trace, summed = job.gradients(normalise(images))
+        return trace.float().cpu().numpy(), summed.float().cpu().numpy()
+
+    pieces = passes.run(job.source.name, job.gradients, compute, torch.from_numpy(views))
     return np.concatenate([trace for trace, _ in pieces]), np.concatenate([summed for _, summed in pieces])

@@ -15,12 +15,12 @@ from zoo_cli.heads.standardise import Features
 from zoo_cli.images.decoding import Geometry, view_geometry
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline import feature_extraction, head_labels
 from zoo_cli.pipeline.head_config import HeadLabelConfig, configure_heads
 from zoo_cli.pipeline.predict import PredictConfig
 from zoo_cli.pipeline.predictor import Answers, Predictor
-from zoo_cli.pipeline.run_predictor import out_of_memory
 from zoo_cli.store import failures, feature_files, feature_store, head_store, provenance
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import load_manifest
@@ -58,22 +58,19 @@ def load_pool_predictor(settings: Config, options: PredictConfig) -> Predictor:
         for model, record in zip(models, records.values(), strict=True)
     ]
     geometries = [view_geometry(model.preprocessing) for model in models]
+    passes = ForwardPasses(device, options.batch_size, feature_extraction.auto_batch(device))
 
     def answer(views: Mapping[Geometry, np.ndarray]) -> Answers:
         tensors = {geometry: torch.from_numpy(pixels) for geometry, pixels in views.items()}
-        try:
-            values = [runner(tensors[geometry])[0] for runner, geometry in zip(runners, geometries, strict=True)]
-        except torch.OutOfMemoryError:
-            raise out_of_memory(len(next(iter(views.values())))) from None
-        return Answers(
-            formula.answer([_check_finite(x, s) for x, s in zip(values, sources, strict=True)], train, train_answers)
-        )
+        values = []
+        for source, runner, geometry in zip(sources, runners, geometries, strict=True):
+            pieces = passes.run(source.name, runner.network, runner, tensors[geometry])
+            values.append(_join_finite([features for features, _ in pieces], source))
+        return Answers(formula.answer(values, train, train_answers))
 
-    cuda = device.type == "cuda"
-    size = options.batch_size or (feature_extraction.CUDA_BATCH if cuda else feature_extraction.CPU_BATCH)
     name = f"{labels.pool} of {len(sources)} {labels.head} heads"
     made_from = {"pool": provenance.fingerprint(inputs)}
-    return Predictor(name, classes, tuple(dict.fromkeys(geometries)), size, made_from, False, answer)
+    return Predictor(name, classes, tuple(dict.fromkeys(geometries)), passes.size, made_from, False, answer)
 
 
 def _check_stored(labels: HeadLabelConfig, folder: Path) -> None:
@@ -141,8 +138,8 @@ def _load_train(
     return train, answers.probs.astype(np.float64)
 
 
-def _check_finite(values: np.ndarray | None, source: Source) -> np.ndarray:
-    assert values is not None, "every network has features"
+def _join_finite(pieces: list[np.ndarray | None], source: Source) -> np.ndarray:
+    values = np.concatenate([piece for piece in pieces if piece is not None])
     if not np.isfinite(values).all():
         raise ContractError(f"{source.name} gives features that are not finite", "leave the source out of the pool")
     return values

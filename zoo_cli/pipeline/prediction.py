@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from zoo_cli import console
+from zoo_cli import console, devices
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, label_space, loading
@@ -98,7 +98,8 @@ def _keep_predictions(
     chosen_device = device()
     console.say(f"running {name} on {len(rows):,} test images")
     network = FeatureExtractor(model.module, model.tap)
-    logits = inference.predict_rows(network, model.preprocessing, images, rows, chosen_device, workers, order)
+    with devices.arithmetic(chosen_device, "fp32"):
+        logits = inference.predict_rows(network, model.preprocessing, images, rows, chosen_device, workers, order)
     bad = images.ids[rows][~np.isfinite(logits).all(axis=1)]
     if len(bad):
         raise ContractError(f"{name} gives logits that are not finite for {len(bad):,} images, e.g. {bad[0]}")

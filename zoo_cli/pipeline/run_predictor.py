@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zoo_cli import console, devices, specs
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import named_runs
 from zoo_cli.images.decoding import Geometry, view_geometry
 from zoo_cli.models import file, loading
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.extraction import Normaliser
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline.predict import PredictConfig
 from zoo_cli.pipeline.predictor import Answers, Predictor
@@ -34,21 +36,23 @@ def load_run_predictor(settings: Config, options: PredictConfig) -> Predictor:
         raise UsageError(f"{source.name} has no head: it predicts no classes", "a pool of heads may use its features")
     classes = model.class_names or _number_classes(settings, source, model)
     device = devices.choose(options.device, purpose="predicting")
-    network = FeatureExtractor(model.module, model.tap).to(device).eval()
+    network = FeatureExtractor(model.module, model.tap).eval()
     normalise = Normaliser(model.preprocessing, device)
     geometry = view_geometry(model.preprocessing)
+    passes = ForwardPasses(device, options.batch_size, inference.BATCH)
+
+    def predict_piece(images: Tensor) -> np.ndarray:
+        with devices.arithmetic(device, "fp32"):
+            return inference.predict_batch(network, normalise(images))
 
     def answer(views: Mapping[Geometry, np.ndarray]) -> Answers:
-        try:
-            logits = inference.predict_batch(network, normalise(torch.from_numpy(views[geometry])))
-        except torch.OutOfMemoryError:
-            raise out_of_memory(len(views[geometry])) from None
+        pieces = passes.run(source.name, network, predict_piece, torch.from_numpy(views[geometry]))
+        logits = np.concatenate(pieces)
         return Answers(feature_files.to_probabilities(logits, model.output), logits)
 
     parts = [model.weights_sha256, model.architecture.to_json(), vars(model.preprocessing), model.output]
     inputs = {"model": provenance.fingerprint(to_json_values(parts))}
-    size = options.batch_size or inference.BATCH
-    return Predictor(source.name, classes, (geometry,), size, inputs, True, answer)
+    return Predictor(source.name, classes, (geometry,), passes.size, inputs, True, answer)
 
 
 def find_model(settings: Config, text: str) -> Source:
@@ -85,8 +89,3 @@ def _number_classes(settings: Config, source: Source, model: LoadedModel) -> tup
         )
     console.warn(f"the class names of {source.name} are not known: its classes are numbered from 0")
     return tuple(map(str, range(model.classes)))
-
-
-def out_of_memory(size: int) -> ZooError:
-    """The error for a batch that does not fit on the GPU."""
-    return ZooError(f"out of GPU memory with --batch-size {size}", "lower it")

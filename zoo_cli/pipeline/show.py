@@ -37,6 +37,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
             "columns": files.column_types(path),
             "inputs": header.get("inputs", {}),
             "made_by": header.get("made_by", "unknown"),
+            **({"card": header["card"]} if "card" in header else {}),
         }
     if path.suffix == ".json":
         content = files.read_json(path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from zoo_cli import console
-from zoo_cli.config import Config, Source
+from zoo_cli.config import Config, Preprocessing, Source
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.models import label_space, loading
 from zoo_cli.models.capture import FeatureExtractor
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.models.teacher import Teacher
@@ -108,14 +110,27 @@ def compute_logits(
             logits.append(torch.from_numpy(_load_logits(teacher, cache.images, rows))[None])
             continue
         network = teacher.build(student, cache.device)
-        views: list[list[Tensor]] = [[], []] if mirrored else [[]]
+        passes = ForwardPasses(cache.device, None, inference.BATCH)
         with console.Progress(f"run {teacher.name}", len(rows), "img") as progress:
-            for images in cache.evaluation_views(student.preprocessing, rows, inference.BATCH):
-                for number, batches in enumerate(views):
-                    batches.append(network(images.flip(3) if number else images).float().cpu())
-                progress.advance(len(images))
-        logits.append(torch.stack([torch.cat(batches) for batches in views]))
+            answer = partial(_answer, network, student.preprocessing, mirrored, cache, progress)
+            logits.append(torch.cat(passes.run(teacher.name, network, answer, torch.from_numpy(rows)), 1))
     return torch.stack(logits, 1)
+
+
+def _answer(
+    network: Teacher,
+    preprocessing: Preprocessing,
+    mirrored: bool,
+    cache: ImageCache,
+    progress: console.Progress,
+    rows: Tensor,
+) -> Tensor:
+    """The logits (V, B, C) of a teacher on rows (B,) of the manifest, on the CPU."""
+    (images,) = cache.evaluation_views(preprocessing, rows.numpy(), len(rows))
+    views = (images, images.flip(3)) if mirrored else (images,)
+    logits = torch.stack([network(view).float().cpu() for view in views])
+    progress.advance(len(rows))
+    return logits
 
 
 def _load_logits(teacher: TeacherSpec, images: Images, rows: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zoo_cli import console, devices, ranks
 from zoo_cli.config import Config
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.pipeline import prepare
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import failures
@@ -67,6 +67,9 @@ def can_load(settings: Config, manifest: Path | None) -> bool:
 
 
 def check_device(training: ResolvedTraining) -> None:
-    """Raise UsageError for a device that does not exist, unlike "auto" and "cpu"."""
+    """Raise UsageError for a device that does not exist, unlike "auto" and "cpu", or that an option cannot use."""
     if training.device not in ("auto", "cpu"):
         devices.choose(training.device, purpose="training")
+    option = training.needs_cuda
+    if option and not training.device.startswith("cuda") and (training.device == "cpu" or not devices.has_cuda()):
+        raise ParameterError(f"{option} needs a CUDA device", "drop it, or set `device` cuda")

@@ -12,6 +12,7 @@ import torch
 from zoo_cli import console, devices, interruption, ranks
 from zoo_cli.config import Source
 from zoo_cli.models import soup
+from zoo_cli.models.float32_head import compute_head_in_float32
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Objective
@@ -34,7 +35,8 @@ def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> l
     """Train a student for each seed. Raises UsageError, before any is trained, if its folder holds another run."""
     transfers = [_load_transfer(plan, task, run) for run in paths.resolve(plan.settings, plan.names())]
     device = devices.choose(task.training.device, purpose="training")
-    phases = [transfer.make_phases(device) for transfer in transfers]
+    with runner.computing(task.training, device):
+        phases = [transfer.make_phases(device) for transfer in transfers]
     for specs in phases:
         runner.open_run(specs[-1], task.training, device, overwrite=paths.overwrite)
     cache = runner.cache_images([spec for specs in phases for spec in specs], device, task.training.workers)
@@ -136,6 +138,7 @@ class _Transfer:
     ) -> Objective:
         """The objective, with a copy of the student as it is now."""
         original = copy.deepcopy(student).to(device).eval().requires_grad_(False)
+        compute_head_in_float32(original)
         if device.type == "cuda":
             original.to(memory_format=torch.channels_last)  # the memory order of the images
         networks = tuple(teacher.build(student, device) for teacher in live_teachers)

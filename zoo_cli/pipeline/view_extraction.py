@@ -14,8 +14,9 @@ from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
 from zoo_cli.images.decoding import BadImage, Geometry
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.pipeline.feature_extraction import CPU_BATCH, CUDA_BATCH, smaller_batch
+from zoo_cli.pipeline.feature_extraction import auto_batch
 from zoo_cli.store import failures, feature_store, view_store
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.source_record import load_source_record
@@ -56,24 +57,22 @@ def extract_views(
             jobs.setdefault(tuple(part.rows.tolist()), []).append((source, part))
     jobs = ranks.own_parts(jobs)
     known_bad = failures.failed_ids(settings, "extract")
-    size = options.batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
+    card = devices.describe_device(device).get("card")
+    passes = ForwardPasses(device, options.batch, auto_batch(device))
     with console.Progress("extract views", sum(len(rows) for rows in jobs), "img") as progress:
         for rows, parts in sorted(jobs.items()):
             interruption.check()
             sound = np.array([row for row in rows if str(images.ids[row]) not in known_bad], dtype=np.int64)
             part_runners = {source.name: runners[source.name] for source, _ in parts}
-            while True:
-                try:
-                    outputs = _run_part(images, sound, views, part_runners, size, options.workers, progress)
-                    break
-                except torch.OutOfMemoryError:
-                    size = smaller_batch(size, options.batch is None)
+            outputs = _run_part(images, sound, views, part_runners, passes, options.workers, progress)
             for source, part in parts:
                 fingerprint = load_source_record(settings, source.name).fingerprint
                 for view, path in enumerate(part.paths):
                     features, logits = (None if each is None else each[:, view] for each in outputs[source.name])
                     inputs = view_store.made_from(fingerprint, views, view)
-                    feature_store.write_part(path, images, part.rows, sound, features, logits, inputs, source.name)
+                    feature_store.write_part(
+                        path, images, part.rows, sound, features, logits, inputs, source.name, card
+                    )
         console.say(progress.line)
 
 
@@ -82,21 +81,22 @@ def _run_part(
     rows: np.ndarray,
     views: ViewSet,
     runners: dict[str, ViewRunner],
-    size: int,
+    passes: ForwardPasses,
     workers: int | None,
     progress: console.Progress,
 ) -> dict[str, Outputs]:
-    """The outputs of every source on all views of rows (M,), `size` views at most in a forward pass."""
+    """The outputs of every source on all views of rows (M,), in forward passes of several views."""
     geometries = {name: runner.geometry for name, runner in runners.items()}
     collected: dict[str, list[Outputs]] = {name: [] for name in runners}
     decoded = _decode(images, rows, views, list(geometries.values()), devices.workers(workers))
-    for batch in _batches(decoded, max(1, size // views.count)):
+    for batch in _batches(decoded, max(1, passes.size // views.count)):
         pixels = {
             geometry: torch.from_numpy(np.concatenate([each[geometry] for each in batch]))
             for geometry in dict.fromkeys(geometries.values())
         }
         for name, runner in runners.items():
-            features, logits = runner.run(pixels[runner.geometry])
+            pieces = passes.run(name, runner.run.network, runner.run, pixels[runner.geometry])
+            features, logits = _join([piece[0] for piece in pieces]), _join([piece[1] for piece in pieces])
             collected[name].append((_split_views(features, views), _split_views(logits, views)))
         progress.advance(len(batch))
     return {

@@ -133,8 +133,11 @@ def write_part(
     logits: np.ndarray | None,
     made_from: Inputs,
     source: str,
+    card: Mapping[str, Any] | None = None,
 ) -> None:
     """Commit one part: the rows `present` (M,) of the planned `rows`, features (M, D) and logits (M, K), if any.
+
+    `card`: the GPU that computed them, see `files.write_table`.
 
     Raises ContractError if a value is not finite.
     """
@@ -157,7 +160,7 @@ def write_part(
             f"{source} gives neither features nor logits",
             "stored outputs need a column embedding, logits or probs; or leave the source out",
         )
-    files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from))
+    files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from), card)
 
 
 def import_outputs(settings: Config, source: Source, images: Images, *, overwrite: bool, refresh: bool = False) -> None:

@@ -112,12 +112,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
         temporary.write_bytes(data)
 
 
-def write_table(path: Path, table: pa.Table, schema: Schema, inputs: Mapping[str, Any]) -> None:
+def write_table(
+    path: Path, table: pa.Table, schema: Schema, inputs: Mapping[str, Any], card: Mapping[str, Any] | None = None
+) -> None:
     """Write a parquet artifact with page checksums, and a header that says what it is and what it was made from.
+
+    `card`: the GPU that computed it, as in `devices.describe_device`; it is recorded, and makes nothing stale.
 
     Raises ContractError if the table breaks its schema, through a bug or an array from elsewhere.
     """
-    with table_writer(path, schema, inputs, table.schema) as write:
+    with table_writer(path, schema, inputs, table.schema, card) as write:
         write(table)
 
 
@@ -134,13 +138,19 @@ def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]], types: M
 
 
 @contextmanager
-def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_schema: pa.Schema) -> Iterator[Any]:
+def table_writer(
+    path: Path,
+    schema: Schema,
+    inputs: Mapping[str, Any],
+    arrow_schema: pa.Schema,
+    card: Mapping[str, Any] | None = None,
+) -> Iterator[Any]:
     """As `write_table`, for rows that arrive in pieces: yields a function that takes the next piece.
 
     Row groups are full whatever the sizes of the pieces, so equal rows give equal bytes.
     """
     _check_columns(path, arrow_schema, schema)
-    header = json.dumps(make_header(schema, inputs), separators=(",", ":"))
+    header = json.dumps(make_header(schema, inputs, card), separators=(",", ":"))
     arrow_schema = arrow_schema.with_metadata({HEADER: header})
     rows = 0
     pending: list[pa.Table] = []
@@ -174,9 +184,10 @@ def table_writer(path: Path, schema: Schema, inputs: Mapping[str, Any], arrow_sc
             assert read == rows, f"{path}: {rows} rows written, {read} read back"
 
 
-def make_header(schema: Schema, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The header of a parquet artifact."""
-    return {"schema": schema.tag, "inputs": dict(inputs), "made_by": f"zoo {__version__}"}
+def make_header(schema: Schema, inputs: Mapping[str, Any], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The header of a parquet artifact. Without a card there is no such key: files made on a CPU keep their bytes."""
+    header = {"schema": schema.tag, "inputs": dict(inputs), "made_by": f"zoo {__version__}"}
+    return header if card is None else {**header, "card": dict(card)}
 
 
 # Reading ------------------------------------------------------------------------------------------------------------

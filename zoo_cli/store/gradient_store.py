@@ -5,6 +5,7 @@ sample, too much for every image. A part holds samples by id and is named after 
 stale: what a new probe set lacks is added, and what it no longer needs stays for the next.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,12 @@ def write_gradients(
     rows: np.ndarray,
     trace: np.ndarray,
     summed: np.ndarray,
+    card: Mapping[str, Any] | None = None,
 ) -> None:
-    """Commit a part: the vectors (M, W) and (M, W') of rows (M,). Raises ContractError if one is not finite."""
+    """Commit a part: the vectors (M, W) and (M, W') of rows (M,), and the GPU that computed them, if one did.
+
+    Raises ContractError if a value is not finite.
+    """
     ids = [str(sample) for sample in images.ids[rows]]
     bad = ~(np.isfinite(trace).all(axis=1) & np.isfinite(summed).all(axis=1))
     if bad.any():
@@ -161,7 +166,7 @@ def write_gradients(
         {"id": pa.array(ids, pa.string()), "gradient": to_list_column(trace), "gradient_sum": to_list_column(summed)}
     )
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
-    files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, record))
+    files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, record), card)
 
 
 def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:

@@ -331,6 +331,7 @@ DOCUMENTS = (
             ("task", "name of the task"),
             ("inputs", "fingerprints of what it was made from"),
             ("versions, threads", "of zoo, torch and torchvision; number of CPU threads, on which the bits depend"),
+            ("device, card", "cpu or cuda; of a GPU its name, and the versions of CUDA and cuDNN"),
         ),
     ),
     Document(

@@ -1,6 +1,6 @@
 """The logits that a network with a head gives for images of the task."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from zoo_cli.images.decoding import BadImage, view_geometry
 from zoo_cli.images.view_batches import view_batches
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.extraction import Normaliser
+from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.store.manifest import Images
+from zoo_cli.training.image_cache import ImageCache
 
 BATCH = 256
 
@@ -30,25 +32,42 @@ def predict_rows(
     """The logits (M, C), float32, of a network on rows (M,) of the manifest.
 
     `class_order`: the column of each class of the task, see `models.label_space`; None: in order. The network is moved
-    to `device` and put in eval mode. Raises ContractError for an image that cannot be read.
+    to `device` and put in eval mode. Raises ContractError for an image that cannot be read, ZooError if a single image
+    does not fit in GPU memory.
     """
+    network.eval()
     geometry = view_geometry(preprocessing)
     normalise = Normaliser(preprocessing, device)
 
     def on_bad(row: int, error: BadImage) -> None:
         raise ContractError(f"{images.ids[row]}: {error}", "make the manifest again")
 
-    batches = view_batches(images, rows.tolist(), [geometry], BATCH, devices.workers(workers), on_bad)
-    views = (normalise(torch.from_numpy(batch.views[geometry])) for batch in batches)
-    logits = predict_views(network.to(device), views)
+    def predict_piece(pixels: Tensor) -> np.ndarray:
+        return predict_batch(network, normalise(pixels))
+
+    passes = ForwardPasses(device, None, BATCH)
+    pieces: list[np.ndarray] = []
+    for batch in view_batches(images, rows.tolist(), [geometry], BATCH, devices.workers(workers), on_bad):
+        pieces += passes.run("the network", network, predict_piece, torch.from_numpy(batch.views[geometry]))
+    logits = _join(pieces, network)
     return logits if class_order is None else logits[:, list(class_order)]
 
 
-def predict_views(network: FeatureExtractor, views: Iterable[Tensor]) -> np.ndarray:
-    """The logits (M, C), float32, of a network on evaluation views, batches (B, channels, H, W) on its device."""
+def predict_cached(
+    network: FeatureExtractor, preprocessing: Preprocessing, cache: ImageCache, rows: np.ndarray
+) -> np.ndarray:
+    """The logits (M, C), float32, of a network on rows (M,) of the manifest that a cache holds.
+
+    As in `predict_rows`, the network is moved to the device of the cache and put in eval mode.
+    """
     network.eval()
-    batches = [predict_batch(network, batch) for batch in views]
-    return np.concatenate(batches) if batches else np.zeros((0, network.tap.classes), np.float32)
+
+    def predict_piece(piece: Tensor) -> np.ndarray:
+        (views,) = cache.evaluation_views(preprocessing, piece.numpy(), len(piece))
+        return predict_batch(network, views)
+
+    passes = ForwardPasses(cache.device, None, BATCH)
+    return _join(passes.run("the network", network, predict_piece, torch.from_numpy(rows)), network)
 
 
 def predict_batch(network: FeatureExtractor, batch: Tensor) -> np.ndarray:
@@ -60,3 +79,7 @@ def predict_batch(network: FeatureExtractor, batch: Tensor) -> np.ndarray:
         logits = network(copy.permute(0, 3, 1, 2))[1]
         assert logits is not None, "a network without a head predicts nothing"
         return np.asarray(logits.float().cpu().numpy())
+
+
+def _join(pieces: Sequence[np.ndarray], network: FeatureExtractor) -> np.ndarray:
+    return np.concatenate(pieces) if pieces else np.zeros((0, network.tap.classes), np.float32)

@@ -1,7 +1,7 @@
 """The training loop of every student and objective: SGD, a schedule, checkpoints, a way to stop.
 
-It knows neither files nor console: it passes states and rows to callbacks, and asks one whether to stop. On a CPU, a
-run resumed from any of its states ends with the bits of an uninterrupted one, at an equal number of threads.
+It knows no files: it passes states and rows to callbacks, and asks one whether to stop. On a CPU, a run resumed from
+any of its states ends with the bits of an uninterrupted one, at an equal number of threads.
 """
 
 import hashlib
@@ -9,15 +9,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo_cli import collectives, ranks
+from zoo_cli import collectives, device_errors, devices, ranks
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.models.global_batch_norm import normalising_globally
 from zoo_cli.objectives.supervised import Batch, Objective
+from zoo_cli.training.checkpoints import CheckpointWriter, State, copy_state
+from zoo_cli.training.step_graph import StepGraph
 from zoo_cli.training.training_config import LoopOptions
 
 
@@ -35,19 +36,6 @@ def learning_rate(options: LoopOptions, step: int) -> float:
     if options.schedule == "steps":
         return options.lr * 0.1 ** ((2 * step >= options.steps) + (6 * step >= 5 * options.steps))
     return options.lr
-
-
-@dataclass(frozen=True)
-class State:
-    """A run after `step` steps: contiguous copies, on the CPU, of all that its remaining steps depend on.
-
-    `tensors`: "model/…", "objective/…" and "momentum/…" by name, "rng/…" uint8, "log/sums" of the next row. `log`, for
-    JSON: the first step of that row, and the names of its values.
-    """
-
-    step: int
-    tensors: dict[str, Tensor]
-    log: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,6 +67,8 @@ def train(
     save: Callable[[State], None],
     log: Callable[[dict[str, float]], None],
     should_stop: Callable[[], bool],
+    channels_last: bool = False,
+    graph: bool = False,
 ) -> Outcome:
     """Train `student` in place, and the objective's own parameters with it, both moved to `device`.
 
@@ -87,46 +77,60 @@ def train(
     every `checkpoint_every` steps, at a stop, and at the end; its trained values are finite. `log` gets, every
     `log_every` steps and at the end, `step` (steps done), the means since the last row of `loss` and of the
     objective's terms, and the `lr` of the last step. Parameters that need no gradient do not change. Dropout draws
-    from a random state made from `seed`; that of the caller is not touched.
+    from a random state made from `seed`; that of the caller is not touched. `channels_last`: the memory order of images
+    and convolutions on a CPU; it is always that of a GPU. `graph`: repeat the step as a CUDA graph, see `StepGraph`.
 
-    Raises NonFinite, with the parameters as before that step; ContractError if `resume` belongs to other networks or
-    another kind of device; ZooError if the GPU runs out of memory.
+    Raises NonFinite, with the parameters as before that step; ContractError if `resume` belongs to other networks;
+    ZooError if the GPU runs out of memory in a step.
     """
-    student.to(device).train()
-    if device.type == "cuda":
-        student.to(memory_format=torch.channels_last)
-    objective.to(device).train()
-    run = _Run(student, objective, options, device)
-    with _random_state(device, seed):
-        done = 0 if resume is None else run.restore(resume)
-        collectives.copy_from_first(run.live().values())
+    trainer = Trainer(student, objective, options, device, channels_last=channels_last, graph=graph)
+    with step_context(options, device, seed), CheckpointWriter(save) as writer:
+        done = 0 if resume is None else trainer.restore(resume, seed)
+        collectives.copy_from_first(trainer.live().values())
         for step in range(done, options.steps):
             done = step + 1
             if not ranks.is_first():
-                _seed_dropout(device, seed, step)
-            try:
-                run.step(step, batch_fn(step).to(device))
-            except torch.OutOfMemoryError as error:
-                message = str(error).splitlines()[0]
-                raise ZooError(f"{message} (step {done})", "lower --batch-size, or use --precision bf16") from error
+                # Dropout of its own, from the step alone; that of rank 0 continues one stream, which checkpoints hold.
+                _seed_generators(device, f"training {seed} step {step} rank {ranks.rank()}")
+            with device_errors.memory_advice(f"step {done}"):
+                trainer.step(step, batch_fn(step).to(device, trainer.order))
             stopped = done < options.steps and should_stop()
             finished = done == options.steps
             if finished or _due(done, options.log_every):
-                log(run.row(done))
+                log(trainer.row(done))
             if finished or stopped or _due(done, options.checkpoint_every):
-                save(run.state(done))
+                writer.save(trainer.state(done))
             if stopped:
                 return Outcome(done, stopped=True)
     with torch.no_grad():
         objective.finish(student)
+    if device.type == "cpu":
+        student.to(memory_format=torch.contiguous_format)
     return Outcome(done, stopped=False)
 
 
-class _Run:
-    """The state of training, and its steps."""
+class Trainer:
+    """The state of training, and its steps. `order`: the memory order of images."""
 
-    def __init__(self, student: nn.Module, objective: Objective, options: LoopOptions, device: torch.device):
+    def __init__(
+        self,
+        student: nn.Module,
+        objective: Objective,
+        options: LoopOptions,
+        device: torch.device,
+        *,
+        channels_last: bool = False,
+        graph: bool = False,
+    ):
+        """Move student and objective to the device, in train mode. `channels_last`, `graph`: see `train`."""
+        student.to(device).train()
+        objective.to(device).train()
+        self.order = torch.preserve_format
+        if channels_last or device.type == "cuda":
+            self.order = torch.channels_last
+            student.to(memory_format=torch.channels_last)
         self.student = student
+        self.graph = StepGraph(device) if graph else None
         self.objective = objective
         self.options = options
         self.device = device
@@ -134,7 +138,8 @@ class _Run:
         # Fused: one pass over parameter, gradient and momentum; and it obeys `found_inf` without waiting for a GPU.
         self.optimiser = torch.optim.SGD(
             trained.values(),
-            lr=options.lr,
+            # As a tensor on a GPU, where a CUDA graph reads it anew in every step.
+            lr=torch.tensor(options.lr, device=device) if device.type == "cuda" else options.lr,
             momentum=options.momentum,
             weight_decay=options.weight_decay,
             nesterov=options.nesterov,
@@ -148,12 +153,28 @@ class _Run:
                 self.optimiser.state[parameter]["momentum_buffer"] = buffer
         self.trained = trained
         self.healthy = torch.ones((), device=device)
+        self.optimiser.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
         self.row_start = 0
         self.names: list[str] = []
         self.sums = torch.zeros(0, dtype=torch.float64, device=device)
 
     def step(self, step: int, batch: Batch) -> None:
         """The step numbered `step` from 0."""
+        group = self.optimiser.param_groups[0]
+        rate = learning_rate(self.options, step)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+        if self.graph is None:
+            self.compute(batch)
+        else:
+            self.graph.run(self.compute, batch)
+        with torch.no_grad():
+            self.objective.after_step(self.student, step + 1)
+
+    def compute(self, batch: Batch) -> None:
+        """Loss, gradients and the optimiser's update, in a form that `StepGraph` can repeat."""
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"),
             normalising_globally(),
@@ -163,11 +184,7 @@ class _Run:
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         collectives.average_gradients(self.trained.values())
-        self.optimiser.param_groups[0]["lr"] = learning_rate(self.options, step)
-        self.optimiser.found_inf = 1 - self.healthy  # type: ignore[attr-defined]
         self.optimiser.step()
-        with torch.no_grad():
-            self.objective.after_step(self.student, step + 1)
 
     def count(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
         """Add the values of a step to the sums of the row, on the device; after a non-finite loss, count no step.
@@ -175,7 +192,8 @@ class _Run:
         The first sum is the number of finite steps, from which the first bad one is known. On a GPU it is read with
         the next row or checkpoint, and the optimiser skips the steps until then.
         """
-        self.healthy = self.healthy * torch.isfinite(loss)
+        self.healthy *= torch.isfinite(loss)
+        torch.eq(self.healthy, 0, out=self.optimiser.found_inf)  # type: ignore[attr-defined]
         values = {"healthy": self.healthy, "loss": loss, **terms}
         if not len(self.sums):
             self.names = list(values)
@@ -186,8 +204,9 @@ class _Run:
 
     def read(self) -> dict[str, float]:
         """The sums since the last row. Raises NonFinite for the first step with a non-finite loss."""
-        sums = dict(zip(self.names, self.sums.tolist(), strict=True))
-        if not self.healthy:
+        *values, healthy = torch.cat([self.sums, self.healthy[None]]).tolist()  # one wait for a GPU
+        sums = dict(zip(self.names, values, strict=True))
+        if not healthy:
             raise NonFinite(self.row_start + int(sums["healthy"]) + 1)
         return sums
 
@@ -196,7 +215,7 @@ class _Run:
         sums = self.read()
         steps = sums.pop("healthy")
         self.row_start = done
-        self.sums = torch.zeros_like(self.sums)
+        self.sums.zero_()
         means = self.objective.summarize_means({name: value / steps for name, value in sums.items()})
         return {"step": done, **means, "lr": learning_rate(self.options, done - 1)}
 
@@ -207,17 +226,21 @@ class _Run:
     def state(self, done: int) -> State:
         """A copy of everything after `done` steps. Raises NonFinite if a trained value is not finite."""
         self.read()
-        for name, tensor in (self.trained | self.momentum).items():
-            if not torch.isfinite(tensor).all():
+        trained = {name: tensor for name, tensor in (self.trained | self.momentum).items() if tensor.numel()}
+        for name, finite in zip(trained, are_finite(list(trained.values())), strict=True):
+            if not finite:
                 raise NonFinite(done, name)
         tensors = self.live() | {"rng/cpu": torch.get_rng_state(), "log/sums": self.sums}
         if self.device.type == "cuda":
             tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
-        copies = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in tensors.items()}
-        return State(done, copies, {"row_start": self.row_start, "names": self.names})
+        log = {"row_start": self.row_start, "names": list(self.names)}
+        return copy_state(done, tensors, log, self.device)
 
-    def restore(self, state: State) -> int:
-        """Restore a state; the number of steps done in it."""
+    def restore(self, state: State, seed: int) -> int:
+        """Restore a state; the number of steps done in it.
+
+        Dropout goes on where it was, or from `seed` and the step if the state was made on another kind of device.
+        """
         live = self.live()
         shapes = {name: tuple(tensor.shape) for name, tensor in live.items()}
         stored = {n: tuple(t.shape) for n, t in state.tensors.items() if not n.startswith(("rng/", "log/"))}
@@ -228,17 +251,15 @@ class _Run:
                 f"there and {shapes.get(name, 'missing')} here",
                 "train it again with --overwrite",
             )
-        if ("rng/cuda" in state.tensors) != (self.device.type == "cuda"):
-            raise ContractError(
-                f"the checkpoint of step {state.step} cannot continue on {self.device}: it was made on another kind",
-                "use the --device of the first run",
-            )
         with torch.no_grad():
             for name, tensor in live.items():
                 tensor.copy_(state.tensors[name])
-        torch.set_rng_state(state.tensors["rng/cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state.tensors["rng/cuda"], self.device)
+        if ("rng/cuda" in state.tensors) != (self.device.type == "cuda"):
+            _seed_generators(self.device, f"training {seed} from step {state.step}")
+        else:
+            torch.set_rng_state(state.tensors["rng/cpu"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(state.tensors["rng/cuda"], self.device)
         self.sums = state.tensors["log/sums"].to(self.device, copy=True)
         self.names = list(state.log["names"])
         self.row_start = int(state.log["row_start"])
@@ -260,6 +281,15 @@ def _average(loss: Tensor, terms: dict[str, Tensor]) -> tuple[Tensor, dict[str, 
     return mean, dict(zip(terms, means, strict=True))
 
 
+def are_finite(tensors: Sequence[Tensor]) -> list[bool]:
+    """Whether all values of each tensor, none of them empty, are finite: one wait for a GPU."""
+    if not tensors:
+        return []
+    largest = torch._foreach_norm([tensor.detach() for tensor in tensors], math.inf)
+    finite: list[bool] = torch.isfinite(torch.stack(largest)).tolist()
+    return finite
+
+
 def _due(done: int, every: int) -> bool:
     return every > 0 and done % every == 0
 
@@ -270,27 +300,30 @@ def _reading_is_free(device: torch.device) -> bool:
 
 
 @contextmanager
-def _random_state(device: torch.device, seed: int) -> Iterator[None]:
-    """Set torch's global random state, on the CPU and on this GPU, from `seed`; restore the old one afterwards."""
-    gpus = []
-    if device.type == "cuda":
-        gpus = [torch.cuda.current_device() if device.index is None else device.index]
-    with torch.random.fork_rng(devices=gpus):
-        _set_seed(f"training {seed}", gpus)
+def step_context(options: LoopOptions, device: torch.device, seed: int) -> Iterator[None]:
+    """The context of steps: their precision, and a random state of their own."""
+    with devices.arithmetic(device, options.precision, cast=False), _random_state(device, seed):
         yield
 
 
-def _seed_dropout(device: torch.device, seed: int, step: int) -> None:
-    """Give another process than the first dropout of its own, which depends on the step alone.
+@contextmanager
+def _random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """Set torch's global random state, on the CPU and on this GPU, from `seed`; restore the old one afterwards."""
+    with torch.random.fork_rng(devices=_gpu_numbers(device)):
+        _seed_generators(device, f"training {seed}")
+        yield
 
-    The first continues one stream of numbers, as in a job of one process; a checkpoint holds its state.
-    """
-    gpus = [] if device.index is None else [device.index]
-    _set_seed(f"training {seed} step {step} rank {ranks.rank()}", gpus)
 
-
-def _set_seed(purpose: str, gpus: Sequence[int]) -> None:
-    number = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:7], "big")
+def _seed_generators(device: torch.device, text: str) -> None:
+    """Seed torch's global generators, on the CPU and on this GPU, from a text."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
     torch.default_generator.manual_seed(number)
-    for gpu in gpus:
+    for gpu in _gpu_numbers(device):
         torch.cuda.default_generators[gpu].manual_seed(number)
+
+
+def _gpu_numbers(device: torch.device) -> list[int]:
+    """The number of this GPU; empty for a CPU."""
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]

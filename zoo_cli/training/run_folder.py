@@ -14,7 +14,7 @@ import torch
 from zoo_cli import __version__, console, ranks
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance
-from zoo_cli.training.loop import State
+from zoo_cli.training.checkpoints import State
 from zoo_cli.training.run_record import IDENTITY_KEYS
 
 FILES = ("predictions.parquet", "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json")
@@ -70,16 +70,18 @@ class RunFolder:
             if changed:
                 # Nothing is trained yet, e.g. after a wrong flag: starting again loses nothing.
                 self._clear()
-            for key in ("threads", "device", "versions", "processes"):
-                if started and not self.finished and existing.get(key) != self.record.get(key):
-                    console.warn(
-                        f"{self.path} was started with {key} {existing.get(key, 1)}, not {self.record.get(key, 1)}: "
-                        "its bits will differ from those of an uninterrupted run"
-                    )
+            if started and not self.finished:
+                self._warn_of_another_machine(existing)
             if started:
                 self.record = existing
                 return
         files.write_json(file, self.record)
+
+    def record_machine(self, key: str, value: str) -> None:
+        """Add to run.json what was decided on this machine. Only rank 0 of a job writes it."""
+        self.record[key] = value
+        if ranks.is_first():
+            files.write_json(self.path / "run.json", self.record)
 
     def state(self) -> State | None:
         """The last checkpoint. Raises ContractError if it is damaged."""
@@ -121,6 +123,21 @@ class RunFolder:
         if ranks.is_first():
             files.append_lines(self.path / "metrics.jsonl", [row])
 
+    def _warn_of_another_machine(self, existing: Mapping[str, Any]) -> None:
+        """Warn of everything but the record's inputs on which the bits of a run depend, in one line."""
+        on_cpu = existing.get("device") == self.record["device"] == "cpu"
+        before, now = ({"processes": 1, **record} for record in (existing, self.record))
+        changes = [
+            f"{key} {_in_words(before.get(key))}, not {_in_words(now.get(key))}"
+            for key in ("device", "card", "versions", "deterministic", "processes", *(("threads",) if on_cpu else ()))
+            if before.get(key) != now.get(key)
+        ]
+        if changes:
+            console.warn(
+                f"{self.path} was started with {'; '.join(changes)}: "
+                "its bits will differ from those of an uninterrupted run"
+            )
+
     def _clear(self) -> None:
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
@@ -141,6 +158,13 @@ def _torchvision_version() -> str:
     text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""
     version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
     return version[1] if version else importlib.metadata.version("torchvision")
+
+
+def _in_words(value: Any) -> str:
+    """A value of run.json for a message: versions by name, in a row."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return "none" if value is None else str(value)
 
 
 def _flatten(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Training the students of a command one after another, each from its last checkpoint."""
 
-import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.store import feature_store, files
 from zoo_cli.store.view_set import ViewSet
-from zoo_cli.training import batches, loop, students
+from zoo_cli.training import batches, loop, step_time, students
 from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder, library_versions
@@ -28,7 +28,6 @@ from zoo_cli.training.run_record import RunResult, load_result
 from zoo_cli.training.streams import IndexStreams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, describe_length
 
-TIMED_STEPS = 2
 GO_ON, TIME_LIMIT = -1, 0
 """Reasons to stop beside the numbers of signals."""
 UNRECORDED = ("checkpoint_every", "log_every")
@@ -79,11 +78,22 @@ def train_runs(
         started = time.monotonic()
         length = describe_length(spec.options, training.batch_size)
         console.say(f"training {run.path}: {length}, {spec.description}")
-        _train(run, spec, training, cache)
+        with computing(training, device):
+            _train(run, spec, training, cache)
         seconds = round(time.monotonic() - started, 1)
         if ranks.is_first():
             files.write_json(run.path.with_name(f"{run.path.name}.log.json"), {"seconds": seconds})
     return [load_result(run.path) for run in runs]
+
+
+@contextmanager
+def computing(training: ResolvedTraining, device: torch.device) -> Iterator[None]:
+    """The context in which a training command runs networks; the steps themselves add autocast for bf16."""
+    with (
+        devices.arithmetic(device, training.loop.precision, cast=False),
+        devices.algorithms(device, deterministic=training.deterministic),
+    ):
+        yield
 
 
 def train_in_sequence(specs: Sequence[RunSpec], training: ResolvedTraining, cache: ImageCache) -> RunResult:
@@ -117,8 +127,9 @@ def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *,
         **spec.record,
         "options": {**options, **spec.record.get("options", {})},
         "inputs": {**spec.streams.inputs(spec.predicted), **spec.record.get("inputs", {})},
-        "device": device.type,
+        **devices.describe_device(device),
         "threads": devices.threads(),
+        "deterministic": training.deterministic,
         "versions": library_versions(),
         **({"processes": ranks.world_size()} if ranks.world_size() > 1 else {}),
     }
@@ -148,9 +159,17 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
     batch_fn = _make_batch_fn(spec, student, training, cache)
     state = run.state()
     done = 0 if state is None else state.step
+    channels_last = device.type == "cuda" or run.record.get("memory_format") == "channels_last"
     if done < options.steps:
-        remaining = _seconds_per_step(student, objective, batch_fn, options, device) * (options.steps - done)
-        console.say(f"step {done:,} of {options.steps:,}, eta {console.duration(remaining)}")
+        remaining = options.steps - done
+        layouts = [channels_last]
+        if state is None and step_time.may_gain(student.preprocessing.input_size, remaining, device):
+            layouts = [False, True]
+        seconds = step_time.time_steps(student, objective, batch_fn, options, device, layouts)
+        channels_last = ranks.first_does(lambda: step_time.choose_layout(seconds))
+        console.say(f"step {done:,} of {options.steps:,}, eta {console.duration(seconds[channels_last] * remaining)}")
+    if state is None:
+        run.record_machine("memory_format", "channels_last" if channels_last else "contiguous")
     run.truncate_log(done)
 
     reason = GO_ON
@@ -175,6 +194,8 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
             save=run.save,
             log=run.log,
             should_stop=should_stop,
+            channels_last=channels_last,
+            graph=device.type == "cuda" and training.compile != "off" and ranks.world_size() == 1,
         )
     if outcome.stopped:
         ranks.gather(outcome.step)  # no process leaves before the checkpoint is written
@@ -237,35 +258,3 @@ def recalibrate_student(student: Student, streams: IndexStreams, training: Resol
     while len(rows) % size == 1:
         size += 1
     batch_norm.recalibrate(student, cache.evaluation_views(student.preprocessing, shuffled, size))
-
-
-def _seconds_per_step(
-    student: Student,
-    objective: Objective,
-    batch_fn: Callable[[int], Batch],
-    options: LoopOptions,
-    device: torch.device,
-) -> float:
-    """The duration of a step, measured on copies of student and objective."""
-    times: list[float] = []
-
-    def record_time() -> bool:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.monotonic())
-        return False
-
-    record_time()
-    loop.train(
-        copy.deepcopy(student),
-        copy.deepcopy(objective),
-        batch_fn,
-        replace(options, steps=TIMED_STEPS, warmup=0, lr=0.0, log_every=0, checkpoint_every=0),
-        device=device,
-        seed=0,
-        save=lambda _state: None,
-        log=lambda _row: None,
-        should_stop=record_time,
-    )
-    record_time()
-    return times[-1] - times[-2]

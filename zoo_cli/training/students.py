@@ -83,8 +83,7 @@ def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.
     images, preprocessing = cache.images, trained.preprocessing
     own_cache = cache.holding(rows)
     if own_cache is not None:
-        views = own_cache.evaluation_views(preprocessing, rows, inference.BATCH)
-        logits = inference.predict_views(trained.to(cache.device), views)
+        logits = inference.predict_cached(trained, preprocessing, own_cache, rows)
     else:
         logits = inference.predict_rows(trained, preprocessing, images, rows, cache.device, cache.workers)
     if not np.isfinite(logits).all():

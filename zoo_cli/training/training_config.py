@@ -16,6 +16,7 @@ from zoo_cli.errors import ParameterError
 Schedule = Literal["constant", "cosine", "steps"]
 Augmentation = Literal["none", "flip", "shift", "crop", "affine", "rand"]
 UnlabelledFrom = Literal["all", "unlabelled"]
+Compile = Literal["auto", "off", "graph"]
 TEACHER_BATCH = 256
 """The batch size for which the objectives that need a teacher give their learning rate."""
 
@@ -66,6 +67,15 @@ class ResolvedTraining:
     device: str
     workers: int | None
     deadline: float | None
+    deterministic: bool = False
+    compile: Compile = "auto"
+
+    @property
+    def needs_cuda(self) -> str:
+        """The option that only a CUDA device has; empty without one."""
+        if self.loop.precision == "tf32":
+            return "`precision` tf32"
+        return "`compile` graph" if self.compile == "graph" else ""
 
     def loop_options(self, epoch_images: int, step_images: int) -> LoopOptions:
         """The options with their number of steps: an epoch is `epoch_images`, of which a step uses `step_images`."""
@@ -140,7 +150,18 @@ class TrainingConfig:
     device: Annotated[
         str, _option("--device", "auto (CUDA if there is any), cpu, cuda or cuda:N.", "NAME", "ZOO_DEVICE")
     ] = "auto"
-    precision: Annotated[str, _option("--precision", "fp32 or bf16.", "NAME", "ZOO_PRECISION")] = LoopOptions.precision
+    precision: Annotated[
+        str, _option("--precision", "fp32, tf32 (on a CUDA device) or bf16.", "NAME", "ZOO_PRECISION")
+    ] = LoopOptions.precision
+    deterministic: Annotated[
+        bool, _option("--deterministic", "Equal bits in every run on the same CUDA device; slower there.")
+    ] = False
+    compile: Annotated[
+        str,
+        _option(
+            "--compile", "On a CUDA device, run a step as one CUDA graph: auto (if possible), graph or off.", "NAME"
+        ),
+    ] = "auto"
     workers: Annotated[
         int | None,
         _option("--workers", "Threads that decode images. [default: one per core]", "N", "ZOO_WORKERS"),
@@ -164,6 +185,7 @@ class TrainingConfig:
             ("augment", Augmentation),
             ("unlabelled_from", UnlabelledFrom),
             ("precision", Precision),
+            ("compile", Compile),
         ):
             value = getattr(self, name)
             if value is not None:
@@ -197,6 +219,8 @@ class TrainingConfig:
             self.device,
             self.workers,
             None if self.max_time is None else time.monotonic() + parse_duration(self.max_time),
+            self.deterministic,
+            self.compile,  # type: ignore[arg-type]
         )
 
 

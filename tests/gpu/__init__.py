@@ -1,0 +1,1 @@
+"""The first minutes on a card: what to run there, and how to read it."""
