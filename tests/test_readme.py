@@ -33,6 +33,8 @@ def typed() -> list[list[str]]:
                 words = shlex.split(part.partition(" > ")[0], comments=True)
                 while words and words[0] in ("srun", "exec"):
                     words = words[1:]
+                if words and words[0] == "torchrun":
+                    words = ["zoo", *words[words.index("zoo_cli") + 1 :]]
                 if words and words[0].rpartition("/")[2] == "zoo":
                     commands.append(words[1:])
     return commands

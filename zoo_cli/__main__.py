@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, device_errors, interruption
-from zoo_cli.command_table import COMMANDS, GROUPS
+from zoo_cli import __version__, console, device_errors, interruption, ranks
+from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Verbose
 from zoo_cli.errors import Interrupted, ZooError
@@ -48,7 +48,7 @@ def app() -> typer.Typer:
     for name, target in COMMANDS.items():
         first, _, command = name.rpartition(" ")
         parent = groups[first] if first else top
-        parent.command(command, cls=SectionedCommand)(_with_verbosity(import_target(target)))
+        parent.command(command, cls=SectionedCommand)(_with_verbosity(name, import_target(target)))
     return top
 
 
@@ -57,28 +57,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Two spinning OpenMP threads on shared cores make a small training step thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interruption.install()
+    code, error = _run(argv)
+    with interruption.deferred():  # torchrun sends TERM to all processes when one has ended
+        if error:
+            ranks.fail(error)
+        ranks.leave(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> tuple[int, str]:
+    """The exit code of a command, and the line of its error."""
     try:
-        app()(args=None if argv is None else list(argv), prog_name="zoo")
+        ranks.start()
+        with ranks.silence():
+            app()(args=None if argv is None else list(argv), prog_name="zoo")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return end.code if isinstance(end.code, int) else int(end.code is not None), ""
     except ZooError as error:
-        console.current().fail(str(error))
-        return error.code
+        return error.code, str(error)
     except console.ClosedPipe:
-        return CLOSED_PIPE
+        return CLOSED_PIPE, ""
     except Interrupted as stop:
-        console.current().fail(f"stopped by {signal.Signals(stop.signum).name}; the same command goes on from here")
-        return 128 + stop.signum
+        name = signal.Signals(stop.signum).name
+        return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
     except Exception as error:
         failure = device_errors.translate(error)
         if failure is None or console.current().verbosity > 0:
             traceback.print_exc()
         if failure is None:
-            console.current().fail(f"this is a bug in zoo {__version__}; please report it with the lines above")
-            return BUG
-        console.current().fail(str(failure))
-        return failure.code
-    return 0
+            return BUG, f"this is a bug in zoo {__version__}; please report it with the lines above"
+        return failure.code, str(failure)
+    return 0, ""
 
 
 def _print_version(requested: bool) -> None:
@@ -109,13 +118,15 @@ def _top(
 _top.__doc__ = ABOUT
 
 
-def _with_verbosity(function: Callable[..., None]) -> Callable[..., None]:
+def _with_verbosity(name: str, function: Callable[..., None]) -> Callable[..., None]:
     """The command with -q and -v, which set the console and not the stage."""
 
     @functools.wraps(function)
     def command(*args: Any, quiet: bool = False, verbose: bool = False, **kwargs: Any) -> None:
         console.current().verbosity = verbose - quiet
         console.check_format(kwargs.get("form"))
+        if name not in OF_SEVERAL_PROCESSES:
+            ranks.refuse(name)
         function(*args, **kwargs)
 
     signature = inspect.signature(function)

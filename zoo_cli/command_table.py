@@ -23,6 +23,9 @@ COMMANDS: dict[str, str] = {
 }
 """Every command and its function, whose docstring begins with the command's summary. In the order of the pipeline."""
 
+OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
+"""The commands that share their work among the processes of torchrun; the others refuse to run in several."""
+
 SECTIONS = {
     "Set up": "init",
     "Sources": "extract",

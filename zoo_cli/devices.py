@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
-from zoo_cli import console, device_errors
+from zoo_cli import console, device_errors, ranks
 from zoo_cli.errors import UsageError, ZooError
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -22,6 +22,7 @@ def choose(name: str, *, purpose: str) -> Any:
     """
     import torch
 
+    name = _own_card(name)
     check_device_name(name)
     if name == "auto":
         return _choose_automatically(purpose)
@@ -29,6 +30,24 @@ def choose(name: str, *, purpose: str) -> Any:
     if device.type == "cuda":
         _check_gpu(device)
     return device
+
+
+def _own_card(name: str) -> str:
+    """The card of this process among several on its machine, for auto and cuda; any other name as it is.
+
+    Raises UsageError for a single card of all processes, and where there are fewer cards than processes.
+    """
+    import torch
+
+    processes = ranks.local_world_size()
+    if processes == 1 or name.startswith("cpu") or (name == "auto" and not torch.cuda.is_available()):
+        return name
+    if name.startswith("cuda:"):
+        raise UsageError(f"--device {name} is one card for {processes} processes", "--device cuda gives each its own")
+    cards = torch.cuda.device_count()
+    if cards < processes:
+        raise UsageError(f"{processes} processes need {processes} CUDA devices, here are {cards}", "--device cpu")
+    return f"cuda:{ranks.local_rank()}"
 
 
 def has_cuda() -> bool:
@@ -141,7 +160,7 @@ def workers(requested: int | None) -> int:
     """The number of threads that decode images: as requested, else one a core. Raises UsageError below 0."""
     if requested is not None and requested < 0:
         raise UsageError(f"--workers {requested}", "expected 0 or more")
-    return (os.cpu_count() or 1) if requested is None else requested
+    return max(1, (os.cpu_count() or 1) // ranks.local_world_size()) if requested is None else requested
 
 
 def threads() -> int:

@@ -33,8 +33,12 @@ from zoo_cli.training import loop
 from zoo_cli.store import feature_store
 
 print("ready", flush=True)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     call = json.loads(line)
+    if os.fork():  # that process waits for the command, so that several can run at a time
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         for number, name in ((1, call["out"]), (2, call["err"])):
@@ -54,6 +58,7 @@ for line in sys.stdin:
     with open(call["code"] + ".part", "w") as stream:
         stream.write(str(os.waitstatus_to_exitcode(status)))
     os.replace(call["code"] + ".part", call["code"])
+    os._exit(0)
 """
 SMALL_PARTS = """
 import time
@@ -71,7 +76,7 @@ feature_store.write_part = slowly
 
 @functools.cache
 def _server() -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TORCH_CPP_LOG_LEVEL": "ERROR"}
     # Without -W error: a thread of the test runner's environment must not decide whether this process can fork.
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER],

@@ -36,11 +36,12 @@ FOLDERS = {
     "In a batch script": ("images", "zoo.toml"),
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
+    "Several cards": ("images", "zoo.toml"),
     "New images": (GUIDE,),
     "Completions": (),
 }
 """What the folder of each section holds at first."""
-SLOW = {"Metrics", "Training"}
+SLOW = {"Metrics", "Training", "Several cards"}
 """Sections that take most of the time."""
 SHORT = ["--steps", "1", "--batch-size", "4"]
 SHELLS = {
@@ -51,6 +52,10 @@ case $1 in distill|finetune) arguments+=({shlex.join(SHORT)});; esac
 exec {shlex.quote(sys.executable)} -m zoo_cli "${{arguments[@]}}"
 """,
     "srun": '#!/bin/bash\nexec "$@"\n',
+    "torchrun": f"""#!/bin/bash
+case "$*" in *distill*) set -- "$@" {shlex.join(SHORT)};; esac
+exec {shlex.quote(sys.executable)} -m torch.distributed.run --standalone "$@"
+""",
 }
 
 

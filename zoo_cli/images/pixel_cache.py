@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_cli import free_memory
+from zoo_cli import free_memory, ranks
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
@@ -161,7 +161,9 @@ class PixelCache:
         return "memory" if self.bytes <= self._ram_budget() else "stream"
 
     def _ram_budget(self) -> int:
-        return free_memory.free_ram() // 2 if self.budget_bytes is None else self.budget_bytes
+        # The processes of a job that share a machine fill their caches at the same time.
+        free = free_memory.free_ram() // 2 // ranks.local_world_size()
+        return free if self.budget_bytes is None else self.budget_bytes
 
     def _check_fits(self) -> None:
         """Raise ParameterError if the images do not fit in the place that was required."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from zoo_cli.errors import UsageError
 from zoo_cli.objectives import teacher_context
 from zoo_cli.objectives.kl import kl_divergences
+from zoo_cli.objectives.masked_mean import masked_mean
 from zoo_cli.objectives.supervised import Batch, Objective, compute_labelled_loss, upcast
 from zoo_cli.objectives.teacher_context import TeacherContext
 
@@ -90,10 +91,10 @@ class MCL(Objective):
         targets = teacher_context.compute_single_teacher_logits(self.context, batch)
         logits = upcast(logits)
         left_out = (targets.argmax(1) != batch.labels) & (logits.argmax(1) == batch.labels)
-        rows, k = len(logits), min(self.k, logits.shape[1])
+        k = min(self.k, logits.shape[1])
         highest = targets.topk(k, 1).indices
         divergences = kl_divergences(logits.gather(1, highest), targets.gather(1, highest), self.context.temperature)
-        kl = torch.where(left_out, 0.0, divergences).sum() / (rows - left_out.sum()).clamp_min(1)
+        kl = masked_mean(divergences, ~left_out)
         loss, terms = compute_labelled_loss(logits, batch.labels)
         terms |= {"distillation_kl": kl.detach(), "negative_flips": left_out.float().mean()}
         return self.alpha * kl + (1 - self.alpha) * loss, terms

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from zoo_cli import console, registry
+from zoo_cli import console, ranks, registry
 from zoo_cli.config import Config, Source
 from zoo_cli.pipeline import extract_views, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
@@ -30,22 +30,33 @@ def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig 
             return []
         images = load_manifest(settings.manifest, settings.root)
     else:
-        images = prepare.prepare(settings, workers=options.workers, refresh=options.refresh)
+        images = ranks.in_turn(lambda: prepare.prepare(settings, workers=options.workers, refresh=options.refresh))
     make_features(settings, images, sources, options)
     views = options.view_set(settings.task.seed)
     if views is not None:
         sources_with_views = extract_views.view_sources(sources)
         extract_views.extract_views(settings, images, sources_with_views, views, options)
     if options.gradients:
-        prepare.maker("gradients")(settings, images, sources, options)
+        ranks.first_does(lambda: prepare.maker("gradients")(settings, images, sources, options))
     return [] if options.dry_run else [feature_store.summarize_source(settings, source) for source in sources]
 
 
 def make_features(
     settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig | None = None
 ) -> None:
-    """Store the missing outputs of sources: imported if only outputs are known, else computed by running the model."""
+    """Store the missing outputs of sources: imported if only outputs are known, else computed by running the model.
+
+    In a job of several processes rank 0 imports, and all run the models, each on parts of its own.
+    """
     options = options or ExtractConfig()
+    names = ranks.first_does(lambda: _import_missing(settings, images, sources, options))
+    run = [source for source in sources if source.name in names]
+    if run:
+        registry.import_target(RUNNER)(settings, images, run, options)
+
+
+def _import_missing(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> list[str]:
+    """Import the missing outputs of which only outputs are known; the names of the sources that are to be run."""
     pending: list[Source] = []
     for source in sources:
         try:
@@ -59,6 +70,4 @@ def make_features(
     for source in pending:
         if feature_store.is_outputs_only(source) and not options.dry_run:
             feature_store.import_outputs(settings, source, images, overwrite=options.overwrite, refresh=options.refresh)
-    run = [source for source in pending if not feature_store.is_outputs_only(source)]
-    if run:
-        registry.import_target(RUNNER)(settings, images, run, options)
+    return [source.name for source in pending if not feature_store.is_outputs_only(source)]

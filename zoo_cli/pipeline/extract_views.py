@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from zoo_cli import console, registry
+from zoo_cli import console, ranks, registry
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.store import feature_store, view_store
@@ -18,8 +18,24 @@ def extract_views(
 ) -> None:
     """Store the missing outputs of sources on augmented views; their plain outputs are stored already.
 
-    Sources with stored outputs only have the plain view alone. Raises Stale, naming what differs.
+    Sources with stored outputs only have the plain view alone. In a job of several processes each runs the models on
+    parts of its own. Raises Stale, naming what differs.
     """
+    first_paths = ranks.first_does(lambda: _open_views(settings, images, sources, views, options))
+    pending = []
+    for source in sources:
+        if paths := first_paths.get(source.name):
+            parts = view_store.planned_parts(settings, source, images, views)
+            pending.append((source, [part for part in parts if str(part.paths[0]) in paths]))
+    if pending:
+        registry.import_target(RUNNER)(settings, images, pending, views, options)
+        ranks.gather(True)  # all parts are there
+
+
+def _open_views(
+    settings: Config, images: Images, sources: Sequence[Source], views: ViewSet, options: ExtractConfig
+) -> dict[str, list[str]]:
+    """Record the views and remove what is stale; the parts that sources lack, by the path of their first view."""
     remake = options.overwrite or options.refresh
     stored = view_store.load_view_set(settings)
     if not remake:
@@ -41,16 +57,14 @@ def extract_views(
         if pending:
             names = ", ".join(source.name for source, _ in pending)
             console.say(f"would extract {views} of {len(pending)} sources: {names}")
-        return
+        return {}
     if stored != views:
         view_store.write_view_set(settings, views)
-    if not pending:
-        return
     for source, _ in pending:
         planned = {path for part in view_store.planned_parts(settings, source, images, views) for path in part.paths}
         for path in view_store.existing_parts(settings, source.name) - (set() if options.overwrite else planned):
             path.unlink(missing_ok=True)
-    registry.import_target(RUNNER)(settings, images, pending, views, options)
+    return {source.name: [str(part.paths[0]) for part in parts] for source, parts in pending}
 
 
 def make_views(

@@ -1,14 +1,14 @@
 """Run sources on the images of a task; each image is decoded once for all of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from zoo_cli import console, devices, interruption
+from zoo_cli import console, devices, interruption, ranks
 from zoo_cli.config import Config, Source
 from zoo_cli.images.decoding import BadImage, view_geometry
 from zoo_cli.images.view_batches import view_batches
@@ -49,6 +49,13 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
         console.say(f"would extract {count:,} outputs from {len(jobs)} sources: {names}")
         return
     new = _run(settings, jobs, images, device, options)
+    everywhere = [Failure(**failure) for each in ranks.gather([asdict(failure) for failure in new]) for failure in each]
+    ranks.first_does(lambda: _record_failures(settings, sources, images, everywhere, options))
+
+
+def _record_failures(
+    settings: Config, sources: Sequence[Source], images: Images, new: Sequence[Failure], options: ExtractConfig
+) -> None:
     # An earlier, interrupted run may have met some of the failures; others may be whole by now. The new ones are in the
     # file already, unless another process replaced it at the same time.
     gone = feature_store.missing_ids(settings, [*settings.models, *sources], images)
@@ -73,6 +80,15 @@ def _plan(
     settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig
 ) -> ExtractionJob:
     record = describe_source(settings, source, model, options.precision)
+    missing = ranks.first_does(lambda: _open(settings, source, images, record, options))
+    planned = feature_store.planned_parts(settings, source, images)
+    return ExtractionJob(
+        source, model, {"source": record.fingerprint}, {path: rows for path, rows in planned if str(path) in missing}
+    )
+
+
+def _open(settings: Config, source: Source, images: Images, record: SourceRecord, options: ExtractConfig) -> list[str]:
+    """Write or check the record of a source; the paths of the parts that it lacks."""
     made_from = {"source": record.fingerprint}
     kept = set() if options.overwrite else feature_store.current_parts(settings, source, images, record)
     if not options.dry_run:
@@ -84,7 +100,7 @@ def _plan(
             # Raises where one stands that is damaged or was made otherwise.
             inputs = feature_store.part_inputs(images, rows, made_from)
             provenance.is_current(path, inputs, overwrite=False, maker="extract")
-    return ExtractionJob(source, model, made_from, missing)
+    return [str(path) for path in missing]
 
 
 def _run(
@@ -96,6 +112,7 @@ def _run(
     for job in jobs:
         for path, planned in job.missing.items():
             pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
+    pieces = ranks.own_parts(pieces)
     total = sum(len(rows) for rows in pieces)
     card = devices.describe_device(device).get("card")
     passes = ForwardPasses(device, options.batch, auto_batch(device))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo_cli import console, devices
+from zoo_cli import console, devices, ranks
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.pipeline import prepare
@@ -34,8 +34,15 @@ def load_task(
 ) -> TrainingTask:
     """The task of the workspace, or of a manifest given by path; what the command needs is made if it is missing.
 
-    `refresh`: also if it is stale. Raises ContractError for labels outside the classes.
+    `refresh`: also if it is stale. In a job of several processes rank 0 makes it and the others read it. Raises
+    ContractError for labels outside the classes.
     """
+    return ranks.in_turn(lambda: _load_task(settings, training, needs, manifest, refresh=refresh))
+
+
+def _load_task(
+    settings: Config, training: ResolvedTraining, needs: Needs | None, manifest: Path | None, *, refresh: bool
+) -> TrainingTask:
     if manifest is None:
         images = prepare.prepare(settings, needs, workers=training.workers, refresh=refresh)
         listed = settings.classes

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from zoo_cli import console, devices, interruption
+from zoo_cli import console, devices, interruption, ranks
 from zoo_cli.config import Source
 from zoo_cli.models import soup
 from zoo_cli.models.float32_head import compute_head_in_float32
@@ -24,6 +24,7 @@ from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import files
 from zoo_cli.training import runner, students
 from zoo_cli.training.image_cache import ImageCache
+from zoo_cli.training.run_folder import RunFolder
 from zoo_cli.training.run_paths import RunPath, RunPaths
 from zoo_cli.training.run_record import RunResult, load_result
 from zoo_cli.training.runner import RunSpec
@@ -171,6 +172,13 @@ class _Transfer:
             console.say(f"{whole.path} is up to date")
             return load_result(whole.path)
         results = runner.train_runs(parts, replace(training, recalibrate=False), cache=cache)
+        ranks.first_does(lambda: self.write_soup(whole, specs, results[-1].steps, cache))
+        return load_result(whole.path)
+
+    def write_soup(self, whole: RunFolder, specs: Sequence[RunSpec], steps: int, cache: ImageCache) -> None:
+        """Write the student with the average weights of the parts, which come before the whole in `specs`."""
+        training = self.task.training
+        *parts, last = specs
         student = self.load_student(parts[0].path)
         states = [files.read_tensors(part.path / "model.safetensors")[0] for part in parts]
         student.module.load_state_dict(soup.average_states(states))
@@ -178,9 +186,8 @@ class _Transfer:
         if training.recalibrate:
             runner.recalibrate_student(student, last.streams, training, cache)
         interruption.check()
-        files.write_lines(whole.path / "metrics.jsonl", [{"step": results[-1].steps}])
+        files.write_lines(whole.path / "metrics.jsonl", [{"step": steps}])
         students.write_student(whole, student, cache, last.predicted)
-        return load_result(whole.path)
 
 
 def _load_transfer(plan: TransferPlan, task: TrainingTask, run: RunPath) -> _Transfer:

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from zoo_cli import console, devices, interruption
+from zoo_cli import console, devices, interruption, ranks
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError
 from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
@@ -55,6 +55,7 @@ def extract_views(
         runners[source.name] = ViewRunner(FeatureRunner(model, device, precision), whole_geometry(model.preprocessing))
         for part in missing:
             jobs.setdefault(tuple(part.rows.tolist()), []).append((source, part))
+    jobs = ranks.own_parts(jobs)
     known_bad = failures.failed_ids(settings, "extract")
     card = devices.describe_device(device).get("card")
     passes = ForwardPasses(device, options.batch, auto_batch(device))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from zoo_cli import ranks
 from zoo_cli.config import Preprocessing
 from zoo_cli.images import augmentation, random_numbers
 from zoo_cli.images.packed_copy import move_together
@@ -56,7 +57,7 @@ def make_batch_fn(
             epochs.append(epoch)
             samples.append(2 * manifest_rows[positions[-1]] + odd)
         position, epoch, sample = torch.cat(positions), torch.cat(epochs), torch.cat(samples)
-        first_unlabelled = streams.batch_sizes[0]
+        first_unlabelled = len(chosen["labelled"])
 
         def plan(rows: slice, strong: bool) -> augmentation.ViewPlan:
             height, width = pixels.image_shape[1:]
@@ -101,7 +102,8 @@ def make_batch_fn(
 def draw_indices(seed: int, name: str, count: int, step: int, size: int) -> tuple[Tensor, Tensor]:
     """The images of a stream of `count` that a step takes, and their epochs: int64 (size,) each.
 
-    `name`: "labelled" or "unlabelled".
+    `name`: "labelled" or "unlabelled". Where several processes share a batch, only the share of this one.
     """
     stream_seed = random_numbers.derive_seed(seed, f"{name} stream")
-    return random_numbers.index_stream(stream_seed, count, step * size, size)
+    first, length = ranks.share(size)
+    return random_numbers.index_stream(stream_seed, count, step * size + first, length)

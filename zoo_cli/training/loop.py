@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo_cli import device_errors, devices
+from zoo_cli import collectives, device_errors, devices, ranks
 from zoo_cli.errors import ContractError, ZooError
+from zoo_cli.models.global_batch_norm import normalising_globally
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.training.batches_ahead import BatchesAhead
 from zoo_cli.training.checkpoints import CheckpointWriter, State, copy_state
@@ -53,6 +54,7 @@ class NonFinite(ZooError):
     def __init__(self, step: int, what: str = "the loss"):
         super().__init__(f"{what} is not finite at step {step}", "lower --lr, or raise --warmup")
         self.step = step
+        self.what = what
 
 
 def train(
@@ -87,8 +89,12 @@ def train(
     ahead, start = BatchesAhead(batch_fn, device, options.steps, trainer.order), StepStart(device)
     with step_context(options, device, seed), CheckpointWriter(save) as writer, ahead:
         done = 0 if resume is None else trainer.restore(resume, seed)
+        collectives.copy_from_first(trainer.live().values())
         for step in range(done, options.steps):
             done = step + 1
+            if not ranks.is_first():
+                # Dropout of its own, from the step alone; that of rank 0 continues one stream, which checkpoints hold.
+                _seed_generators(device, f"training {seed} step {step} rank {ranks.rank()}")
             with device_errors.memory_advice(f"step {done}"):
                 take_step(trainer, step, ahead, start)
             stopped = done < options.steps and should_stop()
@@ -174,11 +180,15 @@ class Trainer:
 
     def compute(self, batch: Batch) -> None:
         """Loss, gradients and the optimiser's update, in a form that `StepGraph` can repeat."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"),
+            normalising_globally(),
+        ):
             loss, terms = self.objective.loss(self.student, batch)
-        self.count(loss.detach(), terms)
+        self.count(*_average(loss.detach(), terms))
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
+        collectives.average_gradients(self.trained.values())
         self.changes_weights = True
         self.optimiser.step()
 
@@ -267,6 +277,14 @@ def _named(student: nn.Module, objective: Objective, method: str) -> Iterator[tu
     for scope, module in (("model", student), ("objective", objective)):
         for name, tensor in dict(getattr(module, method)()).items():
             yield f"{scope}/{name}", tensor
+
+
+def _average(loss: Tensor, terms: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and terms of the whole batch: the means of those of its shares, equal in all processes of a job."""
+    if ranks.world_size() == 1:
+        return loss, terms
+    mean, *means = collectives.mean(torch.stack([loss, *(term.to(loss.dtype) for term in terms.values())]))
+    return mean, dict(zip(terms, means, strict=True))
 
 
 def are_finite(tensors: Sequence[Tensor]) -> list[bool]:

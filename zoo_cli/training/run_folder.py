@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from zoo_cli import __version__, console
+from zoo_cli import __version__, console, ranks
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance
 from zoo_cli.training.checkpoints import State
@@ -40,7 +40,18 @@ class RunFolder:
         return (self.path / "predictions.parquet").exists()
 
     def open(self, *, overwrite: bool) -> None:
-        """Make the folder, or check that the existing run is this one. Raises UsageError, naming what differs."""
+        """Make the folder, or check that the existing run is this one. Raises UsageError, naming what differs.
+
+        In a job of several processes rank 0 does it, and the others read what it has opened.
+        """
+        ranks.first_does(lambda: self._open(overwrite=overwrite))
+        if not ranks.is_first():
+            opened = files.read_json(self.path / "run.json")
+            if changed := provenance.differences(_flatten(opened), _flatten(self.record)):
+                raise provenance.stale_error(str(self.path), changed)
+            self.record = opened
+
+    def _open(self, *, overwrite: bool) -> None:
         file = self.path / "run.json"
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file, not a folder", "choose another folder")
@@ -67,9 +78,10 @@ class RunFolder:
         files.write_json(file, self.record)
 
     def record_machine(self, key: str, value: str) -> None:
-        """Add to run.json what was decided on this machine."""
+        """Add to run.json what was decided on this machine. Only rank 0 of a job writes it."""
         self.record[key] = value
-        files.write_json(self.path / "run.json", self.record)
+        if ranks.is_first():
+            files.write_json(self.path / "run.json", self.record)
 
     def state(self) -> State | None:
         """The last checkpoint. Raises ContractError if it is damaged."""
@@ -86,7 +98,9 @@ class RunFolder:
         return State(entry["step"], tensors, entry["log"])
 
     def save(self, state: State) -> None:
-        """Write a checkpoint, point state.json to it, and remove the previous one."""
+        """Write a checkpoint, point state.json to it, and remove the previous one. Only rank 0 of a job does."""
+        if not ranks.is_first():
+            return
         folder = self.path / "state"
         file = folder / f"step-{state.step:08}.safetensors"
         files.write_tensors(file, state.tensors)
@@ -97,22 +111,26 @@ class RunFolder:
                 path.unlink()
 
     def truncate_log(self, step: int) -> None:
-        """Drop the logged rows after a step, which will be logged again."""
+        """Drop the logged rows after a step, which will be logged again. Only rank 0 of a job does."""
+        if not ranks.is_first():
+            return
         log = self.path / "metrics.jsonl"
         rows = files.read_lines(log) if log.exists() else []
         files.write_lines(log, [row for row in rows if row["step"] <= step])
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append a row to the log."""
-        files.append_lines(self.path / "metrics.jsonl", [row])
+        """Append a row to the log. Only rank 0 of a job does."""
+        if ranks.is_first():
+            files.append_lines(self.path / "metrics.jsonl", [row])
 
     def _warn_of_another_machine(self, existing: Mapping[str, Any]) -> None:
         """Warn of everything but the record's inputs on which the bits of a run depend, in one line."""
         on_cpu = existing.get("device") == self.record["device"] == "cpu"
+        before, now = ({"processes": 1, **record} for record in (existing, self.record))
         changes = [
-            f"{key} {_in_words(existing.get(key))}, not {_in_words(self.record.get(key))}"
-            for key in ("device", "card", "versions", "deterministic", *(("threads",) if on_cpu else ()))
-            if existing.get(key) != self.record.get(key)
+            f"{key} {_in_words(before.get(key))}, not {_in_words(now.get(key))}"
+            for key in ("device", "card", "versions", "deterministic", "processes", *(("threads",) if on_cpu else ()))
+            if before.get(key) != now.get(key)
         ]
         if changes:
             console.warn(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_cli import console, devices, interruption
+from zoo_cli import collectives, console, devices, interruption, ranks
 from zoo_cli.errors import Interrupted, Paused
 from zoo_cli.images import random_numbers
 from zoo_cli.models import batch_norm
@@ -29,6 +29,8 @@ from zoo_cli.training.run_record import RunResult, load_result
 from zoo_cli.training.streams import IndexStreams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, describe_length
 
+GO_ON, TIME_LIMIT = -1, 0
+"""Reasons to stop beside the numbers of signals."""
 UNRECORDED = ("checkpoint_every", "log_every")
 """Options on which the student does not depend."""
 
@@ -82,7 +84,8 @@ def train_runs(
         with computing(training, device):
             _train(run, spec, training, cache)
         seconds = round(time.monotonic() - started, 1)
-        files.write_json(run.path.with_name(f"{run.path.name}.log.json"), {"seconds": seconds})
+        if ranks.is_first():
+            files.write_json(run.path.with_name(f"{run.path.name}.log.json"), {"seconds": seconds})
     return [load_result(run.path) for run in runs]
 
 
@@ -131,6 +134,7 @@ def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *,
         "threads": devices.threads(),
         "deterministic": training.deterministic,
         "versions": library_versions(),
+        **({"processes": ranks.world_size()} if ranks.world_size() > 1 else {}),
     }
     run = RunFolder(spec.path, feature_store.to_json_values(record))
     run.open(overwrite=overwrite)
@@ -152,10 +156,11 @@ def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int
 def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: ImageCache) -> None:
     """Train one student, from the last checkpoint if there is one, and write its files."""
     options, device = spec.options, cache.device
+    collectives.connect(device)
     student = spec.build_student()
     objective = spec.build_objective(student, device)
     targets = None if spec.load_targets is None else spec.load_targets()
-    graph = device.type == "cuda" and training.compile != "off"
+    graph = device.type == "cuda" and training.compile != "off" and ranks.world_size() == 1
     if cache.needs_reserve:
         rehearsal = _make_batch_fn(spec, student, training, RandomImages(cache), targets)
         cache.reserve(measure_training_memory(student, objective, rehearsal, options, device, graph=graph))
@@ -169,15 +174,20 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         if state is None and step_time.may_gain(student.preprocessing.input_size, remaining, device):
             layouts = [False, True]
         seconds = step_time.time_steps(student, objective, batch_fn, options, device, layouts)
-        channels_last = step_time.choose_layout(seconds)
+        channels_last = ranks.first_does(lambda: step_time.choose_layout(seconds))
         console.say(f"step {done:,} of {options.steps:,}, eta {console.duration(seconds[channels_last] * remaining)}")
     if state is None:
         run.record_machine("memory_format", "channels_last" if channels_last else "contiguous")
     run.truncate_log(done)
 
+    reason = GO_ON
+
     def should_stop() -> bool:
+        nonlocal reason
         progress.advance(1)
-        return interruption.pending() is not None or training.past_deadline()
+        # A signal to one process of a job stops all of them after the same step.
+        reason = collectives.greatest(_reason_to_stop(training))
+        return reason != GO_ON
 
     with interruption.deferred(), console.Progress("train", options.steps, "step") as progress:
         progress.skip(done)
@@ -196,15 +206,32 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
             graph=graph,
         )
     if outcome.stopped:
-        signum = interruption.pending()
-        if signum is not None:
-            raise Interrupted(signum)
+        ranks.gather(outcome.step)  # no process leaves before the checkpoint is written
+        if reason != TIME_LIMIT:
+            raise Interrupted(reason)
         raise Paused(
             f"the time limit is over at step {outcome.step:,}", "run the same command to continue from the checkpoint"
         )
+    if non_finite := ranks.first_does(lambda: _finish(run, student, spec, training, cache)):
+        raise loop.NonFinite(outcome.step, non_finite)
+
+
+def _finish(
+    run: RunFolder, student: Student, spec: RunSpec, training: ResolvedTraining, cache: ImageCache
+) -> str | None:
+    """Write the files of a trained student; what is not finite in it, None as a rule."""
     if training.recalibrate:
         recalibrate_student(student, spec.streams, training, cache)
-    students.write_student(run, student, cache, spec.predicted)
+    try:
+        students.write_student(run, student, cache, spec.predicted)
+    except loop.NonFinite as error:
+        return error.what
+    return None
+
+
+def _reason_to_stop(training: ResolvedTraining) -> int:
+    """The number of the signal that has arrived, TIME_LIMIT or GO_ON."""
+    return interruption.pending() or (TIME_LIMIT if training.past_deadline() else GO_ON)
 
 
 def _make_batch_fn(

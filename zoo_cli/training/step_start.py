@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from zoo_cli import device_errors
+from zoo_cli import device_errors, ranks
 from zoo_cli.objectives.supervised import Batch
 from zoo_cli.training.batches_ahead import BatchesAhead
 
@@ -71,7 +71,8 @@ def take_step(run: Steps, step: int, ahead: BatchesAhead, start: StepStart) -> N
     log and the random state alone, and `start` has copies of these. Raises the error of torch if nothing can leave
     the GPU, if the weights may have changed already, and if the second attempt fails.
     """
-    again = ahead.can_leave_gpu
+    # Not where several processes share a step: the others would wait for what this one repeats.
+    again = ahead.can_leave_gpu and ranks.world_size() == 1
     if again:
         start.mark([*run.student.buffers(), run.healthy, run.sums])
         before = run.healthy, run.sums

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoo_cli import ranks
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.store.manifest import Images
 from zoo_cli.training.training_config import ResolvedTraining
@@ -43,7 +44,7 @@ def make_streams(
 ) -> IndexStreams:
     """The streams of a run that uses labelled images, images without their labels, or one half batch of each.
 
-    Raises UsageError if the task has no such image.
+    Raises UsageError if the task has no such image, or if the processes of a job cannot have equal shares of a batch.
     """
     splits = ("labelled", "unlabelled") if training.unlabelled_from == "all" else ("unlabelled",)
     labelled_rows, unlabelled_rows = images.where(split=("labelled",)), images.where(split=splits)
@@ -54,4 +55,10 @@ def make_streams(
     size = training.batch_size
     both = labelled and unlabelled
     batch_sizes = (size - size // 2, size // 2) if both else (size * labelled, size * unlabelled)
+    processes = ranks.world_size()
+    if any(part % processes for part in batch_sizes):
+        raise ParameterError(
+            f"`batch_size` {size} cannot be divided equally among {processes} processes",
+            f"use a multiple of {processes * (1 + both)}",
+        )
     return IndexStreams(images, labelled_rows, unlabelled_rows, batch_sizes, seed)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from zoo_cli import console
+from zoo_cli import console, ranks
 from zoo_cli.data.hold_out import hold_out_positions
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.evaluation import flip_statistics
@@ -98,7 +98,8 @@ def run_sweep(
     if not accuracies:
         raise UsageError(f"every learning rate of {','.join(f'{rate:g}' for rate in rates)} is too high", "lower them")
     best = max(accuracies, key=lambda row: row.accuracy)
-    files.write_json(path / "sweep.json", {"lr": best.lr, "rows": [asdict(row) for row in accuracies]})
+    if ranks.is_first():
+        files.write_json(path / "sweep.json", {"lr": best.lr, "rows": [asdict(row) for row in accuracies]})
     listed = ", ".join(f"{row.lr:g} {console.percent(row.accuracy)}" for row in accuracies)
     console.say(f"on {len(held_out):,} held-out labelled images: {listed}; {best.lr:g} trains on all of them")
     return runner.train_runs([make_spec(path, streams, best.lr, rates=rates)], training, cache=cache)[0]
