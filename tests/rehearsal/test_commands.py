@@ -102,14 +102,23 @@ EVALUATED = (
 )
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
-def test_stages_on_a_card_write_the_cpus_numbers(tmp_path: Path, precision: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "device"),
+    [
+        ("fp32", "cuda"),
+        *(
+            pytest.param(precision, device, marks=pytest.mark.slow)
+            for precision, device in (("bf16", "cuda"), ("fp32", "cuda:1"), ("bf16", "cuda:1"))
+        ),
+    ],
+)
+def test_stages_on_a_card_write_the_cpus_numbers(tmp_path: Path, precision: str, device: str) -> None:
     on_card, on_cpu = make(tmp_path / "card"), make(tmp_path / "cpu")
     for command in EVALUATED:
         flags = ("--precision", precision) if command[0] in ("extract", "distill") else ()
         expected = run_command(*command, *flags, "--device", "cpu", workspace=on_cpu)
-        with pretend_card():
-            result = run_command(*command, *flags, "--device", "cuda", workspace=on_card)
+        with pretend_card(cards=2):
+            result = run_command(*command, *flags, "--device", device, workspace=on_card)
         assert result.code == expected.code == 0, (command, result.err, expected.err)
     numbers, expected_numbers = read_numbers(on_card), read_numbers(on_cpu)
     assert numbers.keys() == expected_numbers.keys()
