@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli import config
-from zoo_cli.commands.options import HERE, DryRun, MaxErrors, Overwrite, Seed, Workers, Workspace
+from zoo_cli.commands.options import HERE, DryRun, FollowLinks, MaxErrors, Overwrite, Seed, Workers, Workspace
 
 Specs = list[str] | None
 
@@ -25,6 +25,7 @@ def split(
     ] = None,
     max_errors: MaxErrors = None,
     seed: Seed = None,
+    follow_links: FollowLinks = False,
     workers: Workers = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -47,6 +48,7 @@ def split(
         probe=probe,
         probe_per_class=probe_per_class,
         seed=seed,
+        follow_links=follow_links or None,
         max_errors=max_errors,
         workers=workers,
         overwrite=overwrite,

@@ -22,8 +22,10 @@ PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 _BROKEN = (RuntimeError, OSError, ValueError, TypeError, KeyError, ImportError)
 
 
-def read_torchvision(rest: str, root: Path) -> Data:
+def read_torchvision(rest: str, root: Path, _follow_links: bool = False) -> Data:
     """The samples of a data set, with ids "NAME/position". `root=` is relative to the workspace.
+
+    torchvision follows every link.
 
     Raises UsageError for an unknown name or argument, missing files, or samples that are not an image with a class.
     """

@@ -1,21 +1,19 @@
 """`zoo split`: every sample of the task, its split and its hash. Bad images are detected here, and reported once."""
 
-import glob
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 
 from zoo_cli import config, console, devices
 from zoo_cli.config import Config
-from zoo_cli.data import samples, splits
-from zoo_cli.data.samples import Data, Sample
+from zoo_cli.data import splits
+from zoo_cli.data.samples import Sample
 from zoo_cli.data.splits import Splits
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
+from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
 from zoo_cli.store import failures, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names, write_class_names
 from zoo_cli.store.columns import arrow_schema
@@ -37,6 +35,7 @@ class SplitConfig:
     probe: str | int | None = None
     probe_per_class: int | None = None
     seed: int | None = None
+    follow_links: bool | None = None
     max_errors: str | None = None
     workers: int | None = None
     overwrite: bool = False
@@ -45,7 +44,7 @@ class SplitConfig:
     @property
     def task(self) -> dict[str, Any]:
         """The keys of [task] that are set."""
-        keys = ("train", "test", "unlabelled", "labelled", "probe", "probe_per_class", "seed")
+        keys = ("train", "test", "unlabelled", "labelled", "probe", "probe_per_class", "seed", "follow_links")
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
@@ -77,7 +76,7 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
         made_from.pop("flags", None)
         listing = made_from.pop("images", None)
         differing = provenance.differences(made_from, inputs)
-        if not differing and listing != _listing(changed.root, _specs(changed)):
+        if not differing and listing != list_files(changed, data_specs(changed)):
             differing = ["images"]
         if differing:
             raise provenance.stale_error(str(settings.manifest), differing, "split")
@@ -129,14 +128,14 @@ def write_manifest(settings: Config, options: SplitConfig | None = None, flags: 
     options = options or SplitConfig()
     _check(settings, options.max_errors, options.workers)
     inputs = _inputs(settings)
-    specs = _specs(settings)
+    specs = data_specs(settings)
     # A wrong number is reported before every image is read: an empty draw reads them all.
     _draw_splits(settings, [], ())
-    parts = _open_parts(settings, specs)
+    parts = open_parts(settings, specs)
     if options.dry_run:
         console.say(f"would check the images of {', '.join(spec for part in specs.values() for spec in part)}")
         return
-    inputs = {**inputs, "images": _listing(settings.root, specs), **({"flags": sorted(flags)} if flags else {})}
+    inputs = {**inputs, "images": list_files(settings, specs), **({"flags": sorted(flags)} if flags else {})}
     _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
 
 
@@ -162,38 +161,18 @@ def _check(settings: Config, max_errors: str | None, workers: int | None) -> Non
         )
 
 
-def _specs(settings: Config) -> dict[str, Sequence[str]]:
-    """The data specs of each part; a test part drawn from the training images has none."""
-    task = settings.task
-    test = task.test if splits.parse_test_share(task.test) is None else ()
-    return {"train": task.train, "unlabelled": task.unlabelled, "test": test}
-
-
 def _inputs(settings: Config) -> Inputs:
     """What a manifest is made from, as in its header, without the images themselves."""
     task = settings.task
     return {
-        **{part: list(specs) for part, specs in _specs(settings).items()},
+        **{part: list(specs) for part, specs in data_specs(settings).items()},
         "labelled": task.labelled,
         "probe": str(task.probe),
         "probe_per_class": task.probe_per_class,
         "seed": task.seed,
         "test_fraction": splits.parse_test_share(task.test) or 0.0,
+        **({"follow_links": True} if task.follow_links else {}),
     }
-
-
-@dataclass(frozen=True)
-class DataPart:
-    """One data spec of the task: which part it belongs to, and its index within that part."""
-
-    name: str
-    number: int
-    data: Data
-
-    def entries(self) -> Iterator[tuple[str, Sample]]:
-        """Its samples, each with its id in the manifest."""
-        for sample in self.data.samples():
-            yield splits.sample_id(sample.id, self.name, self.number, self.data.own_ids), sample
 
 
 @dataclass(frozen=True)
@@ -219,24 +198,6 @@ class ManifestRow:
         return replace(self, split=split, probe=probe, label=label, truth=truth)
 
 
-def _open_parts(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[DataPart]:
-    """Every data spec opened, its labels aligned by name with the classes of the training images."""
-    opened = {
-        part: [samples.open_data(spec, settings.root) for spec in part_specs] for part, part_specs in specs.items()
-    }
-    classes = samples.union_classes(opened["train"])
-    if classes is None:
-        raise UsageError("the training images have no classes", "folder: needs one folder per class, parquet: a label")
-    parts = []
-    for part, data_sets in opened.items():
-        for number, (spec, data) in enumerate(zip(specs[part], data_sets, strict=True)):
-            for note in data.notes:
-                console.warn(note)
-            aligned = samples.align_labels(data, classes, spec, forget=part == "unlabelled")
-            parts.append(DataPart(part, number, aligned))
-    return parts
-
-
 def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None) -> None:
     classes = parts[0].data.classes or ()
     rows, failed = _check_images(settings, parts, workers)
@@ -244,6 +205,9 @@ def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: 
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
         )
+    labels = {row.label for row in rows if row.data == "train" and row.label is not None}
+    if len(labels) == 1:
+        raise one_class_error(classes[labels.pop()])
     draw = _draw_splits(settings, rows, classes)
     rows = [row.in_split(part, probe) for row, part, probe in zip(rows, draw.split, draw.probe, strict=True)]
     # Before the manifest, which marks the split as done: other processes may be waiting for it.
@@ -321,25 +285,6 @@ def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Sche
                 yield pa.Table.from_pylist(piece, schema=schema)
                 piece = []
     yield pa.Table.from_pylist(piece, schema=schema)
-
-
-def _listing(root: Path, specs: Mapping[str, Sequence[str]]) -> str:
-    """A digest of the names and sizes of the files of the data specs, without reading an image."""
-    listing: list[Any] = []
-    for spec in (spec for part in specs.values() for spec in part):
-        data = samples.resolve_path(spec.partition(":")[2], root)
-        paths = [os.path.join(folder, name) for folder, _, names in os.walk(data) for name in names]
-        paths = sorted(paths or glob.glob(str(data)))
-        listing.append([spec, [(os.path.relpath(path, root), _size(path)) for path in paths]])
-    return provenance.fingerprint(listing)
-
-
-def _size(path: str) -> int:
-    """The size of a file in bytes; -1 if it cannot be read, e.g. a broken link: its image only counts as a failure."""
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return -1
 
 
 def _whole(key: str, value: int | str) -> int:
