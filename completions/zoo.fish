@@ -376,6 +376,7 @@ complete -c zoo -n '__zoo_at split' -l follow-links -d 'Read images behind links
 complete -c zoo -n '__zoo_at split' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'
 complete -c zoo -n '__zoo_at split' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at split' -l dry-run -d 'Show what would be done; write nothing.'
+complete -c zoo -n '__zoo_at split' -l json -d 'Print the counts, and what the images showed, as JSON.'
 complete -c zoo -n '__zoo_at split' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of the output.'
 complete -c zoo -n '__zoo_at split' -s q -l quiet -d 'Print only warnings and errors on stderr.'
 complete -c zoo -n '__zoo_at split' -s v -l verbose -d 'Print details on stderr.'

@@ -1,10 +1,11 @@
 """`zoo split`: draw labelled, unlabelled, test and probe images."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from zoo_cli import config
+from zoo_cli import config, console
 from zoo_cli.commands.options import HERE, DryRun, FollowLinks, MaxErrors, Overwrite, Seed, Workers, Workspace
 
 Specs = list[str] | None
@@ -29,11 +30,15 @@ def split(
     workers: Workers = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the counts, and what the images showed, as JSON.")
+    ] = False,
     workspace: Workspace = HERE,
 ) -> None:
     """Draw labelled, unlabelled and test images.
 
-    Every image is checked and hashed once. Values set by flags win over zoo.toml in every later command.
+    Every image is checked and hashed once; what stood out is listed at the end: files that are not images, empty
+    classes, copies, images of one colour. Values set by flags win over zoo.toml in every later command.
 
     zoo split
     zoo split --train folder:pets/train --labelled 20% -C work
@@ -54,4 +59,6 @@ def split(
         overwrite=overwrite,
         dry_run=dry_run,
     )
-    stage.split(config.load(workspace), options)
+    summary = stage.split(config.load(workspace), options)
+    if json and summary is not None:
+        console.answer("zoo.split/1", asdict(summary), (), form="json")

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from zoo_cli.data.samples import is_within, quote
 from zoo_cli.errors import ContractError
 
-LINKS_HINT = "follow_links = true in [task] of zoo.toml, or --follow-links of zoo split, reads what links lead to"
+LINKS_HINT = "to read it, set follow_links = true in [task] of zoo.toml, or use zoo split --follow-links"
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 

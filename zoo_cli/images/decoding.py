@@ -25,6 +25,7 @@ from PIL import Image, UnidentifiedImageError
 
 from zoo_cli import specs
 from zoo_cli.config import Preprocessing
+from zoo_cli.images import inspection, png_stream, sixteen_bits
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 MAX_PIXELS = 64_000_000
@@ -96,11 +97,27 @@ class Geometry(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the manifest records of an image: SHA-256 of its encoded bytes, and its upright size in pixels."""
+    """What the manifest records of an image: SHA-256 of its encoded bytes, and its upright size in pixels.
+
+    What zoo split reports besides: `one_colour`, all pixels are equal; `lost_transparency`, they are once transparency
+    is dropped; `few_levels`, 16 bits of which few are used, see `sixteen_bits`.
+    """
 
     sha256: str
     width: int
     height: int
+    one_colour: bool = False
+    lost_transparency: bool = False
+    few_levels: bool = False
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """An image as `decode` returns it, as Pillow loaded it, and whether it has 16 bits of which few are used."""
+
+    rgb: Image.Image
+    loaded: Image.Image
+    few_levels: bool
 
 
 def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -108,15 +125,15 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image
 
     Only JPEG, PNG, WebP, BMP, TIFF, PPM and GIF are read. The size in the header is checked before anything is decoded.
     Transparency is dropped, not blended (a transparent pixel shows the colour stored under it); CMYK is converted by
-    Pillow's plain formula, colour profiles are ignored; 16 bits become 8 by their high byte; black and white become 0
-    and 255; an animation gives its first frame; an EXIF orientation is applied. What Pillow only warns about (damaged
+    Pillow's plain formula, colour profiles are ignored; 16 bits become 8 as `sixteen_bits` says; black and white become
+    0 and 255; an animation gives its first frame; an EXIF orientation is applied. What Pillow only warns about (damaged
     EXIF, odd metadata) is accepted if the pixels decode.
 
-    Raises BadImage for empty, truncated or corrupt bytes, an unknown format, more pixels than `max_pixels`, pixels
-    without a known range (floating point, more than 16 bits), or a path that is not a readable file.
+    Raises BadImage for empty, truncated or corrupt bytes, a PNG whose data end early, an unknown format, more pixels
+    than `max_pixels`, pixels without a known range (floating point, more than 16 bits), or an unreadable file.
     """
     with _opened(source) as file:
-        return _decode(file, max_pixels)
+        return _decode(file, max_pixels).rgb
 
 
 def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -127,8 +144,11 @@ def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageIn
             file.seek(0)
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror or error}") from None
-        image = _decode(file, max_pixels)
-    return ImageInfo(digest, image.width, image.height)
+        decoded = _decode(file, max_pixels)
+    one_colour = inspection.is_one_colour(decoded.rgb)
+    lost = one_colour and inspection.has_varied_alpha(decoded.loaded)
+    size = decoded.rgb.size
+    return ImageInfo(digest, *size, one_colour and not lost, lost, decoded.few_levels)
 
 
 def view_geometry(preprocessing: Preprocessing) -> Geometry:
@@ -221,7 +241,7 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
         yield file
 
 
-def _decode(file: Encoded, max_pixels: int) -> Image.Image:
+def _decode(file: Encoded, max_pixels: int) -> _Decoded:
     _hush_pillow()
     try:
         if not file.read(1):
@@ -229,10 +249,16 @@ def _decode(file: Encoded, max_pixels: int) -> Image.Image:
         file.seek(0)
         image = Image.open(file, formats=FORMATS)
         _check_size(image.size, max_pixels)
+        tiles = list(image.tile)
         image.load()
-        rgb = _to_rgb(image)
+        if image.format == "PNG" and png_stream.may_end_early(image) and png_stream.ends_early(file):
+            raise BadImage("damaged: its data end before the last pixels")
+        rgb, few_levels = _to_rgb(image)
+        if sixteen_bits.has_deep_colours(tiles):
+            file.seek(0)
+            rgb, few_levels = sixteen_bits.deepen_colours(rgb, tiles, Image.open(file, formats=FORMATS))
         turn = _UPRIGHT.get(_orientation(image))
-        return rgb if turn is None else rgb.transpose(turn)
+        return _Decoded(rgb if turn is None else rgb.transpose(turn), image, few_levels)
     except UnidentifiedImageError:
         raise BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
     except Image.DecompressionBombError:
@@ -251,17 +277,20 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise BadImage(f"{width} x {height} is more than {max_pixels:,} pixels")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image in RGB, and whether it is gray of 16 bits of which few are used."""
+    few_levels = False
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise BadImage("pixels of more than 16 bits have no known range")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
+        few_levels = sixteen_bits.uses_few_levels(values)
+        image = Image.fromarray(sixteen_bits.to_eight_bits(values))
     elif image.mode == "F":
         raise BadImage("floating-point pixels have no known range")
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # a palette with transparency in one step makes Pillow warn
-    return image.convert("RGB")
+    return image.convert("RGB"), few_levels
 
 
 def _orientation(image: Image.Image) -> int:

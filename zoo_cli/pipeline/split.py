@@ -13,6 +13,7 @@ from zoo_cli.data.samples import Sample
 from zoo_cli.data.splits import Splits
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
+from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, find_remarkable
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
 from zoo_cli.store import failures, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names, write_class_names
@@ -50,7 +51,10 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """The manifest, and how many samples of each kind it holds."""
+    """The manifest, and how many samples of each kind it holds.
+
+    `findings`: what the images showed while they were checked; None if the manifest was up to date.
+    """
 
     path: str
     labelled: int
@@ -58,6 +62,7 @@ class SplitSummary:
     test: int
     probe: int
     classes: int
+    findings: SplitFindings | None = None
 
 
 def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary | None:
@@ -82,8 +87,8 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
             raise provenance.stale_error(str(settings.manifest), differing, "split")
         console.say(f"{settings.manifest} is up to date")
         return summarize_manifest(settings)
-    write_manifest(changed, options, flags if has_file else [])
-    return None if options.dry_run else summarize_manifest(settings)
+    findings = write_manifest(changed, options, flags if has_file else [])
+    return None if options.dry_run else replace(summarize_manifest(settings), findings=findings)
 
 
 def is_manifest_current(settings: Config) -> bool:
@@ -123,8 +128,13 @@ def with_stored_flags(settings: Config) -> tuple[Config, list[str]]:
     return replace(settings, task=replace(settings.task, **values)), flags
 
 
-def write_manifest(settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()) -> None:
-    """Draw the splits and write the manifest and the class names. `flags`: the keys of [task] set by flags."""
+def write_manifest(
+    settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()
+) -> SplitFindings | None:
+    """Draw the splits and write the manifest and the class names; what was seen, None after a dry run.
+
+    `flags`: the keys of [task] set by flags.
+    """
     options = options or SplitConfig()
     _check(settings, options.max_errors, options.workers)
     inputs = _inputs(settings)
@@ -134,9 +144,9 @@ def write_manifest(settings: Config, options: SplitConfig | None = None, flags: 
     parts = open_parts(settings, specs)
     if options.dry_run:
         console.say(f"would check the images of {', '.join(spec for part in specs.values() for spec in part)}")
-        return
+        return None
     inputs = {**inputs, "images": list_files(settings, specs), **({"flags": sorted(flags)} if flags else {})}
-    _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
+    return _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
 
 
 def summarize_manifest(settings: Config) -> SplitSummary:
@@ -198,9 +208,11 @@ class ManifestRow:
         return replace(self, split=split, probe=probe, label=label, truth=truth)
 
 
-def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None) -> None:
+def _write(
+    settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None
+) -> SplitFindings:
     classes = parts[0].data.classes or ()
-    rows, failed = _check_images(settings, parts, workers)
+    rows, seen, failed = _check_images(settings, parts, workers)
     if not rows:
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
@@ -224,7 +236,12 @@ def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: 
         f"wrote {settings.manifest}: {counts['labelled']:,} labelled, {counts['unlabelled']:,} unlabelled, "
         f"{counts['test']:,} test, {sum(draw.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
+    passed_over = (file for part in parts for file in part.data.passed_over())
+    findings = find_remarkable(seen, len(failed), passed_over, classes)
+    for line in findings.lines:
+        console.say(f"saw: {line}")
     failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)
+    return findings
 
 
 def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequence[str]) -> Splits:
@@ -245,8 +262,8 @@ def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequenc
 
 def _check_images(
     settings: Config, parts: list[DataPart], workers: int | None
-) -> tuple[list[ManifestRow], list[Failure]]:
-    """Decode and hash every image once: the rows of the readable ones, and the failures."""
+) -> tuple[list[ManifestRow], list[SeenImage], list[Failure]]:
+    """Decode and hash every image once: the rows of the readable ones, what they show, and the failures."""
 
     def check(
         entry: tuple[DataPart, str, Sample],
@@ -258,6 +275,7 @@ def _check_images(
 
     entries = ((part, name, sample) for part in parts for name, sample in part.entries())
     rows: list[ManifestRow] = []
+    seen: list[SeenImage] = []
     failed: list[Failure] = []
     with console.Progress("split", 0, "img") as progress:
         for part, name, sample, info in decoding.map_in_order(check, entries, devices.workers(workers)):
@@ -265,9 +283,10 @@ def _check_images(
             if isinstance(info, decoding.BadImage):
                 failed.append(Failure(name, sample.path, str(info)))
                 continue
+            seen.append(SeenImage(name, part.name, sample.label, info))
             size = info.width, info.height
             rows.append(ManifestRow(name, part.name, sample.path, sample.label, info.sha256, *size, sample.group))
-    return rows, failed
+    return rows, seen, failed
 
 
 def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Schema) -> Iterator[pa.Table]:
