@@ -16,6 +16,7 @@ from zoo_cli.data.class_labels import tidy_classes
 from zoo_cli.data.image_root import ImageRoot
 from zoo_cli.data.parquet_columns import (
     BROKEN,
+    ParquetColumns,
     collect_classes,
     common_columns,
     damage_error,
@@ -25,8 +26,10 @@ from zoo_cli.data.parquet_columns import (
 )
 from zoo_cli.data.samples import Data, Sample, match_data, resolve_path, sample_path, split_options
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.store.parquet_images import ImagePlace, block_rows
 
-BATCH = 64  # rows in memory at a time: an image may take megabytes
+BATCH = 64
+"""Rows in memory at a time, fewer if images are large."""
 
 
 def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
@@ -59,7 +62,7 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
 
     def samples() -> Iterator[Sample]:
         for file, stem in zip(files, _unique_stems(files), strict=True):
-            for row, cells in enumerate(_read_rows(file, columns.names)):
+            for row, (row_group, position, cells) in enumerate(_read_rows(file, columns)):
                 where = f"{file}, row {row}"
                 name = cells.get("id") if columns.id else f"{stem}/{row}"
                 if name is None or name == "":
@@ -72,6 +75,7 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
                     image=image,
                     label=label_of(cells[columns.label], where) if columns.label else None,
                     group=None if group is None else str(group),
+                    place=ImagePlace(sample_path(file, root), columns.image, row_group, position) if image else None,
                 )
 
     def label_hint() -> str:
@@ -105,19 +109,28 @@ def _unique_stems(files: Sequence[Path]) -> list[str]:
     return [file.relative_to(common).with_suffix("").as_posix() for file in files]
 
 
-def _read_rows(file: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    source = open_parquet(file)
-    with source:
-        batches = source.iter_batches(batch_size=BATCH, columns=columns, use_threads=False)
-        while True:
-            try:
-                batch = next(batches, None)
-                rows = [] if batch is None else batch.to_pylist()
-            except BROKEN as error:
-                raise damage_error(file, error) from None
-            if batch is None:
-                return
-            yield from rows
+def _read_rows(file: Path, columns: ParquetColumns) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The cells of every row by column, with its row group and its row in that group."""
+    with open_parquet(file) as source:
+        for group in range(source.num_row_groups):
+            batches = source.iter_batches(
+                batch_size=block_rows(source, group, columns.image, BATCH),
+                row_groups=[group],
+                columns=columns.names,
+                use_threads=False,
+            )
+            row = 0
+            while True:
+                try:
+                    batch = next(batches, None)
+                    cells = [] if batch is None else batch.to_pylist()
+                except BROKEN as error:
+                    raise damage_error(file, error) from None
+                if batch is None:
+                    break
+                for position, each in enumerate(cells, row):
+                    yield group, position, each
+                row += len(cells)
 
 
 def _path_or_bytes(cell: Any, folder: ImageRoot, where: str) -> tuple[Path | None, bytes | None]:

@@ -15,6 +15,7 @@ from zoo_cli import specs
 from zoo_cli.data.class_labels import KEYS, MULTI_LABEL, ONE_LABEL, column_hint, refuse_several
 from zoo_cli.data.samples import number_classes, quote
 from zoo_cli.errors import ContractError
+from zoo_cli.store.parquet_images import open_stream
 
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a damaged file."""
@@ -40,7 +41,7 @@ class ParquetColumns:
 
 def open_parquet(file: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file, page_checksum_verification=True)
+        return open_stream(file)
     except BROKEN as error:
         raise damage_error(file, error) from None
 

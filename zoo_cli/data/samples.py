@@ -8,6 +8,7 @@ from pathlib import Path
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError
+from zoo_cli.store.parquet_images import ImagePlace
 from zoo_cli.store.path_patterns import match_paths
 
 
@@ -17,8 +18,9 @@ class Sample:
 
     `path`: the image file as a posix path, relative to the workspace if it lies inside, else absolute, so that
     `root / path` is the file in both cases. `image`: the encoded bytes of an image without a file of its own. Exactly
-    one of the two is set. `label`: a position in the data set's class list, None if unknown. `group`: a name shared by
-    images that belong together (one patient, one tile), None without groups.
+    one of the two is set. `place`: where a parquet file holds these bytes. `label`: a position in the data set's class
+    list, None if unknown. `group`: a name shared by images that belong together (one patient, one tile), None without
+    groups.
     """
 
     id: str
@@ -26,6 +28,7 @@ class Sample:
     image: bytes | None
     label: int | None
     group: str | None = None
+    place: ImagePlace | None = None
 
     def source(self, root: Path) -> bytes | Path:
         """What to decode: the encoded bytes, or the path of the file."""

@@ -6,10 +6,7 @@ trained with it, and is also defined where that loader warns, clips or fails.
 
 import hashlib
 import io
-import logging
-import re
 import struct
-import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -26,10 +23,12 @@ from PIL import Image, UnidentifiedImageError
 from zoo_cli import specs
 from zoo_cli.config import Preprocessing
 from zoo_cli.images import inspection, png_stream, sixteen_bits
+from zoo_cli.images.pillow_warnings import hush_pillow
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 MAX_PIXELS = 64_000_000
 AHEAD = 256
+AHEAD_BYTES = 64_000_000
 WIDEST = 16_000_000  # pixels of a resized image; above it, only the centre that is kept is resized
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -61,7 +60,6 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-_QUIET = ("ignore", None, Warning, re.compile(r"PIL(\.|$)"), 0)
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,9 +70,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise Pillow's log lines reach stderr
 
 
 class BadImage(Exception):
@@ -183,7 +178,12 @@ def make_view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pi
 
 
 def load_views(
-    items: Iterable[Getter], geometries: Iterable[Geometry], workers: int, *, max_pixels: int = MAX_PIXELS
+    items: Iterable[Getter],
+    geometries: Iterable[Geometry],
+    workers: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    size_of: Callable[[Getter], int] = lambda _: 0,
 ) -> Iterator[tuple[int, dict[Geometry, Pixels] | BadImage]]:
     """Decode every image once, in order: yields its position and one view per geometry, or why it cannot be used.
 
@@ -199,29 +199,37 @@ def load_views(
             return bad
         return {geometry: make_view(image, geometry) for geometry in distinct}
 
-    with closing(map_in_order(load, items, workers)) as views:
+    with closing(map_in_order(load, items, workers, size_of)) as views:
         yield from enumerate(views)
 
 
-def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
+def map_in_order(
+    function: Callable[[T], R], items: Iterable[T], workers: int, size_of: Callable[[T], int] = lambda _: 0
+) -> Generator[R, None, None]:
     """`map` in a pool of threads (Pillow decodes without the interpreter lock), with results in the order of the items.
 
     At most AHEAD items, or two per worker if that is more, are ahead of the consumer: results are small, and decoding
-    must continue while a batch is in the network. `workers = 0` uses the calling thread. On an error, an interrupt or a
-    consumer that stops, items that have not started are dropped.
+    must continue while a batch is in the network. Items that hold bytes, `size_of(item)` of them, are AHEAD_BYTES ahead
+    at most. `workers = 0` uses the calling thread. On an error, an interrupt or a consumer that stops, items that have
+    not started are dropped.
     """
     if workers <= 0:
         yield from map(function, items)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    waiting: deque[Future[R]] = deque()
+    waiting: deque[tuple[Future[R], int]] = deque()
+    ahead = 0
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > max(AHEAD, 2 * workers):
-                yield waiting.popleft().result()
+            size = size_of(item)
+            waiting.append((pool.submit(function, item), size))
+            ahead += size
+            while len(waiting) > max(AHEAD, 2 * workers) or (ahead > AHEAD_BYTES and len(waiting) > workers):
+                first, size = waiting.popleft()
+                ahead -= size
+                yield first.result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[0].result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -242,7 +250,7 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
 
 
 def _decode(file: Encoded, max_pixels: int) -> _Decoded:
-    _hush_pillow()
+    hush_pillow()
     try:
         if not file.read(1):
             raise BadImage("the file is empty")
@@ -303,16 +311,6 @@ def _orientation(image: Image.Image) -> int:
     except _DAMAGE:
         return 1
     return orientation if isinstance(orientation, int) else 1
-
-
-def _hush_pillow() -> None:
-    """Silence Pillow's warnings: `decode` decides what each of them means.
-
-    One filter for the whole process, added again if it was removed. `warnings.catch_warnings` does not work here:
-    threads share its state and would restore each other's.
-    """
-    if warnings.filters[:1] != [_QUIET]:
-        warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
 
 
 def _resize_centre(image: Image.Image, resize: int, geometry: Geometry, method: Image.Resampling) -> Image.Image:

@@ -200,6 +200,10 @@ class ManifestRow:
     split: str = ""
     probe: bool = False
     truth: int | None = None
+    file: str | None = None
+    column: str | None = None
+    row_group: int | None = None
+    row: int | None = None
 
     def in_split(self, split: str, probe: bool) -> Self:
         """The row in its split: the label of an unlabelled or test sample becomes its truth."""
@@ -224,8 +228,10 @@ def _write(
     rows = [row.in_split(part, probe) for row, part, probe in zip(rows, draw.split, draw.probe, strict=True)]
     # Before the manifest, which marks the split as done: other processes may be waiting for it.
     write_class_names(settings.classes, classes)
-    schema = arrow_schema(schemas.MANIFEST)
-    with files.table_writer(settings.manifest, schemas.MANIFEST, inputs, schema) as write:
+    schema = arrow_schema(schemas.MANIFEST, () if any(row.file for row in rows) else schemas.PLACE)
+    with files.table_writer(
+        settings.manifest, schemas.MANIFEST, inputs, schema, group_bytes=decoding.AHEAD_BYTES
+    ) as write:
         for piece in _with_images(rows, parts, schema):
             write(piece)
     duplicates = splits.find_duplicates([row.id for row in rows], draw.split, [row.sha256 for row in rows])
@@ -269,40 +275,47 @@ def _check_images(
         entry: tuple[DataPart, str, Sample],
     ) -> tuple[DataPart, str, Sample, decoding.ImageInfo | decoding.BadImage]:
         try:
-            return *entry, decoding.image_info(entry[2].source(settings.root))
+            result: decoding.ImageInfo | decoding.BadImage = decoding.image_info(entry[2].source(settings.root))
         except decoding.BadImage as bad:
-            return *entry, bad
+            result = bad
+        return entry[0], entry[1], replace(entry[2], image=None), result
 
     entries = ((part, name, sample) for part in parts for name, sample in part.entries())
     rows: list[ManifestRow] = []
     seen: list[SeenImage] = []
     failed: list[Failure] = []
     with console.Progress("split", 0, "img") as progress:
-        for part, name, sample, info in decoding.map_in_order(check, entries, devices.workers(workers)):
+        for part, name, sample, info in decoding.map_in_order(
+            check, entries, devices.workers(workers), size_of=lambda entry: len(entry[2].image or b"")
+        ):
             progress.advance(1)
             if isinstance(info, decoding.BadImage):
                 failed.append(Failure(name, sample.path, str(info)))
                 continue
             seen.append(SeenImage(name, part.name, sample.label, info))
             size = info.width, info.height
-            rows.append(ManifestRow(name, part.name, sample.path, sample.label, info.sha256, *size, sample.group))
+            row = ManifestRow(name, part.name, sample.path, sample.label, info.sha256, *size, sample.group)
+            rows.append(replace(row, **asdict(sample.place)) if sample.place else row)
     return rows, seen, failed
 
 
 def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows as tables. Images without a file of their own are read a second time, to keep none in memory."""
-    if all(row.path is not None for row in rows):
+    """The rows as tables. Images that no file holds are read a second time, to keep few in memory."""
+    if all(row.path or row.file for row in rows):
         yield pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
         return
     row_of = {row.id: row for row in rows}
     piece: list[dict[str, Any]] = []
+    size = 0
     for part in parts:
         for name, sample in part.entries():
             if name in row_of:
-                piece.append({**asdict(row_of[name]), "image": sample.image})
-            if len(piece) == schemas.ROW_GROUP:
+                image = None if sample.place else sample.image
+                size += len(image or b"")
+                piece.append({**asdict(row_of[name]), "image": image})
+            if len(piece) == schemas.ROW_GROUP or size > decoding.AHEAD_BYTES:
                 yield pa.Table.from_pylist(piece, schema=schema)
-                piece = []
+                piece, size = [], 0
     yield pa.Table.from_pylist(piece, schema=schema)
 
 
