@@ -217,7 +217,8 @@ def test_peak_memory_of_large_parquet_files(tmp_path: Path, rows_a_group: int) -
     pixels = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
     jpeg = encode(Image.fromarray(pixels), "JPEG", quality=97)
     schema = pa.schema([("image", KIND), ("label", pa.int64())])
-    with pq.ParquetWriter(tmp_path / "a.parquet", schema, compression="none") as writer:
+    # Pages of 20 images: a page is read whole, so one of all 400 would need its size twice.
+    with pq.ParquetWriter(tmp_path / "a.parquet", schema, compression="none", write_batch_size=20) as writer:
         for start in range(0, 400, rows_a_group):
             rows = [
                 {"image": {"bytes": jpeg + n.to_bytes(4, "big"), "path": None}, "label": n % 2}

@@ -1,4 +1,7 @@
-"""Encoded images inside parquet files, read one at a time in bounded memory whatever the sizes of the row groups."""
+"""Encoded images inside parquet files, read one at a time in bounded memory whatever the sizes of the row groups.
+
+Only a page is read whole, and takes its size twice; a page is what its writer wrote at once.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
