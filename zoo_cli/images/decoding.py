@@ -244,7 +244,9 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
             raise BadImage("not a regular file")
         file = source.open("rb")
     except (OSError, ValueError) as error:
-        raise BadImage(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+        reason = getattr(error, "strerror", None) or error
+        link = " behind its link" if source.is_symlink() else ""
+        raise BadImage(f"cannot be opened: {reason}{link}") from None
     with file:
         yield file
 
