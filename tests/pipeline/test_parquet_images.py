@@ -162,9 +162,9 @@ def test_any_order_gives_the_same_images(
         assert [images.read(places[n]) for n in order] == [values[n] for n in order]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda n: images.read(places[n]), range(60))) == values
-    for wrong in (ImagePlace("a.parquet", "image", 2, 10), ImagePlace("a.parquet", "image", 3, 0)):
+    for group, row in ((2, 10), (3, 0), (0, -1), (-1, 0)):
         with pytest.raises(ContractError, match="has changed"):
-            images.read(wrong)
+            images.read(ImagePlace("a.parquet", "image", group, row))
 
 
 def test_rows_in_order_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

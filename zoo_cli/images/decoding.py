@@ -90,7 +90,7 @@ class Geometry(NamedTuple):
     side: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """What the manifest records of an image: SHA-256 of its encoded bytes, and its upright size in pixels.
 

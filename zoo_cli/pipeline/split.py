@@ -13,7 +13,7 @@ from zoo_cli.data.samples import Sample
 from zoo_cli.data.splits import Splits
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
-from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, find_remarkable
+from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
 from zoo_cli.store import failures, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names, write_class_names
@@ -243,7 +243,7 @@ def _write(
         f"{counts['test']:,} test, {sum(draw.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
     passed_over = (file for part in parts for file in part.data.passed_over())
-    findings = find_remarkable(seen, len(failed), passed_over, classes)
+    findings = collect_findings(seen, len(failed), passed_over, classes)
     for line in findings.lines:
         console.say(f"saw: {line}")
     failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)

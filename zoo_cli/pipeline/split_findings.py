@@ -12,7 +12,7 @@ SHOWN = 5
 """How many names a line lists."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SeenImage:
     """A readable image: its id, the part of the task it belongs to, its true label if known, and its pixels."""
 
@@ -93,7 +93,7 @@ class SplitFindings:
         return lines
 
 
-def find_remarkable(
+def collect_findings(
     images: Sequence[SeenImage], failed: int, passed_over: Iterable[str], classes: Sequence[str]
 ) -> SplitFindings:
     """The findings of the readable images, the number of failed ones and the files that were passed over."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -139,7 +140,8 @@ def _places(table: pa.Table) -> dict[int, ImagePlace]:
     places = {}
     for row, cells in enumerate(zip(*(table.column(name).to_pylist() for name in schemas.PLACE), strict=True)):
         if all(cell is not None for cell in cells):
-            places[row] = ImagePlace(*cells)
+            name, column, group, position = cells
+            places[row] = ImagePlace(sys.intern(name), sys.intern(column), group, position)
         elif any(cell is not None for cell in cells):
             raise ContractError(f"the manifest names half of the place of an image (row {row})", "make it again")
     return places

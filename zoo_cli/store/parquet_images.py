@@ -24,7 +24,7 @@ _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 _AGAIN = "put it back, or zoo split --overwrite reads it again"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImagePlace:
     """Where an image without a file of its own is: a parquet file, its column, a row group, and a row of that group.
 
@@ -81,6 +81,8 @@ class ParquetImages:
         return cell
 
     def _find_cell(self, path: Path, place: ImagePlace) -> bytes | None:
+        if min(place.row_group, place.row) < 0:
+            raise IndexError(place)
         group = ImagePlace(place.file, place.column, place.row_group, 0)
         cursor = self._cursors.get(group) or _Cursor(path, group)
         number, offset = divmod(place.row, cursor.rows)
