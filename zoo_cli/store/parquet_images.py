@@ -61,6 +61,7 @@ class ParquetImages:
         self._blocks: OrderedDict[tuple[ImagePlace, int], list[bytes | None]] = OrderedDict()
         self._kept_bytes = 0
         self._cursors: OrderedDict[ImagePlace, _Cursor] = OrderedDict()
+        self._block_rows: dict[ImagePlace, int] = {}
         self._lock = Lock()
 
     def read(self, place: ImagePlace) -> bytes:
@@ -84,18 +85,25 @@ class ParquetImages:
         if min(place.row_group, place.row) < 0:
             raise IndexError(place)
         group = ImagePlace(place.file, place.column, place.row_group, 0)
-        cursor = self._cursors.get(group) or _Cursor(path, group)
-        number, offset = divmod(place.row, cursor.rows)
-        while (group, number) not in self._blocks:
-            if number < cursor.number:
-                cursor = _Cursor(path, group)
-            self._keep((group, cursor.number), cursor.advance())
+        if group not in self._block_rows:
+            self._cursors[group] = _Cursor(path, group)
+            self._block_rows[group] = self._cursors[group].rows
+        number, offset = divmod(place.row, self._block_rows[group])
+        if (group, number) not in self._blocks:
+            self._decode(path, group, number)
         self._blocks.move_to_end((group, number))
+        return self._blocks[group, number][offset]
+
+    def _decode(self, path: Path, group: ImagePlace, number: int) -> None:
+        """Decode blocks of a row group up to this one, on from where the last pass over the group stands."""
+        cursor = self._cursors.pop(group, None)
+        if cursor is None or number < cursor.number:
+            cursor = _Cursor(path, group)
         self._cursors[group] = cursor
-        self._cursors.move_to_end(group)
         while len(self._cursors) > MOST_CURSORS:
             self._cursors.popitem(last=False)
-        return self._blocks[group, number][offset]
+        while cursor.number <= number:
+            self._keep((group, cursor.number), cursor.advance())
 
     def _keep(self, key: tuple[ImagePlace, int], block: list[bytes | None]) -> None:
         self._kept_bytes += _total_bytes(block) - _total_bytes(self._blocks.pop(key, []))
