@@ -7,7 +7,7 @@ _zoo_table() {
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --max-errors --seed --workers --overwrite --dry-run -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --max-errors --seed --follow-links --workers --overwrite --dry-run --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags extract') REPLY='--source --train --gradients --projection --views --augment --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;

@@ -309,8 +309,8 @@ function __zoo_words
             printf '%s\n' 'alexnet' 'convnext_base' 'convnext_large' 'convnext_small' 'convnext_tiny' 'densenet121' 'densenet161' 'densenet169' 'densenet201' 'efficientnet_b0' 'efficientnet_b1' 'efficientnet_b2' 'efficientnet_b3' 'efficientnet_b4' 'efficientnet_b5' 'efficientnet_b6' 'efficientnet_b7' 'efficientnet_v2_l' 'efficientnet_v2_m' 'efficientnet_v2_s' 'googlenet' 'inception_v3' 'maxvit_t' 'mnasnet0_5' 'mnasnet0_75' 'mnasnet1_0' 'mnasnet1_3' 'mobilenet_v2' 'mobilenet_v3_large' 'mobilenet_v3_small' 'regnet_x_16gf' 'regnet_x_1_6gf' 'regnet_x_32gf' 'regnet_x_3_2gf' 'regnet_x_400mf' 'regnet_x_800mf' 'regnet_x_8gf' 'regnet_y_128gf' 'regnet_y_16gf' 'regnet_y_1_6gf' 'regnet_y_32gf' 'regnet_y_3_2gf' 'regnet_y_400mf' 'regnet_y_800mf' 'regnet_y_8gf' 'resnet101' 'resnet152' 'resnet18' 'resnet34' 'resnet50' 'resnext101_32x8d' 'resnext101_64x4d' 'resnext50_32x4d' 'shufflenet_v2_x0_5' 'shufflenet_v2_x1_0' 'shufflenet_v2_x1_5' 'shufflenet_v2_x2_0' 'squeezenet1_0' 'squeezenet1_1' 'swin_b' 'swin_s' 'swin_t' 'swin_v2_b' 'swin_v2_s' 'swin_v2_t' 'vgg11' 'vgg11_bn' 'vgg13' 'vgg13_bn' 'vgg16' 'vgg16_bn' 'vgg19' 'vgg19_bn' 'vit_b_16' 'vit_b_32' 'vit_h_14' 'vit_l_16' 'vit_l_32' 'wide_resnet101_2' 'wide_resnet50_2'
         case 'data'
             printf '%s\t%s\n' 'folder:' 'folder:PATH, one folder per class, or flat for unlabelled images' \
-                'parquet:' 'parquet:GLOB in the Hugging Face layout' \
-                'csv:' 'csv:FILE with columns path, label, id, group' \
+                'parquet:' 'parquet:GLOB?label=COLUMN in the Hugging Face layout' \
+                'csv:' 'csv:FILE?label=COLUMN&root=FOLDER with columns path, label, id, group' \
                 'torchvision:' 'torchvision:NAME?root=PATH&train=true, a data set on disk'
         case 'source'
             printf '%s\t%s\n' '@source' '' \
@@ -374,9 +374,11 @@ complete -c zoo -n '__zoo_at split' -l probe -x -k -a '(__zoo_value probe)' -d '
 complete -c zoo -n '__zoo_at split' -l probe-per-class -x -k -a '(__zoo_value text)' -d 'Most probe images per class; 0: no limit.'
 complete -c zoo -n '__zoo_at split' -l max-errors -x -k -a '(__zoo_value text)' -d 'Samples that may fail before exit code 4: a number or N%.'
 complete -c zoo -n '__zoo_at split' -l seed -x -k -a '(__zoo_value text)' -d 'Random seed. [default: the task\'s]'
+complete -c zoo -n '__zoo_at split' -l follow-links -d 'Read images behind links that leave the folders of the data.'
 complete -c zoo -n '__zoo_at split' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'
 complete -c zoo -n '__zoo_at split' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at split' -l dry-run -d 'Show what would be done; write nothing.'
+complete -c zoo -n '__zoo_at split' -l json -d 'Print the counts, and what the images showed, as JSON.'
 complete -c zoo -n '__zoo_at split' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of the output.'
 complete -c zoo -n '__zoo_at split' -s q -l quiet -d 'Print only warnings and errors on stderr.'
 complete -c zoo -n '__zoo_at split' -s v -l verbose -d 'Print details on stderr.'

@@ -46,6 +46,9 @@ class Task:
     )
     probe_per_class: int = field(default=0, metadata=_key("at most this many of them in a class; 0: no limit", 0))
     seed: int = field(default=0, metadata=_key("random seed", 0))
+    follow_links: bool = field(
+        default=False, metadata=_key("read images behind links that leave the folders of the data", False)
+    )
 
 
 @dataclass(frozen=True)
@@ -257,12 +260,21 @@ def load(root: Path) -> Config:
 def rebase_spec(spec: str, root: Path) -> str:
     """A spec from the command line, whose path is relative to the current folder, as the zoo.toml of `root` has it."""
     provider, _, rest = spec.partition(":")
-    place, sign, factory = rest.partition(":") if provider == "python" else (rest, "", "")
-    is_path = provider in ("folder", "parquet", "csv", "file", "python", "features")
-    if not is_path or not place or place.startswith("~") or os.path.isabs(place) or root.resolve() == Path.cwd():
+    if provider not in ("folder", "parquet", "csv", "file", "python", "features"):
         return spec
+    place, sign, factory = rest.partition(":") if provider == "python" else (rest, "", "")
+    place, options = specs.split_query(place) if provider == "csv" and not os.path.exists(rest) else (place, {})
+    if options:
+        values = {key: _rebase_path(value, root) if key == "root" else value for key, value in options.items()}
+        sign, factory = "?", "&".join(f"{key}={value}" for key, value in values.items())
+    return f"{provider}:{_rebase_path(place, root)}{sign}{factory}"
+
+
+def _rebase_path(place: str, root: Path) -> str:
+    if not place or place.startswith("~") or os.path.isabs(place) or root.resolve() == Path.cwd():
+        return place
     # From the real folder: `link/..` is the parent of what a link points to, not of the link.
-    return f"{provider}:{Path(os.path.relpath(place, root.resolve())).as_posix()}{sign}{factory}"
+    return Path(os.path.relpath(place, root.resolve())).as_posix()
 
 
 def source_name(model: str) -> str:

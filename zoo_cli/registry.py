@@ -270,8 +270,10 @@ DATA: dict[str, Entry] = {
     "folder": Entry(
         "zoo_cli.data.folder:read_folder", "folder:PATH, one folder per class, or flat for unlabelled images"
     ),
-    "parquet": Entry("zoo_cli.data.parquet:read_parquet", "parquet:GLOB in the Hugging Face layout"),
-    "csv": Entry("zoo_cli.data.csv_table:read_csv", "csv:FILE with columns path, label, id, group"),
+    "parquet": Entry("zoo_cli.data.parquet:read_parquet", "parquet:GLOB?label=COLUMN in the Hugging Face layout"),
+    "csv": Entry(
+        "zoo_cli.data.csv_table:read_csv", "csv:FILE?label=COLUMN&root=FOLDER with columns path, label, id, group"
+    ),
     "torchvision": Entry(
         "zoo_cli.data.torchvision:read_torchvision", "torchvision:NAME?root=PATH&train=true, a data set on disk"
     ),

@@ -6,6 +6,7 @@ text of a spec is converted.
 
 import difflib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -126,13 +127,30 @@ def resolve(kind: str, text: str) -> Method:
     return Method(name, params, function)
 
 
+def split_query(text: str) -> tuple[str, dict[str, str]]:
+    """`path?key=value&key=value` as a path and its options; a `?` without them belongs to the path.
+
+    Raises UsageError for a key that is given twice.
+    """
+    match = _QUERY.fullmatch(text)
+    if match is None:
+        return text, {}
+    options: dict[str, str] = {}
+    for item in match[2].split("&"):
+        key, _, value = item.partition("=")
+        if key in options:
+            raise UsageError(f'"{key}" is given twice in "{text}"', "drop one")
+        options[key] = value
+    return match[1], options
+
+
 def provider(kind: str, text: str) -> tuple[str, str]:
     """`provider:rest` as two parts. Raises UsageError if the provider is missing or unknown."""
     table = registry.TABLES[kind]
     name, sign, rest = text.partition(":")
     if not sign or not rest:
-        first = next(iter(table))
-        raise UsageError(f'"{text}" has no provider', f"write PROVIDER:NAME, e.g. {first}:{text}")
+        guess = _PROVIDERS.get((kind, Path(text).suffix.lower()), next(iter(table)))
+        raise UsageError(f'"{text}" has no provider', f"write PROVIDER:NAME, e.g. {guess}:{text}")
     if name not in table:
         raise nearest(kind, name, table)
     return name, rest
@@ -176,4 +194,11 @@ def _convert(value: str, annotation: Any, what: str) -> Any:
     return number
 
 
+_QUERY = re.compile(r"([^?]+(?:\?[^?]*)*?)\?([a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*)")
+_PROVIDERS = {
+    ("data provider", ".parquet"): "parquet",
+    ("data provider", ".csv"): "csv",
+    ("model provider", ".parquet"): "features",
+}
+"""The provider of a path by its ending, for a hint."""
 _EXPECTED = {int: "an integer", float: "a number"}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,98 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> 
     assert str(caught.value).isprintable()
 
 
+def test_spaces_after_commas_are_understood(tmp_path: Path) -> None:
+    data = open_data(write_table(tmp_path, "path, label, id\na.png, cat, x\nb.png, dog, y\n"), tmp_path)
+    assert (data.classes, data.notes) == (("cat", "dog"), ())
+    assert [(s.id, s.path) for s in data.samples()] == [("x", "t/a.png"), ("y", "t/b.png")]
+
+
+def test_spaces_and_backslashes_of_paths_are_understood(tmp_path: Path) -> None:
+    spec = write_table(tmp_path, "path\n images/a.png \nimages\\a.png\nodd\\name.png\n")
+    (tmp_path / "t/odd\\name.png").touch()
+    assert [s.path for s in open_data(spec, tmp_path).samples()] == [
+        "t/images/a.png",
+        "t/images/a.png",
+        "t/odd\\name.png",
+    ]
+    for path, hint in (("..\\x.png", "without .."), ("C:\\data\\x.png", "a drive of Windows")):
+        with pytest.raises(ContractError, match=hint):
+            list(open_data(write_table(tmp_path, f"path\n{path}\n"), tmp_path).samples())
+
+
+def test_a_root_allows_absolute_paths_inside_it(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    spec = write_table(work, f"path,label\n{tmp_path}/images/a.png,x\nb.png,y\n")
+    with pytest.raises(ContractError, match=r"leaves the folder.*csv:TABLE\?root=FOLDER"):
+        list(open_data(spec, work).samples())
+    (tmp_path / "images").mkdir()
+    for root in (tmp_path / "images", "../images"):
+        samples = list(open_data(f"{spec}?root={root}", work).samples())
+        assert [s.id for s in samples] == ["a.png", "b.png"]
+        assert [s.path for s in samples] == [f"{tmp_path}/images/a.png", f"{tmp_path}/images/b.png"]
+    with pytest.raises(ContractError, match="leaves the folder"):
+        list(open_data(f"{spec}?root={work}", work).samples())
+    with pytest.raises(UsageError, match="no folder"):
+        open_data(f"{spec}?root=gone", work)
+
+
+def test_links_that_leave_the_root_need_follow_links(tmp_path: Path) -> None:
+    spec = write_table(tmp_path, "path,label\na.png,x\n")
+    (tmp_path / "a.png").touch()
+    (tmp_path / "t/a.png").symlink_to("../a.png")
+    with pytest.raises(ContractError, match=r"link that leaves the folder.*--follow-links"):
+        list(open_data(spec, tmp_path).samples())
+    assert [s.path for s in open_data(spec, tmp_path, follow_links=True).samples()] == ["t/a.png"]
+
+
+def test_the_label_column_can_be_chosen(tmp_path: Path) -> None:
+    spec = write_table(tmp_path, "path,fine,coarse\na.png,cat,pet\nb.png,cow,farm\n")
+    data = open_data(spec, tmp_path)
+    assert data.classes is None
+    assert data.label_hint() == f'{spec} has no column label; choose one of "fine", "coarse": {spec}?label=fine'
+    assert open_data(f"{spec}?label=coarse", tmp_path).classes == ("farm", "pet")
+    with pytest.raises(UsageError, match="did you mean coarse"):
+        open_data(f"{spec}?label=course", tmp_path)
+    with pytest.raises(UsageError, match="did you mean label"):
+        open_data(f"{spec}?labels=fine", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["a|b", "c"],
+        ["a;b", "a", "b"],
+        ['"a, b"', "a", "b"],
+        ["a;b", "b;c", "c;a"],
+        ['"[a, b]"', "c"],
+        ["\"['a']|b\"", "c"],
+    ],
+)
+def test_a_cell_of_several_labels_is_refused(tmp_path: Path, labels: list[str]) -> None:
+    rows = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
+    with pytest.raises(ContractError, match=r"holds several labels .*multi-label.* not supported yet"):
+        open_data(write_table(tmp_path, f"path,label\n{rows}"), tmp_path)
+
+
+def test_a_comma_may_belong_to_a_class_name(tmp_path: Path) -> None:
+    text = 'path,label\na.png,"maillot, tank suit"\nb.png,maillot\nc.png,"tench, Tinca tinca"\nd.png,and/or\n'
+    data = open_data(write_table(tmp_path, text), tmp_path)
+    assert data.classes == ("and/or", "maillot", "maillot, tank suit", "tench, Tinca tinca")
+
+
+def test_one_hot_columns_are_refused_by_name(tmp_path: Path) -> None:
+    data = open_data(write_table(tmp_path, "path,cat,dog,width\na.png,1,0,24\nb.png,1,1,30\n"), tmp_path)
+    assert data.classes is None
+    assert 'one-hot columns ("cat", "dog"): images with several labels (multi-label)' in data.label_hint()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         (b"", "not a header"),
+        (b"path\tlabel\na.png\tx\n", "by commas, not by '.t'"),
+        (b"path;label\na.png;x\n", "by commas, not by ';'"),
         (b"file,label\na,b\n", "not a header"),
         (b"path,path\na,b\n", "not a header"),
         (b"path,label\na.png\n", "1 cells where the header has 2 .*line 2"),
@@ -112,7 +201,7 @@ def test_any_valid_table_round_trips_or_is_refused(tmp_path: Path, columns: set[
     for sample, row in zip(samples, written, strict=True):
         assert (tmp_path / str(sample.path)).is_relative_to(tmp_path / "t")
         assert (sample.group or "") == row.get("group", "")
-        label = row.get("label", "").strip()
+        label = unicodedata.normalize("NFC", row.get("label", "").strip())
         assert (sample.label is None) == (label == "")
         assert sample.label is None or (data_set.classes is not None and data_set.classes[sample.label] == label)
         if "id" in row:

@@ -37,11 +37,57 @@ def test_classes_and_files_come_in_code_point_order(tmp_path: Path) -> None:
     assert not data.own_ids
 
 
-def test_only_image_extensions_count_in_any_case(tmp_path: Path) -> None:
+def test_image_endings_count_in_any_case(tmp_path: Path) -> None:
     kinds = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm", "pgm", "gif", "JPEG", "TiF"]
     write_images(tmp_path, *(f"d/c/{number}.{kind}" for number, kind in enumerate(kinds)))
-    write_images(tmp_path, "d/c/notes.txt", "d/c/x.png.part", "d/c/.hidden.png", "d/c/png", "d/.cache/y.png")
+    write_images(tmp_path, "d/c/.hidden.png", "d/.cache/y.png")
     assert len(list(open_data("folder:d", tmp_path).samples())) == len(kinds)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF"])
+@pytest.mark.parametrize("name", ["scan.jfif", "scan", "IMG_0001.dat"])
+def test_content_decides_without_a_known_ending(tmp_path: Path, form: str, name: str) -> None:
+    write_images(tmp_path, "d/a/1.png")
+    (tmp_path / "d/a" / name).write_bytes(encode(make_image(), form))
+    data = open_data("folder:d", tmp_path)
+    assert {s.id for s in data.samples()} == {"a/1.png", f"a/{name}"}
+    assert not list(data.passed_over())
+
+
+def test_files_that_are_no_images_are_passed_over(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/a/1.png", "d/b/1.png")
+    for name in ("a/notes.txt", "a/BMW", "b/x.heic", "b/P5 manual", "readme"):
+        (tmp_path / "d" / name).write_bytes(b"BMW and P5: text")
+    (tmp_path / "d/a/photo.NEF").write_bytes(encode(make_image(), "TIFF"))  # the preview of a raw photograph
+    (tmp_path / "d/a/nothing").touch()
+    data = open_data("folder:d", tmp_path)
+    assert [s.id for s in data.samples()] == ["a/1.png", "b/1.png"]
+    assert set(data.passed_over()) == {
+        *("a/notes.txt", "a/BMW", "a/photo.NEF", "a/nothing", "b/x.heic", "b/P5 manual", "readme")
+    }
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"])
+def test_folders_of_systems_are_no_classes(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path, "d/a/1.png", "d/b/1.png", f"d/{name}/1.png", f"d/a/{name}/2.png")
+    data = open_data("folder:d", tmp_path)
+    assert data.classes == ("a", "b")
+    assert [s.id for s in data.samples()] == ["a/1.png", "b/1.png"]
+
+
+def test_class_names_lose_spaces_and_become_nfc(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/ zebra/1.png", "d/cafe\u0301/1.png", "d/caf\u00e9/2.png", "d/ant/1.png")
+    data = open_data("folder:d", tmp_path)
+    assert data.classes == ("ant", "caf\u00e9", "zebra")
+    assert {s.id: s.label for s in data.samples()} == {
+        " zebra/1.png": 2,
+        "ant/1.png": 0,
+        "cafe\u0301/1.png": 1,
+        "caf\u00e9/2.png": 1,
+    }
+    (note,) = data.notes
+    assert note.startswith("2 class names lose outer spaces or change to Unicode form NFC, e.g. ' zebra' to \"zebra\"")
+    assert note.endswith('equal names are one class: "caf\u00e9"')
 
 
 def test_nested_folders_belong_to_their_class(tmp_path: Path) -> None:
@@ -107,13 +153,39 @@ def test_split_folders_are_not_classes(tmp_path: Path) -> None:
     assert open_data("folder:vehicles", tmp_path).classes == ("car", "train")
 
 
+@pytest.mark.parametrize(
+    ("folders", "first"),
+    [
+        (("train/cat", "test/cat", "annotations/masks"), "train"),
+        (("Train/cat", "Validation/cat", "docs"), "Train"),
+        (("train/cat", "test"), "train"),
+        (("train_set/cat", "test_set/cat"), "train_set"),
+        (("val/cat", "test/cat", "extra/cat"), "test"),
+        (("training/cat",), "training"),
+    ],
+)
+def test_splits_beside_anything_else_are_refused(tmp_path: Path, folders: tuple[str, ...], first: str) -> None:
+    write_images(tmp_path, *(f"d/{folder}/1.png" for folder in folders))
+    with pytest.raises(UsageError, match=f"contains splits .* write folder:d/{first}$"):
+        open_data("folder:d", tmp_path)
+
+
 @pytest.mark.parametrize("link", ["d/a/out.png", "d/b"])
 def test_a_link_that_leaves_the_folder_is_refused(tmp_path: Path, link: str) -> None:
     write_images(tmp_path, "d/a/1.png", "elsewhere/1.png")
     target = "elsewhere" if link == "d/b" else "elsewhere/1.png"
     (tmp_path / link).symlink_to(tmp_path / target)
-    with pytest.raises(ContractError, match="leaves the data folder"):
+    with pytest.raises(ContractError, match=r"leaves the data folder.*follow_links = true.*--follow-links"):
         list(open_data("folder:d", tmp_path).samples())
+    samples = list(open_data("folder:d", tmp_path, follow_links=True).samples())
+    assert [s.path for s in samples] == ["d/a/1.png", f"{link}/1.png" if link == "d/b" else link]
+
+
+def test_followed_links_may_not_lead_back(tmp_path: Path) -> None:
+    write_images(tmp_path, "d/a/1.png")
+    (tmp_path / "d/a/up").symlink_to(tmp_path)
+    with pytest.raises(ContractError, match="leads back"):
+        list(open_data("folder:d", tmp_path, follow_links=True).samples())
 
 
 def test_inner_links_are_followed_and_loops_refused(tmp_path: Path) -> None:
@@ -148,3 +220,22 @@ def test_unknown_provider_suggests_the_nearest(tmp_path: Path) -> None:
         open_data("foldr:x", tmp_path)
     with pytest.raises(UsageError, match="has no provider"):
         open_data("pets", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "right"),
+    [
+        ("x.parquet", "e.g. parquet:x.parquet"),
+        ("x.csv", "e.g. csv:x.csv"),
+        ("pets", "e.g. folder:pets"),
+        ("folder:x.parquet", "write parquet:x.parquet"),
+        ("folder:x.csv", "write csv:x.csv"),
+        ("parquet:x.csv", "write csv:x.csv"),
+        ("csv:x.parquet", "write parquet:x.parquet"),
+    ],
+)
+def test_hints_name_the_provider_of_the_file(tmp_path: Path, spec: str, right: str) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PAR1\xff\xfe")
+    (tmp_path / "x.csv").write_text("path,label\n")
+    with pytest.raises((UsageError, ContractError), match=right):
+        open_data(spec, tmp_path)

@@ -80,6 +80,58 @@ def test_hugging_face_columns_of_any_name_are_found(tmp_path: Path) -> None:
     assert (sample.image, sample.label) == (PNG, 1)
 
 
+def two_labels(tmp_path: Path) -> None:
+    features = {
+        "image": {"_type": "Image"},
+        "fine": {"names": ["a", "b", "c"], "_type": "ClassLabel"},
+        "coarse": {"names": ["x", "y"], "_type": "ClassLabel"},
+        "several": [{"names": ["x", "y"], "_type": "ClassLabel"}],
+    }
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    write_file(tmp_path / "a.parquet", {"fine": [2, 0], "coarse": [1, 0], "size": [24, 30]}, metadata)
+
+
+def test_one_of_several_label_columns_is_chosen(tmp_path: Path) -> None:
+    two_labels(tmp_path)
+    data = open_data("parquet:a.parquet", tmp_path)
+    assert data.classes is None
+    assert 'choose one of "fine", "coarse": parquet:a.parquet?label=fine' in data.label_hint()
+    chosen = open_data("parquet:*.parquet?label=coarse", tmp_path)
+    assert (chosen.classes, labels(chosen)) == (("x", "y"), [1, 0])
+    assert open_data("parquet:a.parquet?label=size", tmp_path).classes == tuple(map(str, range(31)))
+    with pytest.raises(UsageError, match="did you mean coarse"):
+        open_data("parquet:a.parquet?label=course", tmp_path)
+
+
+def test_several_labels_in_a_parquet_are_refused(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.parquet", {"label": pa.array([[0, 1], [1]])})
+    with pytest.raises(ContractError, match="multi-label"):
+        open_data("parquet:a.parquet", tmp_path)
+    write_file(tmp_path / "b.parquet", {"label": ["a|b", "a"]})
+    with pytest.raises(ContractError, match=r"holds several labels.*multi-label"):
+        open_data("parquet:b.parquet", tmp_path)
+    write_file(tmp_path / "c.parquet", {"labels": pa.array([[0, 1], [1]])})
+    assert "multi-label" in open_data("parquet:c.parquet", tmp_path).label_hint()
+    write_file(tmp_path / "d.parquet", {"cat": [0, 1], "dog": [True, True], "width": [20, 24]})
+    assert 'one-hot columns ("cat", "dog")' in open_data("parquet:d.parquet", tmp_path).label_hint()
+
+
+def test_class_names_of_a_parquet_are_tidy(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.parquet", {"label": [0, 1]}, {b"class_names": b'["zebra ", "ant"]'})
+    data = open_data("parquet:a.parquet", tmp_path)
+    assert (data.classes, labels(data)) == (("zebra", "ant"), [0, 1])
+    write_file(tmp_path / "b.parquet", {"label": [" cat", "cat", "ant"]})
+    data = open_data("parquet:b.parquet", tmp_path)
+    assert (data.classes, labels(data)) == (("ant", "cat"), [1, 1, 0])
+    assert "equal names are one class" in data.notes[0]
+
+
+def test_what_zoo_writes_is_not_data(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.parquet", {"label": [0, 1]}, NAMES)
+    pq.write_table(pa.table({"id": ["x"]}), tmp_path / "manifest.parquet")
+    assert len(list(open_data("parquet:*.parquet", tmp_path).samples())) == 2
+
+
 def test_numbers_without_class_names_are_their_own_names(tmp_path: Path) -> None:
     write_file(tmp_path / "a1.parquet", {"label": pa.array([3, None], pa.int16())})
     write_file(tmp_path / "a2.parquet", {"label": pa.array([0, 5], pa.int16())})

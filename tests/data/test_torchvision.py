@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torchvision import datasets
 
 from zoo_cli.data.samples import open_data
 from zoo_cli.errors import UsageError
@@ -42,6 +45,12 @@ def test_a_data_set_without_class_names_is_numbered(tmp_path: Path) -> None:
     assert data.classes is not None
     assert set(data.classes) <= {"0", "1", "2"}
     assert len(list(data.samples())) == 12
+
+
+def test_several_labels_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.FakeData, "__getitem__", lambda *_: (Image.new("RGB", (2, 2)), torch.tensor([0, 1])))
+    with pytest.raises(UsageError, match=r"sample 0 of torchvision:FakeData has several labels.*multi-label"):
+        open_data("torchvision:FakeData?size=12", tmp_path)
 
 
 def test_missing_files_are_one_line_without_a_download(tmp_path: Path) -> None:

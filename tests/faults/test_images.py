@@ -184,10 +184,13 @@ def test_missing_data_is_named(workspace: Make, train: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["path,label,id", "images/red/00.png,red,a", "images/red/01.png,red,a"], "1 ids are repeated, e.g. 'a'"),
-        (["path,label", "images/red/00.png,red", "images/red/00.png,red"], "ids are repeated"),
-        (["path,label", "../secret.png,red"], 'path "../secret.png" leaves the folder of its table'),
-        (["path,label", "/etc/passwd,red"], 'path "/etc/passwd" leaves the folder'),
+        (["path,label,id", "images/red/00.png,red,a", "images/blue/01.png,blue,a"], "1 ids are repeated, e.g. 'a'"),
+        (["path,label", "images/red/00.png,red", "images/red/00.png,blue"], "ids are repeated"),
+        (
+            ["path,label", "images/blue/00.png,blue", "../secret.png,red"],
+            'path "../secret.png" leaves the folder of its table',
+        ),
+        (["path,label", "images/blue/00.png,blue", "/etc/passwd,red"], 'path "/etc/passwd" leaves the folder'),
         (["path,label", "images/red/00.png"], "1 cells where the header has 2"),
         (["file,label", "images/red/00.png,red"], "not a header with one path column"),
         (["path,label", "images/red/00.png,-1", "images/red/01.png,2"], "a negative label"),

@@ -16,7 +16,7 @@ from zoo_cli.errors import ZooError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SWITCHES = ("overwrite", "refresh", "gradients", "with-student")
+SWITCHES = ("overwrite", "refresh", "gradients", "with-student", "follow-links")
 """The flags in texts that take no value."""
 RENAMED = {"source": "sources"}
 """Flags that have another name than their parameter."""

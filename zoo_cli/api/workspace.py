@@ -79,11 +79,12 @@ class Workspace:
         probe: int | str | None = None,
         probe_per_class: int | None = None,
         seed: int | None = None,
+        follow_links: bool | None = None,
         max_errors: str | None = None,
         workers: int | None = None,
         overwrite: bool = False,
     ) -> SplitSummary:
-        """Draw labelled, unlabelled, test and probe images; check and hash every image.
+        """Draw labelled, unlabelled, test and probe images; check and hash every image, and count what stands out.
 
         What is set here wins over [task] of zoo.toml, in later steps too.
         """
@@ -95,6 +96,7 @@ class Workspace:
             probe=probe,
             probe_per_class=probe_per_class,
             seed=seed,
+            follow_links=follow_links,
             max_errors=max_errors,
             workers=workers,
             overwrite=overwrite,

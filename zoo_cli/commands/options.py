@@ -74,6 +74,9 @@ Format = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel="Output")]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Read images behind links that leave the folders of the data.")
+]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Print only warnings and errors on stderr.", rich_help_panel="Output")
 ]

@@ -1,11 +1,12 @@
 """`zoo split`: draw labelled, unlabelled, test and probe images."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from zoo_cli import config
-from zoo_cli.commands.options import HERE, DryRun, MaxErrors, Overwrite, Seed, Workers, Workspace
+from zoo_cli import config, console
+from zoo_cli.commands.options import HERE, DryRun, FollowLinks, MaxErrors, Overwrite, Seed, Workers, Workspace
 
 Specs = list[str] | None
 
@@ -25,14 +26,19 @@ def split(
     ] = None,
     max_errors: MaxErrors = None,
     seed: Seed = None,
+    follow_links: FollowLinks = False,
     workers: Workers = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the counts, and what the images showed, as JSON.")
+    ] = False,
     workspace: Workspace = HERE,
 ) -> None:
     """Draw labelled, unlabelled and test images.
 
-    Every image is checked and hashed once. Values set by flags win over zoo.toml in every later command.
+    Every image is checked and hashed once; what stood out is listed at the end: files that are not images, empty
+    classes, copies, images of one colour. Values set by flags win over zoo.toml in every later command.
 
     zoo split
     zoo split --train folder:pets/train --labelled 20% -C work
@@ -47,9 +53,12 @@ def split(
         probe=probe,
         probe_per_class=probe_per_class,
         seed=seed,
+        follow_links=follow_links or None,
         max_errors=max_errors,
         workers=workers,
         overwrite=overwrite,
         dry_run=dry_run,
     )
-    stage.split(config.load(workspace), options)
+    summary = stage.split(config.load(workspace), options)
+    if json and summary is not None:
+        console.answer("zoo.split/1", asdict(summary), (), form="json")

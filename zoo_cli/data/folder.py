@@ -1,101 +1,120 @@
-"""`folder:PATH`: one sub-folder per class, or a flat folder of images without labels.
+"""`folder:PATH`: one sub-folder per class, a flat folder of images without labels, or Hugging Face's imagefolder.
 
 Classes are the sub-folders in code-point order of their names; files and nested folders follow the same order. A class
 folder without images stays in the list, with a note: dropping it would shift the labels after it. Hidden names (leading
-dot) are ignored. Links may only point inside PATH.
+dot) and the folders of systems (`__MACOSX`) are ignored. A file is an image by its ending, or else by its content.
+Links may only point inside PATH, unless the user lets them leave it.
 """
 
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from zoo_cli.data.samples import Data, Sample, is_within, quote, resolve_path, sample_path
-from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.data.class_labels import KEYS, choose_column, tidy_classes
+from zoo_cli.data.folder_metadata import find_metadata
+from zoo_cli.data.folder_tree import FolderTree
+from zoo_cli.data.image_root import ImageRoot
+from zoo_cli.data.image_table import ImageTable, read_image_table
+from zoo_cli.data.samples import Data, Sample, quote, resolve_path, sample_path, split_options
+from zoo_cli.errors import UsageError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+_TRAIN = re.compile(r"(train|training)([ _-]?(set|images|data|split))?", re.IGNORECASE)
+_OTHER = re.compile(r"(test|testing|val|valid|validation|dev|eval)([ _-]?(set|images|data|split))?", re.IGNORECASE)
 
 
-def read_folder(rest: str, root: Path) -> Data:
+def read_folder(rest: str, root: Path, follow_links: bool = False) -> Data:
     """The images of a folder. Ids are posix paths relative to it.
 
     Raises UsageError if the folder is missing, has no images, or has one folder per split; ContractError for a link
-    that leaves it or a name that is not UTF-8.
+    that leaves it, a name that is not UTF-8, or metadata that breaks its contract.
     """
-    top = resolve_path(rest, root)
+    path, options = split_options("folder", rest, root)
+    top = resolve_path(path, root)
     if not top.is_dir():
-        raise UsageError(f"no folder {quote(str(top))}", "paths are relative to the workspace")
-    real = os.path.realpath(top)
-    entries = _list_entries(str(top), real)
+        kind = {".parquet": "parquet", ".csv": "csv"}.get(top.suffix) if top.is_file() else None
+        hint = f"write {kind}:{path}" if kind else "paths are relative to the workspace"
+        raise UsageError(f"no folder {quote(str(top))}", hint)
+    table = find_metadata(top, f"folder:{path}")
+    if table is not None:
+        data = _read_listed(table, top, root, options.get("label"), follow_links)
+        if data is not None:
+            return data
+    elif "label" in options:
+        raise UsageError(
+            f"folder:{path} has no metadata with a column file_name", "?label= chooses a column of it; drop it"
+        )
+    return _read_classes(path, top, root, follow_links, table)
+
+
+def _read_listed(table: ImageTable, top: Path, root: Path, label: str | None, follow_links: bool) -> Data | None:
+    """The images that the metadata lists; None if it has no labels and the folder has class folders."""
+    if choose_column(label, table.columns, table.spec) is None and FolderTree(top, follow_links).has_class_folders():
+        return None
+    data = read_image_table(table, ImageRoot(top, follow_links=follow_links), root, label)
+
+    def passed_over() -> Iterator[str]:
+        listed = {os.path.abspath(root / (sample.path or "")) for sample in data.samples()}
+        for file in FolderTree(top, follow_links).files():
+            if os.path.abspath(file) not in listed and Path(file) != table.file:
+                yield Path(file).relative_to(top).as_posix()
+
+    return replace(data, passed_over=passed_over)
+
+
+def _read_classes(path: str, top: Path, root: Path, follow_links: bool, table: ImageTable | None) -> Data:
+    tree = FolderTree(top, follow_links)
+    entries = tree.entries(str(top))
     folders = [entry for entry in entries if entry.is_dir()]
-    _refuse_splits(rest, folders, real)
+    _refuse_splits(path, folders, tree)
     names = tuple(entry.name for entry in folders)
-    empty = [entry.name for entry in folders if next(_images(entry.path, real, ()), None) is None]
-    loose = [entry.name for entry in entries if _is_image(entry)]
+    empty = [entry.name for entry in folders if next(tree.images(entry.path), None) is None]
+    loose = [entry.name for entry in entries if not entry.is_dir() and tree.is_image(entry)]
     if len(empty) == len(folders) and (folders or not loose):
-        raise UsageError(f"no image in {quote(str(top))}", f"images end in {' '.join(EXTENSIONS)}")
+        raise UsageError(f"no image in {quote(str(top))}", "zoo reads jpeg, png, webp, bmp, tiff, ppm and gif")
 
     def samples() -> Iterator[Sample]:
         if not names:
-            yield from (_sample(path, top, root, None) for path in _images(str(top), real, ()))
+            yield from (_sample(file, top, root, None) for file in tree.images(str(top)))
         for label, name in enumerate(names):
-            yield from (_sample(path, top, root, label) for path in _images(str(top / name), real, ()))
+            yield from (_sample(file, top, root, label) for file in tree.images(str(top / name)))
 
-    notes = [f"class folder {quote(name)} of {rest} has no images; it keeps its number" for name in empty]
+    def passed_over() -> Iterator[str]:
+        for file in tree.files(images=False):
+            if table is None or Path(file) != table.file:
+                yield Path(file).relative_to(top).as_posix()
+
+    notes = [f"class folder {quote(name)} of {path} has no images; it keeps its number" for name in empty]
     if folders and loose:
-        notes.append(f"{len(loose)} images of {rest} are outside class folders and left out, e.g. {quote(loose[0])}")
-    return Data(names or None, samples, notes=tuple(notes))
+        notes.append(f"{len(loose)} images of {path} are outside class folders and left out, e.g. {quote(loose[0])}")
+    if table is not None:
+        others = [name for name in table.columns if name not in KEYS]
+        chosen = f"folder:{path}?label={others[0]}" if others else "a column label"
+        notes.append(f"{table.file.name} of {path} has no column label, so classes are the folders; or {chosen}")
+    data = Data(
+        names or None,
+        samples,
+        notes=tuple(notes),
+        label_hint=lambda: f"folder:{path} needs one folder per class, or a metadata.csv with file_name and label",
+        passed_over=passed_over,
+    )
+    return tidy_classes(data, sort=True)
 
 
-def _sample(path: str, top: Path, root: Path, label: int | None) -> Sample:
-    return Sample(Path(path).relative_to(top).as_posix(), sample_path(Path(path), root), None, label)
+def _sample(file: str, top: Path, root: Path, label: int | None) -> Sample:
+    return Sample(Path(file).relative_to(top).as_posix(), sample_path(Path(file), root), None, label)
 
 
-def _images(folder: str, real: str, above: tuple[str, ...]) -> Iterator[str]:
-    """The image files below a folder, depth first, each folder sorted by name."""
-    here = os.path.realpath(folder)
-    if here in above:
-        raise ContractError(f"a link inside {quote(folder)} leads back to a folder above it", "remove the link")
-    for entry in _list_entries(folder, real):
-        if entry.is_dir():
-            yield from _images(entry.path, real, (*above, here))
-        elif _is_image(entry):
-            yield entry.path
-
-
-def _list_entries(folder: str, real: str) -> list[os.DirEntry[str]]:
-    """The entries of a folder sorted by name, without hidden ones; every link is checked."""
-    try:
-        with os.scandir(folder) as scan:
-            entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError as error:
-        raise UsageError(f"cannot read folder {quote(folder)}: {error.strerror}") from None
-    for entry in entries:
-        if not _is_text(entry.name):
-            raise ContractError(f"a name that is not UTF-8: {entry.name!a} (in {quote(folder)})", "rename it")
-        if entry.is_symlink() and not is_within(entry.path, real):
-            raise ContractError(
-                f"link {quote(entry.path)} leaves the data folder", "copy the images, or name the folder it leads to"
-            )
-    return entries
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(EXTENSIONS) and not entry.is_dir()
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8: other bytes come from the system as lone surrogates, which our files cannot store."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _refuse_splits(rest: str, folders: list[os.DirEntry[str]], real: str) -> None:
+def _refuse_splits(path: str, folders: list[os.DirEntry[str]], tree: FolderTree) -> None:
     """Raise UsageError for split folders: `pets/train/cat`, `pets/test/cat` would give the classes test and train."""
-    names = [entry.name for entry in folders]
-    if folders and all(name.lower() in SPLITS for name in names):
-        inner = [any(entry.is_dir() for entry in _list_entries(folder.path, real)) for folder in folders]
-        if all(inner):
-            raise UsageError(
-                f"folder:{rest} contains splits ({', '.join(names)}), not classes",
-                f"write folder:{Path(rest).as_posix()}/{names[-1]}",
-            )
+    train = [entry for entry in folders if _TRAIN.fullmatch(entry.name.strip())]
+    splits = train + [entry for entry in folders if _OTHER.fullmatch(entry.name.strip())]
+    holding = [entry for entry in splits if any(inner.is_dir() for inner in tree.entries(entry.path))]
+    # One name may be a class (vehicles: car, train). Two are splits, as is one alone that holds folders.
+    if len(splits) > 1 or (len(folders) == 1 and holding):
+        names = ", ".join(sorted(entry.name for entry in splits))
+        raise UsageError(
+            f"folder:{path} contains splits ({names}), not classes",
+            f"write folder:{(Path(path) / splits[0].name).as_posix()}",
+        )

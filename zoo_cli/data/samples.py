@@ -2,12 +2,14 @@
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError
+from zoo_cli.store.parquet_images import ImagePlace
+from zoo_cli.store.path_patterns import match_paths
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,9 @@ class Sample:
 
     `path`: the image file as a posix path, relative to the workspace if it lies inside, else absolute, so that
     `root / path` is the file in both cases. `image`: the encoded bytes of an image without a file of its own. Exactly
-    one of the two is set. `label`: a position in the data set's class list, None if unknown. `group`: a name shared by
-    images that belong together (one patient, one tile), None without groups.
+    one of the two is set. `place`: where a parquet file holds these bytes. `label`: a position in the data set's class
+    list, None if unknown. `group`: a name shared by images that belong together (one patient, one tile), None without
+    groups.
     """
 
     id: str
@@ -25,6 +28,7 @@ class Sample:
     image: bytes | None
     label: int | None
     group: str | None = None
+    place: ImagePlace | None = None
 
     def source(self, root: Path) -> bytes | Path:
         """What to decode: the encoded bytes, or the path of the file."""
@@ -40,23 +44,27 @@ class Data:
 
     `classes`: names in label order, None without labels. `samples()` starts a new pass, streaming, in the same order
     every time. `own_ids`: whether the ids come from the data itself; otherwise they are made from file names or row
-    numbers and are unique only within this data set. `notes`: warnings for the user, one line each.
+    numbers and are unique only within this data set. `notes`: warnings for the user, one line each. `label_hint()`: why
+    it has no classes, and what to do. `passed_over()`: the files that are not read, relative to the data set.
     """
 
     classes: tuple[str, ...] | None
     samples: Callable[[], Iterator[Sample]]
     own_ids: bool = False
     notes: tuple[str, ...] = ()
+    label_hint: Callable[[], str] = lambda: "it has no labels"
+    passed_over: Callable[[], Iterable[str]] = tuple
 
 
-def open_data(spec: str, root: Path) -> Data:
+def open_data(spec: str, root: Path, *, follow_links: bool = False) -> Data:
     """Open the data set of a spec `provider:rest`; its paths are relative to `root`.
 
-    Raises UsageError for an unknown provider or a missing file or folder, ContractError for files that break their
-    contract (some of them only while the samples are read).
+    `follow_links`: read what is behind links that leave the folders of the spec too. Raises UsageError for an unknown
+    provider or a missing file or folder, ContractError for files that break their contract (some of them only while the
+    samples are read).
     """
     name, rest = specs.provider("data provider", spec)
-    data: Data = registry.load(registry.DATA[name])(rest, root)
+    data: Data = registry.load(registry.DATA[name])(rest, root, follow_links)
     return data
 
 
@@ -97,6 +105,36 @@ def align_labels(data: Data, classes: tuple[str, ...], where: str, *, forget: bo
     return replace(data, classes=classes, samples=samples)
 
 
+OPTIONS: Mapping[str, tuple[str, ...]] = {"folder": ("label",), "parquet": ("label",), "csv": ("label", "root")}
+"""What may follow the path of a provider, as in `csv:t.csv?label=kind&root=images`."""
+
+
+def split_options(provider: str, rest: str, root: Path) -> tuple[str, dict[str, str]]:
+    """The path of a spec and its options. A path that exists as it is has none.
+
+    Raises UsageError for an option that the provider does not have.
+    """
+    path, options = specs.split_query(rest)
+    if provider not in OPTIONS or not options or resolve_path(rest, root).exists():
+        return rest, {}
+    for key in options:
+        if key not in OPTIONS[provider]:
+            raise specs.nearest(f"option of {provider}:{path}", key, OPTIONS[provider])
+    return path, options
+
+
+def match_data(pattern: Path, root: Path) -> list[Path]:
+    """The files that match a path or pattern, sorted. A pattern leaves out what zoo itself writes into `root`."""
+    written = {root / "manifest.parquet", root / "ranking.parquet"}
+    return [path for path in match_paths(pattern) if path.is_file() and (path == pattern or path not in written)]
+
+
+def data_path(spec: str, root: Path) -> Path:
+    """The path or pattern of a spec, without its options."""
+    provider, _, rest = spec.partition(":")
+    return resolve_path(split_options(provider, rest, root)[0], root)
+
+
 def resolve_path(rest: str, root: Path) -> Path:
     """The file or folder of a spec, relative to the workspace `root`; `~` is the home folder."""
     path = Path(rest).expanduser()
@@ -114,21 +152,6 @@ def sample_path(path: Path, root: Path) -> str:
     absolute = Path(os.path.abspath(path))
     base = os.path.abspath(root)
     return (absolute.relative_to(base) if absolute.is_relative_to(base) else absolute).as_posix()
-
-
-def resolve_beside(text: str, folder: Path, where: str) -> Path:
-    """The file that a table in `folder` names; it must lie inside `folder`, links followed.
-
-    Raises ContractError for an empty or absolute path, `..`, a NUL, or a link that leaves the folder.
-    """
-    pure = PurePosixPath(text)
-    if text and "\0" not in text and not pure.is_absolute() and ".." not in pure.parts:
-        path = folder / pure
-        if is_within(path, os.path.realpath(folder)):
-            return path
-    raise ContractError(
-        f"path {quote(text)} leaves the folder of its table ({where})", "write paths relative to the table, without .."
-    )
 
 
 def is_within(path: Path | str, real: str) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from PIL import Image
 
 from zoo_cli import specs
+from zoo_cli.data.class_labels import MULTI_LABEL, ONE_LABEL, tidy_classes
 from zoo_cli.data.samples import Data, Sample, number_classes, quote, resolve_path
 from zoo_cli.errors import UsageError
 
@@ -22,8 +23,10 @@ PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 _BROKEN = (RuntimeError, OSError, ValueError, TypeError, KeyError, ImportError)
 
 
-def read_torchvision(rest: str, root: Path) -> Data:
+def read_torchvision(rest: str, root: Path, _follow_links: bool = False) -> Data:
     """The samples of a data set, with ids "NAME/position". `root=` is relative to the workspace.
+
+    torchvision follows every link.
 
     Raises UsageError for an unknown name or argument, missing files, or samples that are not an image with a class.
     """
@@ -44,7 +47,7 @@ def read_torchvision(rest: str, root: Path) -> Data:
             image, label = _load_sample(dataset, position, name)
             yield Sample(f"{name}/{position}", None, _encode_png(image), label)
 
-    return Data(classes, samples)
+    return tidy_classes(Data(classes, samples), sort=False)
 
 
 def _find_factory(name: str) -> Callable[..., Any]:
@@ -99,6 +102,8 @@ def _class_names(dataset: Any, name: str) -> tuple[str, ...]:
 def _load_sample(dataset: Any, position: int, name: str) -> tuple[Image.Image, int]:
     try:
         image, label = dataset[position]
+        if getattr(label, "numel", lambda: 1)() > 1 or (isinstance(label, list | tuple) and len(label) > 1):
+            raise UsageError(f"sample {position} of torchvision:{name} has several labels: {MULTI_LABEL}", ONE_LABEL)
         number = int(label)
     except _BROKEN as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,7 +4,6 @@ A table has the column `accuracy`, or `Oracle` as the PARC benchmark calls it, i
 accuracy, as that benchmark writes it, is unknown. Several seeds of one source count by their mean.
 """
 
-import glob
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from zoo_cli import config, console
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import flip_statistics, predictions, tables
 from zoo_cli.store import files
+from zoo_cli.store.path_patterns import match_paths
 
 DIGITS = 12  # means of seeds that differ only by rounding are equal
 PER_RUN_OPTIONS = ("seed", "lr")
@@ -41,8 +41,7 @@ def load_accuracies(path: Path) -> Accuracies:
     """
     if path.is_file():
         return _average(_read_table(tables.load_table(path)))
-    folders = [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path)))]
-    runs = [run for folder in folders for run in _find_runs(folder)]
+    runs = [run for folder in match_paths(path) for run in _find_runs(folder)]
     if not runs:
         raise UsageError(f"no runs in {path}", "zoo distill --each-source makes them; or give a table of accuracies")
     return _average(_read_runs(path, runs))

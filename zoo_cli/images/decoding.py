@@ -6,10 +6,7 @@ trained with it, and is also defined where that loader warns, clips or fails.
 
 import hashlib
 import io
-import logging
-import re
 import struct
-import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -25,10 +22,13 @@ from PIL import Image, UnidentifiedImageError
 
 from zoo_cli import specs
 from zoo_cli.config import Preprocessing
+from zoo_cli.images import inspection, png_stream, sixteen_bits
+from zoo_cli.images.pillow_warnings import hush_pillow
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 MAX_PIXELS = 64_000_000
 AHEAD = 256
+AHEAD_BYTES = 64_000_000
 WIDEST = 16_000_000  # pixels of a resized image; above it, only the centre that is kept is resized
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -60,7 +60,6 @@ _DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-_QUIET = ("ignore", None, Warning, re.compile(r"PIL(\.|$)"), 0)
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,9 +70,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise Pillow's log lines reach stderr
 
 
 class BadImage(Exception):
@@ -94,13 +90,29 @@ class Geometry(NamedTuple):
     side: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the manifest records of an image: SHA-256 of its encoded bytes, and its upright size in pixels."""
+    """What the manifest records of an image: SHA-256 of its encoded bytes, and its upright size in pixels.
+
+    What zoo split reports besides: `one_colour`, all pixels are equal; `lost_transparency`, they are once transparency
+    is dropped; `few_levels`, 16 bits of which few are used, see `sixteen_bits`.
+    """
 
     sha256: str
     width: int
     height: int
+    one_colour: bool = False
+    lost_transparency: bool = False
+    few_levels: bool = False
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """An image as `decode` returns it, as Pillow loaded it, and whether it has 16 bits of which few are used."""
+
+    rgb: Image.Image
+    loaded: Image.Image
+    few_levels: bool
 
 
 def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -108,15 +120,15 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image
 
     Only JPEG, PNG, WebP, BMP, TIFF, PPM and GIF are read. The size in the header is checked before anything is decoded.
     Transparency is dropped, not blended (a transparent pixel shows the colour stored under it); CMYK is converted by
-    Pillow's plain formula, colour profiles are ignored; 16 bits become 8 by their high byte; black and white become 0
-    and 255; an animation gives its first frame; an EXIF orientation is applied. What Pillow only warns about (damaged
+    Pillow's plain formula, colour profiles are ignored; 16 bits become 8 as `sixteen_bits` says; black and white become
+    0 and 255; an animation gives its first frame; an EXIF orientation is applied. What Pillow only warns about (damaged
     EXIF, odd metadata) is accepted if the pixels decode.
 
-    Raises BadImage for empty, truncated or corrupt bytes, an unknown format, more pixels than `max_pixels`, pixels
-    without a known range (floating point, more than 16 bits), or a path that is not a readable file.
+    Raises BadImage for empty, truncated or corrupt bytes, a PNG whose data end early, an unknown format, more pixels
+    than `max_pixels`, pixels without a known range (floating point, more than 16 bits), or an unreadable file.
     """
     with _opened(source) as file:
-        return _decode(file, max_pixels)
+        return _decode(file, max_pixels).rgb
 
 
 def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -127,8 +139,11 @@ def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageIn
             file.seek(0)
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror or error}") from None
-        image = _decode(file, max_pixels)
-    return ImageInfo(digest, image.width, image.height)
+        decoded = _decode(file, max_pixels)
+    one_colour = inspection.is_one_colour(decoded.rgb)
+    lost = one_colour and inspection.has_varied_alpha(decoded.loaded)
+    size = decoded.rgb.size
+    return ImageInfo(digest, *size, one_colour and not lost, lost, decoded.few_levels)
 
 
 def view_geometry(preprocessing: Preprocessing) -> Geometry:
@@ -163,7 +178,12 @@ def make_view(image: Image.Image, preprocessing: Preprocessing | Geometry) -> Pi
 
 
 def load_views(
-    items: Iterable[Getter], geometries: Iterable[Geometry], workers: int, *, max_pixels: int = MAX_PIXELS
+    items: Iterable[Getter],
+    geometries: Iterable[Geometry],
+    workers: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    size_of: Callable[[Getter], int] = lambda _: 0,
 ) -> Iterator[tuple[int, dict[Geometry, Pixels] | BadImage]]:
     """Decode every image once, in order: yields its position and one view per geometry, or why it cannot be used.
 
@@ -179,29 +199,37 @@ def load_views(
             return bad
         return {geometry: make_view(image, geometry) for geometry in distinct}
 
-    with closing(map_in_order(load, items, workers)) as views:
+    with closing(map_in_order(load, items, workers, size_of)) as views:
         yield from enumerate(views)
 
 
-def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
+def map_in_order(
+    function: Callable[[T], R], items: Iterable[T], workers: int, size_of: Callable[[T], int] = lambda _: 0
+) -> Generator[R, None, None]:
     """`map` in a pool of threads (Pillow decodes without the interpreter lock), with results in the order of the items.
 
     At most AHEAD items, or two per worker if that is more, are ahead of the consumer: results are small, and decoding
-    must continue while a batch is in the network. `workers = 0` uses the calling thread. On an error, an interrupt or a
-    consumer that stops, items that have not started are dropped.
+    must continue while a batch is in the network. Items that hold bytes, `size_of(item)` of them, are AHEAD_BYTES ahead
+    at most. `workers = 0` uses the calling thread. On an error, an interrupt or a consumer that stops, items that have
+    not started are dropped.
     """
     if workers <= 0:
         yield from map(function, items)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    waiting: deque[Future[R]] = deque()
+    waiting: deque[tuple[Future[R], int]] = deque()
+    ahead = 0
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > max(AHEAD, 2 * workers):
-                yield waiting.popleft().result()
+            size = size_of(item)
+            waiting.append((pool.submit(function, item), size))
+            ahead += size
+            while len(waiting) > max(AHEAD, 2 * workers) or (ahead > AHEAD_BYTES and len(waiting) > workers):
+                first, size = waiting.popleft()
+                ahead -= size
+                yield first.result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[0].result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -216,23 +244,31 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
             raise BadImage("not a regular file")
         file = source.open("rb")
     except (OSError, ValueError) as error:
-        raise BadImage(f"cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+        reason = getattr(error, "strerror", None) or error
+        link = " behind its link" if source.is_symlink() else ""
+        raise BadImage(f"cannot be opened: {reason}{link}") from None
     with file:
         yield file
 
 
-def _decode(file: Encoded, max_pixels: int) -> Image.Image:
-    _hush_pillow()
+def _decode(file: Encoded, max_pixels: int) -> _Decoded:
+    hush_pillow()
     try:
         if not file.read(1):
             raise BadImage("the file is empty")
         file.seek(0)
         image = Image.open(file, formats=FORMATS)
         _check_size(image.size, max_pixels)
+        tiles = list(image.tile)
         image.load()
-        rgb = _to_rgb(image)
+        if image.format == "PNG" and png_stream.may_end_early(image) and png_stream.ends_early(file):
+            raise BadImage("damaged: its data end before the last pixels")
+        rgb, few_levels = _to_rgb(image)
+        if sixteen_bits.has_deep_colours(tiles):
+            file.seek(0)
+            rgb, few_levels = sixteen_bits.deepen_colours(rgb, tiles, Image.open(file, formats=FORMATS))
         turn = _UPRIGHT.get(_orientation(image))
-        return rgb if turn is None else rgb.transpose(turn)
+        return _Decoded(rgb if turn is None else rgb.transpose(turn), image, few_levels)
     except UnidentifiedImageError:
         raise BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
     except Image.DecompressionBombError:
@@ -251,17 +287,20 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise BadImage(f"{width} x {height} is more than {max_pixels:,} pixels")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image in RGB, and whether it is gray of 16 bits of which few are used."""
+    few_levels = False
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise BadImage("pixels of more than 16 bits have no known range")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
+        few_levels = sixteen_bits.uses_few_levels(values)
+        image = Image.fromarray(sixteen_bits.to_eight_bits(values))
     elif image.mode == "F":
         raise BadImage("floating-point pixels have no known range")
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # a palette with transparency in one step makes Pillow warn
-    return image.convert("RGB")
+    return image.convert("RGB"), few_levels
 
 
 def _orientation(image: Image.Image) -> int:
@@ -274,16 +313,6 @@ def _orientation(image: Image.Image) -> int:
     except _DAMAGE:
         return 1
     return orientation if isinstance(orientation, int) else 1
-
-
-def _hush_pillow() -> None:
-    """Silence Pillow's warnings: `decode` decides what each of them means.
-
-    One filter for the whole process, added again if it was removed. `warnings.catch_warnings` does not work here:
-    threads share its state and would restore each other's.
-    """
-    if warnings.filters[:1] != [_QUIET]:
-        warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
 
 
 def _resize_centre(image: Image.Image, resize: int, geometry: Geometry, method: Image.Resampling) -> Image.Image:

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +46,11 @@ def sample_batches(
     def getters() -> Iterator[Getter]:
         for name, sample in entries:
             waiting.append(NewImage(name, sample.path))
-            yield partial(sample.source, root)
+            yield _Encoded(sample, root)
 
     kept: list[NewImage] = []
     stacks: dict[Geometry, list[np.ndarray]] = {geometry: [] for geometry in geometries}
-    for _, views in load_views(getters(), geometries, workers):
+    for _, views in load_views(getters(), geometries, workers, size_of=_size):
         image = waiting.popleft()
         on_image()
         if isinstance(views, BadImage):
@@ -65,6 +64,22 @@ def sample_batches(
             kept, stacks = [], {geometry: [] for geometry in geometries}
     if kept:
         yield _stack(kept, stacks)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What to decode of a sample, deferred."""
+
+    sample: Sample
+    root: Path
+
+    def __call__(self) -> bytes | Path:
+        return self.sample.source(self.root)
+
+
+def _size(getter: Getter) -> int:
+    """The bytes that an image holds in memory until it is decoded."""
+    return len(getter.sample.image or b"") if isinstance(getter, _Encoded) else 0
 
 
 def _stack(images: list[NewImage], stacks: dict[Geometry, list[np.ndarray]]) -> SampleBatch:

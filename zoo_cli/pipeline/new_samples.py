@@ -38,7 +38,7 @@ def open_new_data(settings: Config, data_specs: Sequence[str]) -> list[NewData]:
     }
     opened: list[NewData] = []
     for spec in data_specs:
-        data = samples.open_data(spec, settings.root)
+        data = samples.open_data(spec, settings.root, follow_links=settings.task.follow_links)
         for note in data.notes:
             console.warn(note)
         number = sum(other.part == NEW for other in opened)
@@ -60,5 +60,5 @@ def new_entries(data_sets: Sequence[NewData]) -> Iterator[tuple[str, Sample]]:
 
 def _location(settings: Config, spec: str) -> tuple[str, str]:
     """A spec with its path resolved: equal for all ways to write the same data."""
-    name, rest = specs.provider("data provider", spec)
-    return name, os.path.realpath(samples.resolve_path(rest, settings.root))
+    name, _ = specs.provider("data provider", spec)
+    return name, os.path.realpath(samples.data_path(spec, settings.root))

@@ -1,21 +1,20 @@
 """`zoo split`: every sample of the task, its split and its hash. Bad images are detected here, and reported once."""
 
-import glob
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 
 from zoo_cli import config, console, devices
 from zoo_cli.config import Config
-from zoo_cli.data import samples, splits
-from zoo_cli.data.samples import Data, Sample
+from zoo_cli.data import splits
+from zoo_cli.data.samples import Sample
 from zoo_cli.data.splits import Splits
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
+from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
+from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
 from zoo_cli.store import failures, files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names, write_class_names
 from zoo_cli.store.columns import arrow_schema
@@ -37,6 +36,7 @@ class SplitConfig:
     probe: str | int | None = None
     probe_per_class: int | None = None
     seed: int | None = None
+    follow_links: bool | None = None
     max_errors: str | None = None
     workers: int | None = None
     overwrite: bool = False
@@ -45,13 +45,16 @@ class SplitConfig:
     @property
     def task(self) -> dict[str, Any]:
         """The keys of [task] that are set."""
-        keys = ("train", "test", "unlabelled", "labelled", "probe", "probe_per_class", "seed")
+        keys = ("train", "test", "unlabelled", "labelled", "probe", "probe_per_class", "seed", "follow_links")
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """The manifest, and how many samples of each kind it holds."""
+    """The manifest, and how many samples of each kind it holds.
+
+    `findings`: what the images showed while they were checked; None if the manifest was up to date.
+    """
 
     path: str
     labelled: int
@@ -59,6 +62,7 @@ class SplitSummary:
     test: int
     probe: int
     classes: int
+    findings: SplitFindings | None = None
 
 
 def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary | None:
@@ -77,14 +81,14 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
         made_from.pop("flags", None)
         listing = made_from.pop("images", None)
         differing = provenance.differences(made_from, inputs)
-        if not differing and listing != _listing(changed.root, _specs(changed)):
+        if not differing and listing != list_files(changed, data_specs(changed)):
             differing = ["images"]
         if differing:
             raise provenance.stale_error(str(settings.manifest), differing, "split")
         console.say(f"{settings.manifest} is up to date")
         return summarize_manifest(settings)
-    write_manifest(changed, options, flags if has_file else [])
-    return None if options.dry_run else summarize_manifest(settings)
+    findings = write_manifest(changed, options, flags if has_file else [])
+    return None if options.dry_run else replace(summarize_manifest(settings), findings=findings)
 
 
 def is_manifest_current(settings: Config) -> bool:
@@ -124,20 +128,25 @@ def with_stored_flags(settings: Config) -> tuple[Config, list[str]]:
     return replace(settings, task=replace(settings.task, **values)), flags
 
 
-def write_manifest(settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()) -> None:
-    """Draw the splits and write the manifest and the class names. `flags`: the keys of [task] set by flags."""
+def write_manifest(
+    settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()
+) -> SplitFindings | None:
+    """Draw the splits and write the manifest and the class names; what was seen, None after a dry run.
+
+    `flags`: the keys of [task] set by flags.
+    """
     options = options or SplitConfig()
     _check(settings, options.max_errors, options.workers)
     inputs = _inputs(settings)
-    specs = _specs(settings)
+    specs = data_specs(settings)
     # A wrong number is reported before every image is read: an empty draw reads them all.
     _draw_splits(settings, [], ())
-    parts = _open_parts(settings, specs)
+    parts = open_parts(settings, specs)
     if options.dry_run:
         console.say(f"would check the images of {', '.join(spec for part in specs.values() for spec in part)}")
-        return
-    inputs = {**inputs, "images": _listing(settings.root, specs), **({"flags": sorted(flags)} if flags else {})}
-    _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
+        return None
+    inputs = {**inputs, "images": list_files(settings, specs), **({"flags": sorted(flags)} if flags else {})}
+    return _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
 
 
 def summarize_manifest(settings: Config) -> SplitSummary:
@@ -162,38 +171,18 @@ def _check(settings: Config, max_errors: str | None, workers: int | None) -> Non
         )
 
 
-def _specs(settings: Config) -> dict[str, Sequence[str]]:
-    """The data specs of each part; a test part drawn from the training images has none."""
-    task = settings.task
-    test = task.test if splits.parse_test_share(task.test) is None else ()
-    return {"train": task.train, "unlabelled": task.unlabelled, "test": test}
-
-
 def _inputs(settings: Config) -> Inputs:
     """What a manifest is made from, as in its header, without the images themselves."""
     task = settings.task
     return {
-        **{part: list(specs) for part, specs in _specs(settings).items()},
+        **{part: list(specs) for part, specs in data_specs(settings).items()},
         "labelled": task.labelled,
         "probe": str(task.probe),
         "probe_per_class": task.probe_per_class,
         "seed": task.seed,
         "test_fraction": splits.parse_test_share(task.test) or 0.0,
+        **({"follow_links": True} if task.follow_links else {}),
     }
-
-
-@dataclass(frozen=True)
-class DataPart:
-    """One data spec of the task: which part it belongs to, and its index within that part."""
-
-    name: str
-    number: int
-    data: Data
-
-    def entries(self) -> Iterator[tuple[str, Sample]]:
-        """Its samples, each with its id in the manifest."""
-        for sample in self.data.samples():
-            yield splits.sample_id(sample.id, self.name, self.number, self.data.own_ids), sample
 
 
 @dataclass(frozen=True)
@@ -211,6 +200,10 @@ class ManifestRow:
     split: str = ""
     probe: bool = False
     truth: int | None = None
+    file: str | None = None
+    column: str | None = None
+    row_group: int | None = None
+    row: int | None = None
 
     def in_split(self, split: str, probe: bool) -> Self:
         """The row in its split: the label of an unlabelled or test sample becomes its truth."""
@@ -219,37 +212,26 @@ class ManifestRow:
         return replace(self, split=split, probe=probe, label=label, truth=truth)
 
 
-def _open_parts(settings: Config, specs: Mapping[str, Sequence[str]]) -> list[DataPart]:
-    """Every data spec opened, its labels aligned by name with the classes of the training images."""
-    opened = {
-        part: [samples.open_data(spec, settings.root) for spec in part_specs] for part, part_specs in specs.items()
-    }
-    classes = samples.union_classes(opened["train"])
-    if classes is None:
-        raise UsageError("the training images have no classes", "folder: needs one folder per class, parquet: a label")
-    parts = []
-    for part, data_sets in opened.items():
-        for number, (spec, data) in enumerate(zip(specs[part], data_sets, strict=True)):
-            for note in data.notes:
-                console.warn(note)
-            aligned = samples.align_labels(data, classes, spec, forget=part == "unlabelled")
-            parts.append(DataPart(part, number, aligned))
-    return parts
-
-
-def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None) -> None:
+def _write(
+    settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None
+) -> SplitFindings:
     classes = parts[0].data.classes or ()
-    rows, failed = _check_images(settings, parts, workers)
+    rows, seen, failed = _check_images(settings, parts, workers)
     if not rows:
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
         )
+    labels = {row.label for row in rows if row.data == "train" and row.label is not None}
+    if len(labels) == 1:
+        raise one_class_error(classes[labels.pop()])
     draw = _draw_splits(settings, rows, classes)
     rows = [row.in_split(part, probe) for row, part, probe in zip(rows, draw.split, draw.probe, strict=True)]
     # Before the manifest, which marks the split as done: other processes may be waiting for it.
     write_class_names(settings.classes, classes)
-    schema = arrow_schema(schemas.MANIFEST)
-    with files.table_writer(settings.manifest, schemas.MANIFEST, inputs, schema) as write:
+    schema = arrow_schema(schemas.MANIFEST, () if any(row.file for row in rows) else schemas.PLACE)
+    with files.table_writer(
+        settings.manifest, schemas.MANIFEST, inputs, schema, group_bytes=decoding.AHEAD_BYTES
+    ) as write:
         for piece in _with_images(rows, parts, schema):
             write(piece)
     duplicates = splits.find_duplicates([row.id for row in rows], draw.split, [row.sha256 for row in rows])
@@ -260,7 +242,12 @@ def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: 
         f"wrote {settings.manifest}: {counts['labelled']:,} labelled, {counts['unlabelled']:,} unlabelled, "
         f"{counts['test']:,} test, {sum(draw.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
+    passed_over = (file for part in parts for file in part.data.passed_over())
+    findings = collect_findings(seen, len(failed), passed_over, classes)
+    for line in findings.lines:
+        console.say(f"saw: {line}")
     failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)
+    return findings
 
 
 def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequence[str]) -> Splits:
@@ -281,65 +268,55 @@ def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequenc
 
 def _check_images(
     settings: Config, parts: list[DataPart], workers: int | None
-) -> tuple[list[ManifestRow], list[Failure]]:
-    """Decode and hash every image once: the rows of the readable ones, and the failures."""
+) -> tuple[list[ManifestRow], list[SeenImage], list[Failure]]:
+    """Decode and hash every image once: the rows of the readable ones, what they show, and the failures."""
 
     def check(
         entry: tuple[DataPart, str, Sample],
     ) -> tuple[DataPart, str, Sample, decoding.ImageInfo | decoding.BadImage]:
         try:
-            return *entry, decoding.image_info(entry[2].source(settings.root))
+            result: decoding.ImageInfo | decoding.BadImage = decoding.image_info(entry[2].source(settings.root))
         except decoding.BadImage as bad:
-            return *entry, bad
+            result = bad
+        return entry[0], entry[1], replace(entry[2], image=None), result
 
     entries = ((part, name, sample) for part in parts for name, sample in part.entries())
     rows: list[ManifestRow] = []
+    seen: list[SeenImage] = []
     failed: list[Failure] = []
     with console.Progress("split", 0, "img") as progress:
-        for part, name, sample, info in decoding.map_in_order(check, entries, devices.workers(workers)):
+        for part, name, sample, info in decoding.map_in_order(
+            check, entries, devices.workers(workers), size_of=lambda entry: len(entry[2].image or b"")
+        ):
             progress.advance(1)
             if isinstance(info, decoding.BadImage):
                 failed.append(Failure(name, sample.path, str(info)))
                 continue
+            seen.append(SeenImage(name, part.name, sample.label, info))
             size = info.width, info.height
-            rows.append(ManifestRow(name, part.name, sample.path, sample.label, info.sha256, *size, sample.group))
-    return rows, failed
+            row = ManifestRow(name, part.name, sample.path, sample.label, info.sha256, *size, sample.group)
+            rows.append(replace(row, **asdict(sample.place)) if sample.place else row)
+    return rows, seen, failed
 
 
 def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows as tables. Images without a file of their own are read a second time, to keep none in memory."""
-    if all(row.path is not None for row in rows):
+    """The rows as tables. Images that no file holds are read a second time, to keep few in memory."""
+    if all(row.path or row.file for row in rows):
         yield pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
         return
     row_of = {row.id: row for row in rows}
     piece: list[dict[str, Any]] = []
+    size = 0
     for part in parts:
         for name, sample in part.entries():
             if name in row_of:
-                piece.append({**asdict(row_of[name]), "image": sample.image})
-            if len(piece) == schemas.ROW_GROUP:
+                image = None if sample.place else sample.image
+                size += len(image or b"")
+                piece.append({**asdict(row_of[name]), "image": image})
+            if len(piece) == schemas.ROW_GROUP or size > decoding.AHEAD_BYTES:
                 yield pa.Table.from_pylist(piece, schema=schema)
-                piece = []
+                piece, size = [], 0
     yield pa.Table.from_pylist(piece, schema=schema)
-
-
-def _listing(root: Path, specs: Mapping[str, Sequence[str]]) -> str:
-    """A digest of the names and sizes of the files of the data specs, without reading an image."""
-    listing: list[Any] = []
-    for spec in (spec for part in specs.values() for spec in part):
-        data = samples.resolve_path(spec.partition(":")[2], root)
-        paths = [os.path.join(folder, name) for folder, _, names in os.walk(data) for name in names]
-        paths = sorted(paths or glob.glob(str(data)))
-        listing.append([spec, [(os.path.relpath(path, root), _size(path)) for path in paths]])
-    return provenance.fingerprint(listing)
-
-
-def _size(path: str) -> int:
-    """The size of a file in bytes; -1 if it cannot be read, e.g. a broken link: its image only counts as a failure."""
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return -1
 
 
 def _whole(key: str, value: int | str) -> int:

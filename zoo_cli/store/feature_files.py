@@ -1,6 +1,5 @@
 """Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or any parquet file."""
 
-import glob
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store import files, path_patterns, provenance, schemas
 from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.manifest import NO_LABEL, check_unique
 
@@ -72,10 +71,7 @@ def to_probabilities(logits: Array, output: str) -> Array:
 
 def find_parts(path: Path) -> list[Path]:
     """The parquet files of a path: a file, a folder of parts, or a glob. Raises UsageError if there are none."""
-    if path.is_dir():
-        parts = sorted(path.rglob("*.parquet"))
-    else:
-        parts = [path] if path.exists() else sorted(Path(name) for name in glob.glob(str(path)))
+    parts = sorted(path.rglob("*.parquet")) if path.is_dir() else path_patterns.match_paths(path)
     parts = [part for part in parts if not part.name.startswith(".") and part.name != schemas.SOURCE_MEANS.file]
     if not parts:
         raise UsageError(f"no parquet file at {path}")

@@ -1,6 +1,5 @@
 """The stored outputs of the sources of a workspace: the parts they need, and how a part is checked and written."""
 
-import glob
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyarrow as pa
 from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import feature_files, files, provenance, schemas
+from zoo_cli.store import feature_files, files, path_patterns, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images
@@ -170,7 +169,7 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
     are left out here; the stages that need them report it. `refresh`: stale outputs are imported again.
     """
     path = settings.root / source.model.partition(":")[2]
-    if not path.exists() and not glob.glob(str(path)):
+    if not path_patterns.match_paths(path):
         raise UsageError(
             f"no stored features at {path} for the source {source.name}", "correct its path, or leave it out"
         )
@@ -242,7 +241,7 @@ def _changed_files(settings: Config, source: Source, record: SourceRecord) -> li
     provider, rest = specs.provider("model provider", source.model)
     if provider == "features":
         path = settings.root / rest
-        gone = not path.exists() and not glob.glob(str(path))
+        gone = not path_patterns.match_paths(path)
         same = gone or feature_files.content_digest(path) == record.content.get("weights_sha256")
         return [] if same else ["weights_sha256"]
     names = {

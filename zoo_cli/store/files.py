@@ -144,10 +144,13 @@ def table_writer(
     inputs: Mapping[str, Any],
     arrow_schema: pa.Schema,
     card: Mapping[str, Any] | None = None,
+    *,
+    group_bytes: int | None = None,
 ) -> Iterator[Any]:
     """As `write_table`, for rows that arrive in pieces: yields a function that takes the next piece.
 
-    Row groups are full whatever the sizes of the pieces, so equal rows give equal bytes.
+    Row groups are full whatever the sizes of the pieces, so equal rows give equal bytes. `group_bytes`: a row group
+    ends with the piece that fills so many bytes.
     """
     _check_columns(path, arrow_schema, schema)
     header = json.dumps(make_header(schema, inputs, card), separators=(",", ":"))
@@ -174,6 +177,9 @@ def table_writer(
                     joined = pa.concat_tables(pending)
                     writer.write_table(joined.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
                     pending[:] = [joined.slice(ROW_GROUP)]
+                if group_bytes is not None and sum(part.nbytes for part in pending) >= group_bytes:
+                    writer.write_table(pa.concat_tables(pending), row_group_size=ROW_GROUP)
+                    pending.clear()
 
             yield write
             rest = pa.concat_tables(pending) if pending else arrow_schema.empty_table()
@@ -275,11 +281,11 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         return table
 
 
-def read_row_group(path: Path, number: int, column: str) -> list[Any]:
-    """One column of one row group as a list."""
-    with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
-        values: list[Any] = stream.read_row_group(number, columns=[column]).column(column).to_pylist()
-        return values
+def group_sizes(path: Path) -> list[int]:
+    """The number of rows of every row group of a parquet file."""
+    with _reading(path), _parquet(path):
+        metadata = pq.read_metadata(path)
+        return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
 def column_types(path: Path) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """The images of a task, by row of its manifest: what stages may read of them, and their bytes."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 from zoo_cli.errors import ContractError
 from zoo_cli.images.decoding import BadImage
 from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store.parquet_images import ImagePlace, ParquetImages
 
 Array = np.ndarray
 NO_LABEL = -1
@@ -21,7 +23,10 @@ NO_LABEL = -1
 
 @dataclass
 class Images:
-    """The manifest without the truth. Columns are arrays of N rows in canonical order; a missing label is -1."""
+    """The manifest without the truth. Columns are arrays of N rows in canonical order; a missing label is -1.
+
+    `places`: by row, where in a parquet file its image is. A row with neither path nor place has it in the manifest.
+    """
 
     file: Path
     root: Path
@@ -32,8 +37,12 @@ class Images:
     labels: Array
     sha256: Array
     paths: Array
-    _groups: dict[int, list[bytes | None]] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
+    places: Mapping[int, ImagePlace] = field(default_factory=dict)
+    _parquet: ParquetImages = field(init=False)
+    _group_ends: Array | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._parquet = ParquetImages(self.root)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,14 +72,15 @@ class Images:
         Raises BadImage if the file cannot be read, ContractError if it changed since.
         """
         path = self.paths[row]
-        if path is None:
-            return self._stored(row)
+        if path is None and row not in self.places:
+            return self._stored(int(row))
         try:
-            data = (self.root / str(path)).read_bytes()
+            data = self._parquet.read(self.places[row]) if path is None else (self.root / str(path)).read_bytes()
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != self.sha256[row]:
-            raise ContractError(f"{path} has changed since zoo split", "zoo split --overwrite reads it again")
+            name = path or self.places[row].file
+            raise ContractError(f"{name} has changed since zoo split", "zoo split --overwrite reads it again")
         return data
 
     def getter(self, row: int) -> Callable[[], bytes]:
@@ -78,15 +88,14 @@ class Images:
         return partial(self.encoded, row)
 
     def _stored(self, row: int) -> bytes:
-        number, offset = divmod(int(row), schemas.ROW_GROUP)
-        with self._lock:
-            if number not in self._groups:
-                # Rows are mostly read in order: two groups in memory are enough.
-                while len(self._groups) > 1:
-                    del self._groups[next(iter(self._groups))]
-                self._groups[number] = files.read_row_group(self.file, number, "image")
-            image = self._groups[number][offset]
-        if image is None:
+        """The image of a row that the manifest itself holds."""
+        if self._group_ends is None:
+            self._group_ends = np.cumsum(files.group_sizes(self.file))
+        ends = self._group_ends
+        group = int(np.searchsorted(ends, row, side="right"))
+        begin = int(ends[group - 1]) if group else 0
+        image = self._parquet.read(ImagePlace(os.path.abspath(self.file), "image", group, row - begin))
+        if not image:
             raise ContractError(f"{self.file}: sample {self.ids[row]} has neither path nor image")
         return image
 
@@ -99,7 +108,8 @@ class Images:
 def load_manifest(file: Path, root: Path) -> Images:
     """The images of a manifest. Raises ContractError for repeated ids or unknown splits."""
     names = ["id", "data", "path", "label", "split", "probe", "sha256"]
-    table = files.read_table(file, schemas.MANIFEST, names)
+    has_places = set(schemas.PLACE) <= set(files.column_types(file))
+    table = files.read_table(file, schemas.MANIFEST, [*names, *(schemas.PLACE if has_places else ())])
     column = {name: np.array(table.column(name).to_pylist(), dtype=object) for name in ("id", "data", "path", "sha256")}
     split = np.array(table.column("split").to_pylist(), dtype=object)
     check_unique(column["id"], str(file))
@@ -110,7 +120,10 @@ def load_manifest(file: Path, root: Path) -> Images:
     if (labels[split == "labelled"] == NO_LABEL).any():
         raise ContractError(f"{file}: a labelled sample has no label")
     probe = np.array(table.column("probe").to_pylist(), dtype=bool)
-    return Images(file, root, column["id"], column["data"], split, probe, labels, column["sha256"], column["path"])
+    places = _places(table) if has_places else {}
+    return Images(
+        file, root, column["id"], column["data"], split, probe, labels, column["sha256"], column["path"], places
+    )
 
 
 def check_unique(ids: Array, where: str) -> None:
@@ -120,6 +133,18 @@ def check_unique(ids: Array, where: str) -> None:
     seen: set[str] = set()
     repeated = [str(name) for name in ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
     raise ContractError(f"{where}: {len(repeated)} ids repeat, e.g. {', '.join(repeated[:5])}")
+
+
+def _places(table: pa.Table) -> dict[int, ImagePlace]:
+    """Where the images are that a manifest only refers to, by row. Raises ContractError for half a reference."""
+    places = {}
+    for row, cells in enumerate(zip(*(table.column(name).to_pylist() for name in schemas.PLACE), strict=True)):
+        if all(cell is not None for cell in cells):
+            name, column, group, position = cells
+            places[row] = ImagePlace(sys.intern(name), sys.intern(column), group, position)
+        elif any(cell is not None for cell in cells):
+            raise ContractError(f"the manifest names half of the place of an image (row {row})", "make it again")
+    return places
 
 
 def _labels(column: pa.ChunkedArray) -> Array:

@@ -47,7 +47,7 @@ MANIFEST = Schema(
         Column("id", "string", "unique over the whole task; row order is the canonical order"),
         Column("data", "string", "the data it came from: train, unlabelled or test"),
         Column("path", "string", "the image's file, relative to the workspace", nullable=True),
-        Column("image", "binary", "the encoded image, if the data has no file for it", nullable=True),
+        Column("image", "binary", "the encoded image, if the data has no file that holds it", nullable=True),
         Column("label", "int64", "index into classes.json; null unless the split is labelled", nullable=True),
         Column("split", "string", "labelled, unlabelled or test"),
         Column("probe", "bool", "in the probe set on which sources are scored"),
@@ -58,8 +58,15 @@ MANIFEST = Schema(
         Column("width", "int32", "pixels"),
         Column("height", "int32", "pixels"),
         Column("group", "string", "samples that must stay on one side, e.g. a patient", nullable=True),
+        Column("file", "string", "the parquet file that holds the image", nullable=True, required=False),
+        Column("column", "string", "the column of the images in it", nullable=True, required=False),
+        Column("row_group", "int32", "the row group of the image", nullable=True, required=False),
+        Column("row", "int64", "its row in that group", nullable=True, required=False),
     ),
 )
+
+PLACE = ("file", "column", "row_group", "row")
+"""The columns of a manifest that name an image inside a parquet file."""
 
 FEATURES = Schema(
     "features",

@@ -1,6 +1,5 @@
 """How well metrics predict the accuracy of transfer: scores against accuracies, over shared sources and targets."""
 
-import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from zoo_cli.evaluation.accuracies import Accuracies, load_accuracies
 from zoo_cli.evaluation.ranking_quality import MeanQuality, RankingQuality
 from zoo_cli.evaluation.score_tables import MetricKey, Scores
 from zoo_cli.pipeline.evaluate.ranking_scores import load_scores
+from zoo_cli.store.path_patterns import match_paths
 
 Sources = Mapping[str, Sequence[str]]
 """The sources of each target that have both scores and an accuracy: two or more, sorted."""
@@ -91,7 +91,7 @@ def _resolve_accuracies(path: Path | None, workspace: Path) -> Path:
         return workspace
     runs = workspace / "runs" / path.name
     is_name = path in (Path(path.name), Path("runs", path.name))
-    if is_name and not path.exists() and not glob.glob(str(path)) and glob.glob(str(runs)):
+    if is_name and not match_paths(path) and match_paths(runs):
         return runs
     return named_runs.resolve_run(path, workspace)
 

@@ -1,0 +1,196 @@
+"""The columns of parquet files by role: images, labels, ids; and the class names that the files list."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from zoo_cli import specs
+from zoo_cli.data.class_labels import KEYS, MULTI_LABEL, ONE_LABEL, column_hint, refuse_several
+from zoo_cli.data.samples import number_classes, quote
+from zoo_cli.errors import ContractError
+from zoo_cli.store.parquet_images import open_stream
+
+BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for a damaged file."""
+
+
+@dataclass(frozen=True)
+class ParquetColumns:
+    """The columns of the files by role, and what their metadata tells of the classes."""
+
+    image: str
+    label: str | None
+    id: bool
+    group: bool
+    class_names: tuple[str, ...] | None
+    unknown: int | None  # the value for "no label": -1 for a ClassLabel, as Hugging Face writes it
+
+    @property
+    def names(self) -> list[str]:
+        """The columns to read."""
+        names = (self.image, self.label, "id" if self.id else None, "group" if self.group else None)
+        return [name for name in names if name]
+
+
+def open_parquet(file: Path) -> pq.ParquetFile:
+    try:
+        return open_stream(file)
+    except BROKEN as error:
+        raise damage_error(file, error) from None
+
+
+def damage_error(file: Path, error: BaseException) -> ContractError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    hint = f"write csv:{file.name}" if file.suffix == ".csv" else "fetch or write the file again"
+    return ContractError(f"{quote(str(file))} cannot be read as parquet: {reason}", hint)
+
+
+def common_columns(files: Sequence[Path], chosen: str | None) -> ParquetColumns:
+    """The columns of the files. Raises ContractError if they differ."""
+    first = _read_columns(files[0], chosen)
+    for file in files[1:]:
+        other = _read_columns(file, chosen)
+        if other != first:
+            field = next(key for key, value in vars(first).items() if value != vars(other)[key])
+            what = "class names" if field in ("class_names", "unknown") else f"{field} columns"
+            raise ContractError(
+                f"{files[0]} and {file} have different {what}", "give them as two data sets, in a list of specs"
+            )
+    return first
+
+
+def _read_columns(file: Path, chosen: str | None) -> ParquetColumns:
+    schema = open_parquet(file).schema_arrow
+    features = _hugging_face_features(schema, file)
+    image = _find_column(schema, features, "image", "Image")
+    if image is None or not _is_image(schema.field(image).type):
+        raise ContractError(
+            f"no column image with encoded images in {file} (columns: {', '.join(map(quote, schema.names))})",
+            "it must hold structs of bytes and path, or binary",
+        )
+    if chosen is not None and chosen not in schema.names:
+        raise specs.nearest(f"column of {file}", chosen, [name for name in schema.names if name != image])
+    label = chosen or _find_column(schema, features, "label", "ClassLabel")
+    class_names, unknown = None, None
+    if label is not None:
+        kind = schema.field(label).type
+        if not (pa.types.is_integer(kind) or is_text(kind)):
+            several = pa.types.is_nested(kind)
+            raise ContractError(
+                f"column {quote(label)} of {file} is {kind}{f': {MULTI_LABEL}' if several else ''}",
+                ONE_LABEL if several else "labels must be integers or names",
+            )
+        listed = features.get(label, {}).get("names")
+        if listed is not None:
+            unknown = -1
+            if isinstance(listed, dict):  # {"0": "cat", …}, as old data set cards write it
+                listed = [listed.get(str(position)) for position in range(len(listed))]
+        else:
+            listed = _read_metadata(schema, b"class_names", file)
+        class_names = _check_class_names(listed, file)
+    return ParquetColumns(image, label, "id" in schema.names, "group" in schema.names, class_names, unknown)
+
+
+def _find_column(schema: pa.Schema, features: dict[str, Any], name: str, kind: str) -> str | None:
+    """The column called `name`, else the only one that the Hugging Face metadata marks with this kind."""
+    if name in schema.names:
+        return name
+    marked = [key for key, value in features.items() if value.get("_type") == kind]
+    return marked[0] if len(marked) == 1 and marked[0] in schema.names else None
+
+
+def _hugging_face_features(schema: pa.Schema, file: Path) -> dict[str, Any]:
+    values = _read_metadata(schema, b"huggingface", file)
+    for key in ("info", "features"):
+        values = values.get(key) if isinstance(values, dict) else None
+    values = values if isinstance(values, dict) else {}
+    return {name: feature for name, feature in values.items() if isinstance(feature, dict)}
+
+
+def _read_metadata(schema: pa.Schema, key: bytes, file: Path) -> Any:
+    text = (schema.metadata or {}).get(key)
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        raise ContractError(f"the schema metadata {key.decode()} of {file} is not valid JSON") from None
+
+
+def _check_class_names(listed: Any, file: Path) -> tuple[str, ...] | None:
+    if listed is None:
+        return None
+    if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
+        raise ContractError(f"the class names of {file} are not a list of strings")
+    if len(set(listed)) < len(listed):
+        repeated = next(name for name, count in Counter(listed).items() if count > 1)
+        raise ContractError(f"class {quote(repeated)} is repeated in the class names of {file}")
+    return tuple(listed)
+
+
+def collect_classes(files: Sequence[Path], label: str, text: bool) -> tuple[str, ...] | None:
+    """The classes of files that do not list them, from a pass over the labels alone. None if all labels are null."""
+    labels: set[Any] = set()
+    for file in files:
+        try:
+            column = open_parquet(file).read(columns=[label]).column(label)
+            labels.update(pc.unique(column).to_pylist())
+        except BROKEN as error:
+            raise damage_error(file, error) from None
+    labels.discard(None)
+    if not labels:
+        return None
+    if text:
+        refuse_several(labels, str(files[0]))
+        return tuple(sorted(labels))
+    if min(labels) < 0:
+        raise ContractError(f"a negative label in {files[0]}", "number the classes from 0; null means unknown")
+    return number_classes(max(labels), str(files[0]))
+
+
+def describe_columns(spec: str, files: Sequence[Path], image: str) -> str:
+    """Why the files have no label column, from their types and the values of the columns that may be one-hot."""
+    schema = open_parquet(files[0]).schema_arrow
+    others = [field for field in schema if field.name != image and field.name not in KEYS]
+    lists = [field.name for field in others if pa.types.is_list(field.type) or pa.types.is_large_list(field.type)]
+    if lists:
+        return f"column {quote(lists[0])} of {spec} holds lists: {MULTI_LABEL}; {ONE_LABEL} in a column label"
+    features = _hugging_face_features(schema, files[0])
+    names = [field.name for field in others if pa.types.is_integer(field.type) or is_text(field.type)]
+    marked = [name for name in names if features.get(name, {}).get("_type") == "ClassLabel"]
+    numbers = [
+        field.name for field in others if pa.types.is_primitive(field.type) and not pa.types.is_temporal(field.type)
+    ]
+    binary = [name for name in numbers if name not in marked and _is_binary_column(files, name)]
+    return column_hint(spec, marked or names, binary)
+
+
+def _is_binary_column(files: Sequence[Path], name: str) -> bool:
+    """Whether a column holds only 0 and 1, or true and false."""
+    try:
+        columns = [open_parquet(file).read(columns=[name]).column(name) for file in files]
+    except BROKEN as error:
+        raise damage_error(files[0], error) from None
+    return {value for column in columns for value in pc.unique(column).to_pylist()} <= {0, 1, None}
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        fields = {kind.field(position).name: kind.field(position).type for position in range(kind.num_fields)}
+        return "bytes" in fields and _is_binary(fields["bytes"])
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
