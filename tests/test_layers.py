@@ -12,7 +12,7 @@ from zoo_cli import command_table, registry
 
 PACKAGE = Path(zoo_cli.__file__).parent
 LEVELS = (
-    {"", "errors"},
+    {"", "errors", "device_errors", "free_memory"},
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},

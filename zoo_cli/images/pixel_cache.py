@@ -4,7 +4,6 @@ The images as a network's own preprocessing frames them, or V stored augmented v
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Literal
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo_cli import free_memory
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ContractError
 from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
@@ -127,10 +127,10 @@ class PixelCache:
             yield row, torch.from_numpy(pixels)
 
     def _choose_place(self, budget: int) -> Place:
-        if self.device.type == "cuda" and self.bytes <= torch.cuda.mem_get_info(self.device)[0] // 2:
+        if self.device.type == "cuda" and self.bytes <= free_memory.free_gpu_memory(self.device) // 2:
             return "gpu"
         return "memory" if self.bytes <= budget else "stream"
 
 
 def _half_of_free_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return free_memory.free_ram() // 2

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo_cli.config import Preprocessing
+from zoo_cli.free_memory import free_gpu_memory
 from zoo_cli.images import augmentation, random_numbers
 from zoo_cli.objectives.supervised import Batch
 from zoo_cli.training.image_cache import ImageCache
@@ -95,6 +96,6 @@ def draw_indices(seed: int, name: str, count: int, step: int, size: int) -> tupl
 
 def move_if_small(stored: Tensor | None, device: torch.device) -> Tensor | None:
     """A tensor on the GPU, if it takes at most half of the free memory there."""
-    if stored is not None and device.type == "cuda" and stored.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+    if stored is not None and device.type == "cuda" and stored.nbytes <= free_gpu_memory(device) // 2:
         return stored.to(device)
     return stored
