@@ -101,7 +101,7 @@ def _run(
     total = sum(len(rows) for rows in pieces)
     size = options.batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
     failed: list[Failure] = []
-    with console.Progress("extract", total, "img") as progress:
+    with console.Progress("extract", total, "images") as progress:
         for rows, part_jobs in sorted(pieces.items()):
             interruption.check()
             while True:
@@ -112,7 +112,7 @@ def _run(
                     size = smaller_batch(size, options.batch is None)
             _commit(settings, images, rows, part_jobs, outputs)
             failed += outputs.failed
-        console.say(progress.line)
+        progress.say_end()
     return failed
 
 

@@ -103,7 +103,7 @@ def _run(
         for start in range(0, len(job.rows), step):
             pieces.setdefault(tuple(job.rows[start : start + step].tolist()), []).append(job)
     total = sum(len(rows) for rows in pieces)
-    with console.Progress("gradients", total, "img") as progress:
+    with console.Progress("gradients", total, "images") as progress:
         for rows, part_jobs in sorted(pieces.items(), key=lambda piece: piece[0]):
             interruption.check()
             batch = _decode(images, rows, part_jobs, options.workers)
@@ -111,7 +111,7 @@ def _run(
                 trace, summed = _vectors(job, batch.views[job.geometry], device, options.batch)
                 gradient_store.write_gradients(settings, job.source.name, job.record, images, batch.rows, trace, summed)
             progress.advance(len(rows))
-        console.say(progress.line)
+        progress.say_end()
 
 
 def _decode(images: Images, rows: Sequence[int], jobs: Sequence[GradientJob], workers: int | None) -> ViewBatch:

@@ -295,7 +295,7 @@ def _check_images(
     entries = ((part, name, sample) for part in parts for name, sample in part.entries())
     rows: list[ManifestRow] = []
     failed: list[Failure] = []
-    with console.Progress("split", 0, "img") as progress:
+    with console.Progress("split", None, "images") as progress:
         for part, name, sample, info in decoding.map_in_order(check, entries, devices.workers(workers)):
             progress.advance(1)
             if isinstance(info, decoding.BadImage):

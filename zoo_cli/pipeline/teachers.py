@@ -109,7 +109,7 @@ def compute_logits(
             continue
         network = teacher.build(student, cache.device)
         views: list[list[Tensor]] = [[], []] if mirrored else [[]]
-        with console.Progress(f"run {teacher.name}", len(rows), "img") as progress:
+        with console.Progress(f"run {teacher.name}", len(rows), "images") as progress:
             for images in cache.evaluation_views(student.preprocessing, rows, inference.BATCH):
                 for number, batches in enumerate(views):
                     batches.append(network(images.flip(3) if number else images).float().cpu())

@@ -56,7 +56,7 @@ def extract_views(
             jobs.setdefault(tuple(part.rows.tolist()), []).append((source, part))
     known_bad = failures.failed_ids(settings, "extract")
     size = options.batch or (CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
-    with console.Progress("extract views", sum(len(rows) for rows in jobs), "img") as progress:
+    with console.Progress("extract views", sum(len(rows) for rows in jobs), "images") as progress:
         for rows, parts in sorted(jobs.items()):
             interruption.check()
             sound = np.array([row for row in rows if str(images.ids[row]) not in known_bad], dtype=np.int64)
@@ -73,7 +73,7 @@ def extract_views(
                     features, logits = (None if each is None else each[:, view] for each in outputs[source.name])
                     inputs = view_store.made_from(fingerprint, views, view)
                     feature_store.write_part(path, images, part.rows, sound, features, logits, inputs, source.name)
-        console.say(progress.line)
+        progress.say_end()
 
 
 def _run_part(

@@ -152,7 +152,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         progress.advance(1)
         return interruption.pending() is not None or training.past_deadline()
 
-    with interruption.deferred(), console.Progress("train", options.steps, "step") as progress:
+    with interruption.deferred(), console.Progress("train", options.steps, "steps") as progress:
         progress.skip(done)
         outcome = loop.train(
             student,
