@@ -69,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         console.current().fail(f"stopped by {signal.Signals(stop.signum).name}; the same command goes on from here")
         return 128 + stop.signum
+    except MemoryError as error:
+        what = str(error).rstrip(".") or "an allocation failed"
+        console.current().fail(f"out of memory: {what}; use fewer samples or a machine with more memory")
+        return ZooError.code
     except Exception:
         traceback.print_exc()
         console.current().fail(f"this is a bug in zoo {__version__}; please report it with the lines above")

@@ -35,8 +35,7 @@ class Console:
     out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))  # noqa: SIM115
     err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     verbosity: int = 0
-    # The bars on the terminal: only the innermost is shown. Threads print too.
-    bars: list[Any] = field(default_factory=list)
+    bars: list[Any] = field(default_factory=list)  # on the terminal, where only the innermost is shown
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @contextmanager
@@ -48,8 +47,12 @@ class Console:
             try:
                 yield
             finally:
-                for bar in self.bars[-1:]:
-                    bar.start()
+                self.show_bar()
+
+    def show_bar(self) -> None:
+        """Show the innermost bar again, if there is one."""
+        for bar in self.bars[-1:]:
+            bar.start()
 
     def say(self, text: str) -> None:
         """Print a message, unless --quiet."""
@@ -202,8 +205,8 @@ class Progress:
         if self.bar is not None:
             _console.bars.remove(self.bar)
             self.bar.stop()
-            for outer in _console.bars[-1:]:
-                outer.start()
+            self.bar = None
+            _console.show_bar()
 
     def skip(self, count: int) -> None:
         """Count work that an earlier run has done, which is not part of the rate."""
@@ -221,13 +224,14 @@ class Progress:
                     self._show_bar()
                 if waited >= DRAW_EVERY:
                     self.last = now
-                    self.bar.update(self.task, completed=self.done + self.skipped, counts=self.counts, refresh=True)
+                    fields = {"description": self.title, "counts": self.counts}
+                    self.bar.update(self.task, completed=self.done + self.skipped, refresh=True, **fields)
             elif waited >= (EARLY if self.last == self.start and self.seconds_left >= LINE_EVERY else LINE_EVERY):
                 self.last = now
                 say(self.line)
 
     def say_end(self) -> None:
-        """Print the last line of a stage; nothing if there was nothing to do."""
+        """Print the last line of a stage that had something to do."""
         if self.done:
             say(self.line)
 
@@ -260,13 +264,9 @@ class Progress:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        columns = [TextColumn("{task.description}", markup=False), TextColumn("{task.fields[counts]}", markup=False)]
-        self.bar = RichProgress(
-            *([columns[0], BarColumn(), columns[1]] if self.total else columns),
-            console=RichConsole(file=_console.err),
-            auto_refresh=False,
-            transient=True,
-        )
+        title, counts = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[counts]"))
+        columns = (title, BarColumn(), counts) if self.total else (title, counts)
+        self.bar = RichProgress(*columns, console=RichConsole(file=_console.err), auto_refresh=False, transient=True)
         self.task = self.bar.add_task(self.title, total=self.total, counts=self.counts)
         for outer in _console.bars[-1:]:
             outer.stop()
