@@ -100,7 +100,8 @@ def _exact(rows: Array, lengths: Array, start: int, line: Array, other: Array, d
         products = rows[other[pairs_of_row]] @ rows[start + i]
         distances[pairs_of_row] = (lengths[other[pairs_of_row]] + lengths[start + i]) / 2 - products
     rest = np.flatnonzero(~crowded[line])
-    for part in np.split(rest, range(4096, len(rest), 4096)):
+    step = max(1, min(4096, ENTRIES // rows.shape[1]))
+    for part in np.split(rest, range(step, len(rest), step)):
         first, second = rows[start + line[part]], rows[other[part]]
         if distance == "euclidean":
             apart = first - second
