@@ -114,6 +114,19 @@ def test_class_auc_needs_no_table_of_pairs(shape: str) -> None:
     assert peak(lambda: class_auc.class_auc(whole.inputs, labels)) <= bound(whole) + SMALL_BLOCK
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("spec", ["parc", "sfda"])
+@pytest.mark.usefixtures("small_blocks")
+def test_intervals_need_little_more_than_the_score(spec: str, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MANY", 50), ("FEW_SUBSAMPLES", 3), ("FEW_PERMUTATIONS", 1), ("KEPT_MIX", 1 << 16)):
+        monkeypatch.setattr(uncertainty, name, value)
+    method = specs.resolve("metric", spec)
+    whole = probe("features", *SHAPES[shape])
+    metrics = [(method, registry.METRICS[spec])]
+    used = peak(lambda: uncertainty.estimate_scores(metrics, whole, seed=0))
+    assert used <= 1.5 * bound(whole) + SMALL_BLOCK  # of a subsample beside the whole
+
+
 LARGE = {"wide": (200, 50_000, 10), "tall": (12_000, 16, 5), "many classes": (12_000, 16, 6_000)}
 CHILD = """
 import resource, sys

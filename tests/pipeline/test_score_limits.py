@@ -11,6 +11,7 @@ from tests.workspaces import run
 from zoo_cli import console
 from zoo_cli.metrics import parc
 from zoo_cli.pipeline import score_memory
+from zoo_cli.ranking import uncertainty
 
 
 def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +55,16 @@ def test_progress_counts_every_evaluation(tmp_path: Path, monkeypatch: pytest.Mo
     assert counts[-1] == total
     assert lines[0].startswith(f"score a 1/{total} ")
     assert lines[-1].startswith(f"score flat {total}/{total} 100.0 % ")
+
+
+def test_many_samples_are_announced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uncertainty, "MANY", 20)
+    paths = [table(tmp_path / f"{name}.parquet", embedding=VALUES) for name in "ab"]
+    result = run("score", *(text for path in paths for text in ("--features", str(path))), "--metric", "cka")
+    assert result.code == 0
+    assert result.err == (
+        "score on 24 samples: intervals from 16 subsamples, chance from 3 permutations, fewer than on up to 20\n"
+    )
 
 
 def test_short_work_is_silent(tmp_path: Path) -> None:

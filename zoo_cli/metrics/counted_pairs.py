@@ -23,7 +23,7 @@ HALF = 1 << 21
 LEVELS = 2 * HALF + 1
 """The ties change a rank correlation by about 1 / LEVELS over the root of the number of same-class pairs."""
 KEPT = 1 << 20  # same-class pairs whose similarities are kept; of fewer pairs, the ties of a grid would count more
-ENTRIES = 1 << 22  # of a tile of products
+ENTRIES = 1 << 21  # of a tile of products
 GROUP = 1024  # rows of small classes that are multiplied together
 SAMPLE = 256  # rows whose pairs have the mean and deviation
 
@@ -129,11 +129,12 @@ class CountedPairs:
         return float(products.mean()), max(float(products.std()), 1e-6)
 
     def _levels(self, similarities: Array) -> Array:
+        """The levels of similarities, which are overwritten."""
         mean, deviation = (similarities.dtype.type(number) for number in self._centre)
-        shifted = similarities - mean
-        steps = np.abs(shifted)
+        similarities -= mean
+        steps = np.abs(similarities)
         steps += deviation
-        np.divide(shifted, steps, out=steps)
+        np.divide(similarities, steps, out=steps)
         steps += 1
         steps *= HALF
         np.rint(steps, out=steps)

@@ -31,7 +31,8 @@ def parc(probe: Probe, *, normalized: bool = False, pca: int = 0, cosine: bool =
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
 
     Departs from the published code, which ranks the rounding noise of its label distances. Distances between equal rows
-    tie exactly; products are float32 for large probes, see `pairs`.
+    tie exactly; products are float32 for large probes, see `pairs`, and the pairs of still larger ones are counted on a
+    grid, see `counted_pairs`.
     """
     target, similarities = _similarities(probe, pca, cosine)
     return correlation(similarities, target, normalized=normalized)

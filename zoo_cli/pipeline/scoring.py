@@ -47,7 +47,13 @@ def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> boo
 
 
 def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates) -> console.Progress:
-    """The progress of scores, one metric for each of them."""
+    """The progress of scores, one metric for each of them. Many samples, with fewer replicates, are announced."""
+    parts, permutations = replicates.half_samples.parts, replicates.permutations
+    if permutations and len(permutations[0]) > uncertainty.MANY:
+        console.say(
+            f"score on {len(permutations[0]):,} samples: intervals from {len(parts)} subsamples, chance from "
+            f"{len(permutations)} permutations, fewer than on up to {uncertainty.MANY:,}"
+        )
     return console.Progress("score", _count_evaluations(metrics, replicates), "evaluations")
 
 
