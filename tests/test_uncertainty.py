@@ -13,7 +13,7 @@ from zoo_cli import registry, specs
 from zoo_cli.entries import Metric
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking import standings, uncertainty
 from zoo_cli.ranking.uncertainty import Estimate
 
 from .metrics.probes import features, score
@@ -262,44 +262,44 @@ def test_undefined_score_has_no_chance_level() -> None:
 def test_best_probability_counts_paired_draws() -> None:
     draws = np.array([[1.0, 2.0, 3.0, 0.0], [1.0, 1.0, 4.0, 0.0], [0.0, 1.0, 1.0, 0.0], [np.nan] * 4])
     np.testing.assert_allclose(
-        uncertainty.best_probability(draws), [(0.5 + 1 + 1 / 3) / 4, (0.5 + 1 + 1 / 3) / 4, 1 / 12, 0]
+        standings.best_probability(draws), [(0.5 + 1 + 1 / 3) / 4, (0.5 + 1 + 1 / 3) / 4, 1 / 12, 0]
     )
-    np.testing.assert_array_equal(uncertainty.best_probability(np.full((2, 3), np.nan)), [0, 0])
-    np.testing.assert_array_equal(uncertainty.best_probability(np.zeros((1, 3))), [1])
+    np.testing.assert_array_equal(standings.best_probability(np.full((2, 3), np.nan)), [0, 0])
+    np.testing.assert_array_equal(standings.best_probability(np.zeros((1, 3))), [1])
 
 
 def test_ties_share_a_rank_and_undefined_is_last() -> None:
-    np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([0.1, 0.4, 0.2, 0.2])), [4, 1, 2, 2])
-    np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([np.nan, 0.4, -1.0, np.nan])), [3, 1, 2, 3])
-    np.testing.assert_array_equal(uncertainty.competition_ranks(np.array([np.nan])), [1])
+    np.testing.assert_array_equal(standings.competition_ranks(np.array([0.1, 0.4, 0.2, 0.2])), [4, 1, 2, 2])
+    np.testing.assert_array_equal(standings.competition_ranks(np.array([np.nan, 0.4, -1.0, np.nan])), [3, 1, 2, 3])
+    np.testing.assert_array_equal(standings.competition_ranks(np.array([np.nan])), [1])
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=20))
 def test_a_rank_is_one_more_than_the_number_of_better_ones(values: list[int]) -> None:
-    ranks = uncertainty.competition_ranks(np.array(values, dtype=float))
+    ranks = standings.competition_ranks(np.array(values, dtype=float))
     assert ranks.tolist() == [1 + sum(other > value for other in values) for value in values]
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=20))
 def test_effective_number_ignores_the_scale(weights: list[float]) -> None:
-    number = uncertainty.effective_number(np.array(weights))
+    number = standings.effective_number(np.array(weights))
     assert 1 - 1e-9 <= number <= len(weights) + 1e-9
-    assert uncertainty.effective_number(7 * np.array(weights)) == pytest.approx(number)
+    assert standings.effective_number(7 * np.array(weights)) == pytest.approx(number)
 
 
 def test_effective_number_of_equal_and_single_weights() -> None:
-    assert uncertainty.effective_number(np.full(7, 1 / 7)) == pytest.approx(7)
-    assert uncertainty.effective_number(np.array([0, 1.0, 0])) == 1
+    assert standings.effective_number(np.full(7, 1 / 7)) == pytest.approx(7)
+    assert standings.effective_number(np.array([0, 1.0, 0])) == 1
     for wrong in ([0.0, 0.0], [0.5, -0.1], [np.nan, 1.0]):
         with pytest.raises(ContractError):
-            uncertainty.effective_number(np.array(wrong))
+            standings.effective_number(np.array(wrong))
 
 
 def test_beats_is_a_share_of_paired_replicates() -> None:
     draws = np.array([[1.0, 1.0, 3.0, 2.0], [0.0, 2.0, 1.0, 2.0], [np.nan] * 4])
-    shares = uncertainty.beats(draws)
+    shares = standings.beats(draws)
     assert shares[0, 1] == (1 + 0 + 1 + 0.5) / 4
     assert shares[1, 0] == 1 - shares[0, 1]
     assert np.isnan(shares[2]).all()
@@ -309,7 +309,7 @@ def test_beats_is_a_share_of_paired_replicates() -> None:
 def test_rank_intervals_cover_90_percent_of_replicates() -> None:
     rng = np.random.default_rng(0)
     draws = np.array([3.0, 1.0, 1.0])[:, None] + 0.1 * rng.standard_normal((3, 500))
-    assert uncertainty.rank_intervals(draws).tolist() == [[1, 1], [2, 3], [2, 3]]
+    assert standings.rank_intervals(draws).tolist() == [[1, 1], [2, 3], [2, 3]]
     lacking = np.vstack([draws, np.full((1, 500), np.nan)])
-    assert np.isnan(uncertainty.rank_intervals(lacking)[3]).all()
-    assert uncertainty.rank_intervals(lacking)[:3].tolist() == [[1, 1], [2, 3], [2, 3]]
+    assert np.isnan(standings.rank_intervals(lacking)[3]).all()
+    assert standings.rank_intervals(lacking)[:3].tolist() == [[1, 1], [2, 3], [2, 3]]

@@ -80,6 +80,9 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     except Interrupted as stop:
         name = signal.Signals(stop.signum).name
         return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
+    except MemoryError as error:
+        what = str(error).rstrip(".") or "an allocation failed"
+        return ZooError.code, f"out of memory: {what}; use fewer samples or a machine with more memory"
     except Exception as error:
         failure = device_errors.translate(error)
         if failure is None or console.current().verbosity > 0:

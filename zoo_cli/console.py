@@ -6,8 +6,8 @@ import io
 import json
 import math
 import os
-import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.text_table import render_table
 
-LEAST_TEXT = 8
-"""Characters of a text that a narrow table keeps."""
 FORMATS = ("table", "json", "csv", "tsv", "md")
-LINE_EVERY = 30.0
-"""Seconds between the progress lines of a batch log."""
+LINE_EVERY, EARLY = 30.0, 5.0
+"""Seconds between the progress lines of a batch log, and before the first one of work that takes longer than that."""
+DRAW_EVERY = 0.1  # seconds between two states of a bar
 
 
 class ClosedPipe(Exception):
@@ -35,11 +35,29 @@ class Console:
     out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))  # noqa: SIM115
     err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     verbosity: int = 0
+    bars: list[Any] = field(default_factory=list)  # on the terminal, where only the innermost is shown
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @contextmanager
+    def without_bar(self) -> Iterator[None]:
+        """Take the bar off the terminal while something else is printed."""
+        with self.lock:
+            for bar in self.bars[-1:]:
+                bar.stop()
+            try:
+                yield
+            finally:
+                self.show_bar()
+
+    def show_bar(self) -> None:
+        """Show the innermost bar again, if there is one."""
+        for bar in self.bars[-1:]:
+            bar.start()
 
     def say(self, text: str) -> None:
         """Print a message, unless --quiet."""
         if self.verbosity >= 0:
-            _write(self.err, _printable(text) + "\n")
+            self._print(_printable(text) + "\n")
 
     def detail(self, text: str) -> None:
         """Print a message with --verbose."""
@@ -48,16 +66,22 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a warning, even with --quiet."""
-        _write(self.err, f"zoo: warning: {_printable(text)}\n")
+        self._print(f"zoo: warning: {_printable(text)}\n")
 
     def fail(self, text: str) -> None:
         """Print the one line of an error."""
-        _write(self.err, f"zoo: error: {_printable(text)}\n")
+        self._print(f"zoo: error: {_printable(text)}\n")
+
+    def _print(self, text: str) -> None:
+        # A closed stderr must not abort the run.
+        with self.without_bar(), contextlib.suppress(OSError):
+            _put(self.err, text)
 
     def answer(self, text: str) -> None:
         """Print to stdout. Raises ClosedPipe if its reader has gone, ZooError if it cannot be written."""
         try:
-            _put(self.out, text if text.endswith("\n") or not text else text + "\n")
+            with self.without_bar():
+                _put(self.out, text if text.endswith("\n") or not text else text + "\n")
         except BrokenPipeError:
             _silence(self.out)
             raise ClosedPipe from None
@@ -163,45 +187,52 @@ def plain(value: Any) -> Any:
 
 
 class Progress:
-    """The progress of a stage: a bar on a terminal, a line every 30 s in a batch log."""
+    """The progress of a stage: a bar on a terminal, a line every 30 s in a batch log, nothing before work is done.
 
-    def __init__(self, title: str, total: int, unit: str):
+    `total` units of work, None where that is not known beforehand; `unit`: their plural, as in "images".
+    """
+
+    def __init__(self, title: str, total: int | None, unit: str):
         self.title, self.total, self.unit = title, total, unit
         self.done = self.skipped = 0
         self.start = self.last = time.monotonic()
         self.bar: Any = None
 
     def __enter__(self) -> Self:
-        if _console.verbosity >= 0 and _is_terminal(_console.err):
-            from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as RichProgress
-
-            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = RichProgress(
-                *columns, TextColumn("{task.fields[rate]}"), console=RichConsole(file=_console.err), transient=True
-            )
-            self.bar.start()
-            self.task = self.bar.add_task(self.title, total=self.total or None, rate="")
         return self
 
     def __exit__(self, *_exception: object) -> None:
         if self.bar is not None:
+            _console.bars.remove(self.bar)
             self.bar.stop()
+            self.bar = None
+            _console.show_bar()
 
     def skip(self, count: int) -> None:
         """Count work that an earlier run has done, which is not part of the rate."""
         self.skipped += count
-        self.advance(0)
 
     def advance(self, count: int) -> None:
         """Count work that is done, and show it."""
-        self.done += count
-        now = time.monotonic()
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done + self.skipped, rate=f"{self.rate:,.0f} {self.unit}/s")
-        elif now - self.last >= LINE_EVERY:
-            self.last = now
+        with _console.lock:
+            self.done += count
+            if not self.done:
+                return
+            waited = (now := time.monotonic()) - self.last
+            if _console.verbosity >= 0 and _is_terminal(_console.err):
+                if self.bar is None:
+                    self._show_bar()
+                if waited >= DRAW_EVERY:
+                    self.last = now
+                    fields = {"description": self.title, "counts": self.counts}
+                    self.bar.update(self.task, completed=self.done + self.skipped, refresh=True, **fields)
+            elif waited >= (EARLY if self.last == self.start and self.seconds_left >= LINE_EVERY else LINE_EVERY):
+                self.last = now
+                say(self.line)
+
+    def say_end(self) -> None:
+        """Print the last line of a stage that had something to do."""
+        if self.done:
             say(self.line)
 
     @property
@@ -210,23 +241,44 @@ class Progress:
         return self.done / max(time.monotonic() - self.start, 1e-9)
 
     @property
+    def seconds_left(self) -> float:
+        """How long the rest takes; 0 if its size is not known."""
+        return (self.total - self.done - self.skipped) / self.rate if self.total and self.done else 0.0
+
+    @property
     def line(self) -> str:
         """One line of a batch log."""
-        count = self.done + self.skipped
-        if not self.total:  # not known beforehand
-            return f"{self.title} {count:,} {self.rate:,.0f} {self.unit}/s"
-        left = (self.total - count) / self.rate if self.done else math.inf
-        share = 100 * count / max(self.total, 1)
-        return (
-            f"{self.title} {count:,}/{self.total:,} {share:.1f} % {self.rate:,.0f} {self.unit}/s eta {duration(left)}"
-        )
+        return f"{self.title} {self.counts}"
+
+    @property
+    def counts(self) -> str:
+        """What is done and, where the total is known, how long the rest takes: `30/120 25.0 % 10 images/s eta 9 s`."""
+        count, rate = self.done + self.skipped, f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
+        if not self.total or count > self.total:
+            return f"{count:,} {self.unit}, {rate}/s"
+        share, left = 100 * count / self.total, duration(self.seconds_left)
+        return f"{count:,}/{self.total:,} {share:.1f} % {rate} {self.unit}/s eta {left}"
+
+    def _show_bar(self) -> None:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        title, counts = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[counts]"))
+        columns = (title, BarColumn(), counts) if self.total else (title, counts)
+        self.bar = RichProgress(*columns, console=RichConsole(file=_console.err), auto_refresh=False, transient=True)
+        self.task = self.bar.add_task(self.title, total=self.total, counts=self.counts)
+        for outer in _console.bars[-1:]:
+            outer.stop()
+        _console.bars.append(self.bar)
+        self.bar.start()
 
 
 def duration(seconds: float) -> str:
     """`3 h 12 min`, `4 min 10 s`, `8 s`; `?` where unknown."""
     if not math.isfinite(seconds):
         return "?"
-    whole = round(seconds)
+    whole = max(0, round(seconds))
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
@@ -248,34 +300,9 @@ def _cell(value: Any, style: str) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal: bool) -> str:
-    from rich.console import Console as RichConsole
-    from rich.table import Table
-
-    # Not rich's own, which takes COLUMNS=0 for a terminal that shows nothing.
-    width = shutil.get_terminal_size().columns if terminal else 1000
     titles = [column.title or column.key for column in fields]
     cells = [[_cell(row.get(column.key), column.style) for column in fields] for row in rows]
-    table = Table(box=None, pad_edge=False, collapse_padding=terminal, header_style="bold")
-    for title, column, size in zip(titles, fields, _column_widths([titles, *cells], fields, width), strict=True):
-        table.add_column(title, justify="right" if column.style else "left", no_wrap=True, width=size)
-    for line in cells:
-        table.add_row(*(cell.replace("[", r"\[") for cell in line))
-    console = RichConsole(file=None, force_terminal=terminal, width=width, highlight=False, soft_wrap=not terminal)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
-
-
-def _column_widths(lines: Sequence[Sequence[str]], fields: Sequence[Field], width: int) -> list[int]:
-    """The widths of columns with a blank between them. Where there is no room, the widest texts are cut, no number."""
-    widths = [max(len(line[position]) for line in lines) for position in range(len(fields))]
-    texts = [position for position, column in enumerate(fields) if not column.style]
-    while texts and sum(widths) + len(widths) - 1 > width:
-        widest = max(texts, key=lambda position: widths[position])
-        if widths[widest] <= LEAST_TEXT:
-            break
-        widths[widest] -= 1
-    return widths
+    return render_table(titles, cells, [bool(column.style) for column in fields], terminal)
 
 
 def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form: str) -> str:
@@ -307,12 +334,6 @@ def _is_terminal(stream: TextIO) -> bool:
 def _printable(text: str) -> str:
     """Escape control characters, which must not reach a terminal from a file name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _write(stream: TextIO, text: str) -> None:
-    # A closed stderr must not abort the run.
-    with contextlib.suppress(OSError):
-        _put(stream, text)
 
 
 def _put(stream: TextIO, text: str) -> None:

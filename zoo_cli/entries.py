@@ -25,7 +25,9 @@ class Metric(Entry):
     (S, N), see `ranking.ensembles`. `four_fifths`: four-fifth samples give its interval, because it saturates or bends
     on half samples; `logarithmic`: on the logarithm of its absolute value. `distribution`: reads a distribution over
     the source's classes, which "sigmoid" outputs are not. `pair_variance`: the function of the part of its variance
-    that the jackknife counts twice. `margin`: the smallest gap between two scores that matters.
+    that the jackknife counts twice. `margin`: the smallest gap between two scores that matters. `memory`: the function
+    of the bytes that it needs for a probe, if these grow faster than the features and the smaller of their Gram
+    matrices.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -42,6 +44,7 @@ class Metric(Entry):
     distribution: bool = False
     pair_variance: str = ""
     margin: float = 0.0
+    memory: str = ""
 
 
 @dataclass(frozen=True)

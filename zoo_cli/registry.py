@@ -117,6 +117,7 @@ METRICS: dict[str, Metric] = {
         needs=("source_means", "source_counts"),
         cheap=True,
         chance=None,
+        memory="zoo_cli.metrics.domain_similarity:needed_memory",
     ),
     "sparsity": Metric(
         "zoo_cli.metrics.sparsity:sparsity",
@@ -131,6 +132,7 @@ METRICS: dict[str, Metric] = {
         "leep through a Gaussian mixture on the features; extra metrics (Li 2021)",
         on=("features", "probs"),
         ceiling=0.0,
+        memory="zoo_cli.metrics.nleep:needed_memory",
     ),
     "ms-leep": Metric(
         "zoo_cli.metrics.ms_leep:ms_leep",

@@ -5,7 +5,7 @@ import pytest
 
 from zoo_cli.metrics.parc import leave_one_out, parc
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking import standings, uncertainty
 
 SAMPLES, CLASSES, WIDTH, SOURCES, LARGE = 120, 6, 16, 4, 1200
 
@@ -27,7 +27,7 @@ def simulate(trials: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
         small = [draw_probe(SAMPLES, source) for source in range(SOURCES)]
         draws = [uncertainty.jackknife_interval(parc(probe), leave_one_out(probe), seed=trial).draws for probe in small]
-        chances.append(uncertainty.best_probability(np.array(draws)))
+        chances.append(standings.best_probability(np.array(draws)))
         truth.append(int(np.argmax([parc(draw_probe(LARGE, source)) for source in range(SOURCES)])))
     return np.array(chances), np.array(truth)
 

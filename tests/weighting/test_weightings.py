@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.ranking.uncertainty import effective_number
+from zoo_cli.ranking.standings import effective_number
 
 Array = NDArray[Any]
 

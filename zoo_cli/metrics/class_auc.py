@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo_cli.metrics.counted_pairs import LEVELS, CountedPairs, below_levels
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.pairs import unit_rows
 
 Array = NDArray[Any]
+
+KEPT = 1 << 22  # products of a class that are kept in memory
 
 
 def class_auc(inputs: Array, labels: Array) -> Array:
@@ -24,10 +27,26 @@ def class_auc(inputs: Array, labels: Array) -> Array:
     for c, count in enumerate(target.counts):
         if count < 2:
             continue
-        members = target.codes == c
-        products = rows[members] @ rows.T
-        near = products[:, members][np.triu_indices(count, 1)]
-        far = np.sort(products[:, ~members].ravel())
-        below = np.searchsorted(far, near - 1e-12) + np.searchsorted(far, near + 1e-12)
-        auc[c] = below.sum() / (2 * len(near) * len(far))
+        pairs, couples = count * (count - 1) // 2, count * (len(rows) - count)
+        below = _sort(rows, target.codes == c) if count * len(rows) <= KEPT else _count(rows, target.members[c])
+        auc[c] = below / (pairs * couples)
     return auc
+
+
+def _sort(rows: Array, members: Array) -> float:
+    """How many couples of a pair within a class and a pair with another class have the first nearer, ties counting
+    half. members (N,): of the class or not."""
+    products = rows[members] @ rows.T
+    near = products[:, members][np.triu_indices(len(products), 1)]
+    far = np.sort(products[:, ~members].ravel())
+    return float((np.searchsorted(far, near - 1e-12) + np.searchsorted(far, near + 1e-12)).sum()) / 2
+
+
+def _count(rows: Array, members: Array) -> float:
+    """As `_sort`, for a class with more pairs than are kept in memory. members (M,): its rows, ascending."""
+    near, far = np.zeros(LEVELS, np.int64), np.zeros(LEVELS, np.int64)
+    for _, levels in CountedPairs(rows).lines(members):
+        own = np.bincount(levels[:, members].ravel(), minlength=LEVELS + 1)[:LEVELS]
+        near += own  # each pair twice
+        far += np.bincount(levels.ravel(), minlength=LEVELS + 1)[:LEVELS] - own
+    return float(near @ below_levels(far)) / 2

@@ -77,6 +77,12 @@ def leave_one_out(probe: Probe, *, gamma: float = 0.01, min_images: int = 0) -> 
     return np.asarray(np.exp(-gamma * (best.distance + moved)))
 
 
+def needed_memory(probe: Probe, **_: object) -> int:
+    """The bytes that HiGHS takes for the linear programme, with a variable for each pair of a source's and a target's
+    class: about 1,300 for each, as measured."""
+    return 0 if probe.source_counts is None else 1300 * len(probe.source_counts) * len(probe.target.counts)
+
+
 def transport(distances: Array, supply: Array, demand: Array) -> Transport:
     """Move supply (K,) to demand (C,), both of sum 1, over distances (K, C): the exact optimum, a vertex of the linear
     programme, by the simplex method of HiGHS. Raises ContractError where HiGHS finds none."""

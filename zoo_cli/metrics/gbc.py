@@ -3,10 +3,12 @@
 Pándy et al. 2022, "Transferability Estimation using Bhattacharyya Class Separability".
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from zoo_cli.errors import UsageError
 from zoo_cli.metrics.probe import Probe
@@ -14,6 +16,7 @@ from zoo_cli.metrics.probe import Probe
 Array = NDArray[Any]
 
 FLOOR = 1e-4
+ENTRIES = 1 << 18  # of a block of distances
 
 
 def gbc(
@@ -37,19 +40,36 @@ def gbc(
     rows = probe.matrix.scores(pca) if pca else probe.matrix.centred
     means = target.sums(rows) / target.sizes[:, None]
     variances = np.maximum(target.sums((rows - means[target.codes]) ** 2) / target.sizes[:, None], FLOOR)
-    if form == "spherical":
-        variances = np.repeat(variances.mean(axis=1, keepdims=True), rows.shape[1], axis=1)
-    half_log_determinants = np.log(variances).sum(axis=1) / 2
-    distances = np.empty((len(means), len(means)))
-    for i, (mean, variance) in enumerate(zip(means, variances, strict=True)):
-        between = (variances + variance) / 2
-        apart = ((means - mean) ** 2 / between).sum(axis=1) / 8
-        logs = np.log(between).sum(axis=1) - half_log_determinants - half_log_determinants[i]
-        distances[i] = apart + logs / 2
-    others = distances[~np.eye(len(means), dtype=bool)]
-    nearest = others.min()
-    overlap = np.exp(nearest - others).sum()
+    nearest, overlap = np.inf, 0.0
+    for distances in _distances(means, variances.mean(axis=1) if form == "spherical" else variances):
+        # The sum of exp(nearest - distance), which cannot overflow, nor all of it underflow.
+        closest = min(nearest, float(distances.min()))
+        overlap = overlap * float(np.exp(closest - nearest)) + float(np.exp(closest - distances).sum())
+        nearest = closest
+    overlap *= 2
     return float(nearest - np.log(overlap)) if log else -float(np.exp(-nearest) * overlap)
+
+
+def _distances(means: Array, variances: Array) -> Iterator[Array]:
+    """Bhattacharyya distances of each pair of classes, of means (C, D), a block of pairs at a time. Variances: one a
+    class (C,), or one a dimension (C, D)."""
+    count, width = means.shape
+    spherical = variances.ndim == 1
+    logs = np.log(variances) * width if spherical else np.log(variances).sum(axis=1)
+    start = 0
+    while start < count - 1:
+        stop = min(count - 1, start + max(1, ENTRIES // ((count - start) * (1 if spherical else width))))
+        first, second = slice(start, stop), slice(start + 1, count)
+        between = (variances[first, None] + variances[None, second]) / 2
+        if spherical:
+            apart = cdist(means[first], means[second], "sqeuclidean") / between
+            spread = np.log(between) * width
+        else:
+            apart = ((means[first, None] - means[None, second]) ** 2 / between).sum(axis=2)
+            spread = np.log(between).sum(axis=2)
+        distances = apart / 8 + (spread - (logs[first, None] + logs[None, second]) / 2) / 2
+        yield distances[np.triu_indices(stop - start, 0, count - start - 1)]
+        start = stop
 
 
 def ceiling(probe: Probe, *, log: bool = False, **_: object) -> float:

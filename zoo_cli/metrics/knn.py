@@ -1,5 +1,7 @@
 """Leave-one-out nearest neighbours: how often the neighbours of a sample predict its label."""
 
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -7,11 +9,14 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics import pairs
+from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
 CHUNK = 256
+ENTRIES = 1 << 22  # of a block of products
+FEW = 32  # neighbours whose votes are compared pair by pair
 CROWDED = 64  # with more candidates for a row than this, one product of all is cheaper than pair by pair
 GRID = 1e12
 
@@ -30,37 +35,52 @@ def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = 
     target = probe.require_classes()
     if probe.size <= k:
         raise Undefined("too_few_examples")
-    labels = target.codes[_neighbours(probe, k, distance)]
-    votes = (labels[:, :, None] == labels[:, None, :]).sum(axis=2)
-    winners = labels[np.arange(probe.size), votes.argmax(axis=1)]
-    return float((winners == target.codes).mean())
+    matrix, correct = probe.matrix, 0
+    blocks: Iterable[tuple[int, Array]] = _neighbours(matrix, k, distance)
+    if k <= matrix.width:  # permuted labels need them again
+        blocks = matrix.cached(f"neighbours {k} {distance}", partial(list, blocks))
+    for start, neighbours in blocks:
+        labels, true = target.codes[neighbours], target.codes[start : start + len(neighbours)]
+        if k <= FEW:
+            votes = (labels[:, :, None] == labels[:, None, :]).sum(axis=2)
+        else:
+            own = np.arange(len(labels))[:, None] * len(target.counts)
+            counts = np.bincount((own + labels).ravel(), minlength=len(labels) * len(target.counts))
+            votes = counts[own + labels]
+        correct += int((labels[np.arange(len(labels)), votes.argmax(axis=1)] == true).sum())
+    return correct / probe.size
 
 
-def _neighbours(probe: Probe, k: int, distance: str) -> Array:
-    """The k nearest other rows of each row, nearest first (N, k).
+def _neighbours(matrix: Matrix, k: int, distance: str) -> Iterator[tuple[int, Array]]:
+    """The k nearest other rows of some rows (R, k), nearest first, and where these rows start.
 
-    One product of all rows, in single precision for large probes, leaves few candidates, which are compared exactly.
+    Products, in single precision for large probes, leave few candidates, which are compared exactly. Few rows or wide
+    ones are multiplied all at once, which halves the work: the product is symmetric.
     """
-    matrix, count = probe.matrix, probe.size
+    count = len(matrix)
     if distance == "euclidean":
         rows, lengths = matrix.centred, matrix.lengths
     else:
-        rows = probe.inputs.astype(np.float64)
+        rows = matrix.inputs.astype(np.float64)
         norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         rows = rows / np.where(norms > 0, norms, 1.0)[:, None]
         lengths = np.zeros(count)
+    factors: Array = rows
+    products: Array | None = None
     if distance == "euclidean" and not matrix.tall:
         products = matrix.gram
     else:
-        kind = np.float64 if pairs.small(probe.inputs) else np.float32
-        factors: Array = rows.astype(kind, copy=False)
-        products = factors @ factors.T
+        kind = np.float64 if pairs.small(matrix.inputs) else np.float32
+        factors = rows.astype(kind, copy=False)
+        products = factors @ factors.T if pairs.fit_in_memory(*rows.shape) else None
+    precision = factors.dtype
     scale = max(1.0 if distance == "cosine" else 0.0, float(lengths.max()))
-    slack = 8 * np.sqrt(matrix.width) * float(np.finfo(products.dtype).eps) * scale + 2 / GRID * scale
-    halved = (lengths / 2).astype(products.dtype)
-    neighbours = np.empty((count, k), dtype=np.int64)
-    for start in range(0, count, CHUNK):
-        block = halved - products[start : start + CHUNK]
+    slack = 8 * np.sqrt(matrix.width) * float(np.finfo(precision).eps) * scale + 2 / GRID * scale
+    halved = (lengths / 2).astype(precision)
+    step = max(1, min(CHUNK, ENTRIES // max(count, k * min(k, FEW))))
+    for start in range(0, count, step):
+        near = factors[start : start + step] @ factors.T if products is None else products[start : start + step]
+        block = halved - near
         own = np.arange(len(block))
         block[own, start + own] = np.inf
         nearest = block.min(axis=1) if k == 1 else np.partition(block, k - 1, axis=1)[:, k - 1]
@@ -68,8 +88,7 @@ def _neighbours(probe: Probe, k: int, distance: str) -> Array:
         exact = _exact(rows, lengths, start, line, other, distance) / scale
         order = np.lexsort((other, np.rint(exact * GRID), line))
         first = np.searchsorted(line, own)
-        neighbours[start : start + CHUNK] = other[order][first[:, None] + np.arange(k)]
-    return neighbours
+        yield start, other[order][first[:, None] + np.arange(k)]
 
 
 def _exact(rows: Array, lengths: Array, start: int, line: Array, other: Array, distance: str) -> Array:
@@ -81,7 +100,8 @@ def _exact(rows: Array, lengths: Array, start: int, line: Array, other: Array, d
         products = rows[other[pairs_of_row]] @ rows[start + i]
         distances[pairs_of_row] = (lengths[other[pairs_of_row]] + lengths[start + i]) / 2 - products
     rest = np.flatnonzero(~crowded[line])
-    for part in np.split(rest, range(4096, len(rest), 4096)):
+    step = max(1, min(4096, ENTRIES // rows.shape[1]))
+    for part in np.split(rest, range(step, len(rest), step)):
         first, second = rows[start + line[part]], rows[other[part]]
         if distance == "euclidean":
             apart = first - second

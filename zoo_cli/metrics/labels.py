@@ -14,6 +14,8 @@ from zoo_cli.metrics.caching import Cached
 
 Array = NDArray[Any]
 
+KEPT_POSITIONS = 1 << 18  # the replicates of a target keep theirs side by side
+
 
 @dataclass(frozen=True, eq=False)
 class Classes(Cached):
@@ -64,9 +66,14 @@ class Classes(Cached):
         """The rows of each class, ascending."""
         return np.split(self.order, self.starts[1:])
 
-    @cached_property
+    @property
     def same_positions(self) -> Array:
         """Positions of the same-class pairs in `pairs.similarities`: (same_pairs,), row by row in each class."""
+        if self.same_pairs > KEPT_POSITIONS:
+            return self._compute_positions()
+        return self.cached("same positions", self._compute_positions)
+
+    def _compute_positions(self) -> Array:
         rows = np.arange(len(self))
         begin = pairs.row_starts(len(self)) - rows - 1  # what to add to j for the pair (i, j)
         return np.concatenate(

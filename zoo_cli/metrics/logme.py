@@ -16,6 +16,7 @@ Array = NDArray[Any]
 
 EPS = 1e-5  # added to both denominators while iterating, as in the published code: without it no fixed point may exist
 CLOSE = 1e-13
+ENTRIES = 1 << 18  # of a block of classes
 ROUNDS = 20_000
 
 
@@ -88,22 +89,28 @@ def _fit(probe: Probe, spectrum: Spectrum) -> _Fit:
         free = (count - 1 - len(s)) + lam * inverse.sum(axis=0) + (1 + (z**2 * s) @ inverse2) / (1 + kappa)
         return m2, r2, gamma, free, kappa
 
-    lam = np.ones(len(sizes))
-    moving = np.arange(len(sizes))
-    for _ in range(ROUNDS):
-        m2, r2, gamma, free, _ = measure(lam[moving], t[:, moving], top[moving], rest[moving])
-        new = gamma / (m2 + EPS) / (free / (r2 + EPS))
-        far = np.abs(new - lam[moving]) > CLOSE * new
-        lam[moving] = new
-        moving = moving[far]
-        if not len(moving):
-            break
-    m2, r2, gamma, free, _ = measure(lam, t, top, rest)
-    alpha, beta = gamma / m2, free / r2
-    # Their ratio differs slightly from lam, the fixed point with EPS.
-    *_, kappa = measure(alpha / beta, t, top, rest)
-    determinant = np.log(alpha + beta * s[:, None]).sum(axis=0) + np.log1p(kappa)
-    evidence = (
-        len(s) * np.log(alpha) + count * np.log(beta) - determinant - beta * r2 - alpha * m2
-    ) / 2 - count / 2 * np.log(2 * np.pi)
-    return _Fit(evidence, lam, r2)
+    def solve(t: Array, top: Array, rest: Array) -> tuple[Array, Array, Array]:
+        lam = np.ones(len(top))
+        moving = np.arange(len(top))
+        for _ in range(ROUNDS):
+            m2, r2, gamma, free, _ = measure(lam[moving], t[:, moving], top[moving], rest[moving])
+            new = gamma / (m2 + EPS) / (free / (r2 + EPS))
+            far = np.abs(new - lam[moving]) > CLOSE * new
+            lam[moving] = new
+            moving = moving[far]
+            if not len(moving):
+                break
+        m2, r2, gamma, free, _ = measure(lam, t, top, rest)
+        alpha, beta = gamma / m2, free / r2
+        # Their ratio differs slightly from lam, the fixed point with EPS.
+        *_, kappa = measure(alpha / beta, t, top, rest)
+        determinant = np.log(alpha + beta * s[:, None]).sum(axis=0) + np.log1p(kappa)
+        evidence = (
+            len(s) * np.log(alpha) + count * np.log(beta) - determinant - beta * r2 - alpha * m2
+        ) / 2 - count / 2 * np.log(2 * np.pi)
+        return evidence, lam, r2
+
+    step = max(1, ENTRIES // max(1, len(s)))
+    blocks = [slice(start, start + step) for start in range(0, len(sizes), step)]
+    fits = [solve(t[:, block], top[block], rest[block]) for block in blocks]
+    return _Fit(*(np.concatenate(parts) for parts in zip(*fits, strict=True)))

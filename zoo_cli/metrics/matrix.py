@@ -11,6 +11,8 @@ from scipy import linalg
 from zoo_cli.errors import ContractError
 from zoo_cli.metrics import pairs
 from zoo_cli.metrics.caching import Cached
+from zoo_cli.metrics.counted_pairs import CountedPairs
+from zoo_cli.metrics.kept_pairs import KeptPairs
 
 Array = NDArray[Any]
 
@@ -31,23 +33,6 @@ class Spectrum:
     values: Array
     left: Array | None = None
     right: Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """The similarities of all pairs i < j of standardised rows, row by row (N(N-1)/2,)."""
-
-    values: Array
-
-    @cached_property
-    def ordered(self) -> Array:
-        """The same, ascending."""
-        return np.sort(self.values)
-
-    @cached_property
-    def variance(self) -> float:
-        """The sum of squared deviations of their mid-ranks; 0 if all are equal."""
-        return pairs.rank_variance(self.ordered)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,8 +175,9 @@ class Matrix(Cached):
         count = min(count, *self.inputs.shape)
         return self.cached(f"components {count}", lambda: self._compute_components(count))
 
-    def pairs(self, *, pca: int = 0, cosine: bool = False) -> Pairs:
-        """Similarities of standardised rows, see `pairs.unit_rows`: of the inputs or their first `pca` components."""
+    def pairs(self, *, pca: int = 0, cosine: bool = False) -> KeptPairs | CountedPairs:
+        """Similarities of standardised rows, see `pairs.unit_rows`: of the inputs or their first `pca` components.
+        Where they are too many to keep, they are counted."""
         return self.cached(f"pairs {pca} {cosine}", lambda: self._compute_pairs(pca, cosine))
 
     @cached_property
@@ -202,9 +188,9 @@ class Matrix(Cached):
         whole, rows = self.whole
         return whole.gram[rows][:, rows]
 
-    def _compute_pairs(self, pca: int, cosine: bool) -> Pairs:
+    def _compute_pairs(self, pca: int, cosine: bool) -> KeptPairs | CountedPairs:
         rows = pairs.unit_rows(self.components(pca) if pca else self.inputs, cosine=cosine)
-        return Pairs(pairs.similarities(rows))
+        return KeptPairs(pairs.similarities(rows)) if pairs.fit_in_memory(*self.inputs.shape) else CountedPairs(rows)
 
     def _compute_components(self, count: int) -> Array:
         left, lengths, loadings = np.linalg.svd(self.centred, full_matrices=False)

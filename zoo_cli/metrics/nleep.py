@@ -18,6 +18,7 @@ from zoo_cli.metrics.probe import Probe
 Array = NDArray[Any]
 
 KEPT = 0.8  # of the variance
+KEPT_MEMBERSHIPS = 1 << 22  # numbers
 PER_CLASS = 5
 QUIET = threading.Lock()  # warning filters are one setting for all threads
 REGULAR = 1e-3  # added to each variance of a component, in units of the mean variance of all
@@ -39,16 +40,28 @@ def nleep(probe: Probe, *, seed: int = 0, seeds: int = 5) -> float:
     if seeds < 1:
         raise UsageError(f"seeds={seeds} is below 1")
     target = probe.require_classes()
-    components = min(PER_CLASS * len(target.counts), probe.size - 1)
-    memberships = [_memberships(probe.matrix, components, start) for start in range(seed, seed + seeds)]
+    components = _components(probe)
+    # Permuted labels need the same mixtures again.
+    kept = seeds * probe.size * components <= max(KEPT_MEMBERSHIPS, probe.inputs.size)
+    fit = _memberships if kept else _fit_mixture
+    memberships = (fit(probe.matrix, components, start) for start in range(seed, seed + seeds))
     scores = np.array([np.log(expected_predictions(probs, target)).mean() for probs in memberships])
     if seeds > 1:
         probe.notes.append(f"seeds_sd={scores.std(ddof=1):.2g}")
     return float(scores.mean())
 
 
+def needed_memory(probe: Probe, **_: object) -> int:
+    """The bytes of the arrays (N, G) of expectation maximisation with G components, 8 of which exist at once."""
+    return 8 * 8 * probe.size * _components(probe)
+
+
+def _components(probe: Probe) -> int:
+    return max(1, min(PER_CLASS * len(probe.target.counts), probe.size - 1))
+
+
 def _memberships(matrix: Matrix, components: int, seed: int) -> Array:
-    """The probability of each component for each sample (N, G), kept with the matrix: permuted labels need it again."""
+    """The probability of each component for each sample (N, G), kept with the matrix."""
     return matrix.cached(f"mixture {components} {seed}", lambda: _fit_mixture(matrix, components, seed))
 
 

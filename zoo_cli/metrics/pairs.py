@@ -20,6 +20,12 @@ FLOAT64_ROWS = 2048
 FLOAT64_WIDTH = 64
 # Similarities that differ by less are equal in exact arithmetic.
 TIE = 1e-12
+KEPT = 1 << 23  # pairs that are kept in memory whatever the width of the rows
+
+
+def fit_in_memory(count: int, width: int) -> bool:
+    """Whether the similarities of all pairs of rows (N, D) are kept, rather than counted: see `counted_pairs`."""
+    return count * (count - 1) // 2 <= max(KEPT, 2 * count * width)
 
 
 def unit_rows(inputs: Array, *, cosine: bool = False) -> Array:

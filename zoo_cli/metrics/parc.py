@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined, UsageError
+from zoo_cli.metrics.counted_pairs import CountedPairs
+from zoo_cli.metrics.kept_pairs import KeptPairs
 from zoo_cli.metrics.labels import Classes
-from zoo_cli.metrics.matrix import Pairs
-from zoo_cli.metrics.pairs import below, row_starts
+from zoo_cli.metrics.pairs import below
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -30,20 +31,20 @@ def parc(probe: Probe, *, normalized: bool = False, pca: int = 0, cosine: bool =
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
 
     Departs from the published code, which ranks the rounding noise of its label distances. Distances between equal rows
-    tie exactly; products are float32 for large probes, see `pairs`.
+    tie exactly; products are float32 for large probes, see `pairs`, and the pairs of still larger ones are counted on a
+    grid, see `counted_pairs`.
     """
     target, similarities = _similarities(probe, pca, cosine)
     return correlation(similarities, target, normalized=normalized)
 
 
-def correlation(similarities: Pairs, target: Classes, *, normalized: bool = False) -> float:
+def correlation(similarities: KeptPairs | CountedPairs, target: Classes, *, normalized: bool = False) -> float:
     """Rank correlation of a pair's similarity with being of one class. Raises Undefined `constant_features`."""
     if similarities.variance <= 0:
         raise Undefined("constant_features")
-    same = np.sort(similarities.values[target.same_positions])
-    pairs, equal = len(similarities.values), len(same)
-    # `below` counts a pair itself as half an equal one, so that this is the sum of mid-ranks less half for each pair.
-    excess = float(below(similarities.ordered, same).sum()) - equal * pairs / 2
+    pairs, equal = similarities.count, target.same_pairs
+    # A pair itself counts as half an equal one, so that this is the sum of mid-ranks less half for each pair.
+    excess = similarities.same_below(target) - equal * pairs / 2
     return float(_score(excess, pairs, equal, similarities.variance, normalized))
 
 
@@ -67,35 +68,23 @@ def leave_one_out(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
     Apart from these two the results are exact.
     """
     target, similarities = _similarities(probe, pca, cosine)
-    values, ordered, count = similarities.values, similarities.ordered, probe.size
-    untied = (float(len(values)) ** 3 - len(values)) / 12
+    untied = (float(similarities.count) ** 3 - similarities.count) / 12
     share = similarities.variance / untied
     if share <= 0:
         raise Undefined("constant_features")
-    same = np.sort(values[target.same_positions])
-    # Each same-class pair is removed from the sorted pairs once, also among equal ones.
-    positions = np.searchsorted(ordered, same) + np.arange(len(same)) - np.searchsorted(same, same)
-    other = np.delete(ordered, positions)
     # U counts the couples of a same-class and another pair in which the first is nearer. Without a sample, the couples
     # with its same-class pairs and those with its other pairs are gone; couples of two of its pairs are in both.
-    total = float(below(other, same).sum())
-    begin = row_starts(count)
-    results = np.empty(count)
-    for members in target.members:
-        for position, i in enumerate(members):
-            before, after = begin[:i] - np.arange(i) - 1 + i, slice(begin[i], begin[i] + count - i - 1)
-            line = np.concatenate([values[before], values[after]])
-            mates = np.delete(members, position)
-            mates = mates - (mates > i)
-            near, far = line[mates], np.sort(np.delete(line, mates))
-            removed = below(other, near).sum() + (len(same) - below(same, far)).sum() - below(far, near).sum()
-            pairs, equal = len(values) - len(line), len(same) - len(near)
-            if equal == 0 or equal == pairs:
-                results[i] = np.nan
-                continue
-            variance = share * (float(pairs) ** 3 - pairs) / 12
-            excess = total - removed - equal * (pairs - equal) / 2
-            results[i] = _score(excess, pairs, equal, variance, normalized)
+    other_below, same_below, total = similarities.separate_classes(target)
+    results, same_pairs = np.empty(probe.size), target.same_pairs
+    for i, near, far in similarities.pairs_by_sample(target):
+        removed = other_below(near).sum() + (same_pairs - same_below(far)).sum() - below(far, near).sum()
+        pairs, equal = similarities.count - (probe.size - 1), same_pairs - len(near)
+        if equal == 0 or equal == pairs:
+            results[i] = np.nan
+            continue
+        variance = share * (float(pairs) ** 3 - pairs) / 12
+        excess = total - removed - equal * (pairs - equal) / 2
+        results[i] = _score(excess, pairs, equal, variance, normalized)
     return results
 
 
@@ -116,7 +105,8 @@ def pair_variance(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
     target, similarities = _similarities(probe, pca, cosine)
     if similarities.variance <= 0:
         raise Undefined("constant_features")
-    pairs, same = len(similarities.values), target.same_pairs
+    assert isinstance(similarities, KeptPairs), "so few pairs are kept"
+    pairs, same = similarities.count, target.same_pairs
     ranks = below(similarities.ordered, similarities.values) - pairs / 2
     ranks /= np.sqrt((ranks**2).sum())
     rows, columns = np.triu_indices(probe.size, 1)
@@ -159,7 +149,7 @@ def _scaled(squares: float, freedom: float, count: int) -> float:
     return max(float(squares), 0.0) * count / float(freedom) if freedom > 0 else 0.0
 
 
-def _similarities(probe: Probe, pca: int, cosine: bool) -> tuple[Classes, Pairs]:
+def _similarities(probe: Probe, pca: int, cosine: bool) -> tuple[Classes, KeptPairs | CountedPairs]:
     if pca < 0:
         raise UsageError(f"pca={pca} is negative", "0 uses the features themselves")
     return probe.require_pairs(), probe.matrix.pairs(pca=pca, cosine=cosine)

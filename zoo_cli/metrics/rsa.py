@@ -4,13 +4,14 @@ Dwivedi and Roig 2019, in the form of paper 000 (arXiv 2304.12314, A.8): against
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
+from zoo_cli.metrics.counted_pairs import LEVELS, CountedPairs, below_levels, rank_variance
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.parc import correlation
 from zoo_cli.metrics.probe import Probe
@@ -36,15 +37,101 @@ def rsa(probe: Probe) -> float:
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
     """
     target, similarities = probe.require_pairs(), probe.matrix.pairs()
-    groups, pairs = _label_groups(tuple(target.counts.tolist()))
-    if len(pairs) == 2:
+    groups = _group_labels(target)
+    if len(groups.pairs) == 2:
         return correlation(similarities, target)
-    ordered = _pack_pairs(similarities.values, target, groups)
-    count = float(len(ordered))
-    spread = _spread(pairs)
-    ranks = np.cumsum(pairs) - (pairs - 1) / 2
-    middle = (count + 1) / 2
+    if isinstance(similarities, CountedPairs):
+        covariance, variance = _count(similarities, target, groups)
+    else:
+        covariance, variance = _sort(similarities.values, target, groups)
+    if variance <= 0:
+        raise Undefined("constant_features")
+    return covariance / float(np.sqrt(variance * groups.spread))
+
+
+def ceiling(probe: Probe) -> float:
+    """The RSA of features whose distances are in the order of the label distances, without ties."""
+    groups = _group_labels(probe.require_pairs())
+    count = float(groups.pairs.sum())
+    return float(np.sqrt(groups.spread / ((count**3 - count) / 12)))
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The pairs of samples by label distance, in ascending order; group 0 are those of one class.
+
+    `pairs` (G,): their numbers, float64. `kinds` (N,): of each sample, the position of its class size among the U
+    different ones, on which alone its label distances depend; `of_kinds` (U, U): the group of two kinds.
+    """
+
+    pairs: Array
+    kinds: Array
+    of_kinds: Array
+
+    @property
+    def ranks(self) -> Array:
+        """The mid-rank of the label distance of each group (G,)."""
+        return np.asarray(np.cumsum(self.pairs) - (self.pairs - 1) / 2)
+
+    @property
+    def spread(self) -> float:
+        """The sum of squared deviations of the mid-ranks of the label distances."""
+        count = float(self.pairs.sum())
+        return float((count**3 - count - (self.pairs**3 - self.pairs).sum()) / 12)
+
+
+def _group_labels(target: Classes) -> _Groups:
+    return target.cached("label groups", lambda: _compute_groups(target))
+
+
+def _compute_groups(target: Classes) -> _Groups:
+    sizes, kind_of_class, classes = np.unique(target.counts, return_inverse=True, return_counts=True)
+    # The one-hot column of class k, standardised, is w_k less v_k = w_k share_k on its samples and -v_k elsewhere. What
+    # follows are the products of two such rows, of classes a and b, centred over the C columns.
+    share = sizes / float(sizes @ classes)
+    count = float(classes.sum())
+    weights = 1 / np.sqrt(share * (1 - share))
+    shift = weights * share
+    total, squares = float(shift @ classes), float(shift**2 @ classes)
+    centres = (weights - total) / count
+    products = squares - (weights * shift)[:, None] - weights * shift - count * np.outer(centres, centres)
+    lengths = np.sqrt(products.diagonal() + weights**2)
+    distances = 1 - products / np.outer(lengths, lengths)
+    pairs = np.outer(sizes * classes, sizes * classes).astype(np.float64)
+    # Of two classes of one size; there is no such pair where a single class has that size.
+    np.fill_diagonal(pairs, sizes.astype(np.float64) ** 2 * classes * (classes - 1) / 2)
+    upper = np.triu_indices(len(sizes))
+    exist = pairs[upper] > 0
+    rows, columns = upper[0][exist], upper[1][exist]
+    order = np.argsort(distances[rows, columns], kind="stable")
+    rows, columns = rows[order], columns[order]
+    of_kinds = np.zeros((len(sizes), len(sizes)), np.int64)
+    of_kinds[rows, columns] = np.cumsum(np.diff(distances[rows, columns], prepend=-1.0) > 1e-9)
+    of_kinds[columns, rows] = of_kinds[rows, columns]
+    numbers = np.bincount(of_kinds[rows, columns], weights=pairs[rows, columns])
+    numbers[0] = target.same_pairs
+    return _Groups(numbers, kind_of_class[target.codes], of_kinds)
+
+
+def _count(similarities: CountedPairs, target: Classes, groups: _Groups) -> tuple[float, float]:
+    """The covariance of the mid-ranks of both sides, times the number of pairs, and the same of the similarities."""
+    ranks = groups.ranks - (groups.pairs.sum() + 1) / 2
+    of_kinds = ranks[groups.of_kinds]
+    counts, sums = np.zeros(LEVELS, np.int64), np.zeros(LEVELS)
+    for rows, columns, levels in similarities.tiles():
+        apart = of_kinds[groups.kinds[rows][:, None], groups.kinds[columns]]
+        apart[target.codes[rows][:, None] == target.codes[columns]] = ranks[0]
+        counts += np.bincount(levels.ravel(), minlength=LEVELS + 1)[:LEVELS]
+        sums += np.bincount(levels.ravel(), weights=apart.ravel(), minlength=LEVELS + 1)[:LEVELS]
     # Labels are grouped by distance and features by similarity, so that the covariance changes its sign.
+    return -float((below_levels(counts) - similarities.count / 2) @ sums), rank_variance(counts)
+
+
+def _sort(values: Array, target: Classes, groups: _Groups) -> tuple[float, float]:
+    """As `_count`, of similarities (M,) that are kept."""
+    ordered = _pack_pairs(values, target, groups)
+    count = float(len(ordered))
+    ranks, middle = groups.ranks, (count + 1) / 2
     covariance, tied = 0.0, 0.0
     for start, level, distances in _split_chunks(ordered):
         edges = np.flatnonzero(np.diff(level, prepend=level[0] - 2) > 1)
@@ -52,48 +139,10 @@ def rsa(probe: Probe) -> float:
         mid = np.repeat(start + edges + (sizes + 1) / 2, sizes)
         covariance -= float((mid - middle) @ (ranks[distances] - middle))
         tied += float((sizes.astype(np.float64) ** 3 - sizes).sum())
-    variance = (count**3 - count - tied) / 12
-    if variance <= 0:
-        raise Undefined("constant_features")
-    return covariance / float(np.sqrt(variance * spread))
+    return covariance, (count**3 - count - tied) / 12
 
 
-def ceiling(probe: Probe) -> float:
-    """The RSA of features whose distances are in the order of the label distances, without ties."""
-    _, pairs = _label_groups(tuple(probe.require_pairs().counts.tolist()))
-    count = float(pairs.sum())
-    return float(np.sqrt(_spread(pairs) / ((count**3 - count) / 12)))
-
-
-def _spread(pairs: Array) -> float:
-    """The sum of squared deviations of the mid-ranks of the label distances, pairs (G,) of which are equal each."""
-    count = float(pairs.sum())
-    return float((count**3 - count - (pairs**3 - pairs).sum()) / 12)
-
-
-@lru_cache(maxsize=64)
-def _label_groups(sizes: tuple[int, ...]) -> tuple[Array, Array]:
-    """The label distance of two classes, (C, C) indices into the distinct distances in ascending order, and the number
-    of pairs at each distance (G,), float64. Index 0 is a class with itself."""
-    counts = np.array(sizes)
-    share = counts / counts.sum()
-    rows = (np.eye(len(counts)) - share) / np.sqrt(share * (1 - share))
-    rows -= rows.mean(axis=1, keepdims=True)
-    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    distance = 1 - rows @ rows.T
-    np.fill_diagonal(distance, 0.0)
-    upper = np.triu_indices(len(counts), 1)
-    order = np.argsort(distance[upper])
-    steps = np.diff(distance[upper][order], prepend=-1.0) > 1e-9
-    groups = np.zeros((len(counts), len(counts)), dtype=np.int64)
-    groups[upper[0][order], upper[1][order]] = np.cumsum(steps)
-    groups += groups.T
-    pairs = np.bincount(groups[upper], weights=counts[upper[0]] * counts[upper[1]])
-    pairs[0] = (counts * (counts - 1) // 2).sum()
-    return groups, pairs
-
-
-def _pack_pairs(values: Array, target: Classes, groups: Array) -> Array:
+def _pack_pairs(values: Array, target: Classes, groups: _Groups) -> Array:
     """The pairs as sorted integers, most distant first: similarity above the index of the label distance."""
     if len(target) <= KEPT_ROWS:
         # Kept with a small target, which many sources share.
@@ -109,10 +158,12 @@ def _pack_pairs(values: Array, target: Classes, groups: Array) -> Array:
     return packed
 
 
-def _distance_indices(target: Classes, groups: Array) -> Array:
+def _distance_indices(target: Classes, groups: _Groups) -> Array:
     """The index of the label distance of every pair i < j, row by row, uint64."""
-    codes, indices = target.codes, groups.astype(np.uint64)
-    return np.concatenate([indices[code, codes[i + 1 :]] for i, code in enumerate(codes)])
+    kinds, of_kinds = groups.kinds, groups.of_kinds.astype(np.uint64)
+    indices = np.concatenate([of_kinds[kind, kinds[i + 1 :]] for i, kind in enumerate(kinds)])
+    indices[target.same_positions] = 0
+    return np.asarray(indices)
 
 
 def _split_chunks(ordered: Array) -> Iterator[tuple[int, Array, Array]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics import pairs
+from zoo_cli.metrics.counted_pairs import CountedPairs, below_levels
 from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probe import Probe
 
@@ -31,17 +32,33 @@ def rsa_ref(probe: Probe) -> float:
     if probe.size < 3:
         raise Undefined("too_few_examples")
     assert probe.reference is not None, "the table says that this metric needs it"
-    ranks, deviations = [], []
-    for matrix, reason in (
-        (probe.matrix, "constant_features"),
-        (probe.further_matrix("reference"), "constant_reference"),
-    ):
-        mid, deviation = _ranks(_levels(matrix))
+    sides = probe.matrix, probe.further_matrix("reference")
+    kept = pairs.fit_in_memory(probe.size, max(matrix.width for matrix in sides))
+    covariance, deviations = _rank_levels(*sides) if kept else _count_levels(*sides)
+    for deviation, reason in zip(deviations, ("constant_features", "constant_reference"), strict=True):
         if deviation <= 0:
             raise Undefined(reason)
-        ranks.append(mid)
-        deviations.append(deviation)
-    return float(ranks[0] @ ranks[1] / np.sqrt(deviations[0] * deviations[1]))
+    return float(covariance / np.sqrt(deviations[0] * deviations[1]))
+
+
+def _rank_levels(*sides: Matrix) -> tuple[float, list[float]]:
+    """The covariance of the mid-ranks of two sides, times the number of pairs, and the same of each with itself."""
+    (first, second), deviations = zip(*(_ranks(_levels(matrix)) for matrix in sides), strict=True)
+    return float(first @ second), list(deviations)
+
+
+def _count_levels(*sides: Matrix) -> tuple[float, list[float]]:
+    """As `_rank_levels`, of more pairs than are kept in memory."""
+    counted = [_count_pairs(matrix) for matrix in sides]
+    # No pair at the last place, where a tile has none.
+    first, second = (np.append(below_levels(side.counts) - side.count / 2, 0.0) for side in counted)
+    tiles = zip(*(side.tiles() for side in counted), strict=True)
+    covariance = sum(float(np.vdot(first[one], second[other])) for (_, _, one), (_, _, other) in tiles)
+    return covariance, [side.variance for side in counted]
+
+
+def _count_pairs(matrix: Matrix) -> CountedPairs:
+    return matrix.cached("counted raw rows", lambda: CountedPairs(_unit_rows(matrix.inputs)))
 
 
 def _ranks(levels: Array) -> tuple[Array, float]:
@@ -63,17 +80,17 @@ def _levels(matrix: Matrix) -> Array:
 
 def _compute_levels(matrix: Matrix) -> Array:
     if matrix.whole is None:
-        return _rank_levels(matrix.inputs)
+        return _sort_levels(matrix.inputs)
     whole, rows = matrix.whole
-    if (np.diff(rows) <= 0).any():
-        return _rank_levels(matrix.inputs)
+    if (np.diff(rows) <= 0).any() or not pairs.fit_in_memory(*whole.inputs.shape):
+        return _sort_levels(matrix.inputs)
     first, second = np.triu_indices(len(rows), 1)
     begin = pairs.row_starts(len(whole))
     levels: Array = _levels(whole)[begin[rows[first]] + rows[second] - rows[first] - 1]
     return levels
 
 
-def _rank_levels(inputs: Array) -> Array:
+def _sort_levels(inputs: Array) -> Array:
     similar = pairs.similarities(_unit_rows(inputs))
     order = np.argsort(similar)
     ordered = similar[order]

@@ -117,13 +117,13 @@ def _run(
     card = devices.describe_device(device).get("card")
     passes = ForwardPasses(device, options.batch, auto_batch(device))
     failed: list[Failure] = []
-    with console.Progress("extract", total, "img") as progress:
+    with console.Progress("extract", total, "images") as progress:
         for rows, part_jobs in sorted(pieces.items()):
             interruption.check()
             outputs = _run_part(images, rows, part_jobs, runners, passes, options.workers, progress)
             _commit(settings, images, rows, part_jobs, outputs, card)
             failed += outputs.failed
-        console.say(progress.line)
+        progress.say_end()
     return failed
 
 

@@ -109,7 +109,7 @@ def _run(
     card = devices.describe_device(device).get("card")
     passes = ForwardPasses(device, options.batch, BATCH)
     total = sum(len(rows) for rows in pieces)
-    with console.Progress("gradients", total, "img") as progress:
+    with console.Progress("gradients", total, "images") as progress:
         for rows, part_jobs in sorted(pieces.items(), key=lambda piece: piece[0]):
             interruption.check()
             batch = _decode(images, rows, part_jobs, options.workers)
@@ -119,7 +119,7 @@ def _run(
                     settings, job.source.name, job.record, images, batch.rows, trace, summed, card
                 )
             progress.advance(len(rows))
-        console.say(progress.line)
+        progress.say_end()
 
 
 def _decode(images: Images, rows: Sequence[int], jobs: Sequence[GradientJob], workers: int | None) -> ViewBatch:

@@ -115,7 +115,7 @@ def predict(settings: Config, options: PredictConfig) -> PredictResult:
         failed.append(Failure(image.id, image.path, str(error)))
 
     with (
-        console.Progress("predict", 0, "img") as progress,
+        console.Progress("predict", None, "images") as progress,
         _writer(options.out, predictor, inputs, rows) as write,
     ):
         batches = sample_batches(

@@ -18,7 +18,7 @@ from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
 from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.score_table import ScoreTable, StudentPlace
 from zoo_cli.pipeline.source_heads import HeadScore, load_current_pool, score_heads
-from zoo_cli.ranking import uncertainty, verdict
+from zoo_cli.ranking import standings, verdict
 from zoo_cli.ranking.aggregation import LAYERS
 from zoo_cli.ranking.verdict import Verdict
 from zoo_cli.store import files, schemas
@@ -191,12 +191,12 @@ def order_sources(
     ]
     wins = {
         name: {other: _defined(float(p)) for other, p in zip(ranked, line, strict=True) if other != name}
-        for name, line in zip(ranked, uncertainty.beats(draws), strict=True)
+        for name, line in zip(ranked, standings.beats(draws), strict=True)
     }
     return Ranking(
         spec,
         rows,
-        uncertainty.effective_number(weights) if weights.any() else 0.0,
+        standings.effective_number(weights) if weights.any() else 0.0,
         table.student(scores),
         conclusion,
         wins,
@@ -248,8 +248,8 @@ def _check_same_probe(paths: Sequence[Path], folder: Path, metric: str) -> None:
 
 def _rows(spec: RankingSpec, table: ScoreTable, names: Sequence[str], weights: np.ndarray) -> list[RankRow]:
     values, draws = table.values[:-1], table.draws[:-1]
-    places = uncertainty.competition_ranks(values)
-    chances, intervals = uncertainty.best_probability(draws), uncertainty.rank_intervals(draws)
+    places = standings.competition_ranks(values)
+    chances, intervals = standings.best_probability(draws), standings.rank_intervals(draws)
     rows = []
     for s, name in enumerate(names):
         defined = bool(np.isfinite(values[s]))

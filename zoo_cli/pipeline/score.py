@@ -23,6 +23,7 @@ from zoo_cli.pipeline.scoring import (
     ScoreResult,
     is_reported,
     load_reference,
+    score_progress,
     score_source,
 )
 from zoo_cli.ranking import uncertainty
@@ -220,9 +221,12 @@ def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
         items = [item for item in pending if item.source is source]
         metrics = [item.spec for item in items]
         outputs = _load_source(target, source, metrics, reference)
-        return list(zip(items, score_source(outputs, metrics, target.classes, replicates, target.seed), strict=True))
+        scores = score_source(outputs, metrics, target.classes, replicates, target.seed, progress)
+        return list(zip(items, scores, strict=True))
 
-    results = parallel_map(run, sources, small=len(target.ids) <= SMALL)
+    progress = score_progress([item.spec for item in pending], replicates)
+    with progress:
+        results = parallel_map(run, sources, small=len(target.ids) <= SMALL)
     return {item: score for result in results for item, score in result}
 
 

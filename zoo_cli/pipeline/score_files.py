@@ -18,6 +18,7 @@ from zoo_cli.pipeline.scoring import (
     ScoreResult,
     is_reported,
     load_reference,
+    score_progress,
     score_source,
 )
 from zoo_cli.ranking import uncertainty
@@ -38,11 +39,13 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
     target = Classes.of(inputs[0].labels)
     replicates = uncertainty.draw_replicates(target, seed=seed)
     reference = load_reference(options.reference, inputs[0].outputs.ids)
+    progress = score_progress([spec for spec in options.specs for _ in inputs], replicates)
     scores = []
     for labelled in inputs:
         outputs, folder = labelled.outputs, labelled.path if labelled.path.is_dir() else None
         source = SourceOutputs(None, outputs.name, outputs.ids, outputs, "softmax", folder, reference)
-        scores.append(score_source(source, options.specs, target, replicates, seed))
+        with progress:
+            scores.append(score_source(source, options.specs, target, replicates, seed, progress))
     digests = {labelled.outputs.name: feature_files.content_digest(labelled.path) for labelled in inputs}
     rows: list[ScoreRow] = []
     ensembles: list[Ensemble] = []

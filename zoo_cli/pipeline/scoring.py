@@ -1,6 +1,6 @@
 """The scores of one source by several metrics; the source is read once for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from zoo_cli import console
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
-from zoo_cli.pipeline import ensemble_choice, metric_inputs
+from zoo_cli.pipeline import ensemble_choice, metric_inputs, score_memory
 from zoo_cli.pipeline.ensemble_choice import Ensemble
 from zoo_cli.pipeline.metric_inputs import MissingInput, SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, needed_inputs
@@ -46,6 +46,17 @@ def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> boo
     return True
 
 
+def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates) -> console.Progress:
+    """The progress of scores, one metric for each of them. Many samples, with fewer replicates, are announced."""
+    parts, permutations = replicates.half_samples.parts, replicates.permutations
+    if permutations and len(permutations[0]) > uncertainty.MANY:
+        console.say(
+            f"score on {len(permutations[0]):,} samples: intervals from {len(parts)} subsamples, chance from "
+            f"{len(permutations)} permutations, fewer than on up to {uncertainty.MANY:,}"
+        )
+    return console.Progress("score", _count_evaluations(metrics, replicates), "evaluations")
+
+
 def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
     """Features (N, D') of the reference network on these samples; None without a path."""
     if path is None:
@@ -54,9 +65,25 @@ def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
 
 
 def score_source(
-    source: SourceOutputs, metrics: Sequence[MetricSpec], target: Classes, replicates: Replicates, seed: int
+    source: SourceOutputs,
+    metrics: Sequence[MetricSpec],
+    target: Classes,
+    replicates: Replicates,
+    seed: int,
+    progress: console.Progress,
 ) -> list[Score]:
-    """The scores of one source by all metrics, in their order, with one probe per representation."""
+    """The scores of one source by all metrics, in their order, with one probe per representation.
+
+    Raises ZooError, before any work, where a metric needs more memory than is free.
+    """
+    progress.title = f"score {source.name}"
+    remaining = _count_evaluations(metrics, replicates)
+
+    def advance() -> None:
+        nonlocal remaining
+        remaining -= 1
+        progress.advance(1)
+
     scores: dict[int, Score] = {}
     for on in dict.fromkeys(spec.on for spec in metrics):
         group = {i: spec for i, spec in enumerate(metrics) if spec.on == on}
@@ -71,8 +98,9 @@ def score_source(
                 reasons.append("its outputs are not a probability distribution (sigmoid)")
             if reasons:
                 scores[i] = _skipped(source, group.pop(i), target, reasons[0])
+        score_memory.check_memory(source.name, list(group.values()), probe)
         pairs = [(spec.method, spec.entry) for spec in group.values()]
-        estimates = uncertainty.estimate_scores(pairs, probe, seed=seed, replicates=replicates)
+        estimates = uncertainty.estimate_scores(pairs, probe, seed=seed, replicates=replicates, advance=advance)
         for (i, spec), estimate in zip(group.items(), estimates, strict=True):
             row = replace(_row(source, spec, target), dim=probe.matrix.width, classes=len(target.counts))
             if isinstance(estimate, Undefined):
@@ -93,7 +121,12 @@ def score_source(
                 chance_error=estimate.chance_error,
             )
             scores[i] = Score(row, ensemble_choice.member_part(spec, probe, replicates))
+    progress.advance(remaining)  # of scores that are skipped or undefined
     return [scores[i] for i in range(len(metrics))]
+
+
+def _count_evaluations(metrics: Iterable[MetricSpec], replicates: Replicates) -> int:
+    return uncertainty.count_evaluations([spec.entry for spec in metrics], replicates)
 
 
 def _skipped(source: SourceOutputs, spec: MetricSpec, target: Classes, reason: str) -> Score:

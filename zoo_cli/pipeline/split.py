@@ -284,7 +284,7 @@ def _check_images(
     rows: list[ManifestRow] = []
     seen: list[SeenImage] = []
     failed: list[Failure] = []
-    with console.Progress("split", 0, "img") as progress:
+    with console.Progress("split", None, "images") as progress:
         for part, name, sample, info in decoding.map_in_order(
             check, entries, devices.workers(workers), size_of=lambda entry: len(entry[2].image or b"")
         ):

@@ -111,7 +111,7 @@ def compute_logits(
             continue
         network = teacher.build(student, cache.device)
         passes = ForwardPasses(cache.device, None, inference.BATCH)
-        with console.Progress(f"run {teacher.name}", len(rows), "img") as progress:
+        with console.Progress(f"run {teacher.name}", len(rows), "images") as progress:
             answer = partial(_answer, network, student.preprocessing, mirrored, cache, progress)
             logits.append(torch.cat(passes.run(teacher.name, network, answer, torch.from_numpy(rows)), 1))
     return torch.stack(logits, 1)

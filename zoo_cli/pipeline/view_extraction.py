@@ -59,7 +59,7 @@ def extract_views(
     known_bad = failures.failed_ids(settings, "extract")
     card = devices.describe_device(device).get("card")
     passes = ForwardPasses(device, options.batch, auto_batch(device))
-    with console.Progress("extract views", sum(len(rows) for rows in jobs), "img") as progress:
+    with console.Progress("extract views", sum(len(rows) for rows in jobs), "images") as progress:
         for rows, parts in sorted(jobs.items()):
             interruption.check()
             sound = np.array([row for row in rows if str(images.ids[row]) not in known_bad], dtype=np.int64)
@@ -73,7 +73,7 @@ def extract_views(
                     feature_store.write_part(
                         path, images, part.rows, sound, features, logits, inputs, source.name, card
                     )
-        console.say(progress.line)
+        progress.say_end()
 
 
 def _run_part(

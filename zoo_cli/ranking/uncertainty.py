@@ -1,4 +1,4 @@
-"""How certain a score is, and what follows for the choice among sources: intervals, probabilities, ranks.
+"""How certain a score is: its interval, its replicates and its chance level.
 
 An interval covers the expected score of a probe of this size with 90 % confidence, centred on the score of the whole
 probe. All sources of one run have the same seed and the same samples, so that their replicates are paired: effects of
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry
 from zoo_cli.entries import Metric
-from zoo_cli.errors import ContractError, Undefined
+from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
@@ -28,7 +28,11 @@ Score = Callable[[Probe], float]
 DRAWS = 200  # replicates kept of each score
 SUBSAMPLES = 64  # behind them: their standard deviation is exact to 9 %, which costs the interval 0.3 % of coverage
 PERMUTATIONS = 10
+MANY = 8192  # samples above which there are fewer of both, as one replicate takes seconds
+FEW_SUBSAMPLES = 16  # their standard deviation is exact to 18 %, which costs the interval 2 % of coverage
+FEW_PERMUTATIONS = 3
 QUANTILE = 1.6448536269514722  # of the normal distribution at 95 %: 90 % two-sided
+KEPT_MIX = 1 << 22  # numbers of a random mix of all samples that are drawn at once
 SATURATED = 1e-9  # a score this close to its ceiling no longer separates sources
 
 
@@ -79,14 +83,18 @@ class Replicates:
     permutations: tuple[Classes, ...]
 
 
-def draw_replicates(target: Classes, *, seed: int, permutations: int = PERMUTATIONS) -> Replicates:
+def draw_replicates(target: Classes, *, seed: int, permutations: int | None = None) -> Replicates:
     """Draw the subsamples and permutations of a target. They depend on its labels and the seed alone.
+
+    `permutations`: None for the usual number, which is smaller above MANY samples, as that of the subsamples is.
 
     A target without samples, which has nothing to draw, is its own only replicate.
     """
     if not len(target):
         itself = Subsamples(((target.order, target),), 0.0)
         return Replicates(itself, itself, (target,))
+    if permutations is None:
+        permutations = PERMUTATIONS if len(target) <= MANY else FEW_PERMUTATIONS
     generator = np.random.default_rng([seed, 2])
     permuted = tuple(target.permuted(generator.permutation(len(target))) for _ in range(permutations))
     return Replicates(
@@ -96,18 +104,33 @@ def draw_replicates(target: Classes, *, seed: int, permutations: int = PERMUTATI
     )
 
 
+def count_evaluations(metrics: Iterable[Metric], replicates: Replicates) -> int:
+    """How often `estimate_scores` evaluates these metrics on probes, if none of them is undefined."""
+    count = 0
+    for entry in metrics:
+        subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
+        count += 1 + (1 if entry.leave_one_out else len(subsamples.parts) if subsamples.share else 0)
+        count += len(replicates.permutations) if entry.chance == "labels" else 0
+    return count
+
+
 def estimate_scores(
-    metrics: Sequence[tuple[Method, Metric]], probe: Probe, *, seed: int, replicates: Replicates | None = None
+    metrics: Sequence[tuple[Method, Metric]],
+    probe: Probe,
+    *,
+    seed: int,
+    replicates: Replicates | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> list[Estimate | Undefined]:
     """The scores of one source by several metrics, each a method and its entry, with intervals and chance levels.
 
     Every subsample and every permutation is one sub-probe on which all metrics are evaluated, so that they share its
     products. The entry of a metric says how its interval is made: by the jackknife if it names its leave-one-out
-    scores, else from subsamples. `replicates`: those of the target, if drawn already. A score without a value is the
-    Undefined that says why.
+    scores, else from subsamples. `replicates`: those of the target, if drawn already; `advance` is called after each
+    evaluation. A score without a value is the Undefined that says why.
     """
     replicates = draw_replicates(probe.target, seed=seed) if replicates is None else replicates
-    functions = [_bind(method) for method, _ in metrics]
+    functions = [_count_calls(_bind(method), advance) for method, _ in metrics]
     results = [
         _score_whole(function, method, entry, probe)
         for function, (method, entry) in zip(functions, metrics, strict=True)
@@ -120,6 +143,7 @@ def estimate_scores(
             scores = _import_function(entry.leave_one_out)(probe, **method.params)
             estimates[i] = _with_interval(estimate, jackknife_interval(estimate.value, scores, seed=seed))
             variances[i] = within_classes(scores, probe.target.codes, probe.target.counts)
+            advance()
     from_subsamples = [i for i in estimates if not metrics[i][1].leave_one_out]
     for four_fifths, subsamples in ((False, replicates.half_samples), (True, replicates.four_fifth_samples)):
         group = [i for i in from_subsamples if metrics[i][1].four_fifths is four_fifths]
@@ -151,7 +175,7 @@ def estimate_scores(
 
 
 def score_subsamples(functions: Sequence[Score], probe: Probe, subsamples: Subsamples) -> Array:
-    """The scores of every subsample by each of M functions: (M, SUBSAMPLES), NaN where undefined."""
+    """The scores of every subsample by each of M functions: (M, H), NaN where undefined."""
     if not functions or subsamples.share == 0:
         return np.full((len(functions), len(subsamples.parts)), np.nan)
     return _score_probes(functions, (probe.take(rows, target) for rows, target in subsamples.parts))
@@ -241,66 +265,18 @@ def half_sample_interval(
     return _spread(value, deviations / np.sqrt((defined.sum() - 1) * share), seed, count)
 
 
-def best_probability(draws: Array) -> Array:
-    """The probability (S,) of each source to be the best: the share of paired replicates that it wins, ties split.
-
-    draws (S, B), a row of NaN for a source without a value. The probabilities sum to 1 if any row is defined.
-    """
-    top = np.where(np.isnan(draws), -np.inf, draws)
-    best = (top == top.max(axis=0, initial=-np.inf)) & ~np.isnan(draws)
-    shares = best / np.maximum(best.sum(axis=0), 1)
-    result: Array = shares.mean(axis=1)
-    return result
-
-
-def beats(draws: Array) -> Array:
-    """The probability of each source to beat each other one: (S, S) shares of paired replicates, ties count half.
-
-    draws (S, B), rows of NaN for sources without a value; their entries, and the diagonal, are NaN.
-    """
-    count = len(draws)
-    shares = np.full((count, count), np.nan)
-    for a in range(count):
-        for b in range(count):
-            if a != b and np.isfinite(draws[a]).all() and np.isfinite(draws[b]).all():
-                shares[a, b] = ((draws[a] > draws[b]) + 0.5 * (draws[a] == draws[b])).mean()
-    return shares
-
-
-def rank_intervals(draws: Array) -> Array:
-    """The 90 % interval of each source's rank, (S, 2): the 5 % and 95 % quantiles of its rank over the replicates.
-
-    draws (S, B); NaN for a source without a value, which has no rank.
-    """
-    defined = np.isfinite(draws).all(axis=1)
-    intervals = np.full((len(draws), 2), np.nan)
-    if defined.any():
-        ranks = 1 + (draws[defined][None, :, :] > draws[defined][:, None, :]).sum(axis=1)
-        intervals[defined] = np.quantile(ranks, [0.05, 0.95], axis=1, method="nearest").T
-    return intervals
-
-
-def competition_ranks(values: Array) -> Array:
-    """Ranks of values (S,), 1 for the highest; equal values share a rank and the next is skipped: 1, 2, 2, 4.
-
-    Undefined values, NaN, rank after all others.
-    """
-    defined = np.sort(values[~np.isnan(values)])
-    above = len(defined) - np.searchsorted(defined, values, side="right")
-    return np.where(np.isnan(values), len(defined), above) + 1
-
-
-def effective_number(weights: Array) -> float:
-    """Effective number of sources of weights (S,) >= 0: exp of their entropy, 1 for one source, S for equal weights."""
-    total = weights.sum()
-    if not total > 0 or (weights < 0).any():
-        raise ContractError("weights must be at least 0, and one of them positive")
-    shares = weights[weights > 0] / total
-    return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
 def _bind(method: Method) -> Score:
     return partial(accept_probe(method.function), **method.params)
+
+
+def _count_calls(function: Score, advance: Callable[[], None]) -> Score:
+    def score(probe: Probe) -> float:
+        try:
+            return function(probe)
+        finally:
+            advance()
+
+    return score
 
 
 def _import_function(target: str) -> Callable[..., Any]:
@@ -333,8 +309,13 @@ def _with_interval(estimate: Estimate, interval: Estimate) -> Estimate:
 def _spread(value: float, parts: Array, seed: int, count: int) -> Estimate:
     """The estimate whose variance is the sum of squares of parts (K,): each draw is a random mix of them."""
     reach = QUANTILE * float(np.sqrt(parts @ parts))
-    mix = np.random.default_rng([seed, 1]).standard_normal((count, len(parts)))
-    draws = value + (mix - mix.mean(axis=0)) @ parts
+    generator = np.random.default_rng([seed, 1])
+    if count * len(parts) <= KEPT_MIX:
+        mix = generator.standard_normal((count, len(parts)))
+        draws = value + (mix - mix.mean(axis=0)) @ parts
+    else:
+        mixed = np.array([generator.standard_normal(len(parts)) @ parts for _ in range(count)])
+        draws = value + mixed - mixed.mean()
     return Estimate(value, low=value - reach, high=value + reach, draws=draws)
 
 
@@ -344,7 +325,7 @@ def _draw_subsamples(target: Classes, seed: int, sizes: Array) -> Subsamples:
     members = [np.flatnonzero(target.codes == label) for label in np.unique(target.codes)]
     samples = [
         np.sort(np.concatenate([generator.permutation(rows)[:size] for rows, size in zip(members, sizes, strict=True)]))
-        for _ in range(SUBSAMPLES)
+        for _ in range(SUBSAMPLES if len(target) <= MANY else FEW_SUBSAMPLES)
     ]
     share = float((target.counts * (target.counts / sizes - 1)).sum()) / max(1, len(target))
     return Subsamples(tuple((rows, target.take(rows)) for rows in samples), share)

@@ -56,7 +56,7 @@ class ImageCache:
         key = (preprocessing, rows.tobytes(), views)
         if key in self._pixels:
             return self._pixels[key]
-        with console.Progress("decode", len(rows), "img") as progress:
+        with console.Progress("decode", len(rows), "images") as progress:
             pixels = PixelCache(
                 [self.images.getter(row) for row in rows],
                 preprocessing,

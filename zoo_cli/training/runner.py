@@ -189,7 +189,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         reason = collectives.greatest(_reason_to_stop(training))
         return reason != GO_ON
 
-    with interruption.deferred(), console.Progress("train", options.steps, "step") as progress:
+    with interruption.deferred(), console.Progress("train", options.steps, "steps") as progress:
         progress.skip(done)
         outcome = loop.train(
             student,

@@ -1,0 +1,37 @@
+"""Tables of text, as wide as the terminal allows."""
+
+import shutil
+from collections.abc import Sequence
+
+LEAST_TEXT = 8
+"""Characters of a text that a narrow table keeps."""
+
+
+def render_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool], terminal: bool) -> str:
+    """Rows of cells below their titles. Columns of `numbers` stand at the right and are never cut."""
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    # Not rich's own, which takes COLUMNS=0 for a terminal that shows nothing.
+    width = shutil.get_terminal_size().columns if terminal else 1000
+    table = Table(box=None, pad_edge=False, collapse_padding=terminal, header_style="bold")
+    for title, number, size in zip(titles, numbers, _column_widths([titles, *rows], numbers, width), strict=True):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True, width=size)
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console = RichConsole(file=None, force_terminal=terminal, width=width, highlight=False, soft_wrap=not terminal)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _column_widths(lines: Sequence[Sequence[str]], numbers: Sequence[bool], width: int) -> list[int]:
+    """The widths of columns with a blank between them. Where there is no room, the widest texts are cut, no number."""
+    widths = [max(len(line[position]) for line in lines) for position in range(len(numbers))]
+    texts = [position for position, number in enumerate(numbers) if not number]
+    while texts and sum(widths) + len(widths) - 1 > width:
+        widest = max(texts, key=lambda position: widths[position])
+        if widths[widest] <= LEAST_TEXT:
+            break
+        widths[widest] -= 1
+    return widths
