@@ -60,7 +60,7 @@ class Source:
     model: str = field(metadata=_key("PROVIDER:NAME", "torchvision:resnet50"))
     args: Mapping[str, Any] = field(default_factory=dict, metadata=_key("keyword arguments of the model's factory", {}))
     weights: str = field(
-        default="", metadata=_key("a file, or a name that the provider knows", "zoo/birds.safetensors")
+        default="", metadata=_key("a file, a name that the provider knows, or none for random", "zoo/birds.safetensors")
     )
     input_size: int | None = field(default=None, metadata=_key("side of the input in pixels", 224))
     resize: int | None = field(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def test_every_provider_resolves() -> None:
 
 @pytest.mark.parametrize("model", ["torchvision:resnet18", TINY])
 def test_unknown_preprocessing_names_what_is_missing(model: str, root: Path) -> None:
-    assert "input_size, mean, std not known" in loading_error(Source("s", model), root)
-    assert "s: std not known" in loading_error(Source("s", model, input_size=32, mean=(0.5,) * 3), root)
+    source = Source("s", model, weights="none")
+    assert "input_size, mean, std not known" in loading_error(source, root)
+    assert "s: std not known" in loading_error(replace(source, input_size=32, mean=(0.5,) * 3), root)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +61,12 @@ def test_invalid_declarations_are_refused(options: dict[str, Any], words: str, r
 
 def test_declarations_override_the_provider(root: Path) -> None:
     pytest.importorskip("timm")
-    default = loading.load_model(Source("s", "timm:test_resnet"), root).preprocessing
+    source = Source("s", "timm:test_resnet", weights="none")
+    default = loading.load_model(source, root).preprocessing
     assert default == Preprocessing(160, (0.5,) * 3, (0.5,) * 3, 168, "bilinear")
-    resized = loading.load_model(Source("s", "timm:test_resnet", input_size=80, std=(1.0,) * 3), root).preprocessing
+    resized = loading.load_model(replace(source, input_size=80, std=(1.0,) * 3), root).preprocessing
     assert resized == Preprocessing(80, (0.5,) * 3, (1.0,) * 3, 84, "bilinear")  # the same share is cropped away
-    whole = loading.load_model(Source("s", "timm:test_resnet", resize=0, interpolation="nearest"), root).preprocessing
+    whole = loading.load_model(replace(source, resize=0, interpolation="nearest"), root).preprocessing
     assert (whole.resize, whole.interpolation) == (None, "nearest")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from zoo_cli import console
+from zoo_cli.commands.note_column import add_notes
 from zoo_cli.config import STUDENT
 from zoo_cli.pipeline.explanation import ClassRow
 from zoo_cli.pipeline.rank import Ranking
@@ -87,6 +88,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
     }
     fields = _fields(form, excluded=any(row["excluded"] for row in rows))
     fields = fields if spec.raw else (*fields[:3], BORDA, *fields[3:])
+    rows, _ = add_notes(rows, fields)
+    table, fields = add_notes(table, fields)
     notes.append(verdict.sentence)
     if ranking.pool is not None and ranking.pool.estimate.accuracy is not None:
         notes.append(_pool_sentence(ranking.pool))

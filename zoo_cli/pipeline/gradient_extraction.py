@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from zoo_cli import console, devices, interruption
-from zoo_cli.config import Config, Source
+from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.images.decoding import BadImage, Geometry, view_geometry
 from zoo_cli.images.view_batches import ViewBatch, view_batches
@@ -57,7 +57,8 @@ def extract_gradients(
     device = devices.choose(options.device, purpose="computing gradients")
     jobs = []
     for item in missing:
-        model = loading.load_model(item.source, settings.root, seed=settings.task.seed)
+        untrained = item.source.name == STUDENT
+        model = loading.load_model(item.source, settings.root, seed=settings.task.seed, untrained=untrained)
         network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))
         record = _describe(settings, item.source, network, projection)
         jobs.append(GradientJob(item.source, model, network.to(device), item.rows, record))

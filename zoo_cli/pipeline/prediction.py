@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from zoo_cli import console
-from zoo_cli.config import Config, Source
+from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, label_space, loading
 from zoo_cli.models.capture import FeatureExtractor
@@ -38,10 +38,12 @@ def predict_source(
 
     Raises UsageError if the source has other classes than the task.
     """
+    if source.name != STUDENT:
+        loading.require_weights(source)
     path = settings.root / "predictions" / f"source={source.name}.parquet"
     declared = feature_store.to_json_values(settings.declared(source))
     made_from = {"source": provenance.fingerprint(declared, file_digests(settings, source), settings.task.seed)}
-    load = partial(_load_model, settings, source)
+    load = partial(_load_model, settings, source, untrained=source.name == STUDENT)
     return path, _keep_predictions(settings, images, path, made_from, source.name, load, device, workers)
 
 
@@ -49,7 +51,7 @@ def predict_untrained(
     settings: Config, images: Images, source: Source, device: Device, workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """As `predict_source`, for the source's architecture with random weights from seed 0."""
-    model = _load_model(settings, source)
+    model = _load_model(settings, source, untrained=True)
     module = architecture.build_network(model.architecture, settings.root, source.name)
     path = settings.root / "predictions" / f"untrained={source.name}.parquet"
     parts = [model.architecture.to_json(), vars(model.preprocessing), model.class_names]
@@ -59,8 +61,8 @@ def predict_untrained(
     return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers)
 
 
-def _load_model(settings: Config, source: Source) -> LoadedModel:
-    return loading.load_model(source, settings.root, seed=settings.task.seed)
+def _load_model(settings: Config, source: Source, *, untrained: bool) -> LoadedModel:
+    return loading.load_model(source, settings.root, seed=settings.task.seed, untrained=untrained)
 
 
 def _keep_predictions(

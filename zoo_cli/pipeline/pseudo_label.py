@@ -24,11 +24,12 @@ SPLITS = ("labelled", "unlabelled")
 
 @dataclass(frozen=True)
 class PseudoLabelSummary:
-    """What is stored of a source: the number of images and of its classes."""
+    """What is stored of a source: the number of images and of its classes; a note on its weights."""
 
     source: str
     images: int
     classes: int
+    note: str = ""
 
 
 def pseudo_label(
@@ -81,7 +82,7 @@ def make_pseudo_labels(
                 probs = outputs.probabilities(record.output)
                 assert probs is not None
                 _write(place.folder, outputs.ids, probs, made_from)
-        summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes))
+        summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes, record.weights_note))
     return summaries
 
 

@@ -25,6 +25,7 @@ from zoo_cli.pipeline.scoring import (
     load_reference,
     score_source,
 )
+from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
@@ -81,7 +82,7 @@ def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
         for spec in options.specs
         if spec.entry.joined and (path := _ensemble_path(settings, options, spec)).exists()
     ]
-    return ScoreResult(rows, ensembles)
+    return ScoreResult(rows, ensembles, note_sources(settings, [source.name for source in sources]))
 
 
 def score_sources(settings: Config, images: Images, options: ScoreConfig) -> None:

@@ -30,10 +30,14 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """Scores, metric by metric, and the ensembles chosen by the metrics that score ensembles too."""
+    """Scores, metric by metric, and the ensembles chosen by the metrics that score ensembles too.
+
+    `notes`: on sources, by name, see `source_notes`.
+    """
 
     rows: list[ScoreRow]
     ensembles: list[Ensemble] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zoo_cli import config, console
 from zoo_cli.config import Config, Source
+from zoo_cli.store import weights_origin
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
@@ -14,7 +15,8 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 class SourceSummary:
     """A source, or the student; None if a value is neither declared nor stored.
 
-    `features`: width of the embedding; `classes`: number of outputs; `parts`: stored feature files of each data set.
+    `features`: width of the embedding; `classes`: number of outputs; `parts`: stored feature files of each data set;
+    `note`: untrained, or where its weights come from.
     """
 
     source: str
@@ -25,6 +27,7 @@ class SourceSummary:
     input_size: int | None
     trained_on: tuple[str, ...]
     parts: Mapping[str, int]
+    note: str = ""
 
 
 def list_sources(workspace: Path) -> tuple[SourceSummary, ...]:
@@ -49,4 +52,5 @@ def _summarize(settings: Config, source: Source) -> SourceSummary:
         input_size=record.preprocessing.get("input_size", source.input_size) if record else source.input_size,
         trained_on=source.trained_on,
         parts=Counter(sorted(path.parent.name.removeprefix("data=") for path in folder.glob("data=*/part-*.parquet"))),
+        note=weights_origin.describe_origin(source.model, source.weights),
     )

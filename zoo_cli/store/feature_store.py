@@ -30,13 +30,14 @@ PART_ROWS = schemas.ROW_GROUP
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What is stored of a source: number of images, width of the features, number of classes, folder."""
+    """What is stored of a source: number of images, width of the features, number of classes, folder; a note on it."""
 
     source: str
     images: int
     features: int
     classes: int
     path: str
+    note: str = ""
 
 
 def is_outputs_only(source: Source) -> bool:
@@ -224,7 +225,7 @@ def summarize_source(settings: Config, source: Source) -> SourceSummary:
     record = load_source_record(settings, source.name)
     folder = settings.features(source.name)
     count = sum(files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
-    return SourceSummary(source.name, count, record.features, record.classes, str(folder))
+    return SourceSummary(source.name, count, record.features, record.classes, str(folder), record.weights_note)
 
 
 def to_json_values(value: Any) -> Any:

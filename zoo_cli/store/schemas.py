@@ -170,6 +170,13 @@ RANKING = Schema(
         Column("head_low", "double", "lower end of its 90 % interval", nullable=True, required=False),
         Column("head_high", "double", "upper end of its 90 % interval", nullable=True, required=False),
         Column("head_nll", "double", "leave-one-out nll of the head, in nats", nullable=True, required=False),
+        Column(
+            "note",
+            "string",
+            "untrained, or weights: factory for those that its own code makes; only if a source has one",
+            nullable=True,
+            required=False,
+        ),
     ),
 )
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance
+from zoo_cli.store import files, provenance, weights_origin
 
 DOCUMENT, OLD_DOCUMENT = "_source.json", "source.json"
 UNUSED = ("name", "trained_on", "depth")
@@ -74,6 +74,12 @@ class SourceRecord:
     def preprocessing(self) -> Mapping[str, Any]:
         """How its images are prepared; empty if only outputs are known."""
         return self.content.get("preprocessing") or {}
+
+    @property
+    def weights_note(self) -> str:
+        """What a table says of its weights, see `weights_origin.describe_origin`."""
+        declared = self.content.get("declared") or {}
+        return weights_origin.describe_origin(str(self.content.get("model", "")), str(declared.get("weights", "")))
 
     @property
     def fingerprint(self) -> str:
