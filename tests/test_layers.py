@@ -13,7 +13,7 @@ from zoo_cli import command_table, registry
 PACKAGE = Path(zoo_cli.__file__).parent
 LEVELS = (
     {"", "errors"},
-    {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices"},
+    {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices", "pixel_range"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},
     {"pipeline"},

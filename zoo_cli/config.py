@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from zoo_cli import specs
+from zoo_cli import pixel_range, specs
 from zoo_cli.errors import UsageError
 
 FILE = "zoo.toml"
@@ -304,6 +304,8 @@ def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
             raise UsageError(f'no "{key}" in {where}', 'every source needs one, e.g. model = "torchvision:resnet18"')
     if kind is Source and values.get("output", "softmax") not in ("softmax", "sigmoid"):
         raise UsageError(f'output = "{values["output"]}" in {where}', "softmax or sigmoid")
+    if kind is Source:
+        pixel_range.check_normalisation(values.get("mean") or (), values.get("std") or (), where)
     return kind(**values)
 
 

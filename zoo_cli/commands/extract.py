@@ -27,6 +27,7 @@ FIELDS = (
     console.Field("images", style=","),
     console.Field("features", style="d"),
     console.Field("classes", style="d"),
+    console.Field("answered", style="d"),
 )
 
 

@@ -1,6 +1,5 @@
 """From a source as the user declares it to a network: module, preprocessing, classes and feature tap."""
 
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_cli import registry, specs
+from zoo_cli import pixel_range, registry, specs
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.images.decoding import INTERPOLATIONS
@@ -184,8 +183,7 @@ def _resolve_preprocessing(source: Source, defaults: PreprocessingDefaults) -> P
         raise UsageError(
             f"{where}: {len(mean)} means and {len(std)} stds for {channels} channels", "give one per channel"
         )
-    if not (all(map(math.isfinite, mean + std)) and all(value > 0 for value in std)):
-        raise UsageError(f"{where}: mean and std must be finite, std above 0", "give them for pixel values in [0, 1]")
+    pixel_range.check_normalisation(mean, std, where)
     if channels not in (1, 3):
         raise UsageError(f"{where}: channels = {channels}", "give 1 (gray) or 3 (RGB)")
     if size < 1 or (resize is not None and resize < size):

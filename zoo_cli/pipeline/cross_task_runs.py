@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, ParameterError, UsageError
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Objective
@@ -22,6 +23,7 @@ from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_files, files, provenance, view_store
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.output_summary import find_collapsed, summarise_path
 from zoo_cli.store.source_record import load_source_record
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import runner, source_files, students
@@ -239,7 +241,11 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
     names = [source.name for source in plan.sources if source.name not in plan.excluded]
     if not names:
         raise UsageError("no source is left to learn from", "zoo rank shows why each is excluded")
-    with_head = [name for name in names if load_source_record(settings, name).classes]
+    collapsed = find_collapsed(settings, names)
+    for name in collapsed:
+        console.say(f"{name} is excluded: undefined: {COLLAPSED}")
+    names = [name for name in names if name not in collapsed]
+    with_head = [name for name in names if load_source_record(settings, name).can_teach]
     if not with_head:
         raise no_teacher(names)
     if headless := [name for name in names if name not in with_head]:
@@ -273,12 +279,18 @@ def _load_targets_by_path(
     names = [folder.stem.removeprefix("source=") for folder in folders]
     if len(set(names)) < len(names):
         raise ParameterError("two folders of `pseudo` have the same name", "rename one: it is the source's name")
+    outputs = {name: _read_output(folder) for name, folder in zip(names, folders, strict=True)}
+    silent = [name for name, folder in zip(names, folders, strict=True) if _is_silent(name, folder, outputs[name])]
+    folders = [folder for name, folder in zip(names, folders, strict=True) if name not in silent]
+    names = [name for name in names if name not in silent]
+    if not names:
+        raise ParameterError(f"no source is left to learn from: {', '.join(silent)}", "name others in `pseudo`")
     method = ranking.weighting.method
     if scores is not None:
         ranked = rank.rank_scores_file(Config(Path()), ranking, scores, names, pseudo=True)
         weights, dropped = ranked.weights, ranked.dropped
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
-        weighed = source_weights.weigh_without_scores(method, names, min_weight)
+        weighed = source_weights.weigh_without_scores(method, names, min_weight, silent)
         weights, dropped = dict(zip(names, map(float, weighed.values), strict=True)), weighed.dropped
     else:
         raise ParameterError(
@@ -288,8 +300,24 @@ def _load_targets_by_path(
     _check_left(weights, dropped, min_weight)
     loaded = []
     for name, folder in zip(names, folders, strict=True):
-        header = files.read_header(feature_files.find_parts(folder)[0])
         if name in weights:
-            output = header.get("inputs", {}).get("output", "softmax")
-            loaded.append(PseudoLabels(name, folder, weights[name], output, feature_files.content_digest(folder)))
+            digest = feature_files.content_digest(folder)
+            loaded.append(PseudoLabels(name, folder, weights[name], outputs[name], digest))
     return loaded
+
+
+def _read_output(folder: Path) -> str:
+    """What the logits were for of which a folder holds the probabilities: softmax or sigmoid."""
+    header = files.read_header(feature_files.find_parts(folder)[0])
+    return str(header.get("inputs", {}).get("output", "softmax"))
+
+
+def _is_silent(name: str, folder: Path, output: str) -> bool:
+    """Whether pseudo-labels say nothing: they are of one softmax class, or the same for every image. Says which."""
+    if output == "softmax" and feature_files.output_width(folder) == 1:
+        console.say(f"{name} is excluded: a softmax head of one class")
+        return True
+    if summarise_path(folder, output).collapsed:
+        console.say(f"{name} is excluded: undefined: {COLLAPSED}")
+        return True
+    return False

@@ -13,6 +13,7 @@ import pyarrow as pa
 from zoo_cli import console
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline import leakage, score, source_weights
 from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
 from zoo_cli.pipeline.ranking_spec import RankingSpec
@@ -170,6 +171,8 @@ def order_sources(
     values, draws = table.values[:-1], table.draws[:-1]
     if teaching is None:
         teaching = source_weights.check_teaching(settings, names, features)
+        collapsed = {row.source for row in scores if row.reason == COLLAPSED}
+        teaching |= dict.fromkeys(collapsed - {STUDENT}, source_weights.NO)
     weighed = source_weights.weigh_sources(
         spec.weighting.method,
         values,

@@ -24,12 +24,13 @@ from zoo_cli.pipeline.scoring import (
     is_reported,
     load_reference,
     score_source,
+    undefine,
 )
 from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
-from zoo_cli.store import feature_files, files, provenance
+from zoo_cli.store import feature_files, files, output_summary, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale
 from zoo_cli.store.score_store import load_scores, write_scores
@@ -77,6 +78,9 @@ def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
     else:
         paths = [settings.scores(spec.slug) / f"{source.name}.parquet" for spec in options.specs for source in sources]
         rows = [row for path in paths if path.exists() for row in load_scores(path)]
+    # An earlier version gave collapsed sources scores too.
+    collapsed = output_summary.find_collapsed(settings, [source.name for source in sources])
+    rows = [undefine(row) if row.source in collapsed and row.status == "ok" else row for row in rows]
     ensembles = [
         ensemble_choice.load_ensemble(path)
         for spec in options.specs
@@ -231,6 +235,8 @@ def _load_source(
     target: _Target, source: Source, metrics: Sequence[MetricSpec], reference: np.ndarray | None
 ) -> SourceOutputs:
     record = load_source_record(target.settings, source.name)
+    if output_summary.find_collapsed(target.settings, [source.name]):
+        return SourceOutputs(target.settings, source.name, target.ids, None, record.output, collapsed=True)
     columns = [
         column
         for column in metric_inputs.stored_columns({spec.on for spec in metrics}, needed_inputs(metrics))

@@ -25,6 +25,7 @@ from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import load_manifest
+from zoo_cli.store.output_summary import summarise_path
 from zoo_cli.store.score_store import ScoreRow, write_scores
 
 
@@ -41,7 +42,8 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
     scores = []
     for labelled in inputs:
         outputs, folder = labelled.outputs, labelled.path if labelled.path.is_dir() else None
-        source = SourceOutputs(None, outputs.name, outputs.ids, outputs, "softmax", folder, reference)
+        collapsed = summarise_path(labelled.path, "softmax").collapsed
+        source = SourceOutputs(None, outputs.name, outputs.ids, outputs, "softmax", folder, reference, collapsed)
         scores.append(score_source(source, options.specs, target, replicates, seed))
     digests = {labelled.outputs.name: feature_files.content_digest(labelled.path) for labelled in inputs}
     rows: list[ScoreRow] = []

@@ -8,6 +8,7 @@ import numpy as np
 
 from zoo_cli import console
 from zoo_cli.errors import Undefined
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.pipeline import ensemble_choice, metric_inputs
 from zoo_cli.pipeline.ensemble_choice import Ensemble
@@ -61,6 +62,8 @@ def score_source(
     source: SourceOutputs, metrics: Sequence[MetricSpec], target: Classes, replicates: Replicates, seed: int
 ) -> list[Score]:
     """The scores of one source by all metrics, in their order, with one probe per representation."""
+    if source.collapsed:
+        return [Score(undefine(_row(source, spec, target))) for spec in metrics]
     scores: dict[int, Score] = {}
     for on in dict.fromkeys(spec.on for spec in metrics):
         group = {i: spec for i, spec in enumerate(metrics) if spec.on == on}
@@ -98,6 +101,12 @@ def score_source(
             )
             scores[i] = Score(row, ensemble_choice.member_part(spec, probe, replicates))
     return [scores[i] for i in range(len(metrics))]
+
+
+def undefine(row: ScoreRow) -> ScoreRow:
+    """The row of a score of a collapsed source."""
+    blank = ScoreRow(row.source, row.metric, row.params, row.representation, row.n, row.dim, row.classes)
+    return replace(blank, status="undefined", reason=COLLAPSED)
 
 
 def _skipped(source: SourceOutputs, spec: MetricSpec, target: Classes, reason: str) -> Score:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from zoo_cli import config, console
 from zoo_cli.config import Config, Source
-from zoo_cli.store import weights_origin
+from zoo_cli.metrics.collapse import COLLAPSED
+from zoo_cli.store import output_summary, weights_origin
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
@@ -16,7 +17,7 @@ class SourceSummary:
     """A source, or the student; None if a value is neither declared nor stored.
 
     `features`: width of the embedding; `classes`: number of outputs; `parts`: stored feature files of each data set;
-    `note`: untrained, or where its weights come from.
+    `note`: untrained, or where its weights come from; collapsed.
     """
 
     source: str
@@ -43,6 +44,8 @@ def _summarize(settings: Config, source: Source) -> SourceSummary:
     stored = has_source_record(settings, source.name)
     record = load_source_record(settings, source.name) if stored else None
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes
+    origin = weights_origin.describe_origin(source.model, source.weights)
+    collapsed = COLLAPSED if output_summary.find_collapsed(settings, [source.name]) else ""
     return SourceSummary(
         source=source.name,
         model=source.model,
@@ -52,5 +55,5 @@ def _summarize(settings: Config, source: Source) -> SourceSummary:
         input_size=record.preprocessing.get("input_size", source.input_size) if record else source.input_size,
         trained_on=source.trained_on,
         parts=Counter(sorted(path.parent.name.removeprefix("data=") for path in folder.glob("data=*/part-*.parquet"))),
-        note=weights_origin.describe_origin(source.model, source.weights),
+        note=", ".join(filter(None, (origin, collapsed))),
     )

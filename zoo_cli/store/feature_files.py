@@ -1,7 +1,7 @@
 """Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or any parquet file."""
 
 import glob
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -16,6 +16,7 @@ from zoo_cli.store.manifest import NO_LABEL, check_unique
 
 Array = np.ndarray
 OURS = tuple(schema.tag for schema in (schemas.FEATURES, schemas.PSEUDO, schemas.PREDICTIONS, schemas.NEW_PREDICTIONS))
+COLUMNS = ("embedding", "logits", "probs")
 SUM_TOLERANCE = 1e-3
 HALF_SUM_TOLERANCE = 1e-2  # float16 rounds a thousand small probabilities by more than a float32 does
 
@@ -43,13 +44,9 @@ class StoredOutputs:
             return self.logits
         return log_probabilities(self.probs)
 
-    def take(self, rows: Array) -> Self:
+    def take(self, rows: Array | slice) -> Self:
         """A selection of rows."""
-        selected = {
-            name: value[rows]
-            for name in ("embedding", "logits", "probs", "labels")
-            if (value := getattr(self, name)) is not None
-        }
+        selected = {name: value[rows] for name in (*COLUMNS, "labels") if (value := getattr(self, name)) is not None}
         return replace(self, ids=self.ids[rows], **selected)
 
 
@@ -92,6 +89,12 @@ def has_outputs(path: Path) -> bool:
     return all({"logits", "probs"} & set(files.column_types(part)) for part in find_parts(path))
 
 
+def output_width(path: Path) -> int | None:
+    """The number of classes of the stored logits or probabilities; None without both."""
+    widths = (files.list_width(part, column) for part in find_parts(path) for column in ("logits", "probs"))
+    return next((width for width in widths if width is not None), None)
+
+
 def content_digest(path: Path) -> str:
     """A digest of the files at a path: of the headers of our parts, or of the bytes of other files."""
     contents = []
@@ -105,7 +108,7 @@ def load_outputs(
     path: Path,
     *,
     ids: Array | None = None,
-    columns: Sequence[str] = ("embedding", "logits", "probs"),
+    columns: Sequence[str] = COLUMNS,
     needed: Collection[str] = (),
     output: str = "softmax",
     name: str = "",
@@ -140,6 +143,13 @@ def load_outputs(
     labels = arrays.get("label")
     name = name or display_name(path)
     return StoredOutputs(name, stored_ids, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
+
+
+def load_parts(path: Path) -> Iterator[StoredOutputs]:
+    """The rows of each file at a path, one file in memory at a time; their values are not checked."""
+    for part in find_parts(path):
+        piece = _read_part(part, None, COLUMNS)
+        yield StoredOutputs(part.stem, piece["id"], *(piece[name] for name in COLUMNS))  # type: ignore[arg-type]
 
 
 def _read_part(part: Path, selected: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:

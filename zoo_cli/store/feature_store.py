@@ -12,7 +12,8 @@ import pyarrow as pa
 from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import feature_files, files, provenance, schemas
+from zoo_cli.metrics.collapse import COLLAPSED
+from zoo_cli.store import feature_files, files, output_summary, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images
@@ -30,13 +31,18 @@ PART_ROWS = schemas.ROW_GROUP
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What is stored of a source: number of images, width of the features, number of classes, folder; a note on it."""
+    """What is stored of a source: number of images, width of the features, number of classes, folder.
+
+    `answered`: how many classes are the most probable one of an image; None without a head. `note`: on its weights, and
+    whether it is collapsed.
+    """
 
     source: str
     images: int
     features: int
     classes: int
     path: str
+    answered: int | None = None
     note: str = ""
 
 
@@ -225,7 +231,10 @@ def summarize_source(settings: Config, source: Source) -> SourceSummary:
     record = load_source_record(settings, source.name)
     folder = settings.features(source.name)
     count = sum(files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
-    return SourceSummary(source.name, count, record.features, record.classes, str(folder), record.weights_note)
+    outputs = output_summary.load_summary(settings, source.name)
+    collapsed = COLLAPSED if outputs.collapsed and source.name != STUDENT else ""
+    note = ", ".join(filter(None, (record.weights_note, collapsed)))
+    return SourceSummary(source.name, count, record.features, record.classes, str(folder), outputs.answered, note)
 
 
 def to_json_values(value: Any) -> Any:

@@ -170,13 +170,7 @@ RANKING = Schema(
         Column("head_low", "double", "lower end of its 90 % interval", nullable=True, required=False),
         Column("head_high", "double", "upper end of its 90 % interval", nullable=True, required=False),
         Column("head_nll", "double", "leave-one-out nll of the head, in nats", nullable=True, required=False),
-        Column(
-            "note",
-            "string",
-            "untrained, or weights: factory for those that its own code makes; only if a source has one",
-            nullable=True,
-            required=False,
-        ),
+        Column("note", "string", "untrained, or weights: factory; only if a source is", nullable=True, required=False),
     ),
 )
 
@@ -249,6 +243,14 @@ DOCUMENTS = (
             ("class_names, output", "names in order, or null; softmax or sigmoid"),
             ("trained_on, depth", "as declared"),
             ("parameters, macs", "size and multiply-accumulates of one image"),
+        ),
+    ),
+    Document(
+        "outputs",
+        "features/source=S/_outputs.json",
+        (
+            ("images, answered", "images; classes that are the most probable one of an image"),
+            ("collapsed", "true or false"),
         ),
     ),
     Document(

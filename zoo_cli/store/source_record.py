@@ -38,6 +38,11 @@ class SourceRecord:
         return int(self.content["classes"])
 
     @property
+    def can_teach(self) -> bool:
+        """Whether it has a head that says something: a softmax of one class is always 1."""
+        return self.classes > 1 or (self.classes == 1 and self.output == "sigmoid")
+
+    @property
     def outputs_only(self) -> bool:
         """Whether only its outputs are known, not its model."""
         return self.content.get("provider") == "features"
