@@ -121,6 +121,7 @@ class _Target:
 
     settings: Config
     options: ScoreConfig
+    images: Images
     sources: list[Source]
     ids: np.ndarray
     classes: Classes
@@ -138,6 +139,7 @@ class _Target:
         return cls(
             settings,
             options,
+            images,
             sources,
             images.ids[rows],
             Classes.of(images.labels[rows]),
@@ -219,7 +221,7 @@ def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
     if not sources:
         return {}
     replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
-    reference = load_reference(target.options.reference, target.ids)
+    reference = load_reference(target.options.reference, target.ids, target.images)
 
     def run(source: Source) -> list[tuple[_Pending, Score]]:
         items = [item for item in pending if item.source is source]

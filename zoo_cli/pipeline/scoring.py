@@ -18,6 +18,7 @@ from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files
+from zoo_cli.store.manifest import Images
 from zoo_cli.store.score_store import ScoreRow
 
 
@@ -51,11 +52,16 @@ def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> boo
     return True
 
 
-def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
-    """Features (N, D') of the reference network on these samples; None without a path."""
+def load_reference(path: Path | None, ids: np.ndarray, images: Images | None) -> np.ndarray | None:
+    """Features (N, D') of the reference network on these samples; None without a path.
+
+    `images`: of a manifest, with whose labels its own must agree.
+    """
     if path is None:
         return None
-    return feature_files.load_outputs(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
+    return feature_files.load_outputs(
+        path, ids=ids, columns=("embedding",), needed={"embedding"}, images=images
+    ).embedding
 
 
 def score_source(

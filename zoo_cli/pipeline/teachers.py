@@ -121,7 +121,9 @@ def compute_logits(
 def _load_logits(teacher: TeacherSpec, images: Images, rows: np.ndarray) -> np.ndarray:
     """The stored logits (M, C) of a teacher on rows (M,) of the manifest, float32; of probabilities the logarithm."""
     assert teacher.stored is not None
-    logits = feature_files.load_outputs(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).to_logits()
+    logits = feature_files.load_outputs(
+        teacher.stored, ids=images.ids[rows], columns=("logits", "probs"), images=images
+    ).to_logits()
     if logits is None:
         raise ContractError(f"{teacher.stored} has neither logits nor probs", "a teacher needs one of them")
     logits = logits.astype(np.float32)

@@ -179,11 +179,11 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
             f"no stored features at {path} for the source {source.name}", "correct its path, or leave it out"
         )
     digest = feature_files.content_digest(path)
-    outputs = feature_files.load_outputs(path, output=source.output, name=source.name)
+    outputs = feature_files.load_outputs(path, output=source.output, name=source.name, images=images)
     _check_ids(settings, outputs, images, path)
     logits = outputs.logits
-    if logits is None and outputs.probs is not None:
-        logits = _to_logits(outputs.probs.astype(np.float64), source.output)
+    if logits is None and (probs := outputs.probabilities(source.output)) is not None:
+        logits = _to_logits(probs, source.output)
     _check_width(source, logits)
     record = SourceRecord(
         to_json_values(

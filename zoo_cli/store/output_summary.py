@@ -18,7 +18,7 @@ def summarise_path(path: Path, output: str) -> OutputSummary:
     """The summary of the outputs stored at a path. `output`: what its logits are for, softmax or sigmoid."""
 
     def read() -> Iterator[Block]:
-        for part in feature_files.load_parts(path):
+        for part in feature_files.load_parts(path, output):
             for start in range(0, len(part.ids), ROWS):
                 rows = slice(start, start + ROWS)
                 features = None if part.embedding is None else part.embedding[rows]
