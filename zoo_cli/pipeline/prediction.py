@@ -19,7 +19,8 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, label_space, loading
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
-from zoo_cli.store import failures, feature_store, files, provenance, schemas
+from zoo_cli.pipeline import class_orders
+from zoo_cli.store import failures, feature_store, files, provenance, schemas, weights_origin
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
@@ -44,7 +45,8 @@ def predict_source(
     declared = feature_store.to_json_values(settings.declared(source))
     made_from = {"source": provenance.fingerprint(declared, file_digests(settings, source), settings.task.seed)}
     load = partial(_load_model, settings, source, untrained=source.name == STUDENT)
-    return path, _keep_predictions(settings, images, path, made_from, source.name, load, device, workers)
+    random = weights_origin.describe_origin(source.model, source.weights) == weights_origin.UNTRAINED
+    return path, _keep_predictions(settings, images, path, made_from, source.name, load, device, workers, random=random)
 
 
 def predict_untrained(
@@ -58,7 +60,7 @@ def predict_untrained(
     made_from = {"source": provenance.fingerprint(feature_store.to_json_values(parts))}
     name = f"{source.name} without its weights"
     load = partial(replace, model, module=module)
-    return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers)
+    return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers, random=True)
 
 
 def _load_model(settings: Config, source: Source, *, untrained: bool) -> LoadedModel:
@@ -74,8 +76,13 @@ def _keep_predictions(
     load: Callable[[], LoadedModel],
     device: Device,
     workers: int | None,
+    *,
+    random: bool,
 ) -> tuple[str, ...]:
-    """Write the predictions of a model, unless they are there and current; the classes of the task."""
+    """Write the predictions of a model, unless they are there and current; the classes of the task.
+
+    `random`: its weights are random, so that no image can refute the order of its classes.
+    """
     images = images.without(failures.failed_ids(settings, "extract"))
     classes = load_class_names(settings.classes)
     rows = images.where(split=("test",))
@@ -95,15 +102,21 @@ def _keep_predictions(
 
     model = load()
     order = label_space.match_classes(model.source.name, model.class_names, model.classes, classes)
-    if model.class_names is None:
-        console.warn(f"the class names of {name} are not known: they are taken to be the task's, in order")
-    chosen_device = device()
-    console.say(f"running {name} on {len(rows):,} test images")
     network = FeatureExtractor(model.module, model.tap)
-    logits = inference.predict_rows(network, model.preprocessing, images, rows, chosen_device, workers, order)
+
+    def predict(chosen: np.ndarray) -> np.ndarray:
+        return inference.predict_rows(network, model.preprocessing, images, chosen, device(), workers, order)
+
+    console.say(f"running {name} on {len(rows):,} test images")
+    logits = predict(rows)
     bad = images.ids[rows][~np.isfinite(logits).all(axis=1)]
     if len(bad):
         raise ContractError(f"{name} gives logits that are not finite for {len(bad):,} images, e.g. {bad[0]}")
+    if model.class_names is None:
+        if random:
+            console.warn(f"the class names of {name} are not known: they are taken to be the task's, in order")
+        else:
+            class_orders.assume_order(name, classes, images, predict)
     table = pa.table(
         {
             "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),
