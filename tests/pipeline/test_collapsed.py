@@ -102,6 +102,9 @@ def test_a_pool_and_students_leave_it_out(place: Path) -> None:
 
 def test_alone_it_leaves_no_source(place: Path) -> None:
     assert run("extract", workspace=place).code == 0
+    each = run("distill", "--each-source", "--source", "remote", "--json", "--steps", "2", workspace=place)
+    assert (each.code, each.data) == (0, [])
+    assert "remote is excluded: undefined: collapsed" in each.err
     result = run("pseudo-label", "--head", "ridge", "--source", "remote", workspace=place)
     assert result.code == 2
     assert "no source is left to fit a head on: remote undefined: collapsed" in result.error

@@ -27,10 +27,12 @@ def sources(form: Format = None, json: Json = False, workspace: Workspace = HERE
         {
             **{column.key: getattr(summary, column.key, None) for column in FIELDS},
             "trained_on": ", ".join(summary.trained_on) or "unknown",
+            "excluded": summary.excluded,
             "note": summary.note,
             "stored": ", ".join(f"{data} ({count} parts)" for data, count in summary.parts.items()) or "nothing yet",
         }
         for summary in list_sources(workspace)
     ]
-    rows, fields = add_notes(rows, FIELDS)
+    excluded = (console.Field("excluded"),) if any(row["excluded"] for row in rows) else ()
+    rows, fields = add_notes(rows, (*FIELDS, *excluded))
     console.answer("zoo.sources/1", rows, fields, form="json" if json else form)

@@ -63,6 +63,8 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
     settings, config = plan.settings, plan.config
     stored = StoredTargets(task.images)
     run_targets = select_targets(plan)
+    if not run_targets:
+        return []
     if plan.by_scores:
         distill_notes.say_notes(settings, plan.rankings, plan.sources)
     runs = paths.resolve(settings, [targets.name for targets in run_targets])
@@ -236,17 +238,20 @@ def _build_objective(
 
 
 def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
-    """One student for each source that has a head and has not seen the task."""
+    """One student for each source that has a head and has not seen the task; none if all that were named are excluded.
+
+    Raises UsageError if none of zoo.toml is left.
+    """
     settings = plan.settings
-    for name, reason in plan.excluded.items():
-        console.say(f"{name} is excluded: {reason}")
     names = [source.name for source in plan.sources if source.name not in plan.excluded]
+    collapsed = find_collapsed(settings, names)
+    for name, reason in {**plan.excluded, **dict.fromkeys(collapsed, f"undefined: {COLLAPSED}")}.items():
+        console.say(f"{name} is excluded: {reason}")
+    names = [name for name in names if name not in collapsed]
+    if not names and plan.config.sources:
+        return []
     if not names:
         raise UsageError("no source is left to learn from", "zoo rank shows why each is excluded")
-    collapsed = find_collapsed(settings, names)
-    for name in collapsed:
-        console.say(f"{name} is excluded: undefined: {COLLAPSED}")
-    names = [name for name in names if name not in collapsed]
     with_head = [name for name in names if load_source_record(settings, name).can_teach]
     if not with_head:
         raise no_teacher(names)
