@@ -19,6 +19,7 @@ from zoo_cli.models.architecture import (
     count_declared_classes,
 )
 from zoo_cli.models.third_party import guarded, one_line, seeded, tensors_only
+from zoo_cli.models.torchvision_files import infer_args, rename_keys
 from zoo_cli.store import weights_origin
 
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
@@ -44,10 +45,12 @@ def load_torchvision(source: Source, rest: str, root: Path, seed: int) -> Provid
 
     declared = count_declared_classes(source)
     args = _model_args(source, name, declared)
+    state = {} if file is None else rename_keys(name, weights.read_weights(file))
+    if file is not None:
+        args = infer_args(name, file, state, args, members, f"source {source.name}")
     with guarded(f"source {source.name}: torchvision {name} with args {dict(source.args)}"), seeded(seed):
         module = _load_named(name, enum, args) if enum is not None else torchvision.models.get_model(name, **args)
     if file is not None:
-        state = weights.read_weights(file)
         if not args.get("aux_logits"):
             state = weights.drop_modules(state, AUXILIARY.get(name, ()))
         if declared == 0:
