@@ -7,7 +7,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.pipeline import extract_views, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
-from zoo_cli.store import feature_store
+from zoo_cli.store import feature_store, output_summary
 from zoo_cli.store.feature_store import SourceSummary
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -62,3 +62,6 @@ def make_features(
     run = [source for source in pending if not feature_store.is_outputs_only(source)]
     if run:
         registry.import_target(RUNNER)(settings, images, run, options)
+    if not options.dry_run:
+        for source in pending:
+            output_summary.load_summary(settings, source.name)
