@@ -249,8 +249,10 @@ DOCUMENTS = (
         "outputs",
         "features/source=S/_outputs.json",
         (
-            ("images, answered", "images; classes that are the most probable one of an image"),
-            ("collapsed", "true or false"),
+            (
+                "images, answered, collapsed",
+                "of all images; classes that are an image's most probable one; true or false",
+            ),
         ),
     ),
     Document(
