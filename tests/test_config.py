@@ -78,6 +78,8 @@ def test_no_file_means_the_defaults(tmp_path: Path) -> None:
         ("[student]", 'no "model" in .student.'),
         ('[student]\nmodel = "m"\nstd = ["a"]', "std = .*a list of numbers"),
         ('[student]\nmodel = "m"\noutput = "relu"', "softmax or sigmoid"),
+        ('[[source]]\nmodel = "m"\nmean = [123.675]', r"source\]\] 1 of .*: mean = \[123.7\].*divided by 255: mean"),
+        ('[student]\nmodel = "m"\nstd = [58, 57, 57]', r"std = \[58, 57, 57\].*divided by 255: std = \[0.2275"),
         ('[source]\nmodel = "m"', r"write \[\[source\]\]"),
         ('[[source]]\nmodel = "file:a"\n[[source]]\nmodel = "file:b/a"', 'two sources .* are named "a"'),
         ('[[source]]\nname = "../x"\nmodel = "m"', "cannot name a source"),

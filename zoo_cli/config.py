@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from zoo_cli import specs
+from zoo_cli import pixel_range, specs
 from zoo_cli.errors import UsageError
 
 FILE = "zoo.toml"
@@ -63,7 +63,7 @@ class Source:
     model: str = field(metadata=_key("PROVIDER:NAME", "torchvision:resnet50"))
     args: Mapping[str, Any] = field(default_factory=dict, metadata=_key("keyword arguments of the model's factory", {}))
     weights: str = field(
-        default="", metadata=_key("a file, or a name that the provider knows", "zoo/birds.safetensors")
+        default="", metadata=_key("a file, a name that the provider knows, or none for random", "zoo/birds.safetensors")
     )
     input_size: int | None = field(default=None, metadata=_key("side of the input in pixels", 224))
     resize: int | None = field(
@@ -316,6 +316,8 @@ def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
             raise UsageError(f'no "{key}" in {where}', 'every source needs one, e.g. model = "torchvision:resnet18"')
     if kind is Source and values.get("output", "softmax") not in ("softmax", "sigmoid"):
         raise UsageError(f'output = "{values["output"]}" in {where}', "softmax or sigmoid")
+    if kind is Source:
+        pixel_range.check_normalisation(values.get("mean") or (), values.get("std") or (), where)
     return kind(**values)
 
 

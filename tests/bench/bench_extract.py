@@ -9,6 +9,7 @@ import tempfile
 import time
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,9 @@ from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.feature_extraction import CPU_BATCH
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-SMALL = [Source(f"small-{k}", "torchvision:squeezenet1_1", input_size=64, mean=MEAN, std=STD) for k in range(8)]
-LARGE = [Source(f"large-{k}", "torchvision:resnet18", input_size=128, mean=MEAN, std=STD) for k in range(2)]
+RANDOM: dict[str, Any] = {"weights": "none", "mean": MEAN, "std": STD}
+SMALL = [Source(f"small-{k}", "torchvision:squeezenet1_1", input_size=64, **RANDOM) for k in range(8)]
+LARGE = [Source(f"large-{k}", "torchvision:resnet18", input_size=128, **RANDOM) for k in range(2)]
 
 
 def draw_photos(folder: Path, count: int, side: int) -> None:

@@ -25,10 +25,10 @@ STUDENTS = ["labels-only", "equal", "nearest", "weighted", "heads"]
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
-    """A demonstration of a few seconds: 300 digits, two steps of everything. It only shows that it runs."""
+    """A demonstration of a few seconds: 300 digits, a few steps of everything. It only shows that it runs."""
     digits, labels = demo_data.load_digits()
     patch.setattr(demo_data, "load_digits", lambda: (digits[:300], labels[:300]))
-    for name, value in {"TRAIN": 200, "SOURCE_STEPS": 2, "SOURCE_IMAGES": 40, "STEPS": 2}.items():
+    for name, value in {"TRAIN": 200, "SOURCE_STEPS": 20, "SOURCE_IMAGES": 40, "STEPS": 2}.items():
         assert hasattr(demo, name)
         patch.setattr(demo, name, value)
 

@@ -149,7 +149,7 @@ def test_existing_path_wins_over_a_source_name(place: Path, monkeypatch: pytest.
         ("alpha", "alpha has 4 classes"),
         ("nobody", "no file at nobody, and no source of this name"),
         ("tensorhub:resnet18", 'no model provider "tensorhub"'),
-        ("torchvision:resnet18", "input_size, mean, std not known"),
+        ("torchvision:resnet18", "torchvision:resnet18 has no weights"),
         ("features:theirs.parquet", "holds stored features, not a model"),
         ("file:nowhere", 'no model in "'),
     ],

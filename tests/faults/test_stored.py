@@ -269,7 +269,7 @@ def test_undefined_source_is_ranked_last(tmp_path: Path) -> None:
     best, last = result.data
     assert (best["source"], best["weight"]) == ("good", 1.0)
     assert (last["source"], last["rank"], last["value"], last["weight"]) == ("flat", None, None, 0.0)
-    assert last["excluded"] == "undefined: constant_features"
+    assert last["excluded"] == "undefined: collapsed"
     alone = run("rank", "--features", str(flat), "--json")
     assert alone.code == 0
     assert "no source has a parc score" in alone.err

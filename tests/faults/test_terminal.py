@@ -74,7 +74,7 @@ def test_undefined_is_null_in_json_and_empty_in_tables(tmp_path: Path) -> None:
     assert dict(zip(header, line, strict=True))["value"] == ""
     assert "| - |" in run(*command, "--format", "md").out
     score = json.loads(run("score", "--features", str(path), "--metric", "parc", "--json").out)["data"][0]
-    assert (score["value"], score["reason"]) == (None, "constant_features")
+    assert (score["value"], score["reason"]) == (None, "collapsed")
 
 
 def test_a_metric_without_a_value_is_null_in_evaluate(tmp_path: Path) -> None:

@@ -78,7 +78,13 @@ def write_student(folder: Path) -> None:
     """A small network in the layout of a run of zoo."""
     mean = (0.5, 0.5, 0.5)
     source = Source(
-        folder.name, "torchvision:mobilenet_v3_small", input_size=32, mean=mean, std=mean, args={"num_classes": 5}
+        folder.name,
+        "torchvision:mobilenet_v3_small",
+        weights="none",
+        input_size=32,
+        mean=mean,
+        std=mean,
+        args={"num_classes": 5},
     )
     trained = student.build_student(loading.load_model(source, folder.parent), CLASSES, 0)
     files.write_tensors(folder / "model.safetensors", trained.plain_state_dict(), {"format": "pt"})

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def test_every_provider_resolves() -> None:
 
 @pytest.mark.parametrize("model", ["torchvision:resnet18", TINY])
 def test_unknown_preprocessing_names_what_is_missing(model: str, root: Path) -> None:
-    assert "input_size, mean, std not known" in loading_error(Source("s", model), root)
-    assert "s: std not known" in loading_error(Source("s", model, input_size=32, mean=(0.5,) * 3), root)
+    source = Source("s", model, weights="none")
+    assert "input_size, mean, std not known" in loading_error(source, root)
+    assert "s: std not known" in loading_error(replace(source, input_size=32, mean=(0.5,) * 3), root)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,11 @@ def test_unknown_preprocessing_names_what_is_missing(model: str, root: Path) -> 
         ({"mean": (0.5,)}, "1 means and 3 stds for 1 channels"),
         ({"std": (0.5, 0.0, 0.5)}, "std above 0"),
         ({"mean": (0.5, float("nan"), 0.5)}, "finite"),
+        ({"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}, "by 255: mean = [0.485, 0.456, 0.406]"),
+        ({"mean": (0.5, 1.5, 0.5)}, "expected those of pixel values in [0, 1]"),
+        ({"mean": (-0.5, 0.5, 0.5)}, "a mean is from 0 to 1"),
+        ({"std": (0.5, 0.5, 2.5)}, "expected those of pixel values in [0, 1]"),
+        ({"std": (300.0,) * 3}, "a std at most 2"),
         ({"resize": 32}, "input_size = 64, resize = 32"),
         ({"interpolation": "cubic"}, "did you mean bicubic"),
         ({"channels": 1}, "3 means"),
@@ -59,11 +66,12 @@ def test_invalid_declarations_are_refused(options: dict[str, Any], words: str, r
 
 def test_declarations_override_the_provider(root: Path) -> None:
     pytest.importorskip("timm")
-    default = loading.load_model(Source("s", "timm:test_resnet"), root).preprocessing
+    source = Source("s", "timm:test_resnet", weights="none")
+    default = loading.load_model(source, root).preprocessing
     assert default == Preprocessing(160, (0.5,) * 3, (0.5,) * 3, 168, "bilinear")
-    resized = loading.load_model(Source("s", "timm:test_resnet", input_size=80, std=(1.0,) * 3), root).preprocessing
+    resized = loading.load_model(replace(source, input_size=80, std=(1.0,) * 3), root).preprocessing
     assert resized == Preprocessing(80, (0.5,) * 3, (1.0,) * 3, 84, "bilinear")  # the same share is cropped away
-    whole = loading.load_model(Source("s", "timm:test_resnet", resize=0, interpolation="nearest"), root).preprocessing
+    whole = loading.load_model(replace(source, resize=0, interpolation="nearest"), root).preprocessing
     assert (whole.resize, whole.interpolation) == (None, "nearest")
 
 

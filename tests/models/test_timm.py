@@ -48,7 +48,7 @@ FAMILIES = (
 
 @pytest.mark.parametrize(("name", "size", "dim"), FAMILIES)
 def test_heads_are_found_and_runs_load_with_timm_alone(name: str, size: int, dim: int, root: Path) -> None:
-    model = loading.load_model(Source("s", f"timm:{name}", input_size=size), root, seed=2)
+    model = loading.load_model(Source("s", f"timm:{name}", weights="none", input_size=size), root, seed=2)
     assert (model.tap.dim, model.classes) == (dim, 1000)
     x = make_images(size)
     with torch.no_grad():
@@ -82,8 +82,8 @@ def test_heads_are_found_and_runs_load_with_timm_alone(name: str, size: int, dim
 
 def test_averaged_heads_need_a_layer(root: Path) -> None:
     name = "timm:deit_tiny_distilled_patch16_224"
-    assert 'feature_layer, e.g. "head:input"' in loading_error(Source("s", name), root)
-    model = loading.load_model(Source("s", name, feature_layer="head:input"), root)
+    assert 'feature_layer, e.g. "head:input"' in loading_error(Source("s", name, weights="none"), root)
+    model = loading.load_model(Source("s", name, weights="none", feature_layer="head:input"), root)
     assert (model.tap.dim, model.classes, model.tap.head) == (192, 1000, "")
     student = build_student(model, ("a", "b"), seed=1).eval()
     assert "architecture" not in student.config(), "timm alone cannot build it"
@@ -95,7 +95,7 @@ def test_averaged_heads_need_a_layer(root: Path) -> None:
 
 
 def test_zero_classes_give_the_pooled_feature(root: Path) -> None:
-    model = loading.load_model(Source("s", "timm:resnet18", classes=0, input_size=64), root)
+    model = loading.load_model(Source("s", "timm:resnet18", weights="none", classes=0, input_size=64), root)
     assert (model.tap.module, model.tap.dim, model.classes) == ("", 512, 0)
 
 
@@ -203,9 +203,9 @@ def test_weights_without_a_network_are_one_line(root: Path) -> None:
     ],
 )
 def test_unknown_timm_names_are_one_line(model: str, options: dict[str, Any], words: str, root: Path) -> None:
-    assert words in loading_error(Source("s", f"timm:{model}", **options), root)
+    assert words in loading_error(declare(f"timm:{model}", **options), root)
 
 
 def test_missing_timm_names_the_extra(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert 'pip install "zoo-cli[timm]"' in loading_error(Source("s", "timm:resnet18"), root)
+    assert 'pip install "zoo-cli[timm]"' in loading_error(Source("s", "timm:resnet18", weights="none"), root)

@@ -1,5 +1,6 @@
 """torchvision's names, weights and cache; no test opens a network connection."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.models import loading
 from zoo_cli.models.capture import FeatureExtractor
+from zoo_cli.models.torchvision_files import infer_args
+from zoo_cli.store import files
 
 
 @pytest.fixture
@@ -60,8 +63,64 @@ def test_googlenet_keeps_its_input_transform_without_aux_heads(root: Path, cache
     assert loaded.architecture.args == {"aux_logits": False, "transform_input": True}
     assert not any(key.startswith("aux") for key in loaded.module.state_dict())
     (cache / "full.pth").write_bytes(next(cache.glob("googlenet-*")).read_bytes())
-    from_file = load_source("torchvision:googlenet", cache, weights="full.pth")
+    from_file = load_source("torchvision:googlenet", cache, weights="full.pth", args={"transform_input": True})
     assert not any(key.startswith("aux") for key in from_file.module.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(from_file.module(make_images(64)), loaded.module(make_images(64)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_file_that_leaves_the_input_transform_open_is_refused(name: str, root: Path) -> None:
+    torch.save({"fc.bias": torch.zeros(1000)}, root / "mine.pth")
+    text = loading_error(declare(f"torchvision:{name}", weights="mine.pth"), root)
+    assert f"whether {name} rescales its input depends on the training of mine.pth" in text
+    assert "args = { transform_input = true }" in text
+
+
+@pytest.mark.parametrize("args", [{}, {"transform_input": False}])
+def test_torchvisions_own_file_implies_its_input_transform(
+    args: dict[str, bool], root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is known by the digest in the name under which torchvision offers it."""
+    cache_weights(cache, "googlenet")
+    (own,) = cache.iterdir()
+    (root / "renamed.pth").write_bytes(own.read_bytes())
+    monkeypatch.setattr(files, "digest", lambda _path: own.stem[-8:] + 56 * "0")
+    loaded = load_source("torchvision:googlenet", root, weights="renamed.pth", args=args)
+    assert bool(loaded.module.transform_input) is (not args)
+    named = load_source("torchvision:googlenet.DEFAULT", root, args=args)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.module(make_images(64)), named.module(make_images(64)), rtol=0, atol=0)
+    assert loaded.architecture == named.architecture
+
+
+def test_positions_tell_the_size_of_the_image(root: Path) -> None:
+    state = {"encoder.pos_embedding": torch.zeros(1, 24 * 24 + 1, 8)}
+    assert infer_args("vit_b_16", root / "w.pt", state, {"a": 1}, {}, "s") == {"a": 1, "image_size": 384}
+    assert infer_args("vit_b_16", root / "w.pt", state, {"image_size": 224}, {}, "s") == {"image_size": 224}
+
+
+@pytest.mark.slow
+def test_a_vision_transformer_of_a_file_has_the_size_of_its_positions(root: Path) -> None:
+    wide = load_source("torchvision:vit_b_32", root, args={"image_size": 96}, input_size=96)
+    torch.save(wide.module.state_dict(), root / "wide.pt")
+    again = load_source("torchvision:vit_b_32", root, weights="wide.pt", input_size=96)
+    assert again.architecture.args["image_size"] == 96
+    with torch.no_grad():
+        torch.testing.assert_close(again.module(make_images(96)), wide.module(make_images(96)), rtol=0, atol=0)
+
+
+def test_old_keys_of_densenets_are_read(root: Path) -> None:
+    new = load_source("torchvision:densenet121", root, seed=3)
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", key): value
+        for key, value in new.module.state_dict().items()
+    }
+    assert any("norm.1." in key for key in old)
+    torch.save(old, root / "old.pth")
+    again = load_source("torchvision:densenet121", root, weights="old.pth")
+    with torch.no_grad():
+        torch.testing.assert_close(again.module(make_images(64)), new.module(make_images(64)), rtol=0, atol=0)
 
 
 def test_weights_without_a_network_are_one_line(root: Path) -> None:

@@ -72,8 +72,11 @@ def make_images(size: int = 16, count: int = 2, channels: int = 3, seed: int = 3
 
 
 def declare(model: str, **options: Any) -> Source:
-    """A source with a default preprocessing, which `options` override."""
-    return Source("s", model, **{"input_size": 64, "mean": (0.5,) * 3, "std": (0.25,) * 3, **options})
+    """A source with a default preprocessing, which `options` override; random if no weights are named."""
+    keys = {"input_size": 64, "mean": (0.5,) * 3, "std": (0.25,) * 3, **options}
+    if model.startswith(("torchvision:", "timm:")) and "." not in model:
+        keys.setdefault("weights", "none")
+    return Source("s", model, **keys)
 
 
 def load_source(model: str, root: Path, *, seed: int = 1, **options: Any) -> loading.LoadedModel:

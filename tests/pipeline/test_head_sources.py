@@ -188,7 +188,7 @@ def store_nan(place: Path) -> None:
 
 def store_some(place: Path) -> None:
     images = load_manifest(place / "manifest.parquet", place)
-    store(id=images.ids[3:].tolist(), embedding=np.ones((33, 2)).tolist())(place)
+    store(id=images.ids[3:].tolist(), embedding=np.eye(33)[:, :2].tolist())(place)
 
 
 def store_nothing(place: Path) -> None:

@@ -138,7 +138,7 @@ def test_ranking_without_a_teacher_has_no_weights(workspace: Path) -> None:
     labelled = run("pseudo-label", "--source", "beta", workspace=workspace)
     assert (labelled.code, labelled.error) == (
         2,
-        "no source has a head of its own; zoo pseudo-label --head ridge fits heads on their features",
+        "no source has a head that can teach; zoo pseudo-label --head ridge fits heads on their features",
     )
 
 
@@ -148,7 +148,7 @@ def test_weights_file_passes_on_what_a_headless_source_has(workspace: Path) -> N
     path.write_text(json.dumps({"sources": [*rows, {"source": "delta", "weight": 0}]}))
     result = ok("rank", "--weighting", f"file:{path}", "--json", workspace=workspace)
     assert positive(result.data) == {"alpha": 0.25, "gamma": 0.75}
-    assert "beta has no head and cannot teach: its weight 2 goes to the others" in result.err
+    assert "beta cannot teach, without a head or collapsed: its weight 2 goes to the others" in result.err
     rows = [{"source": name, "weight": float(name == "beta")} for name in ("alpha", "beta", "gamma", "delta")]
     path.write_text(json.dumps({"sources": rows}))
     alone = run("distill", "--weighting", f"file:{path}", *QUICK, workspace=workspace)

@@ -197,7 +197,16 @@ def test_leaked_source_has_no_run(workspace: Path) -> None:
     result = ok("distill", "--each-source", *QUICK, "--json", workspace=workspace)
     assert [row["run"] for row in result.data] == ["cross-task-from-beta-s0", "cross-task-from-gamma-s0"]
     assert "alpha is excluded: trained on patterns" in result.err
-    assert "no source" in run("distill", "--each-source", "--source", "alpha", *QUICK, workspace=workspace).error
+    by_name = ok("distill", "--each-source", "--source", "alpha", *QUICK, "--json", workspace=workspace)
+    assert by_name.data == []
+    assert "alpha is excluded: trained on patterns" in by_name.err
+    excluded = {row["source"]: row["excluded"] for row in ok("sources", "--json", workspace=workspace).data}
+    assert excluded == {"alpha": "trained on patterns", "beta": None, "gamma": None, "@student": None}
+    assert "trained on patterns" in ok("sources", workspace=workspace).out
+    text = (workspace / "zoo.toml").read_text().replace("[[source]]", '[[source]]\ntrained_on = ["patterns"]')
+    (workspace / "zoo.toml").write_text(text.replace('trained_on = ["patterns"]\n\n', "\n", 1))
+    none = run("distill", "--each-source", *QUICK, workspace=workspace)
+    assert (none.code, "no source is left to learn from" in none.error) == (2, True)
 
 
 def test_stale_run_is_refused_before_any_is_trained(workspace: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli import config, console
+from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import (
     HERE,
     Device,
@@ -26,6 +27,7 @@ FIELDS = (
     console.Field("images", style=","),
     console.Field("features", style="d"),
     console.Field("classes", style="d"),
+    console.Field("answered", style="d"),
 )
 
 
@@ -102,4 +104,5 @@ def extract(
     )
     rows = stage.extract(settings, sources, options)
     if not dry_run:
-        console.answer("zoo.extract/1", [asdict(row) for row in rows], FIELDS, form="json" if json else form)
+        table, fields = add_notes([asdict(row) for row in rows], FIELDS)
+        console.answer("zoo.extract/1", table, fields, form="json" if json else form)

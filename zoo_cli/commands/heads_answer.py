@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from zoo_cli import console
+from zoo_cli.commands.note_column import add_notes
 from zoo_cli.pipeline.label_next import ImageToLabel
 from zoo_cli.store.head_store import HeadRecord
 
@@ -25,10 +26,10 @@ SHARES = 10
 """The number of classes whose shares are printed."""
 
 
-def answer_heads(record: HeadRecord, form: str | None) -> None:
+def answer_heads(record: HeadRecord, source_notes: Mapping[str, str], form: str | None) -> None:
     """Print the heads and their weights; below them the estimate, the class shares, and what qualifies them."""
-    rows = [asdict(source) for source in record.sources]
-    console.answer("zoo.pseudo-label-heads/1", rows, FIELDS, form=form, meta=_describe(record), notes=_notes(record))
+    rows, fields = add_notes([asdict(source) for source in record.sources], FIELDS, source_notes)
+    console.answer("zoo.pseudo-label-heads/1", rows, fields, form=form, meta=_describe(record), notes=_notes(record))
 
 
 def answer_label_next(record: HeadRecord, images: Sequence[ImageToLabel], form: str | None) -> None:

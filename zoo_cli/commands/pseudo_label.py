@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli import config, console
+from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import HERE, Format, Json, Overwrite, Refresh, Sources, Workspace
 from zoo_cli.config import STUDENT
 from zoo_cli.errors import UsageError
@@ -77,6 +78,7 @@ def pseudo_label(
     from zoo_cli.pipeline import head_labels, label_next
     from zoo_cli.pipeline import pseudo_label as stage
     from zoo_cli.pipeline.head_config import configure_heads
+    from zoo_cli.pipeline.source_notes import note_sources
     from zoo_cli.pipeline.view_choice import stored_views
 
     settings = config.load(workspace)
@@ -102,7 +104,8 @@ def pseudo_label(
             if show:
                 answer_label_next(record, label_next.list_images(settings, record, show), form)
             else:
-                answer_heads(record, form)
+                answer_heads(record, note_sources(settings, [head.source for head in record.sources]), form)
             return
         rows = stage.pseudo_label(settings, sources, overwrite=overwrite, refresh=refresh, views=chosen_views)
-    console.answer("zoo.pseudo-label/1", [asdict(row) for row in rows], FIELDS, form=form)
+    table, fields = add_notes([asdict(row) for row in rows], FIELDS)
+    console.answer("zoo.pseudo-label/1", table, fields, form=form)

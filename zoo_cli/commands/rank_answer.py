@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from zoo_cli import console
+from zoo_cli.commands.note_column import add_notes
 from zoo_cli.config import STUDENT
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline.explanation import ClassRow
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.score_table import StudentPlace
@@ -38,6 +40,7 @@ COMPACT = (
 )
 """On a terminal, for 80 columns. The weight of a source that cannot teach is "no head"."""
 EXCLUDED = console.Field("excluded")
+UNDEFINED = f"undefined: {COLLAPSED}"
 BORDA = console.Field("borda", style=".1f")
 EXPLANATION = (
     console.Field("class"),
@@ -58,7 +61,7 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
         row
         | {"ranks": None if row["rank_low"] is None else f"{row['rank_low']}-{row['rank_high']}"}
         | {"interval": None if row["low"] is None else f"{row['low']:.2f}..{row['high']:.2f}"}
-        | {"share": "no head" if row["teaches"] == "no" else f"{row['weight']:.4f}"}
+        | {"share": "no head" if row["teaches"] == "no" and row["excluded"] != UNDEFINED else f"{row['weight']:.4f}"}
         | {"head_interval": None if row["head"] is None else _interval(row["head_low"], row["head_high"])}
         for row in rows
     ]
@@ -87,6 +90,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
     }
     fields = _fields(form, excluded=any(row["excluded"] for row in rows))
     fields = fields if spec.raw else (*fields[:3], BORDA, *fields[3:])
+    rows, _ = add_notes(rows, fields)
+    table, fields = add_notes(table, fields)
     notes.append(verdict.sentence)
     if ranking.pool is not None and ranking.pool.estimate.accuracy is not None:
         notes.append(_pool_sentence(ranking.pool))

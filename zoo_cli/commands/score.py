@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli import config, console
+from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import (
     HERE,
     Features,
@@ -95,10 +96,12 @@ def score(
         refresh=refresh,
     )
     result = stage.score(settings, options)
+    rows = [{key: value for key, value in asdict(row).items() if key != "draws"} for row in result.rows]
+    rows, fields = add_notes(rows, FIELDS, result.notes)
     console.answer(
         "zoo.score/1",
-        [{key: value for key, value in asdict(row).items() if key != "draws"} for row in result.rows],
-        FIELDS,
+        rows,
+        fields,
         form="json" if json else form,
         meta={"sets": [ensemble.to_json() for ensemble in result.ensembles]} if result.ensembles else {},
         notes=[line for ensemble in result.ensembles for line in ensemble_notes(ensemble)],

@@ -1,6 +1,7 @@
 """`zoo sources`: the models of the workspace as a table."""
 
 from zoo_cli import console
+from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
 
 FIELDS = (
@@ -26,8 +27,12 @@ def sources(form: Format = None, json: Json = False, workspace: Workspace = HERE
         {
             **{column.key: getattr(summary, column.key, None) for column in FIELDS},
             "trained_on": ", ".join(summary.trained_on) or "unknown",
+            "excluded": summary.excluded,
+            "note": summary.note,
             "stored": ", ".join(f"{data} ({count} parts)" for data, count in summary.parts.items()) or "nothing yet",
         }
         for summary in list_sources(workspace)
     ]
-    console.answer("zoo.sources/1", rows, FIELDS, form="json" if json else form)
+    excluded = (console.Field("excluded"),) if any(row["excluded"] for row in rows) else ()
+    rows, fields = add_notes(rows, (*FIELDS, *excluded))
+    console.answer("zoo.sources/1", rows, fields, form="json" if json else form)

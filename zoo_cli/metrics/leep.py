@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import ContractError
 from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.probabilities import invalid_rows
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -22,7 +23,7 @@ def leep(probe: Probe) -> float:
     Inputs (N, K): probabilities of the source's classes, rows that sum to 1. Natural logarithm. In (-inf, 0], higher is
     better; an uninformative source scores minus the entropy of the labels.
 
-    Raises ContractError where a row is negative or does not sum to 1 within 1e-3; Undefined: `too_few_examples`,
+    Raises ContractError where a row is negative or does not sum to 1 within 0.01; Undefined: `too_few_examples`,
     `single_class`, `constant_features` (all rows equal).
 
     A source class without any mass has conditional probability 0. Nothing is added to avoid log 0, which cannot occur.
@@ -52,12 +53,12 @@ def expected_predictions(probs: Array, target: Classes) -> Array:
 
 
 def check_probabilities(inputs: Array) -> None:
-    """Raise ContractError, naming the row, where inputs (N, K) are negative or a row does not sum to 1 within 1e-3."""
-    sums = inputs.sum(axis=1, dtype=np.float64)
-    invalid = np.flatnonzero((inputs.min(axis=1) < 0) | (np.abs(sums - 1) > 1e-3))
+    """Raise ContractError, naming the row, where inputs (N, K) are negative or a row does not sum to 1 within 0.01."""
+    invalid = np.flatnonzero(invalid_rows(inputs))
     if len(invalid):
         row = invalid[0]
+        total = inputs[row].sum(dtype=np.float64)
         raise ContractError(
-            f"row {row} does not hold probabilities: sum {sums[row]:g}, smallest entry {inputs[row].min():g}",
+            f"row {row} does not hold probabilities: sum {total:g}, smallest entry {inputs[row].min():g}",
             "this score reads probabilities, not logits or features",
         )

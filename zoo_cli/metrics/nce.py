@@ -15,7 +15,7 @@ def nce(probe: Probe) -> float:
     Inputs (N, K): probabilities of the source's classes, rows that sum to 1; among equal ones the first class counts.
     Natural logarithm. In [-H(Y), 0], H(Y) the entropy of the labels.
 
-    Raises ContractError where a row is negative or does not sum to 1 within 1e-3; Undefined: `too_few_examples`,
+    Raises ContractError where a row is negative or does not sum to 1 within 0.01; Undefined: `too_few_examples`,
     `single_class`, `constant_features` (all rows equal).
 
     Empty cells of the joint distribution contribute 0; the published code adds a small number to each.

@@ -1,6 +1,5 @@
 """From a source as the user declares it to a network: module, preprocessing, classes and feature tap."""
 
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_cli import registry, specs
+from zoo_cli import pixel_range, registry, specs
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.images.decoding import INTERPOLATIONS
@@ -21,8 +20,11 @@ from zoo_cli.models.architecture import (
 )
 from zoo_cli.models.capture import Tap, find_tap
 from zoo_cli.models.third_party import guarded
+from zoo_cli.store import weights_origin
 
 NEEDED = ("input_size", "mean", "std")
+LIST_TAGS = "zoo_cli.models.{}:list_tags"
+"""The function that lists the weights of a model, in the module of its provider."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,17 @@ def is_stored(source: Source) -> bool:
     return specs.provider("model provider", source.model)[0] == "features"
 
 
-def load_model(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
+def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = False) -> LoadedModel:
     """Build a source's network and load its weights strictly; what the user declares overrides what its provider knows.
 
-    `root`: the workspace, to which paths are relative. `seed`: for random weights, if none are declared. Raises
-    UsageError for wrong declarations (also for an unknown preprocessing), ContractError for weights that are corrupt or
-    do not fit, ZooError if they cannot be fetched.
+    `root`: the workspace, to which paths are relative. `seed`: for random weights. `untrained`: a torchvision or timm
+    model without weights gets random ones, as a student may; else it is refused. Raises UsageError for wrong
+    declarations (also for an unknown preprocessing), ContractError for weights that are corrupt or do not fit, ZooError
+    if they cannot be fetched.
     """
     provider, rest = specs.provider("model provider", source.model)
+    if not untrained:
+        require_weights(source)
     source = replace(source, classes=_read_classes(source, root))
     provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, seed)
     preprocessing = _resolve_preprocessing(source, provided.preprocessing)
@@ -83,6 +88,19 @@ def load_model(source: Source, root: Path, *, seed: int = 0) -> LoadedModel:
         provided.weights_sha256,
         tap,
         provided.architecture,
+    )
+
+
+def require_weights(source: Source) -> None:
+    """Raise UsageError, naming the weights there are, for a source that would be a random network by mistake."""
+    if not weights_origin.lacks_weights(source.model, source.weights):
+        return
+    provider, name = specs.provider("model provider", source.model)
+    tags: list[str] = registry.import_target(LIST_TAGS.format(provider))(name)
+    names = f"{', '.join(tags)}, " if tags else ""
+    raise UsageError(
+        f"source {source.name}: {source.model} has no weights",
+        f"set weights to one of: {names}a file, or {weights_origin.RANDOM} for a random network",
     )
 
 
@@ -165,8 +183,7 @@ def _resolve_preprocessing(source: Source, defaults: PreprocessingDefaults) -> P
         raise UsageError(
             f"{where}: {len(mean)} means and {len(std)} stds for {channels} channels", "give one per channel"
         )
-    if not (all(map(math.isfinite, mean + std)) and all(value > 0 for value in std)):
-        raise UsageError(f"{where}: mean and std must be finite, std above 0", "give them for pixel values in [0, 1]")
+    pixel_range.check_normalisation(mean, std, where)
     if channels not in (1, 3):
         raise UsageError(f"{where}: channels = {channels}", "give 1 (gray) or 3 (RGB)")
     if size < 1 or (resize is not None and resize < size):

@@ -1,4 +1,4 @@
-"""python:FILE.py:FACTORY: the user's own architecture, with a weights file or random weights."""
+"""python:FILE.py:FACTORY: the user's own architecture, with a weights file or the weights that it makes."""
 
 import hashlib
 import importlib.util
@@ -15,6 +15,7 @@ from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.models import weights
 from zoo_cli.models.architecture import Architecture, ProviderResult
 from zoo_cli.models.third_party import guarded, seeded
+from zoo_cli.store import weights_origin
 
 
 def load_python(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
@@ -43,7 +44,9 @@ def load_python(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
             f"{factory} of {name} returns {type(module).__name__}", "a factory must return a torch.nn.Module"
         )
     module = module.cpu().float().eval()
-    weights_file = weights.locate_weights(source.weights, root, source.name) if source.weights else None
+    weights_file = None
+    if source.weights not in ("", weights_origin.RANDOM):
+        weights_file = weights.locate_weights(source.weights, root, source.name)
     if weights_file is not None:
         weights.load_weights(module, weights.read_weights(weights_file), str(weights_file))
     return ProviderResult(

@@ -17,6 +17,7 @@ from zoo_cli.models.architecture import (
     count_declared_classes,
 )
 from zoo_cli.models.third_party import guarded, seeded, tensors_only
+from zoo_cli.store import weights_origin
 
 RESERVED_ARGS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "num_classes")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -25,18 +26,16 @@ DATA_FIELDS = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolat
 
 
 def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:
-    """A timm model: `resnet18` with weights "" (random), "pretrained", a tag or a file, or `resnet18.a1_in1k`.
+    """A timm model: `resnet18` with weights "none" (random), "pretrained", a tag or a file, or `resnet18.a1_in1k`.
 
     The preprocessing is timm's own for the architecture or the tag; for a weights file it is unknown, unless the name
     includes the tag of the file. `classes` is timm's num_classes (0: no head), `channels` its in_chans.
     Raises UsageError for unknown names, tags or arguments, ContractError for weights that do not fit, ZooError if
     weights cannot be fetched.
     """
-    timm = _import_timm()
     name, _, tag = rest.partition(".")
-    if name not in (models := timm.list_models()):
-        raise specs.nearest("timm model", name, _same_family(name, models))
-    declared_weights = source.weights
+    tags = list_tags(name)
+    declared_weights = "" if source.weights == weights_origin.RANDOM and not tag else source.weights
     file = None
     if weights.is_file_name(declared_weights, root):
         file = weights.locate_weights(declared_weights, root, source.name)
@@ -46,14 +45,13 @@ def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
                 f'source {source.name}: "{tag}" and weights = "{declared_weights}"', "declare the weights once"
             )
         tag = tag or ("" if declared_weights == "pretrained" else declared_weights)
-    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
         raise specs.nearest(f"weights of timm:{name} and no file", tag, tags)
     declared = count_declared_classes(source)
     full = f"{name}.{tag}" if tag else name
     options: dict[str, Any] = {"num_classes": declared}
     if file is None and (declared_weights or tag):
-        pretrained_config = timm.models.get_pretrained_cfg(full)
+        pretrained_config = _import_timm().models.get_pretrained_cfg(full)
         # timm would silently draw a new head.
         _check_count(source, declared, pretrained_config.num_classes)
         hint = "connect once, or give a weights file"
@@ -75,6 +73,14 @@ def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
         _class_names(config, module.num_classes),
         module.num_classes,
     )
+
+
+def list_tags(name: str) -> list[str]:
+    """The tags of the weights of a model. Raises UsageError for an unknown model, and where timm is not installed."""
+    timm = _import_timm()
+    if name not in (models := timm.list_models()):
+        raise specs.nearest("timm model", name, _same_family(name, models))
+    return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
 
 
 def load_timm_folder(source: Source, folder: Path, config: Mapping[str, Any], config_file: Path) -> ProviderResult:

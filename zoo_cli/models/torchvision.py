@@ -19,6 +19,8 @@ from zoo_cli.models.architecture import (
     count_declared_classes,
 )
 from zoo_cli.models.third_party import guarded, one_line, seeded, tensors_only
+from zoo_cli.models.torchvision_files import infer_args, rename_keys
+from zoo_cli.store import weights_origin
 
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Heads used only by their own training recipe; they are left out unless `args` set `aux_logits`."""
@@ -32,13 +34,10 @@ def load_torchvision(source: Source, rest: str, root: Path, seed: int) -> Provid
     cannot be fetched.
     """
     name, _, tag = rest.partition(".")
-    models = torchvision.models.list_models(module=torchvision.models)
-    if name not in models:
-        raise specs.nearest("torchvision model", name, models)
-    members = torchvision.models.get_model_weights(name).__members__
+    members = _list_members(name)
     if tag and source.weights and source.weights != tag:
         raise UsageError(f'source {source.name}: "{tag}" and weights = "{source.weights}"', "declare the weights once")
-    declared_weights = tag or source.weights
+    declared_weights = "" if source.weights == weights_origin.RANDOM else tag or source.weights
     enum = members.get(declared_weights)
     if declared_weights and enum is None and (tag or not weights.is_file_name(declared_weights, root)):
         raise specs.nearest(f"weights of torchvision:{name} and no file", declared_weights, members)
@@ -46,10 +45,12 @@ def load_torchvision(source: Source, rest: str, root: Path, seed: int) -> Provid
 
     declared = count_declared_classes(source)
     args = _model_args(source, name, declared)
+    state = {} if file is None else rename_keys(name, weights.read_weights(file))
+    if file is not None:
+        args = infer_args(name, file, state, args, members, f"source {source.name}")
     with guarded(f"source {source.name}: torchvision {name} with args {dict(source.args)}"), seeded(seed):
         module = _load_named(name, enum, args) if enum is not None else torchvision.models.get_model(name, **args)
     if file is not None:
-        state = weights.read_weights(file)
         if not args.get("aux_logits"):
             state = weights.drop_modules(state, AUXILIARY.get(name, ()))
         if declared == 0:
@@ -68,6 +69,19 @@ def load_torchvision(source: Source, rest: str, root: Path, seed: int) -> Provid
         names,
         declared if declared is not None else (len(names) if names else None),
     )
+
+
+def list_tags(name: str) -> list[str]:
+    """The names of the weights of a model. Raises UsageError for an unknown model."""
+    return sorted(_list_members(name))
+
+
+def _list_members(name: str) -> Mapping[str, Any]:
+    models = torchvision.models.list_models(module=torchvision.models)
+    if name not in models:
+        raise specs.nearest("torchvision model", name, models)
+    members: Mapping[str, Any] = torchvision.models.get_model_weights(name).__members__
+    return members
 
 
 def _model_args(source: Source, name: str, declared: int | None) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def check_models(settings: Config, models: Sequence[str]) -> None:
     for model in models:
         if _is_best(model):
             _find_candidates(settings, _architecture(model))
-        else:
-            _select_model(settings, model)
+        elif (selected := _select_model(settings, model)) == settings.student:
+            student_choice.say_untrained(selected)
 
 
 def best_needs(settings: Config, ranking: RankingSpec, *, refresh: bool = False) -> Needs:
@@ -69,7 +69,7 @@ def _select_model(settings: Config, model: str) -> Source:
     if model == "student":
         return student_choice.select_student(settings, None)
     source = settings.select([model])[0]
-    student_choice.check_trainable(settings, source, f"the source {source.name}")
+    student_choice.check_source(settings, source)
     return source
 
 

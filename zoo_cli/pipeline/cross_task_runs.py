@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, ParameterError, UsageError
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.supervised import Objective
@@ -22,6 +23,7 @@ from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_files, files, provenance, view_store
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.output_summary import find_collapsed, summarise_path
 from zoo_cli.store.source_record import load_source_record
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import runner, source_files, students
@@ -61,6 +63,8 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
     settings, config = plan.settings, plan.config
     stored = StoredTargets(task.images)
     run_targets = select_targets(plan)
+    if not run_targets:
+        return []
     if plan.by_scores:
         distill_notes.say_notes(settings, plan.rankings, plan.sources)
     runs = paths.resolve(settings, [targets.name for targets in run_targets])
@@ -199,7 +203,9 @@ class StoredTargets:
         )
 
     def _load(self, path: Path, output: str, rows: np.ndarray) -> np.ndarray:
-        probs = feature_files.load_outputs(path, ids=self.images.ids[rows], columns=("probs",), output=output).probs
+        probs = feature_files.load_outputs(
+            path, ids=self.images.ids[rows], columns=("probs",), output=output, images=self.images
+        ).probs
         if probs is None:
             raise ContractError(f"{path} has no column probs", "make it with zoo pseudo-label")
         return probs
@@ -232,14 +238,21 @@ def _build_objective(
 
 
 def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
-    """One student for each source that has a head and has not seen the task."""
+    """One student for each source that has a head and has not seen the task; none if all that were named are excluded.
+
+    Raises UsageError if none of zoo.toml is left.
+    """
     settings = plan.settings
-    for name, reason in plan.excluded.items():
-        console.say(f"{name} is excluded: {reason}")
     names = [source.name for source in plan.sources if source.name not in plan.excluded]
+    collapsed = find_collapsed(settings, names)
+    for name, reason in {**plan.excluded, **dict.fromkeys(collapsed, f"undefined: {COLLAPSED}")}.items():
+        console.say(f"{name} is excluded: {reason}")
+    names = [name for name in names if name not in collapsed]
+    if not names and plan.config.sources:
+        return []
     if not names:
         raise UsageError("no source is left to learn from", "zoo rank shows why each is excluded")
-    with_head = [name for name in names if load_source_record(settings, name).classes]
+    with_head = [name for name in names if load_source_record(settings, name).can_teach]
     if not with_head:
         raise no_teacher(names)
     if headless := [name for name in names if name not in with_head]:
@@ -273,12 +286,18 @@ def _load_targets_by_path(
     names = [folder.stem.removeprefix("source=") for folder in folders]
     if len(set(names)) < len(names):
         raise ParameterError("two folders of `pseudo` have the same name", "rename one: it is the source's name")
+    outputs = {name: _read_output(folder) for name, folder in zip(names, folders, strict=True)}
+    silent = [name for name, folder in zip(names, folders, strict=True) if _is_silent(name, folder, outputs[name])]
+    folders = [folder for name, folder in zip(names, folders, strict=True) if name not in silent]
+    names = [name for name in names if name not in silent]
+    if not names:
+        raise ParameterError(f"no source is left to learn from: {', '.join(silent)}", "name others in `pseudo`")
     method = ranking.weighting.method
     if scores is not None:
         ranked = rank.rank_scores_file(Config(Path()), ranking, scores, names, pseudo=True)
         weights, dropped = ranked.weights, ranked.dropped
     elif method.name in ("equal", "file", "random") or method.params == {"p": 0}:
-        weighed = source_weights.weigh_without_scores(method, names, min_weight)
+        weighed = source_weights.weigh_without_scores(method, names, min_weight, silent)
         weights, dropped = dict(zip(names, map(float, weighed.values), strict=True)), weighed.dropped
     else:
         raise ParameterError(
@@ -288,8 +307,24 @@ def _load_targets_by_path(
     _check_left(weights, dropped, min_weight)
     loaded = []
     for name, folder in zip(names, folders, strict=True):
-        header = files.read_header(feature_files.find_parts(folder)[0])
         if name in weights:
-            output = header.get("inputs", {}).get("output", "softmax")
-            loaded.append(PseudoLabels(name, folder, weights[name], output, feature_files.content_digest(folder)))
+            digest = feature_files.content_digest(folder)
+            loaded.append(PseudoLabels(name, folder, weights[name], outputs[name], digest))
     return loaded
+
+
+def _read_output(folder: Path) -> str:
+    """What the logits were for of which a folder holds the probabilities: softmax or sigmoid."""
+    header = files.read_header(feature_files.find_parts(folder)[0])
+    return str(header.get("inputs", {}).get("output", "softmax"))
+
+
+def _is_silent(name: str, folder: Path, output: str) -> bool:
+    """Whether pseudo-labels say nothing: they are of one softmax class, or the same for every image. Says which."""
+    if output == "softmax" and feature_files.output_width(folder) == 1:
+        console.say(f"{name} is excluded: a softmax head of one class")
+        return True
+    if summarise_path(folder, output).collapsed:
+        console.say(f"{name} is excluded: undefined: {COLLAPSED}")
+        return True
+    return False

@@ -210,6 +210,7 @@ def plan_heads(
 def plan_transfer(settings: Config, config: TransferConfig, training: ResolvedTraining) -> TransferPlan:
     """The plan of a config. Raises UsageError for unknown names, values out of range and unsuitable models."""
     student = student_choice.select_student(settings, config.student)
+    student_choice.say_untrained(student)
     teachers = settings.select(config.sources)
     if not teachers:
         raise ParameterError("no teacher: zoo.toml has no [[source]]", "add one, or give `sources` SPEC")
@@ -227,7 +228,9 @@ def _select_student(settings: Config, spec: str | None, init: str | None) -> Sou
     student = student_choice.select_student(settings, spec)
     if init is not None:
         (source,) = settings.select([init])
-        student_choice.check_trainable(settings, source, f"the source {source.name}")
+        student_choice.check_source(settings, source)
+    else:
+        student_choice.say_untrained(student)
     return student
 
 

@@ -7,7 +7,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.pipeline import extract_views, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
-from zoo_cli.store import feature_store
+from zoo_cli.store import feature_store, output_summary
 from zoo_cli.store.feature_store import SourceSummary
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -53,6 +53,14 @@ def make_features(
     run = [source for source in sources if source.name in names]
     if run:
         registry.import_target(RUNNER)(settings, images, run, options)
+    if not options.dry_run:
+        ranks.first_does(lambda: _summarise(settings, sources))
+
+
+def _summarise(settings: Config, sources: Sequence[Source]) -> None:
+    """Keep a summary of the outputs of each source beside them."""
+    for source in sources:
+        output_summary.load_summary(settings, source.name)
 
 
 def _import_missing(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> list[str]:

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from zoo_cli import console, devices, interruption, ranks
-from zoo_cli.config import Config, Source
+from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.images.decoding import BadImage, view_geometry
 from zoo_cli.images.view_batches import view_batches
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
+from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.store import failures, feature_store, provenance
 from zoo_cli.store.failures import Failure
@@ -41,7 +42,13 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
     device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
     devices.check_precision(options.precision, device)
     # Every model loads before --overwrite removes what one of them has stored.
-    models = [loading.load_model(source, settings.root, seed=settings.task.seed) for source in sources]
+    models = [
+        loading.load_model(source, settings.root, seed=settings.task.seed, untrained=source.name == STUDENT)
+        for source in sources
+    ]
+    for source in sources:
+        if source.name == STUDENT:
+            student_choice.say_untrained(source)
     jobs = [_plan(settings, source, model, images, options) for source, model in zip(sources, models, strict=True)]
     count = sum(len(rows) for job in jobs for rows in job.missing.values())
     if device is None:

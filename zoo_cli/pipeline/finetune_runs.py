@@ -86,7 +86,8 @@ def _make_spec(
 
 
 def _build_student(config: FinetuneConfig, task: TrainingTask, source: Source, seed: int) -> Student:
-    student = students.build_student(task.settings, source, None, task.classes, seed)
+    own = source == task.settings.student
+    student = students.build_student(task.settings, source, None, task.classes, seed, untrained=own)
     if config.freeze:
         student.freeze_body()
     return student

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo_cli import console, devices, interruption
-from zoo_cli.config import Config, Source
+from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.images.decoding import BadImage, Geometry, view_geometry
 from zoo_cli.images.view_batches import ViewBatch, view_batches
@@ -59,7 +59,8 @@ def extract_gradients(
     device = devices.choose(options.device, purpose="computing gradients")
     jobs = []
     for item in missing:
-        model = loading.load_model(item.source, settings.root, seed=settings.task.seed)
+        untrained = item.source.name == STUDENT
+        model = loading.load_model(item.source, settings.root, seed=settings.task.seed, untrained=untrained)
         precision = str(load_source_record(settings, item.source.name).content["precision"])
         devices.check_precision(precision, device)
         network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))

@@ -10,6 +10,7 @@ from zoo_cli.heads.fitting import fit_heads, pool_heads
 from zoo_cli.heads.pool_formula import PoolFormula
 from zoo_cli.heads.target_labels import TargetLabels
 from zoo_cli.heads.view_pools import pool_views
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline import leakage, prepare
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.head_features import load_features, load_view_features
@@ -19,6 +20,7 @@ from zoo_cli.store import failures, head_store
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.head_store import HeadRecord, StoredFormula
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.output_summary import find_collapsed
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.source_record import load_source_record
 from zoo_cli.store.view_store import answers_folder
@@ -101,9 +103,13 @@ def pool_inputs(settings: Config, options: HeadLabelConfig, sources: Sequence[st
 
 
 def select_usable(settings: Config, sources: Sequence[Source], *, quiet: bool = False) -> list[Source]:
-    """The sources that have not seen the task. Names the others, unless `quiet`. Raises UsageError if none is left."""
+    """The sources that have not seen the task and whose stored outputs, if there are any, are not collapsed.
+
+    Names the others, unless `quiet`. Raises UsageError if none is left.
+    """
     names = [source.name for source in sources if source.name != STUDENT]
     excluded = (leakage.find_leaks if quiet else leakage.excluded_sources)(settings, names)
+    excluded |= dict.fromkeys(find_collapsed(settings, names), f"undefined: {COLLAPSED}")
     for name, reason in () if quiet else excluded.items():
         console.say(f"{name} is excluded: {reason}")
     usable = [source for source in sources if source.name not in excluded]

@@ -93,7 +93,7 @@ def render_heading(name: str, about: str) -> str:
 def _render_student(student: Source) -> str:
     text = render_line("model", student.model)
     if student.model.startswith("torchvision:") and "." not in student.model:
-        text += render_line("weights", "DEFAULT", 'pretrained; "": from scratch, which needs the next three')
+        text += render_line("weights", "DEFAULT", 'pretrained; "none": from scratch, which needs the next three')
         keys = {key.name: key for key in config.describe_keys(Source)}
         for name in ("input_size", "mean", "std"):
             text += "# " + render_line(name, keys[name].example, keys[name].about, COLUMN - 2)

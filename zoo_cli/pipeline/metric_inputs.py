@@ -33,7 +33,8 @@ class SourceOutputs:
 
     `settings` is None if outputs are given by path and there may be no workspace. `output`: softmax or sigmoid.
     `folder`: the folder of the outputs and of the files beside them, None for a single file; `reference` (N, D'):
-    features of a network trained on the target, for the same samples.
+    features of a network trained on the target, for the same samples. `collapsed`: the outputs are the same for all
+    images, so that no score is defined.
     """
 
     settings: Config | None
@@ -43,6 +44,7 @@ class SourceOutputs:
     output: str
     folder: Path | None = None
     reference: np.ndarray | None = None
+    collapsed: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from zoo_cli import devices, registry
-from zoo_cli.config import Config, Source
+from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.heads.pool_formula import PoolFormula
 from zoo_cli.heads.standardise import Features
@@ -112,7 +112,7 @@ def _check_runnable(sources: list[Source]) -> None:
 
 def _load_model(settings: Config, source: Source, record: SourceRecord) -> LoadedModel:
     """The network of a source. Raises Stale if it is not the one whose features the heads were fitted on."""
-    model = loading.load_model(source, settings.root, seed=settings.task.seed)
+    model = loading.load_model(source, settings.root, seed=settings.task.seed, untrained=source.name == STUDENT)
     precision = str(record.content.get("precision", "fp32"))
     changed = record.changes(feature_extraction.describe_source(settings, source, model, precision))
     if changed:

@@ -14,12 +14,13 @@ import pyarrow as pa
 import torch
 
 from zoo_cli import console, devices
-from zoo_cli.config import Config, Source
+from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, label_space, loading
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
-from zoo_cli.store import failures, feature_store, files, provenance, schemas
+from zoo_cli.pipeline import class_orders
+from zoo_cli.store import failures, feature_store, files, provenance, schemas, weights_origin
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
@@ -38,29 +39,32 @@ def predict_source(
 
     Raises UsageError if the source has other classes than the task.
     """
+    if source.name != STUDENT:
+        loading.require_weights(source)
     path = settings.root / "predictions" / f"source={source.name}.parquet"
     declared = feature_store.to_json_values(settings.declared(source))
     made_from = {"source": provenance.fingerprint(declared, file_digests(settings, source), settings.task.seed)}
-    load = partial(_load_model, settings, source)
-    return path, _keep_predictions(settings, images, path, made_from, source.name, load, device, workers)
+    load = partial(_load_model, settings, source, untrained=source.name == STUDENT)
+    random = weights_origin.describe_origin(source.model, source.weights) == weights_origin.UNTRAINED
+    return path, _keep_predictions(settings, images, path, made_from, source.name, load, device, workers, random=random)
 
 
 def predict_untrained(
     settings: Config, images: Images, source: Source, device: Device, workers: int | None
 ) -> tuple[Path, tuple[str, ...]]:
     """As `predict_source`, for the source's architecture with random weights from seed 0."""
-    model = _load_model(settings, source)
+    model = _load_model(settings, source, untrained=True)
     module = architecture.build_network(model.architecture, settings.root, source.name)
     path = settings.root / "predictions" / f"untrained={source.name}.parquet"
     parts = [model.architecture.to_json(), vars(model.preprocessing), model.class_names]
     made_from = {"source": provenance.fingerprint(feature_store.to_json_values(parts))}
     name = f"{source.name} without its weights"
     load = partial(replace, model, module=module)
-    return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers)
+    return path, _keep_predictions(settings, images, path, made_from, name, load, device, workers, random=True)
 
 
-def _load_model(settings: Config, source: Source) -> LoadedModel:
-    return loading.load_model(source, settings.root, seed=settings.task.seed)
+def _load_model(settings: Config, source: Source, *, untrained: bool) -> LoadedModel:
+    return loading.load_model(source, settings.root, seed=settings.task.seed, untrained=untrained)
 
 
 def _keep_predictions(
@@ -72,8 +76,13 @@ def _keep_predictions(
     load: Callable[[], LoadedModel],
     device: Device,
     workers: int | None,
+    *,
+    random: bool,
 ) -> tuple[str, ...]:
-    """Write the predictions of a model, unless they are there and current; the classes of the task."""
+    """Write the predictions of a model, unless they are there and current; the classes of the task.
+
+    `random`: its weights are random, so that no image can refute the order of its classes.
+    """
     images = images.without(failures.failed_ids(settings, "extract"))
     classes = load_class_names(settings.classes)
     rows = images.where(split=("test",))
@@ -93,16 +102,23 @@ def _keep_predictions(
 
     model = load()
     order = label_space.match_classes(model.source.name, model.class_names, model.classes, classes)
-    if model.class_names is None:
-        console.warn(f"the class names of {name} are not known: they are taken to be the task's, in order")
+    network = FeatureExtractor(model.module, model.tap)
+
+    def predict(chosen: np.ndarray) -> np.ndarray:
+        with devices.arithmetic(chosen_device, "fp32"):
+            return inference.predict_rows(network, model.preprocessing, images, chosen, chosen_device, workers, order)
+
     chosen_device = device()
     console.say(f"running {name} on {len(rows):,} test images")
-    network = FeatureExtractor(model.module, model.tap)
-    with devices.arithmetic(chosen_device, "fp32"):
-        logits = inference.predict_rows(network, model.preprocessing, images, rows, chosen_device, workers, order)
+    logits = predict(rows)
     bad = images.ids[rows][~np.isfinite(logits).all(axis=1)]
     if len(bad):
         raise ContractError(f"{name} gives logits that are not finite for {len(bad):,} images, e.g. {bad[0]}")
+    if model.class_names is None:
+        if random:
+            console.warn(f"the class names of {name} are not known: they are taken to be the task's, in order")
+        else:
+            class_orders.assume_order(name, classes, images, predict)
     table = pa.table(
         {
             "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),

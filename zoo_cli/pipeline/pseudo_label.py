@@ -15,6 +15,7 @@ from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.store import failures, feature_files, feature_store, files, provenance, schemas, view_store
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.output_summary import find_collapsed
 from zoo_cli.store.provenance import Inputs, Stale
 from zoo_cli.store.source_record import SourceRecord, load_source_record
 from zoo_cli.store.view_set import ViewSet
@@ -24,11 +25,12 @@ SPLITS = ("labelled", "unlabelled")
 
 @dataclass(frozen=True)
 class PseudoLabelSummary:
-    """What is stored of a source: the number of images and of its classes."""
+    """What is stored of a source: the number of images and of its classes; a note on its weights."""
 
     source: str
     images: int
     classes: int
+    note: str = ""
 
 
 def pseudo_label(
@@ -49,7 +51,8 @@ def pseudo_label(
     summaries = make_pseudo_labels(settings, images, sources, overwrite=overwrite, refresh=refresh, views=views)
     if not summaries:
         raise UsageError(
-            "no source has a head of its own", "zoo pseudo-label --head ridge fits heads on their features"
+            "no source has a head that can teach",
+            "zoo pseudo-label --head ridge fits heads on their features",
         )
     return summaries
 
@@ -68,8 +71,12 @@ def make_pseudo_labels(
     summaries = []
     for source in sources:
         record = load_source_record(settings, source.name)
-        if not record.classes:
-            console.say(f"{source.name} has no head: no pseudo-labels of it")
+        if not record.can_teach:
+            head = "a softmax head of one class" if record.classes else "no head"
+            console.say(f"{source.name} has {head}: no pseudo-labels of it")
+            continue
+        if find_collapsed(settings, [source.name]):
+            console.say(f"{source.name} is collapsed, it answers every image alike: no pseudo-labels of it")
             continue
         inputs = _inputs(images, rows, record)
         for place in _places(settings, source, views):
@@ -81,7 +88,7 @@ def make_pseudo_labels(
                 probs = outputs.probabilities(record.output)
                 assert probs is not None
                 _write(place.folder, outputs.ids, probs, made_from)
-        summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes))
+        summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes, record.weights_note))
     return summaries
 
 

@@ -13,11 +13,13 @@ import pyarrow as pa
 from zoo_cli import console
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline import leakage, score, source_weights
 from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
 from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.score_table import ScoreTable, StudentPlace
 from zoo_cli.pipeline.source_heads import HeadScore, load_current_pool, score_heads
+from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import standings, verdict
 from zoo_cli.ranking.aggregation import LAYERS
 from zoo_cli.ranking.verdict import Verdict
@@ -30,7 +32,7 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 
 @dataclass(frozen=True)
 class RankRow:
-    """One source of a ranking, see `schemas.RANKING`; `borda` only with several metrics."""
+    """One source of a ranking, see `schemas.RANKING`; `borda` only with several metrics, `note` only if one has it."""
 
     source: str
     metric: str
@@ -52,6 +54,7 @@ class RankRow:
     head_low: float | None = None
     head_high: float | None = None
     head_nll: float | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class Ranking:
 
     def to_arrow(self) -> pa.Table:
         """The rows as an Arrow table, as ranking.parquet holds them."""
-        schema = arrow_schema(schemas.RANKING, without=("borda",) if self.spec.raw else ())
+        empty = {"borda": self.spec.raw, "note": not any(row.note for row in self.rows)}
+        schema = arrow_schema(schemas.RANKING, without=[name for name, unused in empty.items() if unused])
         return pa.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
 
     def to_pandas(self) -> Any:
@@ -167,6 +171,8 @@ def order_sources(
     values, draws = table.values[:-1], table.draws[:-1]
     if teaching is None:
         teaching = source_weights.check_teaching(settings, names, features)
+        collapsed = {row.source for row in scores if row.reason == COLLAPSED}
+        teaching |= dict.fromkeys(collapsed - {STUDENT}, source_weights.NO)
     weighed = source_weights.weigh_sources(
         spec.weighting.method,
         values,
@@ -179,7 +185,8 @@ def order_sources(
     weights = weighed.values
     rows = _rows(spec, table, ranked, weights)
     rows += [_row(spec, name, excluded=excluded[name]) for name in names if name in excluded]
-    rows = [replace(row, teaches=teaching[row.source]) for row in rows]
+    notes = {} if features else note_sources(settings, names)
+    rows = [replace(row, teaches=teaching[row.source], note=notes.get(row.source)) for row in rows]
     rows.sort(key=lambda row: (row.rank is None, row.source in excluded, row.rank or 0, row.source))
     student = table.verdict_scores(slice(-1, None))
     conclusion = verdict.judge_sources(

@@ -25,11 +25,13 @@ from zoo_cli.pipeline.scoring import (
     load_reference,
     score_progress,
     score_source,
+    undefine,
 )
+from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
-from zoo_cli.store import feature_files, files, provenance
+from zoo_cli.store import feature_files, files, output_summary, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale
 from zoo_cli.store.score_store import load_scores, write_scores
@@ -77,12 +79,15 @@ def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
     else:
         paths = [settings.scores(spec.slug) / f"{source.name}.parquet" for spec in options.specs for source in sources]
         rows = [row for path in paths if path.exists() for row in load_scores(path)]
+    # An earlier version gave collapsed sources scores too.
+    collapsed = output_summary.find_collapsed(settings, [source.name for source in sources])
+    rows = [undefine(row) if row.source in collapsed and row.status == "ok" else row for row in rows]
     ensembles = [
         ensemble_choice.load_ensemble(path)
         for spec in options.specs
         if spec.entry.joined and (path := _ensemble_path(settings, options, spec)).exists()
     ]
-    return ScoreResult(rows, ensembles)
+    return ScoreResult(rows, ensembles, note_sources(settings, [source.name for source in sources]))
 
 
 def score_sources(settings: Config, images: Images, options: ScoreConfig) -> None:
@@ -117,6 +122,7 @@ class _Target:
 
     settings: Config
     options: ScoreConfig
+    images: Images
     sources: list[Source]
     ids: np.ndarray
     classes: Classes
@@ -134,6 +140,7 @@ class _Target:
         return cls(
             settings,
             options,
+            images,
             sources,
             images.ids[rows],
             Classes.of(images.labels[rows]),
@@ -215,7 +222,7 @@ def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
     if not sources:
         return {}
     replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
-    reference = load_reference(target.options.reference, target.ids)
+    reference = load_reference(target.options.reference, target.ids, target.images)
 
     def run(source: Source) -> list[tuple[_Pending, Score]]:
         items = [item for item in pending if item.source is source]
@@ -234,6 +241,8 @@ def _load_source(
     target: _Target, source: Source, metrics: Sequence[MetricSpec], reference: np.ndarray | None
 ) -> SourceOutputs:
     record = load_source_record(target.settings, source.name)
+    if output_summary.find_collapsed(target.settings, [source.name]):
+        return SourceOutputs(target.settings, source.name, target.ids, None, record.output, collapsed=True)
     columns = [
         column
         for column in metric_inputs.stored_columns({spec.on for spec in metrics}, needed_inputs(metrics))

@@ -25,7 +25,9 @@ from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files
 from zoo_cli.store.feature_files import StoredOutputs
-from zoo_cli.store.manifest import load_manifest
+from zoo_cli.store.manifest import Images, load_manifest
+from zoo_cli.store.output_columns import compare_labels
+from zoo_cli.store.output_summary import summarise_path
 from zoo_cli.store.score_store import ScoreRow, write_scores
 
 
@@ -35,18 +37,22 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
     Raises ContractError if the files are not of the same samples and labels, UsageError for two of one name.
     """
     seed = settings.task.seed if options.seed is None else options.seed
-    inputs = _load(options.features, options.specs, options.manifest)
-    target = Classes.of(inputs[0].labels)
+    samples = _load_samples(options)
+    target = Classes.of(samples.labels)
     replicates = uncertainty.draw_replicates(target, seed=seed)
-    reference = load_reference(options.reference, inputs[0].outputs.ids)
-    progress = score_progress([spec for spec in options.specs for _ in inputs], replicates)
+    reference = load_reference(options.reference, samples.ids, samples.images)
+    columns = metric_inputs.stored_columns({spec.on for spec in options.specs}, needed_inputs(options.specs))
+    progress = score_progress([spec for spec in options.specs for _ in samples.paths], replicates)
     scores = []
-    for labelled in inputs:
-        outputs, folder = labelled.outputs, labelled.path if labelled.path.is_dir() else None
-        source = SourceOutputs(None, outputs.name, outputs.ids, outputs, "softmax", folder, reference)
+    for name, path in samples.paths.items():
+        # One source in memory at a time, its rows in the order of the samples.
+        outputs = feature_files.load_outputs(path, ids=samples.ids, columns=columns, images=samples.images)
+        folder = path if path.is_dir() else None
+        collapsed = summarise_path(path, "softmax").collapsed
+        source = SourceOutputs(None, name, samples.ids, outputs, "softmax", folder, reference, collapsed)
         with progress:
             scores.append(score_source(source, options.specs, target, replicates, seed, progress))
-    digests = {labelled.outputs.name: feature_files.content_digest(labelled.path) for labelled in inputs}
+    digests = {name: feature_files.content_digest(path) for name, path in samples.paths.items()}
     rows: list[ScoreRow] = []
     ensembles: list[Ensemble] = []
     for number, spec in enumerate(options.specs):
@@ -66,58 +72,60 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
     return ScoreResult(rows, ensembles)
 
 
-@dataclass(frozen=True)
-class _Labelled:
-    """Stored outputs with the label (N,) of every sample."""
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """The samples on which all sources are scored: `ids` (N,), `labels` (N,); `paths`: the outputs of each source.
 
-    path: Path
-    outputs: StoredOutputs
+    `images`: of the manifest, if one is named.
+    """
+
+    paths: dict[str, Path]
+    ids: np.ndarray
     labels: np.ndarray
+    images: Images | None
 
 
-def _load(paths: Sequence[Path], metrics: Sequence[MetricSpec], manifest: Path | None) -> list[_Labelled]:
-    """The stored outputs, all of the same samples in one order, whatever the order of the files."""
-    ids = labels = None
-    if manifest is not None:
-        images = load_manifest(manifest, manifest.parent)
+def _load_samples(options: ScoreConfig) -> _Samples:
+    """The probe set of the manifest, or the labelled samples of the files, sorted by id.
+
+    Raises UsageError for two files of one name, ContractError where files are of other samples or labels.
+    """
+    paths: dict[str, Path] = {}
+    for path in options.features:
+        name = feature_files.display_name(path)
+        if name in paths:
+            raise UsageError(f'two --features are named "{name}"', "rename a file: its stem is the source's name")
+        paths[name] = path
+    if options.manifest is not None:
+        images = load_manifest(options.manifest, options.manifest.parent)
         probe = images.where(probe=True)
-        ids, labels = images.ids[probe], images.labels[probe]
-    columns = metric_inputs.stored_columns({spec.on for spec in metrics}, needed_inputs(metrics))
-    inputs: list[_Labelled] = []
-    for path in paths:
-        outputs = feature_files.load_outputs(path, ids=ids, columns=columns)
-        if any(outputs.name == labelled.outputs.name for labelled in inputs):
-            raise UsageError(
-                f'two --features are named "{outputs.name}"', "rename a file: its stem is the source's name"
-            )
-        y = outputs.labels if labels is None else labels
-        if y is None:
+        return _Samples(paths, images.ids[probe], images.labels[probe], images)
+    first: StoredOutputs | None = None
+    for path in options.features:
+        outputs = feature_files.load_outputs(path, columns=())
+        if outputs.labels is None:
             raise ContractError(f"{path} has no column label", "add one, or name the task's manifest with --manifest")
-        order = np.argsort(outputs.ids.astype(str), kind="stable") if ids is None else np.arange(len(y))
-        order = order[y[order] >= 0]
-        inputs.append(_Labelled(path, outputs.take(order), y[order]))
-        _check_same_samples(inputs[-1], inputs[0])
-    return inputs
+        order = np.argsort(outputs.ids.astype(str), kind="stable")
+        outputs = outputs.take(order[outputs.labels[order] >= 0])
+        first = outputs if first is None else first
+        _check_same_samples(path, outputs, options.features[0], first)
+    assert first is not None
+    assert first.labels is not None
+    return _Samples(paths, first.ids, first.labels, None)
 
 
-def _check_same_samples(current: _Labelled, first: _Labelled) -> None:
+def _check_same_samples(path: Path, outputs: StoredOutputs, first_path: Path, first: StoredOutputs) -> None:
     """Raise ContractError unless both are of the same samples: scores and their replicates are paired by sample."""
-    labels, first_labels = (
-        dict(zip(labelled.outputs.ids.tolist(), labelled.labels.tolist(), strict=True)) for labelled in (current, first)
-    )
-    unpaired = sorted(labels.keys() ^ first_labels.keys())
+    unpaired = sorted(set(outputs.ids) ^ set(first.ids))
     if unpaired:
         raise ContractError(
-            f"{current.path} and {first.path} are stored on different samples: {len(unpaired):,} ids are in only one "
+            f"{path} and {first_path} are stored on different samples: {len(unpaired):,} ids are in only one "
             f"of them, e.g. {unpaired[0]}",
             "score them on the same ids",
         )
-    wrong = [name for name, label in labels.items() if label != first_labels[name]]
-    if wrong:
-        raise ContractError(
-            f"{current.path} and {first.path} disagree on the label of {len(wrong):,} samples, e.g. {wrong[0]}",
-            "they were made for different tasks",
-        )
+    assert outputs.labels is not None
+    assert first.labels is not None
+    compare_labels(path, outputs.ids, outputs.labels, first_path, first.ids, first.labels)
 
 
 def _choose_ensemble(spec: MetricSpec, scores: Sequence[Score], replicates: Replicates, seed: int) -> Ensemble | None:

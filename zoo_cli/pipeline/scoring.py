@@ -8,6 +8,7 @@ import numpy as np
 
 from zoo_cli import console
 from zoo_cli.errors import Undefined
+from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.pipeline import ensemble_choice, metric_inputs, score_memory
 from zoo_cli.pipeline.ensemble_choice import Ensemble
@@ -17,6 +18,7 @@ from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files
+from zoo_cli.store.manifest import Images
 from zoo_cli.store.score_store import ScoreRow
 
 
@@ -30,10 +32,14 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """Scores, metric by metric, and the ensembles chosen by the metrics that score ensembles too."""
+    """Scores, metric by metric, and the ensembles chosen by the metrics that score ensembles too.
+
+    `notes`: on sources, by name, see `source_notes`.
+    """
 
     rows: list[ScoreRow]
     ensembles: list[Ensemble] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> bool:
@@ -57,11 +63,16 @@ def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates) -> con
     return console.Progress("score", _count_evaluations(metrics, replicates), "evaluations")
 
 
-def load_reference(path: Path | None, ids: np.ndarray) -> np.ndarray | None:
-    """Features (N, D') of the reference network on these samples; None without a path."""
+def load_reference(path: Path | None, ids: np.ndarray, images: Images | None) -> np.ndarray | None:
+    """Features (N, D') of the reference network on these samples; None without a path.
+
+    `images`: of a manifest, with whose labels its own must agree.
+    """
     if path is None:
         return None
-    return feature_files.load_outputs(path, ids=ids, columns=("embedding",), needed={"embedding"}).embedding
+    return feature_files.load_outputs(
+        path, ids=ids, columns=("embedding",), needed={"embedding"}, images=images
+    ).embedding
 
 
 def score_source(
@@ -78,6 +89,9 @@ def score_source(
     """
     progress.title = f"score {source.name}"
     remaining = _count_evaluations(metrics, replicates)
+    if source.collapsed:
+        progress.advance(remaining)
+        return [Score(undefine(_row(source, spec, target))) for spec in metrics]
 
     def advance() -> None:
         nonlocal remaining
@@ -127,6 +141,12 @@ def score_source(
 
 def _count_evaluations(metrics: Iterable[MetricSpec], replicates: Replicates) -> int:
     return uncertainty.count_evaluations([spec.entry for spec in metrics], replicates)
+
+
+def undefine(row: ScoreRow) -> ScoreRow:
+    """The row of a score of a collapsed source."""
+    blank = ScoreRow(row.source, row.metric, row.params, row.representation, row.n, row.dim, row.classes)
+    return replace(blank, status="undefined", reason=COLLAPSED)
 
 
 def _skipped(source: SourceOutputs, spec: MetricSpec, target: Classes, reason: str) -> Score:

@@ -7,7 +7,8 @@ from typing import Any
 
 from zoo_cli.errors import UsageError
 from zoo_cli.evaluation import named_runs
-from zoo_cli.store import files
+from zoo_cli.store import files, source_record
+from zoo_cli.store.source_record import SourceRecord
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ def _describe_file(path: Path) -> dict[str, Any]:
         }
     if path.suffix == ".json":
         content = files.read_json(path)
-        return {"file": str(path), **(content if isinstance(content, dict) else {"content": content})}
+        entries = {"file": str(path), **(content if isinstance(content, dict) else {"content": content})}
+        if path.name == source_record.DOCUMENT and (note := SourceRecord(entries).weights_note):
+            entries["note"] = note
+        return entries
     if path.suffix == ".jsonl":
         lines = files.read_lines(path)
         return {"file": str(path), "rows": len(lines), "last": lines[-1] if lines else {}}

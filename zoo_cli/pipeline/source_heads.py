@@ -20,6 +20,7 @@ from zoo_cli.store import failures, feature_files, files, head_store
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.manifest import Images, load_manifest
+from zoo_cli.store.output_summary import find_collapsed
 from zoo_cli.store.provenance import fingerprint
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
@@ -92,6 +93,8 @@ def _is_current(settings: Config, folder: Path) -> bool:
     try:
         inputs = files.read_header(feature_files.find_parts(folder)[0]).get("inputs", {})
         sources = {name: load_source_record(settings, name).fingerprint for name in inputs.get("sources", {})}
+        if find_collapsed(settings, sources):
+            return False
     except (ContractError, UsageError):
         return False
     labels = fingerprint(images.fingerprint(rows, "labels"), load_class_names(settings.classes))

@@ -38,8 +38,10 @@ def check_teaching(settings: Config, names: Sequence[str], features: Sequence[Pa
     for name in names:
         if name in by_path:
             teaching[name] = YES if feature_files.has_outputs(by_path[name]) else UNKNOWN
+            if teaching[name] == YES and feature_files.output_width(by_path[name]) == 1:
+                teaching[name] = NO
         elif not features and has_source_record(settings, name):
-            teaching[name] = YES if load_source_record(settings, name).classes else NO
+            teaching[name] = YES if load_source_record(settings, name).can_teach else NO
         else:
             teaching[name] = UNKNOWN
     return teaching
@@ -64,6 +66,8 @@ def weigh_sources(
     able = np.array([teaching.get(name) != NO for name in names], dtype=bool)
     chosen = [name for name in names if teaching.get(name) != NO]
     if not chosen:
+        if names and np.isnan(values).all():
+            console.warn(f"no source has a {metric} score: no weights")
         return SourceWeights(weights)
     if method.name == "file":
         headless = [name for name in names if name not in chosen]
@@ -77,10 +81,12 @@ def weigh_sources(
     return drop_small_weights(weights, min_weight)
 
 
-def weigh_without_scores(method: specs.Method, names: Sequence[str], min_weight: float) -> SourceWeights:
-    """The weights of sources without scores, under a weighting that needs none."""
+def weigh_without_scores(
+    method: specs.Method, names: Sequence[str], min_weight: float, silent: Sequence[str] = ()
+) -> SourceWeights:
+    """The weights of sources without scores, under a weighting that needs none. `silent`: others that cannot teach."""
     if method.name == "file":
-        weights = load_weights(Path(method.params["path"]), names)
+        weights = load_weights(Path(method.params["path"]), names, silent)
     else:
         weights = np.asarray(method.function(np.ones(len(names)), list(names), False, **method.params))
     return drop_small_weights(weights, min_weight)
@@ -145,7 +151,9 @@ def _is_left_out(row: object, names: Sequence[str], headless: Sequence[str]) -> 
         return False
     weight = row.get("weight")
     if row.get("source") in headless and weight:
-        console.warn(f"{row['source']} has no head and cannot teach: its weight {weight} goes to the others")
+        console.warn(
+            f"{row['source']} cannot teach, without a head or collapsed: its weight {weight} goes to the others"
+        )
         return True
     return bool(weight == 0)
 

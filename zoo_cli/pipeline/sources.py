@@ -7,6 +7,9 @@ from pathlib import Path
 
 from zoo_cli import config, console
 from zoo_cli.config import Config, Source
+from zoo_cli.metrics.collapse import COLLAPSED
+from zoo_cli.pipeline.leakage import find_leaks
+from zoo_cli.store import output_summary, weights_origin
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
@@ -14,7 +17,8 @@ from zoo_cli.store.source_record import has_source_record, load_source_record
 class SourceSummary:
     """A source, or the student; None if a value is neither declared nor stored.
 
-    `features`: width of the embedding; `classes`: number of outputs; `parts`: stored feature files of each data set.
+    `features`: width of the embedding; `classes`: number of outputs; `parts`: stored feature files of each data set;
+    `note`: untrained, or where its weights come from; collapsed. `excluded`: why it is left out of rankings.
     """
 
     source: str
@@ -25,6 +29,8 @@ class SourceSummary:
     input_size: int | None
     trained_on: tuple[str, ...]
     parts: Mapping[str, int]
+    note: str = ""
+    excluded: str | None = None
 
 
 def list_sources(workspace: Path) -> tuple[SourceSummary, ...]:
@@ -32,14 +38,17 @@ def list_sources(workspace: Path) -> tuple[SourceSummary, ...]:
     settings = config.load(workspace)
     if not settings.models:
         console.say(f"no source in {workspace / config.FILE} yet")
-    return tuple(_summarize(settings, source) for source in settings.models)
+    excluded = find_leaks(settings, [source.name for source in settings.sources])
+    return tuple(_summarize(settings, source, excluded.get(source.name)) for source in settings.models)
 
 
-def _summarize(settings: Config, source: Source) -> SourceSummary:
+def _summarize(settings: Config, source: Source, excluded: str | None) -> SourceSummary:
     folder = settings.features(source.name)
     stored = has_source_record(settings, source.name)
     record = load_source_record(settings, source.name) if stored else None
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes
+    origin = weights_origin.describe_origin(source.model, source.weights)
+    collapsed = COLLAPSED if output_summary.find_collapsed(settings, [source.name]) else ""
     return SourceSummary(
         source=source.name,
         model=source.model,
@@ -49,4 +58,6 @@ def _summarize(settings: Config, source: Source) -> SourceSummary:
         input_size=record.preprocessing.get("input_size", source.input_size) if record else source.input_size,
         trained_on=source.trained_on,
         parts=Counter(sorted(path.parent.name.removeprefix("data=") for path in folder.glob("data=*/part-*.parquet"))),
+        note=", ".join(filter(None, (origin, collapsed))),
+        excluded=excluded,
     )

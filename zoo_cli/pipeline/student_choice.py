@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from zoo_cli import config, specs
+from zoo_cli import config, console, registry, specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.evaluation import named_runs
-from zoo_cli.store import feature_store
+from zoo_cli.store import feature_store, weights_origin
 
+REQUIRE_WEIGHTS = "zoo_cli.models.loading:require_weights"
 REQUIRED = ("input_size", "mean", "std")
 """The keys of the preprocessing that must be known."""
 
@@ -24,6 +25,19 @@ def select_student(settings: Config, spec: str | None) -> Source:
         )
     check_trainable(settings, student, "the student")
     return student
+
+
+def say_untrained(student: Source) -> None:
+    """Say that a student without weights starts from random ones."""
+    if weights_origin.lacks_weights(student.model, student.weights):
+        console.say(f"{student.name} ({student.model}) declares no weights: it starts from random ones")
+
+
+def check_source(settings: Config, source: Source) -> None:
+    """Raise UsageError for a source that cannot be trained, and for one that would be random by mistake."""
+    if weights_origin.lacks_weights(source.model, source.weights):
+        registry.import_target(REQUIRE_WEIGHTS)(source)
+    check_trainable(settings, source, f"the source {source.name}")
 
 
 def _run_as_model(settings: Config, spec: str) -> str:
@@ -43,7 +57,8 @@ def check_trainable(settings: Config, source: Source, role: str) -> None:
     if feature_store.is_outputs_only(source):
         raise UsageError(f"{source.name} has stored outputs only", "a student needs a network")
     provider, rest = specs.provider("model provider", source.model)
-    named_weights = "." in rest or (source.weights and not (settings.root / source.weights).is_file())
+    declared = "" if source.weights == weights_origin.RANDOM else source.weights
+    named_weights = "." in rest or (declared and not (settings.root / declared).is_file())
     if provider == "python" or (provider == "torchvision" and not named_weights):
         missing = [key for key in REQUIRED if getattr(source, key) is None]
         if missing:

@@ -18,6 +18,7 @@ from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.models.teacher import Teacher
+from zoo_cli.pipeline import class_orders
 from zoo_cli.store import feature_files, feature_store, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.source_record import load_source_record
@@ -66,10 +67,25 @@ def load_teachers(
             continue
         model = loading.load_model(source, settings.root, seed=seed)
         order = label_space.match_classes(source.name, model.class_names, model.classes, classes)
-        if model.class_names is None:
-            console.warn(f"the class names of {source.name} are not known: they are taken to be the task's, in order")
         loaded.append(TeacherSpec(source.name, model, None, order, model.weights_sha256, digest_build(model)))
     return loaded
+
+
+def check_class_orders(
+    teachers: Sequence[TeacherSpec],
+    classes: tuple[str, ...],
+    images: Images,
+    device: torch.device,
+    workers: int | None,
+) -> None:
+    """Try the teachers whose class names are not known on labelled images.
+
+    Raises ContractError for one whose order they refute.
+    """
+    for teacher in teachers:
+        if teacher.class_order is None:
+            predict = partial(_predict, teacher, images, device, workers)
+            class_orders.assume_order(teacher.name, classes, images, predict)
 
 
 def digest_build(model: LoadedModel) -> str:
@@ -86,14 +102,20 @@ def order_by_accuracy(
         raise ParameterError("no labelled image to order the teachers by", "set `teachers` sequential:order=given")
     accuracies = []
     for teacher in teachers:
-        if teacher.model is None:
-            logits = _load_logits(teacher, images, rows)
-        else:
-            network = FeatureExtractor(teacher.model.module, teacher.model.tap)
-            preprocessing = teacher.model.preprocessing
-            logits = inference.predict_rows(network, preprocessing, images, rows, device, workers, teacher.class_order)
+        logits = _predict(teacher, images, device, workers, rows)
         accuracies.append((teacher, float((logits.argmax(1) == images.labels[rows]).mean())))
     return sorted(accuracies, key=lambda pair: pair[1])
+
+
+def _predict(
+    teacher: TeacherSpec, images: Images, device: torch.device, workers: int | None, rows: np.ndarray
+) -> np.ndarray:
+    """The logits (M, C) of a teacher on rows (M,) of the manifest, in the order of the task's classes."""
+    if teacher.model is None:
+        return _load_logits(teacher, images, rows)
+    network = FeatureExtractor(teacher.model.module, teacher.model.tap)
+    preprocessing = teacher.model.preprocessing
+    return inference.predict_rows(network, preprocessing, images, rows, device, workers, teacher.class_order)
 
 
 def compute_logits(
@@ -136,7 +158,9 @@ def _answer(
 def _load_logits(teacher: TeacherSpec, images: Images, rows: np.ndarray) -> np.ndarray:
     """The stored logits (M, C) of a teacher on rows (M,) of the manifest, float32; of probabilities the logarithm."""
     assert teacher.stored is not None
-    logits = feature_files.load_outputs(teacher.stored, ids=images.ids[rows], columns=("logits", "probs")).to_logits()
+    logits = feature_files.load_outputs(
+        teacher.stored, ids=images.ids[rows], columns=("logits", "probs"), images=images
+    ).to_logits()
     if logits is None:
         raise ContractError(f"{teacher.stored} has neither logits nor probs", "a teacher needs one of them")
     logits = logits.astype(np.float32)

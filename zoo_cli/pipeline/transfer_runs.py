@@ -36,6 +36,9 @@ def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> l
     transfers = [_load_transfer(plan, task, run) for run in paths.resolve(plan.settings, plan.names())]
     device = devices.choose(task.training.device, purpose="training")
     with runner.computing(task.training, device):
+        if transfers:
+            # Those of other seeds are the same networks.
+            teachers.check_class_orders(transfers[0].teachers, task.classes, task.images, device, task.training.workers)
         phases = [transfer.make_phases(device) for transfer in transfers]
     for specs in phases:
         runner.open_run(specs[-1], task.training, device, overwrite=paths.overwrite)

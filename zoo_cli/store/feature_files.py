@@ -1,22 +1,20 @@
 """Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or any parquet file."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
 
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, path_patterns, provenance, schemas
-from zoo_cli.store.columns import to_matrix
-from zoo_cli.store.manifest import NO_LABEL, check_unique
+from zoo_cli.metrics.probabilities import restore_sums
+from zoo_cli.store import files, output_columns, path_patterns, provenance, schemas
+from zoo_cli.store.manifest import Images, check_unique
+from zoo_cli.store.output_columns import COLUMNS
 
 Array = np.ndarray
 OURS = tuple(schema.tag for schema in (schemas.FEATURES, schemas.PSEUDO, schemas.PREDICTIONS, schemas.NEW_PREDICTIONS))
-SUM_TOLERANCE = 1e-3
-HALF_SUM_TOLERANCE = 1e-2  # float16 rounds a thousand small probabilities by more than a float32 does
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class StoredOutputs:
     def probabilities(self, output: str = "softmax") -> Array | None:
         """Class probabilities (N, K) in float64; None if neither logits nor probabilities are known."""
         if self.probs is not None:
-            return self.probs.astype(np.float64)
+            return self.probs.astype(np.float64) if output == "sigmoid" else restore_sums(self.probs)
         return None if self.logits is None else to_probabilities(self.logits, output)
 
     def to_logits(self) -> Array | None:
@@ -42,13 +40,9 @@ class StoredOutputs:
             return self.logits
         return log_probabilities(self.probs)
 
-    def take(self, rows: Array) -> Self:
+    def take(self, rows: Array | slice) -> Self:
         """A selection of rows."""
-        selected = {
-            name: value[rows]
-            for name in ("embedding", "logits", "probs", "labels")
-            if (value := getattr(self, name)) is not None
-        }
+        selected = {name: value[rows] for name in (*COLUMNS, "labels") if (value := getattr(self, name)) is not None}
         return replace(self, ids=self.ids[rows], **selected)
 
 
@@ -88,6 +82,12 @@ def has_outputs(path: Path) -> bool:
     return all({"logits", "probs"} & set(files.column_types(part)) for part in find_parts(path))
 
 
+def output_width(path: Path) -> int | None:
+    """The number of classes of the stored logits or probabilities; None without both."""
+    widths = (files.list_width(part, column) for part in find_parts(path) for column in ("logits", "probs"))
+    return next((width for width in widths if width is not None), None)
+
+
 def content_digest(path: Path) -> str:
     """A digest of the files at a path: of the headers of our parts, or of the bytes of other files."""
     contents = []
@@ -101,15 +101,17 @@ def load_outputs(
     path: Path,
     *,
     ids: Array | None = None,
-    columns: Sequence[str] = ("embedding", "logits", "probs"),
+    columns: Sequence[str] = COLUMNS,
     needed: Collection[str] = (),
     output: str = "softmax",
     name: str = "",
+    images: Images | None = None,
 ) -> StoredOutputs:
     """The rows of `ids` in that order, or every row in the order stored.
 
-    `needed`: the columns that must exist. Raises ContractError for repeated or missing ids, values that are not
-    finite, and probabilities that do not sum to 1.
+    `needed`: the columns that must exist. `images`: of a manifest, with whose labels those of the file must agree.
+    Raises ContractError for repeated or missing ids, and for values that break the contract of their column, see
+    `output_columns`.
     """
     selected = None if ids is None else set(ids)
     pieces = [_read_part(part, selected, columns) for part in find_parts(path)]
@@ -132,10 +134,22 @@ def load_outputs(
         stored_ids, arrays = stored_ids[order], {column: array[order] for column, array in arrays.items()}
     for column in columns:
         if column in arrays:
-            _check_values(arrays[column], column, stored_ids, path, output)
+            output_columns.check_values(arrays[column], column, stored_ids, path, output)
     labels = arrays.get("label")
+    if labels is not None and images is not None:
+        output_columns.compare_labels(path, stored_ids, labels, images.file, images.ids, images.labels)
     name = name or display_name(path)
     return StoredOutputs(name, stored_ids, arrays.get("embedding"), arrays.get("logits"), arrays.get("probs"), labels)
+
+
+def load_parts(path: Path, output: str) -> Iterator[StoredOutputs]:
+    """The rows of each file at a path, one file in memory at a time. Raises ContractError as `load_outputs` does."""
+    for part in find_parts(path):
+        piece = _read_part(part, None, COLUMNS)
+        for column in COLUMNS:
+            if (values := piece[column]) is not None:
+                output_columns.check_values(values, column, piece["id"], path, output)  # type: ignore[arg-type]
+        yield StoredOutputs(part.stem, piece["id"], *(piece[name] for name in COLUMNS))  # type: ignore[arg-type]
 
 
 def _read_part(part: Path, selected: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
@@ -147,9 +161,7 @@ def _read_part(part: Path, selected: set[str] | None, columns: Sequence[str]) ->
         raise ContractError(f"{part} has no column id")
     here = [column for column in (*columns, "label") if column in names]
     table = files.read_parquet(part, ["id", *here])
-    if table.column("id").null_count:
-        raise ContractError(f"{part}: column id has nulls")
-    ids = np.array([str(value) for value in table.column("id").to_pylist()], dtype=object)
+    ids = output_columns.read_ids(table.column("id"), part)
     if selected is not None and not selected.issuperset(ids):
         keep = np.flatnonzero([name in selected for name in ids])
         table, ids = table.take(keep), ids[keep]
@@ -157,19 +169,10 @@ def _read_part(part: Path, selected: set[str] | None, columns: Sequence[str]) ->
     for column in here:
         values = table.column(column)
         if column == "label":
-            piece[column] = _labels(values, part)
-        elif values.null_count < len(values) or not len(values):
-            piece[column] = to_matrix(values, f"{part}: column {column}")
+            piece[column] = output_columns.read_labels(values, part)
+        else:
+            piece[column] = output_columns.read_matrix(values, column, part)
     return piece
-
-
-def _labels(values: pa.ChunkedArray, part: Path) -> Array:
-    if not pa.types.is_integer(values.type) and values.null_count < len(values):
-        raise ContractError(f"{part}: column label is {values.type}", "expected whole numbers, classes counted from 0")
-    labels = np.array([NO_LABEL if value is None else value for value in values.to_pylist()], dtype=np.int64)
-    if (labels < NO_LABEL).any():
-        raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} means no label")
-    return labels
 
 
 def _rows_of(ids: Array, stored_ids: Array, path: Path) -> Array:
@@ -182,29 +185,3 @@ def _rows_of(ids: Array, stored_ids: Array, path: Path) -> Array:
             "its ids must be those of the manifest; compare both with zoo show",
         )
     return np.array([row_of[name] for name in ids], dtype=np.int64)
-
-
-def _check_values(array: Array, column: str, ids: Array, path: Path, output: str) -> None:
-    if len(array) and not array.shape[1]:
-        raise ContractError(f"{path}: column {column} holds empty lists")
-    # Beyond float32 the squares that metrics take would overflow even float64.
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(array.astype(np.float32, copy=False)).all(axis=1)
-    if bad.any():
-        names = ", ".join(str(name) for name in ids[bad][:5])
-        raise ContractError(
-            f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {names}",
-            "make these rows again, or leave the source out",
-        )
-    if column == "probs":
-        tolerance = HALF_SUM_TOLERANCE if array.dtype == np.float16 else SUM_TOLERANCE
-        values = array.astype(np.float64)
-        wrong = (values < 0).any(axis=1) | (values > 1 + tolerance).any(axis=1)
-        if output == "softmax":
-            wrong |= np.abs(values.sum(axis=1) - 1) > tolerance
-        if wrong.any():
-            names = ", ".join(str(name) for name in ids[wrong][:5])
-            raise ContractError(
-                f"{path}: probabilities of {wrong.sum():,} rows do not sum to 1, e.g. {names}",
-                "name the column logits if that is what it holds",
-            )

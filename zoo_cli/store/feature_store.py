@@ -11,7 +11,8 @@ import pyarrow as pa
 from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import feature_files, files, path_patterns, provenance, schemas
+from zoo_cli.metrics.collapse import COLLAPSED
+from zoo_cli.store import feature_files, files, output_summary, path_patterns, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images
@@ -29,13 +30,19 @@ PART_ROWS = schemas.ROW_GROUP
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What is stored of a source: number of images, width of the features, number of classes, folder."""
+    """What is stored of a source: number of images, width of the features, number of classes, folder.
+
+    `answered`: how many classes are the most probable one of an image; None without a head. `note`: on its weights, and
+    whether it is collapsed.
+    """
 
     source: str
     images: int
     features: int
     classes: int
     path: str
+    answered: int | None = None
+    note: str = ""
 
 
 def is_outputs_only(source: Source) -> bool:
@@ -174,11 +181,11 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
             f"no stored features at {path} for the source {source.name}", "correct its path, or leave it out"
         )
     digest = feature_files.content_digest(path)
-    outputs = feature_files.load_outputs(path, output=source.output, name=source.name)
+    outputs = feature_files.load_outputs(path, output=source.output, name=source.name, images=images)
     _check_ids(settings, outputs, images, path)
     logits = outputs.logits
-    if logits is None and outputs.probs is not None:
-        logits = _to_logits(outputs.probs.astype(np.float64), source.output)
+    if logits is None and (probs := outputs.probabilities(source.output)) is not None:
+        logits = _to_logits(probs, source.output)
     _check_width(source, logits)
     record = SourceRecord(
         to_json_values(
@@ -226,7 +233,10 @@ def summarize_source(settings: Config, source: Source) -> SourceSummary:
     record = load_source_record(settings, source.name)
     folder = settings.features(source.name)
     count = sum(files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
-    return SourceSummary(source.name, count, record.features, record.classes, str(folder))
+    outputs = output_summary.load_summary(settings, source.name)
+    collapsed = COLLAPSED if outputs.collapsed and source.name != STUDENT else ""
+    note = ", ".join(filter(None, (record.weights_note, collapsed)))
+    return SourceSummary(source.name, count, record.features, record.classes, str(folder), outputs.answered, note)
 
 
 def to_json_values(value: Any) -> Any:

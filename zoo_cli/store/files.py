@@ -294,6 +294,16 @@ def column_types(path: Path) -> dict[str, str]:
         return {field.name: str(field.type) for field in pq.read_schema(path)}
 
 
+def list_width(path: Path, column: str) -> int | None:
+    """The length of the first list in a column of a parquet file; None without the column or a row."""
+    with _reading(path), _parquet(path), pq.ParquetFile(path) as stream:
+        if column not in stream.schema_arrow.names:
+            return None
+        first = next(stream.iter_batches(batch_size=1, columns=[column]), None)
+        value = None if first is None or not len(first) else first.column(column)[0].as_py()
+        return len(value) if isinstance(value, list) else None
+
+
 def row_count(path: Path) -> int:
     """The number of rows of a parquet file."""
     with _reading(path), _parquet(path):

@@ -177,6 +177,7 @@ RANKING = Schema(
         Column("head_low", "double", "lower end of its 90 % interval", nullable=True, required=False),
         Column("head_high", "double", "upper end of its 90 % interval", nullable=True, required=False),
         Column("head_nll", "double", "leave-one-out nll of the head, in nats", nullable=True, required=False),
+        Column("note", "string", "untrained, or weights: factory; only if a source is", nullable=True, required=False),
     ),
 )
 
@@ -249,6 +250,16 @@ DOCUMENTS = (
             ("class_names, output", "names in order, or null; softmax or sigmoid"),
             ("trained_on, depth", "as declared"),
             ("parameters, macs", "size and multiply-accumulates of one image"),
+        ),
+    ),
+    Document(
+        "outputs",
+        "features/source=S/_outputs.json",
+        (
+            (
+                "images, answered, collapsed",
+                "of all images; classes that are an image's most probable one; true or false",
+            ),
         ),
     ),
     Document(

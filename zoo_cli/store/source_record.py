@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance
+from zoo_cli.store import files, provenance, weights_origin
 
 DOCUMENT, OLD_DOCUMENT = "_source.json", "source.json"
 UNUSED = ("name", "trained_on", "depth")
@@ -36,6 +36,11 @@ class SourceRecord:
     def classes(self) -> int:
         """Number K of the source's own classes; 0: it has no head."""
         return int(self.content["classes"])
+
+    @property
+    def can_teach(self) -> bool:
+        """Whether it has a head that says something: a softmax of one class is always 1."""
+        return self.classes > 1 or (self.classes == 1 and self.output == "sigmoid")
 
     @property
     def outputs_only(self) -> bool:
@@ -74,6 +79,12 @@ class SourceRecord:
     def preprocessing(self) -> Mapping[str, Any]:
         """How its images are prepared; empty if only outputs are known."""
         return self.content.get("preprocessing") or {}
+
+    @property
+    def weights_note(self) -> str:
+        """What a table says of its weights, see `weights_origin.describe_origin`."""
+        declared = self.content.get("declared") or {}
+        return weights_origin.describe_origin(str(self.content.get("model", "")), str(declared.get("weights", "")))
 
     @property
     def fingerprint(self) -> str:

@@ -11,19 +11,28 @@ from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.models import label_space, loading, student
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
-from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store import files, provenance, schemas, weights_origin
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.training import inference, loop
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
 
 
-def build_student(settings: Config, source: Source, init: str | None, classes: tuple[str, ...], seed: int) -> Student:
+def build_student(
+    settings: Config,
+    source: Source,
+    init: str | None,
+    classes: tuple[str, ...],
+    seed: int,
+    *,
+    untrained: bool = True,
+) -> Student:
     """A student for the classes (C,) with a new head. `init`: the source whose weights its body starts from.
 
-    Raises UsageError if that source has another architecture.
+    `untrained`: without declared weights it starts from random ones. Raises UsageError if the source `init` has another
+    architecture.
     """
-    model = loading.load_model(source, settings.root, seed=seed)
+    model = loading.load_model(source, settings.root, seed=seed, untrained=untrained)
     if init is not None:
         init_model = loading.load_model(settings.select([init])[0], settings.root, seed=seed)
         head = () if model.tap.head is None else (f"{model.tap.head}.",)
@@ -43,7 +52,7 @@ def build_student(settings: Config, source: Source, init: str | None, classes: t
 
 def continue_student(settings: Config, source: Source, classes: tuple[str, ...], seed: int) -> Student:
     """A student that keeps its head if it was trained for these classes (C,), by name; else gets a new one."""
-    model = loading.load_model(source, settings.root, seed=seed)
+    model = loading.load_model(source, settings.root, seed=seed, untrained=True)
     if _has_head_for(model, classes):
         return as_trained_student(model, classes)
     return student.build_student(model, classes, seed)
@@ -51,7 +60,7 @@ def continue_student(settings: Config, source: Source, classes: tuple[str, ...],
 
 def has_trained_head(settings: Config, source: Source, classes: tuple[str, ...]) -> bool:
     """Whether a student comes with a trained head for these classes (C,), by name."""
-    if specs.provider("model provider", source.model)[0] != "file" and not source.weights:
+    if specs.provider("model provider", source.model)[0] != "file" and source.weights in ("", weights_origin.RANDOM):
         return False
     return _has_head_for(loading.load_model(source, settings.root, seed=settings.task.seed), classes)
 
@@ -62,7 +71,7 @@ def _has_head_for(model: LoadedModel, classes: tuple[str, ...]) -> bool:
 
 def load_network(settings: Config, source: Source, seed: int) -> LoadedModel:
     """The network of a student that is already trained for the task."""
-    return loading.load_model(source, settings.root, seed=seed)
+    return loading.load_model(source, settings.root, seed=seed, untrained=True)
 
 
 def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:

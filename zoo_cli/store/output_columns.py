@@ -1,0 +1,92 @@
+"""The columns of stored outputs, whoever wrote them: what each must hold, checked in this one place.
+
+`id`: a text or number, not null, each once. `embedding`, `logits`, `probs`: lists of one width, finite in float32;
+`probs` are not negative and, for a softmax, sum to 1. `label`: whole numbers, classes counted from 0; null or -1 means
+no label. Where the same ids have labels elsewhere, both agree.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from zoo_cli.errors import ContractError
+from zoo_cli.metrics.probabilities import invalid_rows
+from zoo_cli.store.columns import to_matrix
+from zoo_cli.store.manifest import NO_LABEL
+
+Array = np.ndarray
+COLUMNS = ("embedding", "logits", "probs")
+LISTED = 5
+
+
+def read_ids(column: pa.ChunkedArray, part: Path) -> Array:
+    """The ids (N,) of a file as strings. Raises ContractError for nulls."""
+    if column.null_count:
+        raise ContractError(f"{part}: column id has nulls")
+    return np.array([str(value) for value in column.to_pylist()], dtype=object)
+
+
+def read_labels(column: pa.ChunkedArray, part: Path) -> Array:
+    """The labels (N,) of a file, -1 where there is none. Raises ContractError for anything but whole numbers."""
+    if not pa.types.is_integer(column.type) and column.null_count < len(column):
+        raise ContractError(f"{part}: column label is {column.type}", "expected whole numbers, classes counted from 0")
+    labels = np.array([NO_LABEL if value is None else value for value in column.to_pylist()], dtype=np.int64)
+    if (labels < NO_LABEL).any():
+        raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} means no label")
+    return labels
+
+
+def read_matrix(column: pa.ChunkedArray, name: str, part: Path) -> Array | None:
+    """The values (N, W) of a list column of a file; None where all are null. Raises ContractError for ragged rows."""
+    if len(column) and column.null_count == len(column):
+        return None
+    return to_matrix(column, f"{part}: column {name}")
+
+
+def check_values(values: Array, column: str, ids: Array, path: Path, output: str) -> None:
+    """Raise ContractError for values (N, W) that break the contract of their column.
+
+    `output`: what the probabilities are, softmax or sigmoid.
+    """
+    if len(values) and not values.shape[1]:
+        raise ContractError(f"{path}: column {column} holds empty lists")
+    # Beyond float32 the squares that metrics take would overflow even float64.
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(values.astype(np.float32, copy=False)).all(axis=1)
+    if bad.any():
+        raise ContractError(
+            f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {_list(ids[bad])}",
+            "make these rows again, or leave the source out",
+        )
+    if column == "probs" and (wrong := invalid_rows(values, distribution=output == "softmax")).any():
+        raise ContractError(
+            f"{path}: probabilities of {wrong.sum():,} rows do not sum to 1, e.g. {_list(ids[wrong])}",
+            "name the column logits if that is what it holds",
+        )
+
+
+def compare_labels(path: Path, ids: Array, labels: Array, other: Path, other_ids: Array, other_labels: Array) -> None:
+    """Raise ContractError where the labels of a file disagree with those of another, joined by id.
+
+    Samples without a label in one of them are not compared. The first of those that differ is named, in the order of
+    the other file.
+    """
+    label_of = dict(zip(ids.tolist(), labels.tolist(), strict=True))
+    pairs = [
+        (name, label_of[name], label)
+        for name, label in zip(other_ids.tolist(), other_labels.tolist(), strict=True)
+        if label != NO_LABEL and label_of.get(name, NO_LABEL) != NO_LABEL
+    ]
+    wrong = [pair for pair in pairs if pair[1] != pair[2]]
+    if wrong:
+        name, label, other_label = wrong[0]
+        raise ContractError(
+            f"{path} and {other} disagree on the label of {len(wrong):,} samples, "
+            f"e.g. {name}: {label} and {other_label}",
+            "its rows belong to other ids, or its classes have another order or are of another task",
+        )
+
+
+def _list(ids: Array) -> str:
+    return ", ".join(str(name) for name in ids[:LISTED])

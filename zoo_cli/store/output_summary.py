@@ -1,0 +1,56 @@
+"""What the stored outputs of a source look like, computed once and kept beside them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from zoo_cli.config import STUDENT, Config
+from zoo_cli.errors import UsageError
+from zoo_cli.metrics.collapse import Block, OutputSummary, summarise_outputs
+from zoo_cli.store import feature_files, files, source_record
+
+DOCUMENT = "_outputs.json"
+ROWS = 4096
+"""Rows whose probabilities are in memory at a time."""
+
+
+def summarise_path(path: Path, output: str) -> OutputSummary:
+    """The summary of the outputs stored at a path. `output`: what its logits are for, softmax or sigmoid."""
+
+    def read() -> Iterator[Block]:
+        for part in feature_files.load_parts(path, output):
+            for start in range(0, len(part.ids), ROWS):
+                rows = slice(start, start + ROWS)
+                features = None if part.embedding is None else part.embedding[rows]
+                yield features, part.take(rows).probabilities(output)
+
+    return summarise_outputs(read)
+
+
+def load_summary(settings: Config, name: str) -> OutputSummary:
+    """The summary of the stored outputs of a source, made again where they have changed."""
+    folder = settings.features(name)
+    record = source_record.load_source_record(settings, name)
+    inputs = {"source": record.fingerprint, "parts": feature_files.content_digest(folder)}
+    path = folder / DOCUMENT
+    if path.exists():
+        stored = files.read_json(path)
+        if isinstance(stored, dict) and stored.get("inputs") == inputs:
+            return OutputSummary(*(stored.get(key) for key in ("images", "answered", "collapsed")))  # type: ignore[arg-type]
+    summary = summarise_path(folder, record.output)
+    files.write_json(path, {**asdict(summary), "inputs": inputs})
+    return summary
+
+
+def find_collapsed(settings: Config, names: Iterable[str]) -> list[str]:
+    """The sources of which collapsed outputs are stored. The student is none: its head is replaced."""
+    return [name for name in names if name != STUDENT and _is_collapsed(settings, name)]
+
+
+def _is_collapsed(settings: Config, name: str) -> bool:
+    if not source_record.has_source_record(settings, name):
+        return False
+    try:
+        return load_summary(settings, name).collapsed
+    except UsageError:  # its parts are not there yet
+        return False
