@@ -246,7 +246,7 @@ def test_declared_memory_is_what_is_needed(spec: str) -> None:
     assert needed / (40 if spec == "domain-similarity" else 4) < used < needed + bound(whole) + SMALL_BLOCK
 
 
-@pytest.mark.parametrize("spec", [*SPECS, *DECLARED])
+@pytest.mark.parametrize("spec", [*SPECS, *sorted(DECLARED)])
 def test_too_little_memory_is_refused_with_the_bytes(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score_memory, "free_ram", lambda: 100_000_000)
     monkeypatch.setattr(score_memory, "ALWAYS", 0)
