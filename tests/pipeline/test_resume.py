@@ -117,7 +117,7 @@ def test_killed_run_resumes_from_last_checkpoint(
     workspace = make(tmp_path / "task", upto="pseudo-label")
 
     def die(*_arguments: object) -> None:
-        raise MemoryError
+        raise AssertionError("killed")
 
     advance, counted = console.Progress.advance, []
 
