@@ -14,7 +14,7 @@ PACKAGE = Path(zoo_cli.__file__).parent
 LEVELS = (
     {"", "errors", "device_errors", "free_memory"},
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices"}
-    | {"ranks", "collectives"},
+    | {"ranks", "collectives", "trust"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},
     {"pipeline"},

@@ -75,6 +75,7 @@ def _load_run(source: Source, folder: Path, record: Any, root: Path) -> Provider
         defaults = PreprocessingDefaults(**asdict(Preprocessing(**record["preprocessing"])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ContractError(f"{file} has a missing or wrong entry: {error}", "its model cannot be built") from None
+    recipe = architecture.permit_code(recipe, folder, root, source.name)
     module = architecture.build_network(recipe, root, source.name)
     path = folder / WEIGHTS
     if not path.is_file():
