@@ -6,17 +6,17 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, device_errors, interruption, ranks, trust
+from zoo_cli import __version__, console, device_errors, interruption, ranks, specs, system_errors, trust
 from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES, WITHOUT_NETWORKS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Trust, Verbose
-from zoo_cli.errors import Interrupted, ZooError
+from zoo_cli.errors import Interrupted, UsageError, ZooError
 from zoo_cli.registry import import_target
 
 ABOUT = """Choose, weigh and distil pretrained models into one small, accurate student.
@@ -81,7 +81,7 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         name = signal.Signals(stop.signum).name
         return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
     except Exception as error:
-        failure = device_errors.translate(error)
+        failure = device_errors.translate(error) or system_errors.translate(error)
         if failure is None or console.current().verbosity > 0:
             traceback.print_exc()
         if failure is None:
@@ -130,6 +130,7 @@ def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[...
         trust.reset()
         trust.trust_folders(kwargs.pop("trust", None) or ())
         trust.name_files(_texts(kwargs.values()))
+        _check_values(kwargs)
         console.check_format(kwargs.get("form"))
         if name not in OF_SEVERAL_PROCESSES:
             ranks.refuse(name)
@@ -146,6 +147,21 @@ def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[...
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     command.__doc__ = "\n\n".join(f"\b\n{text}" if text.startswith("zoo ") else text for text in paragraphs)
     return command
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Raise UsageError for an integer that no file and no array can hold, and for a path that is not UTF-8."""
+    for name, value in values.items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, int) and not specs.is_storable(item):
+                raise UsageError(f"{_flag(name)} has {len(str(abs(item)))} digits", "use fewer")
+            if isinstance(item, str | Path) and any("\ud800" <= letter <= "\udfff" for letter in str(item)):
+                raise UsageError(f"{_flag(name)} {str(item)!a} is not UTF-8", "rename the file or folder")
+
+
+def _flag(name: str) -> str:
+    """The flag of a parameter, as errors name it."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:

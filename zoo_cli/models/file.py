@@ -27,10 +27,7 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
     file = folder / CONFIG
     if not file.is_file():
         raise UsageError(f'source {source.name}: no model in "{rest}"', f"the folder must hold {CONFIG} and {WEIGHTS}")
-    try:
-        config = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
-        raise ContractError(f"{file} is not valid JSON") from None
+    config = files.read_json(file)
     if not isinstance(config, Mapping):
         raise ContractError(f"{file} is not a JSON object")
     if source.weights:
