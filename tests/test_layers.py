@@ -12,9 +12,9 @@ from zoo_cli import command_table, registry
 
 PACKAGE = Path(zoo_cli.__file__).parent
 LEVELS = (
-    {"", "errors", "device_errors", "free_memory"},
+    {"", "errors", "device_errors", "free_memory", "system_errors"},
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices", "text_table"}
-    | {"ranks", "collectives", "pixel_range"},
+    | {"ranks", "collectives", "pixel_range", "trust"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},
     {"pipeline"},

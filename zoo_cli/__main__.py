@@ -6,17 +6,17 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, device_errors, interruption, ranks
-from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES
+from zoo_cli import __version__, console, device_errors, interruption, ranks, specs, system_errors, trust
+from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES, WITHOUT_NETWORKS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
-from zoo_cli.commands.options import Quiet, Verbose
-from zoo_cli.errors import Interrupted, ZooError
+from zoo_cli.commands.options import Quiet, Trust, Verbose
+from zoo_cli.errors import Interrupted, UsageError, ZooError
 from zoo_cli.registry import import_target
 
 ABOUT = """Choose, weigh and distil pretrained models into one small, accurate student.
@@ -48,7 +48,7 @@ def app() -> typer.Typer:
     for name, target in COMMANDS.items():
         first, _, command = name.rpartition(" ")
         parent = groups[first] if first else top
-        parent.command(command, cls=SectionedCommand)(_with_verbosity(name, import_target(target)))
+        parent.command(command, cls=SectionedCommand)(_with_shared_flags(name, import_target(target)))
     return top
 
 
@@ -80,11 +80,8 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     except Interrupted as stop:
         name = signal.Signals(stop.signum).name
         return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
-    except MemoryError as error:
-        what = str(error).rstrip(".") or "an allocation failed"
-        return ZooError.code, f"out of memory: {what}; use fewer samples or a machine with more memory"
     except Exception as error:
-        failure = device_errors.translate(error)
+        failure = device_errors.translate(error) or system_errors.translate(error)
         if failure is None or console.current().verbosity > 0:
             traceback.print_exc()
         if failure is None:
@@ -121,12 +118,19 @@ def _top(
 _top.__doc__ = ABOUT
 
 
-def _with_verbosity(name: str, function: Callable[..., None]) -> Callable[..., None]:
-    """The command with -q and -v, which set the console and not the stage."""
+def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[..., None]:
+    """The command with -q, -v and --trust, which set the console and the process, and not the stage."""
+    shared: dict[str, tuple[Any, Any]] = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
+    if name not in WITHOUT_NETWORKS:
+        shared["trust"] = (Trust, None)
 
     @functools.wraps(function)
-    def command(*args: Any, quiet: bool = False, verbose: bool = False, **kwargs: Any) -> None:
-        console.current().verbosity = verbose - quiet
+    def command(*args: Any, **kwargs: Any) -> None:
+        console.current().verbosity = kwargs.pop("verbose", False) - kwargs.pop("quiet", False)
+        trust.reset()
+        trust.trust_folders(kwargs.pop("trust", None) or ())
+        trust.name_files(_texts(kwargs.values()))
+        _check_values(kwargs)
         console.check_format(kwargs.get("form"))
         if name not in OF_SEVERAL_PROCESSES:
             ranks.refuse(name)
@@ -134,15 +138,36 @@ def _with_verbosity(name: str, function: Callable[..., None]) -> Callable[..., N
 
     signature = inspect.signature(function)
     extra = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
-        for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in shared.items()
     ]
     command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
-    command.__annotations__ = {**function.__annotations__, "quiet": Quiet, "verbose": Verbose}
+    command.__annotations__ = {**function.__annotations__, **{name: kind for name, (kind, _) in shared.items()}}
     # The mark keeps the lines of an example apart in --help.
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     command.__doc__ = "\n\n".join(f"\b\n{text}" if text.startswith("zoo ") else text for text in paragraphs)
     return command
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Raise UsageError for an integer that no file and no array can hold, and for a path that is not UTF-8."""
+    for name, value in values.items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, int) and not specs.is_storable(item):
+                raise UsageError(f"{_flag(name)} has {len(str(abs(item)))} digits", "use fewer")
+            if isinstance(item, str | Path) and any("\ud800" <= letter <= "\udfff" for letter in str(item)):
+                raise UsageError(f"{_flag(name)} {str(item)!a} is not UTF-8", "rename the file or folder")
+
+
+def _flag(name: str) -> str:
+    """The flag of a parameter, as errors name it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    """The texts among the values of flags, each of which may be a list."""
+    for value in values:
+        yield from (text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str))
 
 
 if __name__ == "__main__":

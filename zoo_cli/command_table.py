@@ -26,6 +26,9 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
+WITHOUT_NETWORKS = ("init", "split", "sources", "show", "demo", "completion")
+"""The commands that load no network of the user's; the others take --trust."""
+
 SECTIONS = {
     "Set up": "init",
     "Sources": "extract",

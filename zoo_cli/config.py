@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from zoo_cli import pixel_range, specs
+from zoo_cli import pixel_range, specs, system_errors
 from zoo_cli.errors import UsageError
 
 FILE = "zoo.toml"
@@ -229,11 +229,14 @@ def load(root: Path) -> Config:
     Raises UsageError for a file that is not valid TOML, an unknown key or a value of the wrong type.
     """
     path = root / FILE
-    if not path.exists():
-        return Config(root)
     try:
+        if not path.exists():
+            return Config(root)
+        system_errors.refuse_special(path)
         data = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise system_errors.translate(error) or error from None
+    except (ValueError, RecursionError) as error:  # also for an integer of thousands of digits
         raise UsageError(f"{path} is not valid TOML: {error}", "fix that line") from None
     for key in data:
         _check_key(key, ("task", "student", "source"), str(path))
@@ -324,6 +327,8 @@ def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
 def _convert(key: str, value: Any, annotation: Any, where: str) -> Any:
     """One value of a table as its field's annotation has it. Raises UsageError for a value of another type."""
     options = _alternatives(annotation)
+    if fault := _find_fault(value):
+        raise UsageError(f"{key} in {where} holds {fault}", "fix it")
     for option in options:
         if typing.get_origin(option) is tuple:
             items = [value] if isinstance(value, str) and key in DATA_KEYS else value
@@ -353,6 +358,18 @@ _EXPECTED = {
     tuple[float, ...]: "a list of numbers",
     Mapping[str, Any]: "a table",
 }
+
+
+def _find_fault(value: Any) -> str:
+    """What no key of zoo.toml may hold, at any depth; empty if there is nothing of it."""
+    if isinstance(value, list | dict):
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        return next(filter(None, map(_find_fault, items)), "")
+    if isinstance(value, str) and "\0" in value:
+        return "a NUL character"
+    if isinstance(value, int) and not specs.is_storable(value):
+        return f"an integer of {len(str(abs(value)))} digits"
+    return "" if isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:

@@ -156,6 +156,11 @@ def provider(kind: str, text: str) -> tuple[str, str]:
     return name, rest
 
 
+def is_storable(number: int) -> bool:
+    """Whether an integer fits into 64 bits, as those of files and arrays do."""
+    return -(2**63) <= number < 2**63
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
@@ -191,6 +196,8 @@ def _convert(value: str, annotation: Any, what: str) -> Any:
         raise UsageError(invalid, f"expected {_EXPECTED.get(annotation, annotation.__name__)}") from None
     if isinstance(number, float) and number != number:
         raise UsageError(invalid, "expected a number")
+    if isinstance(number, int) and not is_storable(number):
+        raise UsageError(invalid, "expected fewer digits")
     return number
 
 

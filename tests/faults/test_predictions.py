@@ -136,7 +136,8 @@ def from_files(tmp_path: Path, workspace: Make) -> tuple[str, ...]:
     trained = run("distill", "--lam", "1", *QUICK, "--out", str(tmp_path / "start"), workspace=place)
     assert trained.code == 0, trained.err
     sources = (text for name in ("alpha", "beta") for text in ("--pseudo", str(place / "pseudo" / f"source={name}")))
-    return ("--manifest", str(place / "manifest.parquet"), *sources, "--student", f"file:{tmp_path}/start", *QUICK)
+    student = ("--student", f"file:{tmp_path}/start", "--trust", f"{tmp_path}/start")
+    return ("--manifest", str(place / "manifest.parquet"), *sources, *student, *QUICK)
 
 
 def test_student_is_distilled_from_files(tmp_path: Path, from_files: tuple[str, ...]) -> None:

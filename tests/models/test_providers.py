@@ -126,7 +126,7 @@ class TestPython:
         file = root / "nets.py"
         file.write_text(file.read_text().replace("width=8", "width=9"))
         assert load_source(TINY, root).tap.dim == 9
-        assert [path.name for path in root.iterdir()] == ["nets.py"]
+        assert {path.name for path in root.iterdir()} == {"nets.py", "zoo.toml"}, "no __pycache__"
 
     def test_sys_path_is_unchanged(self, root: Path) -> None:
         before = list(sys.path)

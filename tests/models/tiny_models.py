@@ -85,8 +85,9 @@ def load_source(model: str, root: Path, *, seed: int = 1, **options: Any) -> loa
 
 
 def write_code(root: Path, code: str = CODE) -> str:
-    """Write the file with the factories; its name."""
+    """Write the file with the factories beside a zoo.toml; its name."""
     (root / "nets.py").write_text(code)
+    (root / "zoo.toml").touch()
     return "nets.py"
 
 

@@ -10,7 +10,7 @@ from functools import wraps
 from types import FrameType
 from typing import ParamSpec, TypeVar
 
-from zoo_cli import console, device_errors
+from zoo_cli import console, device_errors, system_errors
 from zoo_cli.errors import ZooError
 
 P = ParamSpec("P")
@@ -45,8 +45,8 @@ def silent(function: Callable[P, R]) -> Callable[P, R]:
             except ZooError as error:
                 error.message, error.hint = in_python(error.message), in_python(error.hint)
                 raise
-            except RuntimeError as error:
-                failure = device_errors.translate(error)
+            except (RuntimeError, OSError, ValueError, MemoryError) as error:
+                failure = device_errors.translate(error) or system_errors.translate(error)
                 if failure is None:
                     raise
                 raise ZooError(in_python(failure.message), in_python(failure.hint)) from error

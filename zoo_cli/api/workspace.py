@@ -36,6 +36,7 @@ from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
 from zoo_cli.training.training_config import TrainingConfig
+from zoo_cli.trust import open_workspace, trust_folders
 
 PathLike = str | os.PathLike[str]
 Names = str | Sequence[str]
@@ -52,8 +53,11 @@ class Workspace:
     could not be read than `max_errors`.
     """
 
-    def __init__(self, root: PathLike = "."):
+    def __init__(self, root: PathLike = ".", *, trust: Sequence[PathLike] = ()):
+        """`trust`: folders whose models may run the code that they name, from now on in this process."""
         self.root = Path(root)
+        open_workspace(self.root)
+        trust_folders(map(Path, trust))
 
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"

@@ -13,12 +13,13 @@ from zoo_cli.command_table import COMMANDS, GROUPS
 from zoo_cli.commands import completions
 from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
 from zoo_cli.commands.completions.architectures import CLASSIFIERS
-from zoo_cli.commands.options import Quiet, Verbose, Workspace
+from zoo_cli.commands.options import Quiet, Trust, Verbose, Workspace
 from zoo_cli.entries import Entry
 from zoo_cli.store.view_set import VIEW_KINDS
 
 KINDS = {
     "--workspace": "folder",
+    "--trust": "folder",
     "--metric": "metric",
     "--weighting": "weighting",
     "--objective": "objective",
@@ -101,7 +102,8 @@ def describe_program() -> Program:
     for name, target in COMMANDS.items():
         parameters = typing.get_type_hints(registry.import_target(target), include_extras=True)
         parameters.pop("return", None)
-        flags, argument = _flags(name, {**parameters, **shared})
+        trust = {} if name in command_table.WITHOUT_NETWORKS else {"trust": Trust}
+        flags, argument = _flags(name, {**parameters, **shared, **trust})
         commands.append(Command(name, command_table.summary(name), flags, argument))
     return Program(_flags("", top)[0], tuple(commands), GROUPS, _words())
 

@@ -82,6 +82,16 @@ Quiet = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details on stderr.", rich_help_panel="Output")]
 
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust",
+        metavar="FOLDER",
+        help="Run the code that the model in FOLDER names. Repeatable.",
+        rich_help_panel="Files",
+    ),
+]
+
 Sources = Annotated[
     list[str] | None,
     typer.Option(

@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from zoo_cli import registry, specs
+from zoo_cli import config, registry, specs, trust
 from zoo_cli.config import Source
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models.capture import OutputHook, Tap
 from zoo_cli.models.third_party import seeded
+from zoo_cli.store import files
 
 
 @dataclass(frozen=True)
@@ -125,21 +126,58 @@ def build_network(architecture: Architecture, root: Path, name: str) -> nn.Modul
     Raises ContractError if a user's own file has changed since the architecture was recorded.
     """
     provider, rest = specs.provider("model provider", architecture.model)
-    # The folder may have been moved alone; the user's file is then looked up beside the zoo.toml that names it.
-    if architecture.root and (Path(architecture.root) / rest.rpartition(":")[0]).is_file():
-        root = Path(architecture.root)
+    if provider == "python":
+        root = _code_root(architecture, root)
+        _check_code(root / rest.rpartition(":")[0], architecture)
     source = Source(name, architecture.model, architecture.args, classes=architecture.classes)
     provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, 0)
-    if provided.architecture.code_sha256 != architecture.code_sha256:
-        raise ContractError(
-            f"{rest.rpartition(':')[0]} is not the file that this model was built from",
-            f"restore the one with sha256 {architecture.code_sha256}",
-        )
     module = provided.module
     with seeded(0):
         for head in architecture.heads:
             module = attach_head(module, head)
     return module.eval()
+
+
+def permit_code(architecture: Architecture, folder: Path, root: Path, name: str) -> Architecture:
+    """The architecture that the config.json in `folder` records, with the code file that may run for it.
+
+    Raises UsageError for code that neither the workspace `root` nor the user names, see `trust`; ContractError for an
+    architecture that is not that of a network.
+    """
+    provider, rest = specs.provider("model provider", architecture.model)
+    if provider in ("file", "features"):
+        raise ContractError(f"{folder} names no network: {architecture.model}", "fetch the folder again")
+    if provider != "python":
+        return architecture
+    path, _, factory = rest.rpartition(":")
+    code = _code_root(architecture, root) / path
+    permitted = trust.permitted_file(code, architecture.code_sha256, folder, root)
+    if permitted is None:
+        raise UsageError(
+            f"source {name}: its config.json runs code, {path}, that this workspace does not name",
+            f"read it first; then --trust {folder}, or name the file in {config.FILE}",
+        )
+    if permitted == code:
+        return architecture
+    # What the user has named is run, and not a copy beside which other files may lie.
+    return replace(architecture, model=f"python:{permitted.name}:{factory}", root=str(permitted.parent.resolve()))
+
+
+def _code_root(architecture: Architecture, root: Path) -> Path:
+    """The folder to which the code file of an architecture is relative."""
+    path = specs.provider("model provider", architecture.model)[1].rpartition(":")[0]
+    # The folder may have been moved alone; the user's file is then looked up beside the zoo.toml that names it.
+    beside = architecture.root and (Path(architecture.root) / path).is_file()
+    return Path(architecture.root) if beside else root
+
+
+def _check_code(file: Path, architecture: Architecture) -> None:
+    """Raise ContractError, before it runs, for another code file than the architecture was recorded with."""
+    if file.is_file() and files.digest(file) != architecture.code_sha256:
+        raise ContractError(
+            f"{file.name} is not the file that this model was built from",
+            f"restore the one with sha256 {architecture.code_sha256}",
+        )
 
 
 def attach_head(module: nn.Module, head: HeadSpec) -> nn.Module:

@@ -27,10 +27,7 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
     file = folder / CONFIG
     if not file.is_file():
         raise UsageError(f'source {source.name}: no model in "{rest}"', f"the folder must hold {CONFIG} and {WEIGHTS}")
-    try:
-        config = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
-        raise ContractError(f"{file} is not valid JSON") from None
+    config = files.read_json(file)
     if not isinstance(config, Mapping):
         raise ContractError(f"{file} is not a JSON object")
     if source.weights:
@@ -75,6 +72,7 @@ def _load_run(source: Source, folder: Path, record: Any, root: Path) -> Provider
         defaults = PreprocessingDefaults(**asdict(Preprocessing(**record["preprocessing"])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ContractError(f"{file} has a missing or wrong entry: {error}", "its model cannot be built") from None
+    recipe = architecture.permit_code(recipe, folder, root, source.name)
     module = architecture.build_network(recipe, root, source.name)
     path = folder / WEIGHTS
     if not path.is_file():

@@ -26,7 +26,7 @@ def load_python(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
     ContractError for weights that do not fit.
     """
     name, sign, factory = rest.rpartition(":")
-    if not sign or not name or not factory:
+    if not sign or not name.endswith(".py") or not factory:
         raise UsageError(f'"python:{rest}" names no factory', "write python:FILE.py:FACTORY")
     file = root / name
     if not file.is_file():

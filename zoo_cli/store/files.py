@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
-from zoo_cli import __version__
+from zoo_cli import __version__, specs, system_errors
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
@@ -39,7 +40,11 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`: it replaces `path` on success; on failure nothing changes."""
+    """A temporary path in the folder of `path`: it replaces `path` on success; on failure nothing changes.
+
+    Raises UsageError for a pipe or a device, which a file must not replace: root may, with `--out /dev/null`.
+    """
+    _check_target(path)
     temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +59,15 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _check_target(path: Path) -> None:
+    try:
+        system_errors.refuse_special(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _write_error(path, error) from None
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -205,9 +219,20 @@ def read_json(path: Path) -> Any:
     def no_constant(text: str) -> Any:
         raise ValueError(f"{text} is not valid JSON")
 
+    def integer(text: str) -> int:
+        if not specs.is_storable(number := int(text)):
+            raise ValueError(f"an integer of {len(text)} digits")
+        return number
+
+    def number(text: str) -> float:
+        if math.isinf(value := float(text)):
+            raise ValueError(f"{text} is not finite")
+        return value
+
     with _reading(path):
         try:
-            return json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=no_constant)
+            text = path.read_bytes().decode("utf-8-sig")
+            return json.loads(text, parse_constant=no_constant, parse_int=integer, parse_float=number)
         except (ValueError, RecursionError) as error:
             raise ContractError(f"{path} is not valid JSON: {error}") from None
 
@@ -225,7 +250,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 rows.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
     return rows
 
@@ -356,26 +381,35 @@ def _write_error(path: Path, error: OSError) -> ZooError:
             f"no space left to write {path} ({free / 1e6:,.0f} MB free)",
             "free some space and run the same command again",
         )
-    return ZooError(f"cannot write {path}: {error.strerror or error}", "what was done before is kept")
+    return ZooError(
+        f"cannot write {system_errors.shorten(path)}: {error.strerror or error}", "what was done before is kept"
+    )
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
+        system_errors.refuse_special(path)
         yield
     except FileNotFoundError:
-        raise UsageError(f"no file {path}") from None
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(f"no file {system_errors.shorten(path)}") from None
+    except UnicodeDecodeError:
+        raise ContractError(f"{path} is not text in UTF-8", "it may be damaged, or another kind of file") from None
+    except OSError as error:
+        failure = system_errors.translate(error)
+        if failure is None:
+            raise
+        failure.message = f"cannot read {system_errors.shorten(path)}: {error.strerror}"
+        raise failure from None
 
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno in system_errors.WRONG_PATH:
+            raise
         line = str(error).splitlines()[0] if str(error) else "unreadable"
         hint = "make it again, or fetch it again"
         raise ContractError(f"{path} is not an intact parquet file: {line}", hint) from None
