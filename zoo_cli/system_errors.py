@@ -20,7 +20,7 @@ WRONG_PATH = (
     errno.EPERM,
 )
 """What the system answers to the opening of a wrong path."""
-SHOWN = 120
+SHOWN = 300
 """Characters of a path that an error shows."""
 KINDS = {
     stat.S_ISFIFO: "a pipe",

@@ -151,7 +151,7 @@ def test_errors_of_the_system_have_one_rule(error: Exception, code: int) -> None
     failure = system_errors.translate(error)
     assert failure is not None
     assert failure.code == code
-    assert len(str(failure)) < 250
+    assert len(str(failure)) < 400
 
 
 def test_other_errors_stay_bugs() -> None:

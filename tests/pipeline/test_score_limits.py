@@ -37,7 +37,7 @@ def test_failed_allocation_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert result.code == 1
     (line,) = result.err.splitlines()
     assert line.startswith("zoo: error: out of memory: Unable to allocate")
-    assert line.endswith("use fewer samples or a machine with more memory")
+    assert line.endswith("use smaller values or fewer samples, or a machine with more memory")
 
 
 def test_progress_counts_every_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
