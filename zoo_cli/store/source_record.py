@@ -18,6 +18,13 @@ UNUSED = ("name", "trained_on", "depth")
 """Keys on which no output depends."""
 REQUIRED: dict[str, Any] = {"features": int, "classes": int, "class_names": (list, type(None)), "output": str}
 """Keys that are read wherever outputs are, with the types of their values."""
+OPTIONAL: dict[str, Any] = {
+    "declared": dict,
+    "preprocessing": (dict, type(None)),
+    "depth": (int, type(None)),
+    "parameters": (int, type(None)),
+}
+"""Keys that a record may lack."""
 MISSING = object()
 
 
@@ -111,7 +118,12 @@ def load_source_record(settings: Config, name: str) -> SourceRecord:
     content = load_document(current, old)
     if content is MISSING:
         raise UsageError(f"no file {current}", f"zoo extract --source {name} makes it")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in REQUIRED.items()):
+    is_valid = (
+        isinstance(content, dict)
+        and all(isinstance(content.get(key), kind) for key, kind in REQUIRED.items())
+        and all(isinstance(content[key], kind) for key, kind in OPTIONAL.items() if key in content)
+    )
+    if not is_valid:
         raise ContractError(
             f"{current} lacks keys of its format", f"zoo extract --source {name} --overwrite makes it again"
         )
