@@ -16,8 +16,8 @@ from zoo_cli.data.samples import Data, Sample
 from zoo_cli.data.splits import Splits
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
-from zoo_cli.store import failures, files, provenance, schemas
-from zoo_cli.store.class_names import load_class_names, write_class_names
+from zoo_cli.store import commits, failures, files, provenance, schemas
+from zoo_cli.store.class_names import check_beside, class_names_text, load_class_names
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import load_manifest
@@ -81,10 +81,16 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
             differing = ["images"]
         if differing:
             raise provenance.stale_error(str(settings.manifest), differing, "split")
+        for file in (settings.classes, settings.errors("split")):
+            check_beside(settings.manifest, file)
         console.say(f"{settings.manifest} is up to date")
-        return summarize_manifest(settings)
-    write_manifest(changed, options, flags if has_file else [])
-    return None if options.dry_run else summarize_manifest(settings)
+    else:
+        write_manifest(changed, options, flags if has_file else [])
+        if options.dry_run:
+            return None
+    summary = summarize_manifest(settings)
+    failures.check_failures(settings, "split", options.max_errors)
+    return summary
 
 
 def is_manifest_current(settings: Config) -> bool:
@@ -246,12 +252,8 @@ def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: 
         )
     draw = _draw_splits(settings, rows, classes)
     rows = [row.in_split(part, probe) for row, part, probe in zip(rows, draw.split, draw.probe, strict=True)]
-    # Before the manifest, which marks the split as done: other processes may be waiting for it.
-    write_class_names(settings.classes, classes)
-    schema = arrow_schema(schemas.MANIFEST)
-    with files.table_writer(settings.manifest, schemas.MANIFEST, inputs, schema) as write:
-        for piece in _with_images(rows, parts, schema):
-            write(piece)
+    total = len(rows) + len(failed)
+    _commit(settings, classes, failed, total, max_errors, inputs, _with_images(rows, parts))
     duplicates = splits.find_duplicates([row.id for row in rows], draw.split, [row.sha256 for row in rows])
     for note in [*draw.notes, *duplicates]:
         console.warn(note)
@@ -260,7 +262,37 @@ def _write(settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: 
         f"wrote {settings.manifest}: {counts['labelled']:,} labelled, {counts['unlabelled']:,} unlabelled, "
         f"{counts['test']:,} test, {sum(draw.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
-    failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)
+    if failed:
+        failures.warn_of_failures(settings.errors("split"), failed, total)
+
+
+def _commit(
+    settings: Config,
+    classes: Sequence[str],
+    failed: Sequence[Failure],
+    total: int,
+    max_errors: str,
+    inputs: Inputs,
+    pieces: Iterator[pa.Table],
+) -> None:
+    """Write class names, failures and, last, the manifest: it marks the split as done, and holds their digests."""
+    errors = settings.errors("split")
+    before = [settings.classes, *([errors] if failed else [])]
+    with commits.replacing_together(*before, settings.manifest, obsolete=() if failed else (errors,)) as temporaries:
+        *companions, manifest = temporaries
+        companions[0].write_text(class_names_text(classes), encoding="utf-8")
+        if failed:
+            failures.write_failures(errors, "split", failed, total, max_errors, temporary=companions[1])
+        beside = {
+            path.relative_to(settings.root).as_posix(): files.digest(temporary)
+            for path, temporary in zip(before, companions, strict=True)
+        }
+        schema = arrow_schema(schemas.MANIFEST)
+        with files.table_writer(
+            settings.manifest, schemas.MANIFEST, inputs, schema, beside=beside, temporary=manifest
+        ) as write:
+            for piece in pieces:
+                write(piece)
 
 
 def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequence[str]) -> Splits:
@@ -306,8 +338,9 @@ def _check_images(
     return rows, failed
 
 
-def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Schema) -> Iterator[pa.Table]:
+def _with_images(rows: list[ManifestRow], parts: list[DataPart]) -> Iterator[pa.Table]:
     """The rows as tables. Images without a file of their own are read a second time, to keep none in memory."""
+    schema = arrow_schema(schemas.MANIFEST)
     if all(row.path is not None for row in rows):
         yield pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
         return

@@ -1,14 +1,9 @@
 """The only reader and writer of artifacts. A file is written under a temporary name, checked, fsynced and renamed."""
 
-import errno
 import hashlib
 import json
-import os
-import secrets
-import shutil
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
 from zoo_cli import __version__
-from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.store.commits import replacing, write_error
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
 if TYPE_CHECKING:
@@ -37,44 +33,20 @@ def digest(path: Path) -> str:
 # Writing ------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`: it replaces `path` on success; on failure nothing changes."""
-    temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-        _sync(path.parent, os.O_RDONLY)
-    except OSError as error:
-        raise _write_error(path, error) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process of this host left in a folder."""
-    host = socket.gethostname()
-    for temporary in folder.glob(f".*.{host}.*.tmp"):
-        pid = temporary.name.split(".")[-3]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
-            with suppress(OSError):
-                temporary.unlink()
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with its keys in the given order and a newline at the end."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, to_json_text(value))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def to_json_text(value: Any) -> str:
+    """JSON as our files hold it."""
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -88,7 +60,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         with path.open("a", encoding="utf-8") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in rows)
     except OSError as error:
-        raise _write_error(path, error) from None
+        raise write_error(path, error) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
@@ -144,19 +116,23 @@ def table_writer(
     inputs: Mapping[str, Any],
     arrow_schema: pa.Schema,
     card: Mapping[str, Any] | None = None,
+    *,
+    beside: Mapping[str, str] | None = None,
+    temporary: Path | None = None,
 ) -> Iterator[Any]:
     """As `write_table`, for rows that arrive in pieces: yields a function that takes the next piece.
 
-    Row groups are full whatever the sizes of the pieces, so equal rows give equal bytes.
+    Row groups are full whatever the sizes of the pieces, so equal rows give equal bytes. `beside`: see `make_header`.
+    `temporary`: write there; the caller brings it into its place.
     """
     _check_columns(path, arrow_schema, schema)
-    header = json.dumps(make_header(schema, inputs, card), separators=(",", ":"))
+    header = json.dumps(make_header(schema, inputs, card, beside), separators=(",", ":"))
     arrow_schema = arrow_schema.with_metadata({HEADER: header})
     rows = 0
     pending: list[pa.Table] = []
-    with replacing(path) as temporary:
+    with replacing(path) if temporary is None else nullcontext(temporary) as place:
         with pq.ParquetWriter(
-            temporary,
+            place,
             arrow_schema,
             compression="zstd",
             compression_level=1,
@@ -179,15 +155,24 @@ def table_writer(
             rest = pa.concat_tables(pending) if pending else arrow_schema.empty_table()
             if rest.num_rows or not rows:
                 writer.write_table(rest, row_group_size=ROW_GROUP)
-        with pq.ParquetFile(temporary, page_checksum_verification=True) as check:
+        with pq.ParquetFile(place, page_checksum_verification=True) as check:
             read = sum(check.read_row_group(group).num_rows for group in range(check.num_row_groups))
             assert read == rows, f"{path}: {rows} rows written, {read} read back"
 
 
-def make_header(schema: Schema, inputs: Mapping[str, Any], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The header of a parquet artifact. Without a card there is no such key: files made on a CPU keep their bytes."""
+def make_header(
+    schema: Schema,
+    inputs: Mapping[str, Any],
+    card: Mapping[str, Any] | None = None,
+    beside: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The header of a parquet artifact. Without a card there is no such key: files made on a CPU keep their bytes.
+
+    `beside`: the digests of files that belong to it and are written before it, by their paths relative to its folder.
+    """
     header = {"schema": schema.tag, "inputs": dict(inputs), "made_by": f"zoo {__version__}"}
-    return header if card is None else {**header, "card": dict(card)}
+    optional = {"card": card, "beside": beside}
+    return header | {key: dict(value) for key, value in optional.items() if value is not None}
 
 
 # Reading ------------------------------------------------------------------------------------------------------------
@@ -318,29 +303,6 @@ def _type_fits(kind: str, expected: str) -> bool:
         )
     normal = kind.replace("item: ", "").replace("element: ", "").replace("large_", "")
     return normal == expected
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
-
-
-def _write_error(path: Path, error: OSError) -> ZooError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        free = 0
-        with suppress(OSError):
-            free = shutil.disk_usage(path.parent).free
-        return ZooError(
-            f"no space left to write {path} ({free / 1e6:,.0f} MB free)",
-            "free some space and run the same command again",
-        )
-    return ZooError(f"cannot write {path}: {error.strerror or error}", "what was done before is kept")
 
 
 @contextmanager
