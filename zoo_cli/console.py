@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
@@ -162,6 +162,10 @@ def plain(value: Any) -> Any:
     return value
 
 
+watchers: list[Callable[[], None]] = []
+"""Called whenever progress is counted: signs of life that a working command gives."""
+
+
 class Progress:
     """The progress of a stage: a bar on a terminal, a line every 30 s in a batch log."""
 
@@ -197,6 +201,8 @@ class Progress:
     def advance(self, count: int) -> None:
         """Count work that is done, and show it."""
         self.done += count
+        for watcher in watchers:
+            watcher()
         now = time.monotonic()
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done + self.skipped, rate=f"{self.rate:,.0f} {self.unit}/s")

@@ -103,6 +103,52 @@ def test_class_names_of_another_split_are_refused(workspace: Make, tmp_path: Pat
     assert "zoo split --overwrite" in refused.error
 
 
+DISTILL = ("distill", "--steps", "6", "--batch-size", "8", "--augment", "flip", "--checkpoint-every", "3")
+RUN = (*DISTILL, "--name", "mine")
+SWEEP = ("finetune", "alpha", "--lr", "0.1,0.01", *DISTILL[1:], "--name", "mine")
+
+
+def before_a_run(workspace: Make, *command: str, tmp_path: Path) -> Callable[[str], Path]:
+    """A workspace with a run of the same name, made with other options."""
+
+    def make(name: str) -> Path:
+        place = workspace(upto="pseudo-label")
+        finish(*command, "--steps", "2", "--lr", "0.3", workspace=place, place=tmp_path / f"before-{name}")
+        return place
+
+    return make
+
+
+@pytest.mark.parametrize("step", [0, 4, 9, 30, 48, 67])
+def test_a_run_goes_on_after_a_kill(workspace: Make, tmp_path: Path, step: int) -> None:
+    def make(_name: str) -> Path:
+        return workspace(upto="pseudo-label")
+
+    assert each_step(make, *RUN, tmp_path=tmp_path, steps=range(step, step + 1))
+
+
+@pytest.mark.parametrize("step", [12, 80, 86, 92, 97, 103])
+def test_overwriting_a_run_goes_on_after_a_kill(workspace: Make, tmp_path: Path, step: int) -> None:
+    make = before_a_run(workspace, *RUN, tmp_path=tmp_path)
+    assert each_step(make, *RUN, "--overwrite", tmp_path=tmp_path, steps=range(step, step + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [RUN, SWEEP], ids=["distill", "sweep"])
+def test_every_step_of_a_run_can_be_killed(workspace: Make, tmp_path: Path, command: tuple[str, ...]) -> None:
+    def make(_name: str) -> Path:
+        return workspace(upto="pseudo-label")
+
+    assert each_step(make, *command, tmp_path=tmp_path, steps=range(1000)) > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [RUN, SWEEP], ids=["distill", "sweep"])
+def test_every_step_of_overwriting_can_be_killed(workspace: Make, tmp_path: Path, command: tuple[str, ...]) -> None:
+    make = before_a_run(workspace, *RUN, tmp_path=tmp_path)
+    assert each_step(make, *command, "--overwrite", tmp_path=tmp_path, steps=range(1000)) > 50
+
+
 def test_leftovers_are_not_the_users_files() -> None:
     names = {".DS_Store": True, ".nfs0001": True, ".lease-1": True, ".x.12ab.3-4.5e.tmp": True, "notes": False}
     assert {name: commits.is_leftover(Path("runs/mine") / name) for name in names} == names

@@ -1,6 +1,5 @@
 """The only reader and writer of artifacts. A file is written under a temporary name, checked, fsynced and renamed."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,6 +14,7 @@ from safetensors import numpy as safetensors_numpy
 
 from zoo_cli import __version__
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.store import checksums
 from zoo_cli.store.commits import replacing, write_error
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
@@ -26,8 +26,8 @@ HEADER = b"zoo"
 
 def digest(path: Path) -> str:
     """The sha256 of a file."""
-    with _reading(path), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    with _reading(path):
+        return checksums.hash_file(path)
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -198,14 +198,17 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines log, without a last line that a kill truncated."""
+    """The objects of a JSON-lines log up to the first line that is none, such as a last one that a kill truncated."""
     rows = []
     with _reading(path):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().splitlines():
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(row, dict):
+                break
+            rows.append(row)
     return rows
 
 
@@ -307,7 +310,9 @@ def _type_fits(kind: str, expected: str) -> bool:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
+    """The context in which a file is read: checked by the SHA256SUMS beside it; what fails is an error of one line."""
     try:
+        checksums.check_file(path)
         yield
     except FileNotFoundError:
         raise UsageError(f"no file {path}") from None
