@@ -64,6 +64,11 @@ def remove_leftovers(folder: Path) -> None:
                 temporary.unlink()
 
 
+def folders_below(folder: Path) -> list[Path]:
+    """A folder and all folders in it; none if it does not exist."""
+    return [Path(path) for path, _, _ in os.walk(folder)]
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a file is none that a user has put there."""
     return any(path.match(pattern) for pattern in LEFTOVERS)

@@ -81,6 +81,8 @@ class RunFolder:
         settled = self.path == self.place and is_finished(self.path) and not lease.has_lease(self.place)
         if not settled and lease.held_for(self.path) is None:
             taken.append(lease.take(self.place, self.identity, wait))
+            for folder in (self.place.parent, *commits.folders_below(self.place), *commits.folders_below(self.path)):
+                commits.remove_leftovers(folder)
         was_interrupted = swap.finish_swap(self.place)
         if self.path != self.place:
             if was_interrupted and not self._differences(self.place / RECORD):
@@ -185,7 +187,8 @@ class RunFolder:
         if files.digest(file) != entry["sha256"]:
             raise ContractError(f"the checkpoint {file} is damaged", "--overwrite starts the run again")
         tensors, _ = files.read_tensors(file)
-        self.checkpoints.add(file.name)
+        # A kill may have come before the one before it was removed.
+        self._remove_other_checkpoints(file.name)
         return State(entry["step"], tensors, entry["log"])
 
     def save(self, state: State) -> None:
@@ -204,12 +207,17 @@ class RunFolder:
             "rows": self._rows_digest(state.step),
         }
         files.write_json(folder / "state.json", {**entry, "digest": provenance.fingerprint(entry)})
+        self._remove_other_checkpoints(file.name)
+
+    def _remove_other_checkpoints(self, current: str) -> None:
+        """Remove all but the current checkpoint; one of a process that may still be running is left to it."""
+        if not ranks.is_first():
+            return
         held = lease.held_for(self.path)
-        for path in folder.glob("step-*.safetensors"):
-            # One of a process that may still be running is left to it.
-            if path != file and (held is None or held.sole or path.name in self.checkpoints):
-                path.unlink()
-        self.checkpoints = {file.name}
+        for path in (self.path / "state").glob("step-*.safetensors"):
+            if path.name != current and (held is None or held.sole or path.name in self.checkpoints):
+                path.unlink(missing_ok=True)
+        self.checkpoints = {current}
 
     def _rows_digest(self, step: int) -> str:
         """A digest of the logged rows up to a step."""
