@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 from zoo_cli.errors import ContractError, UsageError, ZooError
-from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store import commits, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
+from zoo_cli.store.writers import Writer
 
 
 def features(rows: int, width: int = 8) -> pa.Table:
@@ -105,14 +107,45 @@ def test_file_is_synced_before_rename_and_folder_after(tmp_path: Path, monkeypat
 
 
 def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
-    import socket
-
-    dead = tmp_path / f".x.{socket.gethostname()}.999999999.aa.tmp"
-    alive = tmp_path / f".x.{socket.gethostname()}.{os.getpid()}.aa.tmp"
-    for path in (dead, alive):
+    own = Writer.current()
+    writers = {
+        "dead": replace(own, pid=999999999),
+        "whose pid is used again": replace(own, started="1"),
+        "alive": own,
+        "of another container": replace(own, namespace="pid:[1]", pid=999999999),
+        "of another boot": replace(own, boot="other", pid=999999999),
+    }
+    paths = {name: tmp_path / f".x.{writer.token}.aa.tmp" for name, writer in writers.items()}
+    for path in paths.values():
         path.write_text("")
-    files.remove_leftovers(tmp_path)
-    assert (dead.exists(), alive.exists()) == (False, True)
+    commits.remove_leftovers(tmp_path)
+    kept = {name for name, path in paths.items() if path.exists()}
+    assert kept == {"alive", "of another container", "of another boot"}
+
+
+def test_files_together_are_replaced_in_order_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / name for name in ("a", "b", "last")]
+    (tmp_path / "old").write_text("")
+    order: list[str] = []
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append(Path(b).name), rename(a, b)))
+    with commits.replacing_together(*paths, obsolete=[tmp_path / "old"]) as temporaries:
+        for temporary in temporaries:
+            temporary.write_text("new")
+    assert order == ["a", "b", "last"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "last"}
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    together = commits.replacing_together(*paths)
+    temporaries = together.__enter__()
+    for temporary in temporaries:
+        temporary.write_text("newer")
+    with pytest.raises(ZooError, match="no space left"):
+        together.__exit__(None, None, None)
+    assert [path.read_text() for path in paths] == ["new"] * 3
 
 
 def test_tensors_follow_the_umask(tmp_path: Path) -> None:

@@ -147,9 +147,9 @@ PARAMS = st.fixed_dictionaries(
     {},
     optional={
         "ratio": st.floats(allow_nan=False),
-        "count": st.integers(),
+        "count": st.integers(-(2**63), 2**63 - 1),
         "on": st.booleans(),
-        "few": st.integers(),
+        "few": st.integers(-(2**63), 2**63 - 1),
         "form": st.sampled_from(["a", "b"]),
         "level": st.sampled_from([1, 2]),
         "note": st.text("abc .:=-_äß", min_size=1).filter(lambda text: text == text.strip()),

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli import __main__, console, interruption
+from zoo_cli.store import checksums
 
 CLASSES = ("blue", "green", "red")
 PER_CLASS = 12
@@ -130,6 +131,22 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return Result(code, out.getvalue(), err.getvalue())
+
+
+def sign_run(folder: Path) -> None:
+    """Let SHA256SUMS list the files of a run as they are now, after a change that is not damage."""
+    checksums.write_sums(folder, checksums.read_sums(folder))
+
+
+def write_class_names(workspace: Path, names: list[str]) -> None:
+    """Change the class names of a workspace, and the manifest so that it does not know of others."""
+    import pyarrow.parquet as pq
+
+    (workspace / "classes.json").write_text(json.dumps({"names": names}), encoding="utf-8")
+    table = pq.read_table(workspace / "manifest.parquet")
+    header = json.loads(table.schema.metadata[b"zoo"])
+    del header["beside"]
+    pq.write_table(table.replace_schema_metadata({b"zoo": json.dumps(header)}), workspace / "manifest.parquet")
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
@@ -186,6 +186,10 @@ def plain(value: Any) -> Any:
     return value
 
 
+watchers: list[Callable[[], None]] = []
+"""Called whenever progress is counted: signs of life that a working command gives."""
+
+
 class Progress:
     """The progress of a stage: a bar on a terminal, a line every 30 s in a batch log, nothing before work is done.
 
@@ -214,6 +218,8 @@ class Progress:
 
     def advance(self, count: int) -> None:
         """Count work that is done, and show it."""
+        for watcher in watchers:
+            watcher()
         with _console.lock:
             self.done += count
             if not self.done:

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from tests.evaluate import task_models
 from tests.faults.tables import listed
-from tests.workspaces import run
+from tests.workspaces import run, sign_run
 
 N, CLASSES = 240, 8
 LABELS = np.arange(N) % CLASSES
@@ -308,6 +308,7 @@ def test_other_images_have_no_control(tmp_path: Path) -> None:
     rows = pq.read_table(place / "runs/mine/predictions.parquet").slice(0, 9)
     for folder in ("mine", "theirs"):
         pq.write_table(rows, place / "runs" / folder / "predictions.parquet")
+    sign_run(place / "runs/mine")
     result = run("evaluate", "flips", "--all", "mine", "theirs", "--json", workspace=place)
     assert result.code == 0, result.err
     assert "no control of random initialisation: " in result.err

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from tests.evaluate import task_models
 from tests.evaluate.test_flips import CLASSES, LABELS, NAMES, N, predict, run_folder, write
-from tests.workspaces import Result, run
+from tests.workspaces import Result, run, sign_run
 
 BEFORE, TEACHER, OTHER = predict(0, 0.5), predict(1, 0.45, {0: 1.0, 1: 0.9}), predict(2, 0.6)
 
@@ -220,6 +220,7 @@ def test_teacher_run_is_recognised_by_its_weights(transferred: Path) -> None:
 )
 def test_broken_run_record_is_refused(transferred: Path, content: str) -> None:
     (transferred / "runs/kl/run.json").write_text(content)
+    sign_run(transferred / "runs/kl")
     result = run("evaluate", "transfer", "start", "kl", workspace=transferred)
     assert result.code == 3
     assert result.error == f"{transferred}/runs/kl/run.json is not a run.json written by zoo"

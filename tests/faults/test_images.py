@@ -317,3 +317,32 @@ def test_non_finite_features_are_refused(workspace: Make) -> None:
     assert result.code == 3
     assert "beta gives embedding that are not finite for 36 images, e.g. train/blue/00.png" in result.error
     assert not list(place.glob("features/*/*/part-*.parquet"))
+
+
+def test_too_many_failures_are_repeated_by_their_command(workspace: Callable[..., Path]) -> None:
+    place = workspace()
+    (place / "images/blue/03.png").write_bytes(b"no image")
+    message = "split: 1 of 36 images failed, more than --max-errors 1%"
+    for _ in range(2):
+        result = run("split", workspace=place)
+        assert result.code == 4
+        assert message in result.error
+    assert run("split", "--max-errors", "1", workspace=place).code == 0
+    (place / "images/blue/01.png").unlink()
+    for _ in range(2):
+        extracted = run("extract", workspace=place)
+        assert extracted.code == 4
+        assert f"warning: {message}" in extracted.err
+        assert "extract: 1 of 35 images failed, more than --max-errors 0" in extracted.error
+    assert run("extract", "--max-errors", "10%", workspace=place).code == 0
+    ranked = run("rank", workspace=place)
+    assert ranked.code == 0
+    assert "warning: extract: 1 of 35 images failed" in ranked.err
+
+
+def test_missing_input_with_failures_is_made_and_read(workspace: Callable[..., Path]) -> None:
+    place = workspace()
+    (place / "images/blue/03.png").write_bytes(b"no image")
+    result = run("rank", workspace=place)
+    assert result.code == 0, result.err
+    assert "warning: split: 1 of 36 images failed, more than --max-errors 1%" in result.err

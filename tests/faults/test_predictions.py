@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.faults.tables import CLASSES, IDS, LABELS, PROBS, SAMPLES, VALUES, listed, shuffled, table
-from tests.workspaces import run
+from tests.workspaces import run, write_class_names
 
 Make = Callable[..., Path]
 QUICK = ("--steps", "2", "--batch-size", "8", "--augment", "none")
@@ -172,7 +172,7 @@ def test_pseudo_labels_need_the_ids_of_the_manifest(tmp_path: Path, from_files: 
 
 def test_label_outside_the_classes_is_refused(workspace: Make) -> None:
     place = workspace(upto="split")
-    (place / "classes.json").write_text('{"names": ["blue", "green"]}', encoding="utf-8")
+    write_class_names(place, ["blue", "green"])
     result = run("distill", "--lam", "1", *QUICK, workspace=place)
     assert result.code == 3
     assert f"label 2 is outside the 2 classes of {place / 'classes.json'}" in result.error

@@ -23,7 +23,8 @@ def place(workspace: Callable[..., Path]) -> Path:
     options = ("--name", "a", "--steps", "1", "--batch-size", "8", "--weighting", "equal")
     assert run("distill", *options, workspace=folder).code == 0
     shutil.copytree(folder / "runs/a", folder / "pack/student")
-    (folder / "pack/student/run.json").unlink()
+    for name in ("run.json", "SHA256SUMS"):
+        (folder / "pack/student" / name).unlink()
     return folder
 
 

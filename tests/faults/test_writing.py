@@ -4,12 +4,14 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.faults.processes import start, zoo
 from tests.workspaces import run
+from zoo_cli.store.writers import Writer
 
 Make = Callable[..., Path]
 QUICK = ("--steps", "2", "--batch-size", "8", "--augment", "none")
@@ -104,8 +106,8 @@ def test_leftovers_of_killed_process_are_removed(workspace: Make) -> None:
     place = workspace(upto="split")
     folder = place / "features/source=alpha/data=train"
     folder.mkdir(parents=True)
-    host = os.uname().nodename
-    dead, alive = folder / f".part.{host}.999999999.00.tmp", folder / f".part.{host}.{os.getpid()}.00.tmp"
+    own = Writer.current()
+    dead, alive = (folder / f".part.{writer.token}.00.tmp" for writer in (replace(own, pid=999999999), own))
     for path in (dead, alive):
         path.write_bytes(b"half a part")
     assert run("extract", workspace=place).code == 0

@@ -89,7 +89,8 @@ def test_truth_is_only_in_the_labels_of_predictions(tmp_path: Path) -> None:
         ok("distill", *STUDENT, workspace=workspace)
     first, second = contents(knowing), contents(blind)
     differing = {name for name in first if first[name] != second.get(name)}
-    assert differing == {"manifest.parquet", "runs/cross-task-parc-p12-s0/predictions.parquet"}
+    run_files = {f"runs/cross-task-parc-p12-s0/{name}" for name in ("predictions.parquet", "SHA256SUMS")}
+    assert differing == {"manifest.parquet", *run_files}
     tables = [
         files.read_table(w / "runs/cross-task-parc-p12-s0/predictions.parquet", schemas.PREDICTIONS)
         for w in (knowing, blind)

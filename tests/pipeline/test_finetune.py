@@ -371,7 +371,7 @@ def test_finetune_from_paths_without_workspace(
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here/models.py").write_bytes((workspace / "models.py").read_bytes())
     bare = ("finetune", "file:../theirs", "--manifest", str(workspace / "manifest.parquet"), "--out", "student")
-    ok(*bare, *QUICK)
+    ok(*bare, *QUICK, "--trust", "../theirs")
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"models.py", "student", "student.log.json"}
     assert (tmp_path / "here/student/model.safetensors").exists()
 

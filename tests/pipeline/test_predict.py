@@ -15,7 +15,7 @@ from PIL import Image
 
 import zoo_cli as zoo
 from tests.models.tiny_models import CODE, load_source, save_student, write_code
-from tests.workspaces import CLASSES, edit, make, run
+from tests.workspaces import CLASSES, edit, make, run, sign_run, write_class_names
 from zoo_cli.config import Preprocessing
 from zoo_cli.data.samples import Sample
 from zoo_cli.errors import TooManyErrors, UsageError
@@ -152,18 +152,19 @@ def test_run_alone_predicts_elsewhere(place: Path, tmp_path: Path, monkeypatch: 
     shutil.copy(place / "models.py", elsewhere)
     shutil.rmtree(place)
     monkeypatch.chdir(elsewhere)
-    result = run("predict", "a", "--data", "folder:new", "--out", "out.parquet")
+    result = run("predict", "a", "--data", "folder:new", "--out", "out.parquet", "--trust", "a")
     assert result.code == 0, result.err
     assert pq.read_table("out.parquet").to_pylist() == rows
 
 
 def test_classes_are_those_of_the_run(place: Path) -> None:
     rows = predicted(place, "a", "--data", f"folder:{place}/new")
-    (place / "classes.json").write_text('{"names": ["x", "y", "z"]}', encoding="utf-8")
+    write_class_names(place, ["x", "y", "z"])
     assert predicted(place, "a", "--data", f"folder:{place}/new") == rows
     config = json.loads((place / "runs/a/config.json").read_text())
     config["zoo"]["classes"].append("violet")
     (place / "runs/a/config.json").write_text(json.dumps(config))
+    sign_run(place / "runs/a")
     result = run("predict", "a", "--data", f"folder:{place}/new", workspace=place)
     assert result.code == 3
     assert "config.json names 4 classes, but its model has 3" in result.error
@@ -244,6 +245,7 @@ def test_failure_leaves_the_old_file(place: Path) -> None:
     tensors["4.weight"] = torch.full_like(tensors["4.weight"], 1e38)
     tensors["0.bias"] = torch.full_like(tensors["0.bias"], -0.5)
     save_file(tensors, weights)
+    sign_run(place / "runs/a")
     result = run("predict", "a", "--data", f"folder:{place}/new", "--out", str(out), workspace=place)
     assert result.code == 3, result.err
     assert "not finite" in result.error

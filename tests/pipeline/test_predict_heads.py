@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import zoo_cli as zoo
-from tests.workspaces import CLASSES, edit, make, run
+from tests.workspaces import CLASSES, edit, make, run, write_class_names
 from zoo_cli import config, registry, specs
 from zoo_cli.heads.fitting import fit_heads, pool_heads
 from zoo_cli.heads.standardise import Features
@@ -169,7 +169,7 @@ def test_missing_pool_names_what_makes_it(place: Path) -> None:
 
 
 def test_pool_of_other_labels_or_classes_is_stale(place: Path) -> None:
-    (place / "classes.json").write_text('{"names": ["azure", "green", "red"]}', encoding="utf-8")
+    write_class_names(place, ["azure", "green", "red"])
     assert "was made from other inputs: labels; zoo pseudo-label --head ridge --overwrite" in refused(place)
     edit(place, 'labelled = "50%"', 'labelled = "25%"')
     assert run("split", "--overwrite", workspace=place).code == 0

@@ -15,7 +15,8 @@ def test_student_of_user_code_works_from_another_workspace(tmp_path: Path) -> No
     assert result.code == 0, result.err
     rows = run("evaluate", "accuracy", "finetune-alpha-s0", "--json", workspace=here).data
     named = f"file:{here}/runs/finetune-alpha-s0"
-    elsewhere = run("evaluate", "accuracy", named, "--json", workspace=there)
+    trust = ("--trust", f"{here}/runs/finetune-alpha-s0")
+    elsewhere = run("evaluate", "accuracy", named, *trust, "--json", workspace=there)
     assert elsewhere.code == 0, elsewhere.err
     assert elsewhere.data == [{**rows[0], "run": named}]
 

@@ -15,7 +15,9 @@ from zoo_cli import config, console
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import flip_statistics, predictions, tables
 from zoo_cli.store import files
+from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.path_patterns import match_paths
+from zoo_cli.store.swap import run_place
 
 DIGITS = 12  # means of seeds that differ only by rounding are equal
 PER_RUN_OPTIONS = ("seed", "lr")
@@ -68,7 +70,7 @@ def _read_table(table: tables.Table) -> list[Accuracy]:
 def _find_runs(folder: Path) -> list[Path]:
     """The run folders of a run, a folder of runs, a workspace or a folder of workspaces."""
     for pattern in ("run.json", "*/run.json", "runs/*/run.json", "*/runs/*/run.json"):
-        runs = sorted(path.parent for path in folder.glob(pattern))
+        runs = sorted(path.parent for path in folder.glob(pattern) if run_place(path.parent) == path.parent)
         if runs:
             return runs
     return []
@@ -86,7 +88,7 @@ def _read_runs(path: Path, runs: Sequence[Path]) -> list[Accuracy]:
             raise ContractError(f"{run / 'run.json'} is not a run.json written by zoo") from None
         if source is None:
             others += 1
-        elif not (run / "predictions.parquet").exists():
+        elif not is_finished(run):
             unfinished += 1
         else:
             target = _target_name(run, record)

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from zoo_cli.errors import UsageError
+from zoo_cli.store.checksums import is_finished
+from zoo_cli.store.swap import run_place
 
 LABELS_ONLY = "labels-only"
 """The start of the default name of a run of labels only."""
@@ -34,13 +36,19 @@ def finished_runs(workspace: Path) -> list[str]:
 
     Raises UsageError if there is none.
     """
-    folders = [path.parent for path in (workspace / "runs").glob("*/predictions.parquet")]
+    folders = finished_beside(workspace / "runs")
     runs = [
         str(folder) for folder in sorted(folders, key=lambda folder: (not folder.name.startswith(LABELS_ONLY), folder))
     ]
     if not runs:
         raise UsageError(f"no finished run in {workspace / 'runs'}", "zoo distill makes one")
     return runs
+
+
+def finished_beside(folder: Path) -> list[Path]:
+    """The folders of finished runs in a folder, by name, without those that are to replace others."""
+    runs = sorted(file.parent for file in folder.glob("*/predictions.parquet"))
+    return [run for run in runs if run_place(run) == run and is_finished(run)]
 
 
 def display_name(text: str, workspace: Path) -> str:

@@ -10,6 +10,7 @@ from zoo_cli import console
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import flip_statistics
 from zoo_cli.store import feature_files, files
+from zoo_cli.store.checksums import is_finished
 
 Array = np.ndarray
 
@@ -77,7 +78,7 @@ def load_predictions(path: Path, *, labels: bool = True, classes: tuple[str, ...
     finite, missing labels, or labels outside the classes.
     """
     file = path / "predictions.parquet" if path.is_dir() else path
-    if not file.exists():
+    if not (is_finished(path) if path.is_dir() else file.exists()):
         raise UsageError(
             f"no run folder with predictions.parquet at {path}",
             "a run that was stopped has none yet: run the same command again",

@@ -10,7 +10,7 @@ from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, timm, weights
 from zoo_cli.models.architecture import HeadSpec, PreprocessingDefaults, ProviderResult
-from zoo_cli.store import files
+from zoo_cli.store import checksums, files
 
 SCHEMA = "zoo.student/1"
 WEIGHTS = "model.safetensors"
@@ -41,6 +41,7 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
 
 def read_model_spec(folder: Path) -> str:
     """The architecture of the model in a folder as a spec, "torchvision:resnet50"; empty if it is not recorded."""
+    checksums.check_file(folder / CONFIG)
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         spec = config["zoo"]["architecture"]["model"] if "zoo" in config else f"timm:{config['architecture']}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models.third_party import RAISED, asks_for_code, one_line
-from zoo_cli.store import files
+from zoo_cli.store import checksums, files
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
 NESTED = ("state_dict", "model")
@@ -42,6 +42,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     A checkpoint may hold the state dict under "state_dict" or "model"; prefixes left by wrappers ("module.") are
     stripped. Raises ContractError for a corrupt file, and for one with pickled code, which is never run.
     """
+    checksums.check_file(path)
     state: object
     if path.suffix == ".safetensors":
         try:

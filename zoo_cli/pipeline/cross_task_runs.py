@@ -86,7 +86,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
         }
         specs.append(
             RunSpec(
-                run.path,
+                run.folder,
                 streams,
                 options,
                 record,
@@ -100,7 +100,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
                 views=plan.views,
             )
         )
-    return runner.train_runs(specs, task.training, overwrite=paths.overwrite)
+    return runner.train_runs(specs, task.training)
 
 
 def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:

@@ -7,7 +7,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.pipeline import extract_views, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
-from zoo_cli.store import feature_store, output_summary
+from zoo_cli.store import failures, feature_store, output_summary
 from zoo_cli.store.feature_store import SourceSummary
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -38,7 +38,10 @@ def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig 
         extract_views.extract_views(settings, images, sources_with_views, views, options)
     if options.gradients:
         ranks.first_does(lambda: prepare.maker("gradients")(settings, images, sources, options))
-    return [] if options.dry_run else [feature_store.summarize_source(settings, source) for source in sources]
+    if options.dry_run:
+        return []
+    ranks.first_does(lambda: failures.check_failures(settings, "extract", options.max_errors))
+    return [feature_store.summarize_source(settings, source) for source in sources]
 
 
 def make_features(

@@ -128,7 +128,7 @@ def _run(
         for rows, part_jobs in sorted(pieces.items()):
             interruption.check()
             outputs = _run_part(images, rows, part_jobs, runners, passes, options.workers, progress)
-            _commit(settings, images, rows, part_jobs, outputs, card)
+            _commit(settings, images, rows, part_jobs, outputs, card, options.max_errors or "0")
             failed += outputs.failed
         progress.say_end()
     return failed
@@ -190,12 +190,13 @@ def _commit(
     part_jobs: Sequence[tuple[ExtractionJob, Path]],
     outputs: PartOutputs,
     card: Mapping[str, Any] | None,
+    max_errors: str,
 ) -> None:
     """Write a part of every source, after its failures."""
     if len(outputs.rows) + len(outputs.failed) != len(rows):
         raise AssertionError(f"{len(rows)} rows in, {len(outputs.rows)} out and {len(outputs.failed)} failed")
     if outputs.failed:
-        failures.add_failures(settings, "extract", outputs.failed)
+        failures.add_failures(settings, "extract", outputs.failed, max_errors)
     for job, path in part_jobs:
         features, logits = outputs.arrays[job.source.name]
         feature_store.write_part(

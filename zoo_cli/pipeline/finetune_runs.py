@@ -33,7 +33,7 @@ def train_finetune(
     makers = [partial(_make_spec, config, task, source) for source in repeated]
     specs = [
         make(
-            run.path,
+            run.folder,
             load_streams(config, task, run.seed),
             training.loop.lr,
             rates=config.rates if is_sweep else (),
@@ -41,10 +41,9 @@ def train_finetune(
         for make, run in zip(makers, runs, strict=True)
     ]
     if not is_sweep:
-        return runner.train_runs(specs, training, overwrite=paths.overwrite)
+        return runner.train_runs(specs, training)
     device = devices.choose(training.device, purpose="training")
-    for spec in specs:
-        runner.open_run(spec, training, device, overwrite=paths.overwrite)
+    runner.check_runs(specs, training, device)
     cache = runner.cache_images(specs, device, training)
     return [
         sweep.run_sweep(spec, config.rates, make, training, cache) for make, spec in zip(makers, specs, strict=True)

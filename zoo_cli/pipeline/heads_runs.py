@@ -67,7 +67,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
         targets = (pool, *sources)
         specs.append(
             RunSpec(
-                run.path,
+                run.folder,
                 streams,
                 options,
                 record,
@@ -79,7 +79,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
                 views=plan.views,
             )
         )
-    return runner.train_runs(specs, task.training, overwrite=paths.overwrite)
+    return runner.train_runs(specs, task.training)
 
 
 def _load_pool(plan: HeadsPlan) -> PseudoLabels:

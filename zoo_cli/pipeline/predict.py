@@ -147,6 +147,7 @@ def record_failures(settings: Config, options: PredictConfig, result: PredictRes
     """Write the images that failed to errors/predict.parquet. Raises TooManyErrors above the limit."""
     total = result.images + len(result.failed)
     failures.record_failures(settings, "predict", result.failed, total, options.max_errors or "0")
+    failures.check_failures(settings, "predict", options.max_errors)
 
 
 def _predict_batch(predictor: Predictor, batch: SampleBatch) -> PredictedBatch:

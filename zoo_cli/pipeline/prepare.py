@@ -15,7 +15,7 @@ from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_stored_flags, write_manifest
-from zoo_cli.store import feature_store, gradient_store
+from zoo_cli.store import failures, feature_store, gradient_store
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -101,6 +101,7 @@ def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> I
         console.say(f"{stale.message}; zoo split makes it again")
         stored, flags = with_stored_flags(settings)
         write_manifest(stored, SplitConfig(workers=workers), flags)
+    failures.warn_of_too_many(settings, "split")
     return load_manifest(settings.manifest, settings.root)
 
 
@@ -130,6 +131,8 @@ def _prepare_features(settings: Config, images: Images, sources: Sequence[Source
         console.say(f"no features of {', '.join(source.name for source in missing)} yet: zoo extract makes them first")
     if missing or stale:
         maker("extract")(settings, images, [*missing, *stale], ExtractConfig(refresh=refresh))
+    if sources:
+        failures.warn_of_too_many(settings, "extract")
 
 
 def _prepare_gradients(settings: Config, images: Images, sources: Sequence[Source], refresh: bool) -> None:

@@ -20,6 +20,7 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline.predict import PredictConfig
 from zoo_cli.pipeline.predictor import Answers, Predictor
 from zoo_cli.store import feature_files, files, provenance
+from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.feature_store import to_json_values
 from zoo_cli.training import inference
 
@@ -63,7 +64,7 @@ def find_model(settings: Config, text: str) -> Source:
     path = named_runs.resolve_run(Path(text), settings.root)
     if path.is_dir():
         is_run = (path / "run.json").is_file()
-        if not (path / file.CONFIG).is_file() or (is_run and not (path / "predictions.parquet").is_file()):
+        if not (path / file.CONFIG).is_file() or (is_run and not is_finished(path)):
             raise UsageError(f"no trained student at {path}", "a run that was stopped has none yet: call it again")
         return Source(path.resolve().name, f"file:{path.resolve()}")
     if path.is_file():
@@ -75,7 +76,7 @@ def find_model(settings: Config, text: str) -> Source:
         return settings.find_source(STUDENT)
     if ":" in text:
         return settings.select([text])[0]
-    runs = sorted(run.parent.name for run in (settings.root / "runs").glob("*/predictions.parquet"))
+    runs = [run.name for run in named_runs.finished_beside(settings.root / "runs")]
     raise specs.nearest("run", text, runs)
 
 

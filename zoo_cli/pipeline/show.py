@@ -8,6 +8,7 @@ from typing import Any
 from zoo_cli.errors import UsageError
 from zoo_cli.evaluation import named_runs
 from zoo_cli.store import files, source_record
+from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.source_record import SourceRecord
 
 
@@ -64,7 +65,7 @@ def _describe_run(path: Path) -> dict[str, Any]:
     if not (path / "run.json").exists():
         raise UsageError(f"{path} is not a run folder", "it has no run.json")
     entries: dict[str, Any] = {"run": str(path), **files.read_json(path / "run.json")}
-    entries["finished"] = (path / "predictions.parquet").exists()
+    entries["finished"] = is_finished(path)
     if (path / "metrics.jsonl").exists():
         lines = files.read_lines(path / "metrics.jsonl")
         entries["last"] = lines[-1] if lines else {}

@@ -15,8 +15,8 @@ from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
 from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
-from zoo_cli.store import failures, files, provenance, schemas
-from zoo_cli.store.class_names import load_class_names, write_class_names
+from zoo_cli.store import commits, failures, files, provenance, schemas
+from zoo_cli.store.class_names import check_beside, class_names_text, load_class_names
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import load_manifest
@@ -85,10 +85,17 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
             differing = ["images"]
         if differing:
             raise provenance.stale_error(str(settings.manifest), differing, "split")
+        for file in (settings.classes, settings.errors("split")):
+            check_beside(settings.manifest, file)
         console.say(f"{settings.manifest} is up to date")
-        return summarize_manifest(settings)
-    findings = write_manifest(changed, options, flags if has_file else [])
-    return None if options.dry_run else replace(summarize_manifest(settings), findings=findings)
+        summary = summarize_manifest(settings)
+    else:
+        findings = write_manifest(changed, options, flags if has_file else [])
+        if options.dry_run:
+            return None
+        summary = replace(summarize_manifest(settings), findings=findings)
+    failures.check_failures(settings, "split", options.max_errors)
+    return summary
 
 
 def is_manifest_current(settings: Config) -> bool:
@@ -226,14 +233,9 @@ def _write(
         raise one_class_error(classes[labels.pop()])
     draw = _draw_splits(settings, rows, classes)
     rows = [row.in_split(part, probe) for row, part, probe in zip(rows, draw.split, draw.probe, strict=True)]
-    # Before the manifest, which marks the split as done: other processes may be waiting for it.
-    write_class_names(settings.classes, classes)
+    total = len(rows) + len(failed)
     schema = arrow_schema(schemas.MANIFEST, () if any(row.file for row in rows) else schemas.PLACE)
-    with files.table_writer(
-        settings.manifest, schemas.MANIFEST, inputs, schema, group_bytes=decoding.AHEAD_BYTES
-    ) as write:
-        for piece in _with_images(rows, parts, schema):
-            write(piece)
+    _commit(settings, classes, failed, total, max_errors, inputs, schema, _with_images(rows, parts, schema))
     duplicates = splits.find_duplicates([row.id for row in rows], draw.split, [row.sha256 for row in rows])
     for note in [*draw.notes, *duplicates]:
         console.warn(note)
@@ -246,8 +248,44 @@ def _write(
     findings = collect_findings(seen, len(failed), passed_over, classes)
     for line in findings.lines:
         console.say(f"saw: {line}")
-    failures.record_failures(settings, "split", failed, len(rows) + len(failed), max_errors)
+    if failed:
+        failures.warn_of_failures(settings.errors("split"), failed, total)
     return findings
+
+
+def _commit(
+    settings: Config,
+    classes: Sequence[str],
+    failed: Sequence[Failure],
+    total: int,
+    max_errors: str,
+    inputs: Inputs,
+    schema: pa.Schema,
+    pieces: Iterator[pa.Table],
+) -> None:
+    """Write class names, failures and, last, the manifest: it marks the split as done, and holds their digests."""
+    errors = settings.errors("split")
+    before = [settings.classes, *([errors] if failed else [])]
+    with commits.replacing_together(*before, settings.manifest, obsolete=() if failed else (errors,)) as temporaries:
+        *companions, manifest = temporaries
+        companions[0].write_text(class_names_text(classes), encoding="utf-8")
+        if failed:
+            failures.write_failures(errors, "split", failed, total, max_errors, temporary=companions[1])
+        beside = {
+            path.relative_to(settings.root).as_posix(): files.digest(temporary)
+            for path, temporary in zip(before, companions, strict=True)
+        }
+        with files.table_writer(
+            settings.manifest,
+            schemas.MANIFEST,
+            inputs,
+            schema,
+            group_bytes=decoding.AHEAD_BYTES,
+            beside=beside,
+            temporary=manifest,
+        ) as write:
+            for piece in pieces:
+                write(piece)
 
 
 def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequence[str]) -> Splits:

@@ -51,7 +51,7 @@ def _load_task(
             prepare.prepare(settings, needs, workers=training.workers, refresh=refresh)
         images = load_manifest(manifest, manifest.parent)
         listed = manifest.with_name("classes.json")
-    classes = load_class_names(listed)
+    classes = load_class_names(listed, manifest)
     highest = int(images.labels.max(initial=-1))
     if highest >= len(classes):
         raise ContractError(f"{images.file}: label {highest} is outside the {len(classes)} classes of {listed}")

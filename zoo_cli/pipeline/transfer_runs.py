@@ -40,8 +40,7 @@ def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> l
             # Those of other seeds are the same networks.
             teachers.check_class_orders(transfers[0].teachers, task.classes, task.images, device, task.training.workers)
         phases = [transfer.make_phases(device) for transfer in transfers]
-    for specs in phases:
-        runner.open_run(specs[-1], task.training, device, overwrite=paths.overwrite)
+    runner.check_runs([specs[-1] for specs in phases], task.training, device)
     cache = runner.cache_images([spec for specs in phases for spec in specs], device, task.training)
     return [transfer.train(specs, cache) for transfer, specs in zip(transfers, phases, strict=True)]
 
@@ -63,15 +62,15 @@ class _Transfer:
 
     def make_phases(self, device: torch.device) -> list[RunSpec]:
         """The runs in their order. The last is the run itself, and the folders of the others are inside its own."""
-        inside = self.run.path / "teachers"
+        inside = self.run.folder / "teachers"
         if self.combination == "soup":
             parts = [self.make_spec(inside / teacher.name, [teacher], self.first_student) for teacher in self.teachers]
-            return [*parts, self.make_spec(self.run.path, self.teachers, self.first_student)]
+            return [*parts, self.make_spec(self.run.folder, self.teachers, self.first_student)]
         if self.combination != "sequential":
-            return [self.make_spec(self.run.path, self.teachers, self.first_student)]
+            return [self.make_spec(self.run.folder, self.teachers, self.first_student)]
         ordered = self.order_teachers(device)
         paths = [inside / f"{number}-{teacher.name}" for number, teacher in enumerate(ordered[:-1], 1)]
-        paths.append(self.run.path)
+        paths.append(self.run.folder)
         starts: list[Callable[[], Student]] = [self.first_student]
         starts += [partial(self.load_student, path) for path in paths]
         return [
@@ -170,13 +169,13 @@ class _Transfer:
         """Train a student for each teacher, and average their weights."""
         training = self.task.training
         *parts, last = specs
-        whole = runner.open_run(last, training, cache.device)
-        if whole.finished:
-            console.say(f"{whole.path} is up to date")
-            return load_result(whole.path)
-        results = runner.train_runs(parts, replace(training, recalibrate=False), cache=cache)
-        ranks.first_does(lambda: self.write_soup(whole, specs, results[-1].steps, cache))
-        return load_result(whole.path)
+        with runner.open_run(last, training, cache.device) as whole:
+            if whole.finished:
+                console.say(f"{whole.place} is up to date")
+                return load_result(whole.place)
+            results = runner.train_runs(parts, replace(training, recalibrate=False), cache=cache)
+            ranks.first_does(lambda: self.write_soup(whole, specs, results[-1].steps, cache))
+            return load_result(whole.place)
 
     def write_soup(self, whole: RunFolder, specs: Sequence[RunSpec], steps: int, cache: ImageCache) -> None:
         """Write the student with the average weights of the parts, which come before the whole in `specs`."""

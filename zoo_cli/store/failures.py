@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -22,27 +23,88 @@ class Failure:
     error: str
 
 
+@dataclass(frozen=True)
+class FailureRecord:
+    """The failures of a stage: `failed` of `total` images, and the `max_errors` with which its output was made."""
+
+    path: Path
+    failed: int
+    total: int
+    max_errors: str
+
+
 def record_failures(settings: Config, stage: str, failures: Sequence[Failure], total: int, max_errors: str) -> None:
-    """Write the failures, or remove an older record. Raises TooManyErrors above the limit."""
+    """Write the failures, or remove an older record. `check_failures` raises above the limit."""
     path = settings.errors(stage)
     if not failures:
         path.unlink(missing_ok=True)
         return
-    first = _write(settings, stage, failures)[0]
+    write_failures(path, stage, failures, total, max_errors)
+    warn_of_failures(path, failures, total)
+
+
+def write_failures(
+    path: Path,
+    stage: str,
+    failures: Sequence[Failure],
+    total: int | None,
+    max_errors: str,
+    temporary: Path | None = None,
+) -> None:
+    """Write the record of a stage, ordered by id. `temporary`: see `files.table_writer`."""
+    ordered = sorted(failures, key=lambda failure: failure.id)
+    table = pa.Table.from_pylist([asdict(failure) for failure in ordered], schema=arrow_schema(schemas.ERRORS))
+    inputs = {"stage": stage, "total": total, "max_errors": max_errors}
+    with files.table_writer(path, schemas.ERRORS, inputs, table.schema, temporary=temporary) as write:
+        write(table)
+
+
+def warn_of_failures(path: Path, failures: Sequence[Failure], total: int) -> None:
+    """Say how many images failed, and the first of them."""
+    first = min(failures, key=lambda failure: failure.id)
     console.warn(
         f"{len(failures):,} of {total:,} images failed, e.g. {first.id}: {first.error}; all are listed in {path}"
     )
-    if len(failures) > parse_limit(max_errors, total):
+
+
+def load_record(settings: Config, stage: str) -> FailureRecord | None:
+    """The record of a stage; None if nothing failed, or if an earlier version of zoo wrote it."""
+    path = settings.errors(stage)
+    if not path.exists():
+        return None
+    inputs = files.read_header(path).get("inputs")
+    total, max_errors = (inputs.get(key) if isinstance(inputs, dict) else None for key in ("total", "max_errors"))
+    if not isinstance(total, int) or not isinstance(max_errors, str):
+        return None
+    return FailureRecord(path, files.row_count(path), total, max_errors)
+
+
+def check_failures(settings: Config, stage: str, max_errors: str | None) -> None:
+    """Raise TooManyErrors if more images failed than `max_errors`, by default the limit of the stored output."""
+    record = load_record(settings, stage)
+    if record is None:
+        return
+    limit = max_errors or record.max_errors
+    if record.failed > parse_limit(limit, record.total):
         raise TooManyErrors(
-            f"{stage}: {len(failures):,} of {total:,} images failed, more than --max-errors {max_errors}",
-            f"{path} lists them; the other images are done",
+            f"{stage}: {record.failed:,} of {record.total:,} images failed, more than --max-errors {limit}",
+            f"{record.path} lists them; the other images are done",
         )
 
 
-def add_failures(settings: Config, stage: str, failures: Sequence[Failure]) -> None:
+def warn_of_too_many(settings: Config, stage: str) -> None:
+    """Say that an input was made with more failures than its limit: the command that reads it goes on."""
+    try:
+        check_failures(settings, stage, None)
+    except TooManyErrors as error:
+        console.warn(f"{error}")
+
+
+def add_failures(settings: Config, stage: str, failures: Sequence[Failure], max_errors: str) -> None:
     """Record failures before the output that lacks them is written: a kill in between leaves no gap unexplained."""
     new = {failure.id for failure in failures}
-    _write(settings, stage, [*(old for old in load_failures(settings, stage) if old.id not in new), *failures])
+    known = [*(old for old in load_failures(settings, stage) if old.id not in new), *failures]
+    write_failures(settings.errors(stage), stage, known, None, max_errors)
 
 
 def load_failures(settings: Config, stage: str) -> list[Failure]:
@@ -65,10 +127,3 @@ def parse_limit(max_errors: str, total: int) -> float:
     if not match:
         raise UsageError(f'--max-errors "{max_errors}"', "expected a number or N%")
     return total * float(match[1]) / 100 if match[2] else float(match[1])
-
-
-def _write(settings: Config, stage: str, failures: Sequence[Failure]) -> list[Failure]:
-    ordered = sorted(failures, key=lambda failure: failure.id)
-    table = pa.Table.from_pylist([asdict(failure) for failure in ordered], schema=arrow_schema(schemas.ERRORS))
-    files.write_table(settings.errors(stage), table, schemas.ERRORS, {"stage": stage})
-    return ordered

@@ -1,15 +1,9 @@
 """The only reader and writer of artifacts. A file is written under a temporary name, checked, fsynced and renamed."""
 
-import errno
-import hashlib
 import json
 import math
-import os
-import secrets
-import shutil
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
 from zoo_cli import __version__, specs, system_errors
-from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.store import checksums
+from zoo_cli.store.commits import replacing, write_error
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
 if TYPE_CHECKING:
@@ -31,64 +27,27 @@ HEADER = b"zoo"
 
 def digest(path: Path) -> str:
     """The sha256 of a file."""
-    with _reading(path), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    with _reading(path):
+        return checksums.hash_file(path)
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`: it replaces `path` on success; on failure nothing changes.
-
-    Raises UsageError for a pipe or a device, which a file must not replace: root may, with `--out /dev/null`.
-    """
-    _check_target(path)
-    temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-        _sync(path.parent, os.O_RDONLY)
-    except OSError as error:
-        raise _write_error(path, error) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _check_target(path: Path) -> None:
-    try:
-        system_errors.refuse_special(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise _write_error(path, error) from None
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process of this host left in a folder."""
-    host = socket.gethostname()
-    for temporary in folder.glob(f".*.{host}.*.tmp"):
-        pid = temporary.name.split(".")[-3]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
-            with suppress(OSError):
-                temporary.unlink()
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with its keys in the given order and a newline at the end."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, to_json_text(value))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def to_json_text(value: Any) -> str:
+    """JSON as our files hold it."""
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -102,7 +61,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         with path.open("a", encoding="utf-8") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in rows)
     except OSError as error:
-        raise _write_error(path, error) from None
+        raise write_error(path, error) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None) -> None:
@@ -160,20 +119,23 @@ def table_writer(
     card: Mapping[str, Any] | None = None,
     *,
     group_bytes: int | None = None,
+    beside: Mapping[str, str] | None = None,
+    temporary: Path | None = None,
 ) -> Iterator[Any]:
     """As `write_table`, for rows that arrive in pieces: yields a function that takes the next piece.
 
     Row groups are full whatever the sizes of the pieces, so equal rows give equal bytes. `group_bytes`: a row group
-    ends with the piece that fills so many bytes.
+    ends with the piece that fills so many bytes. `beside`: see `make_header`. `temporary`: write there; the caller
+    brings it into its place.
     """
     _check_columns(path, arrow_schema, schema)
-    header = json.dumps(make_header(schema, inputs, card), separators=(",", ":"))
+    header = json.dumps(make_header(schema, inputs, card, beside), separators=(",", ":"))
     arrow_schema = arrow_schema.with_metadata({HEADER: header})
     rows = 0
     pending: list[pa.Table] = []
-    with replacing(path) as temporary:
+    with replacing(path) if temporary is None else nullcontext(temporary) as place:
         with pq.ParquetWriter(
-            temporary,
+            place,
             arrow_schema,
             compression="zstd",
             compression_level=1,
@@ -199,15 +161,24 @@ def table_writer(
             rest = pa.concat_tables(pending) if pending else arrow_schema.empty_table()
             if rest.num_rows or not rows:
                 writer.write_table(rest, row_group_size=ROW_GROUP)
-        with pq.ParquetFile(temporary, page_checksum_verification=True) as check:
+        with pq.ParquetFile(place, page_checksum_verification=True) as check:
             read = sum(check.read_row_group(group).num_rows for group in range(check.num_row_groups))
             assert read == rows, f"{path}: {rows} rows written, {read} read back"
 
 
-def make_header(schema: Schema, inputs: Mapping[str, Any], card: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The header of a parquet artifact. Without a card there is no such key: files made on a CPU keep their bytes."""
+def make_header(
+    schema: Schema,
+    inputs: Mapping[str, Any],
+    card: Mapping[str, Any] | None = None,
+    beside: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The header of a parquet artifact. Without a card there is no such key: files made on a CPU keep their bytes.
+
+    `beside`: the digests of files that belong to it and are written before it, by their paths relative to its folder.
+    """
     header = {"schema": schema.tag, "inputs": dict(inputs), "made_by": f"zoo {__version__}"}
-    return header if card is None else {**header, "card": dict(card)}
+    optional = {"card": card, "beside": beside}
+    return header | {key: dict(value) for key, value in optional.items() if value is not None}
 
 
 # Reading ------------------------------------------------------------------------------------------------------------
@@ -244,14 +215,17 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines log, without a last line that a kill truncated."""
+    """The objects of a JSON-lines log up to the first line that is none, such as a last one that a kill truncated."""
     rows = []
     with _reading(path):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except (ValueError, RecursionError):
                 break
+            if not isinstance(row, dict):
+                break
+            rows.append(row)
     return rows
 
 
@@ -361,35 +335,12 @@ def _type_fits(kind: str, expected: str) -> bool:
     return normal == expected
 
 
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
-
-
-def _write_error(path: Path, error: OSError) -> ZooError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        free = 0
-        with suppress(OSError):
-            free = shutil.disk_usage(path.parent).free
-        return ZooError(
-            f"no space left to write {path} ({free / 1e6:,.0f} MB free)",
-            "free some space and run the same command again",
-        )
-    return ZooError(
-        f"cannot write {system_errors.shorten(path)}: {error.strerror or error}", "what was done before is kept"
-    )
-
-
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
+    """The context in which a file is read: checked by the SHA256SUMS beside it; what fails is an error of one line."""
     try:
         system_errors.refuse_special(path)
+        checksums.check_file(path)
         yield
     except FileNotFoundError:
         raise UsageError(f"no file {system_errors.shorten(path)}") from None

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import feature_store, files, provenance, schemas
+from zoo_cli.store import commits, feature_store, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
@@ -122,7 +122,7 @@ def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) ->
 def open_gradients(settings: Config, name: str, record: GradientRecord, *, overwrite: bool) -> None:
     """Write the record of a source, or check that the existing one agrees."""
     folder = settings.gradients(name)
-    files.remove_leftovers(folder)
+    commits.remove_leftovers(folder)
     before = None if overwrite else load_gradient_record(settings, name)
     if before is not None:
         changed = provenance.differences(asdict(before), asdict(record))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from zoo_cli.errors import UsageError
-from zoo_cli.store import files, schemas
+from zoo_cli.store import commits, files, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
 
@@ -87,7 +87,7 @@ def _to_table(batch: PredictedBatch, classes: Sequence[str]) -> pa.Table:
 
 @contextmanager
 def _write_text(path: Path, classes: Sequence[str]) -> Iterator[Write]:
-    with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with commits.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         plain, quoted = (
             csv.writer(stream, delimiter=DELIMITERS[path.suffix], lineterminator="\n", quoting=quoting)
             for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)

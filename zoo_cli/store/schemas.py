@@ -350,6 +350,7 @@ DOCUMENTS = (
             ("inputs", "fingerprints of what it was made from"),
             ("versions, threads", "of zoo, torch and torchvision; number of CPU threads, on which the bits depend"),
             ("device, card", "cpu or cuda; of a GPU its name, and the versions of CUDA and cuDNN"),
+            ("written_last", "the file without which the run is not finished: SHA256SUMS, the digests of all others"),
         ),
     ),
     Document(

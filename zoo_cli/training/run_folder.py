@@ -3,9 +3,9 @@
 import importlib.metadata
 import importlib.util
 import re
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,114 +13,232 @@ import torch
 
 from zoo_cli import __version__, console, ranks
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance
+from zoo_cli.store import commits, files, lease, provenance, swap
+from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, WRITTEN_LAST, is_finished, write_sums
+from zoo_cli.store.lease import Lease
+from zoo_cli.store.swap import PARTS, run_place
 from zoo_cli.training.checkpoints import State
 from zoo_cli.training.run_record import IDENTITY_KEYS
 
-FILES = ("predictions.parquet", "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json")
-PARTS = ("state", "teachers", "sweep")
-"""The folders inside: checkpoints, and the runs that lead to this one."""
 STARTED = (
     "state/state.json",
-    *(f"{part}/*/{file}" for part in PARTS[1:] for file in ("state/state.json", "predictions.parquet")),
+    *(f"{part}/*/{file}" for part in PARTS[1:] for file in ("state/state.json", PREDICTIONS)),
 )
 """Files of which at least one exists once training has begun."""
 
 
 @dataclass
 class RunFolder:
-    """The folder of a run. `record`: its run.json as requested; after `open`, that of the existing run."""
+    """The folder in which a run is made. `record`: its run.json as requested; after `open`, that of the existing run.
+
+    With --overwrite that is a folder beside its place, see `run_paths.RunPath`: the run replaces the one there when it
+    is finished. `finished`: whether the student is there, known after `open`.
+    """
 
     path: Path
     record: dict[str, Any]
+    finished: bool = False
+    checkpoints: set[str] = field(default_factory=set)
 
     @property
-    def finished(self) -> bool:
-        """Whether the student is there: its predictions are written last."""
-        return (self.path / "predictions.parquet").exists()
+    def place(self) -> Path:
+        """The folder of the finished run."""
+        return run_place(self.path)
 
-    def open(self, *, overwrite: bool) -> None:
-        """Make the folder, or check that the existing run is this one. Raises UsageError, naming what differs.
+    @property
+    def identity(self) -> str:
+        """A digest of all that the student depends on, apart from the machine."""
+        return provenance.fingerprint(_flatten(self.record))
 
-        In a job of several processes rank 0 does it, and the others read what it has opened.
+    def check(self) -> None:
+        """Raise UsageError if the folder holds another run, or if another process is making one. Nothing is written."""
+        self._check_place()
+        lease.check_free(self.place, self.identity)
+        file = self.path / RECORD
+        if self.path == self.place and file.exists() and self._is_started():
+            self._read_same(file)
+
+    @contextmanager
+    def opened(self, wait: float | None) -> Iterator[None]:
+        """The context in which this process alone writes the folder, made, or checked to hold this run.
+
+        Another process that makes the same run is waited for, `wait` seconds at most. In a job of several processes
+        rank 0 does all that, and the others read what it has opened. Raises UsageError, naming what differs.
         """
-        ranks.first_does(lambda: self._open(overwrite=overwrite))
-        if not ranks.is_first():
-            opened = files.read_json(self.path / "run.json")
-            if changed := provenance.differences(_flatten(opened), _flatten(self.record)):
-                raise provenance.stale_error(str(self.path), changed)
-            self.record = opened
+        taken: list[Lease] = []
+        try:
+            self.finished = ranks.first_does(lambda: self._open(wait, taken))
+            if not ranks.is_first():
+                self.record = self._read_same((self.place if self.finished else self.path) / RECORD)
+            yield
+        finally:
+            for each in taken:
+                each.release()
 
-    def _open(self, *, overwrite: bool) -> None:
-        file = self.path / "run.json"
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} is a file, not a folder", "choose another folder")
-        if self.path.exists() and not file.exists() and any(self.path.iterdir()):
-            raise UsageError(f"{self.path} is not a run folder and not empty", "choose another folder, or remove it")
-        started = self.finished or any(path for pattern in STARTED for path in self.path.glob(pattern))
-        if file.exists() and overwrite:
-            self._clear()
-        if file.exists():
-            existing = files.read_json(file)
-            if not isinstance(existing, dict):
-                raise ContractError(f"{file} is not a run.json written by zoo", "--overwrite starts the run again")
-            changed = provenance.differences(_flatten(existing), _flatten(self.record))
-            if changed and started:
-                raise provenance.stale_error(str(self.path), changed)
-            if changed:
+    def _open(self, wait: float | None, taken: list[Lease]) -> bool:
+        """Take the lease, added to `taken`, and make or check the folder; whether the run is finished."""
+        self._check_place()
+        settled = self.path == self.place and is_finished(self.path) and not lease.has_lease(self.place)
+        if not settled and lease.held_for(self.path) is None:
+            taken.append(lease.take(self.place, self.identity, wait))
+            for folder in (self.place.parent, *commits.folders_below(self.place), *commits.folders_below(self.path)):
+                commits.remove_leftovers(folder)
+        was_interrupted = swap.finish_swap(self.place)
+        if self.path != self.place:
+            if was_interrupted and not self._differences(self.place / RECORD):
+                self.record = read_record(self.place / RECORD)
+                return True
+            self._discard_other_run()
+        file = self.path / RECORD
+        if file.exists() and not self._is_started():
+            if read_record(file) != self.record:
                 # Nothing is trained yet, e.g. after a wrong flag: starting again loses nothing.
-                self._clear()
-            if started and not self.finished:
-                self._warn_of_another_machine(existing)
-            if started:
+                swap.clear(self.path)
+        elif file.exists():
+            existing = self._read_same(file)
+            if is_finished(self.path):
                 self.record = existing
-                return
+                if self.path != self.place:
+                    swap.replace_run(self.path, self.place)
+                return True
+            self._warn_of_another_machine(existing)
+            self.record = existing
+            return False
         files.write_json(file, self.record)
+        return False
+
+    def _check_place(self) -> None:
+        place = self.place
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{place} is a file, not a folder", "choose another folder")
+        if not place.exists():
+            return
+        if not (place / RECORD).exists() and not all(map(commits.is_leftover, place.iterdir())):
+            raise UsageError(f"{place} is not a run folder and not empty", "choose another folder, or remove it")
+        if self.path != place and place.stat().st_dev != place.parent.stat().st_dev:
+            raise UsageError(
+                f"{place} is a file system of its own: no run can be made beside it to replace it",
+                "choose a folder inside it",
+            )
+
+    def _is_started(self) -> bool:
+        return is_finished(self.path) or any(path for pattern in STARTED for path in self.path.glob(pattern))
+
+    def _read_same(self, file: Path) -> dict[str, Any]:
+        """An existing run.json. Raises UsageError, naming what differs, if it is of another run."""
+        if changed := self._differences(file):
+            raise provenance.stale_error(str(file.parent), changed)
+        return read_record(file)
+
+    def _differences(self, file: Path) -> list[str]:
+        return provenance.differences(_flatten(read_record(file)), _flatten(self.record))
+
+    def _discard_other_run(self) -> None:
+        """Clear the folder beside the place if its run is another one, or damaged: that was to be overwritten too."""
+        if not self.path.exists():
+            return
+        try:
+            if (self.path / RECORD).exists():
+                self._read_same(self.path / RECORD)
+                self.state()
+        except (UsageError, ContractError) as error:
+            console.detail(f"{self.path} is made again: {error.message}")
+            swap.clear(self.path)
 
     def record_machine(self, key: str, value: str) -> None:
         """Add to run.json what was decided on this machine. Only rank 0 of a job writes it."""
         self.record[key] = value
         if ranks.is_first():
-            files.write_json(self.path / "run.json", self.record)
+            files.write_json(self.path / RECORD, self.record)
+
+    def seal(self) -> None:
+        """Mark the run as finished by the digests of its files, and bring it into its place."""
+        self.confirm()
+        own = [path for name in (RECORD, *RUN_FILES) if (path := self.path / name).exists()]
+        own += [path for part in PARTS for path in (self.path / part).rglob("*") if path.is_file()]
+        # A NAME.log.json holds times: the same run has the same digests.
+        own = [path for path in own if not commits.is_leftover(path) and not path.name.endswith(".log.json")]
+        write_sums(self.path, [path.relative_to(self.path).as_posix() for path in own])
+        if self.path != self.place:
+            swap.replace_run(self.path, self.place)
+        self.finished = True
+
+    def confirm(self) -> None:
+        """Raise LeaseLost if another process has taken the run over."""
+        if held := lease.held_for(self.path):
+            held.confirm()
 
     def state(self) -> State | None:
-        """The last checkpoint. Raises ContractError if it is damaged."""
+        """The last checkpoint. Raises ContractError if it, or the log up to it, is damaged."""
         pointer = self.path / "state" / "state.json"
         if not pointer.exists():
             return None
-        entry = files.read_json(pointer)
+        try:
+            entry = files.read_json(pointer)
+        except ContractError as error:
+            raise ContractError(error.message, "--overwrite starts the run again") from None
         if not isinstance(entry, dict) or not entry.keys() >= {"step", "file", "sha256", "log"}:
             raise ContractError(f"{pointer} does not name a checkpoint", "--overwrite starts the run again")
+        if WRITTEN_LAST in self.record and entry.pop("digest", None) != provenance.fingerprint(entry):
+            raise ContractError(f"{pointer} is damaged", "--overwrite starts the run again")
+        if "rows" in entry and entry["rows"] != self._rows_digest(entry["step"]):
+            raise ContractError(f"{self.path / 'metrics.jsonl'} is damaged", "--overwrite starts the run again")
         file = pointer.with_name(entry["file"])
         if files.digest(file) != entry["sha256"]:
             raise ContractError(f"the checkpoint {file} is damaged", "--overwrite starts the run again")
         tensors, _ = files.read_tensors(file)
+        # A kill may have come before the one before it was removed.
+        self._remove_other_checkpoints(file.name)
         return State(entry["step"], tensors, entry["log"])
 
     def save(self, state: State) -> None:
-        """Write a checkpoint, point state.json to it, and remove the previous one. Only rank 0 of a job does."""
+        """Write a checkpoint, point state.json to it, and remove those before. Only rank 0 of a job does."""
         if not ranks.is_first():
             return
+        self.confirm()
         folder = self.path / "state"
         file = folder / f"step-{state.step:08}.safetensors"
         files.write_tensors(file, state.tensors)
-        entry = {"step": state.step, "file": file.name, "sha256": files.digest(file), "log": state.log}
-        files.write_json(folder / "state.json", entry)
-        for path in folder.glob("step-*.safetensors"):
-            if path != file:
-                path.unlink()
+        entry = {
+            "step": state.step,
+            "file": file.name,
+            "sha256": files.digest(file),
+            "log": state.log,
+            "rows": self._rows_digest(state.step),
+        }
+        files.write_json(folder / "state.json", {**entry, "digest": provenance.fingerprint(entry)})
+        self._remove_other_checkpoints(file.name)
+
+    def _remove_other_checkpoints(self, current: str) -> None:
+        """Remove all but the current checkpoint; one of a process that may still be running is left to it."""
+        if not ranks.is_first():
+            return
+        held = lease.held_for(self.path)
+        for path in (self.path / "state").glob("step-*.safetensors"):
+            if path.name != current and (held is None or held.sole or path.name in self.checkpoints):
+                path.unlink(missing_ok=True)
+        self.checkpoints = {current}
+
+    def _rows_digest(self, step: int) -> str:
+        """A digest of the logged rows up to a step."""
+        return provenance.fingerprint(self._rows(step))
+
+    def _rows(self, step: int) -> list[dict[str, Any]]:
+        """The logged rows up to a step."""
+        log = self.path / "metrics.jsonl"
+        rows = files.read_lines(log) if log.exists() else []
+        return [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= step]
 
     def truncate_log(self, step: int) -> None:
         """Drop the logged rows after a step, which will be logged again. Only rank 0 of a job does."""
         if not ranks.is_first():
             return
-        log = self.path / "metrics.jsonl"
-        rows = files.read_lines(log) if log.exists() else []
-        files.write_lines(log, [row for row in rows if row["step"] <= step])
+        files.write_lines(self.path / "metrics.jsonl", self._rows(step))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to the log. Only rank 0 of a job does."""
         if ranks.is_first():
+            lease.beat_all()
             files.append_lines(self.path / "metrics.jsonl", [row])
 
     def _warn_of_another_machine(self, existing: Mapping[str, Any]) -> None:
@@ -134,16 +252,17 @@ class RunFolder:
         ]
         if changes:
             console.warn(
-                f"{self.path} was started with {'; '.join(changes)}: "
+                f"{self.place} was started with {'; '.join(changes)}: "
                 "its bits will differ from those of an uninterrupted run"
             )
 
-    def _clear(self) -> None:
-        for name in FILES:
-            (self.path / name).unlink(missing_ok=True)
-        for part in PARTS:
-            shutil.rmtree(self.path / part, ignore_errors=True)
-        (self.path / "run.json").unlink()
+
+def read_record(file: Path) -> dict[str, Any]:
+    """The content of a run.json. Raises ContractError for another file."""
+    record = files.read_json(file)
+    if not isinstance(record, dict):
+        raise ContractError(f"{file} is not a run.json written by zoo", "--overwrite starts the run again")
+    return record
 
 
 def library_versions() -> dict[str, str]:

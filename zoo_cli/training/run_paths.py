@@ -7,6 +7,8 @@ from pathlib import Path
 
 from zoo_cli.config import Config
 from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.store.lease import staging
+from zoo_cli.store.swap import run_place
 
 MAX_NAME_BYTES = 150
 """The longest name of a run: file systems allow 255 bytes, and temporary files beside it add some of their own."""
@@ -14,10 +16,16 @@ MAX_NAME_BYTES = 150
 
 @dataclass(frozen=True)
 class RunPath:
-    """The folder of one run, and its seed."""
+    """The folder of one run, and its seed. `overwrite`: it replaces the run there once it is finished."""
 
     path: Path
     seed: int
+    overwrite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which it is made: beside `path` where it overwrites a run."""
+        return staging(self.path) if self.overwrite else self.path
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,17 @@ class RunPaths:
             raise UsageError("two of the requested runs are the same", "ask for each run once")
         if (self.name or self.out) and len(names) * len(seeds) > 1:
             raise ParameterError("`name` and `out` cannot be used with several runs", "drop them or ask for one run")
+        out = self.out
+        if out is not None and out.name in ("", ".."):
+            out = Path(os.path.abspath(out))
         runs = [
-            RunPath(self.out or settings.run(self.name or f"{name}-s{seed}"), seed) for name in names for seed in seeds
+            RunPath(out or settings.run(self.name or f"{name}-s{seed}"), seed, self.overwrite)
+            for name in names
+            for seed in seeds
         ]
         for run in runs:
+            if run_place(run.path) != run.path:
+                raise ParameterError(f"`out` is {run.path}: zoo uses such a name itself", "choose another name")
             if (size := len(os.fsencode(run.path.name))) > MAX_NAME_BYTES:
                 raise ParameterError(
                     f"the run name {run.path.name[:20]}… is too long: {size} bytes, at most {MAX_NAME_BYTES}",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo_cli.errors import ContractError
 from zoo_cli.store import files
 
 IDENTITY_KEYS = ("objective", "student", "options", "weights", "teachers", "inputs")
@@ -27,6 +28,9 @@ class RunResult:
 
 
 def load_result(path: Path) -> RunResult:
-    """The result of a finished run, from its folder."""
-    row = files.read_lines(path / "metrics.jsonl")[-1]
-    return RunResult(path.name, path, row["step"], row)
+    """The result of a finished run, from its folder. Raises ContractError if its log is damaged."""
+    log = path / "metrics.jsonl"
+    rows = files.read_lines(log)
+    if not rows or not isinstance(rows[-1].get("step"), int):
+        raise ContractError(f"{log} is damaged: it has no last row", "make the run again with --overwrite")
+    return RunResult(path.name, path, rows[-1]["step"], rows[-1])

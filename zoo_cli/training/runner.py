@@ -19,6 +19,8 @@ from zoo_cli.models import batch_norm
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.store import feature_store, files
+from zoo_cli.store.checksums import SUMS, WRITTEN_LAST, is_finished
+from zoo_cli.store.swap import run_place
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import batches, loop, step_time, students
 from zoo_cli.training.consistent_batches import make_consistent_batch_fn
@@ -61,32 +63,36 @@ class RunSpec:
 
 
 def train_runs(
-    specs: Sequence[RunSpec], training: ResolvedTraining, *, cache: ImageCache | None = None, overwrite: bool = False
+    specs: Sequence[RunSpec], training: ResolvedTraining, *, cache: ImageCache | None = None
 ) -> list[RunResult]:
     """Train the students that are not finished, one after another; the images are decoded once.
 
-    Raises UsageError, before any is trained, if a folder holds another run; Interrupted or Paused, after writing a
-    checkpoint, on a signal or at the time limit.
+    Raises UsageError, before any is trained, if a folder holds another run, or another process makes one in it;
+    Interrupted or Paused, after writing a checkpoint, on a signal or at the time limit.
     """
     device = devices.choose(training.device, purpose="training") if cache is None else cache.device
-    runs = [open_run(spec, training, device, overwrite=overwrite) for spec in specs]
-    unfinished = [spec for run, spec in zip(runs, specs, strict=True) if not run.finished]
-    if cache is None and unfinished:
-        cache = cache_images(unfinished, device, training)
-    for run, spec in zip(runs, specs, strict=True):
-        if run.finished:
-            console.say(f"{run.path} is up to date")
-            continue
-        assert cache is not None
-        started = time.monotonic()
-        length = describe_length(spec.options, training.batch_size)
-        console.say(f"training {run.path}: {length}, {spec.description}")
-        with computing(training, device):
-            _train(run, spec, training, cache)
-        seconds = round(time.monotonic() - started, 1)
-        if ranks.is_first():
-            files.write_json(run.path.with_name(f"{run.path.name}.log.json"), {"seconds": seconds})
-    return [load_result(run.path) for run in runs]
+    check_runs(specs, training, device)
+    for number, spec in enumerate(specs):
+        with open_run(spec, training, device) as run:
+            if run.finished:
+                console.say(f"{run.place} is up to date")
+                continue
+            cache = cache or cache_images(_unfinished(specs[number:]), device, training)
+            started = time.monotonic()
+            length = describe_length(spec.options, training.batch_size)
+            console.say(f"training {run.place}: {length}, {spec.description}")
+            with computing(training, device):
+                _train(run, spec, training, cache)
+            seconds = round(time.monotonic() - started, 1)
+            if ranks.is_first():
+                files.write_json(run.place.with_name(f"{run.place.name}.log.json"), {"seconds": seconds})
+    return [load_result(run_place(spec.path)) for spec in specs]
+
+
+def _unfinished(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """The runs that are to be trained, the first of them among them."""
+    finished = ranks.first_does(lambda: [is_finished(spec.path) for spec in specs[1:]])
+    return [specs[0], *(spec for spec, done in zip(specs[1:], finished, strict=True) if not done)]
 
 
 @contextmanager
@@ -104,11 +110,11 @@ def train_in_sequence(specs: Sequence[RunSpec], training: ResolvedTraining, cach
 
     The folders of the others are inside that of the last, and are not read once it is finished.
     """
-    last = open_run(specs[-1], training, cache.device)
-    if last.finished:
-        console.say(f"{last.path} is up to date")
-        return load_result(last.path)
-    return train_runs(specs, training, cache=cache)[-1]
+    with open_run(specs[-1], training, cache.device) as last:
+        if last.finished:
+            console.say(f"{last.place} is up to date")
+            return load_result(last.place)
+        return [train_runs([spec], training, cache=cache)[0] for spec in specs][-1]
 
 
 def cache_images(specs: Sequence[RunSpec], device: torch.device, training: ResolvedTraining) -> ImageCache:
@@ -122,8 +128,22 @@ def cache_images(specs: Sequence[RunSpec], device: torch.device, training: Resol
     return ImageCache(images, rows, device, workers, predicted, place)
 
 
-def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *, overwrite: bool = False) -> RunFolder:
-    """The folder of a run, made or checked to hold this run. Raises UsageError, naming what differs."""
+def check_runs(specs: Sequence[RunSpec], training: ResolvedTraining, device: torch.device) -> None:
+    """Raise UsageError if a folder holds another run, or another process makes one in it. Nothing is written."""
+    for spec in specs:
+        ranks.first_does(_run_folder(spec, training, device).check)
+
+
+@contextmanager
+def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device) -> Iterator[RunFolder]:
+    """The folder of a run, made or checked to hold this run, and leased. Raises UsageError, naming what differs."""
+    run = _run_folder(spec, training, device)
+    with run.opened(training.wait):
+        yield run
+
+
+def _run_folder(spec: RunSpec, training: ResolvedTraining, device: torch.device) -> RunFolder:
+    """The folder of a run with what its run.json shall hold."""
     options = recorded_options(training, spec.options, spec.streams.seed)
     record = {
         "weights": [],
@@ -135,10 +155,9 @@ def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device, *,
         "deterministic": training.deterministic,
         "versions": library_versions(),
         **({"processes": ranks.world_size()} if ranks.world_size() > 1 else {}),
+        WRITTEN_LAST: SUMS,
     }
-    run = RunFolder(spec.path, feature_store.to_json_values(record))
-    run.open(overwrite=overwrite)
-    return run
+    return RunFolder(spec.path, feature_store.to_json_values(record))
 
 
 def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:
 
 
 def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray) -> None:
-    """Write the files of a student. Its predictions of these rows (M,) come last: they mark the run as finished."""
+    """Write the files of a student, its predictions of these rows (M,) last, and seal the run."""
     images, preprocessing = cache.images, trained.preprocessing
     own_cache = cache.holding(rows)
     if own_cache is not None:
@@ -98,6 +98,7 @@ def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.
     if not np.isfinite(logits).all():
         raise loop.NonFinite(run.record["options"]["steps"], "a logit of the student")
     truth = images.truth()[rows]
+    run.confirm()
     files.write_tensors(run.path / "model.safetensors", trained.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", trained.config(run.path))
     files.write_text(run.path / "README.md", _model_card(run, trained))
@@ -110,6 +111,7 @@ def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.
     )
     made_from = {"run": provenance.fingerprint(run.record)}
     files.write_table(run.path / "predictions.parquet", table, schemas.PREDICTIONS, made_from)
+    run.seal()
 
 
 def _model_card(run: RunFolder, trained: Student) -> str:
@@ -131,7 +133,7 @@ library_name: zoo
 tags: [image-classification, knowledge-distillation]
 ---
 
-# {run.path.name}
+# {run.place.name}
 
 `{model}` for {len(trained.classes)} classes: {names}.
 
@@ -142,9 +144,9 @@ mean {list(preprocessing.mean)}, std {list(preprocessing.std)}.
 
 ## Use
 
-In `zoo`, `file:{run.path.name}` names it as a source or a student; `config.json` describes how it is built.
-`zoo evaluate accuracy {run.path.name}` evaluates its predictions on the test images, and
-`zoo predict {run.path.name} --data folder:IMAGES` predicts new ones.
+In `zoo`, `file:{run.place.name}` names it as a source or a student; `config.json` describes how it is built.
+`zoo evaluate accuracy {run.place.name}` evaluates its predictions on the test images, and
+`zoo predict {run.place.name} --data folder:IMAGES` predicts new ones.
 
 ## Learned from
 

@@ -81,10 +81,17 @@ def run_sweep(
 
     `whole`: that run, with any of the rates. Of equally good rates the first is used.
     """
+    with runner.open_run(whole, training, cache.device) as run:
+        if run.finished:
+            console.say(f"{run.place} is up to date")
+            return load_result(run.place)
+        return _run_trials(whole, rates, make_spec, training, cache)
+
+
+def _run_trials(
+    whole: RunSpec, rates: Sequence[float], make_spec: SpecMaker, training: ResolvedTraining, cache: ImageCache
+) -> RunResult:
     path, streams = whole.path, whole.streams
-    if runner.open_run(whole, training, cache.device).finished:
-        console.say(f"{path} is up to date")
-        return load_result(path)
     rest, held_out = hold_out(streams)
     accuracies = []
     for rate in rates:

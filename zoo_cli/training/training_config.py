@@ -71,6 +71,7 @@ class ResolvedTraining:
     images: ImagePlace = "auto"
     deterministic: bool = False
     compile: Compile = "auto"
+    wait: float | None = None
 
     @property
     def needs_cuda(self) -> str:
@@ -149,6 +150,14 @@ class TrainingConfig:
         str | None,
         _option("--max-time", "Time limit, e.g. 3h50m: stop with a checkpoint and exit code 75.", "TIME"),
     ] = None
+    wait: Annotated[
+        float | None,
+        _option(
+            "--wait",
+            "Wait so long for another process that trains the same run; 0: do not wait. [default: until it ends]",
+            "SECONDS",
+        ),
+    ] = None
     device: Annotated[
         str, _option("--device", "auto (CUDA if there is any), cpu, cuda or cuda:N.", "NAME", "ZOO_DEVICE")
     ] = "auto"
@@ -184,7 +193,7 @@ class TrainingConfig:
             raise ParameterError(f"`epochs` is {self.epochs:g}", "expected a number above 0")
         if self.batch_size is not None:
             _check_at_least("batch_size", self.batch_size, 2)
-        for name in ("lr", "momentum", "weight_decay", "warmup", "checkpoint_every", "workers"):
+        for name in ("lr", "momentum", "weight_decay", "warmup", "checkpoint_every", "workers", "wait"):
             value = getattr(self, name)
             if value is not None:
                 _check_at_least(name, value, 0)
@@ -233,6 +242,7 @@ class TrainingConfig:
             self.images,  # type: ignore[arg-type]
             self.deterministic,
             self.compile,  # type: ignore[arg-type]
+            self.wait,
         )
 
 

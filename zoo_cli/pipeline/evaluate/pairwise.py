@@ -152,10 +152,10 @@ def _twins_beside(models: Sequence[ComparedModel], reference: Predictions) -> li
         options = seed_twins.seedless_options(model.folder)
         if model.folder is None or options is None:
             continue
-        for file in sorted(model.folder.parent.glob("*/predictions.parquet")):
-            if file.parent.name != model.folder.name and seed_twins.seedless_options(file.parent) == options:
-                predicted = predictions.load_predictions(file.parent, labels=False).align_classes(reference)
-                pairs.append((ComparedModel(file.parent.name, file.parent, predicted), model))
+        for folder in named_runs.finished_beside(model.folder.parent):
+            if folder.name != model.folder.name and seed_twins.seedless_options(folder) == options:
+                predicted = predictions.load_predictions(folder, labels=False).align_classes(reference)
+                pairs.append((ComparedModel(folder.name, folder, predicted), model))
                 break
     return pairs
 
