@@ -1,7 +1,6 @@
 """Every training command on a pretended card ends with the CPU's weights, in fp32 and bf16, on one card and on two."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from zoo_cli.pipeline import prepare
-
-from ..pipeline import head_answers
 from ..pipeline.test_objectives_resume import COMMANDS, LENGTH
 from ..pipeline.transfer_workspace import make, ok, stopped
 from ..workspaces import Result, run
@@ -22,20 +18,6 @@ QUICK = ("cross-task", "supervised", "mcl")
 """The commands of the default run; the others are slow."""
 SLOW = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in COMMANDS]
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def written_pool() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        yield
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = make(tmp_path_factory.mktemp("rehearsal") / "task")
-    head_answers.write_answers(place)
-    return place
 
 
 def train(name: str, workspace: Path, *flags: str) -> dict[str, torch.Tensor]:

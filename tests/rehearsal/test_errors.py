@@ -6,36 +6,19 @@ What is finished is kept, and the files end as those of an unbroken run.
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from zoo_cli.pipeline import prepare
-
-from ..pipeline import head_answers
 from ..pipeline.test_bytes import contents
 from ..pipeline.test_objectives_resume import COMMANDS, LENGTH
-from ..pipeline.transfer_workspace import make, ok, on_step, stopped
+from ..pipeline.transfer_workspace import ok, on_step, stopped
 from ..workspaces import Result, run
 from .planted_faults import ERRORS, LINES, ON_CARD, Fault, Phase, out_of_memory
 from .pretended_card import pretend_card
 from .test_commands import train
-
-
-@pytest.fixture(scope="module", autouse=True)
-def written_pool() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        yield
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = make(tmp_path_factory.mktemp("errors") / "task")
-    head_answers.write_answers(place)
-    return place
 
 
 @pytest.fixture(scope="module")

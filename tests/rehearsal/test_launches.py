@@ -1,29 +1,15 @@
 """A training step launches no more operations on a card than were recorded."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from zoo_cli.pipeline import prepare
-
-from ..pipeline import head_answers
 from ..pipeline.test_objectives_resume import COMMANDS
-from ..pipeline.transfer_workspace import make
 from .launches import RECORDED, VERSION, count_launches
 
 MOST = 1.05
 QUICK = ("cross-task", "heads", "mcl")
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        place = make(tmp_path_factory.mktemp("launches") / "task")
-        head_answers.write_answers(place)
-        yield place
 
 
 @pytest.mark.parametrize(
