@@ -187,3 +187,22 @@ def test_run_record_holds_the_card(workspace: Path, unbroken: Callable[[str], di
     assert result.err.count("zoo: warning: ") == 1
     assert "was started with card name Another card, cuda " in result.err
     assert "threads" not in result.err
+
+
+def test_checkpoint_of_a_run_that_was_taken_over_is_not_written(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that writes checkpoints on a card sees the lease, too."""
+    mine = workspace / "runs" / "mine"
+    shutil.rmtree(workspace / "runs", ignore_errors=True)
+
+    def take_over() -> None:
+        (mine / ".lease-2").write_text("of another process")
+
+    with pretend_card():
+        on_step(2, take_over, monkeypatch)
+        result = run(*COMMANDS["supervised"], *LENGTH, "--device", "cuda", workspace=workspace)
+    assert result.code == 1
+    assert "another process has taken this run over" in result.error
+    assert not (mine / "state").exists()
+    shutil.rmtree(workspace / "runs")

@@ -75,12 +75,13 @@ def train(
     """Train `student` in place, and the objective's own parameters with it, both moved to `device`.
 
     `student(images)` returns the features that its head reads, and its logits; it is left in train mode.
-    `batch_fn(step)`, from 0, depends on the step alone. `should_stop` is called after each step. `save` gets a state
-    every `checkpoint_every` steps, at a stop, and at the end; its trained values are finite. `log` gets, every
-    `log_every` steps and at the end, `step` (steps done), the means since the last row of `loss` and of the
-    objective's terms, and the `lr` of the last step. Parameters that need no gradient do not change. Dropout draws
-    from a random state made from `seed`; that of the caller is not touched. `channels_last`: the memory order of images
-    and convolutions on a CPU; it is always that of a GPU. `graph`: repeat the step as a CUDA graph, see `StepGraph`.
+    `batch_fn(step)`, from 0, depends on the step alone; a thread may call it before its step. `should_stop` is called
+    after each step. `save`, on a GPU called by a thread, gets a state every `checkpoint_every` steps, at a stop, and at
+    the end; its trained values are finite. `log` gets, every `log_every` steps and at the end, `step` (steps done), the
+    means since the last row of `loss` and of the objective's terms, and the `lr` of the last step. Parameters that need
+    no gradient do not change. Dropout draws from a random state made from `seed`; that of the caller is not touched.
+    `channels_last`: the memory order of images and convolutions on a CPU; it is always that of a GPU. `graph`: repeat
+    the step as a CUDA graph, see `StepGraph`.
 
     Raises NonFinite, with the parameters as before that step; ContractError if `resume` belongs to other networks;
     ZooError if the GPU runs out of memory in a step.

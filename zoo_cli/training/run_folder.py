@@ -32,13 +32,15 @@ class RunFolder:
     """The folder in which a run is made. `record`: its run.json as requested; after `open`, that of the existing run.
 
     With --overwrite that is a folder beside its place, see `run_paths.RunPath`: the run replaces the one there when it
-    is finished. `finished`: whether the student is there, known after `open`.
+    is finished. `finished`: whether the student is there, known after `open`. `lease`: that under which this process
+    writes it, also from the thread that writes checkpoints on a GPU.
     """
 
     path: Path
     record: dict[str, Any]
     finished: bool = False
     checkpoints: set[str] = field(default_factory=set)
+    lease: Lease | None = None
 
     @property
     def place(self) -> Path:
@@ -83,6 +85,7 @@ class RunFolder:
             taken.append(lease.take(self.place, self.identity, wait))
             for folder in (self.place.parent, *commits.folders_below(self.place), *commits.folders_below(self.path)):
                 commits.remove_leftovers(folder)
+        self.lease = lease.held_for(self.path)
         was_interrupted = swap.finish_swap(self.place)
         if self.path != self.place:
             if was_interrupted and not self._differences(self.place / RECORD):
@@ -165,8 +168,8 @@ class RunFolder:
 
     def confirm(self) -> None:
         """Raise LeaseLost if another process has taken the run over."""
-        if held := lease.held_for(self.path):
-            held.confirm()
+        if self.lease is not None:
+            self.lease.confirm()
 
     def state(self) -> State | None:
         """The last checkpoint. Raises ContractError if it, or the log up to it, is damaged."""
@@ -213,9 +216,9 @@ class RunFolder:
         """Remove all but the current checkpoint; one of a process that may still be running is left to it."""
         if not ranks.is_first():
             return
-        held = lease.held_for(self.path)
+        sole = self.lease is None or self.lease.sole
         for path in (self.path / "state").glob("step-*.safetensors"):
-            if path.name != current and (held is None or held.sole or path.name in self.checkpoints):
+            if path.name != current and (sole or path.name in self.checkpoints):
                 path.unlink(missing_ok=True)
         self.checkpoints = {current}
 
