@@ -139,3 +139,13 @@ def test_brackets_of_folders_are_literal(tmp_path: Path) -> None:
     assert run("split", workspace=workspace).code == 0
     assert len(ids(workspace)) == 8
     assert "up to date" in run("split", workspace=workspace).err
+
+
+def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
+    """Each of two links leads back: without care there are 2^40 paths."""
+    write_classes(tmp_path, "d/a", "d/b")
+    for name in ("first", "second"):
+        (tmp_path / "d/a" / name).symlink_to("..", target_is_directory=True)
+    result = run("split", "--train", f"folder:{tmp_path}/d", "--follow-links", workspace=tmp_path)
+    assert result.code == 3
+    assert "leads back to a folder above it" in result.error

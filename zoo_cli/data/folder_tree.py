@@ -75,12 +75,12 @@ class FolderTree:
             return False
 
     def _walk(self, folder: str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
-        here = os.path.realpath(folder)
-        if here in above:
+        resolved = os.path.realpath(folder)
+        if resolved in above:
             raise ContractError(f"a link inside {quote(folder)} leads back to a folder above it", "remove the link")
         for entry in self.entries(folder):
             if entry.is_dir():
-                yield from self._walk(entry.path, (*above, here))
+                yield from self._walk(entry.path, (*above, resolved))
             else:
                 yield entry
 

@@ -41,11 +41,11 @@ def check_class_order(probs: Array, labels: Array) -> OrderCheck:
     centred = probs - probs.mean(axis=0) if count else probs
     folds = _draw_folds(labels)
     for fold in np.unique(folds):
-        held = folds == fold
-        order = _fit_order(centred[~held], labels[~held])
-        reordered[held] = probs[held][:, order].argmax(axis=1) == labels[held]
-        rows = np.flatnonzero(held)
-        gain[held] = centred[rows, order[labels[held]]] - centred[rows, labels[held]]
+        tested = folds == fold
+        order = _fit_order(centred[~tested], labels[~tested])
+        reordered[tested] = probs[tested][:, order].argmax(axis=1) == labels[tested]
+        rows = np.flatnonzero(tested)
+        gain[tested] = centred[rows, order[labels[tested]]] - centred[rows, labels[tested]]
     gained, lost = int((gain > 0).sum()), int((gain < 0).sum())
     better = reordered.sum() > as_it_comes.sum()
     refuted = better and binom.sf(gained - 1, gained + lost, 0.5) <= LEVEL

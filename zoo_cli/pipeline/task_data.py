@@ -74,10 +74,22 @@ def list_files(settings: Config, specs: Mapping[str, Sequence[str]]) -> str:
     listing: list[Any] = []
     for spec in (spec for part in specs.values() for spec in part):
         data = samples.data_path(spec, root)
-        paths = [os.path.join(folder, name) for folder, _, names in os.walk(data, followlinks=follow) for name in names]
-        paths = sorted(paths or map(str, samples.match_data(data, root)))
+        paths = sorted(_walk(data, follow) or map(str, samples.match_data(data, root)))
         listing.append([spec, [(os.path.relpath(path, root), _size(path)) for path in paths]])
     return provenance.fingerprint(listing)
+
+
+def _walk(top: str | os.PathLike[str], follow_links: bool) -> list[str]:
+    """The files below a folder; those of a folder to which several links lead once, so that a loop of links ends."""
+    paths, walked = [], set()
+    for folder, folders, names in os.walk(top, followlinks=follow_links):
+        resolved = os.path.realpath(folder) if follow_links else folder
+        if resolved in walked:
+            folders.clear()
+            continue
+        walked.add(resolved)
+        paths += [os.path.join(folder, name) for name in names]
+    return paths
 
 
 def _size(path: str) -> int:
