@@ -1,6 +1,7 @@
 """Artifacts that were damaged on disk, invalid weights files, and code in a checkpoint."""
 
 import contextlib
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_damaged_artifact_is_named_and_can_be_remade(
     assert str(path) in result.error
     assert run(*maker.split(), workspace=place).code == 0
     assert run(*reader, workspace=place).code == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("declared", []), ("preprocessing", "none"), ("depth", "18"), ("parameters", {}), ("features", None)],
+)
+def test_wrong_type_in_the_record_of_a_source_is_refused(workspace: Make, key: str, value: object) -> None:
+    place = workspace(upto="extract")
+    path = place / "features/source=alpha/_source.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert key in record
+    path.write_text(json.dumps({**record, key: value}), encoding="utf-8")
+    for command in ("score", "sources"):
+        result = run(command, workspace=place)
+        assert result.code == 3
+        assert f"{path} lacks keys of its format" in result.error
 
 
 @pytest.mark.parametrize("bit", [0, 7])
