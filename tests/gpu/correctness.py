@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -21,7 +20,6 @@ from tests.pipeline.transfer_workspace import make
 from tests.shared_material import SHARED
 from tests.workspaces import run
 from zoo_cli.images.augmentation import KINDS
-from zoo_cli.pipeline import prepare
 
 TASK = """[task]
 name = "cifar10"
@@ -80,10 +78,10 @@ def kernel(setting: Setting) -> Iterator[Finding]:
 
 def commands(setting: Setting) -> Iterator[Finding]:
     """Every training command beside the CPU's: the largest difference of a weight."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        workspace = make(Path(folder) / "task")
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        head_answers.write_answers(workspace)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        head_answers.workspace_with_answers(Path(folder) / "task") as workspace,
+    ):
         for name, command in list(COMMANDS.items())[: 3 if setting.small else None]:
             weights, seconds, failure = {}, {}, ""
             for device in ("cpu", str(setting.device)):

@@ -1,18 +1,24 @@
 """A written pool of heads for tests of what reads it: mostly right answers in the task's classes."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from zoo_cli import config
 from zoo_cli.config import Config
+from zoo_cli.pipeline import prepare
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.store import files, schemas
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images, load_manifest
+
+from .transfer_workspace import make
 
 MAKER = f"{__name__}:keep_answers"
 """In place of the stage that makes the answers, `prepare.MAKERS["head-labels"]`."""
@@ -38,6 +44,16 @@ def write_answers(
     sources = [{"source": name, "weight": weight} for name, weight in WEIGHTS.items()]
     (folder / "_head.json").write_text(json.dumps({"sources": sources}), encoding="utf-8")
     return folder
+
+
+@contextmanager
+def workspace_with_answers(folder: Path) -> Iterator[Path]:
+    """The workspace of `transfer_workspace` with a written pool, which no command makes again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(prepare.MAKERS, "head-labels", MAKER)
+        place = make(folder)
+        write_answers(place)
+        yield place
 
 
 def keep_answers(_settings: Config, _images: Images, options: HeadLabelConfig, *, refresh: bool = False) -> None:

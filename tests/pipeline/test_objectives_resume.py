@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from zoo_cli import registry, specs
-from zoo_cli.pipeline import prepare
 from zoo_cli.store import files
 from zoo_cli.training import students
 from zoo_cli.training.loop import State
@@ -47,18 +46,10 @@ SOME = ("supervised", "mcl", "sequential", "soup", "sweep")
 """One command of each kind, for tests that do not depend on the objective."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def written_pool() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        yield
-
-
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = make(tmp_path_factory.mktemp("resume") / "task")
-    head_answers.write_answers(place)
-    return place
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with head_answers.workspace_with_answers(tmp_path_factory.mktemp("resume") / "task") as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pytest
 from tests.faults.processes import ROOT, SMALL_PARTS
 from tests.ranks import ON_STEP, run_ranks
 from zoo_cli import config
-from zoo_cli.pipeline import prepare
 from zoo_cli.store import files
 from zoo_cli.store.failures import load_failures
 from zoo_cli.store.manifest import load_manifest
@@ -38,22 +37,14 @@ SOME = ("mcl", "fixmatch", "soup")
 DISTILL = (*COMMANDS["xe-kl"], *LENGTH)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def written_pool() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        yield
-
-
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Without dropout, the one thing that each process draws for itself."""
-    place = make(tmp_path_factory.mktemp("ranks") / "task")
-    head_answers.write_answers(place)
-    text = (place / "normed.py").read_text(encoding="utf-8")
-    assert "Dropout(0.3)" in text
-    (place / "normed.py").write_text(text.replace("Dropout(0.3)", "Dropout(0.0)"), encoding="utf-8")
-    return place
+    with head_answers.workspace_with_answers(tmp_path_factory.mktemp("ranks") / "task") as place:
+        text = (place / "normed.py").read_text(encoding="utf-8")
+        assert "Dropout(0.3)" in text
+        (place / "normed.py").write_text(text.replace("Dropout(0.3)", "Dropout(0.0)"), encoding="utf-8")
+        yield place
 
 
 @pytest.fixture

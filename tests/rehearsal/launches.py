@@ -10,15 +10,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import pytest
 import torch
 
 from tests.pipeline import head_answers
 from tests.pipeline.test_objectives_resume import COMMANDS, LENGTH
-from tests.pipeline.transfer_workspace import make, ok
+from tests.pipeline.transfer_workspace import ok
 from tests.rehearsal.pretended_card import pretend_card
 from tests.rehearsal.training_steps import count_steps
-from zoo_cli.pipeline import prepare
 
 RECORDED = Path(__file__).with_name("launches.json")
 VERSION = ".".join(torch.__version__.split(".")[:2])
@@ -34,10 +32,10 @@ def count_launches(name: str, workspace: Path) -> float:
 
 def main() -> None:
     """Record the launches of every command."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        workspace = make(Path(folder) / "task")
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        head_answers.write_answers(workspace)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        head_answers.workspace_with_answers(Path(folder) / "task") as workspace,
+    ):
         counts = {name: round(count_launches(name, workspace), 1) for name in COMMANDS}
     recorded = json.loads(RECORDED.read_text(encoding="utf-8")) if RECORDED.exists() else {}
     recorded[VERSION] = counts

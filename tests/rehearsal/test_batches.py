@@ -3,7 +3,6 @@
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.pipeline import head_answers
 from tests.pipeline.test_objectives_resume import COMMANDS
-from tests.pipeline.transfer_workspace import make, model, ok
+from tests.pipeline.transfer_workspace import model, ok
 from tests.workspaces import Result, run
 from zoo_cli.images import augmentation
 from zoo_cli.images.pixel_cache import PixelCache
 from zoo_cli.objectives.supervised import Batch
-from zoo_cli.pipeline import prepare
 from zoo_cli.training import runner
 from zoo_cli.training.batches_ahead import BatchesAhead
 from zoo_cli.training.image_cache import ImageCache
@@ -33,19 +30,9 @@ CONSTANTS = {"_channel_constant": 2, "_pixel_centres": 1, "constant_tensor": 8}
 """Functions that copy a constant to the card once in a process, and how many there are in a command."""
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(prepare.MAKERS, "head-labels", head_answers.MAKER)
-        place = make(tmp_path_factory.mktemp("batches") / "task")
-        head_answers.write_answers(place)
-        yield place
-
-
-@pytest.fixture
-def workspace(template: Path) -> Path:
-    shutil.rmtree(template / "runs", ignore_errors=True)
-    return template
+@pytest.fixture(autouse=True)
+def no_runs(workspace: Path) -> None:
+    shutil.rmtree(workspace / "runs", ignore_errors=True)
 
 
 def count_waits_in_steps(card: Card, monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
