@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli import config, console, specs
-from zoo_cli.config import DATA_KEYS, Config, Key, Source, Task
+from zoo_cli.config import Config, Key, Source, Task
+from zoo_cli.config_values import DATA_KEYS
 from zoo_cli.errors import UsageError
 from zoo_cli.store import files
 
