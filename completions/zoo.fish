@@ -554,6 +554,8 @@ complete -c zoo -n '__zoo_at finetune' -s v -l verbose -d 'Print details on stde
 complete -c zoo -n '__zoo_at finetune' -l trust -x -a '(__fish_complete_directories)' -d 'Run the code that the model in FOLDER names. Repeatable.'
 complete -c zoo -n '__zoo_at finetune' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at finetune' -k -a '(__zoo_value start)'
+complete -c zoo -n '__zoo_at evaluate accuracy' -l by -x -k -a '(__zoo_value text)' -d 'A table of targets by method, or by source, averaged over seeds.'
+complete -c zoo -n '__zoo_at evaluate accuracy' -l baseline -x -k -a '(__zoo_value text)' -d 'With --by: the method or run to compare with. [default: labels only]'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l out -r -F -d 'Write the answer to a .json file, or its rows to a .parquet file.'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l device -x -k -a '(__zoo_value device)' -d 'auto (CUDA if there is any), cpu, cuda or cuda:N.'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'

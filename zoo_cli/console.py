@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.text_table import render_table
+from zoo_cli.text_table import render_blocks, render_table
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LINE_EVERY, EARLY = 30.0, 5.0
@@ -125,6 +125,16 @@ def warn(text: str) -> None:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """One of several tables of an answer. `keys`: the first columns, repeated where a narrow terminal splits it."""
+
+    title: str
+    rows: Sequence[Mapping[str, Any]]
+    fields: "Sequence[Field]"
+    keys: int = 1
+
+
+@dataclass(frozen=True)
 class Field:
     """A column of an answer: its key in the rows, and its title and format in a table."""
 
@@ -142,11 +152,13 @@ def answer(
     meta: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     table: Sequence[Mapping[str, Any]] | None = None,
+    grids: Sequence[Grid] = (),
 ) -> None:
     """Print the answer of a command as table, json, csv, tsv or md; by default a table on a terminal, TSV in a pipe.
 
-    `rows`: the whole answer, as JSON shows it. `table`: the rows of the other forms, if they differ. `notes` stand
-    below a table and go to stderr in every other form. Raises UsageError for an unknown form.
+    `rows`: the whole answer, as JSON shows it. `table`: the rows of the other forms, if they differ. `grids`: tables
+    that a terminal and Markdown show in place of these rows. `notes` stand below a table and go to stderr in every
+    other form. Raises UsageError for an unknown form.
     """
     console = _console
     form = form or ("table" if _is_terminal(console.out) else "tsv")
@@ -157,6 +169,11 @@ def answer(
             console.detail(note)
         return
     lines = rows if table is None else table
+    if grids and form in ("table", "md"):
+        console.answer("\n\n".join(_grid(grid, form, _is_terminal(console.out)) for grid in grids))
+        for note in notes:
+            console.answer(_printable(note)) if form == "table" else console.say(note)
+        return
     if form == "table":
         console.answer(_table(lines, fields, _is_terminal(console.out)))
         for note in notes:
@@ -309,6 +326,15 @@ def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal:
     titles = [column.title or column.key for column in fields]
     cells = [[_cell(row.get(column.key), column.style) for column in fields] for row in rows]
     return render_table(titles, cells, [bool(column.style) for column in fields], terminal)
+
+
+def _grid(grid: Grid, form: str, terminal: bool) -> str:
+    title = _printable(grid.title)
+    if form == "md":
+        return f"{title}\n\n{_delimited(grid.rows, grid.fields, form)}"
+    titles = [column.title or column.key for column in grid.fields]
+    cells = [[_cell(row.get(column.key), column.style) for column in grid.fields] for row in grid.rows]
+    return f"{title}\n{render_blocks(titles, cells, [bool(f.style) for f in grid.fields], grid.keys, terminal)}"
 
 
 def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form: str) -> str:

@@ -25,6 +25,26 @@ def render_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
+def render_blocks(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool], keys: int, terminal: bool
+) -> str:
+    """A table that is never cut: columns that do not fit stand in further tables below, each behind the key columns."""
+    width = shutil.get_terminal_size().columns if terminal else 1000
+    widths = [max(len(line[position]) for line in [titles, *rows]) for position in range(len(titles))]
+    blocks: list[list[int]] = [[]]
+    for position in range(keys, len(titles)):
+        block = [*range(keys), *blocks[-1], position]
+        if blocks[-1] and sum(widths[column] for column in block) + len(block) - 1 > width:
+            blocks.append([])
+        blocks[-1].append(position)
+    tables = []
+    for block in blocks:
+        shown = [*range(keys), *block]
+        parts = [[line[column] for column in shown] for line in [titles, *rows]]
+        tables.append(render_table(parts[0], parts[1:], [numbers[column] for column in shown], terminal))
+    return "\n\n".join(tables)
+
+
 def _column_widths(lines: Sequence[Sequence[str]], numbers: Sequence[bool], width: int) -> list[int]:
     """The widths of columns with a blank between them. Where there is no room, the widest texts are cut, no number."""
     widths = [max(len(line[position]) for line in lines) for position in range(len(numbers))]

@@ -187,12 +187,12 @@ def mean_over_targets(qualities: Sequence[RankingQuality]) -> MeanQuality:
     """
     means: dict[str, Any] = {}
     for name, limits in RANGES.items():
-        interval = _mean_interval(_defined(qualities, name), limits)
+        interval = mean_interval(_defined(qualities, name), limits)
         means |= dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
     curves = _curves(qualities)
     shared = min(map(len, curves), default=0)
     limits = RANGES["relative_accuracy"]
-    points = [_mean_interval(np.array([curve[k] for curve in curves]), limits) for k in range(shared)]
+    points = [mean_interval(np.array([curve[k] for curve in curves]), limits) for k in range(shared)]
     return MeanQuality(
         targets=len(_defined(qualities, "regret")),
         correlated=len(_defined(qualities, "spearman")),
@@ -213,8 +213,8 @@ def _curves(qualities: Sequence[RankingQuality]) -> list[list[float]]:
     return [quality.relative_accuracy_at for quality in qualities if quality.relative_accuracy_at is not None]
 
 
-def _mean_interval(values: Array, limits: tuple[float, float]) -> tuple[float | None, float | None, float | None]:
-    """Mean of values (T,), and the ends of its interval."""
+def mean_interval(values: Array, limits: tuple[float, float]) -> tuple[float | None, float | None, float | None]:
+    """Mean of one value (T,) per target and its interval over targets, Student's t, cut to the limits; see above."""
     if not len(values):
         return None, None, None
     mean = float(values.mean())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,10 +53,14 @@ class PseudoLabels:
 
 @dataclass(frozen=True)
 class RunTargets:
-    """The pseudo-labels that a student learns from, and the name of its run without the seed."""
+    """The pseudo-labels that a student learns from, and the name of its run without the seed.
+
+    `asked`: what the user asked for, in the same words for every task, as run.json holds it.
+    """
 
     name: str
     targets: tuple[PseudoLabels, ...]
+    asked: Mapping[str, Any]
 
 
 def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
@@ -73,8 +78,9 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
     if config.init is None and students.has_trained_head(settings, plan.student, task.classes):
         console.say(f"{plan.student.name} starts with a new head; the objective heads would keep its trained one")
     specs: list[RunSpec] = []
-    repeated = [targets.targets for targets in run_targets for _ in paths.task_seeds(settings)]
-    for targets, run in zip(repeated, runs, strict=True):
+    repeated = [each for each in run_targets for _ in paths.task_seeds(settings)]
+    for each, run in zip(repeated, runs, strict=True):
+        targets = each.targets
         streams, options = plan.streams(task, run.seed)
         record = {
             "objective": "cross-task",
@@ -83,6 +89,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
             "weights": [{"source": target.name, "weight": target.weight} for target in targets],
             "inputs": {**digests, **{f"pseudo-labels of {target.name}": target.digest for target in targets}},
             "task": settings.task.name,
+            "asked": each.asked,
         }
         specs.append(
             RunSpec(
@@ -107,7 +114,7 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
     """The pseudo-labels that each student learns from. Scores and pseudo-labels must exist."""
     settings, config = plan.settings, plan.config
     if config.labels_only:
-        return [RunTargets(name, ()) for name in plan.names()]
+        return [RunTargets(name, (), {}) for name in plan.names()]
     if config.each_source:
         return _each_source_targets(plan)
     if config.pseudo:
@@ -116,7 +123,11 @@ def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:
         ]
     else:
         targets = weigh_sources(settings, plan.rankings, plan.sources, plan.views)
-    return [RunTargets(name, tuple(each)) for name, each in zip(plan.names(), targets, strict=True)]
+    chosen = [source.name for source in plan.sources] if config.sources else []
+    return [
+        RunTargets(name, tuple(each), ranking.as_asked(chosen))
+        for name, each, ranking in zip(plan.names(), targets, plan.rankings, strict=True)
+    ]
 
 
 def weigh_sources(
@@ -257,9 +268,9 @@ def _each_source_targets(plan: CrossTaskPlan) -> list[RunTargets]:
         raise no_teacher(names)
     if headless := [name for name in names if name not in with_head]:
         console.say(source_weights.describe_headless(headless, None, with_head[0], single=False))
+    targets = {name: _load_target(settings, name, 1.0, plan.views) for name in with_head}
     return [
-        RunTargets(each_source_name(name, plan.views), (_load_target(settings, name, 1.0, plan.views),))
-        for name in with_head
+        RunTargets(each_source_name(name, plan.views), (target,), {"source": name}) for name, target in targets.items()
     ]
 
 

@@ -28,9 +28,10 @@ def train_finetune(
     """Train a student for each source and seed; each by a sweep if there are several learning rates."""
     settings, training = task.settings, task.training
     runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
-    repeated = [source for source in sources for _ in paths.task_seeds(settings)]
+    asked = zip(config.sources, sources, strict=True)
+    repeated = [each for each in asked for _ in paths.task_seeds(settings)]
     is_sweep = len(config.rates) > 1
-    makers = [partial(_make_spec, config, task, source) for source in repeated]
+    makers = [partial(_make_spec, config, task, source, model) for model, source in repeated]
     specs = [
         make(
             run.folder,
@@ -54,6 +55,7 @@ def _make_spec(
     config: FinetuneConfig,
     task: TrainingTask,
     source: Source,
+    model: str,
     path: Path,
     streams: IndexStreams,
     lr: float,
@@ -61,7 +63,7 @@ def _make_spec(
     predicted: np.ndarray | None = None,
     rates: Sequence[float] = (),
 ) -> RunSpec:
-    """The run of a source, see `sweep.SpecMaker`."""
+    """The run of a source, which the user asked for as `model`, see `sweep.SpecMaker`."""
     settings = task.settings
     record = {
         "objective": config.objective,
@@ -70,6 +72,7 @@ def _make_spec(
         "options": {**config.parameters, **(sweep.recorded_sweep(rates) if rates else {})},
         "inputs": source_files.model_digests(settings, source),
         "task": settings.task.name,
+        "asked": {"source": model},
     }
     return RunSpec(
         path,

@@ -39,12 +39,14 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
     pool = _load_pool(plan)
     pool_weights = _load_weights(pool.path)
     terms = weigh_sources(settings, plan.rankings, plan.sources, plan.views) or [[]]
+    chosen = [source.name for source in plan.sources] if plan.labels.chosen else []
+    asked = [ranking.as_asked(chosen) for ranking in plan.rankings] or [{"sources": chosen} if chosen else {}]
     runs = paths.resolve(settings, plan.names())
     init = () if config.init is None else settings.select([config.init])
     digests = source_files.model_digests(settings, plan.student, *init)
     specs: list[RunSpec] = []
-    repeated = [sources for sources in terms for _ in paths.task_seeds(settings)]
-    for sources, run in zip(repeated, runs, strict=True):
+    repeated = [each for each in zip(terms, asked, strict=True) for _ in paths.task_seeds(settings)]
+    for (sources, term_asked), run in zip(repeated, runs, strict=True):
         streams, options = plan.streams(task, run.seed)
         width = stored.read(pool, streams.unlabelled).shape[-1]
         if width != len(task.classes):
@@ -63,6 +65,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
                 **{f"pseudo-labels of {source.name}": source.digest for source in sources},
             },
             "task": settings.task.name,
+            "asked": term_asked,
         }
         targets = (pool, *sources)
         specs.append(

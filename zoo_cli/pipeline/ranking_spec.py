@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import UsageError
@@ -36,6 +37,11 @@ class RankingSpec:
     def representation(self) -> str:
         """The representation that the metrics read."""
         return self.metrics[0].on
+
+    def as_asked(self, sources: Sequence[str] = ()) -> dict[str, Any]:
+        """The ranking as run.json holds what was asked. `sources`: those that were chosen; empty: all."""
+        asked = {"weighting": self.weighting.text, "metric": self.metric, "on": self.representation}
+        return {**asked, "min_weight": self.min_weight, **({"sources": list(sources)} if sources else {})}
 
     @property
     def raw(self) -> bool:

@@ -134,6 +134,7 @@ class _Transfer:
                 **{f"teacher {teacher.name} built as": teacher.build_digest for teacher in self.teachers},
             },
             "task": settings.task.name,
+            "asked": {"teachers": [teacher.name for teacher in self.teachers]},
         }
 
     def build_objective(

@@ -347,6 +347,8 @@ DOCUMENTS = (
             ("student, source", "the model it starts as, as declared; for finetune the source's name"),
             ("weights, teachers", "the sources or teachers and their weights: list of source, weight"),
             ("task", "name of the task"),
+            ("asked", "what the user asked for, before it became sources, weights and steps of this task"),
+            ("size", "parameters of the student, and its multiply-accumulates for one image"),
             ("inputs", "fingerprints of what it was made from"),
             ("versions, threads", "of zoo, torch and torchvision; number of CPU threads, on which the bits depend"),
             ("device, card", "cpu or cuda; of a GPU its name, and the versions of CUDA and cuDNN"),

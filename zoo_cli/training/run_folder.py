@@ -148,8 +148,8 @@ class RunFolder:
             console.detail(f"{self.path} is made again: {error.message}")
             swap.clear(self.path)
 
-    def record_machine(self, key: str, value: str) -> None:
-        """Add to run.json what was decided on this machine. Only rank 0 of a job writes it."""
+    def add_to_record(self, key: str, value: str | dict[str, int]) -> None:
+        """Add to run.json what was decided while training. Only rank 0 of a job writes it."""
         self.record[key] = value
         if ranks.is_first():
             files.write_json(self.path / RECORD, self.record)

@@ -155,9 +155,15 @@ def _run_folder(spec: RunSpec, training: ResolvedTraining, device: torch.device)
         "deterministic": training.deterministic,
         "versions": library_versions(),
         **({"processes": ranks.world_size()} if ranks.world_size() > 1 else {}),
+        "asked": {**_asked_length(training), **spec.record.get("asked", {})},
         WRITTEN_LAST: SUMS,
     }
     return RunFolder(spec.path, feature_store.to_json_values(record))
+
+
+def _asked_length(training: ResolvedTraining) -> dict[str, float]:
+    """The length as the user set it: epochs are other numbers of steps in another task."""
+    return {"steps": training.loop.steps} if training.epochs is None else {"epochs": training.epochs}
 
 
 def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int) -> dict[str, Any]:
@@ -196,7 +202,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         channels_last = ranks.first_does(lambda: step_time.choose_layout(seconds))
         console.say(f"step {done:,} of {options.steps:,}, eta {console.duration(seconds[channels_last] * remaining)}")
     if state is None:
-        run.record_machine("memory_format", "channels_last" if channels_last else "contiguous")
+        run.add_to_record("memory_format", "channels_last" if channels_last else "contiguous")
     run.truncate_log(done)
 
     reason = GO_ON

@@ -8,7 +8,7 @@ import pyarrow as pa
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
-from zoo_cli.models import label_space, loading, student
+from zoo_cli.models import cost, label_space, loading, student
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.store import files, provenance, schemas, weights_origin
@@ -99,6 +99,7 @@ def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.
         raise loop.NonFinite(run.record["options"]["steps"], "a logit of the student")
     truth = images.truth()[rows]
     run.confirm()
+    run.add_to_record("size", _measure_size(trained))
     files.write_tensors(run.path / "model.safetensors", trained.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", trained.config(run.path))
     files.write_text(run.path / "README.md", _model_card(run, trained))
@@ -112,6 +113,13 @@ def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.
     made_from = {"run": provenance.fingerprint(run.record)}
     files.write_table(run.path / "predictions.parquet", table, schemas.PREDICTIONS, made_from)
     run.seal()
+
+
+def _measure_size(trained: Student) -> dict[str, int]:
+    """The parameters of a student in eval mode, and its multiply-accumulates for one image."""
+    preprocessing = trained.preprocessing
+    macs = cost.count_macs(trained.module, preprocessing.channels, preprocessing.input_size)
+    return {"parameters": cost.count_parameters(trained.module), "macs": macs}
 
 
 def _model_card(run: RunFolder, trained: Student) -> str:

@@ -1,5 +1,6 @@
 """`zoo evaluate accuracy`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,20 @@ from zoo_cli.commands.options import HERE, Device, Format, Json, Workers, Worksp
 def accuracy(
     run: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="Run folders, parquet files or models. [default: every finished run]"),
+        typer.Argument(
+            metavar="RUN",
+            help="Run folders, parquet files or models; with --by workspaces. [default: every finished run]",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="NAME", help="A table of targets by method, or by source, averaged over seeds."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="NAME", help="With --by: the method or run to compare with. [default: labels only]"
+        ),
     ] = None,
     out: Out = None,
     device: Device = "auto",
@@ -29,12 +43,25 @@ def accuracy(
     accuracy of several follows: for the runs of `distill --each-source` it is what to expect from a source chosen at
     random.
 
+    With --by, the finished runs of one or more workspaces are grouped by what they were asked to do, never by their
+    names: mean accuracy and standard deviation over seeds for every target, the gain over a baseline with its 90 %
+    interval, and both averaged over targets. Runs of one source each are one method, or with --by source a row for
+    each source.
+
     zoo evaluate accuracy
     zoo evaluate accuracy runs/a theirs.parquet file:experts/b --json
+    zoo evaluate accuracy tasks/* --by method --format md
     """
     from zoo_cli.commands.evaluate.accuracy_answer import print_accuracy
+    from zoo_cli.commands.evaluate.method_table_answer import print_method_table
     from zoo_cli.pipeline.evaluate.accuracy import AccuracyConfig, evaluate_accuracy
+    from zoo_cli.pipeline.evaluate.method_table import MethodTableConfig, check_by, tabulate_methods
 
     check_out(out)
+    check_by(by, baseline)
+    if by is not None:
+        places = tuple(map(Path, run or [str(workspace)]))
+        print_method_table(tabulate_methods(MethodTableConfig(places, by, baseline)), out, "json" if json else form)
+        return
     result = evaluate_accuracy(AccuracyConfig(workspace, tuple(run or ()), device, workers))
     print_accuracy(result, out, "json" if json else form)

@@ -25,15 +25,16 @@ def print_answer(
     notes: Sequence[str] = (),
     meta: Mapping[str, Any] | None = None,
     types: Mapping[str, str] = MappingProxyType({}),
+    grids: Sequence[console.Grid] = (),
 ) -> None:
     """Write an answer to --out, `data` as JSON or `rows` as parquet, then print it.
 
-    `table`: the rows that every form but JSON prints; by default `rows`. `types`: the column types, see `schemas`, of
-    values that may all be undefined or empty.
+    `table`: the rows that every form but JSON prints; by default `rows`. `grids`: see `console.answer`. `types`: the
+    column types, see `schemas`, of values that may all be undefined or empty.
     """
     if out is not None and out.suffix == ".json":
         files.write_json(out, {"schema": schema, "data": console.plain(data), "meta": {}})
     elif out is not None:
         files.write_rows(out, schema, rows, {name: ARROW_TYPES[kind] for name, kind in types.items()})
     printed = rows if table is None else table
-    console.answer(schema, data, fields, form=form, meta=meta, notes=notes, table=printed)
+    console.answer(schema, data, fields, form=form, meta=meta, notes=notes, table=printed, grids=grids)

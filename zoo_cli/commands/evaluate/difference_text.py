@@ -30,7 +30,12 @@ def format_difference(difference: PairedDifference, corrected: float | None = No
 
 def format_points(difference: PairedDifference) -> str:
     """`+1.3 [-2.9, +5.4]`."""
-    return f"{_points(difference.difference)} [{_points(difference.low)}, {_points(difference.high)}]"
+    return format_gain(difference.difference, difference.low, difference.high)
+
+
+def format_gain(gain: float, low: float | None, high: float | None) -> str:
+    """`+1.3 [-2.9, +5.4]`, or `+1.3` without an interval."""
+    return _points(gain) if low is None or high is None else f"{_points(gain)} [{_points(low)}, {_points(high)}]"
 
 
 def _points(fraction: float) -> str:

@@ -1,0 +1,161 @@
+"""The methods that runs belong to: what they were asked to do, read from their run.json, never from their names."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo_cli import specs
+from zoo_cli.errors import ContractError
+from zoo_cli.store import files, provenance
+
+LABELS_ONLY = "labels-only"
+EACH = "each source"
+RANDOM = "random"
+NAMED = ("weighting", "source", "teachers", "weights")
+"""Settings that are always part of a method's name; the others are where methods of one objective differ in them."""
+BARE = (*NAMED, "head", "pool")
+"""Settings that a name shows without their key."""
+CAPTION = ("student", "labels", "epochs", "steps", "metric", "head", "pool")
+"""Settings that the caption of a table names if all methods share them."""
+UNASKED = ("seed", "steps", "cross_task_weights")
+"""Options of run.json that follow from what was asked and from the task."""
+CLASS_ARGUMENTS = ("classes", "num_classes")
+
+Settings = Mapping[str, str]
+"""What a run was asked to do, by name: the same for the same method in every task."""
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """One finished run. `objective`: what it is called without its settings.
+
+    `member`: the source that it learned from, or its draw of random weights, if it is one of several that a table of
+    methods averages. `parameters`, `macs`: of the student, None in runs of earlier versions. `labelled`: fingerprint of
+    its labelled images.
+    """
+
+    path: Path
+    task: str
+    objective: str
+    settings: Settings
+    member: str | None
+    is_source: bool
+    seed: int
+    parameters: int | None
+    macs: int | None
+    labelled: str
+
+
+def read_method_run(path: Path) -> MethodRun:
+    """The run in a folder. Raises ContractError for a run.json that zoo has not written."""
+    file = path / "run.json"
+    record = files.read_json(file)
+    try:
+        return _parse_record(path, record)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
+        raise ContractError(f"{file} is not a run.json written by zoo") from None
+
+
+def _parse_record(path: Path, record: Mapping[str, Any]) -> MethodRun:
+    options, asked, size = record["options"], record.get("asked"), record.get("size") or {}
+    objective = str(record["objective"])
+    labels_only = objective == "cross-task" and options["lam"] == 1
+    settings: dict[str, str] = {}
+    if not labels_only:
+        settings |= _source_settings(record, asked)
+    member = settings.get("source", "")
+    is_source = bool(member) and not _follows_from_the_task(member)
+    settings |= _student_settings(record)
+    settings |= {key: _text(value) for key, value in (asked or {}).items() if key in ("epochs", "steps", "labels")}
+    if asked is None and "epochs" not in settings:
+        settings["steps"] = _text(options["steps"])
+    settings |= {key: _text(value) for key, value in options.items() if key not in UNASKED}
+    if settings.get("weighting", "").startswith(f"{RANDOM}:"):
+        member, settings["weighting"] = settings["weighting"], RANDOM
+    elif not is_source:
+        member = ""
+    return MethodRun(
+        path,
+        str(record.get("task", "")),
+        LABELS_ONLY if labels_only else "finetune" if objective == "supervised" else objective,
+        settings,
+        member or None,
+        is_source,
+        int(options["seed"]),
+        size.get("parameters"),
+        size.get("macs"),
+        str(record["inputs"].get("labelled images")),
+    )
+
+
+def _source_settings(record: Mapping[str, Any], asked: Mapping[str, Any] | None) -> dict[str, str]:
+    """What it was asked to learn from."""
+    if asked is not None:
+        if len(asked.get("sources", ())) == 1:
+            return {"source": str(asked["sources"][0])}  # whatever the weighting is, that source weighs 1
+        return {key: _text(value) for key, value in asked.items() if key not in ("epochs", "steps", "labels")}
+    # A run of an earlier version.
+    if "source" in record:
+        return {"source": str(record["source"])}
+    if record.get("teachers"):
+        return {"teachers": _text([row["source"] for row in record["teachers"]])}
+    if "pool" in record["options"]:
+        return {}
+    weights = {row["source"]: row["weight"] for row in record["weights"] if row["weight"] > 0}
+    if len(weights) == 1:
+        return {"source": next(iter(weights))}
+    return {"weights": f"{len(weights)} sources {provenance.fingerprint(weights)[:6]}"}
+
+
+def _student_settings(record: Mapping[str, Any]) -> dict[str, str]:
+    """The network, without the number of classes, which is the task's; a source that is fine-tuned is the student."""
+    student = dict(record["student"])
+    declared = student.pop("student")
+    settings = {key: _text(value) for key, value in student.items() if value}
+    if "source" in record and record["source"] != "student":
+        return settings
+    arguments = {key: value for key, value in declared["args"].items() if key not in CLASS_ARGUMENTS}
+    parts = [declared["model"], declared["weights"], specs.params_text(arguments)]
+    return {"student": " ".join(part for part in parts if part), **settings}
+
+
+def _follows_from_the_task(source: str) -> bool:
+    """Whether a model that was asked for is chosen anew in each task, or is the student itself."""
+    return source.partition(":")[0] in ("best", "student")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def name_methods(keys: Sequence[tuple[str, Settings]]) -> list[str]:
+    """A name for each method, given as its objective and settings: as short as tells them apart."""
+    short = [" ".join([objective, *_show(settings, NAMED)]) for objective, settings in keys]
+    names = []
+    for name, (_, settings) in zip(short, keys, strict=True):
+        alike = [other for other_name, (_, other) in zip(short, keys, strict=True) if other_name == name]
+        known = dict.fromkeys(key for other in alike for key in other if key not in NAMED)
+        differing = [key for key in known if len({other.get(key) for other in alike}) > 1]
+        names.append(" ".join([name, *_show(settings, differing)]))
+    return names
+
+
+def _show(settings: Settings, keys: Iterable[str]) -> list[str]:
+    values = {key: settings[key] for key in keys if settings.get(key)}
+    return [value if key in BARE else f"{key}={value}" for key, value in values.items()]
+
+
+def shared_settings(keys: Sequence[tuple[str, Settings]]) -> Settings:
+    """The settings of a table's caption: those that all methods share that have them."""
+    shared = {}
+    for key in CAPTION:
+        values = {settings[key] for _, settings in keys if key in settings}
+        if len(values) == 1:
+            shared[key] = values.pop()
+    return shared

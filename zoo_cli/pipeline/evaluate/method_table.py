@@ -1,0 +1,317 @@
+"""Methods or sources by targets: the accuracy of every group of runs on every task, and the gain over a baseline."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zoo_cli import config, console, specs
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.evaluation import flip_statistics, methods, named_runs, predictions
+from zoo_cli.evaluation.methods import LABELS_ONLY, MethodRun, Settings
+from zoo_cli.evaluation.predictions import Predictions
+from zoo_cli.evaluation.ranking_quality import mean_interval
+from zoo_cli.evaluation.seed_gains import SeedGain, seed_gain
+from zoo_cli.store.class_names import load_class_names
+from zoo_cli.store.path_patterns import match_paths
+
+Array = np.ndarray
+
+BY = ("method", "source")
+GAINS, ACCURACIES = (-1.0, 1.0), (0.0, 1.0)
+"""The ranges of gains and of accuracies."""
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+"""The objective and the settings of a row, hashable."""
+
+
+@dataclass(frozen=True)
+class MethodTableConfig:
+    """`places`: workspaces, folders of them or patterns. `by`: method or source.
+
+    `baseline`: the method that the others are compared with, by its name in the table or by the name of a run of it;
+    None: labels only, where there is such a run.
+    """
+
+    places: tuple[Path, ...]
+    by: str
+    baseline: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A column: a task, its workspace, and its number of test images."""
+
+    name: str
+    workspace: Path
+    n: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row on one target: the mean accuracy over its seeds, and their standard deviation, None for one seed.
+
+    `runs`: how many it rests on; of each seed, those of several sources count by their mean. `gain`: over the baseline,
+    None for the baseline itself and without one. `fewer`: whether another row has more seeds on this target.
+    """
+
+    row: str
+    target: str
+    runs: int
+    seeds: tuple[int, ...]
+    accuracy: float
+    deviation: float | None
+    gain: SeedGain | None
+    fewer: bool
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """A row: its mean accuracy over targets, and its mean gain with the 90 % interval over targets, None for one.
+
+    `targets`: how many have it; `compared`: how many of these have the baseline too. `parameters`, `macs`: the mean of
+    its students, None if a run does not record them.
+    """
+
+    name: str
+    settings: Settings
+    targets: int
+    accuracy: float
+    compared: int
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    parameters: float | None
+    macs: float | None
+
+
+@dataclass(frozen=True)
+class MethodTable:
+    """`rows`: the baseline first, then by mean accuracy; `shared`: settings that all of them share."""
+
+    by: str
+    baseline: str | None
+    targets: tuple[Target, ...]
+    rows: tuple[MethodRow, ...]
+    cells: tuple[Cell, ...]
+    shared: Settings
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The runs of one row on one target: how right (N,) each seed is, the mean over the members of the row."""
+
+    right: Mapping[int, Array]
+    runs: tuple[MethodRun, ...]
+
+
+@dataclass(frozen=True)
+class _Column:
+    target: Target
+    groups: Mapping[Key, _Group]
+
+
+def check_by(by: str | None, baseline: str | None) -> None:
+    """Raise UsageError for an unknown grouping, and for a baseline without one."""
+    if by is None and baseline is not None:
+        raise UsageError("--baseline belongs to --by", "without it, all runs are compared with the first")
+    if by is not None and by not in BY:
+        raise UsageError(f'--by is "{by}"', f"one of: {', '.join(BY)}")
+
+
+def tabulate_methods(options: MethodTableConfig) -> MethodTable:
+    """The accuracies of the finished runs of workspaces, grouped by what they were asked to do.
+
+    Raises UsageError if there is no workspace with finished runs, for an unknown baseline, and for two tasks of one
+    name with other classes; ContractError for runs of one workspace that predict other test images.
+    """
+    workspaces = _find_workspaces(options.places)
+    columns = [_read_column(name, workspace, options) for workspace, name in _name_targets(workspaces).items()]
+    keys = list(dict.fromkeys(key for column in columns for key in column.groups))
+    names = dict(zip(keys, methods.name_methods([(objective, dict(rest)) for objective, rest in keys]), strict=True))
+    baseline = _find_baseline(options.baseline, columns, names)
+    _warn_of_missing_baseline(columns, baseline)
+    cells = {(key, column.target.name): _make_cell(key, column, names, baseline) for key in keys for column in columns}
+    rows = {key: _make_row(key, names[key], columns, cells) for key in keys}
+    ordered = sorted(keys, key=lambda key: (key != baseline, -rows[key].accuracy, names[key]))
+    return MethodTable(
+        options.by,
+        None if baseline is None else names[baseline],
+        tuple(column.target for column in columns),
+        tuple(rows[key] for key in ordered),
+        tuple(cell for key in ordered for column in columns if (cell := cells[key, column.target.name]) is not None),
+        methods.shared_settings([(objective, dict(rest)) for objective, rest in keys]),
+    )
+
+
+def _find_workspaces(places: Sequence[Path]) -> list[Path]:
+    """The workspaces at paths and patterns, each once; a folder without runs is a folder of workspaces."""
+    by_place: dict[Path, Path] = {}
+    for place in places:
+        matches = match_paths(place)
+        workspaces = [
+            workspace
+            for match in matches
+            for workspace in ([match] if (match / "runs").is_dir() else sorted(p.parent for p in match.glob("*/runs")))
+        ]
+        if not workspaces:
+            raise UsageError(f"no workspace with runs in {place}", "name folders with a zoo.toml, after zoo distill")
+        by_place |= {workspace.resolve(): workspace for workspace in workspaces}
+    return list(by_place.values())
+
+
+def _name_targets(workspaces: Sequence[Path]) -> dict[Path, str]:
+    """The name of each column: the task's, or the workspace's path where several have a task of one name.
+
+    Raises UsageError for two workspaces of one task with other classes.
+    """
+    tasks = {workspace: _task_name(workspace) for workspace in workspaces}
+    for name in set(tasks.values()):
+        same = [workspace for workspace, task in tasks.items() if task == name]
+        classes = [_class_names(workspace) for workspace in same]
+        other = next((workspace for workspace, each in zip(same, classes, strict=True) if each != classes[0]), None)
+        if other is not None:
+            raise UsageError(
+                f"{same[0]} and {other} both have the task {name}, with other classes", "rename one in its zoo.toml"
+            )
+    single = {name for name in tasks.values() if list(tasks.values()).count(name) == 1}
+    return {workspace: name if name in single else str(workspace) for workspace, name in tasks.items()}
+
+
+def _task_name(workspace: Path) -> str:
+    if (workspace / config.FILE).exists():
+        return config.load(workspace).task.name
+    return workspace.resolve().name
+
+
+def _class_names(workspace: Path) -> object:
+    return load_class_names(workspace / "classes.json") if (workspace / "classes.json").exists() else None
+
+
+def _read_column(name: str, workspace: Path, options: MethodTableConfig) -> _Column:
+    """The groups of a workspace, all on the same test images."""
+    folders = [Path(run) for run in named_runs.finished_runs(workspace)]
+    runs: dict[Key, dict[int, list[tuple[MethodRun, Array]]]] = {}
+    reference: Predictions | None = None
+    for folder in folders:
+        run = methods.read_method_run(folder)
+        stored = predictions.load_predictions(folder)
+        reference = reference or stored
+        right = np.asarray(flip_statistics.predicted_classes(_align(stored, reference)) == reference.labels)
+        key = _row_key(run, options.by)
+        if key is not None:
+            runs.setdefault(key, {}).setdefault(run.seed, []).append((run, right))
+    if reference is None or not runs:
+        raise UsageError(f"no finished run in {workspace / 'runs'}", "zoo distill makes one")
+    groups = {key: _make_group(seeds) for key, seeds in runs.items()}
+    return _Column(Target(name, workspace, len(reference.ids)), groups)
+
+
+def _align(stored: Predictions, reference: Predictions) -> Array:
+    try:
+        return stored.align_logits(reference)
+    except ContractError as error:
+        raise ContractError(error.message, "make the older one again with --overwrite, or move it away") from None
+
+
+def _row_key(run: MethodRun, by: str) -> Key | None:
+    """The row of a run; None for a run of several sources in a table of sources."""
+    settings = dict(run.settings)
+    if by == "source" and not run.is_source and run.objective != LABELS_ONLY:
+        return None
+    if by == "method" and run.is_source:
+        settings["source"] = methods.EACH
+    return run.objective, tuple(settings.items())
+
+
+def _make_group(seeds: Mapping[int, Sequence[tuple[MethodRun, Array]]]) -> _Group:
+    """The runs of a row on one target. Raises ContractError if two of them were asked the same, or of other labels."""
+    for each in seeds.values():
+        members = [run.member for run, _ in each]
+        if len(set(members)) < len(members):
+            first, second = [run for run, _ in each if members.count(run.member) > 1][:2]
+            raise ContractError(
+                f"{first.path} and {second.path} were asked the same and have the same seed",
+                "one of them was made from other inputs: move it away",
+            )
+    runs = [run for each in seeds.values() for run, _ in each]
+    other = next((run for run in runs if run.labelled != runs[0].labelled), None)
+    if other is not None:
+        raise ContractError(
+            f"{runs[0].path} and {other.path} were asked the same and learned from other labels",
+            "make the older one again with --overwrite, or move it away",
+        )
+    ordered = sorted(seeds.items())
+    return _Group({seed: np.mean([right for _, right in each], axis=0) for seed, each in ordered}, tuple(runs))
+
+
+def _find_baseline(text: str | None, columns: Sequence[_Column], names: Mapping[Key, str]) -> Key | None:
+    """The row of the baseline. Raises UsageError for one that no workspace has."""
+    wanted = text or LABELS_ONLY
+    by_name = {name: key for key, name in names.items()}
+    by_run = {run.path.name: key for column in columns for key, group in column.groups.items() for run in group.runs}
+    key = by_name.get(wanted) or by_run.get(wanted.removeprefix("runs/"))
+    if key is not None:
+        return key
+    if text is not None:
+        raise specs.nearest("method or run", text, sorted(by_name))
+    labels_only = [name for name in by_name if name.partition(" ")[0] == LABELS_ONLY]
+    if labels_only:
+        raise UsageError(
+            f"several methods are labels only: {', '.join(sorted(labels_only))}", "name one with --baseline"
+        )
+    console.say("no run of labels only: no gains; --baseline names another method to compare with")
+    return None
+
+
+def _warn_of_missing_baseline(columns: Sequence[_Column], baseline: Key | None) -> None:
+    missing = [column.target.name for column in columns if baseline is not None and baseline not in column.groups]
+    if missing:
+        console.warn(f"no run of the baseline for {', '.join(missing)}: no gains there")
+
+
+def _make_cell(key: Key, column: _Column, names: Mapping[Key, str], baseline: Key | None) -> Cell | None:
+    group = column.groups.get(key)
+    if group is None:
+        return None
+    accuracies = [float(right.mean()) for right in group.right.values()]
+    base = None if baseline is None or key == baseline else column.groups.get(baseline)
+    most = max(len(other.right) for other in column.groups.values())
+    return Cell(
+        names[key],
+        column.target.name,
+        len(group.runs),
+        tuple(group.right),
+        math.fsum(accuracies) / len(accuracies),
+        float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+        None if base is None else seed_gain(group.right, base.right),
+        fewer=len(group.right) < most,
+    )
+
+
+def _make_row(
+    key: Key, name: str, columns: Sequence[_Column], cells: Mapping[tuple[Key, str], Cell | None]
+) -> MethodRow:
+    own = [cell for column in columns if (cell := cells[key, column.target.name]) is not None]
+    gains = np.array([cell.gain.gain for cell in own if cell.gain is not None])
+    gain, low, high = mean_interval(gains, GAINS)
+    runs = [run for column in columns if key in column.groups for run in column.groups[key].runs]
+    return MethodRow(
+        name,
+        dict(key[1]),
+        len(own),
+        math.fsum(cell.accuracy for cell in own) / len(own),
+        len(gains),
+        gain,
+        low,
+        high,
+        _mean_size([run.parameters for run in runs]),
+        _mean_size([run.macs for run in runs]),
+    )
+
+
+def _mean_size(sizes: Sequence[int | None]) -> float | None:
+    known = [size for size in sizes if size is not None]
+    return sum(known) / len(known) if known and len(known) == len(sizes) else None
