@@ -17,7 +17,7 @@ _zoo_table() {
         'flags evaluate accuracy') REPLY='--by --baseline --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags evaluate ranking') REPLY='--out --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags evaluate ranking') REPLY='--reference --top --out --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags predict') REPLY='--data --heads --head --pool --source --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags show') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -34,7 +34,7 @@ _zoo_table() {
         'kind '*' -C' | 'kind '*' --workspace' | 'kind '*' --trust') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled' | 'kind '*' --data') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind predict --batch-size' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --by' | 'kind '*' --baseline') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind predict --batch-size' | 'kind evaluate ranking --reference' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --by' | 'kind '*' --baseline' | 'kind '*' --top') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
@@ -46,7 +46,7 @@ _zoo_table() {
         'kind '*' --format') REPLY=format ;;
         'kind '*' --metric') REPLY=metric ;;
         'kind '*' --on') REPLY=representation ;;
-        'kind '*' --features' | 'kind '*' --manifest' | 'kind '*' --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --class-embeddings') REPLY=file ;;
+        'kind '*' --features' | 'kind '*' --manifest' | 'kind score --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --class-embeddings') REPLY=file ;;
         'kind '*' --weighting') REPLY=weighting ;;
         'kind '*' --output') REPLY=output ;;
         'kind '*' --head') REPLY=head ;;

@@ -593,6 +593,8 @@ complete -c zoo -n '__zoo_at evaluate transfer' -s v -l verbose -d 'Print detail
 complete -c zoo -n '__zoo_at evaluate transfer' -l trust -x -a '(__fish_complete_directories)' -d 'Run the code that the model in FOLDER names. Repeatable.'
 complete -c zoo -n '__zoo_at evaluate transfer' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at evaluate transfer' -F -k -a '(__zoo_value run)'
+complete -c zoo -n '__zoo_at evaluate ranking' -l reference -x -k -a '(__zoo_value text)' -d 'Count gains over the accuracy of this source.'
+complete -c zoo -n '__zoo_at evaluate ranking' -l top -x -k -a '(__zoo_value text)' -d 'With --reference: how many sources are tried.'
 complete -c zoo -n '__zoo_at evaluate ranking' -l out -r -F -d 'Write the answer to a .json file, or its rows to a .parquet file.'
 complete -c zoo -n '__zoo_at evaluate ranking' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
 complete -c zoo -n '__zoo_at evaluate ranking' -l json -d 'Short for --format json.'

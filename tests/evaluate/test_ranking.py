@@ -54,6 +54,15 @@ def ranking(*arguments: str, workspace: Path | None = None) -> Any:
     return result.data
 
 
+def of_metrics(data: Any, part: str = "targets") -> list[dict[str, Any]]:
+    """The rows of metrics, without those of controls."""
+    return [row for row in data[part] if not row["control"]]
+
+
+def assert_holds(row: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert {key: row[key] for key in expected} == expected
+
+
 def row_of(data: Any, metric: str, target: str | None = "mean", on: str | None = None) -> dict[str, Any]:
     """The one row of a metric: for a target, or its mean over targets."""
     rows = data["metrics"] if target == "mean" else [row for row in data["targets"] if row["target"] == target]
@@ -97,12 +106,12 @@ def test_wide_table_has_every_metric_on_every_target() -> None:
     birds = {"parc": quality([0.5, 0.4, 0.3], [0.4, 0.3, 0.2]), "leep": quality([-1, -2, -3], [0.4, 0.3, 0.2])}
     for metric in ("parc", "leep"):
         keys = {"metric": metric, "representation": None, "probes": 1}
-        assert row_of(data, metric, "pets") == {**keys, "target": "pets", **pets[metric]}
-        assert row_of(data, metric, "birds") == {**keys, "target": "birds", **birds[metric]}
+        assert_holds(row_of(data, metric, "pets"), {**keys, "target": "pets", **pets[metric]})
+        assert_holds(row_of(data, metric, "birds"), {**keys, "target": "birds", **birds[metric]})
         rows = [ranking_quality.RankingQuality(**target[metric]) for target in (birds, pets)]
         mean = asdict(ranking_quality.mean_over_targets(rows))
-        assert row_of(data, metric) == {"metric": metric, "representation": None, **mean}
-    assert [row["metric"] for row in data["metrics"]] == ["parc", "leep"]
+        assert_holds(row_of(data, metric), {"metric": metric, "representation": None, **mean})
+    assert [row["metric"] for row in of_metrics(data, "metrics")] == ["parc", "leep"]
     assert row_of(data, "leep", "pets")["undefined"] == 1
 
 
@@ -141,7 +150,7 @@ def test_files_of_the_parc_benchmark_load_unchanged() -> None:
     assert result.code == 0, result.err
     assert "all.csv: 1 missing or negative accuracies are left out" in result.err
     assert "1 sources have a score and no accuracy, and are left out: alexnet/imagenet (pets)" in result.err
-    assert {row["metric"] for row in result.data["metrics"]} == {"PARC", "1-NN CV"}
+    assert {row["metric"] for row in of_metrics(result.data, "metrics")} == {"PARC", "1-NN CV"}
     for target, count in (("cifar10", 6), ("pets", 5)):
         rows = [place for place in range(6) if accuracies[target, place] >= 0]
         reached = [accuracies[target, place] for place in rows]
@@ -174,10 +183,11 @@ def test_scores_of_a_workspace_against_its_runs(tmp_path: Path, monkeypatch: pyt
     assert (row["representation"], row["probes"]) == ("features", 1)
     assert (row_of(result.data, "parc")["spearman_low"], row_of(result.data, "parc")["targets"]) == (None, 1)
     for paths in (("scores", "runs"), ("scores/parc", "runs/cross-task-from-*")):
-        assert ranking(str(workspace / paths[0]), str(workspace / paths[1])) == result.data
+        again = ranking(str(workspace / paths[0]), str(workspace / paths[1]))
+        assert [of_metrics(again, part) for part in again] == [of_metrics(result.data, part) for part in again]
         with monkeypatch.context() as inside:
             inside.chdir(workspace)
-            assert ranking(*paths) == result.data
+            assert of_metrics(ranking(*paths)) == of_metrics(result.data)
 
 
 def test_typed_paths_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,8 +215,8 @@ def test_output_of_zoo_score_is_a_table_of_scores(tmp_path: Path) -> None:
     accuracies = write("accuracies.csv", "source,accuracy\nalpha,0.5\nbeta,0.9\ngamma,0.1\n")
     printed = run("score", "--metric", "parc", "--format", "csv", workspace=workspace)
     table = write("printed.csv", printed.out)
-    (row,) = ranking(table, accuracies)["targets"]
-    (same,) = ranking(str(workspace / "scores"), accuracies)["targets"]
+    (row,) = of_metrics(ranking(table, accuracies))
+    (same,) = of_metrics(ranking(str(workspace / "scores"), accuracies))
     assert row["target"] is None
     assert same == {**row, "target": "patterns"}
 
@@ -266,7 +276,7 @@ def test_fine_tuned_source_may_differ_in_its_model(tmp_path: Path) -> None:
 
     finetuned("finetune-a-s0", "a", 15, 0.1)
     finetuned("finetune-b-s0", "b", 10, 0.01)
-    (row,) = ranking(scores, "runs")["targets"]
+    (row,) = of_metrics(ranking(scores, "runs"))
     assert (row["target"], row["spearman"], row["regret"]) == ("pets", pytest.approx(-1), 0.25)
     finetuned("finetune-head-b-s0", "b", 5, 0.01, freeze="body")
     assert "differ in student" in run("evaluate", "ranking", scores, "runs").error
@@ -288,11 +298,13 @@ def test_one_side_may_leave_the_target_unnamed() -> None:
 def test_table_has_means_and_tsv_every_interval() -> None:
     paths = tables()
     shown = run("evaluate", "ranking", *paths, "--format", "table").out.splitlines()
-    assert shown[0].split()[:6] == ["metric", "on", "targets", "spearman", "low", "high"]
-    assert [line.split()[0] for line in shown[1:3]] == ["parc", "leep"]
+    assert shown[:2] == [
+        "correlation of scores with accuracies",
+        "metric  spearman            90 %  beats prior  pearson  kendall  weighted",
+    ]
+    assert [line.split()[0] for line in shown[2:6]] == ["parc", "leep", "random", "prior"]
     assert "means over 2 targets of 3 sources, 90 % intervals over targets" in shown
-    assert shown[-1].startswith("a random order: relative accuracy 8")
-    header, first, _ = run("evaluate", "ranking", *paths).out.splitlines()
+    header, first, *_ = run("evaluate", "ranking", *paths).out.splitlines()
     cells = dict(zip(header.split("\t"), first.split("\t"), strict=True))
     row = ranking(*paths)["metrics"][0]
     for name in ranking_quality.RANGES:
@@ -305,7 +317,8 @@ def test_one_target_has_no_interval() -> None:
     paths = tables("source,parc\na,1\nb,2\n", "source,accuracy\na,0.1\nb,0.2\n")
     shown = run("evaluate", "ranking", *paths, "--format", "table").out
     assert "one target, 2 sources: no interval over targets" in shown
-    assert "low" not in shown.splitlines()[0]
+    assert "90 %" not in shown.splitlines()[1]
+    assert "no prior: it needs accuracies on two or more targets" in shown
     assert "some measures" not in shown
 
 

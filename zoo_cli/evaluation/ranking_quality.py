@@ -159,7 +159,7 @@ def trials(values: Array, accuracies: Array) -> float:
     Among m tied sources the best one comes at (m+1)/2 on average; the first of b best ones at (m+1)/(b+1). Source:
     paper 001 (2102.00084), trials to best.
     """
-    ranks = _score_ranks(values)
+    ranks = score_ranks(values)
     tied, best = np.bincount(ranks), np.bincount(ranks[accuracies == accuracies.max()], minlength=ranks.max() + 1)
     group = int(np.flatnonzero(best)[0])
     return float(tied[:group].sum() + (tied[group] + 1) / (best[group] + 1))
@@ -240,14 +240,14 @@ def _dense_ranks(numbers: Array) -> Array:
     return ranks
 
 
-def _score_ranks(values: Array) -> Array:
+def score_ranks(values: Array) -> Array:
     """0 for the sources with the best score, 1 for those with the next best, …, the last for those without a score."""
     return _dense_ranks(np.where(np.isnan(values), np.inf, -values))
 
 
 def _expected_accuracies(values: Array, accuracies: Array) -> Array:
     """The expected accuracy at each rank (S,) of the metric's order: tied sources have the mean of theirs."""
-    ranks = _score_ranks(values)
+    ranks = score_ranks(values)
     tied = np.bincount(ranks)
     expected: Array = np.repeat(np.bincount(ranks, accuracies) / tied, tied)
     return expected

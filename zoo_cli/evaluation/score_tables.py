@@ -5,9 +5,10 @@ other column of numbers is a metric under its own name. An empty cell is an unde
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from zoo_cli import console
@@ -23,13 +24,18 @@ COLUMNS = ("source", "metric", "params", "representation", "value")
 
 @dataclass(frozen=True)
 class MetricKey:
-    """A metric's spec, and the representation that it reads, None if the file does not tell."""
+    """A metric's spec, the representation that it reads, None if the file does not tell, and the size of the probe set.
+
+    `per_class`: the most images of a class that it was computed on, where that was chosen for the scores.
+    """
 
     metric: str
     representation: str | None = None
+    per_class: int | None = None
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.metric, self.representation)))
+        size = None if self.per_class is None else f"{self.per_class} a class"
+        return " ".join(filter(None, (self.metric, self.representation, size)))
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,13 @@ class Score:
 class Scores:
     """Scores by metric, target, repetition and source, as `collect_scores` makes them.
 
-    `excluded`: the sources left out because they have seen a target, with that target.
+    `excluded`: the sources left out because they have seen a target, with that target. `controls`: further orders of
+    the sources that are no metrics of the target's features, by name, target and source.
     """
 
     values: dict[MetricKey, dict[str, dict[str, dict[str, float]]]]
     excluded: frozenset[tuple[str, str]] = frozenset()
+    controls: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     @property
     def targets(self) -> list[str]:
@@ -73,10 +81,15 @@ class Scores:
         return Scores(
             {key: {target or name: scores for target, scores in by.items()} for key, by in self.values.items()},
             frozenset((source, target or name) for source, target in self.excluded),
+            {control: {target or name: row for target, row in by.items()} for control, by in self.controls.items()},
         )
 
 
-def collect_scores(scores: Iterable[Score], excluded: Iterable[tuple[str, str]] = ()) -> Scores:
+def collect_scores(
+    scores: Iterable[Score],
+    excluded: Iterable[tuple[str, str]] = (),
+    controls: Mapping[str, dict[str, dict[str, float]]] = MappingProxyType({}),
+) -> Scores:
     """Scores in the order in which their metrics come. Raises ContractError if one occurs twice."""
     values: dict[MetricKey, dict[str, dict[str, dict[str, float]]]] = {}
     for score in scores:
@@ -88,7 +101,7 @@ def collect_scores(scores: Iterable[Score], excluded: Iterable[tuple[str, str]] 
                 "tell repetitions apart by a column run; give targets different names",
             )
         by_source[score.source] = score.value
-    return Scores(values, frozenset(excluded))
+    return Scores(values, frozenset(excluded), dict(controls))
 
 
 def read_score_files(paths: Iterable[Path], target: str) -> list[Score]:

@@ -33,7 +33,7 @@ def format_points(difference: PairedDifference) -> str:
     return format_gain(difference.difference, difference.low, difference.high)
 
 
-def format_gain(gain: float, low: float | None, high: float | None) -> str:
+def format_gain(gain: float, low: float | None = None, high: float | None = None) -> str:
     """`+1.3 [-2.9, +5.4]`, or `+1.3` without an interval."""
     return _points(gain) if low is None or high is None else f"{_points(gain)} [{_points(low)}, {_points(high)}]"
 

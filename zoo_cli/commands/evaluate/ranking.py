@@ -24,6 +24,11 @@ def ranking(
             help="A table of source, target and accuracy, or run folders. [default: the runs of the workspace]",
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar="SOURCE", help="Count gains over the accuracy of this source."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", metavar="K", help="With --reference: how many sources are tried.")] = 3,
     out: Out = None,
     form: Format = None,
     json: Json = False,
@@ -32,15 +37,20 @@ def ranking(
     """How well metrics predict transfer accuracy.
 
     Rank correlations, relative accuracy, regret and trials of every metric in SCORES, on the sources and targets that
-    have an accuracy in ACCURACIES. --out FILE.parquet holds a row for each metric and target.
+    have an accuracy in ACCURACIES. Controls stand beside them: a random order, the sources' parameters and depth, and
+    the prior, a source's mean accuracy on the other targets. A metric that does not beat the prior has shown nothing.
+
+    With --reference, what the first choice of a metric gains over that source, what the best of its top K does, and
+    the share of the best gain there is. --out FILE.parquet holds a row for each metric and target, with its points.
 
     zoo evaluate ranking
     zoo evaluate ranking scores/parc.parquet accuracies.csv
     zoo evaluate ranking . "runs/cross-task-from-*" --json
+    zoo evaluate ranking tasks accuracies.csv --reference imagenet --format md
     """
     from zoo_cli.commands.evaluate.ranking_answer import print_ranking_quality
     from zoo_cli.pipeline.evaluate.ranking import RankingEvaluationConfig, evaluate_ranking
 
     check_out(out)
-    result = evaluate_ranking(RankingEvaluationConfig(workspace, scores, accuracies))
+    result = evaluate_ranking(RankingEvaluationConfig(workspace, scores, accuracies, reference, top))
     print_ranking_quality(result, out, "json" if json else form)

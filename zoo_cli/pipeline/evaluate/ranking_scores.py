@@ -8,6 +8,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.evaluation import score_tables, tables
 from zoo_cli.evaluation.score_tables import Score, Scores
 from zoo_cli.pipeline import leakage
+from zoo_cli.pipeline.evaluate import ranking_controls
 from zoo_cli.store import files, schemas
 
 
@@ -19,16 +20,19 @@ def load_scores(path: Path) -> Scores:
     """
     scores: list[Score] = []
     excluded: set[tuple[str, str]] = set()
+    controls: dict[str, dict[str, dict[str, float]]] = {}
     if path.is_file() and not _is_scores_file(path):
         scores = score_tables.read_score_table(tables.load_table(path))
     else:
         for folder, paths in _score_folders(path).items():
-            task_scores, task_excluded = _read_workspace(folder, paths)
+            task_scores, task_excluded, sizes = _read_workspace(folder, paths)
             scores += task_scores
             excluded |= task_excluded
+            for control, row in sizes.items():
+                controls.setdefault(control, {})[task_scores[0].target if task_scores else ""] = row
     if not scores:
         raise UsageError(f"no scores in {path}", "zoo score makes them")
-    return score_tables.collect_scores(scores, excluded)
+    return score_tables.collect_scores(scores, excluded, controls)
 
 
 def _is_scores_file(path: Path) -> bool:
@@ -46,12 +50,18 @@ def _score_folders(path: Path) -> dict[Path, list[Path]]:
     return {folder: sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*.parquet")) for folder in folders}
 
 
-def _read_workspace(folder: Path, paths: Sequence[Path]) -> tuple[list[Score], set[tuple[str, str]]]:
-    """The scores in a folder written by zoo, and the sources left out with the target that they have seen."""
+def _read_workspace(
+    folder: Path, paths: Sequence[Path]
+) -> tuple[list[Score], set[tuple[str, str]], dict[str, dict[str, float]]]:
+    """The scores in a folder written by zoo, the sources left out with the target that they have seen, their sizes."""
     settings = config.load(folder.parent)
     target = settings.task.name if (folder.parent / config.FILE).exists() and folder.name == "scores" else ""
     scores = score_tables.read_score_files(paths, target)
     seen = leakage.excluded_sources(settings, list(dict.fromkeys(s.source for s in scores))) if target else {}
     if seen:
         console.say(f"{target}: left out {', '.join(f'{name} ({reason})' for name, reason in seen.items())}")
-    return [score for score in scores if score.source not in seen], {(name, target) for name in seen}
+    names = list(dict.fromkeys(score.source for score in scores))
+    sizes = ranking_controls.read_sizes(settings, names) if target else {}
+    scores += ranking_controls.read_head_scores(settings, target) if target else []
+    left = [score for score in scores if score.source not in seen and score.source in names]
+    return left, {(name, target) for name in seen}, sizes
