@@ -118,7 +118,7 @@ def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: P
         ranking = order_sources(settings, spec, score.score(settings, scores).rows, scores.features)
         if not scores.features:
             ranking = _with_heads(settings, ranking, scores.sources)
-            out = out or settings.root / "ranking.parquet"
+            out = out or settings.ranking
     if out is not None:
         write_ranking(settings, ranking, out)
     return ranking

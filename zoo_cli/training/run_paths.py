@@ -69,7 +69,11 @@ class RunPaths:
         if out is not None and out.name in ("", ".."):
             out = Path(os.path.abspath(out))
         runs = [
-            RunPath(out or settings.run(self.name or f"{name}-s{seed}"), seed, self.overwrite)
+            RunPath(
+                out or (settings.run(self.name) if self.name else settings.default_run(f"{name}-s{seed}")),
+                seed,
+                self.overwrite,
+            )
             for name in names
             for seed in seeds
         ]
