@@ -79,7 +79,12 @@ def prepare(
 def lacks_manifest(settings: Config, *, refresh: bool) -> bool:
     """Whether `prepare` would make the manifest. Raises Stale where it would too."""
     try:
-        return not is_manifest_current(settings)
+        if settings.labels is None:
+            return not is_manifest_current(settings)
+        if not label_split.is_main_current(settings):
+            return True
+        label_split.check_current(settings)
+        return False
     except Stale:
         if not refresh:
             raise

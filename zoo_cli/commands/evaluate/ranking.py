@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli.commands.evaluate.out_option import Out, check_out
-from zoo_cli.commands.options import HERE, Format, Json, Workspace
+from zoo_cli.commands.options import HERE, Format, Json, Labels, Workspace
 
 
 def ranking(
@@ -24,6 +24,7 @@ def ranking(
             help="A table of source, target and accuracy, or run folders. [default: the runs of the workspace]",
         ),
     ] = None,
+    labels: Labels = None,
     out: Out = None,
     form: Format = None,
     json: Json = False,
@@ -42,5 +43,5 @@ def ranking(
     from zoo_cli.pipeline.evaluate.ranking import RankingEvaluationConfig, evaluate_ranking
 
     check_out(out)
-    result = evaluate_ranking(RankingEvaluationConfig(workspace, scores, accuracies))
+    result = evaluate_ranking(RankingEvaluationConfig(workspace, scores, accuracies, labels))
     print_ranking_quality(result, out, "json" if json else form)
