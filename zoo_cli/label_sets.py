@@ -10,7 +10,8 @@ from zoo_cli import config, specs
 from zoo_cli.config import LABELS, Config
 from zoo_cli.errors import UsageError
 
-MOST_BYTES = 64
+MOST_BYTES = 32
+"""The longest name: that of a run becomes so much longer."""
 
 
 def load_config(root: Path, labels: str | None = None, **instead: object) -> Config:

@@ -11,12 +11,13 @@ import pytest
 import zoo_cli as zoo
 from tests.workspaces import Result, edit, make, run
 from zoo_cli.config import Config
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.images import decoding
 from zoo_cli.pipeline import prepare
 from zoo_cli.store import files
 from zoo_cli.store.files import write_table
 from zoo_cli.store.manifest import load_manifest
+from zoo_cli.training.run_paths import RunPaths
 
 TRAIN = ("--steps", "2", "--batch-size", "8", "--augment", "none", "--device", "cpu")
 SHARED = ("classes.json", "features", "pseudo/source=alpha", "pseudo/source=beta", "pseudo/source=gamma")
@@ -250,7 +251,7 @@ def test_zoo_toml_decides_what_a_label_set_was_not_given(task: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "/x", "a=b", "a:b", "-x", ".x", "a b", "a\nb", "x" * 65]
+    "name", ["", ".", "..", "../x", "a/b", "/x", "a=b", "a:b", "-x", ".x", "a b", "a\nb", "x" * 33]
 )
 def test_a_name_is_one_safe_folder(kept_task: Path, name: str) -> None:
     before = digests(kept_task.parent)
@@ -292,6 +293,16 @@ def test_wrong_use_is_one_line(kept_task: Path, arguments: tuple[str, ...], mess
     result = run(*arguments, workspace=kept_task)
     assert result.code == 2
     assert message in result.error
+
+
+def test_the_longest_name_of_a_run_leaves_room_for_the_set(tmp_path: Path) -> None:
+    few = Config(tmp_path).with_labels("f" * 32)
+    (path,) = RunPaths().resolve(few, ["x" * 147])
+    assert path.path == tmp_path / "runs" / f"{'x' * 147}-s0-{'f' * 32}"
+    with pytest.raises(ParameterError, match="too long: 151 bytes"):
+        RunPaths().resolve(few, ["x" * 148])
+    (typed,) = RunPaths(name="mine").resolve(few, ["x"])
+    assert typed.path == tmp_path / "runs" / "mine"
 
 
 def test_without_any_label_set_the_hint_makes_one(tmp_path: Path) -> None:

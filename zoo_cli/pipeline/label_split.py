@@ -55,9 +55,8 @@ def split_labels(settings: Config, name: str, options: SplitConfig) -> SplitSumm
         if options.dry_run:
             console.say(f"would then draw {own.manifest}")
             return None
-        wanted, flags = own_settings(own.with_task(**options.task))
-    elif is_main_current(settings):
-        _check_listing(settings)
+    else:
+        _check_main(settings)
     failures.warn_of_too_many(settings, "split")
     if own.manifest.exists() and not options.overwrite:
         _check_current(wanted, "" if options.task else f"split{labels_flag(own)}")
@@ -127,7 +126,7 @@ def write_label_set(settings: Config, flags: Sequence[str]) -> None:
 class _MainImages:
     """The images of the main manifest: a table of all columns but those that a draw decides; their true labels (N,).
 
-    `is_test`: which are test images; `inside`: whether some are held by the manifest itself.
+    `is_test`: which of them are test images.
     """
 
     table: pa.Table
@@ -152,7 +151,7 @@ def _load_main(settings: Config) -> _MainImages:
     """The images of the main manifest. One that it holds itself is referred to as any image in a parquet file."""
     path = settings.with_labels(None).manifest
     stored = files.column_types(path)
-    names = [column.name for column in schemas.MANIFEST.columns if column.name in stored and column.name != "image"]
+    names = [c.name for c in schemas.MANIFEST.columns if c.name != "image" and (c.required or c.name in stored)]
     table = files.read_table(path, schemas.MANIFEST, names)
     labels = pc.coalesce(table.column("label"), table.column("truth"))
     is_test = pc.equal(table.column("split"), "test").to_pylist()
@@ -223,8 +222,9 @@ def _check_current(settings: Config, maker: str) -> None:
         raise provenance.stale_error(str(settings.manifest), differing, maker)
 
 
-def _check_listing(settings: Config) -> None:
+def _check_main(settings: Config) -> None:
     """Raise Stale if the data of the main set is not what it was when its images were read."""
+    is_main_current(settings)
     kept, _ = split.with_stored_flags(settings)
     listing = files.read_header(settings.manifest).get("inputs", {}).get("images")
     if kept.task.train and listing is not None and listing != list_files(kept, data_specs(kept)):
