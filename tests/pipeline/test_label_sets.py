@@ -229,6 +229,18 @@ def test_a_new_image_makes_a_label_set_stale(task: Path) -> None:
     assert [row["split"] == "test" for row in own] == [row["split"] == "test" for row in main]
 
 
+def test_a_damaged_label_set_can_be_drawn_again(task: Path) -> None:
+    own = task / "labels" / "few" / "manifest.parquet"
+    before = own.read_bytes()
+    own.write_bytes(before[:100])
+    for command in (("rank", "--refresh"), ("split",), ("split", "--overwrite"), ("split", "--labelled", "3/class")):
+        result = run(*command, "--labels", "few", workspace=task)
+        assert result.code == 3
+        assert "labels/few/manifest.parquet is not an intact parquet file" in result.error
+    succeed("split", "--labels", "few", "--labelled", "3/class", "--overwrite", workspace=task)
+    assert own.read_bytes() == before
+
+
 def test_another_test_part_makes_a_label_set_stale(task: Path) -> None:
     succeed("split", "--test", "40%", "--overwrite", workspace=task)
     assert "was made from other inputs: images" in run("rank", "--labels", "few", workspace=task).error

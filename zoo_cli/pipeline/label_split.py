@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from zoo_cli import console
 from zoo_cli.config import Config
 from zoo_cli.data import splits
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.label_sets import check_name, labels_flag
 from zoo_cli.pipeline import split
 from zoo_cli.pipeline.split import SplitConfig, SplitSummary
@@ -45,7 +45,7 @@ def split_labels(settings: Config, name: str, options: SplitConfig) -> SplitSumm
             "give it a --labelled, --seed, --probe or --probe-per-class of its own",
         )
     # A wrong number is reported before anything is read.
-    wanted, flags = own_settings(own.with_task(**options.task))
+    wanted, flags = _requested_settings(own, options)
     _draw(wanted, [], [], [], [], ())
     if not settings.manifest.exists():
         console.say(f"no {settings.manifest} yet: zoo split makes it first")
@@ -85,6 +85,18 @@ def own_settings(settings: Config) -> tuple[Config, list[str]]:
     """
     main, _ = split.with_stored_flags(settings.with_labels(None))
     return split.with_stored_flags(main.with_labels(settings.labels))
+
+
+def _requested_settings(own: Config, options: SplitConfig) -> tuple[Config, list[str]]:
+    """As `own_settings`, with the flags of the command; a damaged manifest that they replace is not read."""
+    changed = own.with_task(**options.task)
+    try:
+        return own_settings(changed)
+    except ContractError:
+        if not (options.overwrite and options.task):
+            raise
+        main, _ = split.with_stored_flags(changed.with_labels(None))
+        return main.with_labels(own.labels), []
 
 
 def check_current(settings: Config) -> None:
