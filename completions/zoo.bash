@@ -7,20 +7,20 @@ _zoo_table() {
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --max-errors --seed --follow-links --workers --overwrite --dry-run --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags extract') REPLY='--source --train --gradients --projection --views --augment --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags score') REPLY='--metric --on --source --features --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --labels --max-errors --seed --follow-links --workers --overwrite --dry-run --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags extract') REPLY='--source --train --gradients --projection --views --augment --labels --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags score') REPLY='--metric --on --source --features --labels --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --labels --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --labels --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --labels --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags evaluate accuracy') REPLY='--by --baseline --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags evaluate ranking') REPLY='--reference --top --out --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags predict') REPLY='--data --heads --head --pool --source --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags evaluate ranking') REPLY='--reference --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
+        'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags show') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
         'flags completion') REPLY='-q --quiet -v --verbose -h --help' ;;
         'argument finetune') REPLY=start ;;
@@ -38,6 +38,7 @@ _zoo_table() {
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
+        'kind '*' --labels') REPLY=labels ;;
         'kind extract --augment') REPLY=view ;;
         'kind distill --augment' | 'kind finetune --augment') REPLY=augmentation ;;
         'kind extract --batch-size') REPLY=batch ;;
@@ -81,6 +82,7 @@ _zoo_table() {
         'words file' | 'words weighting file' | 'words model python' | 'words model file' | 'words model features' | 'words data parquet' | 'words data csv' | 'words source python' | 'words source file' | 'words source features') REPLY=@file ;;
         'words folder' | 'words data folder') REPLY=@folder ;;
         'words run') REPLY='@run @file' ;;
+        'words labels') REPLY=@labels ;;
         'words metric') REPLY='parc rsa cka lfc lgc leep random logme hscore nce knn ridge transrate gbc sfda rsa-ref domain-similarity sparsity nleep ms-leep e-leep' ;;
         'words metric parc') REPLY='normalized= pca= cosine=' ;;
         'words metric parc normalized' | 'words metric parc cosine' | 'words metric cka debiased' | 'words metric lfc offdiag' | 'words metric hscore shrunk' | 'words metric gbc log' | 'words objective mcl reset' | 'words objective dp labels') REPLY='true false' ;;
@@ -261,6 +263,7 @@ _zoo_value() {
             @folder) _zoo_paths folders ;;
             @source) _zoo_sources ;;
             @run) _zoo_runs ;;
+            @labels) _zoo_label_sets ;;
             *) _zoo_offer "$word" ;;
         esac
     done
@@ -324,6 +327,14 @@ _zoo_runs() {
     for path in "$workspace"/runs/*/; do
         path=${path%/}
         [[ ! -d $path ]] || _zoo_offer "$prefix${path##*/}"
+    done
+}
+
+_zoo_label_sets() {
+    local path
+    for path in "$workspace"/labels/*/manifest.parquet; do
+        path=${path%/manifest.parquet}
+        [[ ! -d $path ]] || _zoo_offer "${path##*/}"
     done
 }
 

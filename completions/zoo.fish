@@ -86,6 +86,8 @@ function __zoo_value
                 __zoo_sources
             case '@run*'
                 __zoo_runs $item
+            case '@labels*'
+                __zoo_label_sets
             case '@file*' '@folder*'
                 # Without a prefix fish completes paths itself.
                 test -n "$head"; and __zoo_paths $head $item $word
@@ -138,6 +140,13 @@ function __zoo_runs -a item
     end
 end
 
+function __zoo_label_sets
+    set -l workspace (__zoo_workspace)
+    for path in $workspace/labels/*/manifest.parquet
+        string replace -r -- '.*/([^/]*)/manifest.parquet$' '$1' $path
+    end
+end
+
 function __zoo_words
     switch "$argv"
         case 'representation'
@@ -182,6 +191,8 @@ function __zoo_words
             printf '%s\n' '@folder'
         case 'run'
             printf '%s\n' '@run' '@file'
+        case 'labels'
+            printf '%s\n' '@labels'
         case 'metric'
             printf '%s\t%s\n' 'parc' 'rank correlation of feature distances with label distances (Bolya 2021)' \
                 'rsa' 'as parc, with the label columns standardised too (Dwivedi and Roig 2019)' \
@@ -372,6 +383,7 @@ complete -c zoo -n '__zoo_at split' -l unlabelled -x -k -a '(__zoo_value data)' 
 complete -c zoo -n '__zoo_at split' -l labelled -x -k -a '(__zoo_value share)' -d '"10%", "5/class", "1000" or "all".'
 complete -c zoo -n '__zoo_at split' -l probe -x -k -a '(__zoo_value probe)' -d 'Size of the probe set, or "all".'
 complete -c zoo -n '__zoo_at split' -l probe-per-class -x -k -a '(__zoo_value text)' -d 'Most probe images per class; 0: no limit.'
+complete -c zoo -n '__zoo_at split' -l labels -x -k -a '(__zoo_value labels)' -d 'Draw another label set, with the same images: labels/NAME/.'
 complete -c zoo -n '__zoo_at split' -l max-errors -x -k -a '(__zoo_value text)' -d 'Samples that may fail before exit code 4: a number or N%.'
 complete -c zoo -n '__zoo_at split' -l seed -x -k -a '(__zoo_value text)' -d 'Random seed. [default: the task\'s]'
 complete -c zoo -n '__zoo_at split' -l follow-links -d 'Read images behind links that leave the folders of the data.'
@@ -389,6 +401,7 @@ complete -c zoo -n '__zoo_at extract' -l gradients -d 'Store gradients of the pr
 complete -c zoo -n '__zoo_at extract' -l projection -x -k -a '(__zoo_value text)' -d 'Length of projected gradients, or none. [default: 10000]'
 complete -c zoo -n '__zoo_at extract' -l views -x -k -a '(__zoo_value text)' -d 'Store outputs on N augmented views of each image too.'
 complete -c zoo -n '__zoo_at extract' -l augment -x -k -a '(__zoo_value view)' -d 'Augmentation of the views: flip, shift, crop, affine or rand. [default: crop]'
+complete -c zoo -n '__zoo_at extract' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at extract' -l batch-size -x -k -a '(__zoo_value batch)' -d 'Images per forward pass, or auto.'
 complete -c zoo -n '__zoo_at extract' -l device -x -k -a '(__zoo_value device)' -d 'auto (CUDA if there is any), cpu, cuda or cuda:N.'
 complete -c zoo -n '__zoo_at extract' -l precision -x -k -a '(__zoo_value precision)' -d 'fp32, tf32 (on a CUDA device) or bf16.'
@@ -408,6 +421,7 @@ complete -c zoo -n '__zoo_at score' -l metric -x -k -a '(__zoo_value metric)' -d
 complete -c zoo -n '__zoo_at score' -l on -x -k -a '(__zoo_value representation)' -d 'Representation: features or probs. [default: the metric\'s own]'
 complete -c zoo -n '__zoo_at score' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeatable. [default: all]'
 complete -c zoo -n '__zoo_at score' -l features -r -F -d 'Stored outputs of a source, instead of zoo.toml. Repeatable.'
+complete -c zoo -n '__zoo_at score' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at score' -l manifest -r -F -d 'Manifest of the task, instead of zoo.toml.'
 complete -c zoo -n '__zoo_at score' -l reference -r -F -d 'Stored features of a network trained on the task.'
 complete -c zoo -n '__zoo_at score' -l out -r -F -d 'Write the scores of one metric to this file.'
@@ -428,6 +442,7 @@ complete -c zoo -n '__zoo_at rank' -l plasticity -d 'Add the capacity term: z-sc
 complete -c zoo -n '__zoo_at rank' -l explain -x -k -a '(__zoo_value text)' -d 'Show the classes that make this source good instead of ranking.'
 complete -c zoo -n '__zoo_at rank' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeatable. [default: all]'
 complete -c zoo -n '__zoo_at rank' -l features -r -F -d 'Stored outputs of a source, instead of zoo.toml. Repeatable.'
+complete -c zoo -n '__zoo_at rank' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at rank' -l manifest -r -F -d 'Manifest of the task, instead of zoo.toml.'
 complete -c zoo -n '__zoo_at rank' -l scores -r -F -d 'A scores file or folder, without a zoo.toml.'
 complete -c zoo -n '__zoo_at rank' -l out -r -F -d 'File of the ranking. [default: ranking.parquet]'
@@ -450,6 +465,7 @@ complete -c zoo -n '__zoo_at pseudo-label' -l pool -x -k -a '(__zoo_value pool)'
 complete -c zoo -n '__zoo_at pseudo-label' -l with-student -d 'Also fit a head on the student\'s initial features.'
 complete -c zoo -n '__zoo_at pseudo-label' -l views -x -k -a '(__zoo_value text)' -d 'Answer for N stored augmented views of each image.'
 complete -c zoo -n '__zoo_at pseudo-label' -l show -x -k -a '(__zoo_value text)' -d 'List N images to label next: the heads agree least on them.'
+complete -c zoo -n '__zoo_at pseudo-label' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at pseudo-label' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at pseudo-label' -l refresh -d 'Make stale inputs again.'
 complete -c zoo -n '__zoo_at pseudo-label' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
@@ -497,6 +513,7 @@ complete -c zoo -n '__zoo_at distill' -l images -x -k -a '(__zoo_value text)' -d
 complete -c zoo -n '__zoo_at distill' -l lam -x -k -a '(__zoo_value text)' -d 'Share of the labels in the loss; 1: labels only. [default: 0.8, heads 0.2]'
 complete -c zoo -n '__zoo_at distill' -l kd-temperature -x -k -a '(__zoo_value text)' -d 'Temperature of the distillation loss.'
 complete -c zoo -n '__zoo_at distill' -l min-weight -x -k -a '(__zoo_value text)' -d 'Drop sources with a smaller weight. [default: 0.0001]'
+complete -c zoo -n '__zoo_at distill' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at distill' -l manifest -r -F -d 'Manifest of the task, instead of zoo.toml.'
 complete -c zoo -n '__zoo_at distill' -l pseudo -r -F -d 'Pseudo-labels of a source, without a zoo.toml. Repeatable.'
 complete -c zoo -n '__zoo_at distill' -l scores -r -F -d 'Scores of the sources of --pseudo.'
@@ -540,6 +557,7 @@ complete -c zoo -n '__zoo_at finetune' -l deterministic -d 'Equal bits in every 
 complete -c zoo -n '__zoo_at finetune' -l compile -x -k -a '(__zoo_value compile)' -d 'On a CUDA device, run a step as one CUDA graph: auto (if possible), graph or off.'
 complete -c zoo -n '__zoo_at finetune' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'
 complete -c zoo -n '__zoo_at finetune' -l images -x -k -a '(__zoo_value text)' -d 'Where to keep the training images: auto, gpu, memory, or stream (decode every batch).'
+complete -c zoo -n '__zoo_at finetune' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at finetune' -l manifest -r -F -d 'Manifest of the task, instead of zoo.toml.'
 complete -c zoo -n '__zoo_at finetune' -l out -r -F -d 'Folder of the run, used as given. [default: runs/NAME]'
 complete -c zoo -n '__zoo_at finetune' -l seed -x -k -a '(__zoo_value text)' -d 'Random seed. Repeatable: one run each. [default: the task\'s]'
@@ -595,6 +613,7 @@ complete -c zoo -n '__zoo_at evaluate transfer' -s h -l help -d 'Show this messa
 complete -c zoo -n '__zoo_at evaluate transfer' -F -k -a '(__zoo_value run)'
 complete -c zoo -n '__zoo_at evaluate ranking' -l reference -x -k -a '(__zoo_value text)' -d 'Count gains over the accuracy of this source.'
 complete -c zoo -n '__zoo_at evaluate ranking' -l top -x -k -a '(__zoo_value text)' -d 'With --reference: how many sources are tried.'
+complete -c zoo -n '__zoo_at evaluate ranking' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at evaluate ranking' -l out -r -F -d 'Write the answer to a .json file, or its rows to a .parquet file.'
 complete -c zoo -n '__zoo_at evaluate ranking' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
 complete -c zoo -n '__zoo_at evaluate ranking' -l json -d 'Short for --format json.'
@@ -609,6 +628,7 @@ complete -c zoo -n '__zoo_at predict' -l heads -d 'Answer by the stored pool of 
 complete -c zoo -n '__zoo_at predict' -l head -x -k -a '(__zoo_value head)' -d 'Heads of the pool. [default: ridge]'
 complete -c zoo -n '__zoo_at predict' -l pool -x -k -a '(__zoo_value pool)' -d 'Pool of the heads. [default: product]'
 complete -c zoo -n '__zoo_at predict' -l source -x -k -a '(__zoo_value source)' -d 'A source of the pool. Repeatable. [default: all]'
+complete -c zoo -n '__zoo_at predict' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at predict' -l with-student -d 'The pool has a head on the student\'s initial features too.'
 complete -c zoo -n '__zoo_at predict' -l out -r -F -d 'Write all probabilities to a .parquet, .csv or .tsv file.'
 complete -c zoo -n '__zoo_at predict' -l batch-size -x -k -a '(__zoo_value text)' -d 'Images per forward pass. [default: 256; sources: 64]'
@@ -629,6 +649,7 @@ complete -c zoo -n '__zoo_at sources' -s C -l workspace -x -a '(__fish_complete_
 complete -c zoo -n '__zoo_at sources' -s q -l quiet -d 'Print only warnings and errors on stderr.'
 complete -c zoo -n '__zoo_at sources' -s v -l verbose -d 'Print details on stderr.'
 complete -c zoo -n '__zoo_at sources' -s h -l help -d 'Show this message and exit.'
+complete -c zoo -n '__zoo_at show' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at show' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
 complete -c zoo -n '__zoo_at show' -l json -d 'Short for --format json.'
 complete -c zoo -n '__zoo_at show' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of the output.'

@@ -13,6 +13,8 @@ from zoo_cli.config_values import convert_value
 from zoo_cli.errors import UsageError
 
 FILE = "zoo.toml"
+LABELS = "labels"
+"""The folder of the label sets of a workspace."""
 STUDENT = "@student"
 STUDENT_MODEL = "torchvision:mobilenet_v3_small"
 """The student that `zoo init` writes where none is named."""
@@ -136,7 +138,8 @@ class Preprocessing:
 class Config:
     """A workspace: its folder, to which every path is relative, and the tables of its `zoo.toml`.
 
-    `typed`: the keys of `task` that flags have set.
+    `typed`: the keys of `task` that flags have set. `labels`: the label set whose manifest, scores, ranking and
+    pools these paths are, see `label_sets`; None: the main one, that of zoo.toml.
     """
 
     root: Path
@@ -144,6 +147,7 @@ class Config:
     student: Source | None = None
     sources: tuple[Source, ...] = ()
     typed: frozenset[str] = frozenset()
+    labels: str | None = None
 
     def find_source(self, name: str) -> Source:
         """The source of this name, or the student as "@student". Raises UsageError with the nearest name."""
@@ -153,9 +157,19 @@ class Config:
         return by_name[name]
 
     @property
+    def labels_root(self) -> Path:
+        """The folder of all that depends on which images are labelled, but for the runs."""
+        return self.root if self.labels is None else self.root / LABELS / self.labels
+
+    @property
     def manifest(self) -> Path:
         """Every sample of the task."""
-        return self.root / "manifest.parquet"
+        return self.labels_root / "manifest.parquet"
+
+    @property
+    def ranking(self) -> Path:
+        """The last ranking; the weights of its sources are beside it."""
+        return self.labels_root / "ranking.parquet"
 
     @property
     def classes(self) -> Path:
@@ -176,11 +190,11 @@ class Config:
 
     def pseudo_head(self, slug: str) -> Path:
         """The folder of the answers of a pool of heads."""
-        return self.root / "pseudo" / f"head={slug}"
+        return self.labels_root / "pseudo" / f"head={slug}"
 
     def scores(self, slug: str) -> Path:
         """The folder of the scores of one metric spec, a file a source."""
-        return self.root / "scores" / slug
+        return self.labels_root / "scores" / slug
 
     def errors(self, stage: str) -> Path:
         """The samples that failed in a stage."""
@@ -189,6 +203,14 @@ class Config:
     def run(self, name: str) -> Path:
         """The folder of a run."""
         return self.root / "runs" / name
+
+    def default_run(self, name: str) -> Path:
+        """The folder of a run whose name follows from its options; it ends in the label set."""
+        return self.run(name if self.labels is None else f"{name}-{self.labels}")
+
+    def with_labels(self, labels: str | None) -> Self:
+        """The same for a label set; None: the main one."""
+        return replace(self, labels=labels)
 
     def with_task(self, **overrides: Any) -> Self:
         """The same with keys of [task] from flags; None keeps the file's value, a list holds typed data specs."""

@@ -58,6 +58,10 @@ COMMON = {
     "zoo rank --workspace=else --source=fa": "zoo rank --workspace=else --source=far ",
     "zoo -C ~/else rank --source fa": "zoo -C ~/else rank --source far ",
     "zoo distill --init pl": "zoo distill --init plants ",
+    # the label sets of the workspace
+    "zoo -C else rank --labels f": "zoo -C else rank --labels few ",
+    "zoo -C else distill --labels=f": "zoo -C else distill --labels=few ",
+    "zoo -C else rank --labels x": "zoo -C else rank --labels x",
     # runs and files
     "zoo evaluate flips cr": "zoo evaluate flips cross-task-parc-p2-s0 ",
     "zoo evaluate accuracy labels-only-s0 cr": "zoo evaluate accuracy labels-only-s0 cross-task-parc-p2-s0 ",

@@ -31,7 +31,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         part.touch()
     for name in ("cross-task-parc-p2-s0", "labels-only-s0"):
         (folder / "runs" / name).mkdir(parents=True)
-    for name in ("my data/a b.parquet", "weights.json", "else/where/pets/cat/1.png"):
+    for name in (
+        "my data/a b.parquet",
+        "weights.json",
+        "else/where/pets/cat/1.png",
+        "else/labels/few/manifest.parquet",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
     (folder / "else" / "features" / "source=far").mkdir(parents=True)

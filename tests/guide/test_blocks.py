@@ -33,6 +33,7 @@ EXCLUDED = (
 FOLDERS = {
     GUIDE: ("images",),
     "Without a zoo.toml": ("images in pets", "outputs", "student"),
+    "Several label sets": ("images", "zoo.toml"),
     "In a batch script": ("images", "zoo.toml"),
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
@@ -41,7 +42,7 @@ FOLDERS = {
     "Completions": (),
 }
 """What the folder of each section holds at first."""
-SLOW = {"Metrics", "Training", "Several cards"}
+SLOW = {"Metrics", "Training", "Several cards", "Several label sets"}
 """Sections that take most of the time."""
 SHORT = ["--steps", "1", "--batch-size", "4"]
 SHELLS = {

@@ -86,6 +86,7 @@ def _translate(match: re.Match[str]) -> str:
             values.setdefault(name, [])
         else:
             values[name].append(word)
+    values.pop("labels", None)  # the workspace has it
     arguments = ", ".join(f"{_parameter(name)}={_value(name, words)}" for name, words in values.items())
     return f"{match['command'].replace('-', '_')}({arguments})"
 

@@ -6,14 +6,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, overload
 
-from zoo_cli import config, registry
+from zoo_cli import config, label_sets, registry
 from zoo_cli.api.silence import silent
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.pipeline import distill as distill_stage
 from zoo_cli.pipeline import extract as extract_stage
 from zoo_cli.pipeline import finetune as finetune_stage
-from zoo_cli.pipeline import head_labels, view_choice
+from zoo_cli.pipeline import head_labels, label_split, view_choice
 from zoo_cli.pipeline import predict as predict_stage
 from zoo_cli.pipeline import pseudo_label as pseudo_label_stage
 from zoo_cli.pipeline import rank as rank_stage
@@ -53,19 +53,24 @@ class Workspace:
     could not be read than `max_errors`.
     """
 
-    def __init__(self, root: PathLike = ".", *, trust: Sequence[PathLike] = ()):
-        """`trust`: folders whose models may run the code that they name, from now on in this process."""
+    def __init__(self, root: PathLike = ".", *, labels: str | None = None, trust: Sequence[PathLike] = ()):
+        """`labels`: the label set of every step, made by `split`; None: the main one.
+
+        `trust`: folders whose models may run the code that they name, from now on in this process.
+        """
         self.root = Path(root)
+        self.labels = labels
         open_workspace(self.root)
         trust_folders(map(Path, trust))
 
     def __repr__(self) -> str:
-        return f"Workspace({str(self.root)!r})"
+        labels = "" if self.labels is None else f", labels={self.labels!r}"
+        return f"Workspace({str(self.root)!r}{labels})"
 
     @property
     def config(self) -> Config:
         """The task, the student and the sources, as zoo.toml has them now."""
-        return config.load(self.root)
+        return label_sets.load_config(self.root, self.labels)
 
     @silent
     def sources(self) -> tuple[SourceSummary, ...]:
@@ -90,7 +95,8 @@ class Workspace:
     ) -> SplitSummary:
         """Draw labelled, unlabelled, test and probe images; check and hash every image, and count what stands out.
 
-        What is set here wins over [task] of zoo.toml, in later steps too.
+        What is set here wins over [task] of zoo.toml, in later steps too. Of a label set, only the labelled and probe
+        images are drawn: its other images are those of the main one.
         """
         options = SplitConfig(
             train=list(_texts(train)) or None,
@@ -105,7 +111,11 @@ class Workspace:
             workers=workers,
             overwrite=overwrite,
         )
-        summary = split_stage.split(self.config, options)
+        settings = config.load(self.root)
+        if self.labels is not None:
+            summary = label_split.split_labels(settings, self.labels, options)
+        else:
+            summary = split_stage.split(settings, options)
         assert summary is not None, "not a dry run"
         return summary
 

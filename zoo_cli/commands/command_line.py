@@ -25,6 +25,7 @@ KINDS = {
     "--objective": "objective",
     "--source": "source",
     "--init": "source",
+    "--labels": "labels",
     "--student": "model",
     "--train": "data",
     "--test": "data",
@@ -135,7 +136,12 @@ def _holds_path(kind: Any) -> bool:
 def _words() -> dict[str, Words]:
     """The words of each kind of value, see `completions.description`."""
     words: dict[str, Words] = {kind: dict.fromkeys(values, "") for kind, values in CHOICES.items()}
-    words |= {"file": {"@file": ""}, "folder": {"@folder": ""}, "run": {"@run": "", "@file": ""}}
+    words |= {
+        "file": {"@file": ""},
+        "folder": {"@folder": ""},
+        "run": {"@run": "", "@file": ""},
+        "labels": {"@labels": ""},
+    }
     for kind in ("metric", "weighting", "head", "pool", "objective"):
         words |= _methods(kind)
     words["learning"] = _objectives("finetune")

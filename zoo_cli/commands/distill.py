@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import config, console
+from zoo_cli import console, label_sets
 from zoo_cli.commands.options import (
     HERE,
     DryRun,
     Format,
     Json,
+    Labels,
     Manifest,
     On,
     Overwrite,
@@ -168,6 +169,7 @@ def distill(
             rich_help_panel=LEARN,
         ),
     ] = None,
+    labels: Labels = None,
     manifest: Manifest = None,
     pseudo: Annotated[
         list[Path] | None,
@@ -233,7 +235,7 @@ def distill(
         if options.labels_only:
             _say_unused({**for_weights, "source": source, "pseudo": pseudo, "scores": scores})
     paths = RunPaths(name, out, tuple(seed or ()), overwrite)
-    settings = config.load(workspace)
+    settings = label_sets.load_config(workspace, labels, manifest=manifest)
     if dry_run:
         for run in stage.preview(settings, options, training, paths, manifest):
             console.say(f"would train {run}")

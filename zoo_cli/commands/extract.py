@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console
+from zoo_cli import config, console, label_sets
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import (
     HERE,
@@ -13,6 +13,7 @@ from zoo_cli.commands.options import (
     DryRun,
     Format,
     Json,
+    Labels,
     MaxErrors,
     Overwrite,
     Precision,
@@ -58,6 +59,7 @@ def extract(
             help="Augmentation of the views: flip, shift, crop, affine or rand. [default: crop]",
         ),
     ] = None,
+    labels: Labels = None,
     batch_size: Annotated[
         str, typer.Option("--batch-size", metavar="N", help="Images per forward pass, or auto.")
     ] = "auto",
@@ -84,7 +86,9 @@ def extract(
     from zoo_cli.pipeline import extract as stage
     from zoo_cli.pipeline.extract_config import ExtractConfig
 
-    settings = config.load(workspace).with_task(train=train)
+    if labels is not None and not gradients:
+        raise UsageError("--labels belongs to --gradients", "features are the same for every label set")
+    settings = label_sets.load_config(workspace, labels, train=train).with_task(train=train)
     sources = settings.select(source or []) if source else settings.models
     if not sources:
         raise UsageError(f"no source in {workspace / config.FILE}", "add a [[source]] table, or --source PROVIDER:NAME")

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console, registry
+from zoo_cli import console, label_sets, registry
 from zoo_cli.commands.options import (
     HERE,
     DryRun,
     Format,
     Json,
+    Labels,
     Manifest,
     Overwrite,
     Refresh,
@@ -110,6 +111,7 @@ def finetune(
         ),
     ] = None,
     training: TrainingConfig,
+    labels: Labels = None,
     manifest: Manifest = None,
     out: RunFolder = None,
     seed: Seeds = None,
@@ -141,7 +143,7 @@ def finetune(
         unlabelled_weight=unlabelled_weight,
     )
     paths = RunPaths(name, out, tuple(seed or ()), overwrite)
-    settings = config.load(workspace)
+    settings = label_sets.load_config(workspace, labels, manifest=manifest)
     if dry_run:
         for run in stage.preview(settings, options, training, paths, manifest):
             console.say(f"would train {run}")

@@ -11,6 +11,15 @@ Workspace = Annotated[
         "-C", "--workspace", metavar="DIR", help="Folder of zoo.toml and of the output.", rich_help_panel="Files"
     ),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="NAME",
+        help="A label set of zoo split --labels. [default: the main one]",
+        rich_help_panel="Files",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output, even if it is up to date.", rich_help_panel="Files")
 ]

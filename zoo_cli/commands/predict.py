@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config
-from zoo_cli.commands.options import HERE, Device, Format, Json, MaxErrors, Workers, Workspace
+from zoo_cli import label_sets
+from zoo_cli.commands.options import HERE, Device, Format, Json, Labels, MaxErrors, Workers, Workspace
 from zoo_cli.errors import UsageError
 from zoo_cli.registry import DEFAULT_POOL
 
@@ -32,6 +32,7 @@ def predict(
         list[str] | None,
         typer.Option("--source", metavar="NAME", help="A source of the pool. Repeatable. [default: all]"),
     ] = None,
+    labels: Labels = None,
     with_student: Annotated[
         bool, typer.Option("--with-student", help="The pool has a head on the student's initial features too.")
     ] = False,
@@ -62,9 +63,11 @@ def predict(
     from zoo_cli.commands.predict_answer import print_predictions
     from zoo_cli.pipeline import predict as stage
 
+    if labels is not None and run is not None:
+        raise UsageError("--labels belongs to --heads", "a run knows what it learned from")
     if heads == (run is not None):
         raise UsageError("expected a run, or --heads", "zoo evaluate accuracy lists the finished runs")
-    settings = config.load(workspace)
+    settings = label_sets.load_config(workspace, labels)
     options = stage.PredictConfig(
         tuple(data),
         run=run,

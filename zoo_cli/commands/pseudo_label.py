@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console
+from zoo_cli import config, console, label_sets
 from zoo_cli.commands.note_column import add_notes
-from zoo_cli.commands.options import HERE, Format, Json, Overwrite, Refresh, Sources, Workspace
+from zoo_cli.commands.options import HERE, Format, Json, Labels, Overwrite, Refresh, Sources, Workspace
 from zoo_cli.config import STUDENT
 from zoo_cli.errors import UsageError
 from zoo_cli.registry import DEFAULT_POOL
@@ -57,6 +57,7 @@ def pseudo_label(
             "--show", metavar="N", min=0, max=1000, help="List N images to label next: the heads agree least on them."
         ),
     ] = 0,
+    labels: Labels = None,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
     form: Format = None,
@@ -81,10 +82,12 @@ def pseudo_label(
     from zoo_cli.pipeline.source_notes import note_sources
     from zoo_cli.pipeline.view_choice import stored_views
 
-    settings = config.load(workspace)
+    settings = label_sets.load_config(workspace, labels, features=features)
     form = "json" if json else form
     if head is None and (pool is not None or with_student or show):
         raise UsageError("--pool, --with-student and --show belong to --head", "add --head ridge")
+    if head is None and labels is not None:
+        raise UsageError("--labels belongs to --head", "the answers of the sources are the same for every label set")
     if features is not None:
         if out is None or head is not None or views:
             raise UsageError("--features needs --out, the folder of its pseudo-labels, and neither --head nor --views")

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, registry
+from zoo_cli import label_sets, registry
 from zoo_cli.commands.options import (
     HERE,
     Features,
     Format,
     Json,
+    Labels,
     Manifest,
     On,
     Overwrite,
@@ -43,6 +44,7 @@ def rank(
     ] = None,
     source: Sources = None,
     features: Features = None,
+    labels: Labels = None,
     manifest: Manifest = None,
     scores: Annotated[
         Path | None, typer.Option("--scores", metavar="FILE", help="A scores file or folder, without a zoo.toml.")
@@ -72,7 +74,7 @@ def rank(
     from zoo_cli.pipeline.metric_specs import ScoreConfig
     from zoo_cli.pipeline.ranking_spec import parse_ranking
 
-    settings = config.load(workspace)
+    settings = label_sets.load_config(workspace, labels, features=features, manifest=manifest, scores=scores)
     form = "json" if json else form
     spec = parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
     if explain is not None:

@@ -95,8 +95,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
     notes.append(verdict.sentence)
     if ranking.pool is not None and ranking.pool.estimate.accuracy is not None:
         notes.append(_pool_sentence(ranking.pool))
-    if (command := next_command(ranking)) is not None:
-        notes.append(f"next: {command}{_PURPOSES[command]}")
+    if (step := _next_step(ranking)) is not None:
+        notes.append(f"next: {next_command(ranking)}{_PURPOSES[step]}")
     console.answer("zoo.rank/1", rows, fields, form=form, meta=meta, notes=notes, table=table)
 
 
@@ -123,6 +123,11 @@ _PURPOSES = {
 
 def next_command(ranking: Ranking) -> str | None:
     """The command to run after a ranking; None outside a workspace, where there is no head to go on with."""
+    step = _next_step(ranking)
+    return step if step is None or ranking.labels is None else f"{step} --labels {ranking.labels}"
+
+
+def _next_step(ranking: Ranking) -> str | None:
     if all(row.head is None for row in ranking.rows):
         return None
     estimated = ranking.pool is not None and ranking.pool.estimate.accuracy is not None

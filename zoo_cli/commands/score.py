@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console
+from zoo_cli import console, label_sets
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import (
     HERE,
     Features,
     Format,
     Json,
+    Labels,
     Manifest,
     On,
     Overwrite,
@@ -50,6 +51,7 @@ def score(
     on: On = None,
     source: Sources = None,
     features: Features = None,
+    labels: Labels = None,
     manifest: Manifest = None,
     reference: Annotated[
         Path | None,
@@ -76,7 +78,7 @@ def score(
     from zoo_cli.pipeline import score as stage
     from zoo_cli.pipeline.metric_specs import ScoreConfig, needed_inputs, parse_metric
 
-    settings = config.load(workspace)
+    settings = label_sets.load_config(workspace, labels, features=features, manifest=manifest)
     texts = metric or [name for name, entry in METRICS.items() if entry.cheap]
     if out is not None and len(texts) != 1:
         raise UsageError(f"--out holds the scores of one metric, not of {len(texts)}", "name one with --metric")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo_cli import console
-from zoo_cli.commands.options import HERE, Format, Json, Workspace
+from zoo_cli.commands.options import HERE, Format, Json, Labels, Workspace
 
 FIELDS = (console.Field("key"), console.Field("value"))
 WIDTH = 120
@@ -15,6 +15,7 @@ WIDTH = 120
 
 def show(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A file or run of the workspace, or any parquet file.")],
+    labels: Labels = None,
     form: Format = None,
     json: Json = False,
     workspace: Workspace = HERE,
@@ -23,10 +24,11 @@ def show(
 
     zoo show manifest.parquet
     zoo show runs/cross-task-parc-p2-s0
+    zoo show ranking.parquet --labels few
     """
     from zoo_cli.pipeline.show import describe_artifact
 
-    entries = describe_artifact(path, workspace).entries
+    entries = describe_artifact(path, workspace, labels).entries
     rows = [{"key": key, "value": _shorten(value)} for key, value in entries.items()]
     console.answer("zoo.show/1", entries, FIELDS, form="json" if json else form, table=rows)
 

@@ -24,6 +24,10 @@ def split(
     probe_per_class: Annotated[
         int | None, typer.Option("--probe-per-class", metavar="N", help="Most probe images per class; 0: no limit.")
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="NAME", help="Draw another label set, with the same images: labels/NAME/."),
+    ] = None,
     max_errors: MaxErrors = None,
     seed: Seed = None,
     follow_links: FollowLinks = False,
@@ -40,9 +44,14 @@ def split(
     Every image is checked and hashed once; what stood out is listed at the end: files that are not images, empty
     classes, copies, images of one colour. Values set by flags win over zoo.toml in every later command.
 
+    With --labels, other images are labelled, drawn with --labelled, --seed, --probe and --probe-per-class, and kept
+    beside the main set; the test images are the same. Later commands take --labels too.
+
     zoo split
     zoo split --train folder:pets/train --labelled 20% -C work
+    zoo split --labels few --labelled 5%
     """
+    from zoo_cli.pipeline import label_split
     from zoo_cli.pipeline import split as stage
 
     options = stage.SplitConfig(
@@ -59,6 +68,10 @@ def split(
         overwrite=overwrite,
         dry_run=dry_run,
     )
-    summary = stage.split(config.load(workspace), options)
+    settings = config.load(workspace)
+    if labels is not None:
+        summary = label_split.split_labels(settings, labels, options)
+    else:
+        summary = stage.split(settings, options)
     if json and summary is not None:
         console.answer("zoo.split/1", asdict(summary), (), form="json")

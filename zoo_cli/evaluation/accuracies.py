@@ -36,17 +36,18 @@ class Accuracy:
     value: float
 
 
-def load_accuracies(path: Path) -> Accuracies:
+def load_accuracies(path: Path, labels: str | None = None) -> Accuracies:
     """The accuracies at a path: a table, a workspace, a folder of runs or of workspaces, or a pattern of run folders.
 
-    Raises UsageError if there are none, or if the runs of one target were trained with different options.
+    `labels`: the label set whose runs count; None: the main one. Raises UsageError if there are none, or if the runs of
+    one target were trained with different options.
     """
     if path.is_file():
         return _average(_read_table(tables.load_table(path)))
     runs = [run for folder in match_paths(path) for run in _find_runs(folder)]
     if not runs:
         raise UsageError(f"no runs in {path}", "zoo distill --each-source makes them; or give a table of accuracies")
-    return _average(_read_runs(path, runs))
+    return _average(_read_runs(path, runs, labels))
 
 
 def _read_table(table: tables.Table) -> list[Accuracy]:
@@ -76,17 +77,20 @@ def _find_runs(folder: Path) -> list[Path]:
     return []
 
 
-def _read_runs(path: Path, runs: Sequence[Path]) -> list[Accuracy]:
+def _read_runs(path: Path, runs: Sequence[Path], labels: str | None) -> list[Accuracy]:
     accuracies: list[Accuracy] = []
     first: dict[str, tuple[Path, dict[str, Any]]] = {}
-    others = unfinished = 0
+    others = unfinished = elsewhere = 0
     for run in runs:
         record = files.read_json(run / "run.json")
         try:
             source, shared = _single_source(record), _shared_options(record)
+            label_set = (record.get("asked") or {}).get("labels")
         except (AttributeError, KeyError, TypeError):
             raise ContractError(f"{run / 'run.json'} is not a run.json written by zoo") from None
-        if source is None:
+        if label_set != labels:
+            elsewhere += 1
+        elif source is None:
             others += 1
         elif not is_finished(run):
             unfinished += 1
@@ -100,6 +104,8 @@ def _read_runs(path: Path, runs: Sequence[Path]) -> list[Accuracy]:
                     'name runs of one kind by a pattern, as in "runs/finetune-*"',
                 )
             accuracies.append(Accuracy(target, source, _accuracy(run)))
+    if elsewhere:
+        console.say(f"{path}: {elsewhere:,} runs of other label sets are left out")
     if unfinished:
         console.warn(f"{path}: {unfinished:,} runs are not finished and left out")
     if others:

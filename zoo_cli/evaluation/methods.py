@@ -11,6 +11,8 @@ from zoo_cli.errors import ContractError
 from zoo_cli.store import files, provenance
 
 LABELS_ONLY = "labels-only"
+LABELS = "labels"
+"""The setting that holds the label set, absent for the main one."""
 EACH = "each source"
 RANDOM = "random"
 NAMED = ("weighting", "source", "teachers", "weights")
@@ -135,14 +137,18 @@ def _text(value: Any) -> str:
 
 
 def name_methods(keys: Sequence[tuple[str, Settings]]) -> list[str]:
-    """A name for each method, given as its objective and settings: as short as tells them apart."""
+    """A name for each method, given as its objective and settings: as short as tells them apart.
+
+    Where there are several label sets, all names tell theirs: the others are not comparable with them.
+    """
+    always = [LABELS] if len({settings.get(LABELS) for _, settings in keys}) > 1 else []
     short = [" ".join([objective, *_show(settings, NAMED)]) for objective, settings in keys]
     names = []
     for name, (_, settings) in zip(short, keys, strict=True):
         alike = [other for other_name, (_, other) in zip(short, keys, strict=True) if other_name == name]
-        known = dict.fromkeys(key for other in alike for key in other if key not in NAMED)
+        known = dict.fromkeys(key for other in alike for key in other if key not in (*NAMED, *always))
         differing = [key for key in known if len({other.get(key) for other in alike}) > 1]
-        names.append(" ".join([name, *_show(settings, differing)]))
+        names.append(" ".join([name, *_show(settings, [*always, *differing])]))
     return names
 
 
@@ -155,7 +161,8 @@ def shared_settings(keys: Sequence[tuple[str, Settings]]) -> Settings:
     """The settings of a table's caption: those that all methods share that have them."""
     shared = {}
     for key in CAPTION:
-        values = {settings[key] for _, settings in keys if key in settings}
-        if len(values) == 1:
-            shared[key] = values.pop()
+        # Without a label set a run learned from the main one; without another setting it has no use for it.
+        values = {settings.get(key) for _, settings in keys if key in settings or key == LABELS}
+        if len(values) == 1 and (value := values.pop()) is not None:
+            shared[key] = value
     return shared

@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, ParameterError, UsageError
+from zoo_cli.label_sets import asked_labels
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.cross_task import CrossTask
@@ -89,7 +90,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
             "weights": [{"source": target.name, "weight": target.weight} for target in targets],
             "inputs": {**digests, **{f"pseudo-labels of {target.name}": target.digest for target in targets}},
             "task": settings.task.name,
-            "asked": each.asked,
+            "asked": {**each.asked, **asked_labels(settings)},
         }
         specs.append(
             RunSpec(

@@ -10,6 +10,7 @@ import torch
 
 from zoo_cli import devices, registry
 from zoo_cli.config import Source
+from zoo_cli.label_sets import asked_labels
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Objective
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
@@ -72,7 +73,7 @@ def _make_spec(
         "options": {**config.parameters, **(sweep.recorded_sweep(rates) if rates else {})},
         "inputs": source_files.model_digests(settings, source),
         "task": settings.task.name,
-        "asked": {"source": model},
+        "asked": {"source": model, **asked_labels(settings)},
     }
     return RunSpec(
         path,

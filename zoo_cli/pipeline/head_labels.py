@@ -10,6 +10,7 @@ from zoo_cli.heads.fitting import fit_heads, pool_heads
 from zoo_cli.heads.pool_formula import PoolFormula
 from zoo_cli.heads.target_labels import TargetLabels
 from zoo_cli.heads.view_pools import pool_views
+from zoo_cli.label_sets import labels_flag
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline import leakage, prepare
 from zoo_cli.pipeline.head_config import HeadLabelConfig
@@ -60,7 +61,7 @@ def make_head_labels(
     views = options.views
     folder = settings.pseudo_head(options.slug) if views is None else answers_folder(settings, options.slug)
     inputs = pool_inputs(settings, options, [source.name for source in sources], images)
-    if not overwrite and _is_complete(folder, inputs, options, refresh):
+    if not overwrite and _is_complete(folder, inputs, options, options.command + labels_flag(settings), refresh):
         console.say(f"{folder} is up to date")
         record = head_store.load_record(folder)
         _warn_missing(record.missing)
@@ -127,10 +128,10 @@ def _warn_missing(classes: Sequence[str]) -> None:
         console.warn(f"no labelled image of {', '.join(classes)}: the heads never answer with these classes")
 
 
-def _is_complete(folder: Path, inputs: Inputs, options: HeadLabelConfig, refresh: bool) -> bool:
+def _is_complete(folder: Path, inputs: Inputs, options: HeadLabelConfig, maker: str, refresh: bool) -> bool:
     views = None if options.views is None else options.views.count
     try:
-        return head_store.is_complete(folder, inputs, options.command, views=views)
+        return head_store.is_complete(folder, inputs, maker, views=views)
     except Stale:
         if refresh:
             return False

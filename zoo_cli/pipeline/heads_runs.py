@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from zoo_cli.errors import ContractError
+from zoo_cli.label_sets import asked_labels
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Objective
 from zoo_cli.pipeline.cross_task_runs import (
@@ -65,7 +66,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
                 **{f"pseudo-labels of {source.name}": source.digest for source in sources},
             },
             "task": settings.task.name,
-            "asked": term_asked,
+            "asked": {**term_asked, **asked_labels(settings)},
         }
         targets = (pool, *sources)
         specs.append(

@@ -13,6 +13,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.heads.pool_formula import PoolFormula
 from zoo_cli.heads.standardise import Features
 from zoo_cli.images.decoding import Geometry, view_geometry
+from zoo_cli.label_sets import labels_flag
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.models.forward_passes import ForwardPasses
@@ -42,9 +43,10 @@ def load_pool_predictor(settings: Config, options: PredictConfig) -> Predictor:
         with_student=options.with_student,
     )
     folder = settings.pseudo_head(labels.slug)
-    _check_stored(labels, folder)
+    command = labels.command + labels_flag(settings)
+    _check_stored(command, folder)
     stored, inputs = head_store.load_formula(folder)
-    _check_current(settings, labels, folder, inputs)
+    _check_current(settings, labels, folder, inputs, command)
     formula = PoolFormula.from_arrays(stored.arrays)
     classes = load_class_names(settings.classes)
     records = {name: load_source_record(settings, name) for name in stored.sources}
@@ -73,22 +75,22 @@ def load_pool_predictor(settings: Config, options: PredictConfig) -> Predictor:
     return Predictor(name, classes, tuple(dict.fromkeys(geometries)), passes.size, made_from, False, answer)
 
 
-def _check_stored(labels: HeadLabelConfig, folder: Path) -> None:
+def _check_stored(command: str, folder: Path) -> None:
     """Raise UsageError for a pool that is not stored, naming those that are."""
-    make = f"zoo {labels.command} makes it"
+    make = f"zoo {command} makes it"
     if not (folder / head_store.DOCUMENT).exists():
         pools = sorted(path.parent.name for path in folder.parent.glob(f"head=*/{head_store.DOCUMENT}"))
         stored = f"; stored are {', '.join(pools)}" if pools else ""
         raise UsageError(f"no pool of heads at {folder}", make + stored)
 
 
-def _check_current(settings: Config, labels: HeadLabelConfig, folder: Path, inputs: Inputs) -> None:
+def _check_current(settings: Config, labels: HeadLabelConfig, folder: Path, inputs: Inputs, command: str) -> None:
     """Raise Stale, naming what differs, for a pool of other labels, images, classes or features."""
     images = load_manifest(settings.manifest, settings.root)
     images = images.without(failures.failed_ids(settings, "extract"))
     changed = provenance.differences(inputs, head_labels.pool_inputs(settings, labels, list(inputs["sources"]), images))
     if changed:
-        raise provenance.stale_error(str(folder), changed, labels.command)
+        raise provenance.stale_error(str(folder), changed, command)
 
 
 def _find_source(settings: Config, name: str, record: SourceRecord) -> Source:

@@ -10,6 +10,7 @@ from typing import Any
 from zoo_cli import console, registry
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError
+from zoo_cli.pipeline import label_split
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
@@ -78,7 +79,12 @@ def prepare(
 def lacks_manifest(settings: Config, *, refresh: bool) -> bool:
     """Whether `prepare` would make the manifest. Raises Stale where it would too."""
     try:
-        return not is_manifest_current(settings)
+        if settings.labels is None:
+            return not is_manifest_current(settings)
+        if not label_split.is_main_current(settings):
+            return True
+        label_split.check_current(settings)
+        return False
     except Stale:
         if not refresh:
             raise
@@ -91,28 +97,45 @@ def maker(stage: str) -> Callable[..., Any]:
 
 
 def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> Images:
+    main = settings.with_labels(None)
+    is_current = is_manifest_current if settings.labels is None else label_split.is_main_current
     try:
-        if not is_manifest_current(settings):
-            console.say(f"no {settings.manifest} yet: zoo split makes it first")
-            write_manifest(settings, SplitConfig(workers=workers))
+        if not is_current(main):
+            console.say(f"no {main.manifest} yet: zoo split makes it first")
+            write_manifest(main, SplitConfig(workers=workers))
     except Stale as stale:
         if not refresh:
             raise
         console.say(f"{stale.message}; zoo split makes it again")
-        stored, flags = with_stored_flags(settings)
+        stored, flags = with_stored_flags(main)
         write_manifest(stored, SplitConfig(workers=workers), flags)
+    if settings.labels is not None:
+        _prepare_label_set(settings, refresh)
     failures.warn_of_too_many(settings, "split")
     return load_manifest(settings.manifest, settings.root)
+
+
+def _prepare_label_set(settings: Config, refresh: bool) -> None:
+    try:
+        label_split.check_current(settings)
+    except Stale as stale:
+        if not refresh:
+            raise
+        console.say(f"{stale.message}; zoo split --labels {settings.labels} makes it again")
+        label_split.write_label_set(*label_split.own_settings(settings))
 
 
 def _check_two_classes(settings: Config, images: Images) -> None:
     """Raise UsageError unless two classes have a labelled image, without which no head can be fitted."""
     count = len(set(images.labels[images.where(split=("labelled",))].tolist()))
     if count < 2:
+        more = "label more images, or raise `labelled` in zoo.toml; then zoo split --overwrite"
+        if settings.labels is not None:
+            more = f"zoo split --labels {settings.labels} --labelled N --overwrite, with more of them"
         raise UsageError(
             f"{count} of the {len(load_class_names(settings.classes))} classes of {settings.classes} have a labelled "
             "image, heads need two",
-            "label more images, or raise `labelled` in zoo.toml; then zoo split --overwrite",
+            more,
         )
 
 

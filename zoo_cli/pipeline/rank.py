@@ -62,7 +62,8 @@ class Ranking:
     """Sources in order, their effective number, the verdict, and the place that the student would have.
 
     `beats`: how likely each source is to be better than each other one. `dropped`: weights below the least one. Of a
-    workspace: `student_head`, the ridge head on the student's starting features, and `pool`, the stored pool of heads.
+    workspace: `student_head`, the ridge head on the student's starting features, `pool`, the stored pool of heads, and
+    `labels`, the label set, None for the main one.
     """
 
     spec: RankingSpec
@@ -74,6 +75,7 @@ class Ranking:
     dropped: tuple[float, ...] = ()
     student_head: HeadScore | None = None
     pool: HeadRecord | None = None
+    labels: str | None = None
 
     @property
     def headless_note(self) -> str | None:
@@ -118,7 +120,7 @@ def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: P
         ranking = order_sources(settings, spec, score.score(settings, scores).rows, scores.features)
         if not scores.features:
             ranking = _with_heads(settings, ranking, scores.sources)
-            out = out or settings.root / "ranking.parquet"
+            out = out or settings.ranking
     if out is not None:
         write_ranking(settings, ranking, out)
     return ranking
@@ -223,7 +225,8 @@ def _with_heads(settings: Config, ranking: Ranking, sources: Sequence[Source]) -
         else row
         for row in ranking.rows
     ]
-    return replace(ranking, rows=rows, student_head=heads.get(STUDENT), pool=load_current_pool(settings))
+    pool = load_current_pool(settings)
+    return replace(ranking, rows=rows, student_head=heads.get(STUDENT), pool=pool, labels=settings.labels)
 
 
 def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from zoo_cli import config
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
+from zoo_cli.label_sets import labels_flag
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.pipeline import ensemble_choice, leakage, metric_inputs, prepare
 from zoo_cli.pipeline.metric_inputs import SourceOutputs
@@ -188,7 +189,7 @@ class _Pending:
 def _pending(target: _Target, spec: MetricSpec) -> list[_Pending]:
     """The missing scores of a metric; those of all sources if its ensemble is missing."""
     settings, options = target.settings, target.options
-    maker = f"score --metric {spec.method.spec}"
+    maker = f"score --metric {spec.method.spec}{labels_flag(settings)}"
     items = []
     for source in target.sources:
         path = settings.scores(spec.slug) / f"{source.name}.parquet"
@@ -258,7 +259,7 @@ def _load_source(
 def _score_to_file(target: _Target, out: Path) -> None:
     """The scores of one metric in one file, all sources together."""
     (spec,) = target.options.specs
-    maker = f"score --metric {spec.method.spec}"
+    maker = f"score --metric {spec.method.spec}{labels_flag(target.settings)}"
     sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
     inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
     # A file that holds further sources serves these too; an ensemble depends on all of them.
@@ -288,7 +289,7 @@ def _ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> 
     """The file of an ensemble, beside the scores of its metric."""
     if options.out is not None:
         return options.out.with_suffix(".json")
-    return settings.root / "scores" / f"{spec.slug}.json"
+    return settings.scores(spec.slug).with_name(f"{spec.slug}.json")
 
 
 def _without_reference_metrics(options: ScoreConfig) -> ScoreConfig:

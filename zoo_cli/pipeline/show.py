@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo_cli.errors import UsageError
 from zoo_cli.evaluation import named_runs
+from zoo_cli.label_sets import load_config
 from zoo_cli.store import files, source_record
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.source_record import SourceRecord
@@ -20,12 +21,16 @@ class Artifact:
     entries: Mapping[str, Any]
 
 
-def describe_artifact(path: Path, workspace: Path) -> Artifact:
+def describe_artifact(path: Path, workspace: Path, labels: str | None = None) -> Artifact:
     """Describe a file, or a run by its folder or name. Relative paths are tried in the workspace too.
 
-    Raises UsageError for a path that does not exist or is not an artifact, ContractError for a damaged file.
+    `labels`: a label set, in whose folder the path is then looked up alone. Raises UsageError for a path that does not
+    exist or is not an artifact, ContractError for a damaged file.
     """
-    path = named_runs.resolve_artifact(path, workspace)
+    if labels is None:
+        path = named_runs.resolve_artifact(path, workspace)
+    else:
+        path = load_config(workspace, labels).labels_root / path
     return Artifact(path, _describe_run(path) if path.is_dir() else _describe_file(path))
 
 

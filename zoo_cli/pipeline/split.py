@@ -1,6 +1,6 @@
 """`zoo split`: every sample of the task, its split and its hash. Bad images are detected here, and reported once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -75,7 +75,7 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
     flags = [key for key in options.task if getattr(changed.task, key) != getattr(settings.task, key)]
     has_file = (settings.root / config.FILE).exists()
     _check(changed, options.max_errors, options.workers)
-    inputs = _inputs(changed)
+    inputs = manifest_inputs(changed)
     if settings.manifest.exists() and not options.overwrite:
         made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
         made_from.pop("flags", None)
@@ -98,10 +98,10 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
     return summary
 
 
-def is_manifest_current(settings: Config) -> bool:
+def is_manifest_current(settings: Config, apart_from: Collection[str] = ()) -> bool:
     """Whether there is a manifest that agrees with zoo.toml. Raises Stale, naming what differs.
 
-    Values set by flags of `zoo split` win over zoo.toml, with a warning.
+    Values set by flags of `zoo split` win over zoo.toml, with a warning. `apart_from`: keys that may differ.
     """
     if not settings.manifest.exists():
         return False
@@ -111,10 +111,15 @@ def is_manifest_current(settings: Config) -> bool:
     made_from.pop("images", None)
     made_from.pop("flags", None)
     kept, flags = with_stored_flags(settings)
-    differing = provenance.differences(made_from, _inputs(kept))
+    flags = [key for key in flags if key not in apart_from]
+    inputs, own_inputs = manifest_inputs(kept), manifest_inputs(settings)
+    for each in (made_from, inputs, own_inputs):
+        for key in apart_from:
+            each.pop(key, None)
+    differing = provenance.differences(made_from, inputs)
     if differing:
         raise provenance.stale_error(str(settings.manifest), differing, "split")
-    if _inputs(kept) != _inputs(settings):
+    if inputs != own_inputs:
         pairs = [(key, *(_text(getattr(config.task, key)) for config in (kept, settings))) for key in flags]
         overridden = ", ".join(f"{key} {value}" for key, value, other in pairs if value != other)
         console.warn(f"{settings.manifest} was split with {overridden}, given by flags: that is used, not zoo.toml")
@@ -144,7 +149,7 @@ def write_manifest(
     """
     options = options or SplitConfig()
     _check(settings, options.max_errors, options.workers)
-    inputs = _inputs(settings)
+    inputs = manifest_inputs(settings)
     specs = data_specs(settings)
     # A wrong number is reported before every image is read: an empty draw reads them all.
     _draw_splits(settings, [], ())
@@ -164,6 +169,11 @@ def summarize_manifest(settings: Config) -> SplitSummary:
     return SplitSummary(str(settings.manifest), labelled, unlabelled, test, int(images.probe.sum()), classes)
 
 
+def parse_probe(probe: int | str) -> int | str:
+    """The size of the probe set, or "all". Raises UsageError for another text."""
+    return "all" if probe == "all" else _whole("probe", probe)
+
+
 def _text(value: object) -> str:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
@@ -178,7 +188,7 @@ def _check(settings: Config, max_errors: str | None, workers: int | None) -> Non
         )
 
 
-def _inputs(settings: Config) -> Inputs:
+def manifest_inputs(settings: Config) -> dict[str, Any]:
     """What a manifest is made from, as in its header, without the images themselves."""
     task = settings.task
     return {
@@ -297,7 +307,7 @@ def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequenc
         [row.group for row in rows],
         labelled=task.labelled,
         test_fraction=splits.parse_test_share(task.test) or 0.0,
-        probe="all" if task.probe == "all" else _whole("probe", task.probe),
+        probe=parse_probe(task.probe),
         probe_per_class=task.probe_per_class,
         seed=task.seed,
         classes=classes,

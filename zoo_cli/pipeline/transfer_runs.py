@@ -11,6 +11,7 @@ import torch
 
 from zoo_cli import console, devices, interruption, ranks
 from zoo_cli.config import Source
+from zoo_cli.label_sets import asked_labels
 from zoo_cli.models import soup
 from zoo_cli.models.float32_head import compute_head_in_float32
 from zoo_cli.models.loading import LoadedModel
@@ -134,7 +135,7 @@ class _Transfer:
                 **{f"teacher {teacher.name} built as": teacher.build_digest for teacher in self.teachers},
             },
             "task": settings.task.name,
-            "asked": {"teachers": [teacher.name for teacher in self.teachers]},
+            "asked": {"teachers": [teacher.name for teacher in self.teachers], **asked_labels(settings)},
         }
 
     def build_objective(

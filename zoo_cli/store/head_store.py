@@ -181,5 +181,5 @@ def write_head(
 
     `of_views`: apart from those that were fitted on the plain view alone.
     """
-    folder = settings.root / "heads" / ("views" if of_views else "")
+    folder = settings.labels_root / "heads" / ("views" if of_views else "")
     files.write_arrays(folder / f"source={source}.safetensors", arrays, {"head": spec})

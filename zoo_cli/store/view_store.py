@@ -42,7 +42,7 @@ def pseudo_folder(settings: Config, source: str) -> Path:
 
 def answers_folder(settings: Config, slug: str) -> Path:
     """The answers of a pool of heads on all views, a folder `view=v` each, and their record."""
-    return settings.root / "pseudo" / "views" / f"head={slug}"
+    return settings.labels_root / "pseudo" / "views" / f"head={slug}"
 
 
 def view_folder(folder: Path, view: int) -> Path:

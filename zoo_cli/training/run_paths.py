@@ -11,7 +11,8 @@ from zoo_cli.store.lease import staging
 from zoo_cli.store.swap import run_place
 
 MAX_NAME_BYTES = 150
-"""The longest name of a run: file systems allow 255 bytes, and temporary files beside it add some of their own."""
+"""The longest name of a run without its label set: file systems allow 255 bytes, and temporary files beside it add to
+that."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,19 @@ class RunPaths:
         if out is not None and out.name in ("", ".."):
             out = Path(os.path.abspath(out))
         runs = [
-            RunPath(out or settings.run(self.name or f"{name}-s{seed}"), seed, self.overwrite)
+            RunPath(
+                out or (settings.run(self.name) if self.name else settings.default_run(f"{name}-s{seed}")),
+                seed,
+                self.overwrite,
+            )
             for name in names
             for seed in seeds
         ]
         for run in runs:
             if run_place(run.path) != run.path:
                 raise ParameterError(f"`out` is {run.path}: zoo uses such a name itself", "choose another name")
-            if (size := len(os.fsencode(run.path.name))) > MAX_NAME_BYTES:
+            own_name = run.path.name.removesuffix(f"-{settings.labels}")
+            if (size := len(os.fsencode(own_name))) > MAX_NAME_BYTES:
                 raise ParameterError(
                     f"the run name {run.path.name[:20]}… is too long: {size} bytes, at most {MAX_NAME_BYTES}",
                     "give a shorter `name`",

@@ -146,6 +146,7 @@ _zoo_value() {
             @folder) _zoo_paths folders ;;
             @source) _zoo_sources ;;
             @run) _zoo_runs ;;
+            @labels) _zoo_label_sets ;;
             *) _zoo_offer "$word" ;;
         esac
     done
@@ -209,6 +210,14 @@ _zoo_runs() {
     for path in "$workspace"/runs/*/; do
         path=${path%/}
         [[ ! -d $path ]] || _zoo_offer "$prefix${path##*/}"
+    done
+}
+
+_zoo_label_sets() {
+    local path
+    for path in "$workspace"/labels/*/manifest.parquet; do
+        path=${path%/manifest.parquet}
+        [[ ! -d $path ]] || _zoo_offer "${path##*/}"
     done
 }
 

@@ -7,8 +7,8 @@ The possible values of a flag are a kind, a key of `Program.words`. Kinds nest, 
     "weighting softmax T"  what follows "softmax:T="
     "weighting = p"        what follows "p=" without a name before it
 
-A word that begins with @ is looked up when TAB is pressed: @file, @folder, @source (stored or named in zoo.toml), @run.
-A kind without words has no completions.
+A word that begins with @ is looked up when TAB is pressed: @file, @folder, @source (stored or named in zoo.toml), @run,
+@labels (a label set). A kind without words has no completions.
 """
 
 from collections.abc import Mapping

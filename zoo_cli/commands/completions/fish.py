@@ -90,6 +90,8 @@ function __zoo_value
                 __zoo_sources
             case '@run*'
                 __zoo_runs $item
+            case '@labels*'
+                __zoo_label_sets
             case '@file*' '@folder*'
                 # Without a prefix fish completes paths itself.
                 test -n "$head"; and __zoo_paths $head $item $word
@@ -139,6 +141,13 @@ function __zoo_runs -a item
     string match -q -- 'runs/*' "$item"; and set prefix runs/
     for path in $workspace/runs/*/
         echo "$prefix"(string replace -r -- '.*/([^/]*)/$' '$1' $path)
+    end
+end
+
+function __zoo_label_sets
+    set -l workspace (__zoo_workspace)
+    for path in $workspace/labels/*/manifest.parquet
+        string replace -r -- '.*/([^/]*)/manifest.parquet$' '$1' $path
     end
 end
 

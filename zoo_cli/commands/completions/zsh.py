@@ -63,6 +63,7 @@ _zoo_value() {
             @folder) _path_files -/ && ret=0 ;;
             @source) _zoo_sources && ret=0 ;;
             @run) _zoo_runs && ret=0 ;;
+            @labels) _zoo_label_sets && ret=0 ;;
             *[=:] | *[=:]:*) open+=($word) ;;
             *) closed+=($word) ;;
         esac
@@ -100,6 +101,14 @@ _zoo_sources() {
         done
     fi
     compadd -X source -a - names
+}
+
+_zoo_label_sets() {
+    local REPLY
+    local -a names
+    _zoo_workspace
+    names=($REPLY/labels/*/manifest.parquet(N:h:t))
+    compadd -X 'label set' -a - names
 }
 
 _zoo_runs() {

@@ -11,6 +11,7 @@ from pathlib import Path
 from zoo_cli import console
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.commands.evaluate.difference_text import format_gain
+from zoo_cli.evaluation.methods import LABELS
 from zoo_cli.pipeline.evaluate.method_table import Cell, MethodTable
 
 GAIN = ("gain", "gain_low", "gain_high", "gain_seeds", "gain_paired")
@@ -97,6 +98,8 @@ def _notes(result: MethodTable) -> list[str]:
             f"intervals cover the choice of {over}"
             + (", those of the mean that of targets" if len(result.targets) > 1 else "")
         )
+    if len({row.settings.get(LABELS) for row in result.rows}) > 1 and gains:
+        notes.append("gains of a label set are over the baseline on its own labels")
     images = ", ".join(f"{target.name} {target.n:,}" for target in result.targets)
     notes.append(f"test images: {images}")
     first = result.rows[0]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli.commands.evaluate.out_option import Out, check_out
-from zoo_cli.commands.options import HERE, Format, Json, Workspace
+from zoo_cli.commands.options import HERE, Format, Json, Labels, Workspace
 
 
 def ranking(
@@ -29,6 +29,7 @@ def ranking(
         typer.Option("--reference", metavar="SOURCE", help="Count gains over the accuracy of this source."),
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="K", help="With --reference: how many sources are tried.")] = 3,
+    labels: Labels = None,
     out: Out = None,
     form: Format = None,
     json: Json = False,
@@ -52,5 +53,6 @@ def ranking(
     from zoo_cli.pipeline.evaluate.ranking import RankingEvaluationConfig, evaluate_ranking
 
     check_out(out)
-    result = evaluate_ranking(RankingEvaluationConfig(workspace, scores, accuracies, reference, top))
+    options = RankingEvaluationConfig(workspace, scores, accuracies, labels, reference, top)
+    result = evaluate_ranking(options)
     print_ranking_quality(result, out, "json" if json else form)

@@ -25,6 +25,8 @@ GAINS, ACCURACIES = (-1.0, 1.0), (0.0, 1.0)
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 """The objective and the settings of a row, hashable."""
+Baselines = Mapping[str | None, Key]
+"""The baseline of each label set that has one; None: the main one."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class MethodTableConfig:
     """`places`: workspaces, folders of them or patterns. `by`: method or source.
 
     `baseline`: the method that the others are compared with, by its name in the table or by the name of a run of it;
-    None: labels only, where there is such a run.
+    None: labels only, where there is such a run. Each label set has that method on its own labels as its baseline.
     """
 
     places: tuple[Path, ...]
@@ -89,7 +91,10 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class MethodTable:
-    """`rows`: the baseline first, then by mean accuracy; `shared`: settings that all of them share."""
+    """`rows`: the baseline first, then by mean accuracy; `shared`: settings that all of them share.
+
+    `baseline`: its name; of several label sets, all of them.
+    """
 
     by: str
     baseline: str | None
@@ -131,14 +136,15 @@ def tabulate_methods(options: MethodTableConfig) -> MethodTable:
     columns = [_read_column(name, workspace, options) for workspace, name in _name_targets(workspaces).items()]
     keys = list(dict.fromkeys(key for column in columns for key in column.groups))
     names = dict(zip(keys, methods.name_methods([(objective, dict(rest)) for objective, rest in keys]), strict=True))
-    baseline = _find_baseline(options.baseline, columns, names)
-    _warn_of_missing_baseline(columns, baseline)
-    cells = {(key, column.target.name): _make_cell(key, column, names, baseline) for key in keys for column in columns}
+    baselines = _find_baselines(options.baseline, columns, names)
+    _warn_of_missing_baselines(columns, names, baselines)
+    cells = {(key, column.target.name): _make_cell(key, column, names, baselines) for key in keys for column in columns}
     rows = {key: _make_row(key, names[key], columns, cells) for key in keys}
-    ordered = sorted(keys, key=lambda key: (key != baseline, -rows[key].accuracy, names[key]))
+    first = list(baselines.values())
+    ordered = sorted(keys, key=lambda key: (key not in first, -rows[key].accuracy, names[key]))
     return MethodTable(
         options.by,
-        None if baseline is None else names[baseline],
+        " and ".join(names[key] for key in first) or None,
         tuple(column.target for column in columns),
         tuple(rows[key] for key in ordered),
         tuple(cell for key in ordered for column in columns if (cell := cells[key, column.target.name]) is not None),
@@ -247,37 +253,57 @@ def _make_group(seeds: Mapping[int, Sequence[tuple[MethodRun, Array]]]) -> _Grou
     return _Group({seed: np.mean([right for _, right in each], axis=0) for seed, each in ordered}, tuple(runs))
 
 
-def _find_baseline(text: str | None, columns: Sequence[_Column], names: Mapping[Key, str]) -> Key | None:
-    """The row of the baseline. Raises UsageError for one that no workspace has."""
-    wanted = text or LABELS_ONLY
+def _label_set(key: Key) -> str | None:
+    return dict(key[1]).get(methods.LABELS)
+
+
+def _find_baselines(text: str | None, columns: Sequence[_Column], names: Mapping[Key, str]) -> Baselines:
+    """The baseline of each label set. Raises UsageError for one that no workspace has."""
+    label_sets = list(dict.fromkeys(map(_label_set, names)))
+    if text is None:
+        only_labels = {labels: _find_labels_only(names, labels) for labels in label_sets}
+        if not any(only_labels.values()):
+            console.say("no run of labels only: no gains; --baseline names another method to compare with")
+        return {labels: key for labels, key in only_labels.items() if key is not None}
     by_name = {name: key for key, name in names.items()}
     by_run = {run.path.name: key for column in columns for key, group in column.groups.items() for run in group.runs}
-    key = by_name.get(wanted) or by_run.get(wanted.removeprefix("runs/"))
-    if key is not None:
-        return key
-    if text is not None:
+    named = by_name.get(text) or by_run.get(text.removeprefix("runs/"))
+    if named is None:
         raise specs.nearest("method or run", text, sorted(by_name))
-    labels_only = [name for name in by_name if name.partition(" ")[0] == LABELS_ONLY]
-    if labels_only:
-        raise UsageError(
-            f"several methods are labels only: {', '.join(sorted(labels_only))}", "name one with --baseline"
-        )
-    console.say("no run of labels only: no gains; --baseline names another method to compare with")
-    return None
+    return {_label_set(key): key for key in names if _without_labels(key) == _without_labels(named)}
 
 
-def _warn_of_missing_baseline(columns: Sequence[_Column], baseline: Key | None) -> None:
-    missing = [column.target.name for column in columns if baseline is not None and baseline not in column.groups]
+def _find_labels_only(names: Mapping[Key, str], labels: str | None) -> Key | None:
+    """The method of labels only of a label set. Raises UsageError for several."""
+    own = [key for key in names if key[0] == LABELS_ONLY and _label_set(key) == labels]
+    plain = [key for key in own if names[key] in (LABELS_ONLY, f"{LABELS_ONLY} {methods.LABELS}={labels}")]
+    if own and not plain:
+        listed = ", ".join(sorted(names[key] for key in own))
+        raise UsageError(f"several methods are labels only: {listed}", "name one with --baseline")
+    return plain[0] if plain else None
+
+
+def _without_labels(key: Key) -> Key:
+    return key[0], tuple(setting for setting in key[1] if setting[0] != methods.LABELS)
+
+
+def _warn_of_missing_baselines(columns: Sequence[_Column], names: Mapping[Key, str], baselines: Baselines) -> None:
+    missing: dict[str, None] = {}
+    for labels in dict.fromkeys(map(_label_set, names)) if baselines else ():
+        for column in columns:
+            if labels in map(_label_set, column.groups) and baselines.get(labels) not in column.groups:
+                missing[column.target.name + (f" ({labels})" if labels else "")] = None
     if missing:
         console.warn(f"no run of the baseline for {', '.join(missing)}: no gains there")
 
 
-def _make_cell(key: Key, column: _Column, names: Mapping[Key, str], baseline: Key | None) -> Cell | None:
+def _make_cell(key: Key, column: _Column, names: Mapping[Key, str], baselines: Baselines) -> Cell | None:
     group = column.groups.get(key)
     if group is None:
         return None
     accuracies = [float(right.mean()) for right in group.right.values()]
-    base = None if baseline is None or key == baseline else column.groups.get(baseline)
+    baseline = baselines.get(_label_set(key), key)
+    base = None if key == baseline else column.groups.get(baseline)
     most = max(len(other.right) for other in column.groups.values())
     return Cell(
         names[key],

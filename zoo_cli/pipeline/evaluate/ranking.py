@@ -14,6 +14,7 @@ from zoo_cli.evaluation.controls import CONTROLS, PRIOR, RANDOM, AgainstPrior, c
 from zoo_cli.evaluation.ranking_quality import MeanQuality, RankingQuality
 from zoo_cli.evaluation.reference_gains import MeanGain, ReferenceGain, mean_gain, mean_over_probes, reference_gain
 from zoo_cli.evaluation.score_tables import MetricKey, Scores
+from zoo_cli.label_sets import load_config
 from zoo_cli.pipeline.evaluate.ranking_scores import load_scores
 from zoo_cli.store.path_patterns import match_paths
 
@@ -28,13 +29,15 @@ Sources = Mapping[str, Sequence[str]]
 class RankingEvaluationConfig:
     """`scores`, `accuracies`: see `load_scores` and `load_accuracies`; None is the workspace.
 
-    `accuracies` may also be a run of the workspace by name, or a pattern of such names. `reference`: the source over
-    whose accuracy gains are counted; `top`: how many sources of a metric are tried.
+    `accuracies` may also be a run of the workspace by name, or a pattern of such names. `labels`: the label set of the
+    scores and runs of workspaces; None: the main one. `reference`: the source over whose accuracy gains are counted;
+    `top`: how many sources of a metric are tried.
     """
 
     workspace: Path
     scores: Path | None = None
     accuracies: Path | None = None
+    labels: str | None = None
     reference: str | None = None
     top: int = TOP
 
@@ -115,8 +118,10 @@ def evaluate_ranking(options: RankingEvaluationConfig) -> RankingQualityResult:
     Reports on stderr what only one side has. Raises UsageError if they share no target, or fewer than two sources, and
     for a reference without an accuracy.
     """
-    scores = load_scores(options.scores or options.workspace)
-    accuracies = load_accuracies(_resolve_accuracies(options.accuracies, options.workspace))
+    if options.labels is not None and (options.scores is None or options.accuracies is None):
+        load_config(options.workspace, options.labels)
+    scores = load_scores(options.scores or options.workspace, options.labels)
+    accuracies = load_accuracies(_resolve_accuracies(options.accuracies, options.workspace), options.labels)
     scores, accuracies = _name_target(scores, accuracies)
     sources = _shared_sources(scores, accuracies)
     references = _find_reference(options.reference, accuracies, sources)

@@ -33,7 +33,7 @@ def read_head_scores(settings: Config, target: str) -> list[Score]:
     Pools of the same head have the same heads: the first is read.
     """
     scores: dict[str, list[Score]] = {}
-    for path in sorted(settings.root.glob(f"pseudo/head=*/{DOCUMENT}")):
+    for path in sorted(settings.labels_root.glob(f"pseudo/head=*/{DOCUMENT}")):
         record = files.read_json(path)
         try:
             key = MetricKey(f"head:{record['head']}", "features")

@@ -12,11 +12,11 @@ from zoo_cli.pipeline.evaluate import ranking_controls
 from zoo_cli.store import files, schemas
 
 
-def load_scores(path: Path) -> Scores:
+def load_scores(path: Path, labels: str | None = None) -> Scores:
     """The scores at a path: a table, a scores file or folder, a workspace, or a folder of workspaces.
 
-    The target of a workspace is the task's name; sources that have seen it are left out, with a message. Raises
-    UsageError if there are no scores.
+    `labels`: the label set of workspaces; None: the main one. The target of a workspace is the task's name; sources
+    that have seen it are left out, with a message. Raises UsageError if there are no scores.
     """
     scores: list[Score] = []
     excluded: set[tuple[str, str]] = set()
@@ -24,7 +24,7 @@ def load_scores(path: Path) -> Scores:
     if path.is_file() and not _is_scores_file(path):
         scores = score_tables.read_score_table(tables.load_table(path))
     else:
-        for folder, paths in _score_folders(path).items():
+        for folder, paths in _score_folders(path, labels).items():
             task_scores, task_excluded, sizes = _read_workspace(folder, paths)
             scores += task_scores
             excluded |= task_excluded
@@ -39,13 +39,16 @@ def _is_scores_file(path: Path) -> bool:
     return path.suffix == ".parquet" and files.read_header(path).get("schema") == schemas.SCORES.tag
 
 
-def _score_folders(path: Path) -> dict[Path, list[Path]]:
+def _score_folders(path: Path, labels: str | None) -> dict[Path, list[Path]]:
     """The scores files by their folder."""
     if path.is_file():
         return {path.parent: [path]}
     if not path.is_dir():
         raise UsageError(f"no file or folder {path}", "SCORES is a workspace, its scores, or a table")
-    folders = [path / "scores"] if (path / "scores").is_dir() else sorted(path.glob("*/scores")) or [path]
+    inside = "scores" if labels is None else f"{config.LABELS}/{labels}/scores"
+    folders = [path / inside] if (path / inside).is_dir() else sorted(path.glob(f"*/{inside}"))
+    if not folders and (labels is None or path.name == "scores"):
+        folders = [path]
     # One folder per metric. Files of earlier versions, one per metric, count only if there are no folders.
     return {folder: sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*.parquet")) for folder in folders}
 
@@ -54,8 +57,13 @@ def _read_workspace(
     folder: Path, paths: Sequence[Path]
 ) -> tuple[list[Score], set[tuple[str, str]], dict[str, dict[str, float]]]:
     """The scores in a folder written by zoo, the sources left out with the target that they have seen, their sizes."""
-    settings = config.load(folder.parent)
-    target = settings.task.name if (folder.parent / config.FILE).exists() and folder.name == "scores" else ""
+    root = folder.parent
+    if not (root / config.FILE).exists() and root.parent.name == config.LABELS:
+        root = root.parent.parent  # the scores of a label set
+    settings = config.load(root)
+    if root != folder.parent:
+        settings = settings.with_labels(folder.parent.name)
+    target = settings.task.name if (root / config.FILE).exists() and folder.name == "scores" else ""
     scores = score_tables.read_score_files(paths, target)
     seen = leakage.excluded_sources(settings, list(dict.fromkeys(s.source for s in scores))) if target else {}
     if seen:
