@@ -9,7 +9,6 @@ import numpy as np
 
 from zoo_cli import registry
 from zoo_cli.config import STUDENT
-from zoo_cli.errors import ContractError
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.pipeline.metric_specs import MetricSpec
 from zoo_cli.ranking import ensembles, uncertainty
@@ -17,6 +16,7 @@ from zoo_cli.ranking.ensembles import MemberPart, Step
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import files
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,5 @@ def write_ensemble(path: Path, ensemble: Ensemble, inputs: Inputs) -> None:
 
 def load_ensemble(path: Path) -> Ensemble:
     """The ensemble as stored, without what it was made from. Raises ContractError for a damaged document."""
-    content = files.read_json(path)
-    try:
-        stopped = content["stopped_at"]
-        return Ensemble(
-            content["metric"],
-            content["score"],
-            [Step(**step) for step in content["sources"]],
-            None if stopped is None else Step(**stopped),
-            dict(content["left_out"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ContractError(f"{path} lacks keys of its format", "zoo score --overwrite makes it again") from None
+    again = "zoo score --overwrite makes it again"
+    return build_record(Ensemble, files.read_json(path), path, again, extra_keys=True)

@@ -21,7 +21,7 @@ from zoo_cli.pipeline.cross_task_runs import (
 )
 from zoo_cli.pipeline.distill_plans import HeadsPlan
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_files, files, head_store, view_store
+from zoo_cli.store import feature_files, head_store, view_store
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
@@ -94,11 +94,7 @@ def _load_pool(plan: HeadsPlan) -> PseudoLabels:
 
 def _load_weights(folder: Path) -> list[dict[str, Any]]:
     """The sources of a pool and their weights, as rows of run.json."""
-    path = folder / head_store.DOCUMENT
-    try:
-        return [{"source": row["source"], "weight": row["weight"]} for row in files.read_json(path)["sources"]]
-    except (TypeError, KeyError):
-        raise ContractError(f"{path} lists no sources", "zoo pseudo-label --head makes it again") from None
+    return [{"source": head.source, "weight": head.weight} for head in head_store.load_record(folder).sources]
 
 
 def _record_options(plan: HeadsPlan, sources: Sequence[PseudoLabels]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The only reader and writer of artifacts. A file is written under a temporary name, checked, fsynced and renamed."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
-from zoo_cli import __version__, specs, system_errors
+from zoo_cli import __version__, system_errors
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import checksums
+from zoo_cli.store import checksums, json_text, records
 from zoo_cli.store.commits import replacing, write_error
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from torch import Tensor  # reading and writing tables must not load torch
 
 HEADER = b"zoo"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the metadata of a parquet artifact holds, see `make_header`."""
+
+    schema: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    made_by: str = ""
+    card: Mapping[str, Any] | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 def digest(path: Path) -> str:
@@ -186,25 +197,10 @@ def make_header(
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises ContractError if it is not valid."""
-
-    def no_constant(text: str) -> Any:
-        raise ValueError(f"{text} is not valid JSON")
-
-    def integer(text: str) -> int:
-        if not specs.is_storable(number := int(text)):
-            raise ValueError(f"an integer of {len(text)} digits")
-        return number
-
-    def number(text: str) -> float:
-        if math.isinf(value := float(text)):
-            raise ValueError(f"{text} is not finite")
-        return value
-
     with _reading(path):
         try:
-            text = path.read_bytes().decode("utf-8-sig")
-            return json.loads(text, parse_constant=no_constant, parse_int=integer, parse_float=number)
-        except (ValueError, RecursionError) as error:
+            return json_text.parse_json(path.read_bytes())
+        except ValueError as error:
             raise ContractError(f"{path} is not valid JSON: {error}") from None
 
 
@@ -215,16 +211,21 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines log up to the first line that is none, such as a last one that a kill truncated."""
+    """The objects of a JSON-lines log, without a last line that a kill truncated.
+
+    Raises ContractError for any other line that is not an object.
+    """
     rows = []
     with _reading(path):
-        for line in path.read_bytes().splitlines():
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                break
+                row = json_text.parse_json(line)
+            except ValueError:
+                row = None
             if not isinstance(row, dict):
-                break
+                if not line.endswith(b"\n"):
+                    break
+                raise ContractError(f"{path} is damaged: line {number} is not a JSON object")
             rows.append(row)
     return rows
 
@@ -241,14 +242,20 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a parquet artifact of zoo; empty for any other file."""
+    """The header of a parquet artifact of zoo; empty for any other file.
+
+    Raises ContractError for one that is damaged: not JSON, or of other types than those of `Header`.
+    """
     with _reading(path), _parquet(path):
         metadata = pq.read_schema(path).metadata or {}
+    if HEADER not in metadata:
+        return {}
     try:
-        header = json.loads(metadata.get(HEADER, b"{}"))
+        header: dict[str, Any] = json_text.parse_json(metadata[HEADER])
     except ValueError:
         raise ContractError(f"the header of {path} is damaged", "make the file again") from None
-    return header if isinstance(header, dict) else {}
+    records.build_record(Header, header, f"the header of {path}", "make the file again", extra_keys=True)
+    return header
 
 
 def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> pa.Table:

@@ -6,7 +6,7 @@ stale: what a new probe set lacks is added, and what it no longer needs stays fo
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from zoo_cli.store import commits, feature_store, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record
 from zoo_cli.store.source_record import MISSING, has_source_record, load_document, load_source_record
 
 DOCUMENT, OLD_DOCUMENT = "_gradients.json", "gradients.json"
@@ -63,9 +64,7 @@ def load_gradient_record(settings: Config, name: str) -> GradientRecord | None:
     content = load_document(path, folder / OLD_DOCUMENT)
     if content is MISSING:
         return None
-    if not isinstance(content, dict) or content.keys() != {field.name for field in fields(GradientRecord)}:
-        raise ContractError(f"{path} lacks keys of its format", f"zoo {_maker(name)} --overwrite makes it again")
-    return GradientRecord(**content)
+    return build_record(GradientRecord, content, path, f"zoo {_maker(name)} --overwrite makes it again")
 
 
 def missing_rows(

@@ -4,15 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store import files, json_text, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record
 from zoo_cli.store.view_store import view_folder
 
 DOCUMENT = "_head.json"
@@ -119,22 +121,9 @@ def _write_parts(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Input
 
 
 def load_record(folder: Path) -> HeadRecord:
-    """The record of a pool's answers. Raises ContractError for a document that lacks keys."""
+    """The record of a pool's answers. Raises ContractError for a damaged document."""
     path = folder / DOCUMENT
-    content = files.read_json(path)
-    try:
-        return HeadRecord(
-            **{
-                **content,
-                "sources": tuple(SourceHead(**source) for source in content["sources"]),
-                "estimate": PoolEstimate(**content["estimate"]),
-                "missing": tuple(content["missing"]),
-                "disagreement": [(str(name), float(value)) for name, value in content["disagreement"]],
-                "notes": tuple(content["notes"]),
-            }
-        )
-    except (TypeError, KeyError, ValueError):
-        raise ContractError(f"{path} lacks keys of its format", "zoo pseudo-label --head makes it again") from None
+    return build_record(HeadRecord, files.read_json(path), path, "zoo pseudo-label --head makes it again")
 
 
 @dataclass(frozen=True)
@@ -143,6 +132,14 @@ class StoredFormula:
 
     sources: tuple[str, ...]
     arrays: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _FormulaOrigin:
+    """The metadata of _pool.safetensors."""
+
+    sources: tuple[str, ...]
+    inputs: Mapping[str, Any]
 
 
 def write_formula(folder: Path, formula: StoredFormula, inputs: Inputs) -> None:
@@ -163,11 +160,12 @@ def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
         raise UsageError(f"{folder} does not say how its pool answers for new images", again)
     tensors, metadata = files.read_tensors(path)
     try:
-        content = json.loads(metadata["pool"])
-        formula = StoredFormula(tuple(content["sources"]), {name: tensor.numpy() for name, tensor in tensors.items()})
-        inputs: Inputs = content["inputs"]
-    except (KeyError, TypeError, ValueError):
+        content = json_text.parse_json(metadata["pool"])
+    except (KeyError, ValueError):
         raise ContractError(f"{path} is not a pool written by zoo", again) from None
+    origin = build_record(_FormulaOrigin, content, path, again)
+    formula = StoredFormula(origin.sources, {name: tensor.numpy() for name, tensor in tensors.items()})
+    inputs: Inputs = origin.inputs
     for part in sorted(folder.glob("part-*.parquet")):
         if provenance.differences(files.read_header(part).get("inputs", {}), inputs):
             raise ContractError(f"{part} and {path} are of different pools", again)

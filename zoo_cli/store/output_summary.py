@@ -8,6 +8,7 @@ from zoo_cli.config import STUDENT, Config
 from zoo_cli.errors import UsageError
 from zoo_cli.metrics.collapse import Block, OutputSummary, summarise_outputs
 from zoo_cli.store import feature_files, files, source_record
+from zoo_cli.store.records import build_record
 
 DOCUMENT = "_outputs.json"
 ROWS = 4096
@@ -36,7 +37,7 @@ def load_summary(settings: Config, name: str) -> OutputSummary:
     if path.exists():
         stored = files.read_json(path)
         if isinstance(stored, dict) and stored.get("inputs") == inputs:
-            return OutputSummary(*(stored.get(key) for key in ("images", "answered", "collapsed")))  # type: ignore[arg-type]
+            return build_record(OutputSummary, stored, path, "remove it, and it is made again", extra_keys=True)
     summary = summarise_path(folder, record.output)
     files.write_json(path, {**asdict(summary), "inputs": inputs})
     return summary

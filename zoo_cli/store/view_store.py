@@ -16,10 +16,20 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import feature_store, files, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record
 from zoo_cli.store.source_record import has_source_record, load_source_record
 from zoo_cli.store.view_set import ViewSet
 
 DOCUMENT = "_views.json"
+
+
+@dataclass(frozen=True)
+class _Document:
+    """The content of _views.json."""
+
+    views: int
+    augment: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,12 @@ def load_view_set(settings: Config) -> ViewSet | None:
     path = settings.root / "features" / "views" / DOCUMENT
     if not path.exists():
         return None
-    content = files.read_json(path)
+    again = "zoo extract --views N --overwrite makes it"
+    document = build_record(_Document, files.read_json(path), path, again)
     try:
-        return ViewSet(count=int(content["views"]), augment=content["augment"], seed=int(content["seed"]))
-    except (TypeError, KeyError, ValueError, UsageError):
-        raise ContractError(f"{path} lacks keys of its format", "zoo extract --views N --overwrite makes it") from None
+        return ViewSet(document.views, document.augment, document.seed)
+    except UsageError as error:
+        raise ContractError(f"{path}: {error.message}", again) from None
 
 
 def write_view_set(settings: Config, views: ViewSet) -> None:

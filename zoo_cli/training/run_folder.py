@@ -5,7 +5,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,36 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import commits, files, lease, provenance, swap
 from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, WRITTEN_LAST, is_finished, write_sums
 from zoo_cli.store.lease import Lease
+from zoo_cli.store.records import build_record
 from zoo_cli.store.swap import PARTS, run_place
 from zoo_cli.training.checkpoints import State
-from zoo_cli.training.run_record import IDENTITY_KEYS
+from zoo_cli.training.run_record import IDENTITY_KEYS, read_record
 
 STARTED = (
     "state/state.json",
     *(f"{part}/*/{file}" for part in PARTS[1:] for file in ("state/state.json", PREDICTIONS)),
 )
 """Files of which at least one exists once training has begun."""
+
+
+@dataclass(frozen=True)
+class _RowSoFar:
+    """What a checkpoint holds of the row of the log that is not complete yet: its first step, its names."""
+
+    names: tuple[str, ...]
+    row_start: int
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """The content of state.json; earlier versions had neither the digest of the rows nor its own."""
+
+    step: int
+    file: str
+    sha256: str
+    log: _RowSoFar
+    rows: str | None = None
+    digest: str | None = None
 
 
 @dataclass
@@ -180,19 +201,18 @@ class RunFolder:
             entry = files.read_json(pointer)
         except ContractError as error:
             raise ContractError(error.message, "--overwrite starts the run again") from None
-        if not isinstance(entry, dict) or not entry.keys() >= {"step", "file", "sha256", "log"}:
-            raise ContractError(f"{pointer} does not name a checkpoint", "--overwrite starts the run again")
+        checkpoint = build_record(_Checkpoint, entry, pointer, "--overwrite starts the run again")
         if WRITTEN_LAST in self.record and entry.pop("digest", None) != provenance.fingerprint(entry):
             raise ContractError(f"{pointer} is damaged", "--overwrite starts the run again")
-        if "rows" in entry and entry["rows"] != self._rows_digest(entry["step"]):
+        if checkpoint.rows is not None and checkpoint.rows != self._rows_digest(checkpoint.step):
             raise ContractError(f"{self.path / 'metrics.jsonl'} is damaged", "--overwrite starts the run again")
-        file = pointer.with_name(entry["file"])
-        if files.digest(file) != entry["sha256"]:
+        file = pointer.with_name(checkpoint.file)
+        if files.digest(file) != checkpoint.sha256:
             raise ContractError(f"the checkpoint {file} is damaged", "--overwrite starts the run again")
         tensors, _ = files.read_tensors(file)
         # A kill may have come before the one before it was removed.
         self._remove_other_checkpoints(file.name)
-        return State(entry["step"], tensors, entry["log"])
+        return State(checkpoint.step, tensors, asdict(checkpoint.log))
 
     def save(self, state: State) -> None:
         """Write a checkpoint, point state.json to it, and remove those before. Only rank 0 of a job does."""
@@ -229,7 +249,10 @@ class RunFolder:
     def _rows(self, step: int) -> list[dict[str, Any]]:
         """The logged rows up to a step."""
         log = self.path / "metrics.jsonl"
-        rows = files.read_lines(log) if log.exists() else []
+        try:
+            rows = files.read_lines(log) if log.exists() else []
+        except ContractError as error:
+            raise ContractError(error.message, "--overwrite starts the run again") from None
         return [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= step]
 
     def truncate_log(self, step: int) -> None:
@@ -258,14 +281,6 @@ class RunFolder:
                 f"{self.place} was started with {'; '.join(changes)}: "
                 "its bits will differ from those of an uninterrupted run"
             )
-
-
-def read_record(file: Path) -> dict[str, Any]:
-    """The content of a run.json. Raises ContractError for another file."""
-    record = files.read_json(file)
-    if not isinstance(record, dict):
-        raise ContractError(f"{file} is not a run.json written by zoo", "--overwrite starts the run again")
-    return record
 
 
 def library_versions() -> dict[str, str]:

@@ -1,15 +1,46 @@
 """What the files of a run say about it, read without loading a network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo_cli.errors import ContractError
 from zoo_cli.store import files
+from zoo_cli.store.records import build_record, check_value
 
+AGAIN = "make the run again with --overwrite"
 IDENTITY_KEYS = ("objective", "student", "options", "weights", "teachers", "inputs")
 """The keys of run.json on which the student depends, apart from the machine."""
+
+
+@dataclass(frozen=True)
+class WeighedSource:
+    """A source that a run learns from, and its weight."""
+
+    source: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json says a run was made from; `source`: that of fine-tuning, `task`: "" in an early version."""
+
+    objective: str
+    student: Mapping[str, Any]
+    options: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    weights: Sequence[WeighedSource] = ()
+    teachers: Sequence[WeighedSource] | None = None
+    source: str | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True)
+class _LogRow:
+    """What every row of metrics.jsonl holds beside its metrics."""
+
+    step: int
 
 
 @dataclass(frozen=True)
@@ -27,10 +58,25 @@ class RunResult:
         return {**self.last_log_row, "run": self.run, "steps": self.steps, "path": str(self.path)}
 
 
+def read_record(file: Path) -> dict[str, Any]:
+    """The content of a run.json. Raises ContractError for another file."""
+    record = files.read_json(file)
+    if not isinstance(record, dict):
+        raise ContractError(f"{file} is not a run.json written by zoo", AGAIN)
+    return record
+
+
+def load_run_record(file: Path) -> RunRecord:
+    """The run.json of a run. Raises ContractError for another file."""
+    return build_record(RunRecord, read_record(file), file, AGAIN, extra_keys=True)
+
+
 def load_result(path: Path) -> RunResult:
     """The result of a finished run, from its folder. Raises ContractError if its log is damaged."""
     log = path / "metrics.jsonl"
     rows = files.read_lines(log)
-    if not rows or not isinstance(rows[-1].get("step"), int):
-        raise ContractError(f"{log} is damaged: it has no last row", "make the run again with --overwrite")
-    return RunResult(path.name, path, rows[-1]["step"], rows[-1])
+    if not rows:
+        raise ContractError(f"{log} is damaged: it has no last row", AGAIN)
+    step = build_record(_LogRow, rows[-1], log, AGAIN, extra_keys=True).step
+    check_value(Mapping[str, float], rows[-1], log, AGAIN)
+    return RunResult(path.name, path, step, rows[-1])
