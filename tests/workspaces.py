@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo_cli import __main__, console, interruption
+from zoo_cli import __main__, console, early_signals, interruption
 from zoo_cli.store import checksums
 
 CLASSES = ("blue", "green", "red")
@@ -118,7 +118,7 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
     """Run a command in this process, followed by -C if there is a workspace. Signal handlers are restored."""
     words = [*arguments] if workspace is None else [*arguments, "-C", str(workspace)]
     out, err = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in early_signals.SIGNALS}
     try:
         with (
             contextlib.redirect_stdout(out),

@@ -1,9 +1,14 @@
 """The entry point: the command line, and the one place where errors become exit codes."""
 
+if __name__ == "__main__":
+    # Before the imports below, which take a tenth of a second; the console script begins in `start`.
+    from zoo_cli import early_signals
+
+    early_signals.leave_at_once()
+
 import functools
 import inspect
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, device_errors, interruption, ranks, specs, system_errors, trust
+from zoo_cli import __version__, console, device_errors, early_signals, interruption, ranks, specs, system_errors, trust
 from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES, WITHOUT_NETWORKS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Trust, Verbose
@@ -57,12 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Two spinning OpenMP threads on shared cores make a small training step thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interruption.install()
-    code, error = _run(argv)
+    code, error = _run_until_signal(argv)
     with interruption.deferred():  # torchrun sends TERM to all processes when one has ended
         if error:
             ranks.fail(error)
         ranks.leave(code)
+    early_signals.leave_at_once(silently=True)
     return code
+
+
+def _run_until_signal(argv: Sequence[str] | None) -> tuple[int, str]:
+    """As `_run`, and for a signal 128 + its number. No later signal is raised."""
+    try:
+        with interruption.raised():
+            return _run(argv)
+    except Interrupted as stop:
+        return 128 + stop.signum, early_signals.describe(stop.signum)
 
 
 def _run(argv: Sequence[str] | None) -> tuple[int, str]:
@@ -77,9 +92,6 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         return error.code, str(error)
     except console.ClosedPipe:
         return CLOSED_PIPE, ""
-    except Interrupted as stop:
-        name = signal.Signals(stop.signum).name
-        return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
     except Exception as error:
         failure = device_errors.translate(error) or system_errors.translate(error)
         if failure is None or console.current().verbosity > 0:

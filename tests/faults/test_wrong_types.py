@@ -90,7 +90,11 @@ ARTIFACTS = (
     Artifact("gradients/source=alpha/_gradients.json", (("score", "--metric", "lgc", "--json"),)),
     Artifact("gradients/source=alpha/part-*.parquet", (("score", "--metric", "lgc", "--json"),)),
     Artifact("scores/parc/alpha.parquet", (("score", "--json"), ("rank", "--json"))),
-    Artifact("scores/ms-leep.json", (("score", "--metric", "ms-leep", "--json"), ("rank", "--metric", "ms-leep"))),
+    Artifact(
+        "scores/ms-leep.json",
+        (("score", "--metric", "ms-leep", "--json"), ("rank", "--metric", "ms-leep")),
+        free=("score", "gain", "low", "high", "stopped_at"),
+    ),
     Artifact("pseudo/source=gamma/part-00000-of-00001.parquet", (("pseudo-label",), ("distill", *TRAINING))),
     Artifact("pseudo/head=ridge-product/part-00000-of-00001.parquet", (HEADS, ("predict", "--heads", *NEW))),
     Artifact("pseudo/head=ridge-product/_head.json", (HEADS, ("pseudo-label", "--head", "ridge", "--json"))),
