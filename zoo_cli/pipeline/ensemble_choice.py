@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo_cli import registry
 from zoo_cli.config import STUDENT
+from zoo_cli.errors import ContractError
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.pipeline.metric_specs import MetricSpec
 from zoo_cli.ranking import ensembles, uncertainty
@@ -78,4 +79,8 @@ def write_ensemble(path: Path, ensemble: Ensemble, inputs: Inputs) -> None:
 def load_ensemble(path: Path) -> Ensemble:
     """The ensemble as stored, without what it was made from. Raises ContractError for a damaged document."""
     again = "zoo score --overwrite makes it again"
-    return build_record(Ensemble, files.read_json(path), path, again, extra_keys=True)
+    ensemble = build_record(Ensemble, files.read_json(path), path, again, extra_keys=True)
+    further = [*ensemble.sources[1:], *([] if ensemble.stopped_at is None else [ensemble.stopped_at])]
+    if any(step.gain is None or (step.low is None) != (step.high is None) for step in further):
+        raise ContractError(f"{path}: a source that was added has no gain, or half an interval of it", again)
+    return ensemble

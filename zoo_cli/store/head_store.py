@@ -14,7 +14,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, json_text, provenance, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
-from zoo_cli.store.records import build_record
+from zoo_cli.store.records import build_record, check_value
 from zoo_cli.store.view_store import view_folder
 
 DOCUMENT = "_head.json"
@@ -166,6 +166,10 @@ def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     origin = build_record(_FormulaOrigin, content, path, again)
     formula = StoredFormula(origin.sources, {name: tensor.numpy() for name, tensor in tensors.items()})
     inputs: Inputs = origin.inputs
+    check_value(Mapping[str, str], inputs.get("sources"), f'"inputs.sources" in {path}', again)
+    weights = formula.arrays.get("source_weights")
+    if weights is not None and weights.shape != (len(formula.sources),):
+        raise ContractError(f"{path} names {len(formula.sources)} sources, but has weights {weights.shape}", again)
     for part in sorted(folder.glob("part-*.parquet")):
         if provenance.differences(files.read_header(part).get("inputs", {}), inputs):
             raise ContractError(f"{part} and {path} are of different pools", again)

@@ -1,7 +1,7 @@
 """What the files of a run say about it, read without loading a network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,27 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class _Document:
+    """The keys of a run.json with the types of their values; a run of an early version lacks some."""
+
+    objective: str = ""
+    student: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    weights: Sequence[WeighedSource] = ()
+    teachers: Sequence[WeighedSource] | None = None
+    source: str | None = None
+    task: str = ""
+    device: str = ""
+    threads: int = 0
+    deterministic: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
+    memory_format: str = ""
+    written_last: str = ""
+
+
+@dataclass(frozen=True)
 class _LogRow:
     """What every row of metrics.jsonl holds beside its metrics."""
 
@@ -63,6 +84,7 @@ def read_record(file: Path) -> dict[str, Any]:
     record = files.read_json(file)
     if not isinstance(record, dict):
         raise ContractError(f"{file} is not a run.json written by zoo", AGAIN)
+    build_record(_Document, record, file, AGAIN, extra_keys=True)
     return record
 
 
