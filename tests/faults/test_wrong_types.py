@@ -290,8 +290,8 @@ def check(task: Path, place: Path, chosen: list[Change]) -> Counter[str]:
 
 def test_a_sample_of_wrong_types_is_never_a_bug(task: Path, tmp_path: Path) -> None:
     chance = random.Random(12)
-    chosen = [chance.choice(changes(task, artifact)) for artifact in ARTIFACTS]
-    assert check(task, tmp_path / "task", chosen)["refused"] > 10
+    chosen = [chance.choice(changes(task, artifact)) for artifact in chance.sample(ARTIFACTS, 14)]
+    assert check(task, tmp_path / "task", chosen)["refused"] > 5
 
 
 @pytest.mark.slow
