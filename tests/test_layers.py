@@ -12,7 +12,7 @@ from zoo_cli import command_table, registry
 
 PACKAGE = Path(zoo_cli.__file__).parent
 LEVELS = (
-    {"", "errors", "device_errors", "free_memory", "system_errors", "early_signals"},
+    {"", "errors", "device_errors", "escapes", "free_memory", "system_errors", "early_signals"},
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices", "text_table"}
     | {"ranks", "collectives", "pixel_range", "trust", "config_values"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},

@@ -20,7 +20,7 @@ import typer
 from zoo_cli import __version__, console, device_errors, early_signals, interruption, ranks, specs, system_errors, trust
 from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES, WITHOUT_NETWORKS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
-from zoo_cli.commands.options import Quiet, Trust, Verbose
+from zoo_cli.commands.options import CsvSafe, Quiet, Trust, Verbose
 from zoo_cli.errors import Interrupted, UsageError, ZooError
 from zoo_cli.registry import import_target
 
@@ -131,10 +131,12 @@ _top.__doc__ = ABOUT
 
 
 def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[..., None]:
-    """The command with -q, -v and --trust, which set the console and the process, and not the stage."""
+    """The command with -q, -v, --trust and --csv-safe, which set the console and the process, and not the stage."""
     shared: dict[str, tuple[Any, Any]] = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
     if name not in WITHOUT_NETWORKS:
         shared["trust"] = (Trust, None)
+    if "form" in inspect.signature(function).parameters:
+        shared["csv_safe"] = (CsvSafe, False)
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
@@ -144,6 +146,9 @@ def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[...
         trust.name_files(_texts(kwargs.values()))
         _check_values(kwargs)
         console.check_format(kwargs.get("form"))
+        console.current().csv_safe = kwargs.pop("csv_safe", False)
+        if console.current().csv_safe:
+            console.check_csv_safe("json" if kwargs.get("json") else kwargs.get("form"))
         if name not in OF_SEVERAL_PROCESSES:
             ranks.refuse(name)
         function(*args, **kwargs)
