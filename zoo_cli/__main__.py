@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error:
             ranks.fail(error)
         ranks.leave(code)
+        interruption.leave(code)
     return code
 
 
