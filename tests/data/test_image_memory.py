@@ -225,9 +225,10 @@ def test_images_that_do_not_fit_together_are_decoded_in_turn(monkeypatch: pytest
     used: list[int] = []
 
     def work(size: int) -> int:
-        with gate.admit(size):
-            used.append(gate.used)
-            time.sleep(0.01)
+        gate.enter(size)
+        used.append(gate.used)
+        time.sleep(0.01)
+        gate.leave(size)
         return size
 
     sizes = [600, 600, 30, 5000, 30, 30, 400, 600] * 2
@@ -243,15 +244,17 @@ def test_a_waiting_image_is_not_overtaken_for_ever(monkeypatch: pytest.MonkeyPat
     gate, order = MemoryGate(), list[str]()
 
     def work(name: str, size: int) -> None:
-        with gate.admit(size):
-            order.append(name)
+        gate.enter(size)
+        order.append(name)
+        gate.leave(size)
 
     threads = [threading.Thread(target=work, args=call) for call in (("large", 990), ("small", 20))]
-    with gate.admit(50):
-        for thread in threads:
-            thread.start()
-            time.sleep(0.05)
-        assert order == []
+    gate.enter(50)
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    assert order == []
+    gate.leave(50)
     for thread in threads:
         thread.join()
     assert order == ["large", "small"]

@@ -214,20 +214,26 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
 def _decoded(file: Encoded, max_pixels: int) -> Iterator[_Decoded]:
     """Decode a file, once there is memory for it, which counts as used until the context ends."""
     hush_pillow()
-    with _damage_named(max_pixels):
+    try:
         encoded = len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
         image = _open(file, encoded, max_pixels)
         tiles = list(image.tile)
         deep = sixteen_bits.has_deep_colours(tiles)
         size = memory_gate.count_bytes(image, encoded, deep=deep)
+    except DAMAGE as error:
+        raise _name_damage(error, max_pixels) from None
     if size > memory_gate.MAX_IMAGE_BYTES:
-        raise BadImage(
-            f"{image.width} x {image.height} in {image.mode} takes more than {memory_gate.MAX_IMAGE_BYTES:,} bytes"
-        )
-    with memory_gate.GATE.admit(size):
-        with _damage_named(max_pixels):
+        wide, high = image.size
+        raise BadImage(f"{wide} x {high} in {image.mode} takes more than {memory_gate.MAX_IMAGE_BYTES:,} bytes")
+    memory_gate.GATE.enter(size)
+    try:
+        try:
             decoded = _load(file, image, tiles if deep else [])
+        except DAMAGE as error:
+            raise _name_damage(error, max_pixels) from None
         yield decoded
+    finally:
+        memory_gate.GATE.leave(size)
 
 
 def _open(file: Encoded, encoded: int, max_pixels: int) -> ImageFile.ImageFile:
@@ -256,19 +262,15 @@ def _load(file: Encoded, image: ImageFile.ImageFile, deep_tiles: list[Any]) -> _
     return _Decoded(rgb if turn is None else rgb.transpose(turn), image, few_levels)
 
 
-@contextmanager
-def _damage_named(max_pixels: int) -> Iterator[None]:
-    """Raise BadImage for what Pillow raises."""
-    try:
-        yield
-    except UnidentifiedImageError:
-        raise BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
-    except Image.DecompressionBombError:
+def _name_damage(error: Exception, max_pixels: int) -> BadImage:
+    """What an error of Pillow means."""
+    if isinstance(error, UnidentifiedImageError):
+        return BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if isinstance(error, Image.DecompressionBombError):
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise BadImage(f"more than {limit:,} pixels") from None
-    except DAMAGE as error:
-        reason = (str(error).splitlines() or [""])[0].strip()
-        raise BadImage(f"damaged: {reason or type(error).__name__}") from None
+        return BadImage(f"more than {limit:,} pixels")
+    reason = (str(error).splitlines() or [""])[0].strip()
+    return BadImage(f"damaged: {reason or type(error).__name__}")
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

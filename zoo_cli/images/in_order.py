@@ -22,7 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass
+@dataclass(slots=True)
 class _Task(Generic[T, R]):
     """An item on its way, for how long its thread has given no answer, and how many reasons there are to wait."""
 
@@ -128,12 +128,12 @@ class _Pool(Generic[T, R]):
 
     def wait_for(self, task: _Task[T, R]) -> R:
         """The result of a task. Raises ZooError if it, or any that is running, gives no answer."""
-        while True:
+        while not task.future.done():
             try:
                 return task.future.result(TICK)
             except TimeoutError:
-                if task.future.done():  # the function's own
-                    return task.future.result()
+                if task.future.done():  # an error of the function
+                    break
             # Counted while it is waited for, so that a suspended program has no late threads when it goes on.
             for each in {id(each): each for each in (task, *list(self.running.values()))}.values():
                 if not each.pauses:
@@ -143,6 +143,7 @@ class _Pool(Generic[T, R]):
                         f"{each.name}: no answer for {SILENCE:.0f} s from the thread that reads and decodes it",
                         "check the image and its disk, or leave it out; what is finished is kept",
                     )
+        return task.future.result()
 
     def close(self) -> None:
         """Let every thread end after what it is doing."""

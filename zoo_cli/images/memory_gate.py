@@ -2,8 +2,6 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from PIL import ImageFile
 
@@ -49,20 +47,19 @@ class MemoryGate:
         self._waiting: deque[object] = deque()
         self.used = 0
 
-    @contextmanager
-    def admit(self, size: int) -> Iterator[None]:
-        """A context that begins once there is room for `size` bytes."""
+    def enter(self, size: int) -> None:
+        """Wait until there is room for `size` bytes, and take it."""
         with self._changed:
             if self._waiting or not self._has_room(size):
                 self._wait(size)
             self.used += size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self.used -= size
-                if self._waiting:
-                    self._changed.notify_all()
+
+    def leave(self, size: int) -> None:
+        """Give back what `enter` took."""
+        with self._changed:
+            self.used -= size
+            if self._waiting:
+                self._changed.notify_all()
 
     def _wait(self, size: int) -> None:
         ticket = object()
