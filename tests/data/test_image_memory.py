@@ -118,6 +118,42 @@ def test_the_header_tells_what_an_image_takes(tmp_path: Path) -> None:
         assert peak > WIDTH * HEIGHT * 3, name
 
 
+TOGETHER = """
+import sys
+from pathlib import Path
+from zoo_cli import free_memory
+from zoo_cli.config import Preprocessing
+from zoo_cli.images import decoding
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+free_memory.free_ram = lambda: 600_000_000
+half = (0.5, 0.5, 0.5)
+before, geometry = peak(), decoding.view_geometry(Preprocessing(224, half, half, resize=256))
+views = decoding.load_views([lambda: Path(sys.argv[1])] * 12, [geometry], 8)
+print(sum(isinstance(view, dict) for _, view in views), peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a peak of memory")
+def test_eight_threads_stay_within_half_of_what_is_free(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "large.jpg").write_bytes(encode(make_image(4000, 3000), "JPEG", exif=exif))
+    process = subprocess.run(
+        [sys.executable, "-c", TOGETHER, str(tmp_path / "large.jpg")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    count, peak = map(int, process.stdout.split())
+    assert count == 12
+    assert peak < 400_000_000  # each takes 100; one after another is freed a little late
+
+
 def header(width: int, height: int, *, bits: int = 8, kind: int = 2) -> bytes:
     return png(width, height, b"", bits=bits, kind=kind)
 
@@ -185,6 +221,22 @@ def tag_bomb(size: int = 1_500_000) -> bytes:
     entries = b"".join(struct.pack("<HHII", 40_000 + n, 7, size - 8, 8) for n in range(count))
     data = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", count) + entries
     return data + bytes(size - len(data))
+
+
+def tile_bomb(side: int) -> bytes:
+    """A TIFF of 16 x 16 pixels in one far larger tile."""
+    data = zlib.compress(bytes(side * side // 64), 9)
+    tags = [(256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side)]
+    tags += [(324, 200), (325, len(data))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries).ljust(200, b"\0") + data
+
+
+def test_tile_far_larger_than_its_image_is_refused() -> None:
+    with pytest.raises(BadImage, match="16 x 16 in L takes more than 1,400,000,000 bytes"):
+        decode(tile_bomb(30_000))
+    image = make_image(100, 100)
+    assert decode(encode(image, "TIFF", tiffinfo={322: 64, 323: 64}, compression="tiff_lzw")).size == image.size
 
 
 def in_segments(exif: bytes) -> bytes:

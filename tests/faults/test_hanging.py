@@ -21,7 +21,7 @@ from zoo_cli import __main__, interruption
 from zoo_cli.images import decoding, in_order
 from zoo_cli.store import feature_store
 
-in_order.SILENCE, in_order.TICK, interruption.END_SECONDS = 1.0, 0.1, 0.2
+in_order.SILENCE, in_order.TICK, interruption.END_SECONDS = 4.0, 0.2, 0.2
 feature_store.PART_ROWS = 4
 load, count = decoding._load, 0
 def hang(*arguments):
@@ -54,7 +54,7 @@ def test_hanging_decoder_ends_split(workspace: Make, how: str) -> None:
     place = workspace()
     code, err, seconds = run_hanging(place, how, "split", "--workers", "2")
     assert code == 1, err
-    assert re.search(r"zoo: error: train/green/\d\d.png: no answer for 1 s from the thread", err)
+    assert re.search(r"zoo: error: train/green/\d\d.png: no answer for 4 s from the thread", err)
     assert "Traceback" not in err
     assert seconds < 60
     assert run("split", workspace=place).code == 0
@@ -64,7 +64,7 @@ def test_parts_before_a_hanging_decoder_are_kept(workspace: Make, monkeypatch: p
     place = workspace(upto="split")
     code, err, _ = run_hanging(place, "asleep", "extract", "--source", "alpha", "--workers", "2")
     assert code == 1, err
-    assert re.search(r"zoo: error: train/green/\d\d.png: no answer for 1 s", err)
+    assert re.search(r"zoo: error: train/green/\d\d.png: no answer for 4 s", err)
     finished = {part: part.stat().st_mtime_ns for part in place.glob("features/*/*/part-*.parquet")}
     assert len(finished) == 5
     monkeypatch.setattr(feature_store, "PART_ROWS", 4)

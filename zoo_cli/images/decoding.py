@@ -93,6 +93,10 @@ class _Decoded:
     loaded: Image.Image
     few_levels: bool
 
+    def close(self) -> None:
+        self.rgb.close()
+        self.loaded.close()
+
 
 def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image: mode RGB, fully loaded, upright.
@@ -107,15 +111,18 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image
     than `max_pixels`, a side above MAX_SIDE, more memory than `memory_gate` allows an image, pixels without a known
     range (floating point, more than 16 bits), or an unreadable file.
     """
-    with open_decoded(source, max_pixels=max_pixels) as image:
-        return image
+    with _opened(source) as file, _decoded(file, max_pixels) as decoded:
+        return decoded.rgb
 
 
 @contextmanager
 def open_decoded(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The image as `decode` returns it, in memory that counts as used for decoding until the context ends."""
+    """The image as `decode` returns it, until the context ends: its memory counts as used for decoding."""
     with _opened(source) as file, _decoded(file, max_pixels) as decoded:
-        yield decoded.rgb
+        try:
+            yield decoded.rgb
+        finally:
+            decoded.close()
 
 
 def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -129,7 +136,9 @@ def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageIn
         with _decoded(file, max_pixels) as decoded:
             one_colour = inspection.is_one_colour(decoded.rgb)
             lost = one_colour and inspection.has_varied_alpha(decoded.loaded)
-            return ImageInfo(digest, *decoded.rgb.size, one_colour and not lost, lost, decoded.few_levels)
+            size = decoded.rgb.size
+            decoded.close()
+            return ImageInfo(digest, *size, one_colour and not lost, lost, decoded.few_levels)
 
 
 def view_geometry(preprocessing: Preprocessing) -> Geometry:
@@ -223,8 +232,8 @@ def _decoded(file: Encoded, max_pixels: int) -> Iterator[_Decoded]:
     except DAMAGE as error:
         raise _name_damage(error, max_pixels) from None
     if size > memory_gate.MAX_IMAGE_BYTES:
-        wide, high = image.size
-        raise BadImage(f"{wide} x {high} in {image.mode} takes more than {memory_gate.MAX_IMAGE_BYTES:,} bytes")
+        what = f"{image.width} x {image.height} in {image.mode}"
+        raise BadImage(f"{what} takes more than {memory_gate.MAX_IMAGE_BYTES:,} bytes")
     memory_gate.GATE.enter(size)
     try:
         try:

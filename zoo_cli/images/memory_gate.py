@@ -1,5 +1,8 @@
 """What decoding may take: a limit for one image, the same on every machine, and a gate for all threads together."""
 
+import ctypes
+import math
+import sys
 import threading
 from collections import deque
 
@@ -14,7 +17,12 @@ FREE_PASS = 256_000_000
 """What may be in use in all before free memory is looked up."""
 SHARE = 2
 """One part in this many of the free memory may be used for decoding."""
+LARGE = 64_000_000
+"""From so many bytes on, what is freed goes back to the system: glibc would keep it, for each thread apart."""
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+_TILE_SIDES = (322, 323)
+_SAMPLE = 2
 _RGB = 4  # Pillow keeps RGB in four bytes
 
 
@@ -32,11 +40,24 @@ def count_bytes(image: ImageFile.ImageFile, encoded: int, *, deep: bool) -> int:
         most += 4  # by way of RGBA
     if "A" in image.mode or "transparency" in image.info:
         most = max(most, loaded + 5)  # the search for transparency makes RGBA and a channel
-    if image.format in ("WEBP", "TIFF"):
-        most += 8 if image.format == "WEBP" else 4  # two canvases of the animation; a strip may be all of it
+    other = 0
+    if image.format == "WEBP":
+        most += 8  # two canvases of the animation
+    elif image.format == "TIFF":
+        most += 4  # a strip, which may be all of it
+        other = _count_tile(image)
     # A progressive JPEG keeps 16 bits of each sample until its last scan.
     loading = own + 2 * len(image.getbands()) if image.info.get("progressive") else 0
-    return encoded + image.width * image.height * (32 if deep else max(most, loading))
+    return encoded + other + image.width * image.height * (32 if deep else max(most, loading))
+
+
+def _count_tile(image: ImageFile.ImageFile) -> int:
+    """The memory of a tile of a TIFF, which may be larger than the image: at 16 bits a sample."""
+    tags = getattr(image, "tag_v2", {})
+    sides = [tags.get(tag, 0) for tag in _TILE_SIDES]
+    if not all(isinstance(side, int) for side in sides):
+        return 0  # Pillow cannot read it either
+    return int(math.prod(sides)) * _SAMPLE * len(image.getbands())
 
 
 class MemoryGate:
@@ -55,7 +76,9 @@ class MemoryGate:
             self.used += size
 
     def leave(self, size: int) -> None:
-        """Give back what `enter` took."""
+        """Give back what `enter` took, once its memory is freed."""
+        if size >= LARGE and _trim is not None:
+            _trim(0)
         with self._changed:
             self.used -= size
             if self._waiting:
