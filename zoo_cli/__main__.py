@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ranks.fail(error)
         ranks.leave(code)
     early_signals.leave_at_once(silently=True)
+    interruption.leave_if_hanging(code)
     return code
 
 

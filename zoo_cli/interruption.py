@@ -1,11 +1,17 @@
-"""Signals. One ends the program where it stands, or inside `deferred()` is left for the code to poll.
+"""Signals, and the end of the program. A signal ends it where it stands, or in `deferred()` is left for the code to poll.
 
 At its start, at its end and while a module is imported nothing has to be saved or tidied up, and an exception would be
-printed, or swallowed by C code: there a signal ends the process at once.
+printed, or swallowed by C code: there a signal ends the process at once. A thread that hangs does not keep the program
+from ending.
 """
 
+import atexit
+import os
 import signal
 import sys
+import threading
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +24,10 @@ IMPORTING = "<frozen importlib._bootstrap>"
 """The file of the frames that import a module."""
 AGAIN_SECONDS = 0.01
 
+END_SECONDS = 5.0
+"""How long the end of the program waits for threads."""
+
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _deferred = True
 _pending: int | None = None
 
@@ -69,6 +79,30 @@ def reset() -> None:
     """Forget the signal that has been handled."""
     global _pending
     _pending = None
+
+
+def watch_thread(thread: threading.Thread) -> None:
+    """Let the end of the program wait for a daemon thread: one that is cut off inside a library may crash."""
+    _threads.add(thread)
+
+
+def join_threads() -> bool:
+    """Wait at most END_SECONDS for the threads that were named; whether all have ended."""
+    deadline = time.monotonic() + END_SECONDS
+    for thread in list(_threads):
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in _threads)
+
+
+def leave_if_hanging(code: int) -> None:
+    """End the program here with an exit code if a thread hangs; else return."""
+    if not join_threads():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+atexit.register(join_threads)
 
 
 def _handle(signum: int, frame: FrameType | None) -> None:
