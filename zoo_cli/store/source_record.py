@@ -127,13 +127,17 @@ def load_source_record(settings: Config, name: str) -> SourceRecord:
         raise ContractError(
             f"{current} lacks keys of its format", f"zoo extract --source {name} --overwrite makes it again"
         )
+    if content.get("name", name) != name:
+        raise ContractError(
+            f'{current} is the record of "{content["name"]}"', f"zoo extract --source {name} --overwrite makes it again"
+        )
     return SourceRecord(content)
 
 
 def write_source_record(settings: Config, name: str, record: SourceRecord) -> None:
     """Write the record, under its present name alone."""
     current, old = _paths(settings, name)
-    files.write_json(current, record.content)
+    files.write_sealed_json(current, record.content)
     old.unlink(missing_ok=True)
 
 

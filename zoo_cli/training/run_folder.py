@@ -107,7 +107,7 @@ class RunFolder:
             self._warn_of_another_machine(existing)
             self.record = existing
             return False
-        files.write_json(file, self.record)
+        files.write_sealed_json(file, self.record)
         return False
 
     def _check_place(self) -> None:
@@ -152,7 +152,7 @@ class RunFolder:
         """Add to run.json what was decided on this machine. Only rank 0 of a job writes it."""
         self.record[key] = value
         if ranks.is_first():
-            files.write_json(self.path / RECORD, self.record)
+            files.write_sealed_json(self.path / RECORD, self.record)
 
     def seal(self) -> None:
         """Mark the run as finished by the digests of its files, and bring it into its place."""
