@@ -76,6 +76,9 @@ def test_edited_document_is_refused_and_one_without_a_seal_is_read(tmp_path: Pat
     path.write_text(path.read_text().replace("3", "4", 1))
     with pytest.raises(ContractError, match=r"record\.json is damaged: it differs from its seal"):
         files.read_json(path)
+    path.write_text('{"count": 4, "seam": "zoo.seal/1:00"}')
+    with pytest.raises(ContractError, match="its seal is damaged"):
+        files.read_json(path)
     path.write_text('{"count": 4}')
     assert files.read_json(path) == {"count": 4}
 

@@ -17,7 +17,7 @@ from zoo_cli.demo import demo_data
 from zoo_cli.pipeline import demo
 _digits, _labels = demo_data.load_digits()
 demo_data.load_digits = lambda: (_digits[:60], _labels[:60])
-demo.TRAIN, demo.SOURCE_STEPS, demo.SOURCE_IMAGES, demo.STEPS = 40, 2, 8, 1
+demo.TRAIN, demo.SOURCE_STEPS, demo.SOURCE_IMAGES, demo.STEPS = 40, 20, 40, 1
 """
 
 
@@ -26,7 +26,7 @@ class Scenario:
     """A command, and what was there before: a workspace up to a stage, further commands, changed images.
 
     `code`: how the command ends; `first`: python that runs before each command; `makes_workspace`: the command makes
-    the workspace, and takes no -C.
+    the workspace, and takes no -C. `every`: only each n-th step is tried.
     """
 
     command: Command
@@ -36,6 +36,7 @@ class Scenario:
     code: int = 0
     first: str = ""
     makes_workspace: bool = False
+    every: int = 1
 
     def change_images(self, place: Path) -> None:
         """Give a class another name, and break an image."""
@@ -88,5 +89,6 @@ SCENARIOS: dict[str, Scenario] = {
         ("evaluate", "transfer", "mine", "other", "--teacher", "mine", "--out", "t.json"), "pseudo-label", PAIR
     ),
     "evaluate ranking": Scenario(("evaluate", "ranking", ".", "--out", "r.parquet"), "pseudo-label", (EACH,)),
-    "demo": Scenario(("demo", "--out", "demo"), first=SMALL_DEMO, makes_workspace=True),
+    # Its commands are those above, and it takes seconds.
+    "demo": Scenario(("demo", "--out", "demo"), first=SMALL_DEMO, makes_workspace=True, every=40),
 }

@@ -119,7 +119,8 @@ class Campaign:
         self._number += 1
         workspace = None if self.scenario.makes_workspace and command == self.scenario.command else place
         log = self.folder / "logs" / str(self._number)
-        first = f"os.chdir({str(place)!r})\n{self.scenario.first}{before}"
+        # A kill loses nothing that the system has, so that nothing needs to reach the disk.
+        first = f"os.fsync = lambda handle: None\nos.chdir({str(place)!r})\n{self.scenario.first}{before}"
         result = start(*command, workspace=workspace, before=first, place=log).result()
         shutil.rmtree(log)
         return result

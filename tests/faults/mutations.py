@@ -42,8 +42,8 @@ ARTIFACTS: dict[str, tuple[Command, ...]] = {
     "pseudo/views/head=*/view=*/*.parquet": (VIEW_RUN,),
     "heads/source=*.safetensors": (("show", "{file}"),),
     "runs/mine/*": (("evaluate", "accuracy"), RUN, ("predict", "mine", "--data", "folder:{images}")),
-    "runs/sweep/sweep/lr-*/*": (SWEPT,),
-    "runs/sweep/sweep.json": (SWEPT,),
+    "runs/sweep/sweep/lr-*/*": (("evaluate", "accuracy", "{folder}"), SWEPT),
+    "runs/sweep/sweep.json": (("show", "{file}"), SWEPT),
     "runs/paused/run.json": (PAUSED,),
     "runs/paused/metrics.jsonl": (PAUSED,),
     "runs/paused/state/*": (PAUSED,),
@@ -125,7 +125,7 @@ MUTATIONS: dict[str, Mutate] = {
 
 
 def build(folder: Path) -> Path:
-    """A workspace with every kind of artifact; an image is broken, and a run is paused."""
+    """A workspace with every kind of artifact; an image is broken, and a run was killed before its end."""
     place = make(folder / "task")
     (place / "images/red/03.png").write_bytes(b"no image")
     commands: list[tuple[int, Command]] = [
@@ -144,11 +144,13 @@ def build(folder: Path) -> Path:
         (0, RUN),
         (0, SWEPT),
         (0, (*RUN[:-1], "twin", "--seed", "1")),
-        *[(75, (*PAUSED, "--max-time", "0s"))] * 3,
+        (0, PAUSED),
     ]
     for code, command in commands:
         result = run(*command, workspace=place)
         assert result.code == code, result.err
+    for name in ("SHA256SUMS", "predictions.parquet"):  # as after a kill
+        (place / "runs/paused" / name).unlink()
     shutil.copytree(place / "images", folder / "images")
     (folder / "images/red/03.png").unlink()
     gone = replace(Writer.current(), pid=999999999)
@@ -212,7 +214,9 @@ class Fuzzer:
         shutil.copytree(self.place, place)
         if damaged is not None:
             (place / name).write_bytes(damaged)
-        words = [word.format(images=self.folder / "images", file=name) for word in command]
+        words = [
+            word.format(images=self.folder / "images", file=name, folder=(place / name).parent) for word in command
+        ]
         result = run(*words, workspace=place)
         files = {path: digest for path, digest in files_of(place).items() if path != name}
         shutil.rmtree(place)

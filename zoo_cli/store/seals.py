@@ -15,6 +15,8 @@ KEY = "zoo.seal"
 BLANK = "0" * 80
 """The seal while it is computed: 16 digits for where the footer begins, and 64 of a sha256."""
 JSON_KEY = "seal"
+JSON_MARK = "zoo.seal/1:"
+"""The beginning of the seal of a document: one under another key is a document whose key is damaged."""
 
 # In the compact protocol of Thrift, the value of a key is a field of type binary (0x18) and of a length (0x50).
 _PARQUET = re.compile(re.escape(KEY.encode()) + rb"\x18\x50([0-9a-f]{80})")
@@ -81,7 +83,11 @@ def seal_document(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def open_document(content: Any) -> Any:
     """What `read_json` returns for a JSON value: itself, an object without its seal. Raises BrokenSeal."""
-    if not isinstance(content, dict) or JSON_KEY not in content:
+    if not isinstance(content, dict):
+        return content
+    if JSON_KEY not in content:
+        if any(isinstance(value, str) and value.startswith(JSON_MARK) for value in content.values()):
+            raise BrokenSeal("its seal is damaged")
         return content
     rest = {key: value for key, value in content.items() if key != JSON_KEY}
     if content[JSON_KEY] != _document_seal(rest):
@@ -91,7 +97,7 @@ def open_document(content: Any) -> Any:
 
 def _document_seal(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return f"{JSON_MARK}{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 # safetensors --------------------------------------------------------------------------------------------------------

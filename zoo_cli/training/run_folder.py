@@ -106,6 +106,7 @@ class RunFolder:
                 return True
             self._warn_of_another_machine(existing)
             self.record = existing
+            files.write_sealed_json(file, existing)  # its digest is that of an unbroken run, whatever blanks it has
             return False
         files.write_sealed_json(file, self.record)
         return False
@@ -274,12 +275,16 @@ def library_versions() -> dict[str, str]:
 
 
 def _torchvision_version() -> str:
-    """torchvision.__version__ without importing it, which takes a second: its build tag is not in the metadata."""
+    """torchvision.__version__ without importing it, which takes a second; "none" if it is not installed."""
     spec = importlib.util.find_spec("torchvision")
+    # Its build tag is not in the metadata of the package.
     file = None if spec is None or spec.origin is None else Path(spec.origin).with_name("version.py")
     text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""
     version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
-    return version[1] if version else importlib.metadata.version("torchvision")
+    try:
+        return version[1] if version else importlib.metadata.version("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def _in_words(value: Any) -> str:
