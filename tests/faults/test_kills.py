@@ -42,14 +42,18 @@ def test_every_step_of_a_command_can_be_killed(tmp_path: Path, name: str) -> Non
 
 def test_class_names_of_another_split_are_refused(workspace: Make, tmp_path: Path) -> None:
     scenario = SCENARIOS["split --overwrite"]
-    for step in range(100):  # up to the first kill at which the class names are new and the manifest is not
-        place = workspace(upto=scenario.upto)
-        scenario.change_images(place)
-        before = (place / "manifest.parquet").read_bytes()
-        killed = start(*scenario.command, workspace=place, before=arm(place, step), place=tmp_path / str(step)).result()
-        assert killed.code < 0
-        if "violet" in (place / "classes.json").read_text():
-            break
+    place, unbroken = workspace(upto=scenario.upto), workspace(upto=scenario.upto)
+    for each in (place, unbroken):
+        scenario.change_images(each)
+    before, steps = (place / "manifest.parquet").read_bytes(), tmp_path / "steps"
+    start(
+        *scenario.command, workspace=unbroken, before=arm(unbroken, None, steps), place=tmp_path / "unbroken"
+    ).result()
+    kinds = [line.split("\t")[:2] for line in steps.read_text().splitlines()]
+    step = kinds.index(["replace", "classes.json"]) + 1  # the names are new, the manifest is not
+    killed = start(*scenario.command, workspace=place, before=arm(place, step), place=tmp_path / "killed").result()
+    assert killed.code < 0
+    assert "violet" in (place / "classes.json").read_text()
     assert (place / "manifest.parquet").read_bytes() == before
     refused = start("pseudo-label", "--head", "ridge", workspace=place, place=tmp_path / "refused").result()
     assert refused.code == 3
