@@ -48,6 +48,13 @@ def load_summary(settings: Config, name: str) -> OutputSummary:
     return summary
 
 
+def add_missing_summaries(settings: Config, names: Iterable[str]) -> None:
+    """Store the summaries that a process did not come to, which ended after it had stored the outputs."""
+    for name in names:
+        if not (settings.features(name) / DOCUMENT).exists():
+            load_summary(settings, name)
+
+
 def find_collapsed(settings: Config, names: Iterable[str]) -> list[str]:
     """The sources of which collapsed outputs are stored. The student is none: its head is replaced."""
     return [name for name in names if name != STUDENT and _is_collapsed(settings, name)]
