@@ -1,4 +1,4 @@
-"""Signals, and the end of the program. A signal ends it where it stands, or in `deferred()` is left for the code to poll.
+"""Signals, and the end of the program. One ends it where it stands, or in `deferred()` is left for the code to poll.
 
 At its start, at its end and while a module is imported nothing has to be saved or tidied up, and an exception would be
 printed, or swallowed by C code: there a signal ends the process at once. A thread that hangs does not keep the program

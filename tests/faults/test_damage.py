@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.workspaces import edit, run
+from tests.workspaces import edit, run, unseal
 from zoo_cli.errors import ZooError
 from zoo_cli.store import feature_files, files, schemas
 from zoo_cli.store.manifest import load_manifest
@@ -71,7 +71,7 @@ def test_damaged_artifact_is_named_and_can_be_remade(
 def test_wrong_type_in_the_record_of_a_source_is_refused(workspace: Make, key: str, value: object) -> None:
     place = workspace(upto="extract")
     path = place / "features/source=alpha/_source.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = unseal(path)
     assert key in record
     path.write_text(json.dumps({**record, key: value}), encoding="utf-8")
     for command in ("score", "sources"):
@@ -142,7 +142,8 @@ def test_repeated_manifest_ids_are_refused(workspace: Make) -> None:
 def test_lost_column_is_named(workspace: Make) -> None:
     place = workspace(upto="extract")
     path = place / FEATURES
-    path.write_bytes(path.read_bytes().replace(b"embedding", b"embeddinh"))
+    sealless = path.read_bytes().replace(b"zoo.seal", b"no-seal.")
+    path.write_bytes(sealless.replace(b"embedding", b"embeddinh"))
     result = run("rank", workspace=place)
     assert result.code == 3
     assert "source=alpha has no column embedding in all its parts" in result.error

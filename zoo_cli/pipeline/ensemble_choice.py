@@ -73,7 +73,7 @@ def choose_ensemble(
 
 def write_ensemble(path: Path, ensemble: Ensemble, inputs: Inputs) -> None:
     """Store an ensemble. `inputs`: what it was made from."""
-    files.write_json(path, {**ensemble.to_json(), "inputs": dict(inputs)})
+    files.write_sealed_json(path, {**ensemble.to_json(), "inputs": dict(inputs)})
 
 
 def load_ensemble(path: Path) -> Ensemble:

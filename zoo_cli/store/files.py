@@ -15,7 +15,8 @@ from safetensors import numpy as safetensors_numpy
 
 from zoo_cli import __version__, system_errors
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import checksums, json_text, records
+from zoo_cli.store import checksums, json_text, records, seals
+from zoo_cli.store.columns import check_list_lengths
 from zoo_cli.store.commits import replacing, write_error
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
@@ -48,6 +49,11 @@ def digest(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with its keys in the given order and a newline at the end."""
     write_text(path, to_json_text(value))
+
+
+def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a digest of itself, which `read_json` checks and leaves out."""
+    write_json(path, seals.seal_document(content))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,10 +94,12 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Arrays as safetensors."""
+    """Arrays as safetensors. With metadata the file holds a digest of itself, which `read_tensors` checks."""
     data = safetensors_numpy.save(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {})
     )
+    if metadata:
+        data = seals.seal_tensors(data)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -116,9 +124,11 @@ def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]], types: M
     """
     table = pa.Table.from_pylist([dict(row) for row in rows])
     table = table.cast(pa.schema([(field.name, types.get(field.name, field.type)) for field in table.schema]))
-    table = table.replace_schema_metadata({HEADER: json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})})
+    header = json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})
+    table = table.replace_schema_metadata({HEADER: header, seals.KEY: seals.BLANK})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True)
+        seals.seal_footer(temporary)
 
 
 @contextmanager
@@ -141,7 +151,7 @@ def table_writer(
     """
     _check_columns(path, arrow_schema, schema)
     header = json.dumps(make_header(schema, inputs, card, beside), separators=(",", ":"))
-    arrow_schema = arrow_schema.with_metadata({HEADER: header})
+    arrow_schema = arrow_schema.with_metadata({HEADER: header, seals.KEY: seals.BLANK})
     rows = 0
     pending: list[pa.Table] = []
     with replacing(path) if temporary is None else nullcontext(temporary) as place:
@@ -172,6 +182,7 @@ def table_writer(
             rest = pa.concat_tables(pending) if pending else arrow_schema.empty_table()
             if rest.num_rows or not rows:
                 writer.write_table(rest, row_group_size=ROW_GROUP)
+        seals.seal_footer(place)
         with pq.ParquetFile(place, page_checksum_verification=True) as check:
             read = sum(check.read_row_group(group).num_rows for group in range(check.num_row_groups))
             assert read == rows, f"{path}: {rows} rows written, {read} read back"
@@ -199,7 +210,9 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises ContractError if it is not valid."""
     with _reading(path):
         try:
-            return json_text.parse_json(path.read_bytes())
+            return seals.open_document(json_text.parse_json(path.read_bytes()))
+        except seals.BrokenSeal as error:
+            raise ContractError(f"{path} is damaged: {error}", "the command that wrote it makes it again") from None
         except ValueError as error:
             raise ContractError(f"{path} is not valid JSON: {error}") from None
 
@@ -235,8 +248,9 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     with _reading(path):
         try:
             with safe_open(path, framework="pt") as stream:
-                return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
-        except SafetensorError as error:
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+                return tensors, seals.check_tensors(path, stream.metadata() or {})
+        except (SafetensorError, seals.BrokenSeal) as error:
             hint = "it is truncated or another kind of file"
             raise ContractError(f"{path} is not a safetensors file: {error}", hint) from None
 
@@ -284,6 +298,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             # Text that is not UTF-8 would fail only when it is used.
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 column.validate(full=True)
+        check_list_lengths(stream.metadata, table)
         return table
 
 
@@ -364,8 +379,9 @@ def _reading(path: Path) -> Iterator[None]:
 @contextmanager
 def _parquet(path: Path) -> Iterator[None]:
     try:
+        seals.check_footer(path)
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, seals.BrokenSeal) as error:
         if isinstance(error, OSError) and error.errno in system_errors.WRONG_PATH:
             raise
         line = str(error).splitlines()[0] if str(error) else "unreadable"

@@ -135,7 +135,7 @@ def open_gradients(settings: Config, name: str, record: GradientRecord, *, overw
         for part in _parts(settings, name):
             if overwrite or files.read_header(part).get("inputs", {}).get("gradients") != made:
                 part.unlink(missing_ok=True)
-    files.write_json(folder / DOCUMENT, asdict(record))
+    files.write_sealed_json(folder / DOCUMENT, asdict(record))
     (folder / OLD_DOCUMENT).unlink(missing_ok=True)
 
 

@@ -90,7 +90,7 @@ def _has_parts(folder: Path, inputs: Inputs, maker: str) -> bool:
 def write_answers(folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, inputs: Inputs) -> None:
     """Store the answers (N, C) of a pool in parts of float16, and last its record: it stands for a complete folder."""
     _write_parts(folder, ids, probs, inputs)
-    files.write_json(folder / DOCUMENT, asdict(record))
+    files.write_sealed_json(folder / DOCUMENT, asdict(record))
 
 
 def write_view_answers(
@@ -102,7 +102,7 @@ def write_view_answers(
         old.unlink()
     for view, answers in enumerate(probs):
         _write_parts(view_folder(folder, view), ids, answers, {**inputs, "view": view})
-    files.write_json(folder / DOCUMENT, asdict(record))
+    files.write_sealed_json(folder / DOCUMENT, asdict(record))
 
 
 def _write_parts(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:

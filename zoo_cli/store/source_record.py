@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from zoo_cli.config import Config, Preprocessing
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, provenance, weights_origin
 from zoo_cli.store.records import build_record
 
@@ -146,13 +146,15 @@ def load_source_record(settings: Config, name: str) -> SourceRecord:
         raise UsageError(f"no file {current}", f"zoo extract --source {name} makes it")
     again = f"zoo extract --source {name} --overwrite makes it again"
     build_record(_Document, content, current, again, extra_keys=True)
+    if content.get("name", name) != name:
+        raise ContractError(f'{current} is the record of "{content["name"]}"', again)
     return SourceRecord(content)
 
 
 def write_source_record(settings: Config, name: str, record: SourceRecord) -> None:
     """Write the record, under its present name alone."""
     current, old = _paths(settings, name)
-    files.write_json(current, record.content)
+    files.write_sealed_json(current, record.content)
     old.unlink(missing_ok=True)
 
 

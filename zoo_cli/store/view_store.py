@@ -75,7 +75,7 @@ def load_view_set(settings: Config) -> ViewSet | None:
 
 def write_view_set(settings: Config, views: ViewSet) -> None:
     """Record which views a workspace stores."""
-    files.write_json(settings.root / "features" / "views" / DOCUMENT, _to_json(views))
+    files.write_sealed_json(settings.root / "features" / "views" / DOCUMENT, _to_json(views))
 
 
 def check_view_set(settings: Config, views: ViewSet) -> bool:

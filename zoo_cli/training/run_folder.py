@@ -127,8 +127,9 @@ class RunFolder:
                 return True
             self._warn_of_another_machine(existing)
             self.record = existing
+            files.write_sealed_json(file, existing)  # its digest is that of an unbroken run, whatever blanks it has
             return False
-        files.write_json(file, self.record)
+        files.write_sealed_json(file, self.record)
         return False
 
     def _check_place(self) -> None:
@@ -173,7 +174,7 @@ class RunFolder:
         """Add to run.json what was decided on this machine. Only rank 0 of a job writes it."""
         self.record[key] = value
         if ranks.is_first():
-            files.write_json(self.path / RECORD, self.record)
+            files.write_sealed_json(self.path / RECORD, self.record)
 
     def seal(self) -> None:
         """Mark the run as finished by the digests of its files, and bring it into its place."""
@@ -289,12 +290,16 @@ def library_versions() -> dict[str, str]:
 
 
 def _torchvision_version() -> str:
-    """torchvision.__version__ without importing it, which takes a second: its build tag is not in the metadata."""
+    """torchvision.__version__ without importing it, which takes a second; "none" if it is not installed."""
     spec = importlib.util.find_spec("torchvision")
+    # Its build tag is not in the metadata of the package.
     file = None if spec is None or spec.origin is None else Path(spec.origin).with_name("version.py")
     text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""
     version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
-    return version[1] if version else importlib.metadata.version("torchvision")
+    try:
+        return version[1] if version else importlib.metadata.version("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def _in_words(value: Any) -> str:
