@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo_cli.config import STUDENT, Config
 from zoo_cli.errors import UsageError
 from zoo_cli.metrics.collapse import Block, OutputSummary, summarise_outputs
-from zoo_cli.store import feature_files, files, source_record
+from zoo_cli.store import feature_files, files, replacement, source_record
 
 DOCUMENT = "_outputs.json"
 ROWS = 4096
@@ -37,7 +37,7 @@ def load_summary(settings: Config, name: str) -> OutputSummary:
         stored = files.read_json(path)
         if isinstance(stored, dict) and stored.get("inputs") == inputs:
             return OutputSummary(*(stored.get(key) for key in ("images", "answered", "collapsed")))  # type: ignore[arg-type]
-    summary = summarise_path(folder, record.output)
+    summary = replacement.read_whole(folder, lambda: summarise_path(folder, record.output))
     files.write_json(path, {**asdict(summary), "inputs": inputs})
     return summary
 
