@@ -6,7 +6,7 @@ from pathlib import Path
 from zoo_cli import console, ranks, registry
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.store import feature_store, replacement, view_store
+from zoo_cli.store import feature_store, free_space, replacement, view_store
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.view_set import ViewSet
@@ -70,9 +70,18 @@ def _open_views(
             pending[source.name] = missing
         else:
             console.say(f"{views} of {source.name} are up to date")
+    needed = 0.0
+    for source in sources:
+        count = views.count * sum(len(part.rows) for part in pending.get(source.name, ()))
+        needed += count * feature_store.stored_bytes(settings, source) * free_space.STORED_SHARE
+    if options.overwrite or options.refresh:
+        needed -= replacement.unfinished_bytes(view_store.views_folder(settings))
+    numbers = sum(len(part.paths) for parts in pending.values() for part in parts)
+    free_space.check_space(view_store.views_folder(settings), int(needed), numbers, f"{views} of the sources")
     if options.dry_run:
         if pending:
-            console.say(f"would extract {views} of {len(pending)} sources: {', '.join(pending)}")
+            size = free_space.describe(max(0, int(needed)))
+            console.say(f"would extract {views} of {len(pending)} sources: {', '.join(pending)}; at least {size}")
         return {}, None
     folder = None
     if pending and stored is not None and (options.overwrite or options.refresh):

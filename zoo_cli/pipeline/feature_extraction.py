@@ -18,7 +18,7 @@ from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.store import failures, feature_store, provenance, replacement
+from zoo_cli.store import failures, feature_store, free_space, provenance, replacement
 from zoo_cli.store.failures import BESIDE_STAGE, Failure
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
@@ -45,6 +45,7 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
     """Run sources that lack some of their outputs, and store what is missing, or stale and to be refreshed."""
     device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
     devices.check_precision(options.precision, device)
+    ranks.first_does(lambda: _check_stored_space(settings, sources, images, options))
     # Every model loads before anything is made.
     models = [
         loading.load_model(source, settings.root, seed=settings.task.seed, untrained=source.name == STUDENT)
@@ -55,9 +56,13 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
             student_choice.say_untrained(source)
     jobs = [_plan(settings, source, model, images, options) for source, model in zip(sources, models, strict=True)]
     count = sum(len(rows) for job in jobs for rows in job.missing.values())
+    needed = sum(_estimate_bytes(settings, job) for job in jobs)
+    files = sum(len(job.missing) for job in jobs)
+    ranks.first_does(lambda: free_space.check_space(settings.root / "features", needed, files, "the outputs"))
     if device is None:
         names = ", ".join(job.source.name for job in jobs)
-        console.say(f"would extract {count:,} outputs from {len(jobs)} sources: {names}")
+        size = free_space.describe(needed)
+        console.say(f"would extract {count:,} outputs from {len(jobs)} sources, at least {size}: {names}")
         return
     new = _run(settings, jobs, images, device, options)
     everywhere = [Failure(**failure) for each in ranks.gather([asdict(failure) for failure in new]) for failure in each]
@@ -91,6 +96,29 @@ def _record_failures(
     failed = [failure for name, failure in known.items() if name in gone]
     total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
     failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
+
+
+def _estimate_bytes(settings: Config, job: ExtractionJob) -> int:
+    """What the missing parts of a source will take at least."""
+    count = sum(len(rows) for rows in job.missing.values())
+    if stored := feature_store.stored_bytes(settings, job.source):
+        return int(count * stored * free_space.STORED_SHARE)
+    numbers = job.model.tap.dim * free_space.SPARSE_SHARE + job.model.classes * free_space.DENSE_SHARE
+    return int(count * numbers * 4)
+
+
+def _check_stored_space(settings: Config, sources: Sequence[Source], images: Images, options: ExtractConfig) -> None:
+    """Raise UsageError, before a model is loaded, if outputs that replace stored ones do not fit beside them."""
+    if not options.overwrite:
+        return
+    needed = 0.0
+    for source in sources:
+        if replacement.has_mark(settings.features(source.name)):
+            continue
+        rows = sum(len(rows) for _, rows in feature_store.planned_parts(settings, source, images))
+        size = rows * feature_store.stored_bytes(settings, source) * free_space.STORED_SHARE
+        needed += max(0.0, size - replacement.unfinished_bytes(settings.features(source.name)))
+    free_space.check_space(settings.root / "features", int(needed), 0, "the new outputs, beside the old ones,")
 
 
 def auto_batch(device: torch.device) -> int:

@@ -20,7 +20,7 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import Projection
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.missing_gradients import MissingGradients
-from zoo_cli.store import gradient_store
+from zoo_cli.store import free_space, gradient_store
 from zoo_cli.store.gradient_store import PROJECTION, GradientRecord
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
@@ -72,6 +72,8 @@ def extract_gradients(
         record = _describe(settings, item.source, network, projection)
         jobs.append(GradientJob(item.source, model, network, item.rows, record, precision))
     jobs = [_open(settings, images, job, item, options) for job, item in zip(jobs, missing, strict=True)]
+    needed = sum(_estimate_bytes(job) for job in jobs)
+    free_space.check_space(settings.root / "gradients", needed, 0, "the gradients")
     _run(settings, jobs, images, device, options)
     for job in jobs:
         if job.new is not None:
@@ -89,6 +91,17 @@ def _open(
         return replace(job, rows=rows, new=new)
     gradient_store.open_gradients(settings, job.source.name, job.record)
     return job
+
+
+def _estimate_bytes(job: GradientJob) -> int:
+    """What the missing gradients of a source will take at least: projections are dense."""
+    layer = job.gradients.layer
+    widths = {"gradient": job.gradients.width(layer.outputs), "gradient_sum": job.gradients.width(1)}
+    numbers = sum(
+        width * (free_space.DENSE_SHARE if column in job.record.projected else free_space.SPARSE_SHARE)
+        for column, width in widths.items()
+    )
+    return int(len(job.rows) * numbers * 4)
 
 
 def _describe(settings: Config, source: Source, network: Gradients, projection: str) -> GradientRecord:

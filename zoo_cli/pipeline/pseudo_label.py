@@ -71,7 +71,7 @@ def make_pseudo_labels(
 ) -> list[PseudoLabelSummary]:
     """Store the pseudo-labels of sources that are missing, see `pseudo_label`. Raises Stale naming what differs."""
     rows = images.without(failures.failed_ids(settings, "extract")).where(split=SPLITS)
-    summaries = []
+    summaries, swaps = [], []
     for source in sources:
         record = load_source_record(settings, source.name)
         if not record.can_teach:
@@ -90,8 +90,10 @@ def make_pseudo_labels(
             return outputs.ids, probs
 
         places = _places(settings, source, views, _inputs(images, rows, record))
-        _store(_root(settings, source, views), places, load, overwrite=overwrite, refresh=refresh)
+        swaps.append(_store(_root(settings, source, views), places, load, overwrite=overwrite, refresh=refresh))
         summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes, record.weights_note))
+    for swap in swaps:
+        swap()
     return summaries
 
 
@@ -106,7 +108,7 @@ def pseudo_label_file(features: Path, out: Path, output: str, *, overwrite: bool
         raise UsageError(f"{features} has neither logits nor probs", "a source without a head has no pseudo-labels")
     if not len(probs):
         raise UsageError(f"{features} has no rows")
-    _store(out, [_Place(out, features, inputs)], lambda _: (outputs.ids, probs), overwrite=overwrite, refresh=False)
+    _store(out, [_Place(out, features, inputs)], lambda _: (outputs.ids, probs), overwrite=overwrite, refresh=False)()
     return PseudoLabelSummary(out.name.removeprefix("source="), len(outputs.ids), probs.shape[1])
 
 
@@ -153,10 +155,10 @@ def _store(
     *,
     overwrite: bool,
     refresh: bool,
-) -> None:
+) -> Callable[[], None]:
     """Write what is missing below `root`; what replaces older pseudo-labels is made beside them.
 
-    `load`: the ids (N,) and probabilities (N, K) of the stored outputs at a path.
+    The result brings it into its place. `load`: the ids (N,) and probabilities (N, K) of the stored outputs at a path.
     """
     identity = provenance.fingerprint([place.inputs for place in places])
     remake = overwrite and not (replacement.is_done(root, identity) and all(map(_is_made, places)))
@@ -172,14 +174,18 @@ def _store(
     if not remake or not old:
         for place in missing:
             _write(place, *load(place.features), None)
-        return
+        return lambda: None
     new = Replacement.begin(root, identity, [place.folder.relative_to(root).as_posix() for place in places])
     for place in places:
         if not new.is_taken and not _is_made(replace(place, folder=new.path(place.folder))):
             _write(place, *load(place.features), new)
-    new.swap(old, remember=overwrite)
-    if not all(map(_is_made, places)):
-        raise ZooError(f"{root}: another process has stored other pseudo-labels", "run the same command again")
+
+    def swap() -> None:
+        new.swap(old, remember=overwrite)
+        if not all(map(_is_made, places)):
+            raise ZooError(f"{root}: another process has stored other pseudo-labels", "run the same command again")
+
+    return swap
 
 
 def _is_current(place: _Place) -> bool:

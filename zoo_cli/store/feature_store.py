@@ -259,6 +259,16 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
         replace_outputs(settings, source, images, new, record, remember=overwrite)
 
 
+def stored_bytes(settings: Config, source: Source) -> float:
+    """What the stored outputs of a source take per image in bytes; 0 where none can be read."""
+    parts = list(settings.features(source.name).glob("data=*/part-*.parquet"))
+    try:
+        rows = sum(files.row_count(part) for part in parts)
+        return sum(part.stat().st_size for part in parts) / rows if rows else 0.0
+    except (ContractError, UsageError, FileNotFoundError):
+        return 0.0
+
+
 def missing_ids(settings: Config, sources: Iterable[Source], images: Images) -> frozenset[str]:
     """The ids that are missing from finished parts of sources that were run, because their images failed."""
     missing: set[str] = set()

@@ -155,6 +155,16 @@ def is_done(place: Path, identity: str) -> bool:
     return _done(_real(place), identity).exists()
 
 
+def unfinished_bytes(place: Path) -> int:
+    """The bytes of unfinished results that would replace the one at a place."""
+    return sum(path.stat().st_size for new in _unfinished(_real(place)) for path in _files(new))
+
+
+def has_mark(place: Path) -> bool:
+    """Whether an interrupted command has replaced the result at a place, whatever its identity."""
+    return bool(_beside(_real(place), DONE))
+
+
 def forget(places: Iterable[Path]) -> None:
     """The command that made these results has ended: it makes them again when it is run again."""
     for place in map(_real, places):
