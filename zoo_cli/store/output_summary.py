@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo_cli.config import STUDENT, Config
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.metrics.collapse import Block, OutputSummary, summarise_outputs
-from zoo_cli.store import feature_files, files, source_record
+from zoo_cli.store import feature_files, files, replacement, source_record
 from zoo_cli.store.records import build_record
 
 DOCUMENT = "_outputs.json"
@@ -38,13 +38,17 @@ def load_summary(settings: Config, name: str) -> OutputSummary:
         stored = files.read_json(path)
         if isinstance(stored, dict) and stored.get("inputs") == inputs:
             return build_record(OutputSummary, stored, path, "remove it, and it is made again", extra_keys=True)
-    for part in sorted(folder.glob("data=*/part-*.parquet")):
-        made_from = files.read_header(part).get("inputs")
-        if not isinstance(made_from, dict) or made_from.get("source") != record.fingerprint:
-            raise ContractError(
-                f"{part} is not of the source that {folder} records", f"zoo extract --source {name} --overwrite"
-            )
-    summary = summarise_path(folder, record.output)
+
+    def summarise() -> OutputSummary:
+        for part in sorted(folder.glob("data=*/part-*.parquet")):
+            made_from = files.read_header(part).get("inputs")
+            if not isinstance(made_from, dict) or made_from.get("source") != record.fingerprint:
+                raise ContractError(
+                    f"{part} is not of the source that {folder} records", f"zoo extract --source {name} --overwrite"
+                )
+        return summarise_path(folder, record.output)
+
+    summary = replacement.read_whole(folder, summarise)
     files.write_sealed_json(path, {**asdict(summary), "inputs": inputs})
     return summary
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from zoo_cli.config import Config, Preprocessing
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance, weights_origin
+from zoo_cli.store import files, provenance, replacement, weights_origin
 from zoo_cli.store.records import build_record
 
 DOCUMENT, OLD_DOCUMENT = "_source.json", "source.json"
@@ -181,4 +181,5 @@ def load_document(path: Path, old: Path) -> Any:
 
 def _paths(settings: Config, name: str) -> tuple[Path, Path]:
     folder = settings.features(name)
+    replacement.settle(folder)
     return folder / DOCUMENT, folder / OLD_DOCUMENT
