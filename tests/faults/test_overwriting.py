@@ -150,14 +150,10 @@ def test_every_step_of_overwriting_results_can_be_killed(
 
 
 @pytest.mark.parametrize("kind", ["features", "heads"])
-def test_processes_that_overwrite_at_once_lose_nothing(
-    stored: Callable[[str], Path], tmp_path: Path, kind: str
-) -> None:
-    expected = finish(
-        *COMMANDS[kind], "--overwrite", workspace=(one := stored(kind)), place=tmp_path / "1", before=SMALL
-    )
-    place = stored(kind)
+def test_processes_overwriting_at_once_lose_nothing(stored: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
     command = (*COMMANDS[kind], "--overwrite")
+    expected = finish(*command, workspace=stored(kind), place=tmp_path / "alone", before=SMALL)
+    place = stored(kind)
     processes = [start(*command, workspace=place, before=SMALL, place=tmp_path / f"at-once-{n}") for n in range(4)]
     ends = [process.result() for process in processes]
     assert [end.code for end in ends] == [0] * 4, [end.err for end in ends]
@@ -182,8 +178,12 @@ def interrupt(patch: pytest.MonkeyPatch, writes: int, error: BaseException) -> N
 
 @pytest.mark.parametrize(
     ("kind", "cause"),
-    [("gradients", "TERM"), ("features", "full disk"), ("pseudo-labels", "TERM")]
-    + [pytest.param("scores", "full disk", marks=pytest.mark.slow)],
+    [
+        ("gradients", "TERM"),
+        ("features", "full disk"),
+        ("pseudo-labels", "TERM"),
+        pytest.param("scores", "full disk", marks=pytest.mark.slow),
+    ],
 )
 def test_interrupted_overwriting_goes_on_where_it_stopped(
     stored: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, kind: str, cause: str
