@@ -100,8 +100,9 @@ def write_error(path: Path, error: OSError) -> ZooError:
         free = 0
         with suppress(OSError):
             free = shutil.disk_usage(path.parent).free
+        quota = "over the disk quota, " if error.errno == errno.EDQUOT else ""
         return ZooError(
-            f"no space left to write {path} ({free / 1e6:,.0f} MB free)",
+            f"no space left to write {path} ({quota}{free / 1e6:,.0f} MB free)",
             "free some space and run the same command again",
         )
     return ZooError(
