@@ -12,7 +12,8 @@ from tests.faults.kill_scenarios import Command, Scenario
 from tests.faults.processes import start
 from tests.faults.test_interruption import digests
 from tests.workspaces import Result, make
-from zoo_cli.store.commits import is_leftover
+from zoo_cli.store.commits import BESIDE, is_leftover
+from zoo_cli.store.replacement import READY
 
 READERS: tuple[Command, ...] = (
     ("rank", "--json"),
@@ -149,9 +150,16 @@ def files_of(place: Path) -> dict[str, str]:
 
 
 def plain(name: str) -> str:
-    """The name that a file of a run has in its place: `.mine.new/run.json` is `mine/run.json`."""
-    parts = (part[1:-4] if part.startswith(".") and part.endswith(".new") else part for part in Path(name).parts)
-    return "/".join(parts)
+    """The name that a file has in its place, if it is of a run or a result that is made beside the one it replaces."""
+    return "/".join(map(_place_of, Path(name).parts))
+
+
+def _place_of(part: str) -> str:
+    """`.mine.new` is `mine`, `.alpha.ready` is `alpha`, and so is `.alpha.IDENTITY.WHERE.PID.NUMBER.beside`."""
+    if part.startswith(".") and part.endswith(BESIDE):
+        return part[1:].removesuffix(BESIDE).rsplit(".", 4)[0]
+    ending = next((ending for ending in (".new", READY) if part.startswith(".") and part.endswith(ending)), None)
+    return part if ending is None else part[1:].removesuffix(ending)
 
 
 def rows(result: Result, place: Path) -> Any:
