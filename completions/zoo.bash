@@ -8,19 +8,19 @@ _zoo_table() {
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --labels --max-errors --seed --follow-links --workers --overwrite --dry-run --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags extract') REPLY='--source --train --gradients --projection --views --augment --labels --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags score') REPLY='--metric --on --source --features --labels --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --labels --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --labels --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --labels --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags evaluate accuracy') REPLY='--by --baseline --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags evaluate ranking') REPLY='--reference --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
-        'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
-        'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags extract') REPLY='--source --train --gradients --projection --views --augment --labels --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags score') REPLY='--metric --on --source --features --labels --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --labels --manifest --scores --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --labels --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --labels --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags evaluate accuracy') REPLY='--by --baseline --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags evaluate ranking') REPLY='--reference --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --trust --csv-safe -h --help' ;;
+        'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
+        'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
         'flags completion') REPLY='-q --quiet -v --verbose -h --help' ;;
         'argument finetune') REPLY=start ;;
@@ -159,7 +159,7 @@ _zoo_complete() {
         fi
     done
 
-    local command= workspace=${ZOO_WORKSPACE:-.} waiting= ended= typed=${words[${#words[@]} - 1]} word
+    local command= workspace=${ZOO_WORKSPACE:-.} waiting= ended= quote= typed=${words[${#words[@]} - 1]} word
     for word in "${words[@]:1:${#words[@]} - 2}"; do
         _zoo_bare "$word"
         word=$REPLY
@@ -185,6 +185,7 @@ _zoo_complete() {
     [[ $workspace != '~/'* ]] || workspace=$HOME/${workspace#'~/'}
 
     _zoo_bare "$typed"
+    local open_quote=$quote
     local full=$REPLY head= value=$REPLY files= kind=
     if [[ -n $waiting ]]; then
         _zoo_table "kind $command $waiting"
@@ -218,7 +219,10 @@ _zoo_complete() {
         word=${word#"$keep"}
         # If readline recognises a folder itself, it ends the word correctly, within quotes too.
         [[ -z $files || $word != */ || ! -d $word ]] || word=${word%/}
-        [[ -n $files || $typed == [\'\"]* || $word != *[!a-zA-Z0-9_.,:=/%@+-]* ]] || printf -v word %q "$word"
+        if [[ -z $files && $word == *[!a-zA-Z0-9_.,:=/%@+-]* ]]; then
+            _zoo_quote "$word" "$open_quote"
+            word=$REPLY
+        fi
         COMPREPLY+=("$word")
     done
     [[ -z $open ]] || compopt -o nospace
@@ -314,7 +318,10 @@ _zoo_sources() {
                 line=${line#*=}
                 line=${line#"${line%%[\"\']*}"}
                 name=${line:1}
+                # The only escape that a name needs.
+                [[ $line != \"* ]] || name=${name//\\\"/$'\1'}
                 name=${name%%"${line:0:1}"*}
+                name=${name//$'\1'/\"}
                 [[ $stored == */"$name"/* ]] || _zoo_offer "$name"
                 ;;
         esac
@@ -338,11 +345,34 @@ _zoo_label_sets() {
     done
 }
 
-# REPLY: the word $1 without its quotes and backslashes.
-_zoo_bare() {
+# REPLY: the word $1 as it must stand after the quote $2, or without one, so that the shell takes it as it is.
+# readline ends what is after a quote, unless that mark is there.
+_zoo_quote() {
+    local char
     REPLY=$1
+    case $2 in
+        \')
+            char="'\\''"
+            REPLY=${REPLY//\'/"$char"}
+            ;;
+        \")
+            for char in \\ \" \$ $'\x60'; do
+                REPLY=${REPLY//"$char"/"\\$char"}
+            done
+            # A backslash before ! would stay there, and without one it is replaced from the history.
+            char=\"\'!\'\"
+            REPLY=${REPLY//!/"$char"}
+            ;;
+        *) printf -v REPLY %q "$1" ;;
+    esac
+    [[ -z $2 || $REPLY != *"$2" ]] || REPLY+=$2
+}
+
+# REPLY: the word $1 without its quotes and backslashes; quote: the one that is still open.
+_zoo_bare() {
+    REPLY=$1 quote=
     [[ $1 == *[\\\'\"]* ]] || return 0
-    local i char quote=
+    local i char
     REPLY=
     for ((i = 0; i < ${#1}; i++)); do
         char=${1:i:1}

@@ -12,13 +12,14 @@ from zoo_cli import command_table, registry
 
 PACKAGE = Path(zoo_cli.__file__).parent
 LEVELS = (
-    {"", "errors", "device_errors", "free_memory", "system_errors"},
+    {"", "errors", "device_errors", "escapes", "free_memory", "system_errors", "early_signals"},
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices", "text_table"}
     | {"ranks", "collectives", "pixel_range", "trust", "config_values", "label_sets"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},
     {"pipeline"},
     {"__main__", "commands", "api"},
+    {"start"},
 )
 """The first part of a module's name below zoo_cli, from the bottom up."""
 METHODS = {"metrics", "weighting", "heads", "objectives"}

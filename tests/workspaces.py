@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo_cli import __main__, console, interruption
-from zoo_cli.store import checksums
+from zoo_cli import __main__, console, early_signals, interruption
+from zoo_cli.store import checksums, files, seals
 
 CLASSES = ("blue", "green", "red")
 PER_CLASS = 12
@@ -118,7 +118,7 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
     """Run a command in this process, followed by -C if there is a workspace. Signal handlers are restored."""
     words = [*arguments] if workspace is None else [*arguments, "-C", str(workspace)]
     out, err = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in early_signals.SIGNALS}
     try:
         with (
             contextlib.redirect_stdout(out),
@@ -134,8 +134,19 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
 
 
 def sign_run(folder: Path) -> None:
-    """Let SHA256SUMS list the files of a run as they are now, after a change that is not damage."""
+    """Let run.json be sealed and SHA256SUMS list the files of a run as they are, after a change that is not damage."""
+    record = json.loads((folder / checksums.RECORD).read_text(encoding="utf-8"))
+    if isinstance(record, dict) and record.pop(seals.JSON_KEY, None) is not None:
+        files.write_sealed_json(folder / checksums.RECORD, record)
     checksums.write_sums(folder, checksums.read_sums(folder))
+
+
+def unseal(document: Path) -> Any:
+    """Remove the seal of a JSON document, as those of earlier versions have none; its content."""
+    content = json.loads(document.read_text(encoding="utf-8"))
+    content.pop(seals.JSON_KEY)
+    document.write_text(json.dumps(content), encoding="utf-8")
+    return content
 
 
 def write_class_names(workspace: Path, names: list[str]) -> None:

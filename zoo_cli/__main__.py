@@ -1,9 +1,14 @@
 """The entry point: the command line, and the one place where errors become exit codes."""
 
+if __name__ == "__main__":
+    # Before the imports below, which take a tenth of a second; the console script begins in `start`.
+    from zoo_cli import early_signals
+
+    early_signals.leave_at_once()
+
 import functools
 import inspect
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,10 +17,10 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, device_errors, interruption, ranks, specs, system_errors, trust
+from zoo_cli import __version__, console, device_errors, early_signals, interruption, ranks, specs, system_errors, trust
 from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES, WITHOUT_NETWORKS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
-from zoo_cli.commands.options import Quiet, Trust, Verbose
+from zoo_cli.commands.options import CsvSafe, Quiet, Trust, Verbose
 from zoo_cli.errors import Interrupted, UsageError, ZooError
 from zoo_cli.registry import import_target
 
@@ -57,12 +62,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Two spinning OpenMP threads on shared cores make a small training step thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interruption.install()
-    code, error = _run(argv)
+    code, error = _run_until_signal(argv)
     with interruption.deferred():  # torchrun sends TERM to all processes when one has ended
         if error:
             ranks.fail(error)
         ranks.leave(code)
+    early_signals.leave_at_once(silently=True)
+    interruption.leave_if_hanging(code)
     return code
+
+
+def _run_until_signal(argv: Sequence[str] | None) -> tuple[int, str]:
+    """As `_run`, and for a signal 128 + its number. No later signal is raised."""
+    try:
+        with interruption.raised():
+            return _run(argv)
+    except Interrupted as stop:
+        return 128 + stop.signum, early_signals.describe(stop.signum)
 
 
 def _run(argv: Sequence[str] | None) -> tuple[int, str]:
@@ -77,9 +93,6 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         return error.code, str(error)
     except console.ClosedPipe:
         return CLOSED_PIPE, ""
-    except Interrupted as stop:
-        name = signal.Signals(stop.signum).name
-        return 128 + stop.signum, f"stopped by {name}; the same command goes on from here"
     except Exception as error:
         failure = device_errors.translate(error) or system_errors.translate(error)
         if failure is None or console.current().verbosity > 0:
@@ -119,10 +132,12 @@ _top.__doc__ = ABOUT
 
 
 def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[..., None]:
-    """The command with -q, -v and --trust, which set the console and the process, and not the stage."""
+    """The command with -q, -v, --trust and --csv-safe, which set the console and the process, and not the stage."""
     shared: dict[str, tuple[Any, Any]] = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
     if name not in WITHOUT_NETWORKS:
         shared["trust"] = (Trust, None)
+    if "form" in inspect.signature(function).parameters:
+        shared["csv_safe"] = (CsvSafe, False)
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
@@ -132,6 +147,9 @@ def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[...
         trust.name_files(_texts(kwargs.values()))
         _check_values(kwargs)
         console.check_format(kwargs.get("form"))
+        console.current().csv_safe = kwargs.pop("csv_safe", False)
+        if console.current().csv_safe:
+            console.check_csv_safe("json" if kwargs.get("json") else kwargs.get("form"))
         if name not in OF_SEVERAL_PROCESSES:
             ranks.refuse(name)
         function(*args, **kwargs)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.escapes import markdown, printable, spreadsheet_cell
 from zoo_cli.text_table import render_blocks, render_table
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
@@ -29,12 +30,16 @@ class ClosedPipe(Exception):
 
 @dataclass
 class Console:
-    """The output streams, which a test can replace, and the verbosity: -1 quiet, 0 normal, 1 verbose."""
+    """The output streams, which a test can replace, and the verbosity: -1 quiet, 0 normal, 1 verbose.
+
+    `csv_safe`: texts of csv and tsv are written so that no spreadsheet takes them for formulas.
+    """
 
     # A stream that the shell has closed (`>&-`) is None; what is written to it is dropped.
     out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))  # noqa: SIM115
     err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     verbosity: int = 0
+    csv_safe: bool = False
     bars: list[Any] = field(default_factory=list)  # on the terminal, where only the innermost is shown
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -57,7 +62,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print a message, unless --quiet."""
         if self.verbosity >= 0:
-            self._print(_printable(text) + "\n")
+            self._print(printable(text) + "\n")
 
     def detail(self, text: str) -> None:
         """Print a message with --verbose."""
@@ -66,11 +71,11 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a warning, even with --quiet."""
-        self._print(f"zoo: warning: {_printable(text)}\n")
+        self._print(f"zoo: warning: {printable(text)}\n")
 
     def fail(self, text: str) -> None:
         """Print the one line of an error."""
-        self._print(f"zoo: error: {_printable(text)}\n")
+        self._print(f"zoo: error: {printable(text)}\n")
 
     def _print(self, text: str) -> None:
         # A closed stderr must not abort the run.
@@ -172,12 +177,12 @@ def answer(
     if grids and form in ("table", "md"):
         console.answer("\n\n".join(_grid(grid, form, _is_terminal(console.out)) for grid in grids))
         for note in notes:
-            console.answer(_printable(note)) if form == "table" else console.say(note)
+            console.answer(printable(note)) if form == "table" else console.say(note)
         return
     if form == "table":
         console.answer(_table(lines, fields, _is_terminal(console.out)))
         for note in notes:
-            console.answer(_printable(note))
+            console.answer(printable(note))
         return
     console.answer(_delimited(lines, fields, form))
     for note in notes:
@@ -188,6 +193,13 @@ def check_format(form: str | None) -> None:
     """Raise UsageError for an unknown form of answers, before any work."""
     if form is not None and form not in FORMATS:
         raise UsageError(f'no format "{form}"', f"one of: {', '.join(FORMATS)}")
+
+
+def check_csv_safe(form: str | None) -> None:
+    """Raise UsageError if --csv-safe has nothing to act on, before any work."""
+    form = form or ("table" if _is_terminal(_console.out) else "tsv")
+    if form not in ("csv", "tsv"):
+        raise UsageError(f"--csv-safe is for csv and tsv, not {form}", "add --format csv")
 
 
 def plain(value: Any) -> Any:
@@ -319,7 +331,7 @@ def _cell(value: Any, style: str) -> str:
         return percent(value)
     if style == "score":
         return f"{value:.4f}"
-    return format(value, style) if style else _printable(str(value))
+    return format(value, style) if style else printable(str(value))
 
 
 def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal: bool) -> str:
@@ -329,7 +341,7 @@ def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal:
 
 
 def _grid(grid: Grid, form: str, terminal: bool) -> str:
-    title = _printable(grid.title)
+    title = printable(grid.title)
     if form == "md":
         return f"{title}\n\n{_delimited(grid.rows, grid.fields, form)}"
     titles = [column.title or column.key for column in grid.fields]
@@ -342,13 +354,16 @@ def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form:
         value = plain(value)
         if value is None:
             return ""
-        return str(value).lower() if isinstance(value, bool) else _printable(str(value))
+        if isinstance(value, bool):
+            return str(value).lower()
+        shown = printable(str(value))
+        return spreadsheet_cell(shown) if _console.csv_safe and isinstance(value, str) else shown
 
     if form == "md":
         # People read Markdown: values as in a table.
-        titles = [column.title or column.key for column in fields]
+        titles = [markdown(column.title or column.key) for column in fields]
         lines = [titles, ["---:" if column.style else "---" for column in fields]]
-        lines += [[_cell(row.get(column.key), column.style).replace("|", r"\|") for column in fields] for row in rows]
+        lines += [[markdown(_cell(row.get(column.key), column.style)) for column in fields] for row in rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
     titles = [column.key for column in fields]
     cells = [[text(row.get(column.key)) for column in fields] for row in rows]
@@ -361,11 +376,6 @@ def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form:
 
 def _is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _printable(text: str) -> str:
-    """Escape control characters, which must not reach a terminal from a file name."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _put(stream: TextIO, text: str) -> None:

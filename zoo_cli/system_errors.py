@@ -35,6 +35,8 @@ def translate(error: BaseException) -> ZooError | None:
     if isinstance(error, MemoryError):
         what = str(error).rstrip(".") or "an allocation failed"
         return ZooError(f"out of memory: {what}", "use smaller values or fewer samples, or a machine with more memory")
+    if isinstance(error, RuntimeError) and str(error).startswith("can't start new thread"):
+        return ZooError("no more threads can be started", "allow more processes (ulimit -u), or use fewer --workers")
     if isinstance(error, ValueError) and str(error).startswith("embedded null"):
         return UsageError("a path with a NUL character", "no file can have that name")
     if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home directory"):

@@ -11,14 +11,15 @@ def render_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     """Rows of cells below their titles. Columns of `numbers` stand at the right and are never cut."""
     from rich.console import Console as RichConsole
     from rich.table import Table
+    from rich.text import Text
 
     # Not rich's own, which takes COLUMNS=0 for a terminal that shows nothing.
     width = shutil.get_terminal_size().columns if terminal else 1000
     table = Table(box=None, pad_edge=False, collapse_padding=terminal, header_style="bold")
     for title, number, size in zip(titles, numbers, _column_widths([titles, *rows], numbers, width), strict=True):
-        table.add_column(title, justify="right" if number else "left", no_wrap=True, width=size)
+        table.add_column(Text(title), justify="right" if number else "left", no_wrap=True, width=size)
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*map(Text, row))  # as they are, neither markup nor emoji
     console = RichConsole(file=None, force_terminal=terminal, width=width, highlight=False, soft_wrap=not terminal)
     with console.capture() as capture:
         console.print(table)

@@ -21,7 +21,8 @@ from tests.data.encoded_images import HEIGHT, WIDTH, encode, encode_with_orienta
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
-from zoo_cli.images.decoding import AHEAD, BadImage, decode, image_info, load_views, make_view, view_geometry
+from zoo_cli.images.decoding import BadImage, decode, image_info, load_views, make_view, view_geometry
+from zoo_cli.images.in_order import AHEAD
 
 HALF = (0.5, 0.5, 0.5)
 PIXELS = np.asarray(make_image())

@@ -113,4 +113,5 @@ def test_foreign_run_record_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "runs" / "a" / "run.json").write_text(content)
     result = run("evaluate", "ranking", "scores.csv", "runs")
     assert result.code == 3
-    assert "run.json is not a run.json written by zoo" in result.error
+    assert "run.json" in result.error
+    assert "make the run again with --overwrite" in result.error

@@ -223,4 +223,5 @@ def test_broken_run_record_is_refused(transferred: Path, content: str) -> None:
     sign_run(transferred / "runs/kl")
     result = run("evaluate", "transfer", "start", "kl", workspace=transferred)
     assert result.code == 3
-    assert result.error == f"{transferred}/runs/kl/run.json is not a run.json written by zoo"
+    assert result.error.startswith(f"{transferred}/runs/kl/run.json")
+    assert result.error.endswith("; make the run again with --overwrite")

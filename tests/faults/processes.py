@@ -147,14 +147,17 @@ class Process:
         return Result(int(code), out, err)
 
 
-def start(*arguments: str, workspace: Path, before: str = "", place: Path) -> Process:
-    """Start a command on a workspace. `before`: python that runs first; `place`: a new folder for its output."""
+def start(*arguments: str, workspace: Path | None, before: str = "", place: Path) -> Process:
+    """Start a command, followed by -C if there is a workspace.
+
+    `before`: python that runs first; `place`: a new folder for its output.
+    """
     place.mkdir(parents=True)
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
     call = {
-        "arguments": [*arguments, "-C", str(workspace)],
+        "arguments": [*arguments, *([] if workspace is None else ["-C", str(workspace)])],
         "before": before,
         **{name: str(place / name) for name in ("out", "err", "code")},
     }

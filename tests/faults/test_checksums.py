@@ -108,7 +108,7 @@ def test_damaged_list_of_digests_is_named(copied: Path) -> None:
 
 def test_run_without_digests_is_read_with_one_warning(copied: Path) -> None:
     folder = copied / "runs/mine"
-    record = json.loads((folder / "run.json").read_text())
+    record = files.read_json(folder / "run.json")
     del record["written_last"]
     (folder / "SHA256SUMS").unlink()
     assert run("evaluate", "accuracy", "mine", workspace=copied).code == 2  # of this version: it is not finished

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.workspaces import edit, run
+from tests.workspaces import edit, run, unseal
 from zoo_cli.errors import ZooError
 from zoo_cli.store import feature_files, files, schemas
 from zoo_cli.store.manifest import load_manifest
@@ -71,13 +71,14 @@ def test_damaged_artifact_is_named_and_can_be_remade(
 def test_wrong_type_in_the_record_of_a_source_is_refused(workspace: Make, key: str, value: object) -> None:
     place = workspace(upto="extract")
     path = place / "features/source=alpha/_source.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = unseal(path)
     assert key in record
     path.write_text(json.dumps({**record, key: value}), encoding="utf-8")
     for command in ("score", "sources"):
         result = run(command, workspace=place)
         assert result.code == 3
-        assert f"{path} lacks keys of its format" in result.error
+        assert f'{path}: "{key}" is ' in result.error
+        assert "zoo extract --source alpha --overwrite makes it again" in result.error
 
 
 @pytest.mark.parametrize("bit", [0, 7])
@@ -141,7 +142,8 @@ def test_repeated_manifest_ids_are_refused(workspace: Make) -> None:
 def test_lost_column_is_named(workspace: Make) -> None:
     place = workspace(upto="extract")
     path = place / FEATURES
-    path.write_bytes(path.read_bytes().replace(b"embedding", b"embeddinh"))
+    sealless = path.read_bytes().replace(b"zoo.seal", b"no-seal.")
+    path.write_bytes(sealless.replace(b"embedding", b"embeddinh"))
     result = run("rank", workspace=place)
     assert result.code == 3
     assert "source=alpha has no column embedding in all its parts" in result.error
@@ -162,7 +164,7 @@ def test_damaged_run_checkpoint_is_refused(workspace: Make) -> None:
 
 @pytest.mark.parametrize(
     ("file", "message"),
-    [("run.json", "is not a run.json written by zoo"), ("state/state.json", "does not name a checkpoint")],
+    [("run.json", "is not a run.json written by zoo"), ("state/state.json", "--overwrite starts the run again")],
 )
 @pytest.mark.parametrize("text", ["[]", "{}"])
 def test_other_json_in_a_run_folder_is_refused(workspace: Make, file: str, message: str, text: str) -> None:
@@ -184,7 +186,8 @@ def test_classes_json_without_names_is_refused(workspace: Make, text: str) -> No
     (place / "classes.json").write_text(text)
     result = run("finetune", "alpha", "--steps", "2", "--batch-size", "8", workspace=place)
     assert result.code == 3
-    assert result.error == f"{place}/classes.json has no list of names; zoo split writes it beside the manifest"
+    assert result.error.startswith(f"{place}/classes.json")
+    assert result.error.endswith("; zoo split writes it beside the manifest")
 
 
 class Payload:

@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,19 +13,20 @@ from PIL import Image
 
 from tests.data.encoded_images import encode
 from tests.workspaces import Result, run
-from zoo_cli.images import decoding
+from zoo_cli import free_memory
+from zoo_cli.images import decoding, memory_gate
 
 Make = Callable[..., Path]
 BAD = Path("images/red/00.png")
 
 
-def giant(side: int) -> bytes:
-    """A PNG whose header says `side` by `side` pixels, with almost no data."""
+def giant(side: int, height: int = 0, bits: int = 8) -> bytes:
+    """A PNG whose header says `side` by `side` pixels, or another height, with almost no data."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", side, height or side, bits, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
@@ -48,6 +50,8 @@ BROKEN = {
     "of a format that is not read": (encode(NOISE, "PCX"), "cannot be read as JPEG"),
     "too large": (giant(8001), "8001 x 8001 is more than 64,000,000 pixels"),
     "far too large": (giant(60_000), "more than 64,000,000 pixels"),
+    "far too long": (giant(60_000_000, 1), "60000000 x 1 is more than 65,535 pixels long"),
+    "that takes too much": (giant(7999, bits=16), "7999 x 7999 in RGB takes more than 1,400,000,000 bytes"),
     "of floating-point pixels": (encode(Image.new("F", (12, 12), 0.5), "TIFF"), "floating-point"),
 }
 
@@ -69,6 +73,25 @@ def test_broken_images_are_listed_and_others_kept(workspace: Make, kind: str) ->
     assert "train/red/00.png" not in manifest(place)
     # The others are done: the next stage continues with them.
     assert run("extract", workspace=place).code == 0
+
+
+def test_large_images_are_decoded_in_turn(workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = workspace()
+    monkeypatch.setattr(memory_gate, "FREE_PASS", 0)
+    monkeypatch.setattr(free_memory, "free_ram", lambda: 8000)
+    used: list[int] = []
+    load = decoding._load
+
+    def watched(*arguments: Any) -> object:
+        used.append(memory_gate.GATE.used)
+        return load(*arguments)
+
+    monkeypatch.setattr(decoding, "_load", watched)
+    for command in ("split", "extract"):
+        assert run(command, "--workers", "4", workspace=place).code == 0
+    assert len(used) == 72
+    assert max(used) <= 4000
+    assert memory_gate.GATE.used == 0
 
 
 @pytest.mark.parametrize(("allowed", "code"), [("1%", 4), ("2.7%", 4), ("2.8%", 0), ("0", 4), ("1", 0)])

@@ -177,4 +177,4 @@ def test_label_outside_the_classes_is_refused(workspace: Make) -> None:
     assert result.code == 3
     assert f"label 2 is outside the 2 classes of {place / 'classes.json'}" in result.error
     (place / "classes.json").write_text('{"names": "blue"}', encoding="utf-8")
-    assert "has no list of names" in run("distill", "--lam", "1", *QUICK, workspace=place).error
+    assert "zoo split writes it beside the manifest" in run("distill", "--lam", "1", *QUICK, workspace=place).error

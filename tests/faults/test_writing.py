@@ -61,6 +61,7 @@ def test_failing_disk_stops_a_stage_and_loses_nothing(
     if fault != errno.EIO:
         assert "no space left to write" in result.error
         assert "MB free" in result.error
+        assert ("over the disk quota" in result.error) == (fault == errno.EDQUOT)
         assert "free some space and run the same command again" in result.error
     after = snapshot(place)
     assert {name: after.get(name) for name in before} == before

@@ -19,7 +19,7 @@ from tests.data.encoded_images import encode
 from tests.workspaces import make as make_workspace
 from tests.workspaces import run, toml
 from zoo_cli.errors import ContractError
-from zoo_cli.images import decoding
+from zoo_cli.images import in_order
 from zoo_cli.store import files, parquet_images, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.manifest import Images, load_manifest
@@ -182,7 +182,7 @@ def test_rows_in_order_are_decoded_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_large_items_bound_how_far_ahead_workers_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "AHEAD_BYTES", 100)
+    monkeypatch.setattr(in_order, "AHEAD_BYTES", 100)
     taken: list[int] = []
     free = threading.Event()
 
@@ -191,7 +191,7 @@ def test_large_items_bound_how_far_ahead_workers_are(monkeypatch: pytest.MonkeyP
             taken.append(n)
             yield n
 
-    results = decoding.map_in_order(lambda n: free.wait(5) and n, items(), 2, size_of=lambda _: 40)
+    results = in_order.map_in_order(lambda n: free.wait(5) and n, items(), 2, size_of=lambda _: 40)
     free.set()
     assert next(results) == 0
     assert len(taken) <= 4

@@ -12,7 +12,7 @@ from zoo_cli.pipeline.rank import Ranking, RankRow
 from zoo_cli.pipeline.ranking_spec import parse_ranking
 from zoo_cli.ranking.verdict import Verdict
 
-from ..workspaces import edit, make, run
+from ..workspaces import edit, make, run, unseal
 from .test_rank import zoo
 
 COLUMNS = ("fit", "labels_needed", "head", "head_low", "head_high", "head_nll")
@@ -106,7 +106,7 @@ def test_distill_says_that_better_heads_are_stored(tmp_path: Path) -> None:
     assert distill_notes.describe_heads(settings) is None
     assert run("pseudo-label", "--head", "ridge", workspace=workspace).code == 0
     path = workspace / "pseudo/head=ridge-product/_head.json"
-    record = json.loads(path.read_text())
+    record = unseal(path)
     for low, expected in ((0.0, False), (1.0, True)):
         record["estimate"] |= {"accuracy": 1.0, "low": low, "high": 1.0, "reason": None}
         path.write_text(json.dumps(record))

@@ -129,7 +129,7 @@ def test_gradients_of_a_process_that_begins_later_stay(tmp_path: Path) -> None:
     record = gradient_store.load_gradient_record(settings, "alpha")
     assert record is not None
     (place / "gradients/source=alpha/_gradients.json").unlink()
-    gradient_store.open_gradients(settings, "alpha", record, overwrite=False)
+    gradient_store.open_gradients(settings, "alpha", record)
     assert [part for part in parts if part.exists()] == parts
 
 

@@ -14,7 +14,7 @@ import pytest
 from zoo_cli import console
 from zoo_cli.store import files
 
-from ..workspaces import Result, make, run
+from ..workspaces import Result, make, run, unseal
 from .test_bytes import contents
 
 STEPS = 60
@@ -152,7 +152,7 @@ def test_other_number_of_threads_warns(tmp_path: Path, monkeypatch: pytest.Monke
     workspace = make(tmp_path / "task", upto="pseudo-label")
     assert stopped_at(3, signal.SIGTERM, workspace, monkeypatch).code == 143
     file = workspace / NAME / "run.json"
-    record = json.loads(file.read_text())
+    record = unseal(file)
     file.write_text(json.dumps({**record, "threads": record["threads"] + 1}))
     result = run("distill", *STUDENT, workspace=workspace)
     assert result.code == 0

@@ -97,14 +97,14 @@ def test_gaps_in_label_numbers_are_listed(tmp_path: Path) -> None:
 def test_findings_are_values_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_odd_data(tmp_path)
     (tmp_path / "zoo.toml").write_text('[task]\ntrain = "folder:d"\n')
-    decode = decoding._decode
+    decode = decoding._decoded
     decoded: list[object] = []
 
     def counted(*arguments: Any) -> object:
         decoded.append(arguments)
         return decode(*arguments)
 
-    monkeypatch.setattr(decoding, "_decode", counted)
+    monkeypatch.setattr(decoding, "_decoded", counted)
     summary = split(config.load(tmp_path))
     assert summary is not None
     assert summary.findings is not None

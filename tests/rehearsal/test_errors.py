@@ -15,7 +15,7 @@ import pytest
 from ..pipeline.test_bytes import contents
 from ..pipeline.test_objectives_resume import COMMANDS, LENGTH
 from ..pipeline.transfer_workspace import ok, on_step, stopped
-from ..workspaces import Result, run
+from ..workspaces import Result, run, unseal
 from .planted_faults import ERRORS, LINES, ON_CARD, Fault, Phase, out_of_memory
 from .pretended_card import pretend_card
 from .test_commands import train
@@ -177,7 +177,7 @@ def test_run_record_holds_the_card(workspace: Path, unbroken: Callable[[str], di
         Fault(card, out_of_memory, ("training/students.py", "write_student"), lasts=True)
         assert run(*COMMANDS["supervised"], *LENGTH, *ON_CARD, workspace=workspace).code == 1
     file = workspace / "runs/mine/run.json"
-    record = json.loads(file.read_text())
+    record = unseal(file)
     assert (record["device"], record["card"]["name"]) == ("cuda", "Pretended card")
     assert {"name", "cuda", "cudnn"} == set(record["card"])
     record["card"]["name"] = "Another card"

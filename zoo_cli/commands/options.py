@@ -83,6 +83,12 @@ Format = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", rich_help_panel="Output")]
+CsvSafe = Annotated[
+    bool,
+    typer.Option(
+        "--csv-safe", help="Put a quote before texts that a spreadsheet takes for formulas.", rich_help_panel="Output"
+    ),
+]
 FollowLinks = Annotated[
     bool, typer.Option("--follow-links", help="Read images behind links that leave the folders of the data.")
 ]

@@ -1,6 +1,5 @@
 """The columns of parquet files by role: images, labels, ids; and the class names that the files list."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from zoo_cli import specs
 from zoo_cli.data.class_labels import KEYS, MULTI_LABEL, ONE_LABEL, column_hint, refuse_several
 from zoo_cli.data.samples import number_classes, quote
 from zoo_cli.errors import ContractError
+from zoo_cli.store.json_text import parse_json
 from zoo_cli.store.parquet_images import open_stream
 
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
@@ -117,8 +117,8 @@ def _hugging_face_features(schema: pa.Schema, file: Path) -> dict[str, Any]:
 def _read_metadata(schema: pa.Schema, key: bytes, file: Path) -> Any:
     text = (schema.metadata or {}).get(key)
     try:
-        return None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
+        return None if text is None else parse_json(text)
+    except ValueError:
         raise ContractError(f"the schema metadata {key.decode()} of {file} is not valid JSON") from None
 
 

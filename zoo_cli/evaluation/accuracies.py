@@ -14,10 +14,10 @@ from typing import Any
 from zoo_cli import config, console
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import flip_statistics, predictions, tables
-from zoo_cli.store import files
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.path_patterns import match_paths
 from zoo_cli.store.swap import run_place
+from zoo_cli.training.run_record import RunRecord, load_run_record
 
 DIGITS = 12  # means of seeds that differ only by rounding are equal
 PER_RUN_OPTIONS = ("seed", "lr")
@@ -82,13 +82,9 @@ def _read_runs(path: Path, runs: Sequence[Path], labels: str | None) -> list[Acc
     first: dict[str, tuple[Path, dict[str, Any]]] = {}
     others = unfinished = elsewhere = 0
     for run in runs:
-        record = files.read_json(run / "run.json")
-        try:
-            source, shared = _single_source(record), _shared_options(record)
-            label_set = (record.get("asked") or {}).get("labels")
-        except (AttributeError, KeyError, TypeError):
-            raise ContractError(f"{run / 'run.json'} is not a run.json written by zoo") from None
-        if label_set != labels:
+        record = load_run_record(run / "run.json")
+        source, shared = _single_source(record), _shared_options(record)
+        if (record.asked or {}).get("labels") != labels:
             elsewhere += 1
         elif source is None:
             others += 1
@@ -117,29 +113,29 @@ def _read_runs(path: Path, runs: Sequence[Path], labels: str | None) -> list[Acc
     return accuracies
 
 
-def _single_source(record: dict[str, Any]) -> str | None:
+def _single_source(record: RunRecord) -> str | None:
     """The one source that a run learned from: the only one with a weight, or the one that was fine-tuned."""
-    if "source" in record:
-        return str(record["source"])
-    weighted = [row["source"] for row in record.get("weights", ()) if row["weight"] > 0]
-    return str(weighted[0]) if len(weighted) == 1 else None
+    if record.source is not None:
+        return record.source
+    weighted = [row.source for row in record.weights if row.weight > 0]
+    return weighted[0] if len(weighted) == 1 else None
 
 
-def _target_name(run: Path, record: dict[str, Any]) -> str:
+def _target_name(run: Path, record: RunRecord) -> str:
     """The task of a run: from its run.json, or from the zoo.toml of its workspace."""
-    if record.get("task"):
-        return str(record["task"])
+    if record.task:
+        return record.task
     root = run.resolve().parent.parent
     return config.load(root).task.name if (root / config.FILE).exists() else ""
 
 
-def _shared_options(record: dict[str, Any]) -> dict[str, Any]:
+def _shared_options(record: RunRecord) -> dict[str, Any]:
     """What all runs of one comparison share: everything but the source, the seed and the learning rate."""
-    shared = {key: value for key, value in record["options"].items() if key not in PER_RUN_OPTIONS}
-    shared |= {key: record["inputs"].get(key) for key in ("labelled images", "test images")}
+    shared = {key: value for key, value in record.options.items() if key not in PER_RUN_OPTIONS}
+    shared |= {key: record.inputs.get(key) for key in ("labelled images", "test images")}
     # A source that is fine-tuned is the student itself.
-    student = {key: value for key, value in record["student"].items() if key != "student" or "source" not in record}
-    return shared | {"objective": record["objective"], "student": student}
+    student = {key: value for key, value in record.student.items() if key != "student" or record.source is None}
+    return shared | {"objective": record.objective, "student": student}
 
 
 def _accuracy(run: Path) -> float:

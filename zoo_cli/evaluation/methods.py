@@ -8,7 +8,8 @@ from typing import Any
 
 from zoo_cli import specs
 from zoo_cli.errors import ContractError
-from zoo_cli.store import files, provenance
+from zoo_cli.store import provenance
+from zoo_cli.training.run_record import RunRecord, load_run_record
 
 LABELS_ONLY = "labels-only"
 LABELS = "labels"
@@ -53,25 +54,24 @@ class MethodRun:
 def read_method_run(path: Path) -> MethodRun:
     """The run in a folder. Raises ContractError for a run.json that zoo has not written."""
     file = path / "run.json"
-    record = files.read_json(file)
+    record = load_run_record(file)
     try:
         return _parse_record(path, record)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
-        raise ContractError(f"{file} is not a run.json written by zoo") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ContractError(f"{file} lacks keys of its format", "make the run again with --overwrite") from None
 
 
-def _parse_record(path: Path, record: Mapping[str, Any]) -> MethodRun:
-    options, asked, size = record["options"], record.get("asked"), record.get("size") or {}
-    objective = str(record["objective"])
-    labels_only = objective == "cross-task" and options["lam"] == 1
+def _parse_record(path: Path, record: RunRecord) -> MethodRun:
+    options, asked = record.options, record.asked
+    labels_only = record.objective == "cross-task" and options["lam"] == 1
     settings: dict[str, str] = {}
     if not labels_only:
-        settings |= _source_settings(record, asked)
+        settings |= _source_settings(record)
     member = settings.get("source", "")
     is_source = bool(member) and not _follows_from_the_task(member)
     settings |= _student_settings(record)
     settings |= {key: _text(value) for key, value in (asked or {}).items() if key in ("epochs", "steps", "labels")}
-    if asked is None and "epochs" not in settings:
+    if asked is None:
         settings["steps"] = _text(options["steps"])
     settings |= {key: _text(value) for key, value in options.items() if key not in UNASKED}
     if settings.get("weighting", "").startswith(f"{RANDOM}:"):
@@ -80,43 +80,44 @@ def _parse_record(path: Path, record: Mapping[str, Any]) -> MethodRun:
         member = ""
     return MethodRun(
         path,
-        str(record.get("task", "")),
-        LABELS_ONLY if labels_only else "finetune" if objective == "supervised" else objective,
+        record.task or "",
+        LABELS_ONLY if labels_only else "finetune" if record.objective == "supervised" else record.objective,
         settings,
         member or None,
         is_source,
         int(options["seed"]),
-        size.get("parameters"),
-        size.get("macs"),
-        str(record["inputs"].get("labelled images")),
+        None if record.size is None else record.size.parameters,
+        None if record.size is None else record.size.macs,
+        str(record.inputs.get("labelled images")),
     )
 
 
-def _source_settings(record: Mapping[str, Any], asked: Mapping[str, Any] | None) -> dict[str, str]:
+def _source_settings(record: RunRecord) -> dict[str, str]:
     """What it was asked to learn from."""
+    asked = record.asked
     if asked is not None:
         if len(asked.get("sources", ())) == 1:
             return {"source": str(asked["sources"][0])}  # whatever the weighting is, that source weighs 1
         return {key: _text(value) for key, value in asked.items() if key not in ("epochs", "steps", "labels")}
     # A run of an earlier version.
-    if "source" in record:
-        return {"source": str(record["source"])}
-    if record.get("teachers"):
-        return {"teachers": _text([row["source"] for row in record["teachers"]])}
-    if "pool" in record["options"]:
+    if record.source is not None:
+        return {"source": record.source}
+    if record.teachers:
+        return {"teachers": _text([row.source for row in record.teachers])}
+    if "pool" in record.options:
         return {}
-    weights = {row["source"]: row["weight"] for row in record["weights"] if row["weight"] > 0}
+    weights = {row.source: row.weight for row in record.weights if row.weight > 0}
     if len(weights) == 1:
         return {"source": next(iter(weights))}
     return {"weights": f"{len(weights)} sources {provenance.fingerprint(weights)[:6]}"}
 
 
-def _student_settings(record: Mapping[str, Any]) -> dict[str, str]:
+def _student_settings(record: RunRecord) -> dict[str, str]:
     """The network, without the number of classes, which is the task's; a source that is fine-tuned is the student."""
-    student = dict(record["student"])
+    student = dict(record.student)
     declared = student.pop("student")
     settings = {key: _text(value) for key, value in student.items() if value}
-    if "source" in record and record["source"] != "student":
+    if record.source not in (None, "student"):
         return settings
     arguments = {key: value for key, value in declared["args"].items() if key not in CLASS_ARGUMENTS}
     parts = [declared["model"], declared["weights"], specs.params_text(arguments)]

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from zoo_cli import console
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import flip_statistics
-from zoo_cli.store import feature_files, files
+from zoo_cli.store import feature_files
 from zoo_cli.store.checksums import is_finished
+from zoo_cli.store.class_names import load_student_classes
 
 Array = np.ndarray
 
@@ -103,10 +103,13 @@ def load_predictions(path: Path, *, labels: bool = True, classes: tuple[str, ...
 
 
 def _class_names(path: Path, count: int) -> tuple[str, ...] | None:
-    """The class names in a run's config.json; None without them, or if their number differs."""
+    """The class names in a run's config.json; None without them."""
     if path.is_dir() and (path / "config.json").exists():
-        model: Any = files.read_json(path / "config.json")
-        names = model.get("zoo", {}).get("classes") if isinstance(model, dict) else None
-        if isinstance(names, list) and len(names) == count:
-            return tuple(map(str, names))
+        names = load_student_classes(path / "config.json")
+        if names and len(names) != count:
+            raise ContractError(
+                f"{path / 'config.json'} names {len(names)} classes, but its predictions have {count}",
+                "make the run again with --overwrite",
+            )
+        return names or None
     return None

@@ -15,7 +15,8 @@ from PIL import Image
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.images import augmentation
-from zoo_cli.images.decoding import BadImage, Geometry, Getter, Pixels, decode, make_view, map_in_order, view_geometry
+from zoo_cli.images.decoding import BadImage, Geometry, Getter, Pixels, make_view, open_decoded, view_geometry
+from zoo_cli.images.in_order import map_in_order
 from zoo_cli.store.view_set import ViewSet
 
 LARGEST = 512  # pixels of the shorter side from which all kinds but "crop" are made: their cost grows with the area
@@ -66,13 +67,13 @@ def load_augmented_views(
     def load(item: ViewRequest) -> dict[Geometry, Pixels] | BadImage:
         getter, sample_id, requested = item
         try:
-            image = decode(getter())
+            with open_decoded(getter()) as image:
+                augmented = [augment_image(image, views, view, sample_id) for view in requested]
         except BadImage as bad:
             return bad
-        augmented = [augment_image(image, views, view, sample_id) for view in requested]
         return {geometry: np.stack([make_view(each, geometry) for each in augmented]) for geometry in distinct}
 
-    with closing(map_in_order(load, items, workers)) as results:
+    with closing(map_in_order(load, items, workers, name_of=lambda item: item[1])) as results:
         yield from enumerate(results)
 
 

@@ -6,29 +6,27 @@ trained with it, and is also defined where that loader warns, clips or fails.
 
 import hashlib
 import io
-import struct
-import zlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from zoo_cli import specs
 from zoo_cli.config import Preprocessing
-from zoo_cli.images import inspection, png_stream, sixteen_bits
+from zoo_cli.images import inspection, memory_gate, png_stream, sixteen_bits, tag_sizes
+from zoo_cli.images.damage import DAMAGE
+from zoo_cli.images.in_order import map_in_order
 from zoo_cli.images.pillow_warnings import hush_pillow
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 MAX_PIXELS = 64_000_000
-AHEAD = 256
-AHEAD_BYTES = 64_000_000
+MAX_SIDE = 65_535  # what JPEG allows; Pillow and numpy keep something for every row
 WIDEST = 16_000_000  # pixels of a resized image; above it, only the centre that is kept is resized
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -40,26 +38,7 @@ INTERPOLATIONS = {
 Encoded = io.BytesIO | io.BufferedReader
 Pixels = npt.NDArray[np.uint8]
 Getter = Callable[[], bytes | Path]
-T = TypeVar("T")
-R = TypeVar("R")
 
-# What Pillow's readers raise on damaged bytes, collected by fuzzing. The `try` that catches them only opens, loads and
-# converts, so it hides no bug of ours.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -114,6 +93,10 @@ class _Decoded:
     loaded: Image.Image
     few_levels: bool
 
+    def close(self) -> None:
+        self.rgb.close()
+        self.loaded.close()
+
 
 def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image: mode RGB, fully loaded, upright.
@@ -125,10 +108,21 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image
     EXIF, odd metadata) is accepted if the pixels decode.
 
     Raises BadImage for empty, truncated or corrupt bytes, a PNG whose data end early, an unknown format, more pixels
-    than `max_pixels`, pixels without a known range (floating point, more than 16 bits), or an unreadable file.
+    than `max_pixels`, a side above MAX_SIDE, more memory than `memory_gate` allows an image, pixels without a known
+    range (floating point, more than 16 bits), or an unreadable file.
     """
-    with _opened(source) as file:
-        return _decode(file, max_pixels).rgb
+    with _opened(source) as file, _decoded(file, max_pixels) as decoded:
+        return decoded.rgb
+
+
+@contextmanager
+def open_decoded(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """The image as `decode` returns it, until the context ends: its memory counts as used for decoding."""
+    with _opened(source) as file, _decoded(file, max_pixels) as decoded:
+        try:
+            yield decoded.rgb
+        finally:
+            decoded.close()
 
 
 def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -139,11 +133,12 @@ def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageIn
             file.seek(0)
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror or error}") from None
-        decoded = _decode(file, max_pixels)
-    one_colour = inspection.is_one_colour(decoded.rgb)
-    lost = one_colour and inspection.has_varied_alpha(decoded.loaded)
-    size = decoded.rgb.size
-    return ImageInfo(digest, *size, one_colour and not lost, lost, decoded.few_levels)
+        with _decoded(file, max_pixels) as decoded:
+            one_colour = inspection.is_one_colour(decoded.rgb)
+            lost = one_colour and inspection.has_varied_alpha(decoded.loaded)
+            size = decoded.rgb.size
+            decoded.close()
+            return ImageInfo(digest, *size, one_colour and not lost, lost, decoded.few_levels)
 
 
 def view_geometry(preprocessing: Preprocessing) -> Geometry:
@@ -187,51 +182,24 @@ def load_views(
 ) -> Iterator[tuple[int, dict[Geometry, Pixels] | BadImage]]:
     """Decode every image once, in order: yields its position and one view per geometry, or why it cannot be used.
 
-    A getter returns what to decode and runs in the worker; it may raise BadImage itself. Any other error of a getter
-    ends the iteration. See `map_in_order` for threads and memory.
+    A getter returns what to decode and runs in the worker; it may raise BadImage itself, and have a `name`, that of its
+    image in errors. Any other error of a getter ends the iteration. See `map_in_order` for threads and memory.
     """
     distinct = tuple(dict.fromkeys(geometries))
 
     def load(getter: Getter) -> dict[Geometry, Pixels] | BadImage:
         try:
-            image = decode(getter(), max_pixels=max_pixels)
+            with open_decoded(getter(), max_pixels=max_pixels) as image:
+                return {geometry: make_view(image, geometry) for geometry in distinct}
         except BadImage as bad:
             return bad
-        return {geometry: make_view(image, geometry) for geometry in distinct}
 
-    with closing(map_in_order(load, items, workers, size_of)) as views:
+    with closing(map_in_order(load, items, workers, size_of, _name)) as views:
         yield from enumerate(views)
 
 
-def map_in_order(
-    function: Callable[[T], R], items: Iterable[T], workers: int, size_of: Callable[[T], int] = lambda _: 0
-) -> Generator[R, None, None]:
-    """`map` in a pool of threads (Pillow decodes without the interpreter lock), with results in the order of the items.
-
-    At most AHEAD items, or two per worker if that is more, are ahead of the consumer: results are small, and decoding
-    must continue while a batch is in the network. Items that hold bytes, `size_of(item)` of them, are AHEAD_BYTES ahead
-    at most. `workers = 0` uses the calling thread. On an error, an interrupt or a consumer that stops, items that have
-    not started are dropped.
-    """
-    if workers <= 0:
-        yield from map(function, items)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    waiting: deque[tuple[Future[R], int]] = deque()
-    ahead = 0
-    try:
-        for item in items:
-            size = size_of(item)
-            waiting.append((pool.submit(function, item), size))
-            ahead += size
-            while len(waiting) > max(AHEAD, 2 * workers) or (ahead > AHEAD_BYTES and len(waiting) > workers):
-                first, size = waiting.popleft()
-                ahead -= size
-                yield first.result()
-        while waiting:
-            yield waiting.popleft()[0].result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+def _name(getter: Getter) -> str:
+    return str(getattr(getter, "name", "an image"))
 
 
 @contextmanager
@@ -251,32 +219,67 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
         yield file
 
 
-def _decode(file: Encoded, max_pixels: int) -> _Decoded:
+@contextmanager
+def _decoded(file: Encoded, max_pixels: int) -> Iterator[_Decoded]:
+    """Decode a file, once there is memory for it, which counts as used until the context ends."""
     hush_pillow()
     try:
-        if not file.read(1):
-            raise BadImage("the file is empty")
-        file.seek(0)
-        image = Image.open(file, formats=FORMATS)
-        _check_size(image.size, max_pixels)
+        encoded = len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
+        image = _open(file, encoded, max_pixels)
         tiles = list(image.tile)
-        image.load()
-        if image.format == "PNG" and png_stream.may_end_early(image) and png_stream.ends_early(file):
-            raise BadImage("damaged: its data end before the last pixels")
-        rgb, few_levels = _to_rgb(image)
-        if sixteen_bits.has_deep_colours(tiles):
-            file.seek(0)
-            rgb, few_levels = sixteen_bits.deepen_colours(rgb, tiles, Image.open(file, formats=FORMATS))
-        turn = _UPRIGHT.get(_orientation(image))
-        return _Decoded(rgb if turn is None else rgb.transpose(turn), image, few_levels)
-    except UnidentifiedImageError:
-        raise BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
-    except Image.DecompressionBombError:
+        deep = sixteen_bits.has_deep_colours(tiles)
+        size = memory_gate.count_bytes(image, encoded, deep=deep)
+    except DAMAGE as error:
+        raise _name_damage(error, max_pixels) from None
+    if size > memory_gate.MAX_IMAGE_BYTES:
+        what = f"{image.width} x {image.height} in {image.mode}"
+        raise BadImage(f"{what} takes more than {memory_gate.MAX_IMAGE_BYTES:,} bytes")
+    memory_gate.GATE.enter(size)
+    try:
+        try:
+            decoded = _load(file, image, tiles if deep else [])
+        except DAMAGE as error:
+            raise _name_damage(error, max_pixels) from None
+        yield decoded
+    finally:
+        memory_gate.GATE.leave(size)
+
+
+def _open(file: Encoded, encoded: int, max_pixels: int) -> ImageFile.ImageFile:
+    """The image in a file of this many bytes, of which only the header is read."""
+    if not (head := file.read(4)):
+        raise BadImage("the file is empty")
+    if encoded > memory_gate.MAX_IMAGE_BYTES:
+        raise BadImage(f"its file has more than {memory_gate.MAX_IMAGE_BYTES:,} bytes")
+    tag_sizes.check_file(file, head, encoded)
+    file.seek(0)
+    image = Image.open(file, formats=FORMATS)
+    _check_size(image.size, max_pixels)
+    return image
+
+
+def _load(file: Encoded, image: ImageFile.ImageFile, deep_tiles: list[Any]) -> _Decoded:
+    """The pixels of an opened image. `deep_tiles`: its tiles if it has colours of 16 bits."""
+    image.load()
+    if image.format == "PNG" and png_stream.may_end_early(image) and png_stream.ends_early(file):
+        raise BadImage("damaged: its data end before the last pixels")
+    rgb, few_levels = _to_rgb(image)
+    if deep_tiles:
+        file.seek(0)
+        rgb, few_levels = sixteen_bits.deepen_colours(rgb, deep_tiles, Image.open(file, formats=FORMATS))
+    turn = _UPRIGHT.get(_orientation(image))
+    return _Decoded(rgb if turn is None else rgb.transpose(turn), image, few_levels)
+
+
+def _name_damage(error: Exception, max_pixels: int) -> BadImage:
+    """What an error of Pillow means."""
+    if isinstance(error, UnidentifiedImageError):
+        return BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if isinstance(error, Image.DecompressionBombError):
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise BadImage(f"more than {limit:,} pixels") from None
-    except _DAMAGE as error:
-        reason = (str(error).splitlines() or [""])[0].strip()
-        raise BadImage(f"damaged: {reason or type(error).__name__}") from None
+        return BadImage(f"more than {limit:,} pixels")
+    reason = (str(error).splitlines() or [""])[0].strip()
+    return BadImage(f"damaged: {reason or type(error).__name__}")
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -285,6 +288,8 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise BadImage(f"{width} x {height} pixels")
     if width * height > max_pixels:
         raise BadImage(f"{width} x {height} is more than {max_pixels:,} pixels")
+    if max(width, height) > MAX_SIDE:
+        raise BadImage(f"{width} x {height} is more than {MAX_SIDE:,} pixels long")
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
@@ -300,6 +305,8 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
         raise BadImage("floating-point pixels have no known range")
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # a palette with transparency in one step makes Pillow warn
+    if image.mode == "RGB":  # the conversion would make a copy
+        return image, few_levels
     return image.convert("RGB"), few_levels
 
 
@@ -309,8 +316,9 @@ def _orientation(image: Image.Image) -> int:
     Unreadable EXIF says nothing about the pixels, so it does not make an image bad.
     """
     try:
+        tag_sizes.check_exif(image.info)
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGE:
+    except DAMAGE:
         return 1
     return orientation if isinstance(orientation, int) else 1
 

@@ -46,7 +46,7 @@ def sample_batches(
     def getters() -> Iterator[Getter]:
         for name, sample in entries:
             waiting.append(NewImage(name, sample.path))
-            yield _Encoded(sample, root)
+            yield _Encoded(sample, root, name)
 
     kept: list[NewImage] = []
     stacks: dict[Geometry, list[np.ndarray]] = {geometry: [] for geometry in geometries}
@@ -72,6 +72,7 @@ class _Encoded:
 
     sample: Sample
     root: Path
+    name: str
 
     def __call__(self) -> bytes | Path:
         return self.sample.source(self.root)

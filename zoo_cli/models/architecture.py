@@ -12,7 +12,7 @@ from zoo_cli import config, registry, specs, trust
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models.capture import OutputHook, Tap
-from zoo_cli.models.third_party import seeded
+from zoo_cli.models.third_party import guarded, seeded
 from zoo_cli.store import files
 
 
@@ -107,12 +107,21 @@ class EncoderWithHead(nn.Module):
         return logits
 
 
-def from_json(values: Mapping[str, Any], folder: Path) -> Architecture:
-    """The inverse of `Architecture.to_json`. Raises KeyError or TypeError where keys are missing or unknown."""
-    root = str((folder / values["root"]).resolve()) if "root" in values else ""
-    heads = tuple(HeadSpec(Tap(**head["tap"]), int(head["outputs"]), bool(head["wrap"])) for head in values["edits"])
-    classes = values["classes"]
-    return Architecture(values["model"], dict(values["args"]), classes, values["code_sha256"], heads, root)
+@dataclass(frozen=True)
+class ArchitectureRecord:
+    """An architecture as a config.json holds it, see `Architecture.to_json`. `root`: relative to its folder."""
+
+    model: str
+    args: Mapping[str, Any]
+    classes: int | None
+    code_sha256: str
+    edits: tuple[HeadSpec, ...]
+    root: str = ""
+
+    def resolve(self, folder: Path) -> Architecture:
+        """The architecture, its root made absolute. `folder`: that of the config.json."""
+        root = str((folder / self.root).resolve()) if self.root else ""
+        return Architecture(self.model, self.args, self.classes, self.code_sha256, self.edits, root)
 
 
 def count_declared_classes(source: Source) -> int | None:
@@ -132,7 +141,7 @@ def build_network(architecture: Architecture, root: Path, name: str) -> nn.Modul
     source = Source(name, architecture.model, architecture.args, classes=architecture.classes)
     provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, 0)
     module = provided.module
-    with seeded(0):
+    with seeded(0), guarded(f"source {name}: a recorded head does not fit its network", "fetch its folder again"):
         for head in architecture.heads:
             module = attach_head(module, head)
     return module.eval()

@@ -1,20 +1,30 @@
 """file:FOLDER: a run of zoo, or a folder in timm's layout."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, timm, weights
-from zoo_cli.models.architecture import HeadSpec, PreprocessingDefaults, ProviderResult
-from zoo_cli.store import checksums, files
+from zoo_cli.models.architecture import ArchitectureRecord, HeadSpec, PreprocessingDefaults, ProviderResult
+from zoo_cli.store import files
+from zoo_cli.store.records import build_record
 
 SCHEMA = "zoo.student/1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class _StudentRecord:
+    """What is recorded under "zoo" in the config.json of a run, see `to_json`."""
+
+    schema: str
+    architecture: ArchitectureRecord
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
 
 
 def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:  # noqa: ARG001 - providers share it
@@ -41,11 +51,12 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
 
 def read_model_spec(folder: Path) -> str:
     """The architecture of the model in a folder as a spec, "torchvision:resnet50"; empty if it is not recorded."""
-    checksums.check_file(folder / CONFIG)
+    if not (folder / CONFIG).is_file():
+        return ""
+    config = files.read_json(folder / CONFIG)
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
         spec = config["zoo"]["architecture"]["model"] if "zoo" in config else f"timm:{config['architecture']}"
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return ""
     return str(spec)
 
@@ -67,12 +78,9 @@ def _load_run(source: Source, folder: Path, record: Any, root: Path) -> Provider
     if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
         schema = record.get("schema") if isinstance(record, Mapping) else None
         raise ContractError(f'{file} has the schema "{schema}"', f"this version of zoo reads {SCHEMA}")
-    try:
-        recipe = architecture.from_json(record["architecture"], folder)
-        names = tuple(map(str, record["classes"]))
-        defaults = PreprocessingDefaults(**asdict(Preprocessing(**record["preprocessing"])))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ContractError(f"{file} has a missing or wrong entry: {error}", "its model cannot be built") from None
+    student = build_record(_StudentRecord, record, f'"zoo" in {file}', "its model cannot be built")
+    recipe, names = student.architecture.resolve(folder), student.classes
+    defaults = PreprocessingDefaults(**asdict(student.preprocessing))
     recipe = architecture.permit_code(recipe, folder, root, source.name)
     module = architecture.build_network(recipe, root, source.name)
     path = folder / WEIGHTS

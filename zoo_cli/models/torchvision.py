@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from zoo_cli import specs
@@ -21,6 +20,11 @@ from zoo_cli.models.architecture import (
 from zoo_cli.models.third_party import guarded, one_line, seeded, tensors_only
 from zoo_cli.models.torchvision_files import infer_args, rename_keys
 from zoo_cli.store import weights_origin
+
+try:
+    import torchvision
+except (ImportError, RuntimeError) as error:  # the wheel of another torch fails with a RuntimeError
+    raise UsageError(f"torchvision cannot be imported: {error}", "install the version for this torch") from None
 
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Heads used only by their own training recipe; they are left out unless `args` set `aux_logits`."""

@@ -21,7 +21,7 @@ from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.evaluation import flip_statistics, predictions
 from zoo_cli.images import augmentation, decoding, random_numbers
 from zoo_cli.objectives.supervised import Batch, Supervised
-from zoo_cli.store import files
+from zoo_cli.store import commits, files
 from zoo_cli.training import loop, students
 from zoo_cli.training.training_config import LoopOptions
 
@@ -130,7 +130,7 @@ def _write_inputs(workspace: Path, seed: int) -> None:
     if workspace.exists() and not workspace.is_dir():
         raise UsageError(f"{workspace} is not a folder", "--out another folder")
     existing = files.read_text(toml) if toml.is_file() else None
-    if existing != text and workspace.exists() and any(workspace.iterdir()):
+    if existing != text and workspace.exists() and not all(map(commits.is_leftover, workspace.iterdir())):
         what = "contains other files" if existing is None else f"has a zoo.toml of another seed than {seed}"
         raise UsageError(f"{workspace} {what}", "--out another folder")
     for path, content in ((toml, text), (workspace / "models.py", demo_texts.NETWORK)):

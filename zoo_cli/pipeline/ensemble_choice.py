@@ -17,6 +17,7 @@ from zoo_cli.ranking.ensembles import MemberPart, Step
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import files
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,14 @@ def choose_ensemble(
 
 def write_ensemble(path: Path, ensemble: Ensemble, inputs: Inputs) -> None:
     """Store an ensemble. `inputs`: what it was made from."""
-    files.write_json(path, {**ensemble.to_json(), "inputs": dict(inputs)})
+    files.write_sealed_json(path, {**ensemble.to_json(), "inputs": dict(inputs)})
 
 
 def load_ensemble(path: Path) -> Ensemble:
     """The ensemble as stored, without what it was made from. Raises ContractError for a damaged document."""
-    content = files.read_json(path)
-    try:
-        stopped = content["stopped_at"]
-        return Ensemble(
-            content["metric"],
-            content["score"],
-            [Step(**step) for step in content["sources"]],
-            None if stopped is None else Step(**stopped),
-            dict(content["left_out"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ContractError(f"{path} lacks keys of its format", "zoo score --overwrite makes it again") from None
+    again = "zoo score --overwrite makes it again"
+    ensemble = build_record(Ensemble, files.read_json(path), path, again, extra_keys=True)
+    further = [*ensemble.sources[1:], *([] if ensemble.stopped_at is None else [ensemble.stopped_at])]
+    if any(step.gain is None or (step.low is None) != (step.high is None) for step in further):
+        raise ContractError(f"{path}: a source that was added has no gain, or half an interval of it", again)
+    return ensemble

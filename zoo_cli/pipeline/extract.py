@@ -1,13 +1,14 @@
 """`zoo extract`: the features and logits of every source. Checking what is up to date loads no torch."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from zoo_cli import console, ranks, registry
 from zoo_cli.config import Config, Source
 from zoo_cli.pipeline import extract_views, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
-from zoo_cli.store import failures, feature_store, output_summary
+from zoo_cli.store import failures, feature_store, output_summary, replacement, view_store
 from zoo_cli.store.feature_store import SourceSummary
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -40,8 +41,16 @@ def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig 
         ranks.first_does(lambda: prepare.maker("gradients")(settings, images, sources, options))
     if options.dry_run:
         return []
+    if options.overwrite:
+        ranks.first_does(lambda: replacement.forget(_replaced_places(settings, sources)))
     ranks.first_does(lambda: failures.check_failures(settings, "extract", options.max_errors))
     return [feature_store.summarize_source(settings, source) for source in sources]
+
+
+def _replaced_places(settings: Config, sources: Sequence[Source]) -> list[Path]:
+    """Where the outputs that a command overwrites belong."""
+    names = [source.name for source in sources]
+    return [*map(settings.features, names), *map(settings.gradients, names), view_store.views_folder(settings)]
 
 
 def make_features(

@@ -18,30 +18,35 @@ from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.store import failures, feature_store, provenance
-from zoo_cli.store.failures import Failure
+from zoo_cli.store import failures, feature_store, free_space, provenance, replacement
+from zoo_cli.store.failures import BESIDE_STAGE, Failure
 from zoo_cli.store.manifest import Images
-from zoo_cli.store.provenance import Inputs
-from zoo_cli.store.source_record import SourceRecord
+from zoo_cli.store.replacement import Replacement
+from zoo_cli.store.source_record import SourceRecord, has_source_record
 
 CPU_BATCH, CUDA_BATCH = 64, 512
 
 
 @dataclass(frozen=True)
 class ExtractionJob:
-    """One source and its missing parts: rows of the manifest by the path of the part."""
+    """One source and its missing parts: rows of the manifest by the path of the part.
+
+    `new`: where they are made, if they replace others.
+    """
 
     source: Source
     model: LoadedModel
-    inputs: Inputs
+    record: SourceRecord
     missing: dict[Path, np.ndarray]
+    new: Replacement | None = None
 
 
 def extract_features(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
     """Run sources that lack some of their outputs, and store what is missing, or stale and to be refreshed."""
     device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
     devices.check_precision(options.precision, device)
-    # Every model loads before --overwrite removes what one of them has stored.
+    ranks.first_does(lambda: _check_stored_space(settings, sources, images, options))
+    # Every model loads before anything is made.
     models = [
         loading.load_model(source, settings.root, seed=settings.task.seed, untrained=source.name == STUDENT)
         for source in sources
@@ -51,13 +56,34 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
             student_choice.say_untrained(source)
     jobs = [_plan(settings, source, model, images, options) for source, model in zip(sources, models, strict=True)]
     count = sum(len(rows) for job in jobs for rows in job.missing.values())
+    needed = sum(_estimate_bytes(settings, job) for job in jobs)
+    files = sum(len(job.missing) for job in jobs)
+    ranks.first_does(lambda: free_space.check_space(settings.root / "features", needed, files, "the outputs"))
     if device is None:
         names = ", ".join(job.source.name for job in jobs)
-        console.say(f"would extract {count:,} outputs from {len(jobs)} sources: {names}")
+        size = free_space.describe(needed)
+        console.say(f"would extract {count:,} outputs from {len(jobs)} sources, at least {size}: {names}")
         return
     new = _run(settings, jobs, images, device, options)
     everywhere = [Failure(**failure) for each in ranks.gather([asdict(failure) for failure in new]) for failure in each]
-    ranks.first_does(lambda: _record_failures(settings, sources, images, everywhere, options))
+    ranks.first_does(lambda: _finish(settings, jobs, images, everywhere, options))
+
+
+def _finish(
+    settings: Config, jobs: Sequence[ExtractionJob], images: Images, new: Sequence[Failure], options: ExtractConfig
+) -> None:
+    """Bring what replaces other outputs into its place, and record the failures."""
+    replacing = [(job, job.new) for job in jobs if job.new is not None]
+    if replacing:
+        # Before the outputs that lack them: a kill in between leaves no gap unexplained.
+        failed = {failure.id: failure for failure in [*failures.load_failures(settings, BESIDE_STAGE), *new]}
+        if failed:
+            failures.add_failures(settings, "extract", list(failed.values()), options.max_errors or "0")
+    for job, beside in replacing:
+        feature_store.replace_outputs(settings, job.source, images, beside, job.record, remember=options.overwrite)
+    _record_failures(settings, [job.source for job in jobs], images, new, options)
+    if replacing:
+        settings.errors(BESIDE_STAGE).unlink(missing_ok=True)
 
 
 def _record_failures(
@@ -70,6 +96,29 @@ def _record_failures(
     failed = [failure for name, failure in known.items() if name in gone]
     total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
     failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
+
+
+def _estimate_bytes(settings: Config, job: ExtractionJob) -> int:
+    """What the missing parts of a source will take at least."""
+    count = sum(len(rows) for rows in job.missing.values())
+    if stored := feature_store.stored_bytes(settings, job.source):
+        return int(count * stored * free_space.STORED_SHARE)
+    numbers = job.model.tap.dim * free_space.SPARSE_SHARE + job.model.classes * free_space.DENSE_SHARE
+    return int(count * numbers * 4)
+
+
+def _check_stored_space(settings: Config, sources: Sequence[Source], images: Images, options: ExtractConfig) -> None:
+    """Raise UsageError, before a model is loaded, if outputs that replace stored ones do not fit beside them."""
+    if not options.overwrite:
+        return
+    needed = 0.0
+    for source in sources:
+        if replacement.has_mark(settings.features(source.name)):
+            continue
+        rows = sum(len(rows) for _, rows in feature_store.planned_parts(settings, source, images))
+        size = rows * feature_store.stored_bytes(settings, source) * free_space.STORED_SHARE
+        needed += max(0.0, size - replacement.unfinished_bytes(settings.features(source.name)))
+    free_space.check_space(settings.root / "features", int(needed), 0, "the new outputs, beside the old ones,")
 
 
 def auto_batch(device: torch.device) -> int:
@@ -87,27 +136,39 @@ def _plan(
     settings: Config, source: Source, model: LoadedModel, images: Images, options: ExtractConfig
 ) -> ExtractionJob:
     record = describe_source(settings, source, model, options.precision)
-    missing = ranks.first_does(lambda: _open(settings, source, images, record, options))
+    missing, folder = ranks.first_does(lambda: _open(settings, source, images, record, options))
     planned = feature_store.planned_parts(settings, source, images)
-    return ExtractionJob(
-        source, model, {"source": record.fingerprint}, {path: rows for path, rows in planned if str(path) in missing}
-    )
+    new = None
+    if folder is not None:
+        new = Replacement(settings.features(source.name), record.fingerprint, Path(folder))
+    return ExtractionJob(source, model, record, {path: rows for path, rows in planned if str(path) in missing}, new)
 
 
-def _open(settings: Config, source: Source, images: Images, record: SourceRecord, options: ExtractConfig) -> list[str]:
-    """Write or check the record of a source; the paths of the parts that it lacks."""
-    made_from = {"source": record.fingerprint}
-    kept = set() if options.overwrite else feature_store.current_parts(settings, source, images, record)
-    if not options.dry_run:
-        feature_store.open_features(settings, record, overwrite=options.overwrite or options.refresh, kept=kept)
-    planned = feature_store.planned_parts(settings, source, images)
-    missing = {path: rows for path, rows in planned if path not in kept}
+def _open(
+    settings: Config, source: Source, images: Images, record: SourceRecord, options: ExtractConfig
+) -> tuple[list[str], str | None]:
+    """Write or check the record of a source; the paths of the parts that it lacks.
+
+    Also the folder in which they are made, where they replace others.
+    """
+    planned = dict(feature_store.planned_parts(settings, source, images))
+    remake = options.overwrite and not feature_store.is_replaced(settings, source, images, record)
+    current = set() if remake else feature_store.current_parts(settings, source, images, record)
+    if options.dry_run:
+        return [str(path) for path in planned if path not in current], None
+    stale = options.refresh and has_source_record(settings, source.name) and current != planned.keys()
+    if remake or stale:
+        new = feature_store.begin_replacement(settings, record)
+        current |= new.keep(lambda: feature_store.current_parts(settings, source, images, record, new))
+        return [str(path) for path in planned if path not in current], str(new.new)
+    feature_store.open_features(settings, record)
+    missing = {path: rows for path, rows in planned.items() if path not in current}
     if not options.overwrite and not options.refresh:
         for path, rows in missing.items():
             # Raises where one stands that is damaged or was made otherwise.
-            inputs = feature_store.part_inputs(images, rows, made_from)
+            inputs = feature_store.part_inputs(images, rows, {"source": record.fingerprint})
             provenance.is_current(path, inputs, overwrite=False, maker="extract")
-    return [str(path) for path in missing]
+    return [str(path) for path in missing], None
 
 
 def _run(
@@ -127,6 +188,10 @@ def _run(
     with console.Progress("extract", total, "images") as progress:
         for rows, part_jobs in sorted(pieces.items()):
             interruption.check()
+            part_jobs = [(job, path) for job, path in part_jobs if job.new is None or not job.new.is_taken]
+            if not part_jobs:
+                progress.advance(len(rows))
+                continue
             outputs = _run_part(images, rows, part_jobs, runners, passes, options.workers, progress)
             _commit(settings, images, rows, part_jobs, outputs, card, options.max_errors or "0")
             failed += outputs.failed
@@ -196,12 +261,13 @@ def _commit(
     if len(outputs.rows) + len(outputs.failed) != len(rows):
         raise AssertionError(f"{len(rows)} rows in, {len(outputs.rows)} out and {len(outputs.failed)} failed")
     if outputs.failed:
-        failures.add_failures(settings, "extract", outputs.failed, max_errors)
+        # While old outputs are in place, all of their samples stay in use.
+        stage = "extract" if any(job.new is None for job, _ in part_jobs) else BESIDE_STAGE
+        failures.add_failures(settings, stage, outputs.failed, max_errors)
     for job, path in part_jobs:
-        features, logits = outputs.arrays[job.source.name]
-        feature_store.write_part(
-            path, images, np.array(rows), outputs.rows, features, logits, job.inputs, job.source.name, card
-        )
+        made_from, name = {"source": job.record.fingerprint}, job.source.name
+        arguments = images, np.array(rows), outputs.rows, *outputs.arrays[name], made_from, name, card
+        replacement.commit(job.new, path, feature_store.write_part, *arguments)
 
 
 def _join(pieces: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -1,7 +1,7 @@
 """`zoo extract --gradients`: gradients of every source with a head on the probe set, which LGC compares."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import Projection
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.missing_gradients import MissingGradients
-from zoo_cli.store import gradient_store
+from zoo_cli.store import free_space, gradient_store
 from zoo_cli.store.gradient_store import PROJECTION, GradientRecord
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import load_source_record
 
 SEED = 0
@@ -36,7 +37,10 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class GradientJob:
-    """One source and the rows (M,) of the manifest whose gradients are missing. `precision`: that of its features."""
+    """One source and the rows (M,) of the manifest whose gradients are missing. `precision`: that of its features.
+
+    `new`: where they are made, if they replace others.
+    """
 
     source: Source
     model: LoadedModel
@@ -44,6 +48,7 @@ class GradientJob:
     rows: np.ndarray
     record: GradientRecord
     precision: str
+    new: Replacement | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -66,9 +71,37 @@ def extract_gradients(
         network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))
         record = _describe(settings, item.source, network, projection)
         jobs.append(GradientJob(item.source, model, network, item.rows, record, precision))
-    for job, item in zip(jobs, missing, strict=True):
-        gradient_store.open_gradients(settings, job.source.name, job.record, overwrite=item.overwrite)
+    jobs = [_open(settings, images, job, item, options) for job, item in zip(jobs, missing, strict=True)]
+    needed = sum(_estimate_bytes(job) for job in jobs)
+    free_space.check_space(settings.root / "gradients", needed, 0, "the gradients")
     _run(settings, jobs, images, device, options)
+    for job in jobs:
+        if job.new is not None:
+            gradient_store.replace_gradients(settings, job.source.name, job.record, job.new, remember=options.overwrite)
+
+
+def _open(
+    settings: Config, images: Images, job: GradientJob, item: MissingGradients, options: ExtractConfig
+) -> GradientJob:
+    """Write or check the record of a source; the job with the rows that are left to do."""
+    if item.overwrite:
+        if options.overwrite and gradient_store.is_replaced(settings, job.source, images, job.rows, job.record):
+            return replace(job, rows=job.rows[:0])
+        new, rows = gradient_store.begin_replacement(settings, job.source.name, job.record, images, job.rows)
+        return replace(job, rows=rows, new=new)
+    gradient_store.open_gradients(settings, job.source.name, job.record)
+    return job
+
+
+def _estimate_bytes(job: GradientJob) -> int:
+    """What the missing gradients of a source will take at least: projections are dense."""
+    layer = job.gradients.layer
+    widths = {"gradient": job.gradients.width(layer.outputs), "gradient_sum": job.gradients.width(1)}
+    numbers = sum(
+        width * (free_space.DENSE_SHARE if column in job.record.projected else free_space.SPARSE_SHARE)
+        for column, width in widths.items()
+    )
+    return int(len(job.rows) * numbers * 4)
 
 
 def _describe(settings: Config, source: Source, network: Gradients, projection: str) -> GradientRecord:
@@ -113,11 +146,15 @@ def _run(
     with console.Progress("gradients", total, "images") as progress:
         for rows, part_jobs in sorted(pieces.items(), key=lambda piece: piece[0]):
             interruption.check()
+            part_jobs = [job for job in part_jobs if job.new is None or not job.new.is_taken]
+            if not part_jobs:
+                progress.advance(len(rows))
+                continue
             batch = _decode(images, rows, part_jobs, options.workers)
             for job in part_jobs:
                 trace, summed = _vectors(job, batch.views[job.geometry], passes)
                 gradient_store.write_gradients(
-                    settings, job.source.name, job.record, images, batch.rows, trace, summed, card
+                    settings, job.source.name, job.record, images, batch.rows, trace, summed, card, job.new
                 )
             progress.advance(len(rows))
         progress.say_end()

@@ -85,8 +85,8 @@ def make_head_labels(
         return record
     formula, used = PoolFormula.of(pools[0], heads)
     names = tuple(sources[position].name for position in used)
-    head_store.write_formula(folder, StoredFormula(names, formula.to_arrays()), inputs)
-    head_store.write_answers(folder, images.ids[rows], pools[0].probabilities, record, inputs)
+    stored = StoredFormula(names, formula.to_arrays())
+    head_store.write_answers(folder, images.ids[rows], pools[0].probabilities, record, stored, inputs)
     return record
 
 

@@ -1,6 +1,7 @@
 """The runs of distillation from heads: labels, a pool's answers in the task's classes, optionally pseudo-labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,18 @@ from zoo_cli.pipeline.cross_task_runs import (
 from zoo_cli.pipeline.distill_plans import HeadsPlan
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_files, files, head_store, view_store
+from zoo_cli.store.records import build_record
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
-from zoo_cli.training.run_record import RunResult
+from zoo_cli.training.run_record import RunResult, WeighedSource
 from zoo_cli.training.runner import RunSpec
+
+
+@dataclass(frozen=True)
+class _PoolSources:
+    """What a run needs of a _head.json."""
+
+    sources: Sequence[Mapping[str, Any]]
 
 
 def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
@@ -98,11 +107,9 @@ def _load_pool(plan: HeadsPlan) -> PseudoLabels:
 
 def _load_weights(folder: Path) -> list[dict[str, Any]]:
     """The sources of a pool and their weights, as rows of run.json."""
-    path = folder / head_store.DOCUMENT
-    try:
-        return [{"source": row["source"], "weight": row["weight"]} for row in files.read_json(path)["sources"]]
-    except (TypeError, KeyError):
-        raise ContractError(f"{path} lists no sources", "zoo pseudo-label --head makes it again") from None
+    path, again = folder / head_store.DOCUMENT, "zoo pseudo-label --head makes it again"
+    rows = build_record(_PoolSources, files.read_json(path), path, again, extra_keys=True).sources
+    return [asdict(build_record(WeighedSource, row, f'"sources" in {path}', again, extra_keys=True)) for row in rows]
 
 
 def _record_options(plan: HeadsPlan, sources: Sequence[PseudoLabels]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_stored_flags, write_manifest
-from zoo_cli.store import failures, feature_store, gradient_store
+from zoo_cli.store import failures, feature_store, gradient_store, output_summary
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -154,6 +154,7 @@ def _prepare_features(settings: Config, images: Images, sources: Sequence[Source
         console.say(f"no features of {', '.join(source.name for source in missing)} yet: zoo extract makes them first")
     if missing or stale:
         maker("extract")(settings, images, [*missing, *stale], ExtractConfig(refresh=refresh))
+    output_summary.add_missing_summaries(settings, [source.name for source in sources])
     if sources:
         failures.warn_of_too_many(settings, "extract")
 

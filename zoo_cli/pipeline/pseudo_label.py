@@ -1,7 +1,7 @@
 """`zoo pseudo-label`: every source's class probabilities on the task's images, stored once for all students."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,15 @@ import pyarrow as pa
 
 from zoo_cli import console
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.pipeline import prepare
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.store import failures, feature_files, feature_store, files, provenance, schemas, view_store
+from zoo_cli.store import failures, feature_files, feature_store, files, provenance, replacement, schemas, view_store
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.output_summary import find_collapsed
 from zoo_cli.store.provenance import Inputs, Stale
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import SourceRecord, load_source_record
 from zoo_cli.store.view_set import ViewSet
 
@@ -49,6 +50,8 @@ def pseudo_label(
     needs = Needs(features=sources, view_features=sources if views else (), views=views)
     images = prepare.prepare(settings, needs, refresh=refresh)
     summaries = make_pseudo_labels(settings, images, sources, overwrite=overwrite, refresh=refresh, views=views)
+    if overwrite:
+        replacement.forget(_root(settings, source, views) for source in sources)
     if not summaries:
         raise UsageError(
             "no source has a head that can teach",
@@ -68,7 +71,7 @@ def make_pseudo_labels(
 ) -> list[PseudoLabelSummary]:
     """Store the pseudo-labels of sources that are missing, see `pseudo_label`. Raises Stale naming what differs."""
     rows = images.without(failures.failed_ids(settings, "extract")).where(split=SPLITS)
-    summaries = []
+    summaries, swaps = [], []
     for source in sources:
         record = load_source_record(settings, source.name)
         if not record.can_teach:
@@ -78,17 +81,19 @@ def make_pseudo_labels(
         if find_collapsed(settings, [source.name]):
             console.say(f"{source.name} is collapsed, it answers every image alike: no pseudo-labels of it")
             continue
-        inputs = _inputs(images, rows, record)
-        for place in _places(settings, source, views):
-            made_from = {**inputs, **place.inputs}
-            if not _is_current(place.folder, made_from, overwrite, refresh):
-                outputs = feature_files.load_outputs(
-                    place.features, ids=images.ids[rows], columns=("logits",), needed=("logits",)
-                )
-                probs = outputs.probabilities(record.output)
-                assert probs is not None
-                _write(place.folder, outputs.ids, probs, made_from)
+        ids, output = images.ids[rows], record.output
+
+        def load(features: Path, ids: np.ndarray = ids, output: str = output) -> tuple[np.ndarray, np.ndarray]:
+            outputs = feature_files.load_outputs(features, ids=ids, columns=("logits",), needed=("logits",))
+            probs = outputs.probabilities(output)
+            assert probs is not None
+            return outputs.ids, probs
+
+        places = _places(settings, source, views, _inputs(images, rows, record))
+        swaps.append(_store(_root(settings, source, views), places, load, overwrite=overwrite, refresh=refresh))
         summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes, record.weights_note))
+    for swap in swaps:
+        swap()
     return summaries
 
 
@@ -103,30 +108,36 @@ def pseudo_label_file(features: Path, out: Path, output: str, *, overwrite: bool
         raise UsageError(f"{features} has neither logits nor probs", "a source without a head has no pseudo-labels")
     if not len(probs):
         raise UsageError(f"{features} has no rows")
-    if not _is_current(out, inputs, overwrite, refresh=False):
-        _write(out, outputs.ids, probs, inputs)
+    _store(out, [_Place(out, features, inputs)], lambda _: (outputs.ids, probs), overwrite=overwrite, refresh=False)()
     return PseudoLabelSummary(out.name.removeprefix("source="), len(outputs.ids), probs.shape[1])
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the pseudo-labels of one view are kept and what they are made from, beside the source and the samples."""
+    """Where the pseudo-labels of one view are kept, the stored outputs they are made from, and their header."""
 
     folder: Path
     features: Path
     inputs: Inputs
 
 
-def _places(settings: Config, source: Source, views: ViewSet | None) -> list[_Place]:
+def _root(settings: Config, source: Source, views: ViewSet | None) -> Path:
+    """The folder of all pseudo-labels of a source, of the plain view or of all stored ones."""
     if views is None or feature_store.is_outputs_only(source):
-        return [_Place(settings.pseudo(source.name), settings.features(source.name), {})]
-    folder = view_store.pseudo_folder(settings, source.name)
+        return settings.pseudo(source.name)
+    return view_store.pseudo_folder(settings, source.name)
+
+
+def _places(settings: Config, source: Source, views: ViewSet | None, inputs: Inputs) -> list[_Place]:
+    root = _root(settings, source, views)
+    if views is None or feature_store.is_outputs_only(source):
+        return [_Place(root, settings.features(source.name), inputs)]
     features = view_store.features_folder(settings, source.name)
     return [
         _Place(
-            view_store.view_folder(folder, view),
+            view_store.view_folder(root, view),
             view_store.view_folder(features, view),
-            {"views": str(views), "view": view},
+            {**inputs, "views": str(views), "view": view},
         )
         for view in range(views.count)
     ]
@@ -137,22 +148,68 @@ def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:
     return {"source": record.fingerprint, "samples": samples, "output": record.output}
 
 
-def _is_current(folder: Path, inputs: Inputs, overwrite: bool, refresh: bool) -> bool:
-    """Whether all parts are there. Parts that are to be overwritten, or stale ones to be refreshed, are removed."""
-    current = []
-    for part in sorted(folder.glob("part-*.parquet")):
+def _store(
+    root: Path,
+    places: Sequence[_Place],
+    load: Callable[[Path], tuple[np.ndarray, np.ndarray]],
+    *,
+    overwrite: bool,
+    refresh: bool,
+) -> Callable[[], None]:
+    """Write what is missing below `root`; what replaces older pseudo-labels is made beside them.
+
+    The result brings it into its place. `load`: the ids (N,) and probabilities (N, K) of the stored outputs at a path.
+    """
+    identity = provenance.fingerprint([place.inputs for place in places])
+    remake = overwrite and not (replacement.is_done(root, identity) and all(map(_is_made, places)))
+    missing = list(places)
+    if not remake:
         try:
-            if provenance.is_current(part, inputs, overwrite=overwrite, name=str(folder), maker="pseudo-label"):
-                current.append(part)
-                continue
+            missing = [place for place in places if not _is_current(place)]
         except Stale:
             if not refresh:
                 raise
-        part.unlink(missing_ok=True)
-    return bool(current) and len(current) == int(current[0].stem.rpartition("-")[2])
+            remake = True
+    old = [path.relative_to(root).as_posix() for path in replacement.parts_below(root)]
+    if not remake or not old:
+        for place in missing:
+            _write(place, *load(place.features), None)
+        return lambda: None
+    new = Replacement.begin(root, identity, [place.folder.relative_to(root).as_posix() for place in places])
+    for place in places:
+        if not new.is_taken and not _is_made(replace(place, folder=new.path(place.folder))):
+            _write(place, *load(place.features), new)
+
+    def swap() -> None:
+        new.swap(old, remember=overwrite)
+        if not all(map(_is_made, places)):
+            raise ZooError(f"{root}: another process has stored other pseudo-labels", "run the same command again")
+
+    return swap
 
 
-def _write(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:
+def _is_current(place: _Place) -> bool:
+    """Whether all parts are there. Raises Stale, naming what differs."""
+    replacement.settle(place.folder)
+    parts = sorted(place.folder.glob("part-*.parquet"))
+    name = str(place.folder)
+    current = [
+        provenance.is_current(part, place.inputs, overwrite=False, name=name, maker="pseudo-label") for part in parts
+    ]
+    return all(current) and _are_all(parts)
+
+
+def _is_made(place: _Place) -> bool:
+    """Whether all parts are there and were made from these inputs."""
+    parts = sorted(place.folder.glob("part-*.parquet"))
+    return all(provenance.is_made_from(part, place.inputs) for part in parts) and _are_all(parts)
+
+
+def _are_all(parts: Sequence[Path]) -> bool:
+    return bool(parts) and len(parts) == int(parts[0].stem.rpartition("-")[2])
+
+
+def _write(place: _Place, ids: np.ndarray, probs: np.ndarray, new: Replacement | None) -> None:
     """Write parts in float16, enough for a student; the mass that rounding loses is restored when they are read."""
     count = max(1, -(-len(ids) // schemas.ROW_GROUP))
     for part in range(count):
@@ -163,4 +220,5 @@ def _write(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> 
                 "probs": to_list_column(probs[rows].astype(np.float16)),
             }
         )
-        files.write_table(folder / f"part-{part:05}-of-{count:05}.parquet", table, schemas.PSEUDO, inputs)
+        path = place.folder / f"part-{part:05}-of-{count:05}.parquet"
+        replacement.commit(new, path, files.write_table, table, schemas.PSEUDO, place.inputs)

@@ -23,7 +23,7 @@ from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import standings, verdict
 from zoo_cli.ranking.aggregation import LAYERS
 from zoo_cli.ranking.verdict import Verdict
-from zoo_cli.store import files, schemas
+from zoo_cli.store import files, replacement, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.score_store import ScoreRow, load_scores
@@ -141,6 +141,7 @@ def rank_scores_file(
     workspace says of sources of these names.
     Raises UsageError where the files of a folder are of different probe sets or seeds, ContractError for no score.
     """
+    replacement.settle(path)
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     all_rows = [row for file in paths for row in load_scores(file)]
     rows = [row for row in all_rows if among is None or row.source in among]

@@ -19,8 +19,9 @@ from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline.predict import PredictConfig
 from zoo_cli.pipeline.predictor import Answers, Predictor
-from zoo_cli.store import feature_files, files, provenance
+from zoo_cli.store import feature_files, provenance
 from zoo_cli.store.checksums import is_finished
+from zoo_cli.store.class_names import load_student_classes
 from zoo_cli.store.feature_store import to_json_values
 from zoo_cli.training import inference
 
@@ -84,9 +85,7 @@ def _number_classes(settings: Config, source: Source, model: LoadedModel) -> tup
     """Names for classes that have none. Raises ContractError for a run that names another number of classes."""
     provider, rest = specs.provider("model provider", source.model)
     path = settings.root / rest / file.CONFIG
-    if provider == "file" and (record := files.read_json(path).get("zoo")):
-        raise ContractError(
-            f"{path} names {len(record['classes'])} classes, but its model has {model.classes}", "restore the file"
-        )
+    if provider == "file" and (names := load_student_classes(path)):
+        raise ContractError(f"{path} names {len(names)} classes, but its model has {model.classes}", "restore the file")
     console.warn(f"the class names of {source.name} are not known: its classes are numbered from 0")
     return tuple(map(str, range(model.classes)))

@@ -1,24 +1,22 @@
 """`zoo score`: how similar each source is to the task, by every requested metric, with its uncertainty."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 
 from zoo_cli import config
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.label_sets import labels_flag
-from zoo_cli.metrics.labels import Classes
-from zoo_cli.pipeline import ensemble_choice, leakage, metric_inputs, prepare
+from zoo_cli.pipeline import ensemble_choice, metric_inputs, prepare
 from zoo_cli.pipeline.metric_inputs import SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
 from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.pipeline.score_files import score_files
+from zoo_cli.pipeline.score_target import PendingScore, ScoreTarget, are_made, ensemble_path
 from zoo_cli.pipeline.scoring import (
     Score,
     ScoreResult,
@@ -32,9 +30,10 @@ from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
-from zoo_cli.store import feature_files, files, output_summary, provenance
+from zoo_cli.store import feature_files, files, output_summary, provenance, replacement
 from zoo_cli.store.manifest import Images
-from zoo_cli.store.provenance import Inputs, Stale
+from zoo_cli.store.provenance import Inputs, Stale, fingerprint
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.score_store import load_scores, write_scores
 from zoo_cli.store.source_record import load_source_record
 
@@ -79,6 +78,8 @@ def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
         rows = [row for row in load_scores(options.out) if row.source in names] if options.out.exists() else []
     else:
         paths = [settings.scores(spec.slug) / f"{source.name}.parquet" for spec in options.specs for source in sources]
+        for spec in options.specs:
+            replacement.settle(settings.scores(spec.slug))
         rows = [row for path in paths if path.exists() for row in load_scores(path)]
     # An earlier version gave collapsed sources scores too.
     collapsed = output_summary.find_collapsed(settings, [source.name for source in sources])
@@ -86,7 +87,7 @@ def load_result(settings: Config, options: ScoreConfig) -> ScoreResult:
     ensembles = [
         ensemble_choice.load_ensemble(path)
         for spec in options.specs
-        if spec.entry.joined and (path := _ensemble_path(settings, options, spec)).exists()
+        if spec.entry.joined and (path := ensemble_path(settings, options, spec)).exists()
     ]
     return ScoreResult(rows, ensembles, note_sources(settings, [source.name for source in sources]))
 
@@ -97,9 +98,12 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
     Each source is read once, for all metrics whose scores are missing. Without `reference`, scores that were made with
     one stay current. Raises Stale, naming what differs.
     """
-    target = _Target.of(settings, images, options)
+    target = ScoreTarget.of(settings, images, options, with_student(settings, options.sources))
     if options.out is not None:
         _score_to_file(target, options.out)
+        return
+    if options.overwrite:
+        _overwrite_scores(target)
         return
     pending = [item for spec in options.specs for item in _pending(target, spec)]
     scores = _run(target, pending)
@@ -114,91 +118,65 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
             write_scores(item.path, [scores[item].row], item.inputs)
         if spec.entry.joined:
             parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
-            _write_ensemble(target, spec, parts)
+            _write_ensemble(ensemble_path(target.settings, options, spec), target, spec, parts)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """What all scores of a command share: the probe set, the sources and what each is made from."""
+def _overwrite_scores(target: ScoreTarget) -> None:
+    """Compute scores beside those that are stored, each written at once, and bring those of a metric into their place.
 
-    settings: Config
-    options: ScoreConfig
-    images: Images
-    sources: list[Source]
-    ids: np.ndarray
-    classes: Classes
-    seed: int
-    probe: str
-    fingerprints: dict[str, str]
-    left_out: dict[str, str]
+    The same command, interrupted, goes on with the scores that are left.
+    """
+    begun: list[tuple[MetricSpec, Replacement, list[PendingScore]]] = []
+    scores: dict[PendingScore, Score] = {}
+    for spec in target.options.specs:
+        items = _pending(target, spec)
+        place, identity = target.settings.scores(spec.slug), fingerprint([item.inputs for item in items])
+        if not items or (replacement.is_done(place, identity) and are_made(target, spec, items)):
+            continue
+        new = Replacement.begin(place, identity)
+        begun.append((spec, new, items))
+        for item in items:
+            # The score of a joint metric does not tell what its source contributes to an ensemble.
+            if not spec.entry.joined and provenance.is_made_from(path := new.path(item.path), item.inputs):
+                scores[item] = Score(load_scores(path)[0])
 
-    @classmethod
-    def of(cls, settings: Config, images: Images, options: ScoreConfig) -> Self:
-        sources = with_student(settings, options.sources)
-        rows = probe_rows(settings, images)
-        joint = any(spec.entry.joined for spec in options.specs)
-        names = [source.name for source in options.sources]
-        return cls(
-            settings,
-            options,
-            images,
-            sources,
-            images.ids[rows],
-            Classes.of(images.labels[rows]),
-            settings.task.seed if options.seed is None else options.seed,
-            images.fingerprint(rows, "ids", "labels"),
-            {source.name: load_source_record(settings, source.name).fingerprint for source in sources},
-            leakage.excluded_sources(settings, names) if joint else {},
-        )
+    new_of = {item: new for _, new, items in begun for item in items}
 
-    def shared_inputs(self, spec: MetricSpec) -> Inputs:
-        """What the scores of a metric are made from, besides the source."""
-        return {"probe": self.probe, "metric": spec.method.spec, "on": spec.on, "seed": self.seed}
+    def keep(item: PendingScore, score: Score) -> None:
+        replacement.commit(new_of[item], item.path, write_scores, [score.row], item.inputs)
 
-    def source_inputs(self, spec: MetricSpec, source: Source) -> Any:
-        """What the scores of a metric are made from, of one source."""
-        fingerprint = self.fingerprints[source.name]
-        further = metric_inputs.input_digests(self.settings, spec.entry.needs, source.name)
-        return [fingerprint, further] if further else fingerprint
-
-    def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
-        """The digest of the reference; if none is named, of the one that existing scores were made with."""
-        if "reference" not in spec.entry.needs:
-            return {}
-        if self.options.reference is not None:
-            return {"reference": feature_files.content_digest(self.options.reference)}
-        header = files.read_header(existing).get("inputs", {}) if existing.exists() else {}
-        return {"reference": header.get("reference")}
-
-    def ensemble_inputs(self, spec: MetricSpec) -> Inputs:
-        """What an ensemble is made from: all sources."""
-        sources = {source.name: self.source_inputs(spec, source) for source in self.sources}
-        return {**self.shared_inputs(spec), "sources": sources, "left_out": self.left_out}
+    pending = [item for item in new_of if item not in scores]
+    scores |= _run(target, pending, keep)
+    for spec, new, items in begun:
+        if not is_reported(spec, [scores[item].row for item in items], target.options.strict):
+            new.discard()
+            continue
+        targets = {}
+        if spec.entry.joined:
+            parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
+            ensemble = ensemble_path(target.settings, target.options, spec)
+            replacement.commit(new, new.place / ensemble.name, _write_ensemble, target, spec, parts)
+            targets[ensemble.name] = f"../{ensemble.name}"
+        new.swap(targets=targets, remember=True)
+        if not are_made(target, spec, items):
+            raise ZooError(f"{new.place}: another process has stored other scores", "run the same command again")
+    replacement.forget(target.settings.scores(spec.slug) for spec in target.options.specs)
 
 
-@dataclass(frozen=True, eq=False)
-class _Pending:
-    """A score to compute: its metric and source, its file, and what it is made from."""
-
-    spec: MetricSpec
-    source: Source
-    path: Path
-    inputs: Inputs
-
-
-def _pending(target: _Target, spec: MetricSpec) -> list[_Pending]:
+def _pending(target: ScoreTarget, spec: MetricSpec) -> list[PendingScore]:
     """The missing scores of a metric; those of all sources if its ensemble is missing."""
     settings, options = target.settings, target.options
     maker = f"score --metric {spec.method.spec}{labels_flag(settings)}"
     items = []
+    replacement.settle(settings.scores(spec.slug))
     for source in target.sources:
         path = settings.scores(spec.slug) / f"{source.name}.parquet"
         own = {"source": target.source_inputs(spec, source)}
         inputs = {**target.shared_inputs(spec), **own, **target.reference(spec, path)}
-        items.append(_Pending(spec, source, path, inputs))
+        items.append(PendingScore(spec, source, path, inputs))
     missing = [item for item in items if not _is_current(item.path, item.inputs, options, maker)]
     if spec.entry.joined:
-        ensemble = _ensemble_path(settings, options, spec)
+        ensemble = ensemble_path(settings, options, spec)
         if missing or not _is_current(ensemble, target.ensemble_inputs(spec), options, maker):
             return items
     if missing and "reference" in spec.entry.needs and options.reference is None:
@@ -217,20 +195,26 @@ def _is_current(path: Path, inputs: Inputs, options: ScoreConfig, maker: str) ->
         raise
 
 
-def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
-    """Compute the pending scores, each source read once."""
+def _run(
+    target: ScoreTarget, pending: Sequence[PendingScore], keep: Callable[[PendingScore, Score], None] | None = None
+) -> dict[PendingScore, Score]:
+    """Compute the pending scores, each source read once. `keep`: called with each as soon as it is known."""
     sources = [source for source in target.sources if any(item.source is source for item in pending)]
     if not sources:
         return {}
     replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
     reference = load_reference(target.options.reference, target.ids, target.images)
 
-    def run(source: Source) -> list[tuple[_Pending, Score]]:
+    def run(source: Source) -> list[tuple[PendingScore, Score]]:
         items = [item for item in pending if item.source is source]
         metrics = [item.spec for item in items]
         outputs = _load_source(target, source, metrics, reference)
         scores = score_source(outputs, metrics, target.classes, replicates, target.seed, progress)
-        return list(zip(items, scores, strict=True))
+        results = list(zip(items, scores, strict=True))
+        if keep is not None:
+            for item, score in results:
+                keep(item, score)
+        return results
 
     progress = score_progress([item.spec for item in pending], replicates)
     with progress:
@@ -239,7 +223,7 @@ def _run(target: _Target, pending: Sequence[_Pending]) -> dict[_Pending, Score]:
 
 
 def _load_source(
-    target: _Target, source: Source, metrics: Sequence[MetricSpec], reference: np.ndarray | None
+    target: ScoreTarget, source: Source, metrics: Sequence[MetricSpec], reference: np.ndarray | None
 ) -> SourceOutputs:
     record = load_source_record(target.settings, source.name)
     if output_summary.find_collapsed(target.settings, [source.name]):
@@ -256,7 +240,7 @@ def _load_source(
     return SourceOutputs(target.settings, source.name, target.ids, outputs, record.output, folder, reference)
 
 
-def _score_to_file(target: _Target, out: Path) -> None:
+def _score_to_file(target: ScoreTarget, out: Path) -> None:
     """The scores of one metric in one file, all sources together."""
     (spec,) = target.options.specs
     maker = f"score --metric {spec.method.spec}{labels_flag(target.settings)}"
@@ -269,27 +253,20 @@ def _score_to_file(target: _Target, out: Path) -> None:
         return
     if "reference" in spec.entry.needs and target.options.reference is None:
         raise _no_reference(spec)
-    items = [_Pending(spec, source, out, inputs) for source in target.sources]
+    items = [PendingScore(spec, source, out, inputs) for source in target.sources]
     scores = _run(target, items)
     rows = [scores[item].row for item in items]
     is_reported(spec, rows, target.options.strict)
     if spec.entry.joined:
-        _write_ensemble(target, spec, {i.source.name: part for i in items if (part := scores[i].part) is not None})
+        parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
+        _write_ensemble(ensemble_path(target.settings, target.options, spec), target, spec, parts)
     write_scores(out, rows, inputs)
 
 
-def _write_ensemble(target: _Target, spec: MetricSpec, parts: Mapping[str, MemberPart]) -> None:
+def _write_ensemble(path: Path, target: ScoreTarget, spec: MetricSpec, parts: Mapping[str, MemberPart]) -> None:
     replicates: Replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
     ensemble = ensemble_choice.choose_ensemble(spec, parts, replicates, seed=target.seed, left_out=target.left_out)
-    path = _ensemble_path(target.settings, target.options, spec)
     ensemble_choice.write_ensemble(path, ensemble, target.ensemble_inputs(spec))
-
-
-def _ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> Path:
-    """The file of an ensemble, beside the scores of its metric."""
-    if options.out is not None:
-        return options.out.with_suffix(".json")
-    return settings.scores(spec.slug).with_name(f"{spec.slug}.json")
 
 
 def _without_reference_metrics(options: ScoreConfig) -> ScoreConfig:

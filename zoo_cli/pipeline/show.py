@@ -11,6 +11,7 @@ from zoo_cli.label_sets import load_config
 from zoo_cli.store import files, source_record
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.source_record import SourceRecord
+from zoo_cli.training.run_record import read_record
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
 def _describe_run(path: Path) -> dict[str, Any]:
     if not (path / "run.json").exists():
         raise UsageError(f"{path} is not a run folder", "it has no run.json")
-    entries: dict[str, Any] = {"run": str(path), **files.read_json(path / "run.json")}
+    entries: dict[str, Any] = {"run": str(path), **read_record(path / "run.json")}
     entries["finished"] = is_finished(path)
     if (path / "metrics.jsonl").exists():
         lines = files.read_lines(path / "metrics.jsonl")

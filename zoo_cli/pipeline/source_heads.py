@@ -1,6 +1,6 @@
 """The ridge head of each source, judged by leave-one-out, and the pool of heads that is stored already."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.output_summary import find_collapsed
 from zoo_cli.store.provenance import fingerprint
+from zoo_cli.store.records import check_value
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 SMALL = 1024
@@ -92,7 +93,8 @@ def _is_current(settings: Config, folder: Path) -> bool:
     rows = images.where(split=SPLITS)
     try:
         inputs = files.read_header(feature_files.find_parts(folder)[0]).get("inputs", {})
-        sources = {name: load_source_record(settings, name).fingerprint for name in inputs.get("sources", {})}
+        check_value(Mapping[str, str], inputs.get("sources"), f"the header of {folder}")
+        sources = {name: load_source_record(settings, name).fingerprint for name in inputs["sources"]}
         if find_collapsed(settings, sources):
             return False
     except (ContractError, UsageError):

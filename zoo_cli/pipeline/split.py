@@ -12,7 +12,7 @@ from zoo_cli.data import splits
 from zoo_cli.data.samples import Sample
 from zoo_cli.data.splits import Splits
 from zoo_cli.errors import UsageError
-from zoo_cli.images import decoding
+from zoo_cli.images import decoding, in_order
 from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
 from zoo_cli.store import commits, failures, files, provenance, schemas
@@ -290,7 +290,7 @@ def _commit(
             schemas.MANIFEST,
             inputs,
             schema,
-            group_bytes=decoding.AHEAD_BYTES,
+            group_bytes=in_order.AHEAD_BYTES,
             beside=beside,
             temporary=manifest,
         ) as write:
@@ -333,9 +333,14 @@ def _check_images(
     seen: list[SeenImage] = []
     failed: list[Failure] = []
     with console.Progress("split", None, "images") as progress:
-        for part, name, sample, info in decoding.map_in_order(
-            check, entries, devices.workers(workers), size_of=lambda entry: len(entry[2].image or b"")
-        ):
+        results = in_order.map_in_order(
+            check,
+            entries,
+            devices.workers(workers),
+            size_of=lambda entry: len(entry[2].image or b""),
+            name_of=lambda entry: entry[1],
+        )
+        for part, name, sample, info in results:
             progress.advance(1)
             if isinstance(info, decoding.BadImage):
                 failed.append(Failure(name, sample.path, str(info)))
@@ -361,7 +366,7 @@ def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Sche
                 image = None if sample.place else sample.image
                 size += len(image or b"")
                 piece.append({**asdict(row_of[name]), "image": image})
-            if len(piece) == schemas.ROW_GROUP or size > decoding.AHEAD_BYTES:
+            if len(piece) == schemas.ROW_GROUP or size > in_order.AHEAD_BYTES:
                 yield pa.Table.from_pylist(piece, schema=schema)
                 piece, size = [], 0
     yield pa.Table.from_pylist(piece, schema=schema)

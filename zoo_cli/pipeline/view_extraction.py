@@ -17,8 +17,9 @@ from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.feature_extraction import auto_batch
-from zoo_cli.store import failures, feature_store, view_store
+from zoo_cli.store import failures, feature_store, replacement, view_store
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import load_source_record
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.store.view_store import ViewPart
@@ -41,10 +42,12 @@ def extract_views(
     pending: Sequence[tuple[Source, Sequence[ViewPart]]],
     views: ViewSet,
     options: ExtractConfig,
+    new: Replacement | None = None,
 ) -> None:
     """Run sources on the views of the parts that they lack, and store the outputs of each view.
 
-    Images that failed in `zoo extract` are left out. Raises ContractError for one that fails only now.
+    `new`: where they are made, if they replace others. Images that failed in `zoo extract` are left out. Raises
+    ContractError for one that fails only now.
     """
     device = devices.choose(options.device, purpose="extracting")
     runners: dict[str, ViewRunner] = {}
@@ -62,6 +65,8 @@ def extract_views(
     with console.Progress("extract views", sum(len(rows) for rows in jobs), "images") as progress:
         for rows, parts in sorted(jobs.items()):
             interruption.check()
+            if new is not None and new.is_taken:
+                break
             sound = np.array([row for row in rows if str(images.ids[row]) not in known_bad], dtype=np.int64)
             part_runners = {source.name: runners[source.name] for source, _ in parts}
             outputs = _run_part(images, sound, views, part_runners, passes, options.workers, progress)
@@ -70,9 +75,8 @@ def extract_views(
                 for view, path in enumerate(part.paths):
                     features, logits = (None if each is None else each[:, view] for each in outputs[source.name])
                     inputs = view_store.made_from(fingerprint, views, view)
-                    feature_store.write_part(
-                        path, images, part.rows, sound, features, logits, inputs, source.name, card
-                    )
+                    arguments = images, part.rows, sound, features, logits, inputs, source.name, card
+                    replacement.commit(new, path, feature_store.write_part, *arguments)
         progress.say_end()
 
 

@@ -1,12 +1,29 @@
 """The class names of a task, in label order: classes.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zoo_cli.errors import ContractError
 from zoo_cli.store import files
+from zoo_cli.store.records import build_record, check_value
 
 MANIFEST = "manifest.parquet"
+
+
+@dataclass(frozen=True)
+class _Document:
+    """The content of a classes.json."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _StudentDocument:
+    """What the config.json of a run holds under "zoo" of its classes."""
+
+    classes: tuple[str, ...]
 
 
 def load_class_names(file: Path, manifest: Path | None = None) -> tuple[str, ...]:
@@ -14,18 +31,27 @@ def load_class_names(file: Path, manifest: Path | None = None) -> tuple[str, ...
 
     Raises ContractError for a file without names, and for one that was not written with the manifest.
     """
-    content = files.read_json(file)
-    names = content.get("names") if isinstance(content, dict) else None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ContractError(f"{file} has no list of names", "zoo split writes it beside the manifest")
+    maker = "zoo split writes it beside the manifest"
+    names = build_record(_Document, files.read_json(file), file, maker, extra_keys=True).names
+    if not names:
+        raise ContractError(f"{file} has no class names", maker)
     check_beside(manifest or file.with_name(MANIFEST), file)
-    return tuple(names)
+    return names
+
+
+def load_student_classes(file: Path) -> tuple[str, ...]:
+    """The class names in the config.json of a run; empty for another model. Raises ContractError if it is damaged."""
+    config = files.read_json(file)
+    check_value(Mapping[str, Any], config, file)
+    if "zoo" not in config:
+        return ()
+    return build_record(_StudentDocument, config["zoo"], f'"zoo" in {file}', extra_keys=True).classes
 
 
 def check_beside(manifest: Path, file: Path) -> None:
     """Raise ContractError if a manifest names another digest of a file than it has."""
-    beside = files.read_header(manifest).get("beside") if manifest.exists() else None
-    expected = beside.get(file.relative_to(manifest.parent).as_posix()) if isinstance(beside, dict) else None
+    beside = files.read_header(manifest).get("beside", {}) if manifest.exists() else {}
+    expected = beside.get(file.relative_to(manifest.parent).as_posix())
     if expected is not None and (not file.exists() or files.digest(file) != expected):
         raise ContractError(
             f"{file} is not the file that was written with {manifest}", "zoo split --overwrite makes both again"

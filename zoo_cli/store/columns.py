@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.parquet import FileMetaData
 
 from zoo_cli.errors import ContractError
 from zoo_cli.store.schemas import Schema
@@ -61,3 +62,22 @@ def to_matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
 def to_list_column(array: np.ndarray) -> pa.FixedSizeListArray:
     """An (N, W) array as a fixed-size list column; no copy if it is contiguous."""
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1])
+
+
+def check_list_lengths(metadata: FileMetaData, table: pa.Table) -> None:
+    """Raise ArrowInvalid if a column of lists has other lengths than the footer counts.
+
+    A page without its last values is not noticed otherwise: its number of values is outside its checksum.
+    """
+    expected: dict[str, int] = {}
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            name = chunk.path_in_schema.partition(".")[0]
+            expected[name] = expected.get(name, 0) + chunk.num_values
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            # A null and an empty list take a place, too.
+            places = pc.sum(pc.max_element_wise(pc.list_value_length(column), 1)).as_py() or 0
+            if not pa.types.is_nested(column.type.value_type) and places != expected.get(name, places):
+                raise pa.ArrowInvalid(f"{places} values of {name} instead of {expected[name]}")

@@ -14,6 +14,8 @@ from zoo_cli.store.writers import Writer, is_gone
 
 LEFTOVERS = (".*.tmp", ".lease-*", ".DS_Store", ".nfs*")
 """Files that nobody has put there: our own of a process that was killed, and those of file managers and of NFS."""
+BESIDE = ".beside"
+"""The ending of folders in which a result is made that replaces another one, see `store.replacement`."""
 
 
 @contextmanager
@@ -38,7 +40,9 @@ def replacing_together(*paths: Path, obsolete: Sequence[Path] = ()) -> Iterator[
     place = paths[-1]
     try:
         for place, temporary in zip(paths, temporaries, strict=True):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            # A result that another process has brought into its place must not begin again with one file.
+            if not any(folder.name.endswith(BESIDE) for folder in place.parents):
+                place.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(place.parent)
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporaries
@@ -96,8 +100,9 @@ def write_error(path: Path, error: OSError) -> ZooError:
         free = 0
         with suppress(OSError):
             free = shutil.disk_usage(path.parent).free
+        quota = "over the disk quota, " if error.errno == errno.EDQUOT else ""
         return ZooError(
-            f"no space left to write {path} ({free / 1e6:,.0f} MB free)",
+            f"no space left to write {path} ({quota}{free / 1e6:,.0f} MB free)",
             "free some space and run the same command again",
         )
     return ZooError(

@@ -13,6 +13,9 @@ from zoo_cli.errors import TooManyErrors, UsageError
 from zoo_cli.store import files, schemas
 from zoo_cli.store.columns import arrow_schema
 
+BESIDE_STAGE = ".extract.beside"
+"""Where failures are kept while outputs that lack these samples are made beside those that have them."""
+
 
 @dataclass(frozen=True)
 class Failure:

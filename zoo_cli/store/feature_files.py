@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.metrics.probabilities import restore_sums
-from zoo_cli.store import files, output_columns, path_patterns, provenance, schemas
+from zoo_cli.store import files, output_columns, path_patterns, provenance, replacement, schemas
 from zoo_cli.store.manifest import Images, check_unique
 from zoo_cli.store.output_columns import COLUMNS
 
@@ -65,8 +65,12 @@ def to_probabilities(logits: Array, output: str) -> Array:
 
 def find_parts(path: Path) -> list[Path]:
     """The parquet files of a path: a file, a folder of parts, or a glob. Raises UsageError if there are none."""
-    parts = sorted(path.rglob("*.parquet")) if path.is_dir() else path_patterns.match_paths(path)
-    parts = [part for part in parts if not part.name.startswith(".") and part.name != schemas.SOURCE_MEANS.file]
+    replacement.settle(path)
+    if path.is_dir():
+        parts = [part for part in sorted(path.rglob("*.parquet")) if not replacement.is_hidden(part, path)]
+    else:
+        parts = [part for part in path_patterns.match_paths(path) if not part.name.startswith(".")]
+    parts = [part for part in parts if part.name != schemas.SOURCE_MEANS.file]
     if not parts:
         raise UsageError(f"no parquet file at {path}")
     return parts
@@ -90,11 +94,11 @@ def output_width(path: Path) -> int | None:
 
 def content_digest(path: Path) -> str:
     """A digest of the files at a path: of the headers of our parts, or of the bytes of other files."""
-    contents = []
-    for part in find_parts(path):
-        header = files.read_header(part)
-        contents.append([part.name, header.get("inputs") or files.digest(part)])
-    return provenance.fingerprint(contents)
+
+    def read() -> list[list[object]]:
+        return [[part.name, files.read_header(part).get("inputs") or files.digest(part)] for part in find_parts(path)]
+
+    return provenance.fingerprint(replacement.read_whole(path, read))
 
 
 def load_outputs(
@@ -114,7 +118,7 @@ def load_outputs(
     `output_columns`.
     """
     selected = None if ids is None else set(ids)
-    pieces = [_read_part(part, selected, columns) for part in find_parts(path)]
+    pieces = replacement.read_whole(path, lambda: [_read_part(part, selected, columns) for part in find_parts(path)])
     present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
     for column in needed:
         if column not in present:

@@ -1,6 +1,6 @@
 """The stored outputs of the sources of a workspace: the parts they need, and how a part is checked and written."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ import pyarrow as pa
 
 from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.metrics.collapse import COLLAPSED
-from zoo_cli.store import feature_files, files, output_summary, path_patterns, provenance, schemas
+from zoo_cli.store import feature_files, files, output_summary, path_patterns, provenance, replacement, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import (
+    DOCUMENT,
+    OLD_DOCUMENT,
     SourceRecord,
     has_source_record,
     load_source_record,
@@ -98,24 +101,25 @@ def part_inputs(images: Images, rows: np.ndarray, made_from: Inputs) -> Inputs:
     return {**made_from, "images": images.fingerprint(rows, "ids", "sha256")}
 
 
-def current_parts(settings: Config, source: Source, images: Images, record: SourceRecord) -> set[Path]:
-    """The planned parts that exist, intact and made under this record."""
+def current_parts(
+    settings: Config, source: Source, images: Images, record: SourceRecord, new: Replacement | None = None
+) -> set[Path]:
+    """The planned parts that exist, intact and made under this record. `new`: in its folder, not in their place."""
+    replacement.settle(settings.features(source.name))
     return {
         path
         for path, rows in planned_parts(settings, source, images)
-        if provenance.is_made_from(path, part_inputs(images, rows, {"source": record.fingerprint}))
+        if provenance.is_made_from(
+            path if new is None else new.path(path), part_inputs(images, rows, {"source": record.fingerprint})
+        )
     }
 
 
-def open_features(settings: Config, record: SourceRecord, *, overwrite: bool, kept: Container[Path] = ()) -> None:
-    """Write the record of a source, or check that the existing one agrees.
-
-    `overwrite` removes existing parts except those in `kept`, which another process may just have made. Raises Stale,
-    naming what differs.
-    """
+def open_features(settings: Config, record: SourceRecord) -> None:
+    """Write the record of a source, or check that the existing one agrees. Raises Stale, naming what differs."""
     name = str(record.content["name"])
     record = SourceRecord(to_json_values(record.content))
-    if has_source_record(settings, name) and not overwrite:
+    if has_source_record(settings, name):
         before = load_source_record(settings, name)
         changed = before.changes(record)
         if changed:
@@ -123,11 +127,40 @@ def open_features(settings: Config, record: SourceRecord, *, overwrite: bool, ke
         if before == record:
             rename_source_record(settings, name)
             return
-    if overwrite:
-        for part in settings.features(name).glob("data=*/part-*.parquet"):
-            if part not in kept:
-                part.unlink(missing_ok=True)
     write_source_record(settings, name, record)
+
+
+def is_replaced(settings: Config, source: Source, images: Images, record: SourceRecord) -> bool:
+    """Whether the interrupted command that overwrites the outputs of a source has brought them into their place."""
+    if not replacement.is_done(settings.features(source.name), record.fingerprint):
+        return False
+    return current_parts(settings, source, images, record) == {
+        path for path, _ in planned_parts(settings, source, images)
+    }
+
+
+def begin_replacement(settings: Config, record: SourceRecord) -> Replacement:
+    """Begin new outputs of a source beside those that are stored, or go on with unfinished ones."""
+    place = settings.features(str(record.content["name"]))
+    new = Replacement.begin(place, record.fingerprint, ("data=train", "data=unlabelled"))
+    new.write(lambda: files.write_sealed_json(new.new / DOCUMENT, to_json_values(record.content)))
+    return new
+
+
+def replace_outputs(
+    settings: Config, source: Source, images: Images, new: Replacement, record: SourceRecord, *, remember: bool
+) -> None:
+    """Bring the complete new outputs of a source into their place; old parts that are not planned go.
+
+    `remember`: see `Replacement.swap`. Raises ZooError if parts are missing, because another process has replaced the
+    outputs by others.
+    """
+    planned = {path for path, _ in planned_parts(settings, source, images)}
+    old = set(settings.features(source.name).glob("data=*/part-*.parquet")) - planned
+    obsolete = [path.relative_to(new.place).as_posix() for path in old]
+    new.swap([*obsolete, OLD_DOCUMENT, output_summary.DOCUMENT], remember=remember)
+    if current_parts(settings, source, images, record) != planned:
+        raise ZooError(f"{new.place}: another process has stored other outputs", "run the same command again")
 
 
 def write_part(
@@ -204,14 +237,36 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
             }
         )
     )
-    stored = current_parts(settings, source, images, record) if refresh and not overwrite else set()
-    open_features(settings, record, overwrite=overwrite or refresh, kept=stored)
+    if overwrite and is_replaced(settings, source, images, record):
+        return
+    new = None
+    if overwrite or (refresh and has_source_record(settings, source.name)):
+        new = begin_replacement(settings, record)
+        stored = new.keep(lambda: current_parts(settings, source, images, record, new))
+    else:
+        open_features(settings, record)
+        stored = current_parts(settings, source, images, record)
     row_of = {str(name): row for row, name in enumerate(outputs.ids)}
     for part, rows in planned_parts(settings, source, images):
+        if part in stored:
+            continue
         present = np.array([row for row in rows if str(images.ids[row]) in row_of], dtype=np.int64)
         order = np.array([row_of[str(images.ids[row])] for row in present], dtype=np.int64)
         features, part_logits = (None if values is None else values[order] for values in (outputs.embedding, logits))
-        write_part(part, images, rows, present, features, part_logits, {"source": record.fingerprint}, source.name)
+        arguments = images, rows, present, features, part_logits, {"source": record.fingerprint}, source.name
+        replacement.commit(new, part, write_part, *arguments)
+    if new is not None:
+        replace_outputs(settings, source, images, new, record, remember=overwrite)
+
+
+def stored_bytes(settings: Config, source: Source) -> float:
+    """What the stored outputs of a source take per image in bytes; 0 where none can be read."""
+    parts = list(settings.features(source.name).glob("data=*/part-*.parquet"))
+    try:
+        rows = sum(files.row_count(part) for part in parts)
+        return sum(part.stat().st_size for part in parts) / rows if rows else 0.0
+    except (ContractError, UsageError, FileNotFoundError):
+        return 0.0
 
 
 def missing_ids(settings: Config, sources: Iterable[Source], images: Images) -> frozenset[str]:

@@ -1,9 +1,9 @@
 """The only reader and writer of artifacts. A file is written under a temporary name, checked, fsynced and renamed."""
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
-from zoo_cli import __version__, specs, system_errors
+from zoo_cli import __version__, system_errors
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import checksums
+from zoo_cli.store import checksums, json_text, records, seals
+from zoo_cli.store.columns import check_list_lengths
 from zoo_cli.store.commits import replacing, write_error
 from zoo_cli.store.schemas import ROW_GROUP, Schema
 
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
     from torch import Tensor  # reading and writing tables must not load torch
 
 HEADER = b"zoo"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the metadata of a parquet artifact holds, see `make_header`."""
+
+    schema: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    made_by: str = ""
+    card: Mapping[str, Any] | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 def digest(path: Path) -> str:
@@ -37,6 +49,11 @@ def digest(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with its keys in the given order and a newline at the end."""
     write_text(path, to_json_text(value))
+
+
+def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a digest of itself, which `read_json` checks and leaves out."""
+    write_json(path, seals.seal_document(content))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -77,10 +94,12 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Arrays as safetensors."""
+    """Arrays as safetensors. With metadata the file holds a digest of itself, which `read_tensors` checks."""
     data = safetensors_numpy.save(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {})
     )
+    if metadata:
+        data = seals.seal_tensors(data)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -105,9 +124,11 @@ def write_rows(path: Path, tag: str, rows: Sequence[Mapping[str, Any]], types: M
     """
     table = pa.Table.from_pylist([dict(row) for row in rows])
     table = table.cast(pa.schema([(field.name, types.get(field.name, field.type)) for field in table.schema]))
-    table = table.replace_schema_metadata({HEADER: json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})})
+    header = json.dumps({"schema": tag, "made_by": f"zoo {__version__}"})
+    table = table.replace_schema_metadata({HEADER: header, seals.KEY: seals.BLANK})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True)
+        seals.seal_footer(temporary)
 
 
 @contextmanager
@@ -130,7 +151,7 @@ def table_writer(
     """
     _check_columns(path, arrow_schema, schema)
     header = json.dumps(make_header(schema, inputs, card, beside), separators=(",", ":"))
-    arrow_schema = arrow_schema.with_metadata({HEADER: header})
+    arrow_schema = arrow_schema.with_metadata({HEADER: header, seals.KEY: seals.BLANK})
     rows = 0
     pending: list[pa.Table] = []
     with replacing(path) if temporary is None else nullcontext(temporary) as place:
@@ -161,6 +182,7 @@ def table_writer(
             rest = pa.concat_tables(pending) if pending else arrow_schema.empty_table()
             if rest.num_rows or not rows:
                 writer.write_table(rest, row_group_size=ROW_GROUP)
+        seals.seal_footer(place)
         with pq.ParquetFile(place, page_checksum_verification=True) as check:
             read = sum(check.read_row_group(group).num_rows for group in range(check.num_row_groups))
             assert read == rows, f"{path}: {rows} rows written, {read} read back"
@@ -186,25 +208,12 @@ def make_header(
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises ContractError if it is not valid."""
-
-    def no_constant(text: str) -> Any:
-        raise ValueError(f"{text} is not valid JSON")
-
-    def integer(text: str) -> int:
-        if not specs.is_storable(number := int(text)):
-            raise ValueError(f"an integer of {len(text)} digits")
-        return number
-
-    def number(text: str) -> float:
-        if math.isinf(value := float(text)):
-            raise ValueError(f"{text} is not finite")
-        return value
-
     with _reading(path):
         try:
-            text = path.read_bytes().decode("utf-8-sig")
-            return json.loads(text, parse_constant=no_constant, parse_int=integer, parse_float=number)
-        except (ValueError, RecursionError) as error:
+            return seals.open_document(json_text.parse_json(path.read_bytes()))
+        except seals.BrokenSeal as error:
+            raise ContractError(f"{path} is damaged: {error}", "the command that wrote it makes it again") from None
+        except ValueError as error:
             raise ContractError(f"{path} is not valid JSON: {error}") from None
 
 
@@ -215,16 +224,21 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines log up to the first line that is none, such as a last one that a kill truncated."""
+    """The objects of a JSON-lines log, without a last line that a kill truncated.
+
+    Raises ContractError for any other line that is not an object.
+    """
     rows = []
     with _reading(path):
-        for line in path.read_bytes().splitlines():
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                break
+                row = json_text.parse_json(line)
+            except ValueError:
+                row = None
             if not isinstance(row, dict):
-                break
+                if not line.endswith(b"\n"):
+                    break
+                raise ContractError(f"{path} is damaged: line {number} is not a JSON object")
             rows.append(row)
     return rows
 
@@ -234,21 +248,28 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     with _reading(path):
         try:
             with safe_open(path, framework="pt") as stream:
-                return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
-        except SafetensorError as error:
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+                return tensors, seals.check_tensors(path, stream.metadata() or {})
+        except (SafetensorError, seals.BrokenSeal) as error:
             hint = "it is truncated or another kind of file"
             raise ContractError(f"{path} is not a safetensors file: {error}", hint) from None
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a parquet artifact of zoo; empty for any other file."""
+    """The header of a parquet artifact of zoo; empty for any other file.
+
+    Raises ContractError for one that is damaged: not JSON, or of other types than those of `Header`.
+    """
     with _reading(path), _parquet(path):
         metadata = pq.read_schema(path).metadata or {}
+    if HEADER not in metadata:
+        return {}
     try:
-        header = json.loads(metadata.get(HEADER, b"{}"))
+        header: dict[str, Any] = json_text.parse_json(metadata[HEADER])
     except ValueError:
         raise ContractError(f"the header of {path} is damaged", "make the file again") from None
-    return header if isinstance(header, dict) else {}
+    records.build_record(Header, header, f"the header of {path}", "make the file again", extra_keys=True)
+    return header
 
 
 def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None) -> pa.Table:
@@ -277,6 +298,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             # Text that is not UTF-8 would fail only when it is used.
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
                 column.validate(full=True)
+        check_list_lengths(stream.metadata, table)
         return table
 
 
@@ -357,8 +379,9 @@ def _reading(path: Path) -> Iterator[None]:
 @contextmanager
 def _parquet(path: Path) -> Iterator[None]:
     try:
+        seals.check_footer(path)
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, seals.BrokenSeal) as error:
         if isinstance(error, OSError) and error.errno in system_errors.WRONG_PATH:
             raise
         line = str(error).splitlines()[0] if str(error) else "unreadable"

@@ -6,7 +6,7 @@ stale: what a new probe set lacks is added, and what it no longer needs stays fo
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import commits, feature_store, files, provenance, schemas
+from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.store import commits, feature_store, files, provenance, replacement, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import MISSING, has_source_record, load_document, load_source_record
 
 DOCUMENT, OLD_DOCUMENT = "_gradients.json", "gradients.json"
@@ -60,12 +62,11 @@ def load_gradient_record(settings: Config, name: str) -> GradientRecord | None:
     """How the gradients of a source were made; None where it has none. Raises ContractError for a damaged document."""
     folder = settings.gradients(name)
     path = folder / DOCUMENT
+    replacement.settle(folder)
     content = load_document(path, folder / OLD_DOCUMENT)
     if content is MISSING:
         return None
-    if not isinstance(content, dict) or content.keys() != {field.name for field in fields(GradientRecord)}:
-        raise ContractError(f"{path} lacks keys of its format", f"zoo {_maker(name)} --overwrite makes it again")
-    return GradientRecord(**content)
+    return build_record(GradientRecord, content, path, f"zoo {_maker(name)} --overwrite makes it again")
 
 
 def missing_rows(
@@ -102,11 +103,16 @@ def missing_rows(
 
 def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) -> np.ndarray:
     """The vectors (N, W) of a source's samples: column `gradient`, over all outputs, or `gradient_sum`."""
-    pieces, stored = [], []
-    for part in _parts(settings, name):
-        table = files.read_table(part, schemas.GRADIENTS, ["id", column])
-        stored += table.column("id").to_pylist()
-        pieces.append(to_matrix(table.column(column), f"{part}: column {column}"))
+
+    def read() -> list[tuple[list[str], np.ndarray]]:
+        tables = [(part, files.read_table(part, schemas.GRADIENTS, ["id", column])) for part in _parts(settings, name)]
+        return [
+            (table.column("id").to_pylist(), to_matrix(table.column(column), f"{part}: column {column}"))
+            for part, table in tables
+        ]
+
+    parts = replacement.read_whole(settings.gradients(name), read)
+    stored, pieces = [sample for samples, _ in parts for sample in samples], [piece for _, piece in parts]
     row_of = {sample: row for row, sample in enumerate(stored)}
     missing = [str(sample) for sample in ids if sample not in row_of]
     if missing:
@@ -119,11 +125,11 @@ def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) ->
     return np.concatenate(pieces)[[row_of[str(sample)] for sample in ids]]
 
 
-def open_gradients(settings: Config, name: str, record: GradientRecord, *, overwrite: bool) -> None:
+def open_gradients(settings: Config, name: str, record: GradientRecord) -> None:
     """Write the record of a source, or check that the existing one agrees."""
     folder = settings.gradients(name)
     commits.remove_leftovers(folder)
-    before = None if overwrite else load_gradient_record(settings, name)
+    before = load_gradient_record(settings, name)
     if before is not None:
         changed = provenance.differences(asdict(before), asdict(record))
         if changed:
@@ -134,10 +140,53 @@ def open_gradients(settings: Config, name: str, record: GradientRecord, *, overw
         # Without a record, parts made in this very way may be those of another process that has just begun.
         made = provenance.fingerprint(asdict(record))
         for part in _parts(settings, name):
-            if overwrite or files.read_header(part).get("inputs", {}).get("gradients") != made:
+            if files.read_header(part).get("inputs", {}).get("gradients") != made:
                 part.unlink(missing_ok=True)
-    files.write_json(folder / DOCUMENT, asdict(record))
+    files.write_sealed_json(folder / DOCUMENT, asdict(record))
     (folder / OLD_DOCUMENT).unlink(missing_ok=True)
+
+
+def is_replaced(settings: Config, source: Source, images: Images, rows: np.ndarray, record: GradientRecord) -> bool:
+    """Whether the interrupted command that overwrites the gradients of a source has brought them into their place."""
+    if not replacement.is_done(settings.gradients(source.name), provenance.fingerprint(asdict(record))):
+        return False
+    return load_gradient_record(settings, source.name) == record and not len(
+        missing_rows(settings, source, images, rows, None)
+    )
+
+
+def begin_replacement(
+    settings: Config, name: str, record: GradientRecord, images: Images, rows: np.ndarray
+) -> tuple[Replacement, np.ndarray]:
+    """Begin new gradients of a source beside those that are stored; the rows that unfinished ones lack."""
+    new = Replacement.begin(settings.gradients(name), provenance.fingerprint(asdict(record)))
+    new.write(lambda: files.write_sealed_json(new.new / DOCUMENT, asdict(record)))
+    row_of = {str(sample): row for row, sample in enumerate(images.ids)}
+    stored: set[str] = set()
+
+    def find_current() -> set[Path]:
+        current = set()
+        for part in sorted(new.new.glob("part-*.parquet")):
+            ids = files.read_parquet(part, ["id"]).column("id").to_pylist()
+            present = [row_of[sample] for sample in ids if sample in row_of]
+            if len(present) == len(ids) and provenance.is_made_from(part, _part_inputs(images, present, record)):
+                stored.update(ids)
+                current.add(new.place / part.name)
+        return current
+
+    new.keep(find_current)
+    return new, rows[[str(sample) not in stored for sample in images.ids[rows]]]
+
+
+def replace_gradients(settings: Config, name: str, record: GradientRecord, new: Replacement, *, remember: bool) -> None:
+    """Bring the complete new gradients of a source into their place; all old ones go.
+
+    Raises ZooError if another process has replaced them by others.
+    """
+    obsolete = [part.name for part in _parts(settings, name)]
+    new.swap([*obsolete, OLD_DOCUMENT], remember=remember)
+    if load_gradient_record(settings, name) != record:
+        raise ZooError(f"{new.place}: another process has stored other gradients", "run the same command again")
 
 
 def write_gradients(
@@ -149,10 +198,11 @@ def write_gradients(
     trace: np.ndarray,
     summed: np.ndarray,
     card: Mapping[str, Any] | None = None,
+    new: Replacement | None = None,
 ) -> None:
     """Commit a part: the vectors (M, W) and (M, W') of rows (M,), and the GPU that computed them, if one did.
 
-    Raises ContractError if a value is not finite.
+    `new`: where it is made, if it replaces others. Raises ContractError if a value is not finite.
     """
     ids = [str(sample) for sample in images.ids[rows]]
     bad = ~(np.isfinite(trace).all(axis=1) & np.isfinite(summed).all(axis=1))
@@ -166,7 +216,8 @@ def write_gradients(
         {"id": pa.array(ids, pa.string()), "gradient": to_list_column(trace), "gradient_sum": to_list_column(summed)}
     )
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
-    files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, record), card)
+    inputs = _part_inputs(images, rows, record)
+    replacement.commit(new, path, files.write_table, table, schemas.GRADIENTS, inputs, card)
 
 
 def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:

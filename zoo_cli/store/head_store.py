@@ -4,15 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store import files, json_text, provenance, replacement, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record, check_value
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.view_store import view_folder
 
 DOCUMENT = "_head.json"
@@ -64,11 +67,20 @@ class HeadRecord:
     leaning: Sequence[Mapping[str, float]] = ()
 
 
+@dataclass(frozen=True)
+class StoredFormula:
+    """The content of _pool.safetensors: the names of the sources that a pool needs, and its arrays by name."""
+
+    sources: tuple[str, ...]
+    arrays: Mapping[str, np.ndarray]
+
+
 def is_complete(folder: Path, inputs: Inputs, maker: str, *, views: int | None = None) -> bool:
     """Whether all parts, the formula and the record exist and are current. Raises Stale naming what differs.
 
     `views`: their number, for answers on stored views, which have no formula.
     """
+    replacement.settle(folder)
     if not (folder / DOCUMENT).exists():
         return False
     if views is None:
@@ -85,27 +97,36 @@ def _has_parts(folder: Path, inputs: Inputs, maker: str) -> bool:
     return all(current) and len(parts) == int(parts[0].stem.rpartition("-")[2])
 
 
-def write_answers(folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, inputs: Inputs) -> None:
-    """Store the answers (N, C) of a pool in parts of float16, and last its record: it stands for a complete folder."""
-    _write_parts(folder, ids, probs, inputs)
-    files.write_json(folder / DOCUMENT, asdict(record))
+def write_answers(
+    folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, formula: StoredFormula, inputs: Inputs
+) -> None:
+    """Store the answers (N, C) of a pool in parts of float16, its record, and how it answers for new images.
+
+    They are made beside those that are there, which they replace.
+    """
+    new = Replacement.begin(folder, provenance.fingerprint(inputs))
+    # One key: the order of several is not fixed.
+    metadata = {"pool": json.dumps({"sources": list(formula.sources), "inputs": inputs})}
+    replacement.commit(new, folder / FORMULA, files.write_arrays, formula.arrays, metadata)
+    _write_parts(new, folder, ids, probs, inputs)
+    _replace(new, record)
 
 
 def write_view_answers(
     folder: Path, ids: np.ndarray, probs: Sequence[np.ndarray], record: HeadRecord, inputs: Inputs
 ) -> None:
-    """Store the answers of a pool on V views, (N, C) each, in a folder `view=v` each, and last its record."""
-    (folder / DOCUMENT).unlink(missing_ok=True)
-    for old in folder.glob("view=*/part-*.parquet"):
-        old.unlink()
+    """Store the answers of a pool on V views, (N, C) each, in a folder `view=v` each, and its record.
+
+    They are made beside those that are there, which they replace.
+    """
+    folders = [view_folder(folder, view) for view in range(len(probs))]
+    new = Replacement.begin(folder, provenance.fingerprint(inputs), [each.name for each in folders])
     for view, answers in enumerate(probs):
-        _write_parts(view_folder(folder, view), ids, answers, {**inputs, "view": view})
-    files.write_json(folder / DOCUMENT, asdict(record))
+        _write_parts(new, folders[view], ids, answers, {**inputs, "view": view})
+    _replace(new, record)
 
 
-def _write_parts(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:
-    for old in folder.glob("part-*.parquet"):
-        old.unlink()
+def _write_parts(new: Replacement, folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:
     count = max(1, -(-len(ids) // schemas.ROW_GROUP))
     for part in range(count):
         rows = slice(part * schemas.ROW_GROUP, (part + 1) * schemas.ROW_GROUP)
@@ -115,41 +136,28 @@ def _write_parts(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Input
                 "probs": to_list_column(probs[rows].astype(np.float16)),
             }
         )
-        files.write_table(folder / f"part-{part:05}-of-{count:05}.parquet", table, schemas.PSEUDO, inputs)
+        path = folder / f"part-{part:05}-of-{count:05}.parquet"
+        replacement.commit(new, path, files.write_table, table, schemas.PSEUDO, inputs)
+
+
+def _replace(new: Replacement, record: HeadRecord) -> None:
+    replacement.commit(new, new.place / DOCUMENT, files.write_sealed_json, asdict(record))
+    new.swap(path.relative_to(new.place).as_posix() for path in replacement.parts_below(new.place))
 
 
 def load_record(folder: Path) -> HeadRecord:
-    """The record of a pool's answers. Raises ContractError for a document that lacks keys."""
+    """The record of a pool's answers. Raises ContractError for a damaged document."""
     path = folder / DOCUMENT
-    content = files.read_json(path)
-    try:
-        return HeadRecord(
-            **{
-                **content,
-                "sources": tuple(SourceHead(**source) for source in content["sources"]),
-                "estimate": PoolEstimate(**content["estimate"]),
-                "missing": tuple(content["missing"]),
-                "disagreement": [(str(name), float(value)) for name, value in content["disagreement"]],
-                "notes": tuple(content["notes"]),
-            }
-        )
-    except (TypeError, KeyError, ValueError):
-        raise ContractError(f"{path} lacks keys of its format", "zoo pseudo-label --head makes it again") from None
+    replacement.settle(folder)
+    return build_record(HeadRecord, files.read_json(path), path, "zoo pseudo-label --head makes it again")
 
 
 @dataclass(frozen=True)
-class StoredFormula:
-    """The content of _pool.safetensors: the names of the sources that a pool needs, and its arrays by name."""
+class _FormulaOrigin:
+    """The metadata of _pool.safetensors."""
 
     sources: tuple[str, ...]
-    arrays: Mapping[str, np.ndarray]
-
-
-def write_formula(folder: Path, formula: StoredFormula, inputs: Inputs) -> None:
-    """Store how a pool answers for new images; `inputs`: those of its answers."""
-    # One key: the order of several is not fixed.
-    metadata = {"pool": json.dumps({"sources": list(formula.sources), "inputs": inputs})}
-    files.write_arrays(folder / FORMULA, formula.arrays, metadata)
+    inputs: Mapping[str, Any]
 
 
 def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
@@ -157,17 +165,26 @@ def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
 
     Raises UsageError if it is not stored, ContractError for damaged files or some of another pool.
     """
+    return replacement.read_whole(folder, lambda: _load_formula(folder))
+
+
+def _load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     path = folder / FORMULA
     again = "zoo pseudo-label --head makes it again"
     if not path.exists():
         raise UsageError(f"{folder} does not say how its pool answers for new images", again)
     tensors, metadata = files.read_tensors(path)
     try:
-        content = json.loads(metadata["pool"])
-        formula = StoredFormula(tuple(content["sources"]), {name: tensor.numpy() for name, tensor in tensors.items()})
-        inputs: Inputs = content["inputs"]
-    except (KeyError, TypeError, ValueError):
+        content = json_text.parse_json(metadata["pool"])
+    except (KeyError, ValueError):
         raise ContractError(f"{path} is not a pool written by zoo", again) from None
+    origin = build_record(_FormulaOrigin, content, path, again)
+    formula = StoredFormula(origin.sources, {name: tensor.numpy() for name, tensor in tensors.items()})
+    inputs: Inputs = origin.inputs
+    check_value(Mapping[str, str], inputs.get("sources"), f'"inputs.sources" in {path}', again)
+    weights = formula.arrays.get("source_weights")
+    if weights is not None and weights.shape != (len(formula.sources),):
+        raise ContractError(f"{path} names {len(formula.sources)} sources, but has weights {weights.shape}", again)
     for part in sorted(folder.glob("part-*.parquet")):
         if provenance.differences(files.read_header(part).get("inputs", {}), inputs):
             raise ContractError(f"{part} and {path} are of different pools", again)

@@ -18,8 +18,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from zoo_cli import console
-from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.store.commits import remove_leftovers, sync, write_error
+from zoo_cli.store.json_text import parse_json
+from zoo_cli.store.records import build_record
 from zoo_cli.store.writers import Writer
 
 BEAT_SECONDS = 30.0
@@ -38,6 +40,15 @@ class Holder:
     def __str__(self) -> str:
         age = console.duration(max(0.0, time.time() - self.since))
         return f"process {self.writer.pid} on {self.writer.host} for {age}"
+
+
+@dataclass(frozen=True)
+class _Document(Writer):
+    """The content of the file of a lease. `mark`: random, so that no two leases have the same bytes."""
+
+    since: float
+    run: str
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,11 +212,11 @@ def _leases(folder: Path) -> Iterator[_Found]:
 
 def _parse(content: bytes) -> Holder | None:
     try:
-        values = json.loads(content)
-        writer = Writer(**{field.name: values[field.name] for field in fields(Writer)})
-        return Holder(writer, float(values["since"]), str(values["run"]))
-    except (ValueError, TypeError, KeyError):
+        lease = build_record(_Document, parse_json(content), "a lease")
+    except (ValueError, ContractError):
         return None
+    writer = Writer(**{field.name: getattr(lease, field.name) for field in fields(Writer)})
+    return Holder(writer, lease.since, lease.run)
 
 
 def _is_stale(lease: _Found) -> bool:

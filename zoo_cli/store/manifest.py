@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from zoo_cli.errors import ContractError
 from zoo_cli.images.decoding import BadImage
+from zoo_cli.images.in_order import paused
 from zoo_cli.store import files, provenance, schemas
 from zoo_cli.store.parquet_images import ImagePlace, ParquetImages
 
@@ -75,7 +75,7 @@ class Images:
         if path is None and row not in self.places:
             return self._stored(int(row))
         try:
-            data = self._parquet.read(self.places[row]) if path is None else (self.root / str(path)).read_bytes()
+            data = self._read(self.places[row]) if path is None else (self.root / str(path)).read_bytes()
         except OSError as error:
             raise BadImage(f"cannot be read: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != self.sha256[row]:
@@ -85,7 +85,7 @@ class Images:
 
     def getter(self, row: int) -> Callable[[], bytes]:
         """`encoded` of one row, deferred until the image is needed."""
-        return partial(self.encoded, row)
+        return EncodedImage(self, row)
 
     def _stored(self, row: int) -> bytes:
         """The image of a row that the manifest itself holds."""
@@ -94,15 +94,36 @@ class Images:
         ends = self._group_ends
         group = int(np.searchsorted(ends, row, side="right"))
         begin = int(ends[group - 1]) if group else 0
-        image = self._parquet.read(ImagePlace(os.path.abspath(self.file), "image", group, row - begin))
+        image = self._read(ImagePlace(os.path.abspath(self.file), "image", group, row - begin))
         if not image:
             raise ContractError(f"{self.file}: sample {self.ids[row]} has neither path nor image")
         return image
+
+    def _read(self, place: ImagePlace) -> bytes:
+        """The image at a place, for which much of a large row group may have to be read first."""
+        with paused():
+            return self._parquet.read(place)
 
     def truth(self) -> Array:
         """The known labels (N,) of every sample, -1 if unknown. Only for evaluation."""
         truth = _labels(files.read_table(self.file, schemas.MANIFEST, ["truth"]).column("truth"))
         return np.where(self.labels != NO_LABEL, self.labels, truth)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """`Images.encoded` of one row, deferred, and the id of that row."""
+
+    images: Images
+    row: int
+
+    @property
+    def name(self) -> str:
+        """The id, as errors show it."""
+        return str(self.images.ids[self.row])
+
+    def __call__(self) -> bytes:
+        return self.images.encoded(self.row)
 
 
 def load_manifest(file: Path, root: Path) -> Images:

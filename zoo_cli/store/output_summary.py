@@ -5,9 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zoo_cli.config import STUDENT, Config
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.metrics.collapse import Block, OutputSummary, summarise_outputs
-from zoo_cli.store import feature_files, files, source_record
+from zoo_cli.store import feature_files, files, replacement, source_record
+from zoo_cli.store.records import build_record
 
 DOCUMENT = "_outputs.json"
 ROWS = 4096
@@ -36,10 +37,27 @@ def load_summary(settings: Config, name: str) -> OutputSummary:
     if path.exists():
         stored = files.read_json(path)
         if isinstance(stored, dict) and stored.get("inputs") == inputs:
-            return OutputSummary(*(stored.get(key) for key in ("images", "answered", "collapsed")))  # type: ignore[arg-type]
-    summary = summarise_path(folder, record.output)
-    files.write_json(path, {**asdict(summary), "inputs": inputs})
+            return build_record(OutputSummary, stored, path, "remove it, and it is made again", extra_keys=True)
+
+    def summarise() -> OutputSummary:
+        for part in sorted(folder.glob("data=*/part-*.parquet")):
+            made_from = files.read_header(part).get("inputs")
+            if not isinstance(made_from, dict) or made_from.get("source") != record.fingerprint:
+                raise ContractError(
+                    f"{part} is not of the source that {folder} records", f"zoo extract --source {name} --overwrite"
+                )
+        return summarise_path(folder, record.output)
+
+    summary = replacement.read_whole(folder, summarise)
+    files.write_sealed_json(path, {**asdict(summary), "inputs": inputs})
     return summary
+
+
+def add_missing_summaries(settings: Config, names: Iterable[str]) -> None:
+    """Store the summaries that a process did not come to, which ended after it had stored the outputs."""
+    for name in names:
+        if not (settings.features(name) / DOCUMENT).exists():
+            load_summary(settings, name)
 
 
 def find_collapsed(settings: Config, names: Iterable[str]) -> list[str]:

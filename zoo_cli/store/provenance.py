@@ -28,7 +28,7 @@ def differences(made_from: Inputs, inputs: Inputs) -> list[str]:
     phrases = []
     for key in sorted(set(made_from) | set(inputs)):
         before, now = made_from.get(key), inputs.get(key)
-        if before != now:
+        if before != now or isinstance(before, bool) != isinstance(now, bool):  # 1 == True in Python
             short = all(len(str(value)) <= 40 and not _is_digest(value) for value in (before, now))
             phrases.append(f"{key} ({before} there, {now} requested)" if short else key)
     return phrases

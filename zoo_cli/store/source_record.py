@@ -4,28 +4,54 @@ Its name begins with an underscore, so that pandas, pyarrow and Spark read the f
 Earlier versions wrote it without one; it is still read under the old name, and renamed when it is written again.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from zoo_cli.config import Config
+from zoo_cli.config import Config, Preprocessing
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, provenance, weights_origin
+from zoo_cli.store import files, provenance, replacement, weights_origin
+from zoo_cli.store.records import build_record
 
 DOCUMENT, OLD_DOCUMENT = "_source.json", "source.json"
 UNUSED = ("name", "trained_on", "depth")
 """Keys on which no output depends."""
-REQUIRED: dict[str, Any] = {"features": int, "classes": int, "class_names": (list, type(None)), "output": str}
-"""Keys that are read wherever outputs are, with the types of their values."""
-OPTIONAL: dict[str, Any] = {
-    "declared": dict,
-    "preprocessing": (dict, type(None)),
-    "depth": (int, type(None)),
-    "parameters": (int, type(None)),
-}
-"""Keys that a record may lack."""
 MISSING = object()
+
+
+@dataclass(frozen=True)
+class _FeatureLayer:
+    """Where the features of a source are read, as its record holds it."""
+
+    module: str
+    side: Literal["input", "output"]
+    pool: bool
+    head: str | None
+
+
+@dataclass(frozen=True)
+class _Document:
+    """The keys of a record that are read, with the types of their values; those with a default may be missing."""
+
+    features: int
+    classes: int
+    class_names: Sequence[str] | None
+    output: Literal["softmax", "sigmoid"]
+    name: str = ""
+    provider: str = ""
+    model: str = ""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    precision: str | None = None
+    trained_on: Sequence[str] | None = None
+    depth: int | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    code_sha256: str | None = None
+    weights_sha256: str | None = None
+    feature_layer: _FeatureLayer | None = None
 
 
 @dataclass(frozen=True)
@@ -118,22 +144,17 @@ def load_source_record(settings: Config, name: str) -> SourceRecord:
     content = load_document(current, old)
     if content is MISSING:
         raise UsageError(f"no file {current}", f"zoo extract --source {name} makes it")
-    is_valid = (
-        isinstance(content, dict)
-        and all(isinstance(content.get(key), kind) for key, kind in REQUIRED.items())
-        and all(isinstance(content[key], kind) for key, kind in OPTIONAL.items() if key in content)
-    )
-    if not is_valid:
-        raise ContractError(
-            f"{current} lacks keys of its format", f"zoo extract --source {name} --overwrite makes it again"
-        )
+    again = f"zoo extract --source {name} --overwrite makes it again"
+    build_record(_Document, content, current, again, extra_keys=True)
+    if content.get("name", name) != name:
+        raise ContractError(f'{current} is the record of "{content["name"]}"', again)
     return SourceRecord(content)
 
 
 def write_source_record(settings: Config, name: str, record: SourceRecord) -> None:
     """Write the record, under its present name alone."""
     current, old = _paths(settings, name)
-    files.write_json(current, record.content)
+    files.write_sealed_json(current, record.content)
     old.unlink(missing_ok=True)
 
 
@@ -160,4 +181,5 @@ def load_document(path: Path, old: Path) -> Any:
 
 def _paths(settings: Config, name: str) -> tuple[Path, Path]:
     folder = settings.features(name)
+    replacement.settle(folder)
     return folder / DOCUMENT, folder / OLD_DOCUMENT

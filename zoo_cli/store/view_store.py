@@ -4,7 +4,7 @@ They lie beside the plain outputs, not among them: readers of `features/source=S
 view alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,25 @@ from typing import Any
 import numpy as np
 
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import feature_store, files, provenance
+from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.store import feature_store, files, provenance, replacement
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.records import build_record
+from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import has_source_record, load_source_record
 from zoo_cli.store.view_set import ViewSet
 
 DOCUMENT = "_views.json"
+
+
+@dataclass(frozen=True)
+class _Document:
+    """The content of _views.json."""
+
+    views: int
+    augment: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -30,9 +41,14 @@ class ViewPart:
     paths: tuple[Path, ...]
 
 
+def views_folder(settings: Config) -> Path:
+    """The outputs of all sources on all views, and which views these are."""
+    return settings.root / "features" / "views"
+
+
 def features_folder(settings: Config, source: str) -> Path:
     """The outputs of a source on all views, a folder `view=v` each."""
-    return settings.root / "features" / "views" / f"source={source}"
+    return views_folder(settings) / f"source={source}"
 
 
 def pseudo_folder(settings: Config, source: str) -> Path:
@@ -52,19 +68,21 @@ def view_folder(folder: Path, view: int) -> Path:
 
 def load_view_set(settings: Config) -> ViewSet | None:
     """The stored views of a workspace, None if there are none. Raises ContractError for a damaged document."""
-    path = settings.root / "features" / "views" / DOCUMENT
+    path = views_folder(settings) / DOCUMENT
+    replacement.settle(path.parent)
     if not path.exists():
         return None
-    content = files.read_json(path)
+    again = "zoo extract --views N --overwrite makes it"
+    document = build_record(_Document, files.read_json(path), path, again)
     try:
-        return ViewSet(count=int(content["views"]), augment=content["augment"], seed=int(content["seed"]))
-    except (TypeError, KeyError, ValueError, UsageError):
-        raise ContractError(f"{path} lacks keys of its format", "zoo extract --views N --overwrite makes it") from None
+        return ViewSet(document.views, document.augment, document.seed)
+    except UsageError as error:
+        raise ContractError(f"{path}: {error.message}", again) from None
 
 
 def write_view_set(settings: Config, views: ViewSet) -> None:
     """Record which views a workspace stores."""
-    files.write_json(settings.root / "features" / "views" / DOCUMENT, _to_json(views))
+    files.write_sealed_json(views_folder(settings) / DOCUMENT, _to_json(views))
 
 
 def check_view_set(settings: Config, views: ViewSet) -> bool:
@@ -72,8 +90,7 @@ def check_view_set(settings: Config, views: ViewSet) -> bool:
     stored = load_view_set(settings)
     if stored is not None and stored != views:
         changed = provenance.differences(_to_json(stored), _to_json(views))
-        folder = settings.root / "features" / "views"
-        raise provenance.stale_error(str(folder), changed, views.command)
+        raise provenance.stale_error(str(views_folder(settings)), changed, views.command)
     return stored is not None
 
 
@@ -132,6 +149,69 @@ def missing_parts(settings: Config, source: Source, images: Images, views: ViewS
     return missing
 
 
+def begin_replacement(settings: Config, sources: Sequence[Source], views: ViewSet) -> Replacement:
+    """Begin the outputs of sources on views beside those that are stored, or go on with unfinished ones."""
+    folders = [
+        f"source={source.name}/view={view}/data={data}"
+        for source in sources
+        for view in range(views.count)
+        for data in ("train", "unlabelled")
+    ]
+    new = Replacement.begin(views_folder(settings), replacement_identity(settings, sources, views), folders)
+    new.write(lambda: files.write_sealed_json(new.new / DOCUMENT, _to_json(views)))
+    return new
+
+
+def replacement_identity(settings: Config, sources: Sequence[Source], views: ViewSet) -> str:
+    """A digest of what the outputs of these sources on views depend on, beside the images."""
+    made_by = {source.name: load_source_record(settings, source.name).fingerprint for source in sources}
+    return provenance.fingerprint(_to_json(views), made_by)
+
+
+def unfinished_parts(
+    settings: Config, pending: Mapping[str, Sequence[ViewPart]], images: Images, views: ViewSet, new: Replacement
+) -> dict[str, list[ViewPart]]:
+    """Those of the parts of each source of which a view is missing in the folder of a replacement."""
+
+    def find_current() -> set[Path]:
+        current = set()
+        for name, parts in pending.items():
+            fingerprint = load_source_record(settings, name).fingerprint
+            for part in parts:
+                for view, path in enumerate(part.paths):
+                    inputs = feature_store.part_inputs(images, part.rows, made_from(fingerprint, views, view))
+                    if provenance.is_made_from(new.path(path), inputs):
+                        current.add(path)
+        return current
+
+    current = new.keep(find_current)
+    return {name: [part for part in parts if not current.issuperset(part.paths)] for name, parts in pending.items()}
+
+
+def replace_outputs(
+    settings: Config, sources: Sequence[Source], images: Images, views: ViewSet, new: Replacement, *, remember: bool
+) -> None:
+    """Bring the complete new outputs of sources on views into their place; old parts that are not planned go.
+
+    Raises ZooError if parts are missing, because another process has replaced the outputs by others.
+    """
+    obsolete: set[Path] = set()
+    for source in sources:
+        planned = {path for part in planned_parts(settings, source, images, views) for path in part.paths}
+        obsolete |= existing_parts(settings, source.name) - planned
+    new.swap([path.relative_to(new.place).as_posix() for path in obsolete], remember=remember)
+    if not is_current(settings, sources, images, views):
+        raise ZooError(f"{new.place}: another process has stored other views", "run the same command again")
+
+
+def is_current(settings: Config, sources: Sequence[Source], images: Images, views: ViewSet) -> bool:
+    """Whether these views are stored, of all these sources."""
+    return load_view_set(settings) == views and not any(
+        missing_parts(settings, source, images, views, remake=True) for source in sources
+    )
+
+
 def existing_parts(settings: Config, source: str) -> set[Path]:
     """The stored parts of all views of a source."""
+    replacement.settle(views_folder(settings))
     return set(features_folder(settings, source).glob("view=*/data=*/part-*.parquet"))

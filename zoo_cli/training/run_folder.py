@@ -5,7 +5,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,36 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import commits, files, lease, provenance, swap
 from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, WRITTEN_LAST, is_finished, write_sums
 from zoo_cli.store.lease import Lease
+from zoo_cli.store.records import build_record
 from zoo_cli.store.swap import PARTS, run_place
 from zoo_cli.training.checkpoints import State
-from zoo_cli.training.run_record import IDENTITY_KEYS
+from zoo_cli.training.run_record import IDENTITY_KEYS, read_record
 
 STARTED = (
     "state/state.json",
     *(f"{part}/*/{file}" for part in PARTS[1:] for file in ("state/state.json", PREDICTIONS)),
 )
 """Files of which at least one exists once training has begun."""
+
+
+@dataclass(frozen=True)
+class _RowSoFar:
+    """What a checkpoint holds of the row of the log that is not complete yet: its first step, its names."""
+
+    names: tuple[str, ...]
+    row_start: int
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """The content of state.json; earlier versions had neither the digest of the rows nor its own."""
+
+    step: int
+    file: str
+    sha256: str
+    log: _RowSoFar
+    rows: str | None = None
+    digest: str | None = None
 
 
 @dataclass
@@ -106,8 +127,9 @@ class RunFolder:
                 return True
             self._warn_of_another_machine(existing)
             self.record = existing
+            files.write_sealed_json(file, existing)  # its digest is that of an unbroken run, whatever blanks it has
             return False
-        files.write_json(file, self.record)
+        files.write_sealed_json(file, self.record)
         return False
 
     def _check_place(self) -> None:
@@ -152,7 +174,7 @@ class RunFolder:
         """Add to run.json what was decided while training. Only rank 0 of a job writes it."""
         self.record[key] = value
         if ranks.is_first():
-            files.write_json(self.path / RECORD, self.record)
+            files.write_sealed_json(self.path / RECORD, self.record)
 
     def seal(self) -> None:
         """Mark the run as finished by the digests of its files, and bring it into its place."""
@@ -180,19 +202,18 @@ class RunFolder:
             entry = files.read_json(pointer)
         except ContractError as error:
             raise ContractError(error.message, "--overwrite starts the run again") from None
-        if not isinstance(entry, dict) or not entry.keys() >= {"step", "file", "sha256", "log"}:
-            raise ContractError(f"{pointer} does not name a checkpoint", "--overwrite starts the run again")
+        checkpoint = build_record(_Checkpoint, entry, pointer, "--overwrite starts the run again")
         if WRITTEN_LAST in self.record and entry.pop("digest", None) != provenance.fingerprint(entry):
             raise ContractError(f"{pointer} is damaged", "--overwrite starts the run again")
-        if "rows" in entry and entry["rows"] != self._rows_digest(entry["step"]):
+        if checkpoint.rows is not None and checkpoint.rows != self._rows_digest(checkpoint.step):
             raise ContractError(f"{self.path / 'metrics.jsonl'} is damaged", "--overwrite starts the run again")
-        file = pointer.with_name(entry["file"])
-        if files.digest(file) != entry["sha256"]:
+        file = pointer.with_name(checkpoint.file)
+        if files.digest(file) != checkpoint.sha256:
             raise ContractError(f"the checkpoint {file} is damaged", "--overwrite starts the run again")
         tensors, _ = files.read_tensors(file)
         # A kill may have come before the one before it was removed.
         self._remove_other_checkpoints(file.name)
-        return State(entry["step"], tensors, entry["log"])
+        return State(checkpoint.step, tensors, asdict(checkpoint.log))
 
     def save(self, state: State) -> None:
         """Write a checkpoint, point state.json to it, and remove those before. Only rank 0 of a job does."""
@@ -229,7 +250,10 @@ class RunFolder:
     def _rows(self, step: int) -> list[dict[str, Any]]:
         """The logged rows up to a step."""
         log = self.path / "metrics.jsonl"
-        rows = files.read_lines(log) if log.exists() else []
+        try:
+            rows = files.read_lines(log) if log.exists() else []
+        except ContractError as error:
+            raise ContractError(error.message, "--overwrite starts the run again") from None
         return [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= step]
 
     def truncate_log(self, step: int) -> None:
@@ -260,26 +284,22 @@ class RunFolder:
             )
 
 
-def read_record(file: Path) -> dict[str, Any]:
-    """The content of a run.json. Raises ContractError for another file."""
-    record = files.read_json(file)
-    if not isinstance(record, dict):
-        raise ContractError(f"{file} is not a run.json written by zoo", "--overwrite starts the run again")
-    return record
-
-
 def library_versions() -> dict[str, str]:
     """The versions on which the bits of a run depend."""
     return {"zoo": __version__, "torch": torch.__version__, "torchvision": _torchvision_version()}
 
 
 def _torchvision_version() -> str:
-    """torchvision.__version__ without importing it, which takes a second: its build tag is not in the metadata."""
+    """torchvision.__version__ without importing it, which takes a second; "none" if it is not installed."""
     spec = importlib.util.find_spec("torchvision")
+    # Its build tag is not in the metadata of the package.
     file = None if spec is None or spec.origin is None else Path(spec.origin).with_name("version.py")
     text = file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""
     version = re.search(r"^__version__ = ['\"](.+)['\"]", text, re.MULTILINE)
-    return version[1] if version else importlib.metadata.version("torchvision")
+    try:
+        return version[1] if version else importlib.metadata.version("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def _in_words(value: Any) -> str:

@@ -18,7 +18,7 @@ from zoo_cli.images import random_numbers
 from zoo_cli.models import batch_norm
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch, Objective
-from zoo_cli.store import feature_store, files
+from zoo_cli.store import feature_store, files, free_space
 from zoo_cli.store.checksums import SUMS, WRITTEN_LAST, is_finished
 from zoo_cli.store.swap import run_place
 from zoo_cli.store.view_set import ViewSet
@@ -183,6 +183,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
     options, device = spec.options, cache.device
     collectives.connect(device)
     student = spec.build_student()
+    ranks.first_does(lambda: _check_space(run, student, options))
     objective = spec.build_objective(student, device)
     targets = None if spec.load_targets is None else spec.load_targets()
     graph = device.type == "cuda" and training.compile != "off" and ranks.world_size() == 1
@@ -239,6 +240,16 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         )
     if non_finite := ranks.first_does(lambda: _finish(run, student, spec, training, cache)):
         raise loop.NonFinite(outcome.step, non_finite)
+
+
+def _check_space(run: RunFolder, student: Student, options: LoopOptions) -> None:
+    """Raise UsageError if the files of a run will not fit: the student and, meanwhile, a checkpoint or two."""
+    size = sum(tensor.nbytes for tensor in student.state_dict().values())
+    momentum = sum(parameter.nbytes for parameter in student.parameters()) if options.momentum else 0
+    # One at the end at least, each written beside the one before; one that is there needs no more room.
+    saved = 1 + ((options.steps - 1) // options.checkpoint_every if options.checkpoint_every else 0)
+    count = min(2, saved) - any(run.path.glob("state/step-*.safetensors"))
+    free_space.check_space(run.path, size + max(0, count) * (size + momentum), 0, f"{run.place} and its checkpoints")
 
 
 def _finish(

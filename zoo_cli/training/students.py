@@ -8,6 +8,7 @@ import pyarrow as pa
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
+from zoo_cli.escapes import code, markdown
 from zoo_cli.models import cost, label_space, loading, student
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
@@ -126,24 +127,24 @@ def _model_card(run: RunFolder, trained: Student) -> str:
     """The model card. It holds no accuracy: the labels of the test images are not read in training."""
     preprocessing = trained.preprocessing
     teachers = [*run.record["weights"], *run.record.get("teachers", [])]
-    rows = "\n".join(f"| {row['source']} | {row['weight']:.4f} |" for row in teachers)
+    rows = "\n".join(f"| {markdown(row['source'])} | {row['weight']:.4f} |" for row in teachers)
     learned_from = f"| source | weight |\n|---|---|\n{rows}" if rows else "No source: images and labels of the task."
-    options = "\n".join(f"| {key} | {value} |" for key, value in run.record["options"].items())
+    options = "\n".join(f"| {key} | {markdown(str(value))} |" for key, value in run.record["options"].items())
     view = (
         f"shorter side {preprocessing.resize}, centre crop {preprocessing.input_size}"
         if preprocessing.resize
         else f"whole image at {preprocessing.input_size}"
     )
-    names = ", ".join(trained.classes[:20]) + (", …" if len(trained.classes) > 20 else "")
+    names = ", ".join(map(markdown, trained.classes[:20])) + (", …" if len(trained.classes) > 20 else "")
     model = run.record["student"]["student"]["model"]
     return f"""---
 library_name: zoo
 tags: [image-classification, knowledge-distillation]
 ---
 
-# {run.place.name}
+# {markdown(run.place.name)}
 
-`{model}` for {len(trained.classes)} classes: {names}.
+{code(model)} for {len(trained.classes)} classes: {names}.
 
 ## Input
 
@@ -152,9 +153,9 @@ mean {list(preprocessing.mean)}, std {list(preprocessing.std)}.
 
 ## Use
 
-In `zoo`, `file:{run.place.name}` names it as a source or a student; `config.json` describes how it is built.
-`zoo evaluate accuracy {run.place.name}` evaluates its predictions on the test images, and
-`zoo predict {run.place.name} --data folder:IMAGES` predicts new ones.
+In `zoo`, {code(f"file:{run.place.name}")} names it as a source or a student; `config.json` describes how it is built.
+{code(f"zoo evaluate accuracy {run.place.name}")} evaluates its predictions on the test images, and
+{code(f"zoo predict {run.place.name} --data folder:IMAGES")} predicts new ones.
 
 ## Learned from
 

@@ -42,7 +42,7 @@ _zoo_complete() {
         fi
     done
 
-    local command= workspace=${ZOO_WORKSPACE:-.} waiting= ended= typed=${words[${#words[@]} - 1]} word
+    local command= workspace=${ZOO_WORKSPACE:-.} waiting= ended= quote= typed=${words[${#words[@]} - 1]} word
     for word in "${words[@]:1:${#words[@]} - 2}"; do
         _zoo_bare "$word"
         word=$REPLY
@@ -68,6 +68,7 @@ _zoo_complete() {
     [[ $workspace != '~/'* ]] || workspace=$HOME/${workspace#'~/'}
 
     _zoo_bare "$typed"
+    local open_quote=$quote
     local full=$REPLY head= value=$REPLY files= kind=
     if [[ -n $waiting ]]; then
         _zoo_table "kind $command $waiting"
@@ -101,7 +102,10 @@ _zoo_complete() {
         word=${word#"$keep"}
         # If readline recognises a folder itself, it ends the word correctly, within quotes too.
         [[ -z $files || $word != */ || ! -d $word ]] || word=${word%/}
-        [[ -n $files || $typed == [\'\"]* || $word != *[!a-zA-Z0-9_.,:=/%@+-]* ]] || printf -v word %q "$word"
+        if [[ -z $files && $word == *[!a-zA-Z0-9_.,:=/%@+-]* ]]; then
+            _zoo_quote "$word" "$open_quote"
+            word=$REPLY
+        fi
         COMPREPLY+=("$word")
     done
     [[ -z $open ]] || compopt -o nospace
@@ -197,7 +201,10 @@ _zoo_sources() {
                 line=${line#*=}
                 line=${line#"${line%%[\"\']*}"}
                 name=${line:1}
+                # The only escape that a name needs.
+                [[ $line != \"* ]] || name=${name//\\\"/$'\1'}
                 name=${name%%"${line:0:1}"*}
+                name=${name//$'\1'/\"}
                 [[ $stored == */"$name"/* ]] || _zoo_offer "$name"
                 ;;
         esac
@@ -221,11 +228,34 @@ _zoo_label_sets() {
     done
 }
 
-# REPLY: the word $1 without its quotes and backslashes.
-_zoo_bare() {
+# REPLY: the word $1 as it must stand after the quote $2, or without one, so that the shell takes it as it is.
+# readline ends what is after a quote, unless that mark is there.
+_zoo_quote() {
+    local char
     REPLY=$1
+    case $2 in
+        \')
+            char="'\\''"
+            REPLY=${REPLY//\'/"$char"}
+            ;;
+        \")
+            for char in \\ \" \$ $'\x60'; do
+                REPLY=${REPLY//"$char"/"\\$char"}
+            done
+            # A backslash before ! would stay there, and without one it is replaced from the history.
+            char=\"\'!\'\"
+            REPLY=${REPLY//!/"$char"}
+            ;;
+        *) printf -v REPLY %q "$1" ;;
+    esac
+    [[ -z $2 || $REPLY != *"$2" ]] || REPLY+=$2
+}
+
+# REPLY: the word $1 without its quotes and backslashes; quote: the one that is still open.
+_zoo_bare() {
+    REPLY=$1 quote=
     [[ $1 == *[\\\'\"]* ]] || return 0
-    local i char quote=
+    local i char
     REPLY=
     for ((i = 0; i < ${#1}; i++)); do
         char=${1:i:1}

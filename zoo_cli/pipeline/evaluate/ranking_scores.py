@@ -9,7 +9,7 @@ from zoo_cli.evaluation import score_tables, tables
 from zoo_cli.evaluation.score_tables import Score, Scores
 from zoo_cli.pipeline import leakage
 from zoo_cli.pipeline.evaluate import ranking_controls
-from zoo_cli.store import files, schemas
+from zoo_cli.store import files, replacement, schemas
 
 
 def load_scores(path: Path, labels: str | None = None) -> Scores:
@@ -50,7 +50,15 @@ def _score_folders(path: Path, labels: str | None) -> dict[Path, list[Path]]:
     if not folders and (labels is None or path.name == "scores"):
         folders = [path]
     # One folder per metric. Files of earlier versions, one per metric, count only if there are no folders.
-    return {folder: sorted(folder.glob("*/*.parquet")) or sorted(folder.glob("*.parquet")) for folder in folders}
+    return {folder: _find_files(folder) for folder in folders}
+
+
+def _find_files(folder: Path) -> list[Path]:
+    metrics = [path for path in sorted(folder.glob("*")) if path.is_dir()]
+    for metric in metrics:
+        replacement.settle(metric)
+    own = sorted(path for metric in metrics for path in metric.glob("*.parquet") if not metric.name.startswith("."))
+    return own or sorted(folder.glob("*.parquet"))
 
 
 def _read_workspace(

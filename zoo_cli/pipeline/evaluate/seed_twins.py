@@ -1,10 +1,11 @@
 """Runs that differ only in their seed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo_cli.store import files
-from zoo_cli.training.run_record import IDENTITY_KEYS
+from zoo_cli.store.records import check_value
+from zoo_cli.training.run_record import IDENTITY_KEYS, read_record
 
 
 def seedless_options(folder: Path | None) -> dict[str, Any] | None:
@@ -27,6 +28,6 @@ def _read_record(folder: Path | None) -> dict[str, Any] | None:
     """The run.json of a run with a seed."""
     if folder is None or not (folder / "run.json").exists():
         return None
-    record = files.read_json(folder / "run.json")
-    options = record.get("options") if isinstance(record, dict) else None
-    return record if isinstance(options, dict) and "seed" in options else None
+    record = read_record(folder / "run.json")
+    check_value(Mapping[str, Any], record.get("options", {}), f"{folder / 'run.json'}, key options")
+    return record if "seed" in record.get("options", {}) else None

@@ -14,6 +14,8 @@ from zoo_cli.evaluation.flip_statistics import TeacherStatistics, TransferStatis
 from zoo_cli.evaluation.predictions import Predictions
 from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
 from zoo_cli.store import files
+from zoo_cli.store.records import check_value
+from zoo_cli.training.run_record import load_run_record
 
 Array = np.ndarray
 
@@ -160,14 +162,14 @@ def _recorded_teachers(reader: PredictionReader, text: str, reference: Predictio
 
 def _read_teachers(file: Path) -> dict[str, str | None]:
     """The teachers that a run.json names, with the digests of their weights. Raises ContractError for another file."""
-    record = files.read_json(file)
-    try:
-        # In a sequence, "teachers" holds the last teacher, and "after" those before it.
-        last = [str(row["source"]) for row in record.get("teachers") or []]
-        names = [*map(str, record["student"].get("after") or []), *last] if last else []
-        return {name: record["inputs"].get(f"teacher {name}") for name in names}
-    except (AttributeError, KeyError, TypeError):
-        raise ContractError(f"{file} is not a run.json written by zoo") from None
+    record = load_run_record(file)
+    if not record.teachers:
+        return {}
+    # In a sequence, "teachers" holds the last teacher, and "after" those before it.
+    before = record.student.get("after")
+    check_value(Sequence[str] | None, before, f"{file}, key student.after")
+    names = [*(before or []), *(teacher.source for teacher in record.teachers)]
+    return {name: record.inputs.get(f"teacher {name}") for name in names}
 
 
 def _load_teacher(reader: PredictionReader, name: str, digest: str | None) -> Predictions:

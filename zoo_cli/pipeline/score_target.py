@@ -1,0 +1,103 @@
+"""What the scores of a command are made from, and whether they are stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from zoo_cli.config import Config, Source
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.pipeline import leakage, metric_inputs
+from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig
+from zoo_cli.pipeline.probe_set import probe_rows
+from zoo_cli.store import feature_files, files, provenance
+from zoo_cli.store.manifest import Images
+from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.source_record import load_source_record
+
+
+@dataclass(frozen=True)
+class ScoreTarget:
+    """What all scores of a command share: the probe set, the sources and what each is made from."""
+
+    settings: Config
+    options: ScoreConfig
+    images: Images
+    sources: list[Source]
+    ids: np.ndarray
+    classes: Classes
+    seed: int
+    probe: str
+    fingerprints: dict[str, str]
+    left_out: dict[str, str]
+
+    @classmethod
+    def of(cls, settings: Config, images: Images, options: ScoreConfig, sources: list[Source]) -> Self:
+        """The target of scores of these sources."""
+        rows = probe_rows(settings, images)
+        joint = any(spec.entry.joined for spec in options.specs)
+        names = [source.name for source in options.sources]
+        return cls(
+            settings,
+            options,
+            images,
+            sources,
+            images.ids[rows],
+            Classes.of(images.labels[rows]),
+            settings.task.seed if options.seed is None else options.seed,
+            images.fingerprint(rows, "ids", "labels"),
+            {source.name: load_source_record(settings, source.name).fingerprint for source in sources},
+            leakage.excluded_sources(settings, names) if joint else {},
+        )
+
+    def shared_inputs(self, spec: MetricSpec) -> Inputs:
+        """What the scores of a metric are made from, besides the source."""
+        return {"probe": self.probe, "metric": spec.method.spec, "on": spec.on, "seed": self.seed}
+
+    def source_inputs(self, spec: MetricSpec, source: Source) -> Any:
+        """What the scores of a metric are made from, of one source."""
+        fingerprint = self.fingerprints[source.name]
+        further = metric_inputs.input_digests(self.settings, spec.entry.needs, source.name)
+        return [fingerprint, further] if further else fingerprint
+
+    def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
+        """The digest of the reference; if none is named, of the one that existing scores were made with."""
+        if "reference" not in spec.entry.needs:
+            return {}
+        if self.options.reference is not None:
+            return {"reference": feature_files.content_digest(self.options.reference)}
+        header = files.read_header(existing).get("inputs", {}) if existing.exists() else {}
+        return {"reference": header.get("reference")}
+
+    def ensemble_inputs(self, spec: MetricSpec) -> Inputs:
+        """What an ensemble is made from: all sources."""
+        sources = {source.name: self.source_inputs(spec, source) for source in self.sources}
+        return {**self.shared_inputs(spec), "sources": sources, "left_out": self.left_out}
+
+
+@dataclass(frozen=True, eq=False)
+class PendingScore:
+    """A score to compute: its metric and source, its file, and what it is made from."""
+
+    spec: MetricSpec
+    source: Source
+    path: Path
+    inputs: Inputs
+
+
+def are_made(target: ScoreTarget, spec: MetricSpec, items: Sequence[PendingScore]) -> bool:
+    """Whether all these scores, and the ensemble of their metric, are stored."""
+    if spec.entry.joined:
+        ensemble = ensemble_path(target.settings, target.options, spec)
+        if not ensemble.exists() or files.read_json(ensemble).get("inputs") != target.ensemble_inputs(spec):
+            return False
+    return all(provenance.is_made_from(item.path, item.inputs) for item in items)
+
+
+def ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> Path:
+    """The file of an ensemble, beside the scores of its metric."""
+    if options.out is not None:
+        return options.out.with_suffix(".json")
+    return settings.scores(spec.slug).with_name(f"{spec.slug}.json")
