@@ -71,7 +71,7 @@ class Campaign:
             if (plain(name), digest) not in self.contents and plain(name) not in self.appended:
                 self._note(step, f"{name} is neither the old file nor a new one")
         state = json.dumps(sorted(left.items()))
-        if state not in self.states:
+        if state not in self.states and self._workspace(place).exists():
             self.states.add(state)
             for reader in self.readers:
                 self._read(step, reader, place)

@@ -39,7 +39,7 @@ def test_finished_parts_are_not_made_again(workspace: Make, tmp_path: Path) -> N
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in kept} == before
 
 
-@pytest.mark.parametrize("seconds", [0, 946684800, 4102444800], ids=["epoch", "past", "future"])
+@pytest.mark.parametrize("seconds", [0, 4102444800], ids=["1970", "2100"])
 def test_times_of_files_decide_nothing(workspace: Make, seconds: int) -> None:
     place = workspace(upto="pseudo-label")
     quick = ("--steps", "2", "--batch-size", "8", "--augment", "none", "--name", "mine")
