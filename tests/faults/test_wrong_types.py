@@ -21,7 +21,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from tests.workspaces import make, run, sign_run, write_class_names
+from tests.workspaces import make, run, sign_run, unseal, write_class_names
+from zoo_cli.store import seals
 
 TRAINING = ("--steps", "2", "--batch-size", "8", "--augment", "none")
 STUDENT = ("distill", *TRAINING, "--name", "student")
@@ -176,6 +177,11 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(place):
         for command in (("split", "--overwrite", "--max-errors", "1"), ("pseudo-label",), ("rank",), *MAKE):
             assert run(*command, workspace=place).code in (0, 75), command
+    for path in place.rglob("*.json"):  # as earlier versions wrote them: a seal would tell of any change
+        if seals.JSON_KEY in json.loads(path.read_text(encoding="utf-8")):
+            unseal(path)
+    for name in ("student", "tuned"):
+        sign_run(place / "runs" / name)
     (place / "runs/leased").mkdir()
     lease = {"host": "there", "boot": "", "namespace": "", "pid": 1, "started": "2", "since": 1.5, "run": "3"}
     (place / "runs/leased/.lease-1").write_text(json.dumps(lease), encoding="utf-8")
