@@ -1,21 +1,21 @@
 """Output: answers go to stdout, messages and progress to stderr. The only module that prints."""
 
 import contextlib
-import csv
-import io
 import json
 import math
 import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.text_table import render_table
+from zoo_cli.text_escapes import markdown, printable, spreadsheet_text
+from zoo_cli.text_table import render_delimited, render_markdown, render_table
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LINE_EVERY, EARLY = 30.0, 5.0
@@ -35,6 +35,7 @@ class Console:
     out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))  # noqa: SIM115
     err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     verbosity: int = 0
+    csv_safe: bool = False  # no cell of CSV and TSV is a formula of a spreadsheet
     bars: list[Any] = field(default_factory=list)  # on the terminal, where only the innermost is shown
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -57,7 +58,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print a message, unless --quiet."""
         if self.verbosity >= 0:
-            self._print(_printable(text) + "\n")
+            self._print(printable(text) + "\n")
 
     def detail(self, text: str) -> None:
         """Print a message with --verbose."""
@@ -66,15 +67,20 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a warning, even with --quiet."""
-        self._print(f"zoo: warning: {_printable(text)}\n")
+        self._print(f"zoo: warning: {printable(text)}\n")
 
     def fail(self, text: str) -> None:
         """Print the one line of an error."""
-        self._print(f"zoo: error: {_printable(text)}\n")
+        self._print(f"zoo: error: {printable(text)}\n")
+
+    def trace(self, error: BaseException) -> None:
+        """Print the traceback of an exception."""
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        self._print("".join(printable(line.expandtabs(4)) + "\n" for line in lines))
 
     def _print(self, text: str) -> None:
-        # A closed stderr must not abort the run.
-        with self.without_bar(), contextlib.suppress(OSError):
+        # A stderr that is closed, by the shell or by a user's code, must not abort the run.
+        with self.without_bar(), contextlib.suppress(OSError, ValueError):
             _put(self.err, text)
 
     def answer(self, text: str) -> None:
@@ -160,7 +166,7 @@ def answer(
     if form == "table":
         console.answer(_table(lines, fields, _is_terminal(console.out)))
         for note in notes:
-            console.answer(_printable(note))
+            console.answer(printable(note))
         return
     console.answer(_delimited(lines, fields, form))
     for note in notes:
@@ -197,7 +203,7 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int | None, unit: str):
-        self.title, self.total, self.unit = title, total, unit
+        self.title, self.total, self.unit = printable(title), total, unit
         self.done = self.skipped = 0
         self.start = self.last = time.monotonic()
         self.bar: Any = None
@@ -302,44 +308,43 @@ def _cell(value: Any, style: str) -> str:
         return percent(value)
     if style == "score":
         return f"{value:.4f}"
-    return format(value, style) if style else _printable(str(value))
+    return format(value, style) if style else printable(str(value))
 
 
 def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal: bool) -> str:
-    titles = [column.title or column.key for column in fields]
     cells = [[_cell(row.get(column.key), column.style) for column in fields] for row in rows]
-    return render_table(titles, cells, [bool(column.style) for column in fields], terminal)
+    return render_table(_titles(fields), cells, [bool(column.style) for column in fields], terminal)
+
+
+def _titles(fields: Sequence[Field]) -> list[str]:
+    return [printable(column.title or column.key) for column in fields]
 
 
 def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form: str) -> str:
-    def text(value: Any) -> str:
-        value = plain(value)
-        if value is None:
-            return ""
-        return str(value).lower() if isinstance(value, bool) else _printable(str(value))
-
     if form == "md":
         # People read Markdown: values as in a table.
-        titles = [column.title or column.key for column in fields]
-        lines = [titles, ["---:" if column.style else "---" for column in fields]]
-        lines += [[_cell(row.get(column.key), column.style).replace("|", r"\|") for column in fields] for row in rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    titles = [column.key for column in fields]
-    cells = [[text(row.get(column.key)) for column in fields] for row in rows]
-    if form == "tsv":
-        return "\n".join("\t".join(line) for line in [titles, *cells])
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([titles, *cells])
-    return buffer.getvalue()
+        cells = [[_markdown_cell(row.get(column.key), column.style) for column in fields] for row in rows]
+        return render_markdown(list(map(markdown, _titles(fields))), cells, [bool(column.style) for column in fields])
+    titles = [_raw_cell(column.key) for column in fields]
+    return render_delimited([titles, *([_raw_cell(row.get(column.key)) for column in fields] for row in rows)], form)
+
+
+def _markdown_cell(value: Any, style: str) -> str:
+    return markdown(_cell(value, style)) if isinstance(value, str) else _cell(value, style).replace("|", r"\|")
+
+
+def _raw_cell(value: Any) -> str:
+    """A value of CSV and TSV: numbers in full, nothing for an undefined one."""
+    value = plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return spreadsheet_text(printable(value)) if _console.csv_safe else printable(value)
+    return str(value).lower() if isinstance(value, bool) else printable(str(value))
 
 
 def _is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _printable(text: str) -> str:
-    """Escape control characters, which must not reach a terminal from a file name."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _put(stream: TextIO, text: str) -> None:

@@ -1,5 +1,7 @@
-"""Tables of text, as wide as the terminal allows."""
+"""Tables of text: as wide as the terminal allows, as Markdown, CSV and TSV."""
 
+import csv
+import io
 import shutil
 from collections.abc import Sequence
 
@@ -18,11 +20,34 @@ def render_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     for title, number, size in zip(titles, numbers, _column_widths([titles, *rows], numbers, width), strict=True):
         table.add_column(title, justify="right" if number else "left", no_wrap=True, width=size)
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console = RichConsole(file=None, force_terminal=terminal, width=width, highlight=False, soft_wrap=not terminal)
+        table.add_row(*row)
+    console = RichConsole(
+        file=None,
+        force_terminal=terminal,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not terminal,
+    )
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def render_markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> str:
+    """Rows of cells below their titles, as Markdown."""
+    rules = ["---:" if number else "---" for number in numbers]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (titles, rules, *rows))
+
+
+def render_delimited(lines: Sequence[Sequence[str]], form: str) -> str:
+    """Lines of cells as "csv" or "tsv"; those of TSV hold neither tabs nor line ends."""
+    if form == "tsv":
+        return "\n".join("\t".join(line) for line in lines)
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()
 
 
 def _column_widths(lines: Sequence[Sequence[str]], numbers: Sequence[bool], width: int) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config
+from zoo_cli import config, console
 from zoo_cli.commands.options import HERE, Device, Format, Json, MaxErrors, Workers, Workspace
 from zoo_cli.errors import UsageError
 from zoo_cli.registry import DEFAULT_POOL
@@ -77,6 +77,7 @@ def predict(
         batch_size=batch_size,
         workers=workers,
         max_errors=max_errors,
+        csv_safe=console.current().csv_safe,
     )
     result = stage.predict(settings, options)
     print_predictions(result, "json" if json else form)

@@ -1,5 +1,6 @@
 """The student of a run: the network it starts as, and the files it ends as."""
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.store import files, provenance, schemas, weights_origin
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.text_escapes import code_span, markdown
 from zoo_cli.training import inference, loop
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
@@ -118,24 +120,25 @@ def _model_card(run: RunFolder, trained: Student) -> str:
     """The model card. It holds no accuracy: the labels of the test images are not read in training."""
     preprocessing = trained.preprocessing
     teachers = [*run.record["weights"], *run.record.get("teachers", [])]
-    rows = "\n".join(f"| {row['source']} | {row['weight']:.4f} |" for row in teachers)
+    rows = "\n".join(f"| {markdown(row['source'])} | {row['weight']:.4f} |" for row in teachers)
     learned_from = f"| source | weight |\n|---|---|\n{rows}" if rows else "No source: images and labels of the task."
-    options = "\n".join(f"| {key} | {value} |" for key, value in run.record["options"].items())
+    options = "\n".join(f"| {key} | {markdown(str(value))} |" for key, value in run.record["options"].items())
     view = (
         f"shorter side {preprocessing.resize}, centre crop {preprocessing.input_size}"
         if preprocessing.resize
         else f"whole image at {preprocessing.input_size}"
     )
-    names = ", ".join(trained.classes[:20]) + (", …" if len(trained.classes) > 20 else "")
-    model = run.record["student"]["student"]["model"]
+    names = ", ".join(map(markdown, trained.classes[:20])) + (", …" if len(trained.classes) > 20 else "")
+    model, name = run.record["student"]["student"]["model"], run.place.name
+    word = shlex.quote(name)
     return f"""---
 library_name: zoo
 tags: [image-classification, knowledge-distillation]
 ---
 
-# {run.place.name}
+# {markdown(name)}
 
-`{model}` for {len(trained.classes)} classes: {names}.
+{code_span(model)} for {len(trained.classes)} classes: {names}.
 
 ## Input
 
@@ -144,9 +147,9 @@ mean {list(preprocessing.mean)}, std {list(preprocessing.std)}.
 
 ## Use
 
-In `zoo`, `file:{run.place.name}` names it as a source or a student; `config.json` describes how it is built.
-`zoo evaluate accuracy {run.place.name}` evaluates its predictions on the test images, and
-`zoo predict {run.place.name} --data folder:IMAGES` predicts new ones.
+In `zoo`, {code_span(f"file:{name}")} names it as a source or a student; `config.json` describes how it is built.
+{code_span(f"zoo evaluate accuracy {word}")} evaluates its predictions on the test images, and
+{code_span(f"zoo predict {word} --data folder:IMAGES")} predicts new ones.
 
 ## Learned from
 
