@@ -9,18 +9,29 @@ if __name__ == "__main__":
 import functools
 import inspect
 import os
+import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, device_errors, early_signals, interruption, ranks, specs, system_errors, trust
-from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES, WITHOUT_NETWORKS
+from zoo_cli import (
+    __version__,
+    answer_stream,
+    console,
+    device_errors,
+    early_signals,
+    interruption,
+    ranks,
+    specs,
+    system_errors,
+    trust,
+)
+from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
-from zoo_cli.commands.options import CsvSafe, Quiet, Trust, Verbose
+from zoo_cli.commands.options import shared_flags
 from zoo_cli.errors import Interrupted, UsageError, ZooError
 from zoo_cli.registry import import_target
 
@@ -58,7 +69,9 @@ def app() -> typer.Typer:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. Without `argv` the process is zoo's own, and `sys.argv` the command."""
+    if argv is None:
+        answer_stream.separate()
     # Two spinning OpenMP threads on shared cores make a small training step thirty times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     interruption.install()
@@ -69,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ranks.leave(code)
     early_signals.leave_at_once(silently=True)
     interruption.leave_if_hanging(code)
+    answer_stream.hand_over()
     return code
 
 
@@ -89,14 +103,18 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
             app()(args=None if argv is None else list(argv), prog_name="zoo")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None), ""
+    except KeyboardInterrupt:  # where a user's code has taken the handler of Ctrl-C away from us
+        return 128 + signal.SIGINT, early_signals.describe(signal.SIGINT)
     except ZooError as error:
+        if error.__cause__ is not None and console.current().verbosity > 0:
+            console.current().trace(error.__cause__)
         return error.code, str(error)
     except console.ClosedPipe:
         return CLOSED_PIPE, ""
     except Exception as error:
         failure = device_errors.translate(error) or system_errors.translate(error)
         if failure is None or console.current().verbosity > 0:
-            traceback.print_exc()
+            console.current().trace(error)
         if failure is None:
             return BUG, f"this is a bug in zoo {__version__}; please report it with the lines above"
         return failure.code, str(failure)
@@ -132,12 +150,9 @@ _top.__doc__ = ABOUT
 
 
 def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[..., None]:
-    """The command with -q, -v, --trust and --csv-safe, which set the console and the process, and not the stage."""
-    shared: dict[str, tuple[Any, Any]] = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
-    if name not in WITHOUT_NETWORKS:
-        shared["trust"] = (Trust, None)
-    if "form" in inspect.signature(function).parameters:
-        shared["csv_safe"] = (CsvSafe, False)
+    """The command with -q, -v, --csv-safe and --trust, which set the console and the process, and not the stage."""
+    signature = inspect.signature(function)
+    shared = shared_flags(name, signature.parameters)
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
@@ -149,12 +164,12 @@ def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[...
         console.check_format(kwargs.get("form"))
         console.current().csv_safe = kwargs.pop("csv_safe", False)
         if console.current().csv_safe:
-            console.check_csv_safe("json" if kwargs.get("json") else kwargs.get("form"))
+            console.check_csv_safe("json" if kwargs.get("json") else kwargs.get("form"), kwargs.get("out"))
         if name not in OF_SEVERAL_PROCESSES:
             ranks.refuse(name)
-        function(*args, **kwargs)
+        with answer_stream.reserved():
+            function(*args, **kwargs)
 
-    signature = inspect.signature(function)
     extra = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in shared.items()

@@ -1,22 +1,21 @@
 """Output: answers go to stdout, messages and progress to stderr. The only module that prints."""
 
 import contextlib
-import csv
-import io
 import json
 import math
 import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
-from zoo_cli.escapes import markdown, printable, spreadsheet_cell
-from zoo_cli.text_table import render_blocks, render_table
+from zoo_cli.text_escapes import markdown, printable, spreadsheet_text
+from zoo_cli.text_table import render_blocks, render_delimited, render_markdown, render_table
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LINE_EVERY, EARLY = 30.0, 5.0
@@ -30,16 +29,13 @@ class ClosedPipe(Exception):
 
 @dataclass
 class Console:
-    """The output streams, which a test can replace, and the verbosity: -1 quiet, 0 normal, 1 verbose.
-
-    `csv_safe`: texts of csv and tsv are written so that no spreadsheet takes them for formulas.
-    """
+    """The output streams, which a test can replace, and the verbosity: -1 quiet, 0 normal, 1 verbose."""
 
     # A stream that the shell has closed (`>&-`) is None; what is written to it is dropped.
     out: TextIO = field(default_factory=lambda: sys.stdout or open(os.devnull, "w"))  # noqa: SIM115
     err: TextIO = field(default_factory=lambda: sys.stderr or open(os.devnull, "w"))  # noqa: SIM115
     verbosity: int = 0
-    csv_safe: bool = False
+    csv_safe: bool = False  # no cell of CSV and TSV is a formula of a spreadsheet
     bars: list[Any] = field(default_factory=list)  # on the terminal, where only the innermost is shown
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -77,9 +73,14 @@ class Console:
         """Print the one line of an error."""
         self._print(f"zoo: error: {printable(text)}\n")
 
+    def trace(self, error: BaseException) -> None:
+        """Print the traceback of an exception."""
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        self._print("".join(printable(line.expandtabs(4)) + "\n" for line in lines))
+
     def _print(self, text: str) -> None:
-        # A closed stderr must not abort the run.
-        with self.without_bar(), contextlib.suppress(OSError):
+        # A stderr that is closed, by the shell or by a user's code, must not abort the run.
+        with self.without_bar(), contextlib.suppress(OSError, ValueError):
             _put(self.err, text)
 
     def answer(self, text: str) -> None:
@@ -195,10 +196,10 @@ def check_format(form: str | None) -> None:
         raise UsageError(f'no format "{form}"', f"one of: {', '.join(FORMATS)}")
 
 
-def check_csv_safe(form: str | None) -> None:
-    """Raise UsageError if --csv-safe has nothing to act on, before any work."""
+def check_csv_safe(form: str | None, out: object = None) -> None:
+    """Raise UsageError if --csv-safe has no csv or tsv to act on, neither the answer nor the file `out`."""
     form = form or ("table" if _is_terminal(_console.out) else "tsv")
-    if form not in ("csv", "tsv"):
+    if form not in ("csv", "tsv") and not str(out).endswith((".csv", ".tsv")):
         raise UsageError(f"--csv-safe is for csv and tsv, not {form}", "add --format csv")
 
 
@@ -226,7 +227,7 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int | None, unit: str):
-        self.title, self.total, self.unit = title, total, unit
+        self.title, self.total, self.unit = printable(title), total, unit
         self.done = self.skipped = 0
         self.start = self.last = time.monotonic()
         self.bar: Any = None
@@ -335,43 +336,44 @@ def _cell(value: Any, style: str) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal: bool) -> str:
-    titles = [column.title or column.key for column in fields]
     cells = [[_cell(row.get(column.key), column.style) for column in fields] for row in rows]
-    return render_table(titles, cells, [bool(column.style) for column in fields], terminal)
+    return render_table(_titles(fields), cells, [bool(column.style) for column in fields], terminal)
+
+
+def _titles(fields: Sequence[Field]) -> list[str]:
+    return [printable(column.title or column.key) for column in fields]
 
 
 def _grid(grid: Grid, form: str, terminal: bool) -> str:
     title = printable(grid.title)
     if form == "md":
         return f"{title}\n\n{_delimited(grid.rows, grid.fields, form)}"
-    titles = [column.title or column.key for column in grid.fields]
+    titles = _titles(grid.fields)
     cells = [[_cell(row.get(column.key), column.style) for column in grid.fields] for row in grid.rows]
     return f"{title}\n{render_blocks(titles, cells, [bool(f.style) for f in grid.fields], grid.keys, terminal)}"
 
 
 def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form: str) -> str:
-    def text(value: Any) -> str:
-        value = plain(value)
-        if value is None:
-            return ""
-        if isinstance(value, bool):
-            return str(value).lower()
-        shown = printable(str(value))
-        return spreadsheet_cell(shown) if _console.csv_safe and isinstance(value, str) else shown
-
     if form == "md":
         # People read Markdown: values as in a table.
-        titles = [markdown(column.title or column.key) for column in fields]
-        lines = [titles, ["---:" if column.style else "---" for column in fields]]
-        lines += [[markdown(_cell(row.get(column.key), column.style)) for column in fields] for row in rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    titles = [column.key for column in fields]
-    cells = [[text(row.get(column.key)) for column in fields] for row in rows]
-    if form == "tsv":
-        return "\n".join("\t".join(line) for line in [titles, *cells])
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([titles, *cells])
-    return buffer.getvalue()
+        cells = [[_markdown_cell(row.get(column.key), column.style) for column in fields] for row in rows]
+        return render_markdown(list(map(markdown, _titles(fields))), cells, [bool(column.style) for column in fields])
+    titles = [_raw_cell(column.key) for column in fields]
+    return render_delimited([titles, *([_raw_cell(row.get(column.key)) for column in fields] for row in rows)], form)
+
+
+def _markdown_cell(value: Any, style: str) -> str:
+    return markdown(_cell(value, style)) if isinstance(value, str) else _cell(value, style).replace("|", r"\|")
+
+
+def _raw_cell(value: Any) -> str:
+    """A value of CSV and TSV: numbers in full, nothing for an undefined one."""
+    value = plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return spreadsheet_text(printable(value)) if _console.csv_safe else printable(value)
+    return str(value).lower() if isinstance(value, bool) else printable(str(value))
 
 
 def _is_terminal(stream: TextIO) -> bool:

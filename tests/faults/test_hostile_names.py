@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.test_terminal import on_terminal
 from tests.workspaces import edit, run
-from zoo_cli import escapes
+from zoo_cli import text_escapes
 
 Make = Callable[..., Path]
 CLASSES = {"blue": "[bold]=1+1", "green": ":smile: <b>|x", "red": "@cmd `$(id)` \u202eder"}
@@ -51,9 +51,9 @@ def test_hostile_names_are_text_in_every_answer(
     assert "\U0001f604" not in result.out + result.err, "an emoji of :smile:"
     assert "\u202e" not in result.out + result.err, "letters in another order"
     if arguments[0] in ("sources", "score", "rank"):
-        assert (escapes.markdown(SOURCE) if form == "md" else SOURCE) in result.out
+        assert (text_escapes.markdown(SOURCE) if form == "md" else SOURCE) in result.out
     if arguments[1:2] == ("flips",):
-        shown = escapes.markdown(CLASSES["blue"]) if form == "md" else CLASSES["blue"]
+        shown = text_escapes.markdown(CLASSES["blue"]) if form == "md" else CLASSES["blue"]
         assert shown in result.out
 
 
@@ -65,7 +65,7 @@ def test_csv_safe_disarms_texts_and_leaves_numbers(hostile: Path) -> None:
     for row, safe_row in zip(plain, safe, strict=True):
         for cell, safe_cell in zip(row, safe_row, strict=True):
             is_number = cell.removeprefix("-").replace(".", "").replace("e-", "").isdigit()
-            dangerous = cell.startswith(escapes.FORMULA) and not is_number
+            dangerous = cell.startswith(text_escapes.FORMULAS) and not is_number
             assert safe_cell == (f"'{cell}" if dangerous else cell)
     assert any(cell.startswith("'@cmd") for row in safe for cell in row)
 
@@ -80,19 +80,19 @@ def test_csv_safe_is_refused_where_it_does_nothing(hostile: Path, flags: tuple[s
 def test_model_card_shows_names_as_text(hostile: Path) -> None:
     card = (hostile / "runs" / "one" / "README.md").read_text(encoding="utf-8")
     assert r"\[bold]=1+1" in card
-    assert r":smile: \<b>\|x" in card
+    assert r":smile: &lt;b>\|x" in card
     assert r"\\u202eder" in card
-    assert escapes.markdown(SOURCE) in card
+    assert text_escapes.markdown(SOURCE) in card
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a_b", "a_b"), ("_a_", r"\_a\_"), ("a|b", r"a\|b"), ("<i>", r"\<i>"), ("*x*", r"\*x\*"), ("a\nb", r"a\\nb")],
+    [("a_b", "a_b"), ("_a_", r"\_a\_"), ("a|b", r"a\|b"), ("<i>", "&lt;i>"), ("*x*", r"\*x\*"), ("a\nb", r"a\\nb")],
 )
 def test_markdown_escapes_what_begins_something(text: str, expected: str) -> None:
-    assert escapes.markdown(text) == expected
+    assert text_escapes.markdown(text) == expected
 
 
 def test_code_holds_backticks() -> None:
-    assert escapes.code("a") == "`a`"
-    assert escapes.code("a`b") == "`` a`b ``"
+    assert text_escapes.code_span("a") == "`a`"
+    assert text_escapes.code_span("a`b") == "`` a`b ``"

@@ -365,12 +365,14 @@ class Workspace:
         device: str = "auto",
         max_errors: str | None = None,
         workers: int | None = None,
+        csv_safe: bool = False,
     ) -> PredictResult:
         """Predict the classes of images, which need no labels: `rows`, one an image that can be read, `failed`, others.
 
         `data`: PROVIDER:PATH, one or several. `run`: a run by folder or name, or a model; without it, the stored pool
         of heads answers, as `pseudo_label` made it with `head`, `pool`, `sources` and `with_student`. `out`: a
-        .parquet, .csv or .tsv file to write instead of `rows`.
+        .parquet, .csv or .tsv file to write instead of `rows`. `csv_safe`: texts of these that a spreadsheet would
+        calculate begin with an apostrophe.
         """
         options = PredictConfig(
             _texts(data),
@@ -384,6 +386,7 @@ class Workspace:
             device=device,
             max_errors=max_errors,
             workers=workers,
+            csv_safe=csv_safe,
         )
         settings = self.config
         result = predict_stage.predict(settings, options)

@@ -13,7 +13,7 @@ from zoo_cli.command_table import COMMANDS, GROUPS
 from zoo_cli.commands import completions
 from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
 from zoo_cli.commands.completions.architectures import CLASSIFIERS
-from zoo_cli.commands.options import CsvSafe, Quiet, Trust, Verbose, Workspace
+from zoo_cli.commands.options import Workspace, shared_flags
 from zoo_cli.entries import Entry
 from zoo_cli.store.view_set import VIEW_KINDS
 
@@ -98,14 +98,12 @@ def completion_script(shell: str) -> str:
 def describe_program() -> Program:
     """The command line as data."""
     top = {"workspace": Workspace, "version": Annotated[bool, typer.Option("--version", help="Print the version.")]}
-    shared = {"quiet": Quiet, "verbose": Verbose}
     commands = []
     for name, target in COMMANDS.items():
         parameters = typing.get_type_hints(registry.import_target(target), include_extras=True)
         parameters.pop("return", None)
-        trust = {} if name in command_table.WITHOUT_NETWORKS else {"trust": Trust}
-        csv_safe = {"csv_safe": CsvSafe} if "form" in parameters else {}
-        flags, argument = _flags(name, {**parameters, **shared, **trust, **csv_safe})
+        shared = {key: annotation for key, (annotation, _) in shared_flags(name, parameters).items()}
+        flags, argument = _flags(name, {**parameters, **shared})
         commands.append(Command(name, command_table.summary(name), flags, argument))
     return Program(_flags("", top)[0], tuple(commands), GROUPS, _words())
 

@@ -1,9 +1,12 @@
 """The flags that mean the same in every command, declared once."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from zoo_cli.command_table import WITHOUT_NETWORKS
 
 Workspace = Annotated[
     Path,
@@ -86,7 +89,9 @@ Json = Annotated[bool, typer.Option("--json", help="Short for --format json.", r
 CsvSafe = Annotated[
     bool,
     typer.Option(
-        "--csv-safe", help="Put a quote before texts that a spreadsheet takes for formulas.", rich_help_panel="Output"
+        "--csv-safe",
+        help="In csv and tsv, begin texts that a spreadsheet would calculate with '.",
+        rich_help_panel="Output",
     ),
 ]
 FollowLinks = Annotated[
@@ -167,6 +172,17 @@ Manifest = Annotated[
         "--manifest", metavar="FILE", help="Manifest of the task, instead of zoo.toml.", rich_help_panel="Files"
     ),
 ]
+
+
+def shared_flags(command: str, parameters: Collection[str]) -> dict[str, tuple[Any, Any]]:
+    """The flags that a command shares with others by its kind, with their defaults: `name: (annotation, default)`."""
+    flags: dict[str, tuple[Any, Any]] = {"quiet": (Quiet, False), "verbose": (Verbose, False)}
+    if "form" in parameters:
+        flags["csv_safe"] = (CsvSafe, False)
+    if command not in WITHOUT_NETWORKS:
+        flags["trust"] = (Trust, None)
+    return flags
+
 
 # For the commands that train.
 Student = Annotated[

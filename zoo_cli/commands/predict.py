@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import label_sets
+from zoo_cli import console, label_sets
 from zoo_cli.commands.options import HERE, Device, Format, Json, Labels, MaxErrors, Workers, Workspace
 from zoo_cli.errors import UsageError
 from zoo_cli.registry import DEFAULT_POOL
@@ -80,6 +80,7 @@ def predict(
         batch_size=batch_size,
         workers=workers,
         max_errors=max_errors,
+        csv_safe=console.current().csv_safe,
     )
     result = stage.predict(settings, options)
     print_predictions(result, "json" if json else form)

@@ -15,12 +15,12 @@ from PIL import Image
 
 from zoo_cli import specs
 from zoo_cli.data.class_labels import MULTI_LABEL, ONE_LABEL, tidy_classes
-from zoo_cli.data.samples import Data, Sample, number_classes, quote, resolve_path
+from zoo_cli.data.samples import Data, Sample, number_classes, resolve_path
 from zoo_cli.errors import UsageError
+from zoo_cli.guard import guarded
 
 RESERVED = {"download", "transform", "target_transform", "transforms", "loader"}
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
-_BROKEN = (RuntimeError, OSError, ValueError, TypeError, KeyError, ImportError)
 
 
 def read_torchvision(rest: str, root: Path, _follow_links: bool = False) -> Data:
@@ -33,17 +33,13 @@ def read_torchvision(rest: str, root: Path, _follow_links: bool = False) -> Data
     name, _, query = rest.partition("?")
     factory = _find_factory(name)
     arguments = _parse_arguments(name, factory, query, root)
-    try:
+    with guarded(f"torchvision:{name} cannot be read", "zoo downloads nothing: put the files under root"):
         dataset = factory(**arguments)
-    except _BROKEN as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"torchvision:{name} cannot be read: {reason}", "zoo downloads nothing: put the files under root"
-        ) from None
-    classes = _class_names(dataset, name)
+        classes = _class_names(dataset, name)
+        size = len(dataset)
 
     def samples() -> Iterator[Sample]:
-        for position in range(len(dataset)):
+        for position in range(size):
             image, label = _load_sample(dataset, position, name)
             yield Sample(f"{name}/{position}", None, _encode_png(image), label)
 
@@ -51,10 +47,8 @@ def read_torchvision(rest: str, root: Path, _follow_links: bool = False) -> Data
 
 
 def _find_factory(name: str) -> Callable[..., Any]:
-    try:
+    with guarded("torchvision cannot be imported", "install the version for this torch"):
         from torchvision import datasets
-    except (ImportError, RuntimeError) as error:
-        raise UsageError(f"torchvision cannot be imported: {error}", "install the version for this torch") from None
     names = [key for key in datasets.__all__ if isinstance(getattr(datasets, key), type) and key != "VisionDataset"]
     if name not in names:
         raise specs.nearest("torchvision data set", name, names)
@@ -100,16 +94,11 @@ def _class_names(dataset: Any, name: str) -> tuple[str, ...]:
 
 
 def _load_sample(dataset: Any, position: int, name: str) -> tuple[Image.Image, int]:
-    try:
+    with guarded(f"sample {position} of torchvision:{name} is not an image with a class"):
         image, label = dataset[position]
         if getattr(label, "numel", lambda: 1)() > 1 or (isinstance(label, list | tuple) and len(label) > 1):
             raise UsageError(f"sample {position} of torchvision:{name} has several labels: {MULTI_LABEL}", ONE_LABEL)
         number = int(label)
-    except _BROKEN as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"sample {position} of torchvision:{name} is not an image with a class: {quote(reason)}"
-        ) from None
     if not isinstance(image, Image.Image):
         raise UsageError(f"torchvision:{name} returns {type(image).__name__}, not images")
     return image, number

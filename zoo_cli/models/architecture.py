@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from zoo_cli import config, registry, specs, trust
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.guard import guarded
 from zoo_cli.models.capture import OutputHook, Tap
-from zoo_cli.models.third_party import guarded, seeded
+from zoo_cli.models.third_party import seeded
 from zoo_cli.store import files
 
 

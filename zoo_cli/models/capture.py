@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.guard import guarded
 
 TOLERANCE = 1e-4
 """Two outputs are the same if max |a - b| is at most this times the standard deviation of y."""
@@ -102,17 +103,20 @@ def find_tap(
 class FeatureExtractor(nn.Module):
     """A model that returns `(features (B, D), logits (B, K) or None)` of images `(B, channels, size, size)`.
 
-    If the model ends in a softmax, the logits are its input. Dtypes follow autocast.
+    If the model ends in a softmax, the logits are its input. Dtypes follow autocast. `name`: what errors call it.
+    Raises UsageError for whatever the model raises, except for errors of a GPU.
     """
 
-    def __init__(self, module: nn.Module, tap: Tap):
+    def __init__(self, module: nn.Module, tap: Tap, name: str = "the network"):
         super().__init__()
         self.module = module
         self.tap = tap
+        self.name = name
         self.hook = OutputHook(module, tap)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.hook.run(self.module, x)
+        with guarded(f"{self.name} cannot run", "fix its forward"):
+            return self.hook.run(self.module, x)
 
 
 class OutputHook:

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from zoo_cli import devices
 from zoo_cli.config import Preprocessing
-from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
 
 
@@ -34,7 +33,7 @@ class FeatureRunner:
     def __init__(self, model: LoadedModel, device: torch.device, precision: str):
         devices.check_precision(precision, device)
         self.device, self.precision = device, precision
-        self.network = FeatureExtractor(model.module, model.tap).to(memory_format=torch.channels_last).eval()
+        self.network = model.extractor().to(memory_format=torch.channels_last).eval()
         self.normalise = Normaliser(model.preprocessing, device)
 
     def __call__(self, images: Tensor) -> tuple[np.ndarray | None, np.ndarray | None]:

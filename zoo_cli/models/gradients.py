@@ -26,10 +26,10 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
 from zoo_cli.errors import UsageError
+from zoo_cli.guard import guarded
 from zoo_cli.models.capture import TOLERANCE, FeatureExtractor, Tap
 from zoo_cli.models.loading import LoadedModel, make_example
 from zoo_cli.models.projection import BLOCKS, FIRST, SECOND, Projection
-from zoo_cli.models.third_party import guarded
 from zoo_cli.models.weight_layer import (
     InputHook,
     find_weight_layer,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo_cli import pixel_range, registry, specs
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.guard import guarded
 from zoo_cli.images.decoding import INTERPOLATIONS
 from zoo_cli.models import cost
 from zoo_cli.models.architecture import (
@@ -18,8 +19,7 @@ from zoo_cli.models.architecture import (
     ProviderResult,
     count_declared_classes,
 )
-from zoo_cli.models.capture import Tap, find_tap
-from zoo_cli.models.third_party import guarded
+from zoo_cli.models.capture import FeatureExtractor, Tap, find_tap
 from zoo_cli.store import weights_origin
 
 NEEDED = ("input_size", "mean", "std")
@@ -46,6 +46,15 @@ class LoadedModel:
     weights_sha256: str
     tap: Tap
     architecture: Architecture
+
+    @property
+    def title(self) -> str:
+        """What errors call it, with the user's factory: "source alpha: python:models.py:small"."""
+        return f"source {self.source.name}: {self.source.model}"
+
+    def extractor(self) -> FeatureExtractor:
+        """Its module, not copied, as a network that returns features and logits."""
+        return FeatureExtractor(self.module, self.tap, self.title)
 
 
 def is_stored(source: Source) -> bool:
@@ -107,6 +116,8 @@ def require_weights(source: Source) -> None:
 def describe_model(model: LoadedModel) -> dict[str, Any]:
     """The record of a model in source.json: equal for the same source and weights, on any machine."""
     source, tap, preprocessing = model.source, model.tap, asdict(model.preprocessing)
+    with guarded(f"{model.title} cannot run a single image", "fix its forward"):
+        macs = cost.count_macs(model.module, model.preprocessing.channels, model.preprocessing.input_size)
     return {
         "name": source.name,
         "provider": model.provider,
@@ -126,7 +137,7 @@ def describe_model(model: LoadedModel) -> dict[str, Any]:
         "trained_on": list(source.trained_on),
         "depth": source.depth,
         "parameters": cost.count_parameters(model.module),
-        "macs": cost.count_macs(model.module, model.preprocessing.channels, model.preprocessing.input_size),
+        "macs": macs,
         "feature_layer": {"module": tap.module, "side": tap.side, "pool": tap.pool, "head": tap.head},
     }
 

@@ -11,10 +11,11 @@ from torch import nn
 
 from zoo_cli import specs
 from zoo_cli.config import Source
-from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.errors import UsageError
+from zoo_cli.guard import guarded
 from zoo_cli.models import weights
 from zoo_cli.models.architecture import Architecture, ProviderResult
-from zoo_cli.models.third_party import guarded, seeded
+from zoo_cli.models.third_party import seeded
 from zoo_cli.store import weights_origin
 
 
@@ -37,13 +38,13 @@ def load_python(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
     if not callable(function):
         factories = [key for key, value in namespace.items() if callable(value) and key[0] != "_"]
         raise specs.nearest(f"factory in {name}", factory, factories)
-    with guarded(f"{factory} of {name}", "fix it, or the args of the source", namespace), seeded(seed):
+    with guarded(f"{factory} of {name}", "fix it, or the args of the source"), seeded(seed):
         module = function(**{key: _resolve_path(value, root) for key, value in source.args.items()})
-    if not isinstance(module, nn.Module):
-        raise UsageError(
-            f"{factory} of {name} returns {type(module).__name__}", "a factory must return a torch.nn.Module"
-        )
-    module = module.cpu().float().eval()
+        if not isinstance(module, nn.Module):
+            raise UsageError(
+                f"{factory} of {name} returns {type(module).__name__}", "a factory must return a torch.nn.Module"
+            )
+        module = module.cpu().float().eval()
     weights_file = None
     if source.weights not in ("", weights_origin.RANDOM):
         weights_file = weights.locate_weights(source.weights, root, source.name)
@@ -74,12 +75,14 @@ def _import(file: Path, code: bytes) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickles look their module up by name.
     sys.modules[name] = module
+    complete = False
     try:
-        with guarded(f"importing {file}", "fix the file", module.__dict__):
+        with guarded(f"importing {file}", "fix the file"):
             exec(compile(code, str(file), "exec"), module.__dict__)
-    except ZooError:
-        del sys.modules[name]
-        raise
+            complete = True
+    finally:
+        if not complete:
+            sys.modules.pop(name, None)
     return module
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
+from zoo_cli.guard import guarded
 from zoo_cli.models import architecture, file
 from zoo_cli.models.architecture import Architecture, HeadSpec
 from zoo_cli.models.capture import TOLERANCE, FeatureExtractor, Tap
@@ -31,8 +32,9 @@ class Student(FeatureExtractor):
         recipe: Architecture,
         classes: tuple[str, ...],
         preprocessing: Preprocessing,
+        name: str = "the student",
     ):
-        super().__init__(module, tap)
+        super().__init__(module, tap, name)
         self.architecture = recipe
         self.classes = classes
         self.preprocessing = preprocessing
@@ -118,15 +120,15 @@ def build_student(model: LoadedModel, classes: tuple[str, ...], seed: int) -> St
         raise UsageError(f"a student for {len(classes)} classes", "a task needs at least two")
     tap = model.tap
     head = HeadSpec(tap, len(classes), wrap=not tap.in_head)
-    module = copy.deepcopy(model.module)
-    with seeded(seed):
+    module = _copy_module(model)
+    with seeded(seed), guarded(f"{model.title} takes no head for {len(classes)} classes", "fix its factory"):
         module = architecture.attach_head(module, head)
     if head.wrap:
         name = architecture.head_name(head)
         tap = Tap(name, "input", False, name, tap.dim, len(classes))
     else:
         tap = replace(tap, classes=len(classes))
-    return Student(module, tap, model.architecture.with_head(head), classes, model.preprocessing)
+    return Student(module, tap, model.architecture.with_head(head), classes, model.preprocessing, model.title)
 
 
 def build_trained_student(model: LoadedModel, classes: tuple[str, ...], order: tuple[int, ...] | None) -> Student:
@@ -144,15 +146,20 @@ def build_trained_student(model: LoadedModel, classes: tuple[str, ...], order: t
             f"source {name}: no layer of it is its head, so it cannot start as a trained student",
             "drop feature_layer and head = false, or train a new head: zoo finetune",
         )
-    module = copy.deepcopy(model.module)
+    module = _copy_module(model)
     head = module.get_submodule(tap.head)
     conv = isinstance(head, nn.Conv2d)
     width = head.in_channels if conv else head.in_features
     tap = replace(tap, module=tap.head, side="input", pool=conv, dim=int(width), call=tap.head_call)  # type: ignore[arg-type]
-    student = Student(module, tap, model.architecture, classes, model.preprocessing)
+    student = Student(module, tap, model.architecture, classes, model.preprocessing, model.title)
     if order is not None and order != tuple(range(len(classes))):
         _permute_head(student, head, order, name)
     return student
+
+
+def _copy_module(model: LoadedModel) -> nn.Module:
+    with guarded(f"{model.title} cannot be copied", "fix its deepcopy"):
+        return copy.deepcopy(model.module)
 
 
 def _permute_head(student: Student, head: nn.Module, order: tuple[int, ...], name: str) -> None:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
+from zoo_cli.guard import guarded
 from zoo_cli.images.colours import LUMA
 from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.float32_head import compute_head_in_float32
@@ -64,7 +65,9 @@ class Teacher(nn.Module):
         if not model.classes:
             raise UsageError(f"source {model.source.name} has no head, so it cannot teach", "use --objective heads")
         # A copy: the same model may also become the student, which is trained.
-        return cls(FeatureExtractor(copy.deepcopy(model.module), model.tap), model.preprocessing, student, order)
+        with guarded(f"{model.title} cannot be copied", "fix its deepcopy"):
+            module = copy.deepcopy(model.module)
+        return cls(FeatureExtractor(module, model.tap, model.title), model.preprocessing, student, order)
 
     def train(self, _mode: bool = True) -> Self:
         """Stay in eval mode, whatever the mode."""

@@ -9,6 +9,7 @@ from torch import nn
 from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.guard import guarded
 from zoo_cli.models import weights
 from zoo_cli.models.architecture import (
     Architecture,
@@ -16,7 +17,7 @@ from zoo_cli.models.architecture import (
     ProviderResult,
     count_declared_classes,
 )
-from zoo_cli.models.third_party import guarded, seeded, tensors_only
+from zoo_cli.models.third_party import seeded, tensors_only
 from zoo_cli.store import weights_origin
 
 RESERVED_ARGS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "num_classes")
@@ -141,7 +142,7 @@ def _create_model(source: Source, name: str, args: Mapping[str, Any], seed: int,
             raise UsageError(f'source {source.name}: "{key}" among the args', "use the keys weights and classes")
     what = f"source {source.name}: timm {name}" + (f" with args {dict(args)}" if args else "")
     options = {key: value for key, value in options.items() if value is not None}
-    with guarded(what, hint), seeded(seed), tensors_only():
+    with guarded(what, hint, fetches=True), seeded(seed), tensors_only():
         module: nn.Module = _import_timm().create_model(name, **args, **options)
     return module.float().eval()
 

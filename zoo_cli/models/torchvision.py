@@ -10,6 +10,7 @@ from torch import nn
 from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.guard import guarded, one_line
 from zoo_cli.models import weights
 from zoo_cli.models.architecture import (
     Architecture,
@@ -17,7 +18,7 @@ from zoo_cli.models.architecture import (
     ProviderResult,
     count_declared_classes,
 )
-from zoo_cli.models.third_party import guarded, one_line, seeded, tensors_only
+from zoo_cli.models.third_party import seeded, tensors_only
 from zoo_cli.models.torchvision_files import infer_args, rename_keys
 from zoo_cli.store import weights_origin
 
@@ -52,7 +53,8 @@ def load_torchvision(source: Source, rest: str, root: Path, seed: int) -> Provid
     state = {} if file is None else rename_keys(name, weights.read_weights(file))
     if file is not None:
         args = infer_args(name, file, state, args, members, f"source {source.name}")
-    with guarded(f"source {source.name}: torchvision {name} with args {dict(source.args)}"), seeded(seed):
+    what = f"source {source.name}: torchvision {name} with args {dict(source.args)}"
+    with guarded(what, fetches=True), seeded(seed):
         module = _load_named(name, enum, args) if enum is not None else torchvision.models.get_model(name, **args)
     if file is not None:
         if not args.get("aux_logits"):

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.models.third_party import RAISED, asks_for_code, one_line
+from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.guard import asks_for_code, guarded, one_line
 from zoo_cli.store import checksums, files
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
@@ -70,11 +70,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _read_checkpoint(path: Path) -> object:
     try:
-        with warnings.catch_warnings():
+        with guarded(str(path)), warnings.catch_warnings():
             # They are about pickle protocols; those that matter become errors below.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except RAISED as error:  # on other bytes an unpickler may raise almost anything
+    except ZooError as failure:  # on other bytes an unpickler may raise almost anything
+        error = failure.__cause__ or failure
         with path.open("rb") as file:
             pickled = file.read(1) == pickle.PROTO
         if asks_for_code(error) or (pickled and "Unsupported operand" in str(error)):
@@ -88,7 +89,9 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
 
     Raises ContractError naming the first keys that are missing, unexpected or of another shape.
     """
-    own = module.state_dict()
+    what = f"{where}: the network cannot take it"
+    with guarded(what, "fix its state_dict"):
+        own = module.state_dict()
     mismatched = [
         f"{key} is {_shape(state[key])} instead of {_shape(value)}"
         for key, value in own.items()
@@ -98,8 +101,9 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
     if not mismatched:
         ordered = OrderedDict(state)
         # torch stores the versions of layers beside the tensors, safetensors does not, and MNASNet needs them.
-        ordered._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
-        result = module.load_state_dict(ordered, strict=False)
+        with guarded(what, "fix its load_state_dict"):
+            ordered._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+            result = module.load_state_dict(ordered, strict=False)
         # Checkpoints from before 2019 have no batch counters; they have no effect in eval mode.
         missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
         faults += [f"missing {_list_first(missing)}"] if missing else []
@@ -125,7 +129,9 @@ def weights_sha256(module: nn.Module, file: Path | None) -> str:
 def state_sha256(module: nn.Module) -> str:
     """SHA-256 of a module's state dict: names, types, shapes and bytes, sorted by key."""
     digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
+    with guarded(f"{type(module).__name__} has no state_dict", "fix it"):
+        state = module.state_dict()
+    for key, value in sorted(state.items()):
         tensor = value.detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

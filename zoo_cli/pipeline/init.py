@@ -1,6 +1,5 @@
 """Write a commented zoo.toml: every key with its meaning and its default."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from zoo_cli.config import Config, Key, Source, Task
 from zoo_cli.config_values import DATA_KEYS
 from zoo_cli.errors import UsageError
 from zoo_cli.store import files
+from zoo_cli.text_escapes import toml_string
 
 HEADER = """\
 # The task, the student and the sources. Paths are relative to this file.
@@ -122,7 +122,7 @@ def _toml(value: object, *, unwrap: bool = False) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return toml_string(value)
     if isinstance(value, list | tuple):
         items = [_toml(item) for item in value]
         return items[0] if unwrap and len(items) == 1 else f"[{', '.join(items)}]"

@@ -32,7 +32,7 @@ class PredictConfig:
     `run`: a run by folder or name, or a model as PROVIDER:NAME; None: the pool of heads, by the specs `head` and
     `pool`, by default those of `HeadLabelConfig`, of all sources or those named, and of the student `with_student`.
     `out`: a .parquet, .csv or .tsv file, None to keep the rows in memory. `batch_size`: images per forward pass, None
-    for the default.
+    for the default. `csv_safe`: no text of a .csv or .tsv file is a formula of a spreadsheet.
     """
 
     data: tuple[str, ...]
@@ -46,6 +46,7 @@ class PredictConfig:
     batch_size: int | None = None
     workers: int | None = None
     max_errors: str | None = None
+    csv_safe: bool = False
 
     def check(self) -> None:
         """Raise UsageError for a value outside its range, before any work."""
@@ -116,7 +117,7 @@ def predict(settings: Config, options: PredictConfig) -> PredictResult:
 
     with (
         console.Progress("predict", None, "images") as progress,
-        _writer(options.out, predictor, inputs, rows) as write,
+        _writer(options, predictor, inputs, rows) as write,
     ):
         batches = sample_batches(
             new_entries(data),
@@ -169,12 +170,14 @@ def _predict_batch(predictor: Predictor, batch: SampleBatch) -> PredictedBatch:
 
 @contextmanager
 def _writer(
-    out: Path | None, predictor: Predictor, inputs: dict[str, object], rows: list[PredictedImage]
+    options: PredictConfig, predictor: Predictor, inputs: dict[str, object], rows: list[PredictedImage]
 ) -> Iterator[prediction_files.Write]:
     """Where batches go: to the file, or to `rows`."""
     classes = predictor.classes
-    if out is not None:
-        with prediction_files.prediction_writer(out, classes, inputs, logits=predictor.has_logits) as write:
+    if options.out is not None:
+        with prediction_files.prediction_writer(
+            options.out, classes, inputs, logits=predictor.has_logits, csv_safe=options.csv_safe
+        ) as write:
             yield write
         return
 

@@ -17,7 +17,6 @@ from zoo_cli import console, devices
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, label_space, loading
-from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline import class_orders
 from zoo_cli.store import failures, feature_store, files, provenance, schemas, weights_origin
@@ -102,7 +101,7 @@ def _keep_predictions(
 
     model = load()
     order = label_space.match_classes(model.source.name, model.class_names, model.classes, classes)
-    network = FeatureExtractor(model.module, model.tap)
+    network = model.extractor()
 
     def predict(chosen: np.ndarray) -> np.ndarray:
         with devices.arithmetic(chosen_device, "fp32"):

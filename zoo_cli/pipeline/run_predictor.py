@@ -13,7 +13,6 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import named_runs
 from zoo_cli.images.decoding import Geometry, view_geometry
 from zoo_cli.models import file, loading
-from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.extraction import Normaliser
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
@@ -38,7 +37,7 @@ def load_run_predictor(settings: Config, options: PredictConfig) -> Predictor:
         raise UsageError(f"{source.name} has no head: it predicts no classes", "a pool of heads may use its features")
     classes = model.class_names or _number_classes(settings, source, model)
     device = devices.choose(options.device, purpose="predicting")
-    network = FeatureExtractor(model.module, model.tap).eval()
+    network = model.extractor().eval()
     normalise = Normaliser(model.preprocessing, device)
     geometry = view_geometry(model.preprocessing)
     passes = ForwardPasses(device, options.batch_size, inference.BATCH)

@@ -13,7 +13,6 @@ from zoo_cli import console
 from zoo_cli.config import Config, Preprocessing, Source
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.models import label_space, loading
-from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
@@ -113,7 +112,7 @@ def _predict(
     """The logits (M, C) of a teacher on rows (M,) of the manifest, in the order of the task's classes."""
     if teacher.model is None:
         return _load_logits(teacher, images, rows)
-    network = FeatureExtractor(teacher.model.module, teacher.model.tap)
+    network = teacher.model.extractor()
     preprocessing = teacher.model.preprocessing
     return inference.predict_rows(network, preprocessing, images, rows, device, workers, teacher.class_order)
 

@@ -13,6 +13,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.store import commits, files, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.text_escapes import spreadsheet_text
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".parquet", *DELIMITERS)
@@ -52,16 +53,16 @@ def check_suffix(path: Path) -> None:
 
 
 def prediction_writer(
-    path: Path, classes: Sequence[str], inputs: Inputs, *, logits: bool
+    path: Path, classes: Sequence[str], inputs: Inputs, *, logits: bool, csv_safe: bool = False
 ) -> AbstractContextManager[Write]:
     """Yields a function that takes the next batch; the file replaces an older one when all are written.
 
     `classes`: names (C,) in the order of the probabilities. Parquet has the schema `schemas.NEW_PREDICTIONS`, and the
     classes among the inputs of its header; `logits`: whether the batches have them. Tables of text have the columns id,
-    path, class and probability, and p_NAME for each class.
+    path, class and probability, and p_NAME for each class; `csv_safe`: see `spreadsheet_text`.
     """
     if path.suffix in DELIMITERS:
-        return _write_text(path, classes)
+        return _write_text(path, classes, spreadsheet_text if csv_safe else str)
     return _write_parquet(path, classes, inputs, logits)
 
 
@@ -86,7 +87,7 @@ def _to_table(batch: PredictedBatch, classes: Sequence[str]) -> pa.Table:
 
 
 @contextmanager
-def _write_text(path: Path, classes: Sequence[str]) -> Iterator[Write]:
+def _write_text(path: Path, classes: Sequence[str], text: Callable[[str], str]) -> Iterator[Write]:
     with commits.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         plain, quoted = (
             csv.writer(stream, delimiter=DELIMITERS[path.suffix], lineterminator="\n", quoting=quoting)
@@ -102,7 +103,7 @@ def _write_text(path: Path, classes: Sequence[str]) -> Iterator[Write]:
             for row, name in enumerate(batch.ids):
                 # str of a float32 is the shortest text that reads back as the same number.
                 numbers = map(str, (confidence[row], *batch.probs[row]))
-                write_row([name, batch.paths[row] or "", classes[best[row]], *numbers])
+                write_row([text(name), text(batch.paths[row] or ""), text(classes[best[row]]), *numbers])
 
         write_row(["id", "path", "class", "probability", *(f"p_{name}" for name in classes)])
         yield write

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo_cli import collectives, device_errors, devices, ranks
 from zoo_cli.errors import ContractError, ZooError
+from zoo_cli.guard import guarded
 from zoo_cli.models.global_batch_norm import normalising_globally
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.training.batches_ahead import BatchesAhead
@@ -127,7 +128,8 @@ class Trainer:
         graph: bool = False,
     ):
         """Move student and objective to the device, in train mode. `channels_last`, `graph`: see `train`."""
-        student.to(device).train()
+        with guarded("the student cannot be moved or set to train", "fix its train"):
+            student.to(device).train()
         objective.to(device).train()
         self.order = torch.preserve_format
         if channels_last or device.type == "cuda":
@@ -188,7 +190,8 @@ class Trainer:
             loss, terms = self.objective.loss(self.student, batch)
         self.count(*_average(loss.detach(), terms))
         self.optimiser.zero_grad()
-        torch.autograd.backward(loss)
+        with guarded("the backward pass of the student fails", "fix its autograd functions"):
+            torch.autograd.backward(loss)
         collectives.average_gradients(self.trained.values())
         self.changes_weights = True
         self.optimiser.step()

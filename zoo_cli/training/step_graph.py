@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo_cli import console
+from zoo_cli.errors import UsageError
 from zoo_cli.objectives.supervised import Batch
 
 WARM_UP = 3
@@ -69,7 +70,8 @@ class StepGraph:
                 torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
             ):
                 compute(self.batch)
-        except RuntimeError as error:
+        except (RuntimeError, UsageError) as failure:
+            error = failure.__cause__ or failure  # the guard of the student has raised it
             self.failed, self.batch = True, None
             _clean_up(graph, state, self.device)
             reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """The student of a run: the network it starts as, and the files it ends as."""
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,12 @@ import pyarrow as pa
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
-from zoo_cli.escapes import code, markdown
 from zoo_cli.models import cost, label_space, loading, student
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.student import Student
 from zoo_cli.store import files, provenance, schemas, weights_origin
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.text_escapes import code_span, markdown
 from zoo_cli.training import inference, loop
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
@@ -136,15 +137,16 @@ def _model_card(run: RunFolder, trained: Student) -> str:
         else f"whole image at {preprocessing.input_size}"
     )
     names = ", ".join(map(markdown, trained.classes[:20])) + (", …" if len(trained.classes) > 20 else "")
-    model = run.record["student"]["student"]["model"]
+    model, name = run.record["student"]["student"]["model"], run.place.name
+    word = shlex.quote(name)
     return f"""---
 library_name: zoo
 tags: [image-classification, knowledge-distillation]
 ---
 
-# {markdown(run.place.name)}
+# {markdown(name)}
 
-{code(model)} for {len(trained.classes)} classes: {names}.
+{code_span(model)} for {len(trained.classes)} classes: {names}.
 
 ## Input
 
@@ -153,9 +155,9 @@ mean {list(preprocessing.mean)}, std {list(preprocessing.std)}.
 
 ## Use
 
-In `zoo`, {code(f"file:{run.place.name}")} names it as a source or a student; `config.json` describes how it is built.
-{code(f"zoo evaluate accuracy {run.place.name}")} evaluates its predictions on the test images, and
-{code(f"zoo predict {run.place.name} --data folder:IMAGES")} predicts new ones.
+In `zoo`, {code_span(f"file:{name}")} names it as a source or a student; `config.json` describes how it is built.
+{code_span(f"zoo evaluate accuracy {word}")} evaluates its predictions on the test images, and
+{code_span(f"zoo predict {word} --data folder:IMAGES")} predicts new ones.
 
 ## Learned from
 
