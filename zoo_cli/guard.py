@@ -27,10 +27,19 @@ def guarded(what: str, hint: str = "", *, fetches: bool = False) -> Iterator[Non
     except (ZooError, Interrupted):
         raise
     except BaseException as error:
-        if _is_ctrl_c(error) or device_errors.translate(error) is not None:
+        if _is_ctrl_c(error) or _is_of_a_card(error):
             raise
         interruption.check()  # a signal that the code has caught, to raise something of its own
         raise _to_zoo_error(error, what, hint, fetches) from error
+
+
+def _is_of_a_card(error: BaseException) -> bool:
+    try:
+        return device_errors.translate(error) is not None
+    except Interrupted:
+        raise
+    except BaseException:  # reading its text runs the code of its class
+        return False
 
 
 def _to_zoo_error(error: BaseException, what: str, hint: str, fetches: bool) -> ZooError:
@@ -68,5 +77,5 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Interrupted:
         raise
-    except BaseException as failure:  # its own code, too
+    except BaseException as failure:  # it runs the code of its class
         return f"its text cannot be shown ({type(failure).__name__})"
