@@ -14,7 +14,7 @@ PACKAGE = Path(zoo_cli.__file__).parent
 LEVELS = (
     {"", "errors", "device_errors", "free_memory", "system_errors", "early_signals"},
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices", "text_table"}
-    | {"ranks", "collectives", "pixel_range", "trust", "config_values"},
+    | {"ranks", "collectives", "pixel_range", "trust", "config_values", "invocation"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},
     {"pipeline"},

@@ -17,7 +17,18 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import __version__, console, device_errors, early_signals, interruption, ranks, specs, system_errors, trust
+from zoo_cli import (
+    __version__,
+    console,
+    device_errors,
+    early_signals,
+    interruption,
+    invocation,
+    ranks,
+    specs,
+    system_errors,
+    trust,
+)
 from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES, WITHOUT_NETWORKS
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import Quiet, Trust, Verbose
@@ -83,6 +94,7 @@ def _run_until_signal(argv: Sequence[str] | None) -> tuple[int, str]:
 def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     """The exit code of a command, and the line of its error."""
     try:
+        invocation.remember(sys.argv[1:] if argv is None else argv)
         ranks.start()
         with ranks.silence():
             app()(args=None if argv is None else list(argv), prog_name="zoo")
@@ -99,6 +111,8 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         if failure is None:
             return BUG, f"this is a bug in zoo {__version__}; please report it with the lines above"
         return failure.code, str(failure)
+    finally:
+        invocation.remember(())
     return 0, ""
 
 

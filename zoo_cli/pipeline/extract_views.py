@@ -37,7 +37,8 @@ def _open_views(
 ) -> dict[str, list[str]]:
     """Record the views and remove what is stale; the parts that sources lack, by the path of their first view."""
     remake = options.overwrite or options.refresh
-    stored = view_store.load_view_set(settings)
+    # A damaged record is overwritten too.
+    stored = None if options.overwrite else view_store.load_view_set(settings)
     if not remake:
         view_store.check_view_set(settings, views)
     pending: list[tuple[Source, list[ViewPart]]] = []

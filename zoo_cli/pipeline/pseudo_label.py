@@ -78,7 +78,7 @@ def make_pseudo_labels(
         if find_collapsed(settings, [source.name]):
             console.say(f"{source.name} is collapsed, it answers every image alike: no pseudo-labels of it")
             continue
-        inputs = _inputs(images, rows, record)
+        inputs = source_inputs(images, rows, record)
         for place in _places(settings, source, views):
             made_from = {**inputs, **place.inputs}
             if not _is_current(place.folder, made_from, overwrite, refresh):
@@ -132,7 +132,8 @@ def _places(settings: Config, source: Source, views: ViewSet | None) -> list[_Pl
     ]
 
 
-def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:
+def source_inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:
+    """What the pseudo-labels of a source on these rows (M,) are made from."""
     samples = images.fingerprint(rows, "ids", "sha256")
     return {"source": record.fingerprint, "samples": samples, "output": record.output}
 

@@ -13,7 +13,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.pipeline import ensemble_choice, leakage, metric_inputs, prepare
 from zoo_cli.pipeline.metric_inputs import SourceOutputs
-from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
+from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs, parse_metric
 from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.probe_set import probe_rows
@@ -116,6 +116,26 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
             _write_ensemble(target, spec, parts)
 
 
+def check_stored(settings: Config, images: Images, path: Path, sources: Sequence[Source]) -> None:
+    """Raise Stale, naming what differs, for a stored score of a source, or an ensemble, made from other inputs.
+
+    `sources`: of which it is. The seed is that of the file: a flag may have set it.
+    """
+    is_ensemble = path.suffix == ".json"
+    made_from = (files.read_json(path) if is_ensemble else files.read_header(path)).get("inputs", {})
+    on = made_from.get("on")
+    spec = parse_metric(str(made_from.get("metric")), on if on in ("features", "probs") else None)
+    target = _Target.of(settings, images, ScoreConfig((spec,), seed=made_from.get("seed")), sources)
+    if is_ensemble:
+        inputs: Inputs = {**target.ensemble_inputs(spec), "left_out": made_from.get("left_out")}
+    else:
+        own = {"source": target.source_inputs(spec, sources[0])}
+        inputs = {**target.shared_inputs(spec), **own, **target.reference(spec, path)}
+    changed = provenance.differences(made_from, inputs)
+    if changed:
+        raise provenance.stale_error(str(path), changed, f"score --metric {spec.method.spec}")
+
+
 @dataclass(frozen=True)
 class _Target:
     """What all scores of a command share: the probe set, the sources and what each is made from."""
@@ -132,8 +152,10 @@ class _Target:
     left_out: dict[str, str]
 
     @classmethod
-    def of(cls, settings: Config, images: Images, options: ScoreConfig) -> Self:
-        sources = with_student(settings, options.sources)
+    def of(
+        cls, settings: Config, images: Images, options: ScoreConfig, sources: Sequence[Source] | None = None
+    ) -> Self:
+        sources = with_student(settings, options.sources) if sources is None else list(sources)
         rows = probe_rows(settings, images)
         joint = any(spec.entry.joined for spec in options.specs)
         names = [source.name for source in options.sources]

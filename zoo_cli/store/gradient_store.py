@@ -88,10 +88,10 @@ def missing_rows(
         raise provenance.stale_error(str(folder), changed, _maker(source.name))
     row_of = {str(name): row for row, name in enumerate(images.ids)}
     stored: set[str] = set()
-    for part in _parts(settings, source.name):
+    for part in stored_parts(settings, source.name):
         ids = [str(name) for name in files.read_table(part, schemas.GRADIENTS, ["id"]).column("id").to_pylist()]
         present = [row_of[name] for name in ids if name in row_of]
-        inputs = _part_inputs(images, present, record) if len(present) == len(ids) else {"images": None}
+        inputs = part_inputs(images, present, record) if len(present) == len(ids) else {"images": None}
         changed = provenance.differences(files.read_header(part).get("inputs", {}), inputs)
         if changed:
             raise provenance.stale_error(str(part), changed, _maker(source.name))
@@ -102,7 +102,7 @@ def missing_rows(
 def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) -> np.ndarray:
     """The vectors (N, W) of a source's samples: column `gradient`, over all outputs, or `gradient_sum`."""
     pieces, stored = [], []
-    for part in _parts(settings, name):
+    for part in stored_parts(settings, name):
         table = files.read_table(part, schemas.GRADIENTS, ["id", column])
         stored += table.column("id").to_pylist()
         pieces.append(to_matrix(table.column(column), f"{part}: column {column}"))
@@ -132,7 +132,7 @@ def open_gradients(settings: Config, name: str, record: GradientRecord, *, overw
     else:
         # Without a record, parts made in this very way may be those of another process that has just begun.
         made = provenance.fingerprint(asdict(record))
-        for part in _parts(settings, name):
+        for part in stored_parts(settings, name):
             if overwrite or files.read_header(part).get("inputs", {}).get("gradients") != made:
                 part.unlink(missing_ok=True)
     files.write_json(folder / DOCUMENT, asdict(record))
@@ -165,17 +165,19 @@ def write_gradients(
         {"id": pa.array(ids, pa.string()), "gradient": to_list_column(trace), "gradient_sum": to_list_column(summed)}
     )
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
-    files.write_table(path, table, schemas.GRADIENTS, _part_inputs(images, rows, record), card)
+    files.write_table(path, table, schemas.GRADIENTS, part_inputs(images, rows, record), card)
 
 
-def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:
+def part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:
+    """The inputs in the header of a part of these rows."""
     return {
         "gradients": provenance.fingerprint(asdict(record)),
         "images": images.fingerprint(rows, "ids", "sha256"),
     }
 
 
-def _parts(settings: Config, name: str) -> list[Path]:
+def stored_parts(settings: Config, name: str) -> list[Path]:
+    """The parts of a source."""
     return sorted(settings.gradients(name).glob("part-*.parquet"))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files, json_text, provenance, schemas
+from zoo_cli.store.checksums import SUMS, write_sums
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.records import build_record, check_value
@@ -19,6 +21,8 @@ from zoo_cli.store.view_store import view_folder
 
 DOCUMENT = "_head.json"
 FORMULA = "_pool.safetensors"
+HEAD_ARRAYS = ("mean", "scale", "weights", "intercept", "present", "temperature", "lam")
+"""The arrays of a stored head."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +93,31 @@ def _has_parts(folder: Path, inputs: Inputs, maker: str) -> bool:
 
 def write_answers(folder: Path, ids: np.ndarray, probs: np.ndarray, record: HeadRecord, inputs: Inputs) -> None:
     """Store the answers (N, C) of a pool in parts of float16, and last its record: it stands for a complete folder."""
+    (folder / SUMS).unlink(missing_ok=True)
     _write_parts(folder, ids, probs, inputs)
     files.write_json(folder / DOCUMENT, asdict(record))
+    _write_sums(folder, "part-*.parquet", DOCUMENT, FORMULA)
 
 
 def write_view_answers(
     folder: Path, ids: np.ndarray, probs: Sequence[np.ndarray], record: HeadRecord, inputs: Inputs
 ) -> None:
     """Store the answers of a pool on V views, (N, C) each, in a folder `view=v` each, and last its record."""
+    (folder / SUMS).unlink(missing_ok=True)
     (folder / DOCUMENT).unlink(missing_ok=True)
     for old in folder.glob("view=*/part-*.parquet"):
         old.unlink()
     for view, answers in enumerate(probs):
         _write_parts(view_folder(folder, view), ids, answers, {**inputs, "view": view})
     files.write_json(folder / DOCUMENT, asdict(record))
+    _write_sums(folder, "view=*/part-*.parquet", DOCUMENT)
+
+
+def _write_sums(folder: Path, *patterns: str) -> None:
+    """List the digests of the files of a folder, for its readers to check."""
+    names = [path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern)]
+    with suppress(FileNotFoundError):  # another process replaces them by the same, and lists them
+        write_sums(folder, names)
 
 
 def _write_parts(folder: Path, ids: np.ndarray, probs: np.ndarray, inputs: Inputs) -> None:
@@ -146,6 +161,7 @@ def write_formula(folder: Path, formula: StoredFormula, inputs: Inputs) -> None:
     """Store how a pool answers for new images; `inputs`: those of its answers."""
     # One key: the order of several is not fixed.
     metadata = {"pool": json.dumps({"sources": list(formula.sources), "inputs": inputs})}
+    (folder / SUMS).unlink(missing_ok=True)
     files.write_arrays(folder / FORMULA, formula.arrays, metadata)
 
 
@@ -158,13 +174,13 @@ def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     again = "zoo pseudo-label --head makes it again"
     if not path.exists():
         raise UsageError(f"{folder} does not say how its pool answers for new images", again)
-    tensors, metadata = files.read_tensors(path)
+    arrays, metadata = files.read_arrays(path)
     try:
         content = json_text.parse_json(metadata["pool"])
     except (KeyError, ValueError):
         raise ContractError(f"{path} is not a pool written by zoo", again) from None
     origin = build_record(_FormulaOrigin, content, path, again)
-    formula = StoredFormula(origin.sources, {name: tensor.numpy() for name, tensor in tensors.items()})
+    formula = StoredFormula(origin.sources, arrays)
     inputs: Inputs = origin.inputs
     check_value(Mapping[str, str], inputs.get("sources"), f'"inputs.sources" in {path}', again)
     weights = formula.arrays.get("source_weights")
@@ -176,12 +192,33 @@ def load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     return formula, inputs
 
 
-def write_head(
-    settings: Config, source: str, arrays: Mapping[str, np.ndarray], spec: str, *, of_views: bool = False
+def write_heads(
+    settings: Config, heads: Mapping[str, Mapping[str, np.ndarray]], spec: str, *, of_views: bool = False
 ) -> None:
-    """Store a head for the stored values of a source: mean, scale, weights, intercept, temperature, classes.
+    """Store the head of each source: mean, scale, weights, intercept, temperature, classes.
 
     `of_views`: apart from those that were fitted on the plain view alone.
     """
-    folder = settings.root / "heads" / ("views" if of_views else "")
-    files.write_arrays(folder / f"source={source}.safetensors", arrays, {"head": spec})
+    folder = heads_folder(settings, of_views=of_views)
+    (folder / SUMS).unlink(missing_ok=True)
+    for source, arrays in heads.items():
+        files.write_arrays(folder / f"source={source}.safetensors", arrays, {"head": spec})
+    _write_sums(folder, "source=*.safetensors")
+
+
+def heads_folder(settings: Config, *, of_views: bool = False) -> Path:
+    """The folder of the heads that were fitted on the plain view alone, or on stored views."""
+    return settings.root / "heads" / ("views" if of_views else "")
+
+
+def load_head(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """A stored head and its spec. Raises ContractError for a damaged file."""
+    arrays, metadata = files.read_arrays(path)
+    missing = [name for name in HEAD_ARRAYS if name not in arrays]
+    if missing or "head" not in metadata:
+        raise ContractError(f"{path} is not a head written by zoo", "zoo pseudo-label --head makes it again")
+    width, outputs = arrays["weights"].shape if arrays["weights"].ndim == 2 else (-1, -1)
+    shapes = [(width,), (width,), (width, outputs), (outputs,), (outputs,), (1,), (1,)]
+    if [arrays[name].shape for name in HEAD_ARRAYS] != shapes:
+        raise ContractError(f"{path}: the shapes of its arrays do not fit", "zoo pseudo-label --head makes it again")
+    return arrays, metadata["head"]
