@@ -24,6 +24,7 @@ from zoo_cli.pipeline.verify_checks import (
     read_outputs,
     try_to_read,
 )
+from zoo_cli.ranking.standings import effective_number
 from zoo_cli.store import files, head_store, provenance, schemas, view_store
 from zoo_cli.store.checksums import SUMS
 from zoo_cli.store.head_store import HeadRecord
@@ -41,7 +42,7 @@ def list_answers(known: Known) -> Iterator[Check]:
     for folder in sorted(path for path in (root / "scores").glob("*") if path.is_dir()):
         for path in sorted(folder.glob("*.parquet")):
             yield Check(path, partial(_read_scores, known, path), _score_command(path, path.stem))
-    for path in sorted((root / "scores").glob("*.json")):
+    for path in _list_ensembles(root / "scores"):
         yield Check(path, partial(_read_ensemble, known, path), _score_command(path.with_suffix("") / "all", STUDENT))
     yield from _list_ranking(root)
     yield from _list_pseudo_labels(known)
@@ -51,11 +52,24 @@ def list_answers(known: Known) -> Iterator[Check]:
     for of_views in (False, True):
         folder = head_store.heads_folder(known.settings, of_views=of_views)
         command = join_command(*_heads_command(known, folder, of_views))
-        for path in sorted(folder.glob("source=*.safetensors")):
+        heads = sorted(folder.glob("source=*.safetensors"))
+        yield from list_digests(folder, heads, command)
+        for path in heads:
             yield Check(path, partial(head_store.load_head, path), command)
-        yield from list_digests(folder, command)
     for path in sorted((root / "predictions").glob("*.parquet")):
         yield Check(path, partial(_read_predictions, known, path), f"rm {path}")
+
+
+def _list_ensembles(folder: Path) -> list[Path]:
+    """The ensembles that are stored, and those that belong to stored scores."""
+    scores = [path for path in folder.glob("*") if path.is_dir() and any(path.glob("*.parquet"))]
+    joined = {folder / f"{path.name}.json" for path in scores if _is_joined(path.name)}
+    return sorted({*folder.glob("*.json"), *joined})
+
+
+def _is_joined(slug: str) -> bool:
+    entry = registry.METRICS.get(slug.partition("-features")[0].partition("-probs")[0])
+    return entry is not None and bool(entry.joined)
 
 
 def _score_command(path: Path, source: str) -> str:
@@ -90,11 +104,16 @@ def _read_scores(known: Known, path: Path) -> None:
 
 
 def _read_ensemble(known: Known, path: Path) -> None:
+    if not path.exists():
+        raise Reported("unfinished", f"{path} is not made yet")
     ensemble_choice.load_ensemble(path)
     made_from = files.read_json(path).get("inputs")
     sources = made_from.get("sources") if isinstance(made_from, Mapping) else None
     if not isinstance(sources, Mapping):
         raise ContractError(f"{path} does not name its sources")
+    scores = path.with_suffix("")
+    if missing := [name for name in sources if scores.is_dir() and not (scores / f"{name}.parquet").exists()]:
+        raise ContractError(f"{scores / missing[0]}.parquet is missing: {path.name} is made from it")
     _check_score_inputs(known, path, list(sources))
 
 
@@ -128,7 +147,7 @@ def _list_ranking(root: Path) -> Iterator[Check]:
         flags += ["--weighting", weighting]
     command = join_command("rank", *flags, *(["--plasticity"] if plasticity else []))
     yield Check(path, partial(_read_ranking, path), command)
-    yield Check(weights, partial(_read_weights, weights), command)
+    yield Check(weights, partial(_read_weights, weights, path), command)
 
 
 def _read_ranking(path: Path) -> None:
@@ -138,16 +157,34 @@ def _read_ranking(path: Path) -> None:
         raise ContractError(f"{path} ranks a source twice")
 
 
-def _read_weights(path: Path) -> None:
+def _read_weights(path: Path, ranking: Path) -> None:
     weights = files.read_json(path)
     rows = weights.get("sources") if isinstance(weights, Mapping) else None
     names = [str(row.get("source")) for row in rows or () if isinstance(row, Mapping)] if isinstance(rows, list) else []
-    if names and not any(isinstance(row, Mapping) and row.get("weight") for row in rows or ()):
-        return  # no source has a weight: all are excluded or undefined
-    try:
-        weigh_by_file(np.zeros(len(names)), names, False, weights=weights)
-    except ContractError as error:
-        raise ContractError(f"{path}: {error.message}", error.hint) from None
+    # Without any weight, all sources are excluded or undefined.
+    if not names or any(isinstance(row, Mapping) and row.get("weight") for row in rows or ()):
+        try:
+            weigh_by_file(np.zeros(len(names)), names, False, weights=weights)
+        except ContractError as error:
+            raise ContractError(f"{path}: {error.message}", error.hint) from None
+    ranked = try_to_read(partial(_weights_of_ranking, ranking))
+    if ranked is not None and {key: weights.get(key) for key in ranked} != ranked:
+        raise ContractError(f"{path} and {ranking} disagree")
+
+
+def _weights_of_ranking(path: Path) -> dict[str, object]:
+    """What weights.json holds beside a ranking."""
+    made_from = files.read_header(path).get("inputs", {})
+    rows = files.read_table(path, schemas.RANKING, ["source", "value", "weight"]).to_pylist()
+    weights = np.array([row["weight"] for row in rows], dtype=np.float64)
+    return {
+        "weighting": made_from.get("weighting"),
+        "metric": made_from.get("metric"),
+        "effective_sources": effective_number(weights)
+        if (weights := np.array([r["weight"] for r in rows])).any()
+        else 0.0,
+        "sources": [{"source": row["source"], "score": row["value"], "weight": row["weight"]} for row in rows],
+    }
 
 
 def _list_pseudo_labels(known: Known) -> Iterator[Check]:
@@ -218,10 +255,10 @@ def _list_pool(known: Known, folder: Path, *, of_views: bool) -> Iterator[Check]
     pattern = "view=*/part-*.parquet" if of_views else "part-*.parquet"
     parts = sorted(folder.glob(pattern))
     document, formula = folder / head_store.DOCUMENT, folder / head_store.FORMULA
-    is_listed = (folder / SUMS).exists()
     command = join_command(*_pool_command(folder, record, parts, of_views))
-    yield from list_digests(folder, command)
-    if document.exists() or is_listed:
+    if document.exists() or (folder / SUMS).exists():
+        present = [*parts, *(path for path in (document, formula) if path.exists())]
+        yield from list_digests(folder, present, command)
         yield Check(document, partial(head_store.load_record, folder), command)
     else:
         yield Check(folder, partial(_report_unfinished, folder), command)

@@ -1,7 +1,7 @@
 """What the checks of `zoo verify` share: a check, what it may report, and what it knows of the workspace."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ State = Literal["damaged", "stale", "unfinished", "unchecked", "leftover"]
 
 
 class Reported(Exception):
-    """What a check reports that is no error of the library."""
+    """What a check reports beside the errors of readers."""
 
     def __init__(self, state: State, problem: str):
         super().__init__(state, problem)
@@ -69,13 +69,29 @@ def try_to_read(read: Callable[[], T]) -> T | None:
         return None
 
 
-def list_digests(folder: Path, command: str) -> Iterator[Check]:
-    """The checks of the SHA256SUMS of a folder and of every file that it lists; none without it."""
+def list_digests(folder: Path, present: Sequence[Path], command: str) -> Iterator[Check]:
+    """The checks of the SHA256SUMS of a folder, of every file that it lists, and that it lists those that are present.
+
+    Without it, one that says so.
+    """
     if not (folder / checksums.SUMS).exists():
+        if present:
+            yield Check(folder, partial(_report_unchecked, folder), command)
         return
-    yield Check(folder / checksums.SUMS, partial(checksums.read_sums, folder), command)
+    yield Check(folder / checksums.SUMS, partial(_check_sums, folder, present), command)
     for name in try_to_read(partial(checksums.read_sums, folder)) or ():
         yield Check(folder / name, partial(checksums.check_listed, folder, name), command)
+
+
+def _report_unchecked(folder: Path) -> None:
+    raise Reported("unchecked", f"{folder} has no {checksums.SUMS}, as of earlier versions: not all is checked")
+
+
+def _check_sums(folder: Path, present: Sequence[Path]) -> None:
+    listed = checksums.read_sums(folder)
+    missing = [name for path in present if (name := path.relative_to(folder).as_posix()) not in listed]
+    if missing:
+        raise ContractError(f"{folder / checksums.SUMS} does not list {missing[0]}")
 
 
 def check_tag(path: Path, schema: Schema) -> None:

@@ -23,12 +23,15 @@ def list_runs(known: Known) -> Iterator[Check]:
         if not any((folder / name).exists() for name in (RECORD, SUMS, *RUN_FILES)):
             continue
         command = run_command(folder)
-        if not checksums.is_finished(folder):
+        has_sums = (folder / SUMS).exists() and run_place(folder) == folder
+        if not has_sums and (run_place(folder) != folder or not checksums.is_finished(folder)):
             yield from _list_unfinished(folder, command)
             continue
-        if not (folder / SUMS).exists():
+        if has_sums:
+            present = [path for name in (RECORD, *RUN_FILES) if (path := folder / name).exists()]
+            yield from list_digests(folder, present, command)
+        else:
             unchecked.append(folder)
-        yield from list_digests(folder, command)
         yield from _list_contents(folder, command)
     if unchecked:
         yield Check(unchecked[0], partial(_report_unchecked, unchecked))
@@ -83,8 +86,6 @@ def _report_unfinished(folder: Path) -> None:
     holder = lease.describe_holder(run_place(folder))
     if holder:
         raise Reported("unfinished", f"{folder} is being made by {holder}")
-    if (folder / PREDICTIONS).exists() and checksums.needs_sums(folder):
-        raise ContractError(f"{folder / SUMS} is missing")
     raise Reported("unfinished", f"{folder} is not finished")
 
 

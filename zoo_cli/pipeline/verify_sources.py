@@ -91,7 +91,8 @@ def _list_features(known: Known, name: str) -> Iterator[Check]:
             yield Check(path, partial(_report_missing, path, was_complete), command)
     summary = folder / output_summary.DOCUMENT
     if summary.exists():
-        yield Check(summary, partial(_read_summary, record, summary), command)
+        is_whole = all(path.exists() for path in planned or ())
+        yield Check(summary, partial(_read_summary, record, summary, is_whole), command)
     means = folder / schemas.SOURCE_MEANS.file
     if means.exists():
         yield Check(means, partial(files.read_table, means, schemas.SOURCE_MEANS))
@@ -159,13 +160,15 @@ def _report_missing(path: Path, was_complete: bool) -> None:
     raise Reported("unfinished", f"{path} is not made yet")
 
 
-def _read_summary(record: SourceRecord | None, path: Path) -> None:
-    """Compare the summary of outputs with them; another one of what is stored now is made when it is needed."""
+def _read_summary(record: SourceRecord | None, path: Path, is_whole: bool) -> None:
+    """Compare the summary of outputs with them. `is_whole`: all of them are there, so that it is of all of them."""
     summary = _load_summary(path)
     if record is None:
         return
     digest = try_to_read(partial(feature_files.content_digest, path.parent))
     if files.read_json(path).get("inputs") != {"source": record.fingerprint, "parts": digest}:
+        if is_whole and digest is not None:
+            raise provenance.stale_error(str(path), ["parts"])
         return
     again = try_to_read(partial(output_summary.summarise_path, path.parent, record.output))
     if again is not None and again != summary:
@@ -245,7 +248,7 @@ def _list_gradients(known: Known, name: str) -> Iterator[Check]:
     for path in parts:
         yield Check(path, partial(_read_gradients, known, record, path), command)
     if record is not None and known.images is not None and known.failed is not None:
-        yield Check(folder, partial(_check_probe, known, parts), command)
+        yield Check(folder, partial(_check_probe, known, folder, parts), command)
 
 
 def _read_gradient_record(known: Known, name: str) -> None:
@@ -282,7 +285,7 @@ def _read_gradients(known: Known, record: GradientRecord | None, path: Path) -> 
         raise provenance.stale_error(str(path), ["images"])
 
 
-def _check_probe(known: Known, parts: list[Path]) -> None:
+def _check_probe(known: Known, folder: Path, parts: list[Path]) -> None:
     """Report images of the probe set whose gradients are not stored: a new probe set has some."""
     assert known.images is not None
     stored: set[str] = set()
@@ -294,4 +297,4 @@ def _check_probe(known: Known, parts: list[Path]) -> None:
     rows = probe_rows(known.settings, known.images)
     missing = [str(each) for each in known.images.ids[rows] if str(each) not in stored]
     if missing:
-        raise Reported("unfinished", f"no gradients of {len(missing):,} images of the probe set, e.g. {missing[0]}")
+        raise Reported("unfinished", f"{folder} lacks {len(missing):,} images of the probe set, e.g. {missing[0]}")

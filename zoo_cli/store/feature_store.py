@@ -1,6 +1,7 @@
 """The stored outputs of the sources of a workspace: the parts they need, and how a part is checked and written."""
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,10 +230,12 @@ def missing_ids(settings: Config, sources: Iterable[Source], images: Images) -> 
         if is_outputs_only(source):
             continue
         for path, rows in planned_parts(settings, source, images):
-            # The number of rows is in the footer; the ids are read only if some are missing.
-            if path.exists() and files.row_count(path) < len(rows):
-                stored = files.read_parquet(path, ["id"]).column("id").to_pylist()
-                missing |= {str(name) for name in images.ids[rows]}.difference(stored)
+            # A damaged part tells nothing, and must not keep another source from being made again.
+            with suppress(ContractError):
+                # The number of rows is in the footer; the ids are read only if some are missing.
+                if path.exists() and files.row_count(path) < len(rows):
+                    stored = files.read_parquet(path, ["id"]).column("id").to_pylist()
+                    missing |= {str(name) for name in images.ids[rows]}.difference(stored)
     return frozenset(missing)
 
 

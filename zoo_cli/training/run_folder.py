@@ -14,7 +14,7 @@ import torch
 from zoo_cli import __version__, console, ranks
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import commits, files, lease, provenance, swap
-from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, is_finished, write_sums
+from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, SUMS, is_finished, write_sums
 from zoo_cli.store.lease import Lease
 from zoo_cli.store.swap import PARTS, run_place
 from zoo_cli.training import checkpoint_record
@@ -117,7 +117,8 @@ class RunFolder:
             raise UsageError(f"{place} is a file, not a folder", "choose another folder")
         if not place.exists():
             return
-        if not (place / RECORD).exists() and not all(map(commits.is_leftover, place.iterdir())):
+        is_run = (place / RECORD).exists() or (self.path != place and (place / SUMS).exists())
+        if not is_run and not all(map(commits.is_leftover, place.iterdir())):
             raise UsageError(f"{place} is not a run folder and not empty", "choose another folder, or remove it")
         if self.path != place and place.stat().st_dev != place.parent.stat().st_dev:
             raise UsageError(
