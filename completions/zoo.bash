@@ -2,7 +2,7 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill finetune evaluate predict sources show demo completion' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune evaluate predict sources show verify demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
@@ -21,6 +21,7 @@ _zoo_table() {
         'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
+        'flags verify') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
         'flags completion') REPLY='-q --quiet -v --verbose -h --help' ;;
         'argument finetune') REPLY=start ;;
@@ -30,6 +31,7 @@ _zoo_table() {
         'argument evaluate ranking') REPLY=file ;;
         'argument predict') REPLY=run ;;
         'argument show') REPLY=run ;;
+        'argument verify') REPLY=run ;;
         'argument completion') REPLY=shell ;;
         'kind '*' -C' | 'kind '*' --workspace' | 'kind '*' --trust') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled' | 'kind '*' --data') REPLY=data ;;

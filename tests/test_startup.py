@@ -37,7 +37,7 @@ def test_heavy_import_is_detected() -> None:
     assert "numpy" in result.stdout.rpartition("LOADED")[2].split()
 
 
-@pytest.mark.parametrize("arguments", [("sources",), ("show", "manifest.parquet")])
+@pytest.mark.parametrize("arguments", [("sources",), ("show", "manifest.parquet"), ("verify",)])
 def test_sources_and_show_import_no_torch(arguments: tuple[str, ...], tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="split")
     assert not loaded(*arguments, "-C", str(workspace)) & {"torch", "torchvision"}

@@ -24,6 +24,7 @@ from zoo_cli import (
     device_errors,
     early_signals,
     interruption,
+    invocation,
     ranks,
     specs,
     system_errors,
@@ -98,6 +99,7 @@ def _run_until_signal(argv: Sequence[str] | None) -> tuple[int, str]:
 def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     """The exit code of a command, and the line of its error."""
     try:
+        invocation.remember(sys.argv[1:] if argv is None else argv)
         ranks.start()
         with ranks.silence():
             app()(args=None if argv is None else list(argv), prog_name="zoo")
@@ -118,6 +120,8 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         if failure is None:
             return BUG, f"this is a bug in zoo {__version__}; please report it with the lines above"
         return failure.code, str(failure)
+    finally:
+        invocation.remember(())
     return 0, ""
 
 

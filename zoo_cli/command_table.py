@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "predict": "zoo_cli.commands.predict:predict",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
+    "verify": "zoo_cli.commands.verify:verify",
     "demo": "zoo_cli.commands.demo:demo",
     "completion": "zoo_cli.commands.completion:completion",
 }
@@ -26,7 +27,7 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
-WITHOUT_NETWORKS = ("init", "split", "sources", "show", "demo", "completion")
+WITHOUT_NETWORKS = ("init", "split", "sources", "show", "verify", "demo", "completion")
 """The commands that load no network of the user's; the others take --trust."""
 
 SECTIONS = {

@@ -66,13 +66,13 @@ def make_features(
     if run:
         registry.import_target(RUNNER)(settings, images, run, options)
     if not options.dry_run:
-        ranks.first_does(lambda: _summarise(settings, sources))
+        ranks.first_does(lambda: _summarise(settings, sources, options))
 
 
-def _summarise(settings: Config, sources: Sequence[Source]) -> None:
+def _summarise(settings: Config, sources: Sequence[Source], options: ExtractConfig) -> None:
     """Keep a summary of the outputs of each source beside them."""
     for source in sources:
-        output_summary.load_summary(settings, source.name)
+        output_summary.load_summary(settings, source.name, overwrite=options.overwrite)
 
 
 def _import_missing(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zoo_cli import console, ranks, registry
 from zoo_cli.config import STUDENT, Config, Source
+from zoo_cli.errors import ContractError
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.store import feature_store, free_space, replacement, view_store
 from zoo_cli.store.manifest import Images
@@ -50,7 +51,12 @@ def _open_views(
 
     Also the folder in which they are made, where they replace others.
     """
-    stored = view_store.load_view_set(settings)
+    try:
+        stored = view_store.load_view_set(settings)
+    except ContractError:
+        if not options.overwrite:
+            raise
+        stored = None
     remake = options.refresh
     if options.overwrite and not options.dry_run:
         run = [source for source in sources if not feature_store.is_outputs_only(source)]

@@ -54,6 +54,9 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
     for source in sources:
         if source.name == STUDENT:
             student_choice.say_untrained(source)
+    everything = {source.name for source in settings.models} <= {source.name for source in sources}
+    if options.overwrite and everything and not options.dry_run:
+        ranks.first_does(lambda: failures.discard_damaged(settings, "extract"))
     jobs = [_plan(settings, source, model, images, options) for source, model in zip(sources, models, strict=True)]
     count = sum(len(rows) for job in jobs for rows in job.missing.values())
     needed = sum(_estimate_bytes(settings, job) for job in jobs)

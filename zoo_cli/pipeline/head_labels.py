@@ -77,8 +77,8 @@ def make_head_labels(
         heads = fit_heads(head, features_of_views.labelled, targets.repeat(views.count))
         pools = pool_views(pool, features_of_views, heads, targets)
     record = describe_heads(options, sources, heads, pools, targets, features, images.ids[rows], classes)
-    for source, fitted in zip(sources, heads, strict=True):
-        head_store.write_head(settings, source.name, head_arrays(fitted), head.spec, of_views=views is not None)
+    arrays = {source.name: head_arrays(fitted) for source, fitted in zip(sources, heads, strict=True)}
+    head_store.write_heads(settings, arrays, head.spec, of_views=views is not None)
     if views is not None:
         probabilities = [each.probabilities for each in pools]
         head_store.write_view_answers(folder, images.ids[rows], probabilities, record, inputs)

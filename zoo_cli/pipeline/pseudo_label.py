@@ -89,7 +89,7 @@ def make_pseudo_labels(
             assert probs is not None
             return outputs.ids, probs
 
-        places = _places(settings, source, views, _inputs(images, rows, record))
+        places = _places(settings, source, views, source_inputs(images, rows, record))
         swaps.append(_store(_root(settings, source, views), places, load, overwrite=overwrite, refresh=refresh))
         summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes, record.weights_note))
     for swap in swaps:
@@ -143,7 +143,8 @@ def _places(settings: Config, source: Source, views: ViewSet | None, inputs: Inp
     ]
 
 
-def _inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:
+def source_inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inputs:
+    """What the pseudo-labels of a source on these rows (M,) are made from."""
     samples = images.fingerprint(rows, "ids", "sha256")
     return {"source": record.fingerprint, "samples": samples, "output": record.output}
 

@@ -12,7 +12,7 @@ from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.label_sets import labels_flag
 from zoo_cli.pipeline import ensemble_choice, metric_inputs, prepare
 from zoo_cli.pipeline.metric_inputs import SourceOutputs
-from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
+from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs, parse_metric
 from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.score_files import score_files
@@ -119,6 +119,26 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
         if spec.entry.joined:
             parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
             _write_ensemble(ensemble_path(target.settings, options, spec), target, spec, parts)
+
+
+def check_stored(settings: Config, images: Images, path: Path, sources: Sequence[Source]) -> None:
+    """Raise Stale, naming what differs, for a stored score of a source, or an ensemble, made from other inputs.
+
+    `sources`: of which it is. The seed is that of the file: a flag may have set it.
+    """
+    is_ensemble = path.suffix == ".json"
+    made_from = (files.read_json(path) if is_ensemble else files.read_header(path)).get("inputs", {})
+    on = made_from.get("on")
+    spec = parse_metric(str(made_from.get("metric")), on if on in ("features", "probs") else None)
+    target = ScoreTarget.of(settings, images, ScoreConfig((spec,), seed=made_from.get("seed")), list(sources))
+    if is_ensemble:
+        inputs: Inputs = {**target.ensemble_inputs(spec), "left_out": made_from.get("left_out")}
+    else:
+        own = {"source": target.source_inputs(spec, sources[0])}
+        inputs = {**target.shared_inputs(spec), **own, **target.reference(spec, path)}
+    changed = provenance.differences(made_from, inputs)
+    if changed:
+        raise provenance.stale_error(str(path), changed, f"score --metric {spec.method.spec}")
 
 
 def _overwrite_scores(target: ScoreTarget) -> None:

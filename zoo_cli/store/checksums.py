@@ -62,7 +62,7 @@ def is_finished(folder: Path) -> bool:
     """Whether the folder of a run holds a whole student, or any folder predictions without a run."""
     if not (folder / PREDICTIONS).is_file():
         return False
-    return (folder / SUMS).is_file() or not _needs_sums(folder)
+    return (folder / SUMS).is_file() or not needs_sums(folder)
 
 
 def check_file(path: Path) -> None:
@@ -87,13 +87,33 @@ def check_file(path: Path) -> None:
     if expected is None and path.name in (RECORD, *RUN_FILES) and (folder / RECORD).is_file():
         raise ContractError(f"{folder / SUMS} does not list {path.name}", "make the run again with --overwrite")
     if expected is not None and hash_file(path) != expected:
-        raise ContractError(
-            f"{path} is damaged: it differs from its digest in {SUMS}", "restore it, or make it again with --overwrite"
-        )
+        raise damage_error(path)
     _checked[path] = state
 
 
-def _needs_sums(folder: Path) -> bool:
+def check_listed(folder: Path, name: str) -> None:
+    """Raise ContractError if a file that the SHA256SUMS of a folder lists is missing or has another digest.
+
+    Unlike `check_file` for files in folders below, too.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise ContractError(f"{path} is missing: {SUMS} lists it", "restore it, or make it again with --overwrite")
+    if path.parent == folder:
+        check_file(path)
+    elif hash_file(path) != read_sums(folder)[name]:
+        raise damage_error(path)
+
+
+def damage_error(path: Path) -> ContractError:
+    """The error for a file that differs from its digest."""
+    return ContractError(
+        f"{path} is damaged: it differs from its digest in {SUMS}", "restore it, or make it again with --overwrite"
+    )
+
+
+def needs_sums(folder: Path) -> bool:
+    """Whether a run is of a version that writes SHA256SUMS."""
     try:
         return f'"{WRITTEN_LAST}"'.encode() in (folder / RECORD).read_bytes()
     except OSError:
@@ -102,6 +122,6 @@ def _needs_sums(folder: Path) -> bool:
 
 def _warn_of_unchecked(folder: Path) -> None:
     global _warned
-    if _warned is not console.current() and not _needs_sums(folder):
+    if _warned is not console.current() and not needs_sums(folder):
         _warned = console.current()
         console.warn(f"{folder} has no {SUMS}, as runs of earlier versions: its files are not checked")

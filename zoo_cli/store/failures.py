@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from zoo_cli import console
 from zoo_cli.config import Config
-from zoo_cli.errors import TooManyErrors, UsageError
+from zoo_cli.errors import ContractError, TooManyErrors, UsageError
 from zoo_cli.store import files, schemas
 from zoo_cli.store.columns import arrow_schema
 
@@ -117,6 +117,15 @@ def load_failures(settings: Config, stage: str) -> list[Failure]:
         return []
     columns = [column.name for column in schemas.ERRORS.columns]
     return [Failure(**row) for row in files.read_table(path, schemas.ERRORS, columns).to_pylist()]
+
+
+def discard_damaged(settings: Config, stage: str) -> None:
+    """Remove the record of a stage that is made again as a whole, if it is damaged."""
+    try:
+        load_failures(settings, stage)
+    except ContractError as error:
+        console.say(f"{error.message}; it is made again")
+        settings.errors(stage).unlink(missing_ok=True)
 
 
 def failed_ids(settings: Config, stage: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The stored outputs of the sources of a workspace: the parts they need, and how a part is checked and written."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,7 @@ def is_complete(settings: Config, source: Source, images: Images, precision: str
         return False
     folder = settings.features(source.name)
     record = load_source_record(settings, source.name)
-    changed = provenance.differences(record.content.get("declared", {}), to_json_values(settings.declared(source)))
-    if precision is not None and not is_outputs_only(source):
-        changed += provenance.differences({"precision": record.content.get("precision")}, {"precision": precision})
-    changed = changed or _changed_files(settings, source, record)
-    if changed:
-        raise provenance.stale_error(str(folder), changed, _maker(source.name))
+    check_declaration(settings, source, record, precision)
     made_from = {"source": record.fingerprint}
     planned = list(planned_parts(settings, source, images))
     extra = set(folder.glob("data=*/part-*.parquet")) - {path for path, _ in planned}
@@ -94,6 +90,19 @@ def is_complete(settings: Config, source: Source, images: Images, precision: str
         provenance.is_current(path, part_inputs(images, rows, made_from), overwrite=False, maker="extract")
         for path, rows in planned
     )
+
+
+def check_declaration(settings: Config, source: Source, record: SourceRecord, precision: str | None = None) -> None:
+    """Raise Stale, naming what differs, if a source is declared otherwise than its record says, or its files changed.
+
+    `precision`: the requested one; None accepts any.
+    """
+    changed = provenance.differences(record.content.get("declared", {}), to_json_values(settings.declared(source)))
+    if precision is not None and not is_outputs_only(source):
+        changed += provenance.differences({"precision": record.content.get("precision")}, {"precision": precision})
+    changed = changed or _changed_files(settings, source, record)
+    if changed:
+        raise provenance.stale_error(str(settings.features(source.name)), changed, _maker(source.name))
 
 
 def part_inputs(images: Images, rows: np.ndarray, made_from: Inputs) -> Inputs:
@@ -276,10 +285,12 @@ def missing_ids(settings: Config, sources: Iterable[Source], images: Images) -> 
         if is_outputs_only(source):
             continue
         for path, rows in planned_parts(settings, source, images):
-            # The number of rows is in the footer; the ids are read only if some are missing.
-            if path.exists() and files.row_count(path) < len(rows):
-                stored = files.read_parquet(path, ["id"]).column("id").to_pylist()
-                missing |= {str(name) for name in images.ids[rows]}.difference(stored)
+            # A damaged part tells nothing, and must not keep another source from being made again.
+            with suppress(ContractError):
+                # The number of rows is in the footer; the ids are read only if some are missing.
+                if path.exists() and files.row_count(path) < len(rows):
+                    stored = files.read_parquet(path, ["id"]).column("id").to_pylist()
+                    missing |= {str(name) for name in images.ids[rows]}.difference(stored)
     return frozenset(missing)
 
 

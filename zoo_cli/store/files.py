@@ -255,6 +255,17 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
             raise ContractError(f"{path} is not a safetensors file: {error}", hint) from None
 
 
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a safetensors file and its metadata, without torch. Raises ContractError for another file."""
+    with _reading(path):
+        try:
+            with safe_open(path, framework="np") as stream:
+                return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
+        except (SafetensorError, TypeError) as error:
+            hint = "it is truncated or another kind of file"
+            raise ContractError(f"{path} is not a safetensors file: {error}", hint) from None
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a parquet artifact of zoo; empty for any other file.
 

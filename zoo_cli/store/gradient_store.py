@@ -90,10 +90,10 @@ def missing_rows(
         raise provenance.stale_error(str(folder), changed, _maker(source.name))
     row_of = {str(name): row for row, name in enumerate(images.ids)}
     stored: set[str] = set()
-    for part in _parts(settings, source.name):
+    for part in stored_parts(settings, source.name):
         ids = [str(name) for name in files.read_table(part, schemas.GRADIENTS, ["id"]).column("id").to_pylist()]
         present = [row_of[name] for name in ids if name in row_of]
-        inputs = _part_inputs(images, present, record) if len(present) == len(ids) else {"images": None}
+        inputs = part_inputs(images, present, record) if len(present) == len(ids) else {"images": None}
         changed = provenance.differences(files.read_header(part).get("inputs", {}), inputs)
         if changed:
             raise provenance.stale_error(str(part), changed, _maker(source.name))
@@ -105,7 +105,9 @@ def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) ->
     """The vectors (N, W) of a source's samples: column `gradient`, over all outputs, or `gradient_sum`."""
 
     def read() -> list[tuple[list[str], np.ndarray]]:
-        tables = [(part, files.read_table(part, schemas.GRADIENTS, ["id", column])) for part in _parts(settings, name)]
+        tables = [
+            (part, files.read_table(part, schemas.GRADIENTS, ["id", column])) for part in stored_parts(settings, name)
+        ]
         return [
             (table.column("id").to_pylist(), to_matrix(table.column(column), f"{part}: column {column}"))
             for part, table in tables
@@ -139,7 +141,7 @@ def open_gradients(settings: Config, name: str, record: GradientRecord) -> None:
     else:
         # Without a record, parts made in this very way may be those of another process that has just begun.
         made = provenance.fingerprint(asdict(record))
-        for part in _parts(settings, name):
+        for part in stored_parts(settings, name):
             if files.read_header(part).get("inputs", {}).get("gradients") != made:
                 part.unlink(missing_ok=True)
     files.write_sealed_json(folder / DOCUMENT, asdict(record))
@@ -169,7 +171,7 @@ def begin_replacement(
         for part in sorted(new.new.glob("part-*.parquet")):
             ids = files.read_parquet(part, ["id"]).column("id").to_pylist()
             present = [row_of[sample] for sample in ids if sample in row_of]
-            if len(present) == len(ids) and provenance.is_made_from(part, _part_inputs(images, present, record)):
+            if len(present) == len(ids) and provenance.is_made_from(part, part_inputs(images, present, record)):
                 stored.update(ids)
                 current.add(new.place / part.name)
         return current
@@ -183,7 +185,7 @@ def replace_gradients(settings: Config, name: str, record: GradientRecord, new: 
 
     Raises ZooError if another process has replaced them by others.
     """
-    obsolete = [part.name for part in _parts(settings, name)]
+    obsolete = [part.name for part in stored_parts(settings, name)]
     new.swap([*obsolete, OLD_DOCUMENT], remember=remember)
     if load_gradient_record(settings, name) != record:
         raise ZooError(f"{new.place}: another process has stored other gradients", "run the same command again")
@@ -216,18 +218,20 @@ def write_gradients(
         {"id": pa.array(ids, pa.string()), "gradient": to_list_column(trace), "gradient_sum": to_list_column(summed)}
     )
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
-    inputs = _part_inputs(images, rows, record)
+    inputs = part_inputs(images, rows, record)
     replacement.commit(new, path, files.write_table, table, schemas.GRADIENTS, inputs, card)
 
 
-def _part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:
+def part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:
+    """The inputs in the header of a part of these rows."""
     return {
         "gradients": provenance.fingerprint(asdict(record)),
         "images": images.fingerprint(rows, "ids", "sha256"),
     }
 
 
-def _parts(settings: Config, name: str) -> list[Path]:
+def stored_parts(settings: Config, name: str) -> list[Path]:
+    """The parts of a source."""
     return sorted(settings.gradients(name).glob("part-*.parquet"))
 
 

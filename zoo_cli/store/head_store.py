@@ -20,6 +20,8 @@ from zoo_cli.store.view_store import view_folder
 
 DOCUMENT = "_head.json"
 FORMULA = "_pool.safetensors"
+HEAD_ARRAYS = ("mean", "scale", "weights", "intercept", "present", "temperature", "lam")
+"""The arrays of a stored head."""
 
 
 @dataclass(frozen=True)
@@ -173,13 +175,13 @@ def _load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     again = "zoo pseudo-label --head makes it again"
     if not path.exists():
         raise UsageError(f"{folder} does not say how its pool answers for new images", again)
-    tensors, metadata = files.read_tensors(path)
+    arrays, metadata = files.read_arrays(path)
     try:
         content = json_text.parse_json(metadata["pool"])
     except (KeyError, ValueError):
         raise ContractError(f"{path} is not a pool written by zoo", again) from None
     origin = build_record(_FormulaOrigin, content, path, again)
-    formula = StoredFormula(origin.sources, {name: tensor.numpy() for name, tensor in tensors.items()})
+    formula = StoredFormula(origin.sources, arrays)
     inputs: Inputs = origin.inputs
     check_value(Mapping[str, str], inputs.get("sources"), f'"inputs.sources" in {path}', again)
     weights = formula.arrays.get("source_weights")
@@ -191,12 +193,31 @@ def _load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     return formula, inputs
 
 
-def write_head(
-    settings: Config, source: str, arrays: Mapping[str, np.ndarray], spec: str, *, of_views: bool = False
+def write_heads(
+    settings: Config, heads: Mapping[str, Mapping[str, np.ndarray]], spec: str, *, of_views: bool = False
 ) -> None:
-    """Store a head for the stored values of a source: mean, scale, weights, intercept, temperature, classes.
+    """Store the head of each source: mean, scale, weights, intercept, temperature, classes.
 
     `of_views`: apart from those that were fitted on the plain view alone.
     """
-    folder = settings.labels_root / "heads" / ("views" if of_views else "")
-    files.write_arrays(folder / f"source={source}.safetensors", arrays, {"head": spec})
+    folder = heads_folder(settings, of_views=of_views)
+    for source, arrays in heads.items():
+        files.write_arrays(folder / f"source={source}.safetensors", arrays, {"head": spec})
+
+
+def heads_folder(settings: Config, *, of_views: bool = False) -> Path:
+    """The folder of the heads that were fitted on the plain view alone, or on stored views."""
+    return settings.labels_root / "heads" / ("views" if of_views else "")
+
+
+def load_head(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """A stored head and its spec. Raises ContractError for a damaged file."""
+    arrays, metadata = files.read_arrays(path)
+    missing = [name for name in HEAD_ARRAYS if name not in arrays]
+    if missing or "head" not in metadata:
+        raise ContractError(f"{path} is not a head written by zoo", "zoo pseudo-label --head makes it again")
+    width, outputs = arrays["weights"].shape if arrays["weights"].ndim == 2 else (-1, -1)
+    shapes = [(width,), (width,), (width, outputs), (outputs,), (outputs,), (1,), (1,)]
+    if [arrays[name].shape for name in HEAD_ARRAYS] != shapes:
+        raise ContractError(f"{path}: the shapes of its arrays do not fit", "zoo pseudo-label --head makes it again")
+    return arrays, metadata["head"]

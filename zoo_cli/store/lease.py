@@ -166,6 +166,14 @@ def has_lease(folder: Path) -> bool:
     return _newest(folder) is not None
 
 
+def describe_holder(folder: Path) -> str:
+    """The process that makes the run in a folder, unless it has certainly ended; empty without one."""
+    current = _newest(folder)
+    if current is None or (current.holder is not None and current.holder.writer.is_provably_gone()):
+        return ""
+    return str(current.holder or "another process")
+
+
 def held_for(path: Path) -> Lease | None:
     """The lease of this thread that covers a path: of a folder above it, or of the one that it will replace."""
     places, own = {path, *path.parents}, threading.get_ident()

@@ -147,6 +147,18 @@ def load_manifest(file: Path, root: Path) -> Images:
     )
 
 
+def check_embedded(images: Images) -> None:
+    """Raise ContractError unless the images that the manifest itself holds have the digests that it names.
+
+    One image is in memory at a time.
+    """
+    for row, path in enumerate(images.paths):
+        if path is not None or row in images.places:
+            continue
+        if hashlib.sha256(images.encoded(row)).hexdigest() != images.sha256[row]:
+            raise ContractError(f"{images.file}: the image of {images.ids[row]} is damaged")
+
+
 def check_unique(ids: Array, where: str) -> None:
     """Raise ContractError naming ids that repeat."""
     if len(set(ids)) == len(ids):

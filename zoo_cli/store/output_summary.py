@@ -28,16 +28,17 @@ def summarise_path(path: Path, output: str) -> OutputSummary:
     return summarise_outputs(read)
 
 
-def load_summary(settings: Config, name: str) -> OutputSummary:
-    """The summary of the stored outputs of a source, made again where they have changed."""
+def load_summary(settings: Config, name: str, *, overwrite: bool = False) -> OutputSummary:
+    """The summary of the stored outputs of a source, made again where they have changed, or to `overwrite` it."""
     folder = settings.features(name)
     record = source_record.load_source_record(settings, name)
     inputs = {"source": record.fingerprint, "parts": feature_files.content_digest(folder)}
     path = folder / DOCUMENT
-    if path.exists():
+    if path.exists() and not overwrite:
         stored = files.read_json(path)
         if isinstance(stored, dict) and stored.get("inputs") == inputs:
-            return build_record(OutputSummary, stored, path, "remove it, and it is made again", extra_keys=True)
+            again = f"zoo extract --source {name} --overwrite makes it again"
+            return build_record(OutputSummary, stored, path, again, extra_keys=True)
 
     def summarise() -> OutputSummary:
         for part in sorted(folder.glob("data=*/part-*.parquet")):

@@ -14,10 +14,10 @@ import torch
 from zoo_cli import __version__, console, ranks
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import commits, files, lease, provenance, swap
-from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, WRITTEN_LAST, is_finished, write_sums
+from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, SUMS, is_finished, write_sums
 from zoo_cli.store.lease import Lease
-from zoo_cli.store.records import build_record
 from zoo_cli.store.swap import PARTS, run_place
+from zoo_cli.training import checkpoint_record
 from zoo_cli.training.checkpoints import State
 from zoo_cli.training.run_record import IDENTITY_KEYS, read_record
 
@@ -26,26 +26,6 @@ STARTED = (
     *(f"{part}/*/{file}" for part in PARTS[1:] for file in ("state/state.json", PREDICTIONS)),
 )
 """Files of which at least one exists once training has begun."""
-
-
-@dataclass(frozen=True)
-class _RowSoFar:
-    """What a checkpoint holds of the row of the log that is not complete yet: its first step, its names."""
-
-    names: tuple[str, ...]
-    row_start: int
-
-
-@dataclass(frozen=True)
-class _Checkpoint:
-    """The content of state.json; earlier versions had neither the digest of the rows nor its own."""
-
-    step: int
-    file: str
-    sha256: str
-    log: _RowSoFar
-    rows: str | None = None
-    digest: str | None = None
 
 
 @dataclass
@@ -138,7 +118,8 @@ class RunFolder:
             raise UsageError(f"{place} is a file, not a folder", "choose another folder")
         if not place.exists():
             return
-        if not (place / RECORD).exists() and not all(map(commits.is_leftover, place.iterdir())):
+        is_run = (place / RECORD).exists() or (self.path != place and (place / SUMS).exists())
+        if not is_run and not all(map(commits.is_leftover, place.iterdir())):
             raise UsageError(f"{place} is not a run folder and not empty", "choose another folder, or remove it")
         if self.path != place and place.stat().st_dev != place.parent.stat().st_dev:
             raise UsageError(
@@ -195,21 +176,10 @@ class RunFolder:
 
     def state(self) -> State | None:
         """The last checkpoint. Raises ContractError if it, or the log up to it, is damaged."""
-        pointer = self.path / "state" / "state.json"
-        if not pointer.exists():
+        checkpoint = checkpoint_record.load_checkpoint(self.path, self.record)
+        if checkpoint is None:
             return None
-        try:
-            entry = files.read_json(pointer)
-        except ContractError as error:
-            raise ContractError(error.message, "--overwrite starts the run again") from None
-        checkpoint = build_record(_Checkpoint, entry, pointer, "--overwrite starts the run again")
-        if WRITTEN_LAST in self.record and entry.pop("digest", None) != provenance.fingerprint(entry):
-            raise ContractError(f"{pointer} is damaged", "--overwrite starts the run again")
-        if checkpoint.rows is not None and checkpoint.rows != self._rows_digest(checkpoint.step):
-            raise ContractError(f"{self.path / 'metrics.jsonl'} is damaged", "--overwrite starts the run again")
-        file = pointer.with_name(checkpoint.file)
-        if files.digest(file) != checkpoint.sha256:
-            raise ContractError(f"the checkpoint {file} is damaged", "--overwrite starts the run again")
+        file = self.path / "state" / checkpoint.file
         tensors, _ = files.read_tensors(file)
         # A kill may have come before the one before it was removed.
         self._remove_other_checkpoints(file.name)
@@ -228,7 +198,7 @@ class RunFolder:
             "file": file.name,
             "sha256": files.digest(file),
             "log": state.log,
-            "rows": self._rows_digest(state.step),
+            "rows": provenance.fingerprint(checkpoint_record.load_rows(self.path, state.step)),
         }
         files.write_json(folder / "state.json", {**entry, "digest": provenance.fingerprint(entry)})
         self._remove_other_checkpoints(file.name)
@@ -243,24 +213,11 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         self.checkpoints = {current}
 
-    def _rows_digest(self, step: int) -> str:
-        """A digest of the logged rows up to a step."""
-        return provenance.fingerprint(self._rows(step))
-
-    def _rows(self, step: int) -> list[dict[str, Any]]:
-        """The logged rows up to a step."""
-        log = self.path / "metrics.jsonl"
-        try:
-            rows = files.read_lines(log) if log.exists() else []
-        except ContractError as error:
-            raise ContractError(error.message, "--overwrite starts the run again") from None
-        return [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= step]
-
     def truncate_log(self, step: int) -> None:
         """Drop the logged rows after a step, which will be logged again. Only rank 0 of a job does."""
         if not ranks.is_first():
             return
-        files.write_lines(self.path / "metrics.jsonl", self._rows(step))
+        files.write_lines(self.path / "metrics.jsonl", checkpoint_record.load_rows(self.path, step))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to the log. Only rank 0 of a job does."""

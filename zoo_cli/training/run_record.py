@@ -94,6 +94,11 @@ class RunResult:
         return {**self.last_log_row, "run": self.run, "steps": self.steps, "path": str(self.path)}
 
 
+def log_file(place: Path) -> Path:
+    """The file beside a run for what may differ between equal runs: its seconds, and the command that made it."""
+    return place.with_name(f"{place.name}.log.json")
+
+
 def read_record(file: Path) -> dict[str, Any]:
     """The content of a run.json. Raises ContractError for another file."""
     record = files.read_json(file)

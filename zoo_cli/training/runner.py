@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_cli import collectives, console, devices, interruption, ranks
+from zoo_cli import collectives, console, devices, interruption, invocation, ranks
 from zoo_cli.errors import Interrupted, Paused
 from zoo_cli.images import random_numbers
 from zoo_cli.models import batch_norm
@@ -27,7 +27,7 @@ from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.memory_probe import RandomImages, measure_training_memory
 from zoo_cli.training.run_folder import RunFolder, library_versions
-from zoo_cli.training.run_record import RunResult, load_result
+from zoo_cli.training.run_record import RunResult, load_result, log_file
 from zoo_cli.training.streams import IndexStreams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, describe_length
 
@@ -85,7 +85,7 @@ def train_runs(
                 _train(run, spec, training, cache)
             seconds = round(time.monotonic() - started, 1)
             if ranks.is_first():
-                files.write_json(run.place.with_name(f"{run.place.name}.log.json"), {"seconds": seconds})
+                files.write_json(log_file(run.place), {"seconds": seconds, **_own_command(run)})
     return [load_result(run_place(spec.path)) for spec in specs]
 
 
@@ -139,7 +139,15 @@ def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device) ->
     """The folder of a run, made or checked to hold this run, and leased. Raises UsageError, naming what differs."""
     run = _run_folder(spec, training, device)
     with run.opened(training.wait):
+        if not run.finished and ranks.is_first() and (command := _own_command(run)):
+            files.write_json(log_file(run.place), command)
         yield run
+
+
+def _own_command(run: RunFolder) -> dict[str, str]:
+    """The command that makes a run, for its log; nothing for a run inside another one, and outside a command."""
+    command = invocation.describe_command()
+    return {"command": command} if command and run.lease is not None and run.lease.folder == run.place else {}
 
 
 def _run_folder(spec: RunSpec, training: ResolvedTraining, device: torch.device) -> RunFolder:
