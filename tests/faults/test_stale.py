@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.workspaces import edit, run
+from zoo_cli.store import files
 
 Make = Callable[..., Path]
 QUICK = ("--steps", "1", "--batch-size", "8", "--augment", "none")
@@ -106,6 +107,49 @@ def test_splitting_again_makes_no_features_stale(workspace: Make) -> None:
     assert result.code == 0
     assert result.err.count("is up to date") == 4
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("extract", "--source", "alpha", "--gradients"),
+        ("extract", "--source", "alpha", "--views", "1"),
+        ("finetune", "alpha", *QUICK),
+        ("distill", "--lam", "1", "--student", "alpha", "--init", "alpha", *QUICK),
+    ],
+    ids=["gradients", "views", "finetune", "init"],
+)
+@pytest.mark.parametrize("first", ["extract", None])
+def test_weights_of_the_first_use_are_those_of_every_use(
+    workspace: Make, command: tuple[str, ...], first: str | None
+) -> None:
+    place = workspace(upto=first or "split")
+    if first is None:
+        assert run("finetune", "alpha", *QUICK, "--name", "first", workspace=place).code == 0
+    other_weights(place)
+    result = run(*command, workspace=place)
+    assert result.code == 2
+    message, _, hint = result.error.rpartition("; ")
+    assert "weights" in message
+    assert "zoo extract --source alpha --overwrite" in hint
+    assert run("extract", "--source", "alpha", "--overwrite", workspace=place).code == 0
+    assert run(*command, workspace=place).code == 0
+
+
+def test_weights_are_recorded_in_workspaces_alone(workspace: Make) -> None:
+    place = workspace(upto="split")
+    command = ("finetune", "alpha", *QUICK, "--dry-run")
+    assert run(*command, workspace=place).code == 0
+    assert not (place / "sources").exists()
+    assert run(*command[:-1], workspace=place).code == 0
+    record = json.loads((place / "sources/alpha.json").read_text(encoding="utf-8"))
+    assert record["weights_sha256"] == files.digest(place / "alpha.safetensors")
+    assert run("finetune", "beta", *QUICK, workspace=place).code == 0
+    assert not (place / "sources/beta.json").exists(), "its weights come from the seed"
+    (place / "sources/alpha.json").write_text("{", encoding="utf-8")
+    broken = run("finetune", "alpha", *QUICK, "--name", "second", workspace=place)
+    assert broken.code == 3
+    assert "sources/alpha.json" in broken.error
 
 
 def test_other_precision_is_stale(workspace: Make) -> None:

@@ -33,7 +33,8 @@ class LoadedModel:
 
     `class_names`: in the order of the logits, None if unknown. `classes`: width of the logits, 0 without a head.
     `output`: "softmax" or "sigmoid". `weights_sha256`: of the weights file, or of the state dict if the weights come by
-    name or from the seed. `tap`: where features and logits are read.
+    name or from the seed. `tap`: where features and logits are read. `declared`: the source as the
+    user declares it, before a file of class names was read.
     """
 
     source: Source
@@ -46,6 +47,7 @@ class LoadedModel:
     weights_sha256: str
     tap: Tap
     architecture: Architecture
+    declared: Source | None = None
 
     @property
     def title(self) -> str:
@@ -73,7 +75,7 @@ def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = F
     provider, rest = specs.provider("model provider", source.model)
     if not untrained:
         require_weights(source)
-    source = replace(source, classes=_read_classes(source, root))
+    declaration, source = source, replace(source, classes=_read_classes(source, root))
     provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, seed)
     preprocessing = _resolve_preprocessing(source, provided.preprocessing)
     names = source.classes if isinstance(source.classes, tuple) else None
@@ -97,6 +99,7 @@ def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = F
         provided.weights_sha256,
         tap,
         provided.architecture,
+        declaration,
     )
 
 

@@ -82,6 +82,17 @@ def list_tags(name: str) -> list[str]:
     return sorted(_list_members(name))
 
 
+def cached_file(rest: str, declared_weights: str) -> Path | None:
+    """Where torch.hub keeps the weights of `NAME` or `NAME.WEIGHTS`; None for weights that have no name."""
+    name, _, tag = rest.partition(".")
+    enum = _list_members(name).get(tag or declared_weights)
+    return None if enum is None else _cached_path(enum)
+
+
+def _cached_path(enum: Any) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(enum.url).name
+
+
 def _list_members(name: str) -> Mapping[str, Any]:
     models = torchvision.models.list_models(module=torchvision.models)
     if name not in models:
@@ -113,7 +124,7 @@ def _load_named(name: str, enum: Any, args: Mapping[str, Any]) -> nn.Module:
     outputs = len(enum.meta["categories"])
     if declared not in (None, outputs):
         raise UsageError(f"classes = {declared}, but the weights {enum.name} of {name} have {outputs}", "drop classes")
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(enum.url).name
+    file = _cached_path(enum)
     if file.exists():
         # Raises one clear error for a corrupt file, where torchvision has many.
         weights.read_weights(file)

@@ -16,6 +16,7 @@ from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.store import failures, feature_store, free_space, provenance, replacement
@@ -51,6 +52,9 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
         loading.load_model(source, settings.root, seed=settings.task.seed, untrained=source.name == STUDENT)
         for source in sources
     ]
+    if not options.overwrite and not options.refresh:
+        for model in models:
+            confirm_weights(settings, model, record=False)
     for source in sources:
         if source.name == STUDENT:
             student_choice.say_untrained(source)

@@ -18,6 +18,7 @@ from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.gradients import Gradients
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.projection import Projection
+from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.missing_gradients import MissingGradients
 from zoo_cli.store import free_space, gradient_store
@@ -66,6 +67,7 @@ def extract_gradients(
     for item in missing:
         untrained = item.source.name == STUDENT
         model = loading.load_model(item.source, settings.root, seed=settings.task.seed, untrained=untrained)
+        confirm_weights(settings, model, record=False)
         precision = str(load_source_record(settings, item.source.name).content["precision"])
         devices.check_precision(precision, device)
         network = gradients.build_gradients(model, None if projection == "none" else Projection(int(projection), SEED))

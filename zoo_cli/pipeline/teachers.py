@@ -15,6 +15,7 @@ from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.models import label_space, loading
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.models.student import Student
 from zoo_cli.models.teacher import Teacher
 from zoo_cli.pipeline import class_orders
@@ -65,6 +66,7 @@ def load_teachers(
             loaded.append(TeacherSpec(source.name, None, path, order, digest, provenance.fingerprint(order)))
             continue
         model = loading.load_model(source, settings.root, seed=seed)
+        confirm_weights(settings, model)
         order = label_space.match_classes(source.name, model.class_names, model.classes, classes)
         loaded.append(TeacherSpec(source.name, model, None, order, model.weights_sha256, digest_build(model)))
     return loaded

@@ -19,7 +19,7 @@ from zoo_cli.store import class_names, failures, files, schemas
 from zoo_cli.store.manifest import check_embedded, load_manifest
 from zoo_cli.store.provenance import Stale
 
-FOLDERS = ("features", "gradients", "scores", "pseudo", "heads", "predictions", "errors", "runs")
+FOLDERS = ("features", "gradients", "scores", "pseudo", "heads", "predictions", "errors", "runs", "sources")
 """The folders of a workspace in which zoo writes."""
 TEMPORARY = (".*.tmp", ".lease-*")
 

@@ -20,13 +20,11 @@ from zoo_cli.pipeline.verify_checks import (
     Reported,
     check_ids,
     join_command,
-    list_digests,
     read_outputs,
     try_to_read,
 )
 from zoo_cli.ranking.standings import effective_number
 from zoo_cli.store import files, head_store, provenance, schemas, view_store
-from zoo_cli.store.checksums import SUMS
 from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.score_store import load_scores
 from zoo_cli.store.source_record import has_source_record, load_source_record
@@ -52,9 +50,7 @@ def list_answers(known: Known) -> Iterator[Check]:
     for of_views in (False, True):
         folder = head_store.heads_folder(known.settings, of_views=of_views)
         command = join_command(*_heads_command(known, folder, of_views))
-        heads = sorted(folder.glob("source=*.safetensors"))
-        yield from list_digests(folder, heads, command)
-        for path in heads:
+        for path in sorted({*folder.glob("source=*.safetensors"), *_expected_heads(known, folder, of_views)}):
             yield Check(path, partial(head_store.load_head, path), command)
     for path in sorted((root / "predictions").glob("*.parquet")):
         yield Check(path, partial(_read_predictions, known, path), f"rm {path}")
@@ -256,9 +252,7 @@ def _list_pool(known: Known, folder: Path, *, of_views: bool) -> Iterator[Check]
     parts = sorted(folder.glob(pattern))
     document, formula = folder / head_store.DOCUMENT, folder / head_store.FORMULA
     command = join_command(*_pool_command(folder, record, parts, of_views))
-    if document.exists() or (folder / SUMS).exists():
-        present = [*parts, *(path for path in (document, formula) if path.exists())]
-        yield from list_digests(folder, present, command)
+    if document.exists():
         yield Check(document, partial(head_store.load_record, folder), command)
     else:
         yield Check(folder, partial(_report_unfinished, folder), command)
@@ -291,6 +285,15 @@ def _pool_command(folder: Path, record: HeadRecord | None, parts: list[Path], of
     words += ["--with-student"] if STUDENT in names else []
     words += ["--views", str(len(list(folder.glob("view=*"))))] if of_views else []
     return [*words, OVERWRITE]
+
+
+def _expected_heads(known: Known, folder: Path, of_views: bool) -> Iterator[Path]:
+    """The heads of the sources of stored pools."""
+    place = known.settings.root / "pseudo" / ("views" if of_views else "")
+    for pool in sorted(path for path in place.glob("head=*") if path.is_dir()):
+        record = try_to_read(partial(head_store.load_record, pool))
+        if record is not None:
+            yield from (folder / f"source={head.source}.safetensors" for head in record.sources)
 
 
 def _heads_command(known: Known, folder: Path, of_views: bool) -> list[str]:

@@ -26,6 +26,7 @@ from zoo_cli.store import (
     feature_files,
     feature_store,
     files,
+    first_weights,
     gradient_store,
     output_summary,
     provenance,
@@ -49,6 +50,8 @@ def list_sources(known: Known) -> Iterator[Check]:
     yield from _list_views(known)
     for folder in _source_folders(root / "gradients"):
         yield from _list_gradients(known, folder.name.removeprefix(PREFIX))
+    for path in sorted((root / first_weights.FOLDER).glob("*.json")):
+        yield Check(path, partial(first_weights.load_weights_record, path), f"rm {path}")
 
 
 def extract_command(known: Known, name: str, *flags: str) -> str:

@@ -15,6 +15,7 @@ from zoo_cli.images.decoding import BadImage, Geometry
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.models.forward_passes import ForwardPasses
+from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.feature_extraction import auto_batch
 from zoo_cli.store import failures, feature_store, replacement, view_store
@@ -54,6 +55,7 @@ def extract_views(
     jobs: dict[tuple[int, ...], list[tuple[Source, ViewPart]]] = {}
     for source, missing in pending:
         model = loading.load_model(source, settings.root, seed=settings.task.seed)
+        confirm_weights(settings, model, record=False)
         precision = str(load_source_record(settings, source.name).content["precision"])
         runners[source.name] = ViewRunner(FeatureRunner(model, device, precision), whole_geometry(model.preprocessing))
         for part in missing:

@@ -260,8 +260,9 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     with _reading(path):
         try:
             with safe_open(path, framework="np") as stream:
-                return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
-        except (SafetensorError, TypeError) as error:
+                arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+                return arrays, seals.check_tensors(path, stream.metadata() or {})
+        except (SafetensorError, TypeError, seals.BrokenSeal) as error:
             hint = "it is truncated or another kind of file"
             raise ContractError(f"{path} is not a safetensors file: {error}", hint) from None
 

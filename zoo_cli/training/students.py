@@ -11,6 +11,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.models import cost, label_space, loading, student
 from zoo_cli.models.loading import LoadedModel
+from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.models.student import Student
 from zoo_cli.store import files, provenance, schemas, weights_origin
 from zoo_cli.store.columns import to_list_column
@@ -34,9 +35,9 @@ def build_student(
     `untrained`: without declared weights it starts from random ones. Raises UsageError if the source `init` has another
     architecture.
     """
-    model = loading.load_model(source, settings.root, seed=seed, untrained=untrained)
+    model = _load_confirmed(settings, source, seed, untrained=untrained)
     if init is not None:
-        init_model = loading.load_model(settings.select([init])[0], settings.root, seed=seed)
+        init_model = _load_confirmed(settings, settings.select([init])[0], seed)
         head = () if model.tap.head is None else (f"{model.tap.head}.",)
         body = {key: value for key, value in model.module.state_dict().items() if not key.startswith(head)}
         weights = init_model.module.state_dict()
@@ -54,7 +55,7 @@ def build_student(
 
 def continue_student(settings: Config, source: Source, classes: tuple[str, ...], seed: int) -> Student:
     """A student that keeps its head if it was trained for these classes (C,), by name; else gets a new one."""
-    model = loading.load_model(source, settings.root, seed=seed, untrained=True)
+    model = _load_confirmed(settings, source, seed, untrained=True)
     if _has_head_for(model, classes):
         return as_trained_student(model, classes)
     return student.build_student(model, classes, seed)
@@ -73,7 +74,14 @@ def _has_head_for(model: LoadedModel, classes: tuple[str, ...]) -> bool:
 
 def load_network(settings: Config, source: Source, seed: int) -> LoadedModel:
     """The network of a student that is already trained for the task."""
-    return loading.load_model(source, settings.root, seed=seed, untrained=True)
+    return _load_confirmed(settings, source, seed, untrained=True)
+
+
+def _load_confirmed(settings: Config, source: Source, seed: int, *, untrained: bool = False) -> LoadedModel:
+    """A model with the weights of its first use, or recorded as such. Raises Stale for others."""
+    model = loading.load_model(source, settings.root, seed=seed, untrained=untrained)
+    confirm_weights(settings, model)
+    return model
 
 
 def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:
