@@ -101,7 +101,7 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     try:
         invocation.remember(sys.argv[1:] if argv is None else argv)
         ranks.start()
-        with ranks.silence():
+        with ranks.silence(), answer_stream.escaped_usage_errors():
             app()(args=None if argv is None else list(argv), prog_name="zoo")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None), ""

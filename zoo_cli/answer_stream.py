@@ -1,12 +1,14 @@
 """stdout is the answer: what other code prints there, also a C library or a process that it starts, goes to stderr."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 from typing import TextIO
 
 from zoo_cli import console
+from zoo_cli.text_escapes import printable
 
 STREAMS = (0, 1, 2)
 
@@ -23,6 +25,8 @@ def separate() -> None:
     """
     global _answers, _theirs
     closed = _open_closed_streams()
+    if sys.stderr is None:  # typer would print its errors to stdout
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if 1 in closed or sys.stdout is None:
         os.dup2(2, 1)
         return
@@ -47,7 +51,18 @@ def reserved() -> Iterator[None]:
     """A context in which only the console writes to stdout: `print` goes to stderr."""
     # Not `_theirs` where stdout has been replaced: by a test, or in a process of a job that does not speak.
     target = _theirs if _theirs is not None and sys.stdout is _answers else console.current().err
-    with contextlib.redirect_stdout(target):
+    err = sys.stderr.stream if isinstance(sys.stderr, _Escaped) else sys.stderr
+    with contextlib.redirect_stdout(target), contextlib.redirect_stderr(err):
+        yield
+
+
+@contextlib.contextmanager
+def escaped_usage_errors() -> Iterator[None]:
+    """A context, but for `reserved` within it, in which names among the flags are printed as text on stderr."""
+    if sys.stderr is None:
+        yield
+        return
+    with contextlib.redirect_stderr(_Escaped(sys.stderr)):
         yield
 
 
@@ -55,6 +70,22 @@ def hand_over() -> None:
     """Let what other code prints when the process exits go to stderr, too, after the last answer."""
     if _theirs is not None:
         sys.stdout = _theirs
+
+
+class _Escaped(io.TextIOBase):
+    """A stream that escapes what would not show as text in another."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write("\n".join(map(printable, text.split("\n"))))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
 
 
 def _open_closed_streams() -> set[int]:

@@ -117,6 +117,14 @@ def test_markup_and_emoji_codes_of_names_stay(hostile: Path, monkeypatch: pytest
             assert expected in result.out
 
 
+@pytest.mark.parametrize("arguments", [("{}",), ("rank", "--{}"), ("rank", "{}"), ("split", "--workers", "{}")])
+def test_usage_errors_show_hostile_flags_as_text(arguments: tuple[str, ...]) -> None:
+    result = run(*(word.format("\x1b[31m\u202e[bold]") for word in arguments))
+    assert result.code == 2
+    assert printable(result.err)
+    assert "rror: " in result.err
+
+
 def test_titles_and_bars_are_text() -> None:
     out, err = io.StringIO(), io.StringIO()
     with use(Console(out, err)):

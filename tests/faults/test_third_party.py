@@ -227,6 +227,8 @@ def test_prints_of_user_code_do_not_enter_files_of_closed_streams(workspace: Mak
         "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None\n"
         "from zoo_cli.start import main; sys.exit(main())"
     )
+    wrong = zoo("rank", "--nope", python="import os, sys; os.close(2); sys.stderr = None\n" + python.split("\n")[1])
+    assert (wrong.code, wrong.out) == (2, "")
     assert zoo("extract", "-C", str(folder), python=python).code == 0
     assert run("score", "--metric", "parc", workspace=folder).code == 0  # every part can be read
 

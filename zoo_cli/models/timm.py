@@ -129,9 +129,13 @@ def _default_config(name: str) -> dict[str, Any]:
 
 def _import_timm() -> Any:
     try:
-        import timm
-    except ImportError:
-        raise UsageError("timm is not installed", 'pip install "zoo-cli[timm]"') from None
+        with guarded("timm cannot be imported", "install the version for this torch"):
+            import timm
+    except UsageError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name == "timm":
+            raise UsageError("timm is not installed", 'pip install "zoo-cli[timm]"') from None
+        raise
     return timm
 
 

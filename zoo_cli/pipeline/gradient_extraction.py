@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo_cli import console, devices, interruption
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.guard import guarded
 from zoo_cli.images.decoding import BadImage, Geometry, view_geometry
 from zoo_cli.images.view_batches import ViewBatch, view_batches
 from zoo_cli.models import gradients, loading
@@ -177,9 +178,10 @@ def _decode(images: Images, rows: Sequence[int], jobs: Sequence[GradientJob], wo
 def _vectors(job: GradientJob, views: np.ndarray, passes: ForwardPasses) -> tuple[np.ndarray, np.ndarray]:
     """The vectors of uint8 images (M, H, W, C), in the precision of the features, in fp32 for those in bf16."""
     normalise = Normaliser(job.model.preprocessing, passes.device)
+    what = f"source {job.source.name}: its gradients cannot be taken"
 
     def compute(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        with torch.no_grad(), devices.arithmetic(passes.device, job.precision, cast=False):
+        with torch.no_grad(), devices.arithmetic(passes.device, job.precision, cast=False), guarded(what):
             trace, summed = job.gradients(normalise(images))
         return trace.float().cpu().numpy(), summed.float().cpu().numpy()
 
