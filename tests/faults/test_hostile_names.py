@@ -95,7 +95,7 @@ def test_every_command_shows_hostile_names_as_text(hostile: Path, arguments: tup
                     form,
                 ),
             )
-            for form in ("csv", "table", "md")
+            for form in ("csv", "md")
         ]
     for result in results:
         assert "Traceback" not in result.err
@@ -156,7 +156,7 @@ def test_zoo_toml_that_init_writes_holds_hostile_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "tsv"])
 def test_csv_safe_leaves_no_formula_and_keeps_numbers(hostile: Path, form: str) -> None:
-    for arguments in COMMANDS[1:-2]:
+    for arguments in COMMANDS[1:-2] if form == "csv" else [("rank",), ("predict", "[i]x", "--data", "folder:images")]:
         plain, safe = (
             call(
                 hostile,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import zoo
+from tests.faults.processes import start, zoo
 from tests.workspaces import MODELS, edit, run
 from zoo_cli import errors, guard, interruption
 from zoo_cli.config import Source
@@ -213,6 +213,11 @@ def test_what_user_code_prints_goes_to_stderr(workspace: Make) -> None:
     assert json.loads(result.out)["schema"] == "zoo.extract/1"
     for text in NOISE:
         assert text in result.err
+
+
+@pytest.mark.slow
+def test_user_code_that_closes_stdout_spoils_no_answer(workspace: Make) -> None:
+    folder = workspace(upto="split")
     make_noisy(folder, "; sys.stdout.close(); os.close(1); raise SystemExit(0)")
     failed = zoo("extract", "--json", "--overwrite", "-C", str(folder))
     assert failed.code == 2
@@ -220,17 +225,26 @@ def test_what_user_code_prints_goes_to_stderr(workspace: Make) -> None:
     assert "small of models.py: SystemExit: 0" in failed.err
 
 
-def test_prints_of_user_code_do_not_enter_files_of_closed_streams(workspace: Make) -> None:
+CLOSED = """import os, sys
+os.close(1); os.close(2); sys.stdout = sys.stderr = None
+from zoo_cli import answer_stream
+answer_stream.separate()
+sys.stdout = open(os.devnull, "w")  # which the process flushes at its end
+"""
+
+
+def test_prints_of_user_code_do_not_enter_files_of_closed_streams(workspace: Make, tmp_path: Path) -> None:
     folder = workspace(upto="split")
     make_noisy(folder)
-    python = (
-        "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None\n"
-        "from zoo_cli.start import main; sys.exit(main())"
-    )
-    wrong = zoo("rank", "--nope", python="import os, sys; os.close(2); sys.stderr = None\n" + python.split("\n")[1])
-    assert (wrong.code, wrong.out) == (2, "")
-    assert zoo("extract", "-C", str(folder), python=python).code == 0
+    result = start("extract", workspace=folder, before=CLOSED, place=tmp_path / "run").result()
+    assert (result.code, result.out, result.err) == (0, "", "")
     assert run("score", "--metric", "parc", workspace=folder).code == 0  # every part can be read
+
+
+def test_usage_errors_never_go_to_stdout() -> None:
+    python = "import os, sys; os.close(2); sys.stderr = None\nfrom zoo_cli.start import main; sys.exit(main())"
+    wrong = zoo("rank", "--nope", python=python)
+    assert (wrong.code, wrong.out) == (2, "")
 
 
 @pytest.mark.parametrize("form", ["json", "tsv", "table", "md"])
