@@ -170,10 +170,10 @@ def edit_config(folder: Path, **changes: Any) -> None:
     ("changes", "words"),
     [
         ({"schema": "zoo.student/9"}, "zoo.student/1"),
-        ({"architecture": {}}, "classes|edits"),
+        ({"architecture": {}}, "architecture.model"),
         ({"preprocessing": {"size": 3}}, "size"),
-        ({"classes": None}, "NoneType"),
-        ({"architecture": None}, "NoneType"),
+        ({"classes": None}, '"classes" is null'),
+        ({"architecture": None}, '"architecture" is null'),
     ],
 )
 def test_wrong_configs_are_contract_errors(changes: dict[str, Any], words: str, root: Path) -> None:
