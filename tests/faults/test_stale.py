@@ -1,14 +1,22 @@
 """Inputs that changed since an output was made: exit 2, what differs, and the command that fixes it."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+import torchvision
 from safetensors.torch import load_file, save_file
 
 from tests.workspaces import edit, run
+from zoo_cli import config
+from zoo_cli.config import Source
+from zoo_cli.errors import ContractError
+from zoo_cli.models import loading
+from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.store import files
 
 Make = Callable[..., Path]
@@ -134,6 +142,23 @@ def test_weights_of_the_first_use_are_those_of_every_use(
     assert "zoo extract --source alpha --overwrite" in hint
     assert run("extract", "--source", "alpha", "--overwrite", workspace=place).code == 0
     assert run(*command, workspace=place).code == 0
+
+
+def test_download_that_was_damaged_later_is_named(workspace: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = workspace()
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(place / "hub"))
+    file = place / "hub/checkpoints/squeezenet1_1-b8a52dc0.pth"
+    file.parent.mkdir(parents=True)
+    settings, source = config.load(place), Source("net", "torchvision:squeezenet1_1.IMAGENET1K_V1")
+    for damaged in (False, True):
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), file)
+        model = loading.load_model(source, place)
+        with (
+            pytest.raises(ContractError, match=r"b8a52dc0\.pth is damaged: its sha256 does not begin with")
+            if damaged
+            else contextlib.nullcontext()
+        ):
+            confirm_weights(settings, model)
 
 
 def test_weights_are_recorded_in_workspaces_alone(workspace: Make) -> None:

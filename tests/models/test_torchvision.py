@@ -9,12 +9,10 @@ import torch
 import torchvision
 
 from tests.models.tiny_models import Payload, declare, load_source, loading_error, make_images, write_code
-from zoo_cli import config
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.models import loading
 from zoo_cli.models.capture import FeatureExtractor
-from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.models.torchvision_files import infer_args
 from zoo_cli.store import files
 
@@ -189,15 +187,3 @@ def test_a_body_without_its_head_gives_the_features(name: str, with_head: bool, 
     with torch.no_grad():
         features, _ = FeatureExtractor(full.module, full.tap)(make_images(64))
         torch.testing.assert_close(body.module(make_images(64)), features)
-
-
-def test_download_that_was_damaged_later_is_named(root: Path, cache: Path) -> None:
-    (root / "zoo.toml").write_text("", encoding="utf-8")
-    settings, source = config.load(root), Source("net", "torchvision:squeezenet1_1.IMAGENET1K_V1")
-    cache_weights(cache, "squeezenet1_1")
-    confirm_weights(settings, loading.load_model(source, root))
-    confirm_weights(settings, loading.load_model(source, root))
-    cache_weights(cache, "squeezenet1_1")
-    model = loading.load_model(source, root)
-    with pytest.raises(ContractError, match=r"squeezenet1_1-b8a52dc0\.pth is damaged: its sha256 does not begin with"):
-        confirm_weights(settings, model)

@@ -381,6 +381,10 @@ def test_replaced_teacher_weights_make_a_run_stale(workspace: Path) -> None:
     (workspace / "expert.safetensors").write_bytes((workspace / "noisy.safetensors").read_bytes())
     result = run(*KL, *LIVE, workspace=workspace)
     assert result.code == 2
+    assert "the weights of expert are not those with which it was first used" in result.error
+    ok("extract", "--source", "expert", "--overwrite", workspace=workspace)
+    result = run(*KL, *LIVE, workspace=workspace)
+    assert result.code == 2
     assert "kl-expert-s0 was made from other inputs: teacher expert; " in result.error
     assert contents(workspace / "runs") == before
 
