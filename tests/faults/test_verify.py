@@ -111,7 +111,7 @@ def locate(place: Path, kind: str) -> Path:
 
 def is_named(path: Path, findings: list[dict[str, Any]]) -> bool:
     if path.name == "SHA256SUMS":  # another digest there is one of a file
-        return any(path.parent in Path(row["path"]).parents for row in findings)
+        return any(path.parent in (Path(row["path"]), *Path(row["path"]).parents) for row in findings)
     return any(row["path"] in (str(path), str(path.parent)) for row in findings)
 
 
