@@ -108,6 +108,8 @@ def locate(place: Path, kind: str) -> Path:
 
 
 def is_named(path: Path, findings: list[dict[str, Any]]) -> bool:
+    if path.name == "SHA256SUMS":  # another digest there is one of a file
+        return any(path.parent in (Path(row["path"]), *Path(row["path"]).parents) for row in findings)
     return any(row["path"] in (str(path), str(path.parent)) for row in findings)
 
 
@@ -163,7 +165,10 @@ def test_each_damage_is_named_and_repaired(copied: Path, kind: str, damage: str)
         assert (code, findings) == (0, [])
         return
     assert is_named(path, findings)
-    assert code == (0 if damage == "removed" and kind in MAY_BE_UNFINISHED else 3)
+    if damage == "flipped" and kind.startswith("scores/") and code == 0:
+        assert {row["state"] for row in findings} == {"stale"}  # the bit is one of the digest of an input
+    else:
+        assert code == (0 if damage == "removed" and kind in MAY_BE_UNFINISHED else 3)
     follow(findings)
     assert verify(copied) == (0, [])
 

@@ -358,6 +358,10 @@ def test_changed_source_weights_make_a_run_stale(workspace: Path) -> None:
     result = run("finetune", "alpha", *QUICK, workspace=workspace)
     assert result.code == 2
     assert "finetune-alpha-s0 was made from other inputs: file alpha.safetensors" in result.error
+    refused = run("finetune", "alpha", *QUICK, "--overwrite", workspace=workspace)
+    assert refused.code == 2
+    assert "zoo extract --source alpha --overwrite takes these" in refused.error
+    ok("extract", "--source", "alpha", "--overwrite", workspace=workspace)
     ok("finetune", "alpha", *QUICK, "--overwrite", workspace=workspace)
 
 
