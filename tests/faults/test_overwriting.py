@@ -136,7 +136,7 @@ def kill_while_overwriting(
     )
 
 
-@pytest.mark.parametrize(("kind", "step"), [("features", 40), ("heads", 20)])
+@pytest.mark.parametrize(("kind", "step"), [("features", 40), pytest.param("heads", 20, marks=pytest.mark.slow)])
 def test_overwriting_goes_on_after_a_kill(stored: Callable[[str], Path], tmp_path: Path, kind: str, step: int) -> None:
     assert kill_while_overwriting(stored, tmp_path, kind, [step])
 
@@ -149,7 +149,7 @@ def test_every_step_of_overwriting_results_can_be_killed(
     assert kill_while_overwriting(stored, tmp_path, kind, range(1000)) > 20
 
 
-@pytest.mark.parametrize("kind", ["features", "heads"])
+@pytest.mark.parametrize("kind", ["features", pytest.param("heads", marks=pytest.mark.slow)])
 def test_processes_overwriting_at_once_lose_nothing(stored: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
     command = (*COMMANDS[kind], "--overwrite")
     expected = finish(*command, workspace=stored(kind), place=tmp_path / "alone", before=SMALL)
@@ -181,7 +181,7 @@ def interrupt(patch: pytest.MonkeyPatch, writes: int, error: BaseException) -> N
     [
         ("gradients", "TERM"),
         ("features", "full disk"),
-        ("pseudo-labels", "TERM"),
+        pytest.param("pseudo-labels", "TERM", marks=pytest.mark.slow),
         pytest.param("scores", "full disk", marks=pytest.mark.slow),
     ],
 )
