@@ -233,3 +233,30 @@ def test_folder_without_artifacts_is_wrong_usage(tmp_path: Path) -> None:
     result = run("verify", str(tmp_path))
     assert result.code == 2
     assert f"no workspace at {tmp_path}" in result.error
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "manifest.parquet",
+        "scores/parc/beta.parquet",
+        "pseudo/head=ridge-product/_head.json",
+        "heads/source=beta.safetensors",
+    ],
+)
+def test_damage_in_a_label_set_is_named_and_repaired(copied: Path, kind: str) -> None:
+    few = ("--labels", "few")
+    for command in (
+        ("split", "--labelled", "3/class"),
+        ("score", "--metric", "parc"),
+        ("pseudo-label", "--head", "ridge"),
+    ):
+        assert run(*command, *few, workspace=copied).code == 0
+    assert verify(copied) == (0, [])
+    path = copied / "labels" / "few" / kind
+    flip(path)
+    code, findings = verify(copied)
+    assert code == 3
+    assert is_named(path, findings)
+    follow(findings)
+    assert verify(copied) == (0, [])

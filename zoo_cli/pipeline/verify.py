@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from zoo_cli import config, console
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.images.decoding import BadImage
+from zoo_cli.label_sets import list_label_sets
 from zoo_cli.pipeline.split import is_manifest_current
 from zoo_cli.pipeline.verify_answers import list_answers
 from zoo_cli.pipeline.verify_checks import Check, Known, Reported, State, join_command, try_to_read
@@ -19,7 +20,7 @@ from zoo_cli.store import class_names, failures, files, schemas
 from zoo_cli.store.manifest import check_embedded, load_manifest
 from zoo_cli.store.provenance import Stale
 
-FOLDERS = ("features", "gradients", "scores", "pseudo", "heads", "predictions", "errors", "runs", "sources")
+FOLDERS = ("features", "gradients", "scores", "pseudo", "heads", "predictions", "errors", "runs", "sources", "labels")
 """The folders of a workspace in which zoo writes."""
 TEMPORARY = (".*.tmp", ".lease-*")
 
@@ -97,7 +98,20 @@ def _list_checks(settings: Config) -> Iterator[Check]:
         yield Check(path, partial(_read_failures, settings, "extract"), join_command("extract", "--overwrite"))
     yield from list_sources(known)
     yield from list_answers(known)
+    for labels in list_label_sets(settings.root):
+        yield from _list_label_set(known, labels)
     yield from list_runs(known)
+
+
+def _list_label_set(known: Known, labels: str) -> Iterator[Check]:
+    """The checks of a label set: its manifest, and what is made from its labels."""
+    settings = known.settings.with_labels(labels)
+    images = try_to_read(partial(load_manifest, settings.manifest, settings.root))
+    own = replace(known, settings=settings, images=images)
+    command = join_command("split", "--labels", labels, "--overwrite")
+    yield Check(settings.manifest, partial(_read_manifest, own), command)
+    for check in list_answers(own):
+        yield replace(check, command=f"{check.command} {shlex.join(['--labels', labels])}" if check.command else "")
 
 
 def _list_split(known: Known) -> Iterator[Check]:
@@ -146,7 +160,8 @@ def _read_manifest(known: Known) -> None:
     if known.classes is not None and highest >= known.classes:
         raise ContractError(f"{settings.manifest}: label {highest} is outside the {known.classes} classes")
     check_embedded(images)
-    is_manifest_current(settings)
+    if settings.labels is None:
+        is_manifest_current(settings)
 
 
 def _read_failures(settings: Config, stage: str) -> None:

@@ -35,15 +35,16 @@ PART = re.compile(r"part-(\d+)-of-(\d+)")
 
 
 def list_answers(known: Known) -> Iterator[Check]:
-    """The checks of all that is made from stored outputs."""
-    root = known.settings.root
+    """The checks of all that is made from stored outputs, of a label set that is its own."""
+    root = known.settings.labels_root
     for folder in sorted(path for path in (root / "scores").glob("*") if path.is_dir()):
         for path in sorted(folder.glob("*.parquet")):
             yield Check(path, partial(_read_scores, known, path), _score_command(path, path.stem))
     for path in _list_ensembles(root / "scores"):
         yield Check(path, partial(_read_ensemble, known, path), _score_command(path.with_suffix("") / "all", STUDENT))
     yield from _list_ranking(root)
-    yield from _list_pseudo_labels(known)
+    if known.settings.labels is None:
+        yield from _list_pseudo_labels(known)
     for folder in (root / "pseudo", root / "pseudo" / "views"):
         for path in sorted(path for path in folder.glob("head=*") if path.is_dir()):
             yield from _list_pool(known, path, of_views=folder.name == "views")
@@ -289,7 +290,7 @@ def _pool_command(folder: Path, record: HeadRecord | None, parts: list[Path], of
 
 def _expected_heads(known: Known, folder: Path, of_views: bool) -> Iterator[Path]:
     """The heads of the sources of stored pools."""
-    place = known.settings.root / "pseudo" / ("views" if of_views else "")
+    place = known.settings.labels_root / "pseudo" / ("views" if of_views else "")
     for pool in sorted(path for path in place.glob("head=*") if path.is_dir()):
         record = try_to_read(partial(head_store.load_record, pool))
         if record is not None:
@@ -300,7 +301,7 @@ def _heads_command(known: Known, folder: Path, of_views: bool) -> list[str]:
     """The command that stores the heads of all sources again: that of a pool of them, if one is stored."""
     heads = (try_to_read(partial(head_store.load_head, path)) for path in sorted(folder.glob("source=*.safetensors")))
     specs = [head[1] for head in heads if head is not None]
-    place = known.settings.root / "pseudo" / ("views" if of_views else "")
+    place = known.settings.labels_root / "pseudo" / ("views" if of_views else "")
     for pool in sorted(path for path in place.glob("head=*") if path.is_dir()):
         record = try_to_read(partial(head_store.load_record, pool))
         if record is not None and (not specs or record.head == specs[0]):
