@@ -44,11 +44,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refuse(*arguments: str, workspace: Path) -> str:
-    """Run a command that must fail without writing anything; its error."""
+    """Run a command that must fail without writing anything, but for the weights of a model that it loaded; its error."""
     before = contents(workspace)
     result = run(*arguments, *QUICK, workspace=workspace)
     assert result.code == 2, result.err
-    assert contents(workspace) == before
+    after = contents(workspace)
+    assert {name: value for name, value in after.items() if not name.startswith("sources/")} == before
     return result.error
 
 

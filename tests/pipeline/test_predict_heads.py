@@ -105,13 +105,13 @@ def test_order_and_batches_change_no_answer(place: Path, name: str) -> None:
 
 
 def test_images_are_decoded_once_for_all_sources(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, calls = decoding.decode, []
+    decode, calls = decoding._decoded, []
 
-    def counted(*arguments: object, **options: object) -> object:
+    def counted(*arguments: object) -> object:
         calls.append(arguments)
-        return decode(*arguments, **options)  # type: ignore[arg-type]
+        return decode(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "decode", counted)
+    monkeypatch.setattr(decoding, "_decoded", counted)
     ask(template, "kernel")
     assert len(calls) == 36
 
