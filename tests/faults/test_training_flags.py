@@ -44,13 +44,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refuse(*arguments: str, workspace: Path) -> str:
-    """Run a command that must fail without writing anything, but for the weights of a model that it loaded; its error."""
-    before = contents(workspace)
+    """Run a command that must fail and write nothing but the weights of a model that it loaded; its error."""
+    before = without_weights(workspace)
     result = run(*arguments, *QUICK, workspace=workspace)
     assert result.code == 2, result.err
-    after = contents(workspace)
-    assert {name: value for name, value in after.items() if not name.startswith("sources/")} == before
+    assert without_weights(workspace) == before
     return result.error
+
+
+def without_weights(workspace: Path) -> dict[str, str]:
+    return {name: value for name, value in contents(workspace).items() if not name.startswith("sources/")}
 
 
 def transfer_objectives() -> list[str]:
