@@ -15,6 +15,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.images import view_batches
 from zoo_cli.store import feature_store, files, free_space, schemas
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.training import runner
 
 Make = Callable[..., Path]
 TRAIN = ("--steps", "4", "--batch-size", "8", "--augment", "none", "--checkpoint-every", "2", "--name", "mine")
@@ -67,6 +68,16 @@ def test_nothing_is_decoded_on_a_full_disk(workspace: Make, monkeypatch: pytest.
     monkeypatch.setattr(os, "statvfs", disk(100))
     monkeypatch.setattr(view_batches, "view_batches", None)
     assert run("extract", workspace=place).code == 2
+
+
+@pytest.mark.parametrize("command", [("distill",), ("finetune", "alpha")])
+def test_no_image_is_decoded_to_train_on_a_full_disk(
+    workspace: Make, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    place = workspace(upto="pseudo-label")
+    monkeypatch.setattr(os, "statvfs", disk(100))
+    monkeypatch.setattr(runner, "cache_images", None)
+    assert run(*command, *TRAIN, workspace=place).code == 2
 
 
 def test_dry_run_tells_the_bytes(workspace: Make) -> None:

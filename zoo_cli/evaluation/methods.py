@@ -40,7 +40,6 @@ class MethodRun:
     """
 
     path: Path
-    task: str
     objective: str
     settings: Settings
     member: str | None
@@ -80,7 +79,6 @@ def _parse_record(path: Path, record: RunRecord) -> MethodRun:
         member = ""
     return MethodRun(
         path,
-        record.task or "",
         LABELS_ONLY if labels_only else "finetune" if record.objective == "supervised" else record.objective,
         settings,
         member or None,

@@ -13,7 +13,7 @@ from zoo_cli.images.decoding import BadImage
 from zoo_cli.label_sets import list_label_sets
 from zoo_cli.pipeline.split import is_manifest_current
 from zoo_cli.pipeline.verify_answers import list_answers
-from zoo_cli.pipeline.verify_checks import Check, Known, Reported, State, join_command, try_to_read
+from zoo_cli.pipeline.verify_checks import Check, Known, Reported, State, join_command, report_missing, try_to_read
 from zoo_cli.pipeline.verify_runs import list_runs
 from zoo_cli.pipeline.verify_sources import list_sources
 from zoo_cli.store import class_names, failures, files, schemas
@@ -124,14 +124,10 @@ def _list_split(known: Known) -> Iterator[Check]:
     elif not settings.classes.exists():
         return
     else:
-        yield Check(settings.manifest, partial(_report_unfinished, settings.manifest), command)
+        yield Check(settings.manifest, partial(report_missing, settings.manifest, was_there=False), command)
         return
     yield Check(settings.classes, partial(class_names.load_class_names, settings.classes), command)
     yield Check(settings.errors("split"), partial(_read_failures, settings, "split"), command)
-
-
-def _report_unfinished(path: Path) -> None:
-    raise Reported("unfinished", f"{path} is not made yet")
 
 
 def _split_command(settings: Config) -> str:

@@ -177,9 +177,7 @@ def _weights_of_ranking(path: Path) -> dict[str, object]:
     return {
         "weighting": made_from.get("weighting"),
         "metric": made_from.get("metric"),
-        "effective_sources": effective_number(weights)
-        if (weights := np.array([r["weight"] for r in rows])).any()
-        else 0.0,
+        "effective_sources": effective_number(weights) if weights.any() else 0.0,
         "sources": [{"source": row["source"], "score": row["value"], "weight": row["weight"]} for row in rows],
     }
 

@@ -61,6 +61,13 @@ def join_command(*words: str) -> str:
     return shlex.join(["zoo", *words])
 
 
+def report_missing(path: Path, *, was_there: bool = True) -> None:
+    """Raise ContractError for a file that is missing, or Reported for one that has not been there."""
+    if was_there:
+        raise ContractError(f"{path} is missing")
+    raise Reported("unfinished", f"{path} is not made yet")
+
+
 def try_to_read(read: Callable[[], T]) -> T | None:
     """What a reader returns; None where it raises an error, which another check reports."""
     try:

@@ -6,7 +6,15 @@ from functools import partial
 from pathlib import Path
 
 from zoo_cli.errors import ContractError
-from zoo_cli.pipeline.verify_checks import Check, Known, Reported, list_digests, read_outputs, try_to_read
+from zoo_cli.pipeline.verify_checks import (
+    Check,
+    Known,
+    Reported,
+    list_digests,
+    read_outputs,
+    report_missing,
+    try_to_read,
+)
 from zoo_cli.store import checksums, class_names, files, lease, schemas
 from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, SUMS
 from zoo_cli.store.swap import run_place
@@ -58,11 +66,7 @@ def _list_contents(folder: Path, command: str) -> Iterator[Check]:
     for name, read in readers.items():
         yield Check(folder / name, partial(read, folder / name), command)
     if not (folder / SUMS).exists() and not (folder / "model.safetensors").exists():
-        yield Check(folder / "model.safetensors", partial(_report_missing, folder / "model.safetensors"), command)
-
-
-def _report_missing(path: Path) -> None:
-    raise ContractError(f"{path} is missing")
+        yield Check(folder / "model.safetensors", partial(report_missing, folder / "model.safetensors"), command)
 
 
 def _read_predictions(folder: Path, path: Path) -> None:

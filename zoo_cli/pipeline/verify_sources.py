@@ -20,6 +20,7 @@ from zoo_cli.pipeline.verify_checks import (
     check_tag,
     join_command,
     read_outputs,
+    report_missing,
     try_to_read,
 )
 from zoo_cli.store import (
@@ -91,7 +92,7 @@ def _list_features(known: Known, name: str) -> Iterator[Check]:
     )
     for path in planned or ():
         if not path.exists():
-            yield Check(path, partial(_report_missing, path, was_complete), command)
+            yield Check(path, partial(report_missing, path, was_there=was_complete), command)
     summary = folder / output_summary.DOCUMENT
     if summary.exists():
         is_whole = all(path.exists() for path in planned or ())
@@ -157,12 +158,6 @@ def _load_summary(path: Path) -> OutputSummary:
     return build_record(OutputSummary, files.read_json(path), path, extra_keys=True)
 
 
-def _report_missing(path: Path, was_complete: bool) -> None:
-    if was_complete:
-        raise ContractError(f"{path} is missing")
-    raise Reported("unfinished", f"{path} is not made yet")
-
-
 def _read_summary(record: SourceRecord | None, path: Path, is_whole: bool) -> None:
     """Compare the summary of outputs with them. `is_whole`: all of them are there, so that it is of all of them."""
     summary = _load_summary(path)
@@ -202,7 +197,7 @@ def _list_views(known: Known) -> Iterator[Check]:
             yield Check(file, partial(_read_view_part, known, record, file, views, parts), command)
         for file in parts:
             if not file.exists():
-                yield Check(file, partial(_report_missing, file, False), command)
+                yield Check(file, partial(report_missing, file, was_there=False), command)
 
 
 def _guess_views(sources: list[Path]) -> ViewSet | None:

@@ -77,12 +77,14 @@ def train_runs(
             if run.finished:
                 console.say(f"{run.place} is up to date")
                 continue
+            with computing(training, device):
+                student = _build_student(run, spec, device)
             cache = cache or cache_images(_unfinished(specs[number:]), device, training)
             started = time.monotonic()
             length = describe_length(spec.options, training.batch_size)
             console.say(f"training {run.place}: {length}, {spec.description}")
             with computing(training, device):
-                _train(run, spec, training, cache)
+                _train(run, spec, training, cache, student)
             seconds = round(time.monotonic() - started, 1)
             if ranks.is_first():
                 files.write_json(log_file(run.place), {"seconds": seconds, **_own_command(run)})
@@ -186,12 +188,17 @@ def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int
     }
 
 
-def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: ImageCache) -> None:
-    """Train one student, from the last checkpoint if there is one, and write its files."""
-    options, device = spec.options, cache.device
+def _build_student(run: RunFolder, spec: RunSpec, device: torch.device) -> Student:
+    """The student as it starts. Raises UsageError if its files will not fit, before an image is decoded for it."""
     collectives.connect(device)
     student = spec.build_student()
-    ranks.first_does(lambda: _check_space(run, student, options))
+    ranks.first_does(lambda: _check_space(run, student, spec.options))
+    return student
+
+
+def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: ImageCache, student: Student) -> None:
+    """Train one student, from the last checkpoint if there is one, and write its files."""
+    options, device = spec.options, cache.device
     objective = spec.build_objective(student, device)
     targets = None if spec.load_targets is None else spec.load_targets()
     graph = device.type == "cuda" and training.compile != "off" and ranks.world_size() == 1
