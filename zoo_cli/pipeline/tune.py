@@ -111,10 +111,10 @@ def _search(plan: SearchPlan, *, overwrite: bool, refresh: bool) -> tuple[Search
     path = plan.folder / tune_record.DOCUMENT
     if provenance.is_current(path, inputs, overwrite=overwrite):
         console.say(f"{path} is up to date")
-        return plan, tune_record.load_record(path), path
+        return plan, tune_record.load_record(path, plan.candidates), path
     splits = draw_splits(task.images, tuning.MOST_SPLITS, plan.seed)
     trials = Trials(task, plan, splits, options.steps, overwrite=overwrite)
-    count = plan.splits or _count_splits(plan, trials.evaluate, trials.measure_seconds)
+    count = plan.splits or count_splits(plan, trials.evaluate, trials.measure_seconds)
     most = tuning.count_runs(len(plan.tried), count)
     console.say(f"trying {len(plan.tried)} candidates on {count} splits: at most {most} runs in {plan.folder}")
     used = splits[:count]
@@ -130,7 +130,7 @@ def _search(plan: SearchPlan, *, overwrite: bool, refresh: bool) -> tuple[Search
     return plan, record, path
 
 
-def _count_splits(
+def count_splits(
     plan: SearchPlan,
     evaluate: Callable[[Sequence[Trial]], Mapping[Trial, np.ndarray | None]],
     measure_seconds: Callable[[Trial], float],

@@ -43,6 +43,8 @@ class Candidate:
             raise ParameterError(f"`pool` belongs to `objective` {HEADS}", "drop it")
         if self.lam is not None and self.objective == LABELS_ONLY:
             raise ParameterError(f"`lam` does not belong to `objective` {LABELS_ONLY}", "drop it")
+        if self.lam == 1 and self.objective == CROSS_TASK:
+            raise ParameterError("`lam` 1 uses labels only", f"set `objective` {LABELS_ONLY}")
         self.config((), None)
         self.training(TrainingConfig())
 

@@ -1,7 +1,7 @@
 """What `zoo tune` answers: tune.json, with every candidate, its gain over labels only and why it was dropped."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +95,14 @@ def write_record(path: Path, record: TuneRecord, inputs: Inputs) -> None:
     files.write_json(path, {**asdict(record), "tail": TAIL, "inputs": dict(inputs)})
 
 
-def load_record(path: Path) -> TuneRecord:
-    """The record in a tune.json. Raises ContractError if it lacks keys of its format."""
+def load_record(path: Path, candidates: Collection[str]) -> TuneRecord:
+    """The record in a tune.json of a search among these candidates. Raises ContractError for another content."""
     content = files.read_json(path)
     try:
-        values: dict[str, Any] = {key: content[key] for key in TuneRecord.__dataclass_fields__}
-        return TuneRecord(**{**values, "rows": tuple(CandidateRow(**row) for row in values["rows"])})
+        values: dict[str, Any] = {field.name: content[field.name] for field in fields(TuneRecord)}
+        record = TuneRecord(**{**values, "rows": tuple(CandidateRow(**row) for row in values["rows"])})
+        if {row.candidate for row in record.rows} == set(candidates) and record.chosen in candidates:
+            return record
     except (TypeError, KeyError):
-        raise ContractError(f"{path} lacks keys of its format", "zoo tune --overwrite makes it again") from None
+        pass
+    raise ContractError(f"{path} is not a record of this search", "zoo tune --overwrite makes it again")
