@@ -6,74 +6,39 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.special import ndtri
 
+from tests.evaluate.simulated_search import NAMES, simulate_search
 from zoo_cli.evaluation import tuning
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.evaluation.tuning import HoldOut, SearchResult, Trial, hold_out_gain, run_search
 
-NAMES = tuple("abcdef")
-LABELS, SPLITS = 300, 20
-
-
-def draw_splits(labels: int, splits: int, seed: int) -> list[HoldOut]:
-    held_out = labels // 5
-    return [
-        HoldOut(np.random.default_rng([seed, split]).permutation(labels)[:held_out], labels - held_out)
-        for split in range(splits)
-    ]
-
-
-def simulate(
-    seed: int, gains: Mapping[str, float], *, labels: int = LABELS, splits: int = SPLITS, training: float = 0.02
-) -> SearchResult:
-    """A search among six candidates on a task where labels only is right on 60 % of all images.
-
-    Images differ in how hard they are, for every student and for the students of one candidate; `training`: the
-    standard deviation of a student's accuracy over seeds and splits.
-    """
-    rng = np.random.default_rng(seed)
-    names = (LABELS_ONLY, *NAMES)
-    hard = {name: rng.normal(size=labels) for name in ("every student", *names)}
-    hold_outs = draw_splits(labels, splits, seed)
-
-    def evaluate(trials: Sequence[Trial]) -> dict[Trial, np.ndarray | None]:
-        right: dict[Trial, np.ndarray | None] = {}
-        for trial in trials:
-            rng = np.random.default_rng([seed, trial.split, names.index(trial.candidate), 1])
-            rows = hold_outs[trial.split].positions
-            accuracy = np.clip(0.6 + gains.get(trial.candidate, 0.0) + training * rng.normal(), 0.01, 0.99)
-            hardness = 0.7 * hard["every student"][rows] + 0.5 * hard[trial.candidate][rows]
-            right[trial] = hardness + 0.5 * rng.normal(size=len(rows)) < ndtri(accuracy) * math.sqrt(0.99)
-        return right
-
-    return run_search(NAMES, hold_outs, evaluate)
+LABELS = 300
 
 
 def test_planted_gain_is_chosen_in_8_of_10_draws() -> None:
-    chosen = [simulate(seed, {"c": 0.1}).chosen for seed in range(60)]
+    chosen = [simulate_search(seed, {"c": 0.1}, labels=LABELS).chosen for seed in range(60)]
     assert chosen.count("c") >= 48
     assert set(chosen) <= {"c", LABELS_ONLY}
 
 
 @pytest.mark.parametrize("labels", [40, LABELS])
 def test_labels_only_is_kept_in_19_of_20_draws_without_a_gain(labels: int) -> None:
-    chosen = [simulate(1000 + seed, {}, labels=labels).chosen for seed in range(100)]
+    chosen = [simulate_search(1000 + seed, {}, labels=labels).chosen for seed in range(100)]
     assert chosen.count(LABELS_ONLY) >= 95
 
 
 def test_labels_only_is_kept_where_training_varies_much() -> None:
-    chosen = [simulate(2000 + seed, {}, training=0.08).chosen for seed in range(60)]
+    chosen = [simulate_search(2000 + seed, {}, labels=LABELS, training=0.08).chosen for seed in range(60)]
     assert chosen.count(LABELS_ONLY) >= 57
 
 
 def test_losers_are_never_chosen() -> None:
     losses = dict.fromkeys(NAMES, -0.05)
-    assert {simulate(3000 + seed, losses).chosen for seed in range(20)} == {LABELS_ONLY}
+    assert {simulate_search(3000 + seed, losses, labels=LABELS).chosen for seed in range(20)} == {LABELS_ONLY}
 
 
 def test_interval_of_few_labels_covers_the_true_gain() -> None:
-    gains = [simulate(4000 + seed, {"c": 0.1}, labels=60).gains["c"] for seed in range(40)]
+    gains = [simulate_search(4000 + seed, {"c": 0.1}, labels=60).gains["c"] for seed in range(40)]
     assert sum(gain.low <= 0.1 <= gain.high for gain in gains) >= 38
 
 

@@ -57,7 +57,7 @@ def tune(
     labels: Labels = None,
     workspace: Workspace = HERE,
 ) -> None:
-    """Choose how to train the student, on held-out labels.
+    """Choose how to train, on held-out labels.
 
     Candidates train without a part of the labels and are judged on it. The best one then trains on all labels, if it
     is certain to be better than labels only; else labels only does. The same command in several jobs shares the runs.
