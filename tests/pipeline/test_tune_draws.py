@@ -44,7 +44,7 @@ def test_labels_only_is_kept_in_19_of_20_draws(tmp_path: Path) -> None:
 
 
 def start(workspace: Path) -> subprocess.Popen[str]:
-    words = ("tune", "--candidates", str(workspace / "candidates.toml"), *FLAGS, "-C", str(workspace))
+    words = ("tune", "--candidates", str(workspace / "candidates.toml"), *FLAGS, "--budget", "10", "-C", str(workspace))
     return subprocess.Popen(
         [sys.executable, "-m", "zoo_cli", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -52,6 +52,11 @@ def start(workspace: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def finish(job: subprocess.Popen[str]) -> None:
+    _, err = job.communicate()
+    assert job.returncode == 0, err
 
 
 def prepare(folder: Path) -> Path:
@@ -62,19 +67,16 @@ def prepare(folder: Path) -> Path:
 
 def test_jobs_share_the_runs(tmp_path: Path) -> None:
     alone, shared = prepare(tmp_path / "alone"), prepare(tmp_path / "shared")
-    first = start(alone)
-    assert first.wait() == 0, first.stderr
-    jobs = [start(shared), start(shared)]
-    for job in jobs:
-        _, err = job.communicate()
-        assert job.returncode == 0, err
+    finish(start(alone))
+    for job in [start(shared), start(shared)]:
+        finish(job)
     assert contents(shared / "tune") == contents(alone / "tune")
     assert contents(shared / "runs") == contents(alone / "runs")
 
 
 def test_killed_search_goes_on(tmp_path: Path) -> None:
     alone, killed = prepare(tmp_path / "alone"), prepare(tmp_path / "killed")
-    assert start(alone).wait() == 0
+    finish(start(alone))
     job = start(killed)
     while not list(killed.glob("tune/split-*/runs/*/SHA256SUMS")) and job.poll() is None:
         time.sleep(0.02)
@@ -82,9 +84,7 @@ def test_killed_search_goes_on(tmp_path: Path) -> None:
     job.communicate()
     assert not (killed / "tune" / "tune.json").exists()
     before = {path: path.stat().st_mtime_ns for path in killed.glob("tune/split-*/runs/*/SHA256SUMS")}
-    again = start(killed)
-    _, err = again.communicate()
-    assert again.returncode == 0, err
+    finish(start(killed))
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert contents(killed / "tune") == contents(alone / "tune")
     assert contents(killed / "runs") == contents(alone / "runs")
