@@ -340,6 +340,26 @@ def test_search_without_sources_is_one_line(without_sources: Path) -> None:
     assert result.error.startswith(f"no source in {without_sources}/zoo.toml")
 
 
+def test_cross_task_without_a_source_head_is_left_out_or_refused(tmp_path: Path) -> None:
+    workspace = workspaces.make(tmp_path / "task")
+    text = (workspace / "zoo.toml").read_text().replace('name = "beta"', 'name = "beta"\nhead = false')
+    start, beta, gamma = (
+        text.index(part) for part in ("[[source]]", '[[source]]\nname = "beta"', '[[source]]\nname = "g')
+    )
+    (workspace / "zoo.toml").write_text(text[:start] + text[beta:gamma])
+    training = TrainingConfig(steps=3, batch_size=8, device="cpu")
+    with console.use(console.Console(verbosity=-1)):
+        plan = tune_plans.plan_search(config.load(workspace), TuneConfig(), training)
+        plan, _ = tune_plans.load_shared(plan, refresh=False)
+    assert LABELS_ONLY in plan.candidates
+    assert "heads" in plan.tried
+    assert "cross-task" not in plan.tried
+    (workspace / "candidates.toml").write_text('[[candidate]]\nobjective = "cross-task"\n')
+    result = tune_in(workspace)
+    assert result.code == 2
+    assert result.error.startswith("no source has a head that can teach cross-task; leave candidates")
+
+
 def test_damaged_record_is_refused(searched: Path) -> None:
     path = searched / "tune" / "tune.json"
     record = json.loads(path.read_text())
