@@ -13,6 +13,7 @@ DATA_KEYS = ("train", "test", "unlabelled")
 
 _EXPECTED = {
     int: "an integer",
+    float: "a number",
     str: "a string",
     bool: "true or false",
     tuple[str, ...]: "a list of strings",

@@ -66,18 +66,26 @@ class RunTargets:
 
 def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
     """Train a student for each weighting or source, and each seed. Scores and pseudo-labels must exist."""
-    settings, config = plan.settings, plan.config
-    stored = StoredTargets(task.images)
-    run_targets = select_targets(plan)
+    settings, run_targets = plan.settings, select_targets(plan)
     if not run_targets:
         return []
     if plan.by_scores:
         distill_notes.say_notes(settings, plan.rankings, plan.sources)
+    specs = make_run_specs(plan, task, paths, run_targets)
+    if plan.config.init is None and students.has_trained_head(settings, plan.student, task.classes):
+        console.say(f"{plan.student.name} starts with a new head; the objective heads would keep its trained one")
+    return runner.train_runs(specs, task.training)
+
+
+def make_run_specs(
+    plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths, run_targets: Sequence[RunTargets]
+) -> list[RunSpec]:
+    """The run of each student and seed, from what `select_targets` gives."""
+    settings, config = plan.settings, plan.config
+    stored = StoredTargets(task.images)
     runs = paths.resolve(settings, [targets.name for targets in run_targets])
     init = () if config.init is None else settings.select([config.init])
     digests = source_files.model_digests(settings, plan.student, *init)
-    if config.init is None and students.has_trained_head(settings, plan.student, task.classes):
-        console.say(f"{plan.student.name} starts with a new head; the objective heads would keep its trained one")
     specs: list[RunSpec] = []
     repeated = [each for each in run_targets for _ in paths.task_seeds(settings)]
     for each, run in zip(repeated, runs, strict=True):
@@ -108,7 +116,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
                 views=plan.views,
             )
         )
-    return runner.train_runs(specs, task.training)
+    return specs
 
 
 def select_targets(plan: CrossTaskPlan) -> list[RunTargets]:

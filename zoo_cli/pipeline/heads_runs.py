@@ -44,6 +44,11 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
     The answers of the pool must exist, and scores and pseudo-labels if that term needs them. Raises ContractError if
     the answers have another number of classes than the task.
     """
+    return runner.train_runs(make_run_specs(plan, task, paths), task.training)
+
+
+def make_run_specs(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[RunSpec]:
+    """The run of each student and seed of `train_heads`."""
     settings, config = plan.settings, plan.config
     stored = StoredTargets(task.images)
     pool = _load_pool(plan)
@@ -92,7 +97,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
                 views=plan.views,
             )
         )
-    return runner.train_runs(specs, task.training)
+    return specs
 
 
 def _load_pool(plan: HeadsPlan) -> PseudoLabels:

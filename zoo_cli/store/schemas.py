@@ -360,6 +360,22 @@ DOCUMENTS = (
         "runs/NAME/sweep.json",
         (("lr", "the learning rate that was chosen"), ("rows", "list of lr, accuracy on held-out labels, n")),
     ),
+    Document(
+        "tune",
+        "tune/tune.json",
+        (
+            ("chosen, best", "what trains on all labels; the candidate with the greatest gain of those left, or null"),
+            ("labels, held_out, steps", "labelled images; how many of them each split holds out; steps of every run"),
+            (
+                "rows",
+                "list of candidate, its settings, splits, mean accuracy, gain over labels only, low, high; "
+                "dropped_after, reason",
+            ),
+            ("accuracies", "by candidate, of each split"),
+            ("tail", "probability beyond each end of all intervals together"),
+            ("inputs", "what it was made from"),
+        ),
+    ),
     Document("config", "runs/NAME/config.json", (("zoo", "how `file:runs/NAME` builds the student again"),)),
     Document("metrics", "runs/NAME/metrics.jsonl", (("step, loss, …", "one object per logged step"),)),
 )

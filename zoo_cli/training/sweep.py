@@ -57,7 +57,7 @@ def hold_out(streams: IndexStreams) -> tuple[IndexStreams, np.ndarray]:
     Held-out images are removed from the unlabelled stream too.
     """
     images, rows = streams.images, streams.labelled
-    groups = _load_groups(images)[rows]
+    groups = load_groups(images)[rows]
     ids, labels = [str(name) for name in images.ids[rows]], [int(label) for label in images.labels[rows]]
     positions = hold_out_positions(ids, labels, list(groups), HELD_OUT, streams.seed)
     if not positions:
@@ -119,7 +119,7 @@ def _evaluate(trial: RunSpec, rate: float) -> RateAccuracy:
     return RateAccuracy(rate, float(correct.mean()), len(correct))
 
 
-def _load_groups(images: Images) -> np.ndarray:
+def load_groups(images: Images) -> np.ndarray:
     """The group (N,) of each sample, or None."""
     table = files.read_table(images.file, schemas.MANIFEST, ["group"])
     return np.array(table.column("group").to_pylist(), dtype=object)

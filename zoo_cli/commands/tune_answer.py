@@ -1,0 +1,58 @@
+"""What `zoo tune` prints: a row for each candidate, and what the search is certain of."""
+
+from dataclasses import asdict, fields
+
+from zoo_cli import console
+from zoo_cli.commands.evaluate.difference_text import format_gain
+from zoo_cli.evaluation.named_runs import LABELS_ONLY
+from zoo_cli.pipeline.tune import TuneResult
+from zoo_cli.pipeline.tune_record import CandidateRow, TuneRecord
+
+FIELDS = tuple(console.Field(field.name) for field in fields(CandidateRow))
+SHOWN = (
+    console.Field("candidate"),
+    console.Field("splits", style="d"),
+    console.Field("accuracy", style="percent"),
+    console.Field("interval", "gain, points", ">"),
+    console.Field("reason", "dropped"),
+)
+
+
+def print_search(result: TuneResult, form: str | None) -> None:
+    """The candidates, best first, and the verdict."""
+    record = result.record
+    rows = [asdict(row) for row in record.rows]
+    shown = [{**row, "interval": _interval(each)} for row, each in zip(rows, record.rows, strict=True)]
+    title = f"accuracy on held-out labels, mean over splits of {record.labels:,} labels"
+    console.answer(
+        "zoo.tune/1",
+        {**asdict(record), "rows": rows, "run": result.run.row},
+        FIELDS,
+        form=form,
+        table=rows,
+        meta={"path": str(result.path)},
+        notes=[*describe_verdict(record), f"{result.run.path} is {record.chosen} on all labels"],
+        grids=[console.Grid(title, shown, SHOWN)],
+    )
+
+
+def describe_verdict(record: TuneRecord) -> list[str]:
+    """What the search is certain of, in a few sentences."""
+    best, tried = record.gain_of_best, len(record.rows) - 1
+    together = f" that hold for all {tried} candidates together" if tried > 1 else ""
+    interval = f"90 % intervals{together}, for students of these labels"
+    if best is None or best.gain is None or best.low is None or best.high is None:
+        return [f"{LABELS_ONLY}: every candidate was dropped", interval]
+    gain = f"{best.candidate} gains {format_gain(best.gain, best.low, best.high)} points over labels only"
+    if record.chosen != LABELS_ONLY:
+        return [f"{gain}: it is better", interval]
+    reach = 100 * (best.high - best.low) / 2
+    return [
+        f"{LABELS_ONLY}: no candidate is certain to be better; {gain}",
+        f"with {record.labels:,} labels and {best.splits} splits, gains below {reach:.0f} points are not certain",
+        interval,
+    ]
+
+
+def _interval(row: CandidateRow) -> str | None:
+    return None if row.gain is None else format_gain(row.gain, row.low, row.high)
