@@ -580,7 +580,7 @@ complete -c zoo -n '__zoo_at finetune' -l csv-safe -d 'In csv and tsv, begin tex
 complete -c zoo -n '__zoo_at finetune' -l trust -x -a '(__fish_complete_directories)' -d 'Run the code that the model in FOLDER names. Repeatable.'
 complete -c zoo -n '__zoo_at finetune' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at finetune' -k -a '(__zoo_value start)'
-complete -c zoo -n '__zoo_at tune' -l candidates -r -F -d 'TOML file of [[candidate]] tables: objective, lam, lr, augment, pool. [default: a built-in list]'
+complete -c zoo -n '__zoo_at tune' -l candidates -r -F -d 'TOML file of [[candidate]] tables: objective, lam, lr, augment, pool, ... [default: a built-in list]'
 complete -c zoo -n '__zoo_at tune' -l budget -x -k -a '(__zoo_value text)' -d 'Number of runs, or time of their training, e.g. 30m. [default: 20 splits of the labels]'
 complete -c zoo -n '__zoo_at tune' -l source -x -k -a '(__zoo_value source)' -d 'A source by name. Repeatable. [default: all]'
 complete -c zoo -n '__zoo_at tune' -l student -x -k -a '(__zoo_value model)' -d 'PROVIDER:NAME, or a run. [default: the student of zoo.toml]'

@@ -207,6 +207,32 @@ def test_planted_candidate_is_chosen_and_trained(searched: Path) -> None:
     assert other.error.startswith(f"{workspace}/tune/tune.json was made from other inputs: momentum (0.9 there, 0.5")
 
 
+def test_fixmatch_is_a_candidate_that_trains_on_all_labels(workspace: Path) -> None:
+    candidate = '[[candidate]]\nname = "self-taught"\nobjective = "fixmatch"\nlr = 0.1\nlam = 0.9\n'
+    (workspace / "candidates.toml").write_text(candidate)
+    result = tune_in(workspace, "--json")
+    assert result.code == 0, result.err
+    assert result.data["chosen"] == "self-taught"
+    for run_folder in (workspace / "tune" / "split-00" / "runs" / "self-taught", workspace / "runs" / "tuned-s0"):
+        record = json.loads((run_folder / "run.json").read_text())
+        assert (record["objective"], record["options"]["lam"], record["options"]["steps"]) == ("fixmatch", 0.9, 40)
+
+
+def test_weighting_of_a_candidate_gives_its_weights(workspace: Path) -> None:
+    (workspace / "candidates.toml").write_text(
+        '[[candidate]]\nobjective = "cross-task"\nweighting = "nearest"\n'
+        '[[candidate]]\nobjective = "cross-task"\nweighting = "equal"\n'
+    )
+    plan = tune_plans.plan_search(
+        config.load(workspace), TuneConfig(workspace / "candidates.toml"), TrainingConfig(steps=2)
+    )
+    assert plan.tried == ("cross-task-weightingnearest", "cross-task-weightingequal")
+    assert [ranking.weighting.slug for name in plan.tried for ranking in plan.candidates[name].plan.rankings] == [
+        "nearest",
+        "equal",
+    ]
+
+
 def test_labels_only_is_kept_without_a_gain(workspace: Path) -> None:
     (workspace / "candidates.toml").write_text('[[candidate]]\nobjective = "labels-only"\nlr = 0.000002\n')
     result = tune_in(workspace, "--format", "table")
@@ -279,7 +305,15 @@ def test_time_budget_counts_splits_by_the_first(workspace: Path) -> None:
         ('[[candidate]]\nobjective = "heads"\npool = "sum"\n', '[[candidate]] 1 of {}: no pool "sum"'),
         ('[[candidate]]\nobjective = "cross-task"\npool = "best"\n', "[[candidate]] 1 of {}: pool belongs to"),
         ('[[candidate]]\nobjective = "cross-task"\nlam = 1\n', "[[candidate]] 1 of {}: lam 1 uses labels only"),
-        ('[[candidate]]\nobjective = "labels-only"\nlam = 0.5\n', "[[candidate]] 1 of {}: lam does not belong"),
+        (
+            '[[candidate]]\nobjective = "labels-only"\nlam = 0.5\n',
+            "[[candidate]] 1 of {}: lam belongs to objective cross-task",
+        ),
+        ('[[candidate]]\nobjective = "heads"\nweighting = "p=2"\n', "[[candidate]] 1 of {}: weighting belongs to"),
+        (
+            '[[candidate]]\nobjective = "cross-task"\nweighting = "q=2"\n',
+            "[[candidate]] 1 of {}: no parameter of weighting",
+        ),
         ('[[candidate]]\nobjective = "heads"\nname = "a/b"\n', '[[candidate]] 1 of {}: name is "a/b"'),
         ('[[candidate]]\nobjective = "heads"\nlr = "high"\n', "lr = 'high' in [[candidate]] 1 of "),
         ('[[candidate]]\nobjective = "labels-only"\n', 'a candidate of {} has the name "labels-only"'),

@@ -32,7 +32,7 @@ def tune(
         typer.Option(
             "--candidates",
             metavar="FILE",
-            help="TOML file of [[candidate]] tables: objective, lam, lr, augment, pool. [default: a built-in list]",
+            help="TOML file of [[candidate]] tables: objective, lam, lr, augment, pool, ... [default: a built-in list]",
             rich_help_panel="What to learn from",
         ),
     ] = None,

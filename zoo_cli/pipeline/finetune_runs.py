@@ -27,29 +27,42 @@ def train_finetune(
     config: FinetuneConfig, task: TrainingTask, sources: Sequence[Source], paths: RunPaths
 ) -> list[RunResult]:
     """Train a student for each source and seed; each by a sweep if there are several learning rates."""
-    settings, training = task.settings, task.training
-    runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
-    asked = zip(config.sources, sources, strict=True)
-    repeated = [each for each in asked for _ in paths.task_seeds(settings)]
-    is_sweep = len(config.rates) > 1
-    makers = [partial(_make_spec, config, task, source, model) for model, source in repeated]
-    specs = [
-        make(
-            run.folder,
-            load_streams(config, task, run.seed),
-            training.loop.lr,
-            rates=config.rates if is_sweep else (),
-        )
-        for make, run in zip(makers, runs, strict=True)
-    ]
-    if not is_sweep:
+    training = task.training
+    specs = make_run_specs(config, task, sources, paths)
+    if len(config.rates) <= 1:
         return runner.train_runs(specs, training)
     device = devices.choose(training.device, purpose="training")
     runner.check_runs(specs, training, device)
     cache = runner.cache_images(specs, device, training)
+    makers = _make_makers(config, task, sources, paths)
     return [
         sweep.run_sweep(spec, config.rates, make, training, cache) for make, spec in zip(makers, specs, strict=True)
     ]
+
+
+def make_run_specs(
+    config: FinetuneConfig, task: TrainingTask, sources: Sequence[Source], paths: RunPaths
+) -> list[RunSpec]:
+    """The run of each source and seed."""
+    runs = paths.resolve(task.settings, [config.run_name(source.name) for source in sources])
+    return [
+        make(
+            run.folder,
+            load_streams(config, task, run.seed),
+            task.training.loop.lr,
+            rates=config.rates if len(config.rates) > 1 else (),
+        )
+        for make, run in zip(_make_makers(config, task, sources, paths), runs, strict=True)
+    ]
+
+
+def _make_makers(
+    config: FinetuneConfig, task: TrainingTask, sources: Sequence[Source], paths: RunPaths
+) -> list[partial[RunSpec]]:
+    """What makes the runs of each source and seed, see `sweep.SpecMaker`."""
+    asked = zip(config.sources, sources, strict=True)
+    repeated = [each for each in asked for _ in paths.task_seeds(task.settings)]
+    return [partial(_make_spec, config, task, source, model) for model, source in repeated]
 
 
 def _make_spec(

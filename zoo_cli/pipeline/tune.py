@@ -14,7 +14,8 @@ from zoo_cli.errors import Paused
 from zoo_cli.evaluation import tuning
 from zoo_cli.evaluation.tuning import SearchResult, Trial
 from zoo_cli.label_sets import asked_labels
-from zoo_cli.pipeline import distill, training_task, tune_plans, tune_record
+from zoo_cli.pipeline import distill, finetune, training_task, tune_plans, tune_record
+from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.pipeline.tune_config import TuneConfig
 from zoo_cli.pipeline.tune_plans import SearchPlan
 from zoo_cli.pipeline.tune_record import TuneRecord
@@ -52,13 +53,13 @@ def tune(
     plan, record, path = _search(plan, overwrite=overwrite, refresh=refresh)
     chosen = plan.candidates[record.chosen].candidate
     console.say(f"{chosen.name} trains on all {record.labels:,} labels")
-    (run,) = distill.distill(
-        settings,
-        chosen.config(config.sources, config.student),
-        chosen.training(_limit_time(training, plan.baseline.training.deadline)),
-        RunPaths(name, seeds=(plan.seed,), overwrite=overwrite),
-        refresh=refresh,
-    )
+    options = chosen.training(_limit_time(training, plan.baseline.training.deadline))
+    paths = RunPaths(name, seeds=(plan.seed,), overwrite=overwrite)
+    learned_from = chosen.config(config.sources, config.student)
+    if isinstance(learned_from, FinetuneConfig):
+        (run,) = finetune.finetune(settings, learned_from, options, paths)
+    else:
+        (run,) = distill.distill(settings, learned_from, options, paths, refresh=refresh)
     return TuneResult(record, path, run)
 
 

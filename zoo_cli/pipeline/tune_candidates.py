@@ -11,11 +11,14 @@ from zoo_cli import registry, specs, system_errors
 from zoo_cli.config_values import convert_value
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
-from zoo_cli.pipeline.distill_config import CROSS_TASK, HEADS, CrossTaskConfig, DistillConfig, HeadsConfig
+from zoo_cli.pipeline.distill_config import CROSS_TASK, HEADS, CrossTaskConfig, HeadsConfig
+from zoo_cli.pipeline.finetune_config import FIXMATCH, FinetuneConfig
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.training_config import TrainingConfig
 
-OBJECTIVES = (LABELS_ONLY, CROSS_TASK, HEADS)
+OBJECTIVES = (LABELS_ONLY, CROSS_TASK, HEADS, FIXMATCH)
+OWNERS = {"pool": (HEADS,), "weighting": (CROSS_TASK,), "lam": (CROSS_TASK, HEADS, FIXMATCH)}
+"""The objectives that have a key."""
 MOST = 32
 """The most candidates of a search: with more of them hardly any gain is certain."""
 
@@ -24,8 +27,9 @@ MOST = 32
 class Candidate:
     """One way to train the student. None: the default of the objective, or what the flags of the command say.
 
-    `objective`: labels-only, cross-task or heads. `lam`: share of the labels in the loss. `pool`: of the heads.
-    Raises ParameterError for values out of range, and for `lam` or `pool` where the objective has none.
+    `objective`: labels-only, cross-task, heads or fixmatch. `lam`: share of the labels in the loss. `pool`: of the
+    heads. `weighting`: of the sources. Raises ParameterError for values out of range, and for keys that the objective
+    does not have.
     """
 
     name: str
@@ -34,27 +38,30 @@ class Candidate:
     lr: float | None = None
     augment: str | None = None
     pool: str | None = None
+    weighting: str | None = None
 
     def __post_init__(self) -> None:
         RunPaths(self.name)
         if self.objective not in OBJECTIVES:
             raise specs.nearest("objective", self.objective, OBJECTIVES)
-        if self.pool is not None and self.objective != HEADS:
-            raise ParameterError(f"`pool` belongs to `objective` {HEADS}", "drop it")
-        if self.lam is not None and self.objective == LABELS_ONLY:
-            raise ParameterError(f"`lam` does not belong to `objective` {LABELS_ONLY}", "drop it")
+        for key, objectives in OWNERS.items():
+            if getattr(self, key) is not None and self.objective not in objectives:
+                raise ParameterError(f"`{key}` belongs to `objective` {' or '.join(objectives)}", "drop it")
         if self.lam == 1 and self.objective == CROSS_TASK:
             raise ParameterError("`lam` 1 uses labels only", f"set `objective` {LABELS_ONLY}")
         self.config((), None)
         self.training(TrainingConfig())
 
-    def config(self, sources: Sequence[str], student: str | None) -> DistillConfig:
+    def config(self, sources: Sequence[str], student: str | None) -> CrossTaskConfig | HeadsConfig | FinetuneConfig:
         """What it learns from, of some sources (all if empty)."""
         lam: dict[str, Any] = {} if self.lam is None else {"lam": self.lam}
         if self.objective == LABELS_ONLY:
             return CrossTaskConfig(lam=1.0, student=student)
         if self.objective == CROSS_TASK:
-            return CrossTaskConfig(sources=tuple(sources), student=student, **lam)
+            weightings = () if self.weighting is None else (specs.resolve("weighting", self.weighting).spec,)
+            return CrossTaskConfig(weightings=weightings, sources=tuple(sources), student=student, **lam)
+        if self.objective == FIXMATCH:
+            return FinetuneConfig((student or "student",), FIXMATCH, **lam)
         pool = registry.DEFAULT_POOL if self.pool is None else specs.resolve("pool", self.pool).spec
         return HeadsConfig(pool=pool, sources=tuple(sources), student=student, **lam)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli import console
-from zoo_cli.config import Config
+from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError
 from zoo_cli.evaluation import tuning
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
-from zoo_cli.pipeline import distill_plans, leakage, training_task
-from zoo_cli.pipeline.distill_config import CROSS_TASK, HeadsConfig, TransferConfig
+from zoo_cli.pipeline import best, distill_plans, finetune_plan, leakage, training_task
+from zoo_cli.pipeline.distill_config import CROSS_TASK, HeadsConfig
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, HeadsPlan
+from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.pipeline.tune_candidates import BASELINE, CANDIDATES, Candidate, load_candidates
@@ -22,7 +23,29 @@ from zoo_cli.store import provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.source_record import load_source_record
-from zoo_cli.training.training_config import ResolvedTraining, TrainingConfig
+from zoo_cli.store.view_set import ViewSet
+from zoo_cli.training.streams import IndexStreams
+from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, TrainingConfig
+
+
+@dataclass(frozen=True)
+class FixMatchPlan:
+    """FixMatch in a workspace: the student teaches itself, without sources."""
+
+    settings: Config
+    config: FinetuneConfig
+    student: Source
+    sources: tuple[Source, ...] = ()
+    views: ViewSet | None = None
+
+    def needs(self, *, refresh: bool = False) -> Needs:  # noqa: ARG002 - as of every plan
+        """What must exist before the student is trained: nothing."""
+        return Needs()
+
+    def streams(self, task: TrainingTask, seed: int) -> tuple[IndexStreams, LoopOptions]:
+        """The streams of a run, and its options with the number of steps."""
+        streams = finetune_plan.load_streams(self.config, task, seed)
+        return streams, finetune_plan.count_steps(task, streams)
 
 
 @dataclass(frozen=True)
@@ -30,7 +53,7 @@ class CandidatePlan:
     """A candidate, the plan of its runs, and how they train."""
 
     candidate: Candidate
-    plan: CrossTaskPlan | HeadsPlan
+    plan: CrossTaskPlan | HeadsPlan | FixMatchPlan
     training: ResolvedTraining
 
 
@@ -105,7 +128,10 @@ def _plan_candidate(
     settings: Config, config: TuneConfig, candidate: Candidate, training: TrainingConfig, *, refresh: bool
 ) -> CandidatePlan:
     options = candidate.config(config.sources, config.student)
-    assert not isinstance(options, TransferConfig)
+    if isinstance(options, FinetuneConfig):
+        (student,) = best.select_models(settings, options.sources, None)
+        plan = FixMatchPlan(settings, options, student)
+        return CandidatePlan(candidate, plan, candidate.training(training).resolve(options.entry))
     resolved = adopt_augmentation(settings, options, candidate.training(training)).resolve(options.entry)
     views = choose_views(settings, options.views, resolved, refresh=refresh)
     if isinstance(options, HeadsConfig):

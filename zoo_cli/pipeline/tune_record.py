@@ -29,6 +29,7 @@ class CandidateRow:
     lr: float | None
     augment: str | None
     pool: str | None
+    weighting: str | None
     splits: int
     accuracy: float | None
     gain: float | None = None
@@ -77,6 +78,7 @@ def describe_search(
                 each.lr,
                 each.augment,
                 each.pool,
+                each.weighting,
                 splits=len(accuracies),
                 accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
                 gain=None if gain is None else gain.mean,

@@ -15,10 +15,10 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.evaluation import flip_statistics
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.evaluation.tuning import HoldOut, Trial
-from zoo_cli.pipeline import cross_task_runs, heads_runs, prepare
+from zoo_cli.pipeline import cross_task_runs, finetune_runs, heads_runs, prepare
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, HeadsPlan
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.pipeline.tune_plans import CandidatePlan, SearchPlan
+from zoo_cli.pipeline.tune_plans import CandidatePlan, FixMatchPlan, SearchPlan
 from zoo_cli.store import feature_files, files, lease, provenance
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.manifest import Images
@@ -192,7 +192,7 @@ class Trials:
                 return replace(spec, path=lease.staging(spec.path))
         return spec
 
-    def _prepare(self, trial: Trial, plan: CrossTaskPlan | HeadsPlan, split: Split) -> None:
+    def _prepare(self, trial: Trial, plan: CrossTaskPlan | HeadsPlan | FixMatchPlan, split: Split) -> None:
         needs = plan.needs(refresh=self.overwrite)
         if trial in self._prepared or (needs.scores is None and needs.head_labels is None):
             return
@@ -213,8 +213,10 @@ def _set_steps(candidate: CandidatePlan, steps: int) -> CandidatePlan:
     return replace(candidate, training=replace(training, loop=replace(training.loop, steps=steps), epochs=None))
 
 
-def _make_run_spec(plan: CrossTaskPlan | HeadsPlan, task: TrainingTask, paths: RunPaths) -> RunSpec:
-    if isinstance(plan, HeadsPlan):
+def _make_run_spec(plan: CrossTaskPlan | HeadsPlan | FixMatchPlan, task: TrainingTask, paths: RunPaths) -> RunSpec:
+    if isinstance(plan, FixMatchPlan):
+        (spec,) = finetune_runs.make_run_specs(plan.config, task, [plan.student], paths)
+    elif isinstance(plan, HeadsPlan):
         (spec,) = heads_runs.make_run_specs(plan, task, paths)
     else:
         (spec,) = cross_task_runs.make_run_specs(plan, task, paths, cross_task_runs.select_targets(plan))
