@@ -218,6 +218,16 @@ def test_fixmatch_is_a_candidate_that_trains_on_all_labels(workspace: Path) -> N
         assert (record["objective"], record["options"]["lam"], record["options"]["steps"]) == ("fixmatch", 0.9, 40)
 
 
+def test_tuned_run_is_a_method_of_its_own(searched: Path) -> None:
+    flags = ("--lr", "0.1", "--steps", "40", "--batch-size", "16", "--augment", "none", "--lam", "1")
+    assert run("distill", *flags, workspace=searched).code == 0
+    result = run("evaluate", "accuracy", "--by", "method", "--json", workspace=searched)
+    assert result.code == 0, result.err
+    rows = {row["name"]: row for row in result.data["rows"]}
+    assert set(rows) == {LABELS_ONLY, "tuned"}
+    assert rows["tuned"]["accuracy"] == rows[LABELS_ONLY]["accuracy"], "they are the same student"
+
+
 def test_weighting_of_a_candidate_gives_its_weights(workspace: Path) -> None:
     (workspace / "candidates.toml").write_text(
         '[[candidate]]\nobjective = "cross-task"\nweighting = "nearest"\n'

@@ -11,7 +11,7 @@ from zoo_cli.errors import ContractError
 from zoo_cli.store import provenance
 from zoo_cli.training.run_record import RunRecord, load_run_record
 
-LABELS_ONLY = "labels-only"
+LABELS_ONLY, TUNED = "labels-only", "tuned"
 LABELS = "labels"
 """The setting that holds the label set, absent for the main one."""
 EACH = "each source"
@@ -62,6 +62,8 @@ def read_method_run(path: Path) -> MethodRun:
 
 def _parse_record(path: Path, record: RunRecord) -> MethodRun:
     options, asked = record.options, record.asked
+    if asked is not None and "candidates" in asked:
+        return _parse_tuned(path, record, asked)
     labels_only = record.objective == "cross-task" and options["lam"] == 1
     settings: dict[str, str] = {}
     if not labels_only:
@@ -77,15 +79,30 @@ def _parse_record(path: Path, record: RunRecord) -> MethodRun:
         member, settings["weighting"] = settings["weighting"], RANDOM
     elif not is_source:
         member = ""
+    objective = LABELS_ONLY if labels_only else "finetune" if record.objective == "supervised" else record.objective
+    return _make_run(path, record, objective, settings, member or None, is_source=is_source)
+
+
+def _parse_tuned(path: Path, record: RunRecord, asked: Mapping[str, Any]) -> MethodRun:
+    """The run of what `zoo tune` has chosen: one method, whatever that is on each task."""
+    settings = {key: _text(value) for key, value in asked.items()}
+    student = {key: value for key, value in _student_settings(record).items() if key == "student"}
+    return _make_run(path, record, TUNED, {**settings, **student}, None, is_source=False)
+
+
+def _make_run(
+    path: Path, record: RunRecord, objective: str, settings: Settings, member: str | None, *, is_source: bool
+) -> MethodRun:
+    size = record.size
     return MethodRun(
         path,
-        LABELS_ONLY if labels_only else "finetune" if record.objective == "supervised" else record.objective,
+        objective,
         settings,
-        member or None,
+        member,
         is_source,
-        int(options["seed"]),
-        None if record.size is None else record.size.parameters,
-        None if record.size is None else record.size.macs,
+        int(record.options["seed"]),
+        None if size is None else size.parameters,
+        None if size is None else size.macs,
         str(record.inputs.get("labelled images")),
     )
 

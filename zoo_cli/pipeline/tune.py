@@ -12,12 +12,12 @@ from zoo_cli import console
 from zoo_cli.config import Config
 from zoo_cli.errors import Paused
 from zoo_cli.evaluation import tuning
+from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.evaluation.tuning import SearchResult, Trial
 from zoo_cli.label_sets import asked_labels
-from zoo_cli.pipeline import distill, finetune, training_task, tune_plans, tune_record
-from zoo_cli.pipeline.finetune_config import FinetuneConfig
+from zoo_cli.pipeline import training_task, tune_plans, tune_record
 from zoo_cli.pipeline.tune_config import TuneConfig
-from zoo_cli.pipeline.tune_plans import SearchPlan
+from zoo_cli.pipeline.tune_plans import CandidatePlan, SearchPlan
 from zoo_cli.pipeline.tune_record import TuneRecord
 from zoo_cli.store import provenance
 from zoo_cli.training.run_paths import RunPaths
@@ -49,17 +49,12 @@ def tune(
     """
     config, training = config or TuneConfig(), training or TrainingConfig()
     plan = tune_plans.plan_search(settings, config, training, refresh=refresh)
-    name = _name_run(plan)
+    paths = RunPaths(_name_run(plan), seeds=(plan.seed,), overwrite=overwrite)
+    paths.resolve(settings, [LABELS_ONLY])
+    asked = {**plan.asked, **asked_labels(settings)}
     plan, record, path = _search(plan, overwrite=overwrite, refresh=refresh)
-    chosen = plan.candidates[record.chosen].candidate
-    console.say(f"{chosen.name} trains on all {record.labels:,} labels")
-    options = chosen.training(_limit_time(training, plan.baseline.training.deadline))
-    paths = RunPaths(name, seeds=(plan.seed,), overwrite=overwrite)
-    learned_from = chosen.config(config.sources, config.student)
-    if isinstance(learned_from, FinetuneConfig):
-        (run,) = finetune.finetune(settings, learned_from, options, paths)
-    else:
-        (run,) = distill.distill(settings, learned_from, options, paths, refresh=refresh)
+    console.say(f"{record.chosen} trains on all {record.labels:,} labels")
+    run = _train_chosen(settings, plan.candidates[record.chosen], asked, paths, refresh=refresh)
     return TuneResult(record, path, run)
 
 
@@ -83,14 +78,22 @@ def preview(settings: Config, config: TuneConfig, training: TrainingConfig) -> l
     ]
 
 
-def _limit_time(training: TrainingConfig, deadline: float | None) -> TrainingConfig:
-    """The options of the last run, with what is left of the time limit. Raises Paused if nothing is."""
-    if deadline is None:
-        return training
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _train_chosen(
+    settings: Config, chosen: CandidatePlan, asked: Mapping[str, str], paths: RunPaths, *, refresh: bool
+) -> RunResult:
+    """The run of the chosen candidate on all labels. Raises Paused if no time is left for it."""
+    from zoo_cli.pipeline.tune_trials import make_run_spec
+    from zoo_cli.training import runner
+
+    if chosen.training.deadline is not None and chosen.training.deadline <= time.monotonic():
         raise Paused("the time limit is over after the search", "run the same command to train on all labels")
-    return replace(training, max_time=f"{left:.3f}s")
+    needs = chosen.plan.needs(refresh=refresh)
+    task = training_task.load_task(settings, chosen.training, needs, refresh=refresh)
+    spec = make_run_spec(chosen.plan, task, paths)
+    # It belongs to the method "tuned", whatever the search has chosen on this task.
+    spec = replace(spec, record={**spec.record, "asked": asked})
+    (run,) = runner.train_runs([spec], chosen.training)
+    return run
 
 
 def _name_run(plan: SearchPlan) -> str:

@@ -93,6 +93,13 @@ class SearchPlan:
             raise too_small(f"`budget` is {self.config.budget} runs", len(self.tried))
         return count
 
+    @property
+    def asked(self) -> dict[str, str]:
+        """What the user asked for, in the same words for every task."""
+        settings = [each.candidate.settings for each in self.candidates.values()]
+        candidates = f"{len(settings) - 1} candidates {provenance.fingerprint(settings)[:6]}"
+        return {"candidates": candidates, **({"budget": self.config.budget} if self.config.budget else {})}
+
     def describe_inputs(self, images: Images, options: Mapping[str, Any], digests: Mapping[str, str]) -> Inputs:
         """What the result is made from. `options`: of the training; `digests`: of the files of the student."""
         plans = [each.plan for each in self.candidates.values() if each.candidate.objective != LABELS_ONLY]

@@ -184,7 +184,7 @@ class Trials:
         task = replace(self.task, settings=settings, training=each.training, images=split.images)
         self._prepare(trial, plan, split)
         paths = RunPaths(out=self._path(trial), seeds=(split.seed,))
-        spec = _make_run_spec(plan, task, paths)
+        spec = make_run_spec(plan, task, paths)
         if self.overwrite:
             try:
                 runner.check_runs([spec], each.training, devices.choose(each.training.device, purpose="training"))
@@ -213,7 +213,8 @@ def _set_steps(candidate: CandidatePlan, steps: int) -> CandidatePlan:
     return replace(candidate, training=replace(training, loop=replace(training.loop, steps=steps), epochs=None))
 
 
-def _make_run_spec(plan: CrossTaskPlan | HeadsPlan | FixMatchPlan, task: TrainingTask, paths: RunPaths) -> RunSpec:
+def make_run_spec(plan: CrossTaskPlan | HeadsPlan | FixMatchPlan, task: TrainingTask, paths: RunPaths) -> RunSpec:
+    """The run of a candidate's plan."""
     if isinstance(plan, FixMatchPlan):
         (spec,) = finetune_runs.make_run_specs(plan.config, task, [plan.student], paths)
     elif isinstance(plan, HeadsPlan):
