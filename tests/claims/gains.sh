@@ -15,5 +15,5 @@ evaluate_target() {
 
 train_experts
 for_each evaluate_target $TARGETS
-python3 -m tests.claims.table "$work/few" | tee "$work/gains.md"
+zoo evaluate accuracy "$work/few" --by method --format md | tee "$work/gains.md"
 report_time

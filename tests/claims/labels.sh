@@ -18,6 +18,5 @@ evaluate_target() {
 
 train_experts
 for_each evaluate_target $TARGETS
-python3 -m tests.claims.table --only labels-only,fixmatch,nearest,equal,p12 "$work/few" "$work/many" |
-  tee "$work/labels.md"
+for count in few many; do zoo evaluate accuracy "$work/$count" --by method --format md; done | tee "$work/labels.md"
 report_time

@@ -12,12 +12,12 @@ evaluate_target() {
   for on in features probs; do
     zoo score -C "$place" --metric parc --metric cka --metric rsa --on "$on" --quiet > /dev/null
   done
-  plan=$(python3 -m tests.claims.choose "$place/search" plan single)
-  train_students "$place" "$SEEDS" 1 "${plan%%:*}" single
+  plan=$(python3 -m tests.claims.settings "$place" single)
+  train_students "$place" "$SEEDS" 1 "--steps $STEPS ${plan%%:*}" single
 }
 
 for_each evaluate_target $TARGETS
 zoo evaluate ranking "$work/few" "$work/few/*/runs/cross-task-from-*" --out "$work/ranking.json" --format md |
   tee "$work/ranking.md"
-python3 -m tests.claims.fits table "$work/few" | tee "$work/fits.md"
+{ zoo evaluate accuracy "$work/few" --by source --format md; cat "$work"/few/*/rank.md; } | tee "$work/fits.md"
 report_time

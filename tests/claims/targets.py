@@ -2,21 +2,23 @@
 
     python -m tests.claims.targets toml mnist --experts WORK/experts --labelled 5/class > zoo.toml
     python -m tests.claims.targets experts mnist     # the tasks whose experts its zoo holds
-    python -m tests.claims.targets grid mnist        # the settings of a search
+    python -m tests.claims.targets candidates mnist --trials 3 nearest p=12    # of a search, for zoo tune
+    python -m tests.claims.targets base mnist        # the flags of labels only in a search, its first setting
     python -m tests.claims.targets all               # the targets of the full size
 
 The zoo of a task: an expert of every task of its family, and the family's pretrained networks. The expert of the task
 itself is among them, to be excluded because it has seen the task. With all labels, as for training an expert, there are
-no sources. `--without-images`: for a workspace whose manifest comes from elsewhere.
+no sources.
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..shared_material import SHARED
+from .settings import ALIKE, BASE, method_slug
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,41 @@ def pack_name(task: str) -> str:
     return task.removesuffix("-gray")
 
 
-def format_toml(task: str, experts: Path, *, labelled: str = "all", seed: int = 0, images: bool = True) -> str:
+def format_candidates(task: str, trials: int, methods: Sequence[str]) -> str:
+    """The candidates of a search: equally many settings of every method. The first setting of labels only is not among
+    them: all are compared with it.
+    """
+    settings = [setting.split(":") for setting in find_family(task).grid[:trials]]
+    tables = []
+    for method in (method for method in methods if method not in ALIKE):
+        for number, (lr, lam, augment, only_lr, only_augment) in enumerate(settings, 1):
+            name: dict[str, object] = {"name": f"{method_slug(method)}-{number}"}
+            keys: dict[str, object] = {"lr": float(lr), "lam": float(lam), "augment": augment}
+            if method == BASE:
+                if number > 1:
+                    only = {"objective": BASE, "lr": float(only_lr), "augment": only_augment}
+                    tables.append(format_table("[[candidate]]", {**name, **only}))
+            elif method == "fixmatch":
+                tables.append(format_table("[[candidate]]", {**name, "objective": method, **keys}))
+            else:
+                weighted = {"objective": "cross-task", "weighting": method}
+                tables.append(format_table("[[candidate]]", {**name, **weighted, **keys}))
+    return "\n".join(tables)
+
+
+def format_base(task: str) -> str:
+    """The flags of labels only in a search."""
+    lr, augment = find_family(task).grid[0].split(":")[3:]
+    return f"--lr {lr} --augment {augment}"
+
+
+def format_toml(task: str, experts: Path, *, labelled: str = "all", seed: int = 0) -> str:
     """The zoo.toml of a task. `labelled` "all": no sources."""
     assert SHARED is not None, "the images belong to the development material; set ZOO_SHARED to its folder"
     family, name = find_family(task), pack_name(task)
     keys: dict[str, object] = {"name": name, "aliases": list(ALIASES.get(task, ())), "probe": "all", "seed": seed}
-    if images:
-        data = {part: f"parquet:{SHARED / 'data' / f'{name}-{part}.parquet'}" for part in ("train", "test")}
-        keys |= {**data, "labelled": labelled}
+    data = {part: f"parquet:{SHARED / 'data' / f'{name}-{part}.parquet'}" for part in ("train", "test")}
+    keys |= {**data, "labelled": labelled}
     parts = [format_table("[task]", keys), format_table("[student]", _network(family.card, family.channels))]
     if labelled != "all":
         for name in family.experts:
@@ -149,22 +178,26 @@ def _format_value(value: object) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("toml", "experts", "augment", "grid", "all"))
+    parser.add_argument("what", choices=("toml", "experts", "augment", "candidates", "base", "all"))
     parser.add_argument("task", nargs="?", default="mnist")
+    parser.add_argument("method", nargs="*")
+    parser.add_argument("--trials", type=int, default=3, help="settings of each method")
     parser.add_argument("--experts", type=Path, default=Path("experts"))
     parser.add_argument("--labelled", default="all")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw of labels")
-    parser.add_argument("--without-images", action="store_true")
     arguments = parser.parse_args()
-    task, images = arguments.task, not arguments.without_images
+    task = arguments.task
     if arguments.what == "toml":
-        text = format_toml(task, arguments.experts, labelled=arguments.labelled, seed=arguments.seed, images=images)
-        print(text, end="")
+        print(format_toml(task, arguments.experts, labelled=arguments.labelled, seed=arguments.seed), end="")
+    elif arguments.what == "candidates":
+        print(format_candidates(task, arguments.trials, arguments.method), end="")
+    elif arguments.what == "base":
+        print(format_base(task))
     elif arguments.what == "all":
         print(*SIGNS, *PICTURES)
     else:
         family = find_family(task)
-        print(*{"experts": family.experts, "augment": (family.augment,), "grid": family.grid}[arguments.what])
+        print(*(family.experts if arguments.what == "experts" else (family.augment,)))
 
 
 if __name__ == "__main__":

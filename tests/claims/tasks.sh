@@ -4,19 +4,19 @@
 #
 # small: two targets, one seed. full: every target with a zoo of its kind, three seeds. Environment variables override a
 # size: TARGETS (words NAME or NAME=FEW,MANY), FEW and MANY (labels), DRAW (seed of the labels), SEEDS (of students),
-# LENGTHS (steps tried), TRIALS (settings tried, from the grid of targets.py), BATCH, DRAWS (of random weights),
-# EXPERT_STEPS, JOBS (in parallel). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material
+# STEPS (of every run), TRIALS (settings tried, from the grid of targets.py), BUDGET (runs of a search), BATCH, DRAWS (of
+# random weights), EXPERT_STEPS, JOBS (in parallel). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material
 # (ZOO_SHARED, see tests/shared_material.py). Finished steps are not repeated: an interrupted script resumes.
 set -euo pipefail
 size=${1:?small or full} work=$(realpath -m "${2:?a folder to work in}")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 case $size in
   small)
-    : "${TARGETS:=mnist=5/class,20/class cifar10-gray=5%,20%}" "${DRAW:=7}" "${SEEDS:=0}" "${LENGTHS:=500 1000}"
-    : "${TRIALS:=3}" "${BATCH:=32}" "${EXPERT_STEPS:=2000}" ;;
+    : "${TARGETS:=mnist=5/class,20/class cifar10-gray=5%,20%}" "${DRAW:=7}" "${SEEDS:=0}" "${STEPS:=1000}"
+    : "${TRIALS:=3}" "${BUDGET:=80}" "${BATCH:=32}" "${EXPERT_STEPS:=2000}" ;;
   full)
-    : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${DRAW:=0}" "${SEEDS:=0 1 2}" "${LENGTHS:=2500 5000}"
-    : "${TRIALS:=6}" "${BATCH:=64}" "${EXPERT_STEPS:=10000}" ;;
+    : "${TARGETS:=$(python3 -m tests.claims.targets all)}" "${DRAW:=0}" "${SEEDS:=0 1 2}" "${STEPS:=5000}"
+    : "${TRIALS:=3}" "${BUDGET:=300}" "${BATCH:=64}" "${EXPERT_STEPS:=10000}" ;;
   *) echo "$size is neither small nor full" >&2; exit 2 ;;
 esac
 : "${FEW:=5%}" "${MANY:=20%}" "${DRAWS:=3}" "${JOBS:=2}"
@@ -56,26 +56,16 @@ train_experts() {
   zoo evaluate accuracy "$work"/experts/*/predictions.parquet --format md > "$work/experts.md"
 }
 
-# Rank the sources of a workspace and store their pseudo-labels; the expert of its own task must be excluded.
-rank_sources() {
-  zoo extract -C "$1" --quiet > /dev/null
-  zoo rank -C "$1" --metric parc --quiet --json > "$1/rank.json"
-  python3 -m tests.claims.fits check "$1"
-  zoo pseudo-label -C "$1" --quiet > /dev/null
-}
-
-# Make the workspace of a word of TARGETS and, in its search/, the one with held-out labelled images.
+# Make the workspace of a word of TARGETS, rank its sources and store their pseudo-labels.
 make_workspace() { # TARGET few|many
   local target=${1%%=*} place=$work/$2/${1%%=*}
-  local toml=(python3 -m tests.claims.targets toml "$target" --experts "$work/experts")
-  toml+=(--labelled "$(label_count "$1" "$2")" --seed "$DRAW")
-  mkdir -p "$place/search"
-  "${toml[@]}" > "$place/zoo.toml"
-  "${toml[@]}" --without-images > "$place/search/zoo.toml"
+  mkdir -p "$place"
+  python3 -m tests.claims.targets toml "$target" --experts "$work/experts" --labelled "$(label_count "$1" "$2")" \
+    --seed "$DRAW" > "$place/zoo.toml"
   zoo split -C "$place" --quiet > /dev/null
-  [ -e "$place/search/manifest.parquet" ] || python3 -m tests.claims.held_out "$place" "$place/search"
-  rank_sources "$place"
-  rank_sources "$place/search"
+  zoo extract -C "$place" --quiet > /dev/null
+  zoo rank -C "$place" --metric parc --quiet --format md > "$place/rank.md"
+  zoo pseudo-label -C "$place" --quiet > /dev/null
 }
 
 # Train the students of some methods in a workspace, those of one kind in one command.
@@ -95,36 +85,24 @@ train_students() { # WORKSPACE SEEDS DRAWS "FLAGS" METHOD...
   if ((${#weightings[@]})); then zoo distill "${weightings[@]}" "${flags[@]}" > /dev/null; fi
 }
 
-# Train one setting of the search for every method; its runs go to tried/.
-try_setting() { # SEARCH STEPS LR:LAM:AUGMENT:LR:AUGMENT METHOD...
-  local lr lam augment only_lr only_augment others=() method
-  IFS=: read -r lr lam augment only_lr only_augment <<< "$3"
-  for method in "${@:4}"; do [ "$method" = labels-only ] || others+=("$method"); done
-  mkdir -p "$1/tried/$2:$3"
-  ln -sfn "tried/$2:$3" "$1/runs"
-  train_students "$1" 0 1 "--steps $2 --lr $only_lr --augment $only_augment" labels-only
-  train_students "$1" 0 1 "--steps $2 --lr $lr --lam $lam --augment $augment" "${others[@]}"
-}
-
-# First the length for all methods, then the rest of the grid at that length: equally many settings of every method.
-search() { # TARGET SEARCH METHOD...
-  local steps grid
-  grid=($(python3 -m tests.claims.targets grid "$1"))
-  for steps in $LENGTHS; do try_setting "$2" "$steps" "${grid[0]}" "${@:3}"; done
-  steps=$(python3 -m tests.claims.choose "$2" length)
-  for setting in "${grid[@]:1:TRIALS-1}"; do try_setting "$2" "$steps" "$setting" "${@:3}"; done
-  python3 -m tests.claims.choose "$2" log > "$2/log.md"
+# Search on held-out labels: equally many settings of every method. A finished search is kept: labels.sh asks for fewer
+# methods than gains.sh.
+search() { # TARGET PLACE METHOD...
+  [ -e "$2/tune/tune.json" ] && return
+  python3 -m tests.claims.targets candidates "$1" --trials "$TRIALS" "${@:3}" > "$2/candidates.toml"
+  zoo tune -C "$2" --candidates "$2/candidates.toml" --budget "$BUDGET" --steps "$STEPS" --batch-size "$BATCH" \
+    --schedule cosine --seed 0 $(python3 -m tests.claims.targets base "$1") --quiet --format md > "$2/tune.md"
 }
 
 # Search, then train the final students of every method with its choice: only these predict the test images, once.
 train_final() { # TARGET few|many METHOD...
   local target=${1%%=*} place=$work/$2/${1%%=*} flags names
-  search "$target" "$place/search" "${@:3}"
-  python3 -m tests.claims.choose "$place/search" plan "${@:3}" > "$place/search/plan"
+  search "$target" "$place" "${@:3}"
+  python3 -m tests.claims.settings "$place" "${@:3}" > "$place/plan"
   while IFS=: read -r flags names; do
-    train_students "$place" "$SEEDS" "$DRAWS" "$flags" $names
-  done < "$place/search/plan"
-  echo "$target, $(label_count "$1" "$2"): $(head -1 "$place/search/log.md"), done after $SECONDS s"
+    train_students "$place" "$SEEDS" "$DRAWS" "--steps $STEPS $flags" $names
+  done < "$place/plan"
+  echo "$target, $(label_count "$1" "$2"): done after $SECONDS s"
 }
 
 report_time() { echo "$(basename "$0") $size: $SECONDS s, load $(cut -d ' ' -f 1-3 /proc/loadavg)"; }

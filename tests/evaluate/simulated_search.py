@@ -37,8 +37,8 @@ def simulate_search(
     of_every, of_one = rng.normal(size=labels), {name: rng.normal(size=labels) for name in names}
     hold_outs = draw_hold_outs(labels, splits, seed)
 
-    def evaluate(trials: Sequence[Trial]) -> dict[Trial, np.ndarray | None]:
-        right: dict[Trial, np.ndarray | None] = {}
+    def evaluate(trials: Sequence[Trial]) -> dict[Trial, np.ndarray | str]:
+        right: dict[Trial, np.ndarray | str] = {}
         for trial in trials:
             rng = np.random.default_rng([seed, trial.split, names.index(trial.candidate), 1])
             rows = hold_outs[trial.split].positions

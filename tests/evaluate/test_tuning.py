@@ -46,11 +46,11 @@ def answer_always(accuracies: Mapping[str, float], splits: int, held_out: int = 
     """A search in which a candidate is right on the same number of images of every split; NaN: it diverges."""
     hold_outs = [HoldOut(np.arange(split * held_out, (split + 1) * held_out), 200) for split in range(splits)]
 
-    def evaluate(trials: Sequence[Trial]) -> dict[Trial, np.ndarray | None]:
-        right: dict[Trial, np.ndarray | None] = {}
+    def evaluate(trials: Sequence[Trial]) -> dict[Trial, np.ndarray | str]:
+        right: dict[Trial, np.ndarray | str] = {}
         for trial in trials:
             accuracy = accuracies[trial.candidate]
-            right[trial] = None if math.isnan(accuracy) else np.arange(held_out) < accuracy * held_out
+            right[trial] = "diverged" if math.isnan(accuracy) else np.arange(held_out) < accuracy * held_out
         return right
 
     return run_search([name for name in accuracies if name != LABELS_ONLY], hold_outs, evaluate)

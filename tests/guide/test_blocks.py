@@ -37,12 +37,13 @@ FOLDERS = {
     "In a batch script": ("images", "zoo.toml"),
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
+    "Choosing how to train": (GUIDE, "candidates"),
     "Several cards": ("images", "zoo.toml"),
     "New images": (GUIDE,),
     "Completions": (),
 }
 """What the folder of each section holds at first."""
-SLOW = {"Metrics", "Training", "Several cards", "Several label sets"}
+SLOW = {"Metrics", "Training", "Choosing how to train", "Several cards", "Several label sets"}
 """Sections that take most of the time."""
 SHORT = ["--steps", "1", "--batch-size", "4"]
 SHELLS = {
@@ -98,7 +99,7 @@ def run_blocks(section: str, folder: Path, torch_home: Path, patch: pytest.Monke
             assert result.returncode == 0, f"{block.text}\n{result.stderr}"
             continue
         for words in lines:
-            short = SHORT if words[0] in ("distill", "finetune") else []
+            short = SHORT if words[0] in ("distill", "finetune", "tune") else []
             answer = run(*words, *short)
             assert answer.code == 0, f"zoo {shlex.join(words)}\n{answer.err}"
 
@@ -155,6 +156,9 @@ def test_blocks_of_a_section_run(
             draw_images(folder / "pets")
         elif part == "outputs":
             write_outputs(folder)
+        elif part == "candidates":
+            (block,) = (block for block in read_blocks("text") if block.section == section)
+            (folder / "candidates.toml").write_text(block.text, encoding="utf-8")
         elif part == "student":
             write_student(folder / "models" / "birds")
         elif part == "zoo.toml":

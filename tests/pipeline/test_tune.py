@@ -218,6 +218,20 @@ def test_fixmatch_is_a_candidate_that_trains_on_all_labels(workspace: Path) -> N
         assert (record["objective"], record["options"]["lam"], record["options"]["steps"]) == ("fixmatch", 0.9, 40)
 
 
+def test_candidate_without_weights_on_a_split_is_dropped(tmp_path: Path) -> None:
+    trials = prepare_trials(workspaces.make(tmp_path / "task", upto="extract"))
+    plan = trials.candidates["cross-task"].plan
+    config = replace(plan.config, min_weight=0.9)
+    rankings = tuple(replace(ranking, min_weight=0.9) for ranking in plan.rankings)
+    trials.candidates["cross-task"] = replace(
+        trials.candidates["cross-task"], plan=replace(plan, config=config, rankings=rankings)
+    )
+    with console.use(console.Console(verbosity=-1)):
+        answers = trials.evaluate([Trial(0, LABELS_ONLY), Trial(0, "cross-task")])
+    assert answers[Trial(0, "cross-task")] == "no source has a weight of at least 0.9 without the held-out labels"
+    assert len(answers[Trial(0, LABELS_ONLY)]) == 3
+
+
 def test_tuned_run_is_a_method_of_its_own(searched: Path) -> None:
     flags = ("--lr", "0.1", "--steps", "40", "--batch-size", "16", "--augment", "none", "--lam", "1")
     assert run("distill", *flags, workspace=searched).code == 0

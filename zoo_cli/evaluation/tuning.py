@@ -117,14 +117,15 @@ def choose_splits(candidates: int, runs: int) -> int | None:
 def run_search(
     candidates: Sequence[str],
     splits: Sequence[HoldOut],
-    evaluate: Callable[[Sequence[Trial]], Mapping[Trial, Array | None]],
+    evaluate: Callable[[Sequence[Trial]], Mapping[Trial, Array | str]],
     report: Callable[[SearchResult], None] = lambda _: None,
 ) -> SearchResult:
     """Search among candidates. `evaluate`: how trials answer their held-out images (M,), 1 for right and 0 for wrong;
-    None for one that diverged.
+    the reason instead for one that cannot be trained, such as "diverged".
 
-    `report` sees the state after each round. After a round a candidate is dropped if it diverged, if its gain over
-    labels only or over the best candidate is certain to be negative, and else if it is not in the better half.
+    `report` sees the state after each round. After a round a candidate is dropped if it could not be trained, if its
+    gain over labels only or over the best candidate is certain to be negative, and else if it is not in the better
+    half.
     """
     answers: dict[str, list[Array]] = {name: [] for name in (LABELS_ONLY, *candidates)}
     dropped: list[Drop] = []
@@ -149,10 +150,10 @@ def run_search(
     for number, each in enumerate(rounds):
         trials = [Trial(split, name) for split in range(each.begin, each.end) for name in (LABELS_ONLY, *remaining)]
         results = evaluate(trials)
-        drop(each.end, {trial.candidate: "diverged" for trial in trials if results[trial] is None})
+        drop(each.end, {trial.candidate: right for trial in trials if isinstance(right := results[trial], str)})
         for trial in trials:
             right = results[trial]
-            if right is not None and trial.candidate in (LABELS_ONLY, *remaining):
+            if not isinstance(right, str) and trial.candidate in (LABELS_ONLY, *remaining):
                 answers[trial.candidate].append(np.asarray(right, dtype=float))
         order = sorted(remaining, key=lambda name: -gain(name, LABELS_ONLY, TAIL).mean)
         worse = {

@@ -169,11 +169,11 @@ def _check_weights(ranking: Ranking) -> dict[str, float]:
 
 def _check_left(weights: Mapping[str, float], dropped: Sequence[float], min_weight: float) -> None:
     if not weights:
-        raise ParameterError(f"no source has a weight of at least {min_weight:g}", "lower `min_weight`, or set `lam` 1")
+        message = f"no source has a weight of at least {min_weight:g}"
+        raise source_weights.NoWeight(message, "lower `min_weight`, or set `lam` 1")
     if dropped:
-        console.say(
-            f"{len(dropped)} sources with a weight below {min_weight:g} are dropped: {sum(dropped):.2g} in total"
-        )
+        few = f"{len(dropped)} sources with a weight below {min_weight:g}"
+        console.say(f"{few} are dropped: {sum(dropped):.2g} in total")
 
 
 def no_teacher(names: Sequence[str]) -> ParameterError:

@@ -8,13 +8,17 @@ import numpy as np
 
 from zoo_cli import console, specs
 from zoo_cli.config import Config
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.store import feature_files, files
 from zoo_cli.store.source_record import has_source_record, load_source_record
 from zoo_cli.weighting import file
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 """Whether a source can teach by pseudo-labels; unknown: nothing but its score is known, which counts as yes."""
+
+
+class NoWeight(ParameterError):
+    """No source has a weight, so that none can teach."""
 
 
 @dataclass(frozen=True)

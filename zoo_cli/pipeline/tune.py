@@ -136,15 +136,14 @@ def _search(plan: SearchPlan, *, overwrite: bool, refresh: bool) -> tuple[Search
 
 def count_splits(
     plan: SearchPlan,
-    evaluate: Callable[[Sequence[Trial]], Mapping[Trial, np.ndarray | None]],
+    evaluate: Callable[[Sequence[Trial]], Mapping[Trial, np.ndarray | str]],
     measure_seconds: Callable[[Trial], float],
 ) -> int:
     """The number of splits whose training takes the time of the budget, by the median run of the first split."""
     seconds = plan.config.seconds
     assert seconds is not None, "the budget is a time"
-    finished = [
-        trial for trial, right in evaluate([Trial(0, name) for name in plan.candidates]).items() if right is not None
-    ]
+    results = evaluate([Trial(0, name) for name in plan.candidates])
+    finished = [trial for trial, right in results.items() if not isinstance(right, str)]
     one = max(statistics.median(map(measure_seconds, finished)), 1e-3)
     count = tuning.choose_splits(len(plan.tried), int(seconds / one))
     if count is None:

@@ -17,6 +17,7 @@ from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.evaluation.tuning import HoldOut, Trial
 from zoo_cli.pipeline import cross_task_runs, finetune_runs, heads_runs, prepare
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, HeadsPlan
+from zoo_cli.pipeline.source_weights import NoWeight
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.pipeline.tune_plans import CandidatePlan, FixMatchPlan, SearchPlan
 from zoo_cli.store import feature_files, files, lease, provenance
@@ -116,19 +117,26 @@ class Trials:
         self._cache: ImageCache | None = None
         self._prepared: set[Trial] = set()
 
-    def evaluate(self, trials: Sequence[Trial]) -> dict[Trial, np.ndarray | None]:
-        """Train trials that are not finished; how each answers its held-out images (M,), 1: right. None: it diverged.
+    def evaluate(self, trials: Sequence[Trial]) -> dict[Trial, np.ndarray | str]:
+        """Train trials that are not finished; how each answers its held-out images (M,), 1: right. The reason instead
+        for one that cannot be trained.
 
         Those that another process trains are left to it, and waited for at the end.
         """
-        answers: dict[Trial, np.ndarray | None] = {}
+        answers: dict[Trial, np.ndarray | str] = {}
         pending = list(trials)
         with console.Progress("tune", len(trials), "runs") as progress:
             while pending:
                 trial = next((each for each in pending if not self._is_taken(each)), pending[0])
                 pending.remove(trial)
-                with _without_messages():
-                    spec = self._make_spec(trial)
+                try:
+                    with _without_messages():
+                        spec = self._make_spec(trial)
+                except NoWeight as error:
+                    answers[trial] = f"{error.message} without the held-out labels"
+                    console.warn(f"dropped {trial.candidate}: {answers[trial]}")
+                    progress.advance(1)
+                    continue
                 if self._is_taken(trial):
                     if not all(map(self._is_taken, pending)):
                         pending.append(trial)
@@ -158,7 +166,7 @@ class Trials:
         path = self._path(trial)
         return not is_finished(path) and lease.has_lease(path)
 
-    def _train(self, trial: Trial, spec: RunSpec) -> np.ndarray | None:
+    def _train(self, trial: Trial, spec: RunSpec) -> np.ndarray | str:
         each = self.candidates[trial.candidate]
         if self._cache is None:
             images = self.task.images
@@ -171,7 +179,7 @@ class Trials:
             if trial.candidate == LABELS_ONLY:
                 raise
             console.warn(f"dropped {trial.candidate}: {error.message}")
-            return None
+            return "diverged"
         outputs = feature_files.load_outputs(run_place(spec.path) / "predictions.parquet", columns=("logits",))
         assert outputs.logits is not None, "a run predicts logits"
         return np.asarray(flip_statistics.predicted_classes(outputs.logits) == outputs.labels, dtype=float)
