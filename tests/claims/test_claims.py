@@ -106,7 +106,7 @@ def test_search_gives_methods_equal_budgets(tmp_path: Path) -> None:
     assert {candidate.weighting for candidate in candidates} == {
         None,
         "nearest",
-        "power:p=1",
+        "p=1",
         "inverse:form=complement",
     }
     assert len({(each.lr, each.augment) for each in candidates if each.objective == "labels-only"}) == 2
