@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--experts", type=Path, default=Path("experts"))
     parser.add_argument("--labelled", default="all")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw of labels")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     task = arguments.task
     if arguments.what == "toml":
         print(format_toml(task, arguments.experts, labelled=arguments.labelled, seed=arguments.seed), end="")

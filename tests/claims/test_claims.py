@@ -119,6 +119,15 @@ def test_search_gives_methods_equal_budgets(tmp_path: Path) -> None:
     assert called(tmp_path, 'search mnist "$2" nearest') == [], "a finished search is kept"
 
 
+def test_words_of_the_scripts_are_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["targets", "candidates", "mnist", "--trials", "1", *METHODS])
+    targets.main()
+    assert capsys.readouterr().out.count("[[candidate]]") == 4
+    monkeypatch.setattr("sys.argv", ["targets", "base", "mnist"])
+    targets.main()
+    assert capsys.readouterr().out == "--lr 0.05 --augment affine\n"
+
+
 def test_final_students_differ_only_in_the_choice(tmp_path: Path) -> None:
     line = 'train_students "$2/few/mnist" "0 1" 3 "--steps 5 --lr 0.1 --augment crop" '
     commands = called(tmp_path, line + " ".join(METHODS))
