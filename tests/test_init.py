@@ -93,6 +93,8 @@ def test_the_sample_of_the_readme_has_every_key(tmp_path: Path) -> None:
     assert task == [key.name for key in describe_keys(Task)]
     assert first == [key.name for key in describe_keys(Source)]
     (tmp_path / "zoo.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo/birds.json").write_text('{"input_size": 96}', encoding="utf-8")
     settings = config.load(tmp_path)
     assert [source.name for source in settings.models] == ["birds", "remote", "@student"]
 

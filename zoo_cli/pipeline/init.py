@@ -19,6 +19,7 @@ HEADER = """\
 SOURCES_HEADER = """
 # One [[source]] for each pretrained model. A model of which you only have the outputs is a parquet file with id and
 # embedding, logits or probs: model = "features:outputs.parquet"
+# Workspaces share sources by a line above [task]: include = "sources.toml"
 """
 COLUMN = 37
 """Where the comments begin."""
