@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
-WITHOUT_NETWORKS = ("init", "split", "sources", "show", "verify", "demo", "completion")
+WITHOUT_NETWORKS = ("init", "split", "show", "verify", "demo", "completion")
 """The commands that load no network of the user's; the others take --trust."""
 
 SECTIONS = {
