@@ -1,10 +1,14 @@
 """Sources that workspaces share by `include`, and the values that `card` reads from a model's own file."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from tests import shared_material
 from tests.workspaces import make
@@ -110,6 +114,45 @@ def test_a_bad_include_is_one_line(tmp_path: Path, texts: dict[str, str], messag
     with pytest.raises(UsageError, match=message) as raised:
         config.load(write(tmp_path, **texts))
     assert "\n" not in str(raised.value)
+
+
+VALUES = st.sampled_from(
+    [
+        "",
+        "a.json",
+        ".",
+        "x" * 5000,
+        "a/" * 3000,
+        "~",
+        "file:.",
+        "python::",
+        "csv:a?root=b",
+        0,
+        -1,
+        2**70,
+        True,
+        1.5,
+        [],
+        {},
+    ]
+) | st.text(max_size=8)
+
+
+@examples(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from([key.name for key in config.describe_keys(config.Source)]), VALUES, max_size=4))
+def test_any_included_table_loads_or_is_a_usage_error(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    shared = write(folder / "shared", sources="")
+    (shared / "a.json").write_text(json.dumps(CARD))
+    values = {"model": "file:birds", **table}
+    lines = [f"{key} = {json.dumps(value) if value != {} else '{}'}" for key, value in values.items()]
+    write(shared, sources="\n".join(["[[source]]", *lines]))
+    write(folder / "work", zoo='include = "../shared/sources.toml"')
+    with contextlib.suppress(UsageError):
+        (source,) = config.load(folder / "work").sources
+        assert source.card in ("", "../shared/a.json")
 
 
 def test_an_included_source_is_extracted_as_a_plain_one(tmp_path: Path) -> None:

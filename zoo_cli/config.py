@@ -261,9 +261,9 @@ def load(root: Path) -> Config:
     try:
         if not path.exists():
             return Config(root)
-    except OSError as error:
+        return build_config(root, source_tables.read_toml(path))
+    except OSError as error:  # a path in a table that is too long, for example
         raise system_errors.translate(error) or error from None
-    return build_config(root, source_tables.read_toml(path))
 
 
 def build_config(root: Path, data: Mapping[str, Any]) -> Config:

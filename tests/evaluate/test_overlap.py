@@ -110,6 +110,8 @@ def test_rank_and_overlap_warn_of_a_source_that_is_a_run(trained: Path, planted:
     assert strict.error.startswith("trained on test images of the task: mine")
     assert (planted / "ranking.parquet").read_bytes() == before
     assert run("rank", "--source", "alpha", "--strict", workspace=planted).code == 0
+    edit(planted, 'name = "mine"', 'name = "mine"\ntrained_on = ["patterns"]')
+    assert run(*flags, "--strict", workspace=planted).code == 0  # it is excluded by its name
     rows = run("evaluate", "overlap", f"file:{path}", "alpha", "--json", workspace=planted).data
     assert [row["seen"] for row in rows] == [seen, None]
 

@@ -133,7 +133,10 @@ def test_a_sound_workspace_exits_0_with_a_line_a_model(tmp_path: Path) -> None:
         [name, "none"] for name in ("alpha", "beta", "gamma", "@student")
     ]
     edit(place, 'weights = "alpha.safetensors"', 'weights = "images"')
-    assert run("sources", "--check", workspace=place).code == 3
+    result = run("sources", "--check", "--format", "table", workspace=place)
+    assert result.code == 3
+    assert result.out.count("sound") == 3
+    assert result.out.splitlines()[-1].startswith('alpha: no weights file "images"; paths are relative')
 
 
 def test_a_workspace_without_models_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,12 @@ FIELDS = (
 )
 
 
-CHECKS = (console.Field("source"), console.Field("model"), console.Field("problem"), console.Field("hint"))
+CHECKS: tuple[console.Field, ...] = (
+    console.Field("source"),
+    console.Field("model"),
+    console.Field("problem"),
+    console.Field("hint"),
+)
 
 
 def sources(
@@ -69,5 +74,11 @@ def _check_models(workspace: Path, form: str | None) -> None:
     checks = check_sources(workspace)
     rows = [asdict(check) for check in checks]
     table = [{**row, "problem": row["problem"] or "none"} for row in rows]
-    console.answer("zoo.sources-check/1", rows, CHECKS, form=form, table=table)
+    fields, notes = CHECKS, list[str]()
+    if form == "table" or (form is None and console.current().out.isatty()):
+        # Problems stand below, where they are not cut.
+        fields = (*CHECKS[:2], console.Field("state", style=">"))
+        table = [{**row, "state": "sound" if row["problem"] is None else "faulty"} for row in rows]
+        notes = [f"{each.source}: {each.line}" for each in checks if each.problem is not None]
+    console.answer("zoo.sources-check/1", rows, fields, form=form, table=table, notes=notes)
     refuse_unsound(checks)

@@ -124,11 +124,7 @@ def rank(
     else:
         ranking = order_sources(settings, spec, score.score(settings, scores).rows, scores.features)
         if not scores.features:
-            overlaps = count_overlaps(settings, score.with_student(settings, scores.sources))
-            warn_of_overlaps(overlaps)
-            if strict:
-                refuse_overlaps(overlaps)
-            ranking = replace(ranking, overlaps=overlaps)
+            ranking = _with_overlaps(settings, ranking, scores.sources, strict=strict)
             ranking = _with_heads(settings, ranking, scores.sources)
             out = out or settings.ranking
     if out is not None:
@@ -222,6 +218,17 @@ def order_sources(
         wins,
         weighed.dropped,
     )
+
+
+def _with_overlaps(settings: Config, ranking: Ranking, sources: Sequence[Source], *, strict: bool) -> Ranking:
+    """The ranking with the test images that each source, if it is not excluded, was trained on."""
+    models = score.with_student(settings, sources)
+    excluded = leakage.find_leaks(settings, [source.name for source in models])
+    overlaps = count_overlaps(settings, [source for source in models if source.name not in excluded])
+    warn_of_overlaps(overlaps)
+    if strict:
+        refuse_overlaps(overlaps)
+    return replace(ranking, overlaps=overlaps)
 
 
 def _with_heads(settings: Config, ranking: Ranking, sources: Sequence[Source]) -> Ranking:

@@ -20,6 +20,11 @@ class SourceCheck:
     problem: str | None = None
     hint: str = ""
 
+    @property
+    def line(self) -> str:
+        """The problem and what to do about it; empty for a sound model."""
+        return "; ".join(filter(None, (self.problem, self.hint)))
+
 
 def check_sources(workspace: Path) -> tuple[SourceCheck, ...]:
     """The check of every model, in the order of zoo.toml, the student last. Nothing is written.
