@@ -107,6 +107,8 @@ def test_every_command_and_flag_of_the_prose_exists(parser: Any) -> None:
 @pytest.mark.parametrize("number", range(len(blocks("toml"))))
 def test_every_zoo_toml_can_be_read(number: int, tmp_path: Path) -> None:
     (tmp_path / config.FILE).write_text(blocks("toml")[number])
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo/birds.json").write_text('{"input_size": 96}')
     settings = config.load(tmp_path)
     assert settings.task.train
     assert settings.student

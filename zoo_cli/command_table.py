@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "evaluate flips": "zoo_cli.commands.evaluate.flips:flips",
     "evaluate transfer": "zoo_cli.commands.evaluate.transfer:transfer",
     "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
+    "evaluate overlap": "zoo_cli.commands.evaluate.overlap:overlap",
     "predict": "zoo_cli.commands.predict:predict",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
@@ -28,7 +29,7 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
-WITHOUT_NETWORKS = ("init", "split", "sources", "show", "verify", "demo", "completion")
+WITHOUT_NETWORKS = ("init", "split", "show", "verify", "demo", "completion")
 """The commands that load no network of the user's; the others take --trust."""
 
 SECTIONS = {

@@ -1,16 +1,15 @@
 """`zoo.toml` as dataclasses: the task, the student and the sources. Flags of a command override it."""
 
-import os
-import tomllib
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from zoo_cli import pixel_range, specs, system_errors
+from zoo_cli import pixel_range, source_tables, spec_paths, specs, system_errors
 from zoo_cli.config_values import convert_value
 from zoo_cli.errors import UsageError
+from zoo_cli.source_tables import SourceTable
 
 FILE = "zoo.toml"
 LABELS = "labels"
@@ -67,6 +66,10 @@ class Source:
     weights: str = field(
         default="", metadata=_key("a file, a name that the provider knows, or none for random", "zoo/birds.safetensors")
     )
+    card: str = field(
+        default="",
+        metadata=_key("JSON file with input size, mean, std and classes; keys beside it win", "zoo/birds.json"),
+    )
     input_size: int | None = field(default=None, metadata=_key("side of the input in pixels", 224))
     resize: int | None = field(
         default=None, metadata=_key("shorter side before the centre crop; without it there is no crop", 256)
@@ -86,6 +89,9 @@ class Source:
     trained_on: tuple[str, ...] = field(
         default=(),
         metadata=_key("data sets seen in training; the task among them excludes it from the ranking", ("cub200",)),
+    )
+    trained_images: str = field(
+        default="", metadata=_key("file with the sha256 of the images seen in training, one a line", "zoo/birds.sha256")
     )
     feature_layer: str = field(
         default="", metadata=_key("LAYER or LAYER:input; default: what the last linear layer reads", "")
@@ -235,7 +241,7 @@ class Config:
 
     def declared(self, source: Source) -> dict[str, Any]:
         """The declaration on which a source's features and logits depend, as values of JSON."""
-        skipped = ("name", "trained_on", "depth", "gradient_layer")
+        skipped = ("name", "trained_on", "depth", "gradient_layer", "card", "trained_images")
         values = {key.name: getattr(source, key.name) for key in fields(Source) if key.name not in skipped}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
@@ -248,58 +254,50 @@ class Config:
 def load(root: Path) -> Config:
     """The configuration of the workspace `root`; the defaults if it has no `zoo.toml`.
 
-    Raises UsageError for a file that is not valid TOML, an unknown key or a value of the wrong type.
+    Raises UsageError for a file that is not valid TOML, an unknown key or a value of the wrong type, also in a file
+    that it includes.
     """
     path = root / FILE
     try:
         if not path.exists():
             return Config(root)
-        system_errors.refuse_special(path)
-        data = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
+        return build_config(root, source_tables.read_toml(path))
+    except OSError as error:  # a path in a table that is too long, for example
         raise system_errors.translate(error) or error from None
-    except (ValueError, RecursionError) as error:  # also for an integer of thousands of digits
-        raise UsageError(f"{path} is not valid TOML: {error}", "fix that line") from None
+
+
+def build_config(root: Path, data: Mapping[str, Any]) -> Config:
+    """The configuration of the workspace `root` from the content of its zoo.toml, see `load`.
+
+    A [[source]] table of zoo.toml replaces an included one of the same name.
+    """
+    path = root / FILE
     for key in data:
-        _check_key(key, ("task", "student", "source"), str(path))
-    task = _build(Task, _table(data.get("task", {}), "[task]", path), f"[task] of {path}")
+        source_tables.check_key(key, ("task", "student", "source", "include"), str(path))
+    task = _build(Task, source_tables.check_table(data.get("task", {}), "[task]", path), f"[task] of {path}")
     student = None
     if "student" in data:
-        table = {"name": "student", **_table(data["student"], "[student]", path)}
-        student = _build(Source, table, f"[student] of {path}")
-    sources: list[Source] = []
-    entries = data.get("source", [])
-    if not isinstance(entries, list):
-        raise UsageError(f"[source] of {path} is one table", "write [[source]], with two brackets")
-    for number, entry in enumerate(entries, 1):
-        where = f"[[source]] {number} of {path}"
-        table = _table(entry, "[[source]]", path)
-        source = _build(Source, {"name": source_name(str(table.get("model", ""))), **table}, where)
-        _check_name(source.name, where)
-        if any(source.name == other.name for other in sources):
-            raise UsageError(f'two sources of {path} are named "{source.name}"', "rename one of them")
-        sources.append(source)
-    return Config(root, task, student, tuple(sources))
+        where = f"[student] of {path}"
+        table = {"name": "student", **source_tables.check_table(data["student"], "[student]", path)}
+        student = _build(Source, source_tables.complete_table(table, root, where), where)
+    sources: dict[str, tuple[Source, SourceTable]] = {}
+    for source_table in source_tables.list_source_tables(data, path):
+        values = source_table.values
+        source = _build(Source, {"name": source_name(str(values.get("model", ""))), **values}, source_table.where)
+        _check_name(source.name, source_table.where)
+        other, other_table = sources.get(source.name, (source, source_table))
+        if other_table is not source_table and other_table.file == source_table.file:
+            raise UsageError(f'two sources of {source_table.file} are named "{source.name}"', "rename one of them")
+        if source != other and source_table.file != path:
+            places = f"{other_table.where} and {source_table.where}"
+            raise UsageError(f'"{source.name}" is not the same in {places}', "rename or drop one of them")
+        sources[source.name] = source, source_table
+    return Config(root, task, student, tuple(source for source, _ in sources.values()))
 
 
 def rebase_spec(spec: str, root: Path) -> str:
     """A spec from the command line, whose path is relative to the current folder, as the zoo.toml of `root` has it."""
-    provider, _, rest = spec.partition(":")
-    if provider not in ("folder", "parquet", "csv", "file", "python", "features"):
-        return spec
-    place, sign, factory = rest.partition(":") if provider == "python" else (rest, "", "")
-    place, options = specs.split_query(place) if provider == "csv" and not os.path.exists(rest) else (place, {})
-    if options:
-        values = {key: _rebase_path(value, root) if key == "root" else value for key, value in options.items()}
-        sign, factory = "?", "&".join(f"{key}={value}" for key, value in values.items())
-    return f"{provider}:{_rebase_path(place, root)}{sign}{factory}"
-
-
-def _rebase_path(place: str, root: Path) -> str:
-    if not place or place.startswith("~") or os.path.isabs(place) or root.resolve() == Path.cwd():
-        return place
-    # From the real folder: `link/..` is the parent of what a link points to, not of the link.
-    return Path(os.path.relpath(place, root.resolve())).as_posix()
+    return spec_paths.rebase_spec(spec, root)
 
 
 def source_name(model: str) -> str:
@@ -318,23 +316,12 @@ def _check_name(name: str, where: str) -> None:
         )
 
 
-def _check_key(key: str, names: Sequence[str], where: str) -> None:
-    if key not in names:
-        raise UsageError(f'unknown key "{key}" in {where}', specs.suggest_name(key, names))
-
-
-def _table(value: Any, where: str, path: Path) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"{where} of {path} is not a table", f"write its keys under {where}")
-    return value
-
-
 def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
     """A dataclass of zoo.toml from its table. The annotations of the fields are the whole schema."""
     annotations = typing.get_type_hints(kind)
     values = {}
     for key, value in table.items():
-        _check_key(key, list(annotations), where)
+        source_tables.check_key(key, list(annotations), where)
         values[key] = convert_value(key, value, annotations[key], where)
     for key in ("name", "model"):
         if kind is Source and not values.get(key):

@@ -89,6 +89,7 @@ SCENARIOS: dict[str, Scenario] = {
         ("evaluate", "transfer", "mine", "other", "--teacher", "mine", "--out", "t.json"), "pseudo-label", PAIR
     ),
     "evaluate ranking": Scenario(("evaluate", "ranking", ".", "--out", "r.parquet"), "pseudo-label", (EACH,)),
+    "evaluate overlap": Scenario(("evaluate", "overlap", "mine", "--out", "o.parquet"), "pseudo-label", PAIR),
     # Its commands are those above, and it takes seconds.
     "demo": Scenario(("demo", "--out", "demo"), first=SMALL_DEMO, makes_workspace=True, every=40),
 }

@@ -196,19 +196,21 @@ class Workspace:
         sources: Names = (),
         plasticity: bool = False,
         seed: int | None = None,
+        strict: bool = False,
         overwrite: bool = False,
         refresh: bool = False,
     ) -> Ranking:
         """Rank sources: `rows` from best to worst, `weights`, `verdict`, `to_arrow()`, `to_pandas()`.
 
         Writes ranking.parquet and weights.json. `metric`: one, or several, whose mean z-score then counts.
-        `plasticity`: add the capacity term, the depth of a source / 50.
+        `plasticity`: add the capacity term, the depth of a source / 50. `strict`: raise ContractError for a source that
+        was trained on test images, of which there is a warning otherwise.
         """
         settings = self.config
         spec = parse_ranking(_texts(metric), on, weighting, plasticity)
         models = _require(settings, settings.select(_texts(sources)))
         options = ScoreConfig(spec.metrics, models, seed=seed, overwrite=overwrite, refresh=refresh)
-        return rank_stage.rank(settings, spec, options)
+        return rank_stage.rank(settings, spec, options, strict=strict)
 
     @overload
     def pseudo_label(

@@ -35,6 +35,7 @@ MaxErrors = Annotated[
     typer.Option("--max-errors", metavar="N", help="Samples that may fail before exit code 4: a number or N%."),
 ]
 
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a source was trained on test images.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Random seed. [default: the task's]")]
 Seeds = Annotated[
     list[int] | None,

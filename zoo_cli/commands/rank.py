@@ -18,6 +18,7 @@ from zoo_cli.commands.options import (
     Refresh,
     Seed,
     Sources,
+    Strict,
     Weighting,
     Workspace,
 )
@@ -53,6 +54,7 @@ def rank(
         Path | None, typer.Option("--out", metavar="FILE", help="File of the ranking. [default: ranking.parquet]")
     ] = None,
     seed: Seed = None,
+    strict: Strict = False,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
     form: Format = None,
@@ -81,6 +83,8 @@ def rank(
         rows = explanation.explain_source(settings, explain, spec.representation, refresh=refresh)
         answer_explanation(rows, explain, spec.representation, form)
         return
+    if strict and (scores is not None or features):
+        raise UsageError("--strict needs the images of a workspace", "drop --features and --scores")
     if scores is not None and (metric or on or plasticity):
         raise UsageError("--scores already names the metric", "drop --metric, --on and --plasticity")
     options = ScoreConfig(
@@ -92,4 +96,4 @@ def rank(
         overwrite=overwrite,
         refresh=refresh,
     )
-    answer_ranking(stage.rank(settings, spec, scores or options, out), form)
+    answer_ranking(stage.rank(settings, spec, scores or options, out, strict=strict), form)

@@ -88,6 +88,8 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
         },
         "next": next_command(ranking),
     }
+    if seen := {overlap.source: overlap.seen for overlap in ranking.overlaps if overlap.seen is not None}:
+        meta["test_images_seen"] = seen
     fields = _fields(form, excluded=any(row["excluded"] for row in rows))
     fields = fields if spec.raw else (*fields[:3], BORDA, *fields[3:])
     rows, _ = add_notes(rows, fields)

@@ -1,5 +1,11 @@
 """`zoo sources`: the models of the workspace as a table."""
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from zoo_cli import console
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
@@ -16,13 +22,37 @@ FIELDS = (
 )
 
 
-def sources(form: Format = None, json: Json = False, workspace: Workspace = HERE) -> None:
+CHECKS: tuple[console.Field, ...] = (
+    console.Field("source"),
+    console.Field("model"),
+    console.Field("problem"),
+    console.Field("hint"),
+)
+
+
+def sources(
+    check: Annotated[
+        bool, typer.Option("--check", help="Load each model and try it on two images; exit code 3 if one fails.")
+    ] = False,
+    form: Format = None,
+    json: Json = False,
+    workspace: Workspace = HERE,
+) -> None:
     """List the models and what is stored of each.
 
+    With --check, each is loaded and run on two images, together and one by one, and a line says what is wrong: it
+    cannot be loaded, its outputs have another shape, type or number of classes than declared, are not finite, are
+    random, or depend on their batch. Nothing is written.
+
     zoo sources
+    zoo sources --check
     """
     from zoo_cli.pipeline.sources import list_sources
 
+    form = "json" if json else form
+    if check:
+        _check_models(workspace, form)
+        return
     rows = [
         {
             **{column.key: getattr(summary, column.key, None) for column in FIELDS},
@@ -35,4 +65,20 @@ def sources(form: Format = None, json: Json = False, workspace: Workspace = HERE
     ]
     excluded = (console.Field("excluded"),) if any(row["excluded"] for row in rows) else ()
     rows, fields = add_notes(rows, (*FIELDS, *excluded))
-    console.answer("zoo.sources/1", rows, fields, form="json" if json else form)
+    console.answer("zoo.sources/1", rows, fields, form=form)
+
+
+def _check_models(workspace: Path, form: str | None) -> None:
+    from zoo_cli.pipeline.source_check import check_sources, refuse_unsound
+
+    checks = check_sources(workspace)
+    rows = [asdict(check) for check in checks]
+    table = [{**row, "problem": row["problem"] or "none"} for row in rows]
+    fields, notes = CHECKS, list[str]()
+    if form == "table" or (form is None and console.current().out.isatty()):
+        # Problems stand below, where they are not cut.
+        fields = (*CHECKS[:2], console.Field("state", style=">"))
+        table = [{**row, "state": "sound" if row["problem"] is None else "faulty"} for row in rows]
+        notes = [f"{each.source}: {each.line}" for each in checks if each.problem is not None]
+    console.answer("zoo.sources-check/1", rows, fields, form=form, table=table, notes=notes)
+    refuse_unsound(checks)

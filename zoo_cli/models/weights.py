@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zoo_cli import spec_paths
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.guard import asks_for_code, guarded, one_line
 from zoo_cli.store import checksums, files
 
-ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
 NESTED = ("state_dict", "model")
 WRAPPERS = ("module.", "_orig_mod.")
 SAVE_AGAIN = "fetch or save it again"
@@ -33,7 +33,7 @@ def locate_weights(text: str, root: Path, name: str) -> Path:
 
 def is_file_name(text: str, root: Path) -> bool:
     """Whether declared weights mean a file, existing or not, rather than a name that a provider knows."""
-    return bool(text) and ("/" in text or "\\" in text or text.endswith(ENDINGS) or (root / text).is_file())
+    return spec_paths.is_weights_file(text, root)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

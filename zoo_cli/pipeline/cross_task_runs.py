@@ -114,6 +114,7 @@ def make_run_specs(
                 predicted=task.images.where(split=("test",)),
                 load_targets=partial(stored.concatenate, targets, streams.unlabelled) if targets else None,
                 views=plan.views,
+                starts_from=source_files.list_trained_images(settings, *(init or [plan.student])),
             )
         )
     return specs

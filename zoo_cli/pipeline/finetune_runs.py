@@ -98,6 +98,7 @@ def _make_spec(
         build_objective=partial(_build_objective, config),
         predicted=task.images.where(split=("test",)) if predicted is None else predicted,
         strong_views=config.uses_unlabelled,
+        starts_from=source_files.list_trained_images(settings, source),
     )
 
 

@@ -59,6 +59,7 @@ def make_run_specs(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list
     runs = paths.resolve(settings, plan.names())
     init = () if config.init is None else settings.select([config.init])
     digests = source_files.model_digests(settings, plan.student, *init)
+    starts_from = source_files.list_trained_images(settings, *(init or [plan.student]))
     specs: list[RunSpec] = []
     repeated = [each for each in zip(terms, asked, strict=True) for _ in paths.task_seeds(settings)]
     for (sources, term_asked), run in zip(repeated, runs, strict=True):
@@ -95,6 +96,7 @@ def make_run_specs(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list
                 predicted=task.images.where(split=("test",)),
                 load_targets=partial(stored.concatenate, targets, streams.unlabelled),
                 views=plan.views,
+                starts_from=starts_from,
             )
         )
     return specs

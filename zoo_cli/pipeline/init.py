@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo_cli import config, console, specs
+from zoo_cli import config, console
 from zoo_cli.config import Config, Key, Source, Task
 from zoo_cli.config_values import DATA_KEYS
 from zoo_cli.errors import UsageError
+from zoo_cli.pipeline.init_checks import check_written
 from zoo_cli.store import files
 from zoo_cli.text_escapes import toml_string
 
@@ -19,6 +20,7 @@ HEADER = """\
 SOURCES_HEADER = """
 # One [[source]] for each pretrained model. A model of which you only have the outputs is a parquet file with id and
 # embedding, logits or probs: model = "features:outputs.parquet"
+# Workspaces share sources by a line above [task]: include = "sources.toml"
 """
 COLUMN = 37
 """Where the comments begin."""
@@ -35,14 +37,11 @@ class WrittenConfig:
 def write_config(settings: Config, *, overwrite: bool = False) -> WrittenConfig:
     """Write the zoo.toml of a workspace. Its specs are relative to the workspace.
 
-    Raises UsageError for an unknown provider, and for another zoo.toml unless `overwrite`.
+    Raises UsageError for another zoo.toml unless `overwrite`, and as `check_written` does.
     """
-    for spec in (*settings.task.train, *settings.task.test, *settings.task.unlabelled):
-        specs.provider("data provider", spec)
-    for model in settings.models:
-        specs.provider("model provider", model.model)
     path = settings.root / config.FILE
     text = render_config(settings)
+    check_written(settings, text)
     if path.exists() and not overwrite:
         if files.read_text(path) == text:
             console.say(f"{path} is up to date")

@@ -15,6 +15,7 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline import leakage, score, source_weights
+from zoo_cli.pipeline.image_overlap import Overlap, count_overlaps, refuse_overlaps, warn_of_overlaps
 from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
 from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.score_table import ScoreTable, StudentPlace
@@ -63,7 +64,7 @@ class Ranking:
 
     `beats`: how likely each source is to be better than each other one. `dropped`: weights below the least one. Of a
     workspace: `student_head`, the ridge head on the student's starting features, `pool`, the stored pool of heads, and
-    `labels`, the label set, None for the main one.
+    `labels`, the label set, None for the main one. `overlaps`: the test images that each source was trained on.
     """
 
     spec: RankingSpec
@@ -76,6 +77,7 @@ class Ranking:
     student_head: HeadScore | None = None
     pool: HeadRecord | None = None
     labels: str | None = None
+    overlaps: tuple[Overlap, ...] = ()
 
     @property
     def headless_note(self) -> str | None:
@@ -107,18 +109,22 @@ class Ranking:
         return self.to_arrow().to_pandas()
 
 
-def rank(settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: Path | None = None) -> Ranking:
+def rank(
+    settings: Config, spec: RankingSpec, scores: ScoreConfig | Path, out: Path | None = None, *, strict: bool = False
+) -> Ranking:
     """Rank sources, and score them first if necessary.
 
     `scores`: which, of the metrics of `spec`; or a scores file, whose metric is then the one that counts. In a
     workspace the ranking and its weights are written, to `out` in place of ranking.parquet; elsewhere only if `out`
-    is given. Raises UsageError if an input is stale.
+    is given. Warns of sources that were trained on test images. Raises UsageError if an input is stale, and with
+    `strict` ContractError for such a source.
     """
     if isinstance(scores, Path):
         ranking = rank_scores_file(settings, spec, scores)
     else:
         ranking = order_sources(settings, spec, score.score(settings, scores).rows, scores.features)
         if not scores.features:
+            ranking = _with_overlaps(settings, ranking, scores.sources, strict=strict)
             ranking = _with_heads(settings, ranking, scores.sources)
             out = out or settings.ranking
     if out is not None:
@@ -212,6 +218,17 @@ def order_sources(
         wins,
         weighed.dropped,
     )
+
+
+def _with_overlaps(settings: Config, ranking: Ranking, sources: Sequence[Source], *, strict: bool) -> Ranking:
+    """The ranking with the test images that each source, if it is not excluded, was trained on."""
+    models = score.with_student(settings, sources)
+    excluded = leakage.find_leaks(settings, [source.name for source in models])
+    overlaps = count_overlaps(settings, [source for source in models if source.name not in excluded])
+    warn_of_overlaps(overlaps)
+    if strict:
+        refuse_overlaps(overlaps)
+    return replace(ranking, overlaps=overlaps)
 
 
 def _with_heads(settings: Config, ranking: Ranking, sources: Sequence[Source]) -> Ranking:

@@ -23,7 +23,7 @@ from zoo_cli.pipeline.distill_plans import TransferPlan
 from zoo_cli.pipeline.teachers import TeacherSpec
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import files
-from zoo_cli.training import runner, students
+from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
 from zoo_cli.training.run_paths import RunPath, RunPaths
@@ -114,6 +114,7 @@ class _Transfer:
             if config.stored
             else None,
             stored_teachers=len(phase_teachers) if config.stored else 0,
+            starts_from=source_files.list_trained_images(self.plan.settings, self.plan.student),
         )
 
     def make_record(self, phase_teachers: Sequence[TeacherSpec], previous_teachers: Sequence[str]) -> dict[str, Any]:
@@ -191,7 +192,7 @@ class _Transfer:
             runner.recalibrate_student(student, last.streams, training, cache)
         interruption.check()
         files.write_lines(whole.path / "metrics.jsonl", [{"step": steps}])
-        students.write_student(whole, student, cache, last.predicted)
+        students.write_student(whole, student, cache, last.predicted, last.list_seen())
 
 
 def _load_transfer(plan: TransferPlan, task: TrainingTask, run: RunPath) -> _Transfer:

@@ -228,7 +228,7 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
     logits = outputs.logits
     if logits is None and (probs := outputs.probabilities(source.output)) is not None:
         logits = _to_logits(probs, source.output)
-    _check_width(source, logits)
+    check_width(source, logits)
     record = SourceRecord(
         to_json_values(
             {
@@ -337,7 +337,8 @@ def _check_ids(settings: Config, outputs: StoredOutputs, images: Images, path: P
         console.warn(f"{unknown:,} of {len(outputs.ids):,} ids of {path} are not in the manifest and are left out")
 
 
-def _check_width(source: Source, logits: np.ndarray | None) -> None:
+def check_width(source: Source, logits: np.ndarray | None) -> None:
+    """Raise ContractError unless logits (N, K) are of as many classes as the source declares."""
     declared = len(source.classes) if isinstance(source.classes, tuple) else source.classes
     if logits is not None and declared is not None and declared != logits.shape[1]:
         raise ContractError(f"{source.name} declares {declared} classes, its file holds {logits.shape[1]}")

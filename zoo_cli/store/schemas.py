@@ -377,5 +377,10 @@ DOCUMENTS = (
         ),
     ),
     Document("config", "runs/NAME/config.json", (("zoo", "how `file:runs/NAME` builds the student again"),)),
+    Document(
+        "images",
+        "runs/NAME/images.sha256",
+        (("…", "the sha256 of every image that the student was trained on, one a line, sorted"),),
+    ),
     Document("metrics", "runs/NAME/metrics.jsonl", (("step, loss, …", "one object per logged step"),)),
 )

@@ -18,7 +18,7 @@ from zoo_cli.images import random_numbers
 from zoo_cli.models import batch_norm
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch, Objective
-from zoo_cli.store import feature_store, files, free_space
+from zoo_cli.store import feature_store, files, free_space, image_lists
 from zoo_cli.store.checksums import SUMS, WRITTEN_LAST, is_finished
 from zoo_cli.store.swap import run_place
 from zoo_cli.store.view_set import ViewSet
@@ -44,7 +44,8 @@ class RunSpec:
     `record`: what run.json holds beside the training options, with its keys. `description`: what it learns from, as a
     phrase. `predicted` (M,): the rows of its predictions. `load_targets`, `load_teacher_logits`, `strong_views`: see
     `batches.make_batch_fn`. `stored_teachers`: the number of teachers of these logits. `views`: the stored views that
-    the student sees, see `make_consistent_batch_fn`.
+    the student sees, see `make_consistent_batch_fn`. `starts_from`: lists of the images that its starting weights were
+    trained on, see `source_files.list_trained_images`.
     """
 
     path: Path
@@ -60,6 +61,14 @@ class RunSpec:
     stored_teachers: int = 0
     strong_views: bool = False
     views: ViewSet | None = None
+    starts_from: Sequence[Path] | None = ()
+
+    def list_seen(self) -> set[str] | None:
+        """The digests of the images that the student was trained on, also before; None if those are not known."""
+        if self.starts_from is None:
+            return None
+        earlier = {digest for path in self.starts_from for digest in image_lists.read_image_list(path)}
+        return earlier.union(map(str, self.streams.images.sha256[self.streams.rows]))
 
 
 def train_runs(
@@ -274,7 +283,7 @@ def _finish(
     if training.recalibrate:
         recalibrate_student(student, spec.streams, training, cache)
     try:
-        students.write_student(run, student, cache, spec.predicted)
+        students.write_student(run, student, cache, spec.predicted, spec.list_seen())
     except loop.NonFinite as error:
         return error.what
     return None

@@ -1,8 +1,10 @@
 """Digests of the files of models: what runs and predictions depend on besides the declarations."""
 
+from pathlib import Path
+
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
-from zoo_cli.store import files
+from zoo_cli.store import files, image_lists
 
 FOLDER_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
 """The files in the folder of a model on which its outputs depend."""
@@ -25,3 +27,17 @@ def model_digests(settings: Config, *sources: Source) -> dict[str, str]:
     for source in sources:
         digests |= file_digests(settings, source)
     return {f"file {path}": digest for path, digest in sorted(digests.items())}
+
+
+def list_trained_images(settings: Config, *sources: Source) -> list[Path] | None:
+    """The lists of the images that the weights of models were trained on, as far as they are known.
+
+    None if a run of an earlier version, which has no list, is among them: what it was trained on is not known.
+    """
+    paths: list[Path] = []
+    for source in sources:
+        lists = image_lists.find_image_lists(settings.root, source.name, source.model, source.trained_images)
+        if not lists and image_lists.run_folder(settings.root, source.model) is not None:
+            return None
+        paths += lists
+    return paths

@@ -1,6 +1,7 @@
 """The student of a run: the network it starts as, and the files it ends as."""
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from zoo_cli.models import cost, label_space, loading, student
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.models.student import Student
-from zoo_cli.store import files, provenance, schemas, weights_origin
+from zoo_cli.store import files, image_lists, provenance, schemas, weights_origin
+from zoo_cli.store.checksums import IMAGES
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.text_escapes import code_span, markdown
 from zoo_cli.training import inference, loop
@@ -97,8 +99,13 @@ def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:
     return student.build_trained_student(model, classes, order)
 
 
-def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray) -> None:
-    """Write the files of a student, its predictions of these rows (M,) last, and seal the run."""
+def write_student(
+    run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray, seen: Iterable[str] | None
+) -> None:
+    """Write the files of a student, its predictions of these rows (M,) last, and seal the run.
+
+    `seen`: the digests of the images that it was trained on, None if not all of them are known.
+    """
     images, preprocessing = cache.images, trained.preprocessing
     own_cache = cache.holding(rows)
     if own_cache is not None:
@@ -113,6 +120,8 @@ def write_student(run: RunFolder, trained: Student, cache: ImageCache, rows: np.
     files.write_tensors(run.path / "model.safetensors", trained.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", trained.config(run.path))
     files.write_text(run.path / "README.md", _model_card(run, trained))
+    if seen is not None:
+        image_lists.write_image_list(run.path / IMAGES, seen)
     table = pa.table(
         {
             "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),

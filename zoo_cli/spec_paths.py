@@ -1,0 +1,37 @@
+"""Paths in model and data specs, and in the tables of sources, moved from one base folder to another."""
+
+import os
+from pathlib import Path
+
+from zoo_cli import specs
+
+PATH_PROVIDERS = ("folder", "parquet", "csv", "file", "python", "features")
+"""The providers whose specs hold a path."""
+WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
+
+
+def rebase_spec(spec: str, root: Path, base: Path = Path()) -> str:
+    """A spec whose path is relative to `base`, as the zoo.toml of `root` has it."""
+    provider, _, rest = spec.partition(":")
+    if provider not in PATH_PROVIDERS:
+        return spec
+    path, sign, factory = rest.rpartition(":") if provider == "python" and ":" in rest else (rest, "", "")
+    if provider == "csv" and not os.path.exists(base / rest):
+        path, options = specs.split_query(rest)
+        if options:
+            values = {key: rebase_path(value, root, base) if key == "root" else value for key, value in options.items()}
+            sign, factory = "?", "&".join(f"{key}={value}" for key, value in values.items())
+    return f"{provider}:{rebase_path(path, root, base)}{sign}{factory}"
+
+
+def rebase_path(path: str, root: Path, base: Path = Path()) -> str:
+    """A path relative to `base`, as one relative to `root`; an absolute one stays."""
+    if not path or path.startswith("~") or os.path.isabs(path) or root.resolve() == base.resolve():
+        return path
+    # From the real folder: `link/..` is the parent of what a link points to, not of the link.
+    return Path(os.path.relpath(base.resolve() / path, root.resolve())).as_posix()
+
+
+def is_weights_file(text: str, root: Path) -> bool:
+    """Whether declared weights mean a file, existing or not, rather than a name that a provider knows."""
+    return bool(text) and ("/" in text or "\\" in text or text.endswith(WEIGHTS_ENDINGS) or (root / text).is_file())
