@@ -29,7 +29,7 @@ def typed() -> list[list[str]]:
     commands = []
     for block in blocks("bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|\||;", line):
+            for part in re.split(r"&&|\|\|?|;", line):
                 words = shlex.split(part.partition(" > ")[0], comments=True)
                 while words and words[0] in ("srun", "exec"):
                     words = words[1:]

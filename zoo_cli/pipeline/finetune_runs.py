@@ -29,10 +29,10 @@ def train_finetune(
     """Train a student for each source and seed; each by a sweep if there are several learning rates."""
     settings, training = task.settings, task.training
     runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
-    asked = zip(config.sources, sources, strict=True)
-    repeated = [each for each in asked for _ in paths.task_seeds(settings)]
+    repeated = [each for each in zip(config.sources, sources, strict=True) for _ in paths.task_seeds(settings)]
     is_sweep = len(config.rates) > 1
     makers = [partial(_make_spec, config, task, source, model) for model, source in repeated]
+    dealt = paths.share.take(list(zip(makers, runs, strict=True)))
     specs = [
         make(
             run.folder,
@@ -40,15 +40,15 @@ def train_finetune(
             training.loop.lr,
             rates=config.rates if is_sweep else (),
         )
-        for make, run in zip(makers, runs, strict=True)
+        for make, run in dealt
     ]
-    if not is_sweep:
+    if not is_sweep or not specs:
         return runner.train_runs(specs, training)
     device = devices.choose(training.device, purpose="training")
     runner.check_runs(specs, training, device)
     cache = runner.cache_images(specs, device, training)
     return [
-        sweep.run_sweep(spec, config.rates, make, training, cache) for make, spec in zip(makers, specs, strict=True)
+        sweep.run_sweep(spec, config.rates, make, training, cache) for (make, _), spec in zip(dealt, specs, strict=True)
     ]
 
 
