@@ -21,7 +21,7 @@ def plan(
     the commands are printed; --format slurm is a script that submits them as arrays.
 
     zoo plan T/* --stage extract --stage score --stage "distill --lam 1" --seed 0 --seed 1
-    zoo plan T/* --stage finetune --seed 0 --format sh | tr '\\n' '\\0' | xargs -0 -n1 -P4 sh -c
+    zoo plan T/* --stage finetune --seed 0 --format sh | tr '\\n' '\\0' | xargs -0 -P4 -I{} sh -c '{} || exit 1'
     zoo plan T/* --stage extract --stage "finetune --max-time 50m" --format slurm > plan.sh
     """
     from zoo_cli.commands.stage_flags import parse_stages
