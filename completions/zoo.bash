@@ -2,7 +2,7 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill finetune tune evaluate predict sources show verify demo completion' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune tune evaluate predict plan status sources show verify demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking overlap' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
@@ -12,8 +12,8 @@ _zoo_table() {
         'flags score') REPLY='--metric --on --source --features --labels --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --labels --manifest --scores --out --seed --strict --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --labels --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
-        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --labels --manifest --pseudo --scores --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
-        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --labels --manifest --pseudo --scores --out --seed --runs --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --runs --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags tune') REPLY='--candidates --budget --source --student --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --seed --overwrite --refresh --dry-run --format --json --labels -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate accuracy') REPLY='--by --baseline --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
@@ -21,6 +21,8 @@ _zoo_table() {
         'flags evaluate ranking') REPLY='--reference --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate overlap') REPLY='--strict --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags plan') REPLY='--stage --labels --seed --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
+        'flags status') REPLY='--stage --labels --seed --missing --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags sources') REPLY='--check --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags verify') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
@@ -33,13 +35,15 @@ _zoo_table() {
         'argument evaluate ranking') REPLY=file ;;
         'argument evaluate overlap') REPLY=text ;;
         'argument predict') REPLY=run ;;
+        'argument plan') REPLY=run ;;
+        'argument status') REPLY=run ;;
         'argument show') REPLY=run ;;
         'argument verify') REPLY=run ;;
         'argument completion') REPLY=shell ;;
         'kind '*' -C' | 'kind '*' --workspace' | 'kind '*' --trust') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled' | 'kind '*' --data') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind tune --batch-size' | 'kind predict --batch-size' | 'kind evaluate ranking --reference' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --budget' | 'kind '*' --by' | 'kind '*' --baseline' | 'kind '*' --top') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind tune --batch-size' | 'kind predict --batch-size' | 'kind evaluate ranking --reference' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --runs' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --budget' | 'kind '*' --by' | 'kind '*' --baseline' | 'kind '*' --top' | 'kind '*' --stage') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;

@@ -29,8 +29,7 @@ def typed() -> list[list[str]]:
     commands = []
     for block in blocks("bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|\||;", line):
-                words = shlex.split(part.partition(" > ")[0], comments=True)
+            for words in shell_commands(line):
                 while words and words[0] in ("srun", "exec"):
                     words = words[1:]
                 if words and words[0] == "torchrun":
@@ -38,6 +37,23 @@ def typed() -> list[list[str]]:
                 if words and words[0].rpartition("/")[2] == "zoo":
                     commands.append(words[1:])
     return commands
+
+
+def shell_commands(line: str) -> list[list[str]]:
+    """The words of each command of a line of bash, without what follows a redirection."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    commands: list[list[str]] = [[]]
+    is_redirected = False
+    for word in lexer:
+        if set(word) <= set(";|&()"):
+            commands.append([])
+            is_redirected = False
+        elif set(word) <= set("<>"):
+            is_redirected = True
+        elif not is_redirected:
+            commands[-1].append(word)
+    return [words for words in commands if words]
 
 
 @pytest.fixture

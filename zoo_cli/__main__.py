@@ -20,6 +20,7 @@ import typer
 from zoo_cli import (
     __version__,
     answer_stream,
+    config,
     console,
     device_errors,
     early_signals,
@@ -39,6 +40,7 @@ from zoo_cli.registry import import_target
 ABOUT = """Choose, weigh and distil pretrained models into one small, accurate student.
 
 In a folder with a zoo.toml: zoo extract, zoo rank, zoo distill. Every command makes the inputs that are missing.
+There, zoo alone shows what is done and what comes next.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or stale input, 3 a file breaks its contract,
 4 too many samples failed, 70 a bug in zoo, 75 stopped early with a checkpoint, 128+n signal n."""
@@ -102,7 +104,7 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         invocation.remember(sys.argv[1:] if argv is None else argv)
         ranks.start()
         with ranks.silence(), answer_stream.escaped_usage_errors():
-            app()(args=None if argv is None else list(argv), prog_name="zoo")
+            app()(args=_words(argv), prog_name="zoo")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None), ""
     except KeyboardInterrupt:  # where a user's code has taken the handler of Ctrl-C away from us
@@ -123,6 +125,13 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
     finally:
         invocation.remember(())
     return 0, ""
+
+
+def _words(argv: Sequence[str] | None) -> list[str]:
+    """The words of the command line: where there are none, `status` in a workspace, and help elsewhere."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    here = Path(os.environ.get("ZOO_WORKSPACE") or ".")
+    return words or (["status"] if (here / config.FILE).is_file() else [])
 
 
 def _print_version(requested: bool) -> None:

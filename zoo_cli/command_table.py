@@ -18,6 +18,8 @@ COMMANDS: dict[str, str] = {
     "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
     "evaluate overlap": "zoo_cli.commands.evaluate.overlap:overlap",
     "predict": "zoo_cli.commands.predict:predict",
+    "plan": "zoo_cli.commands.plan:plan",
+    "status": "zoo_cli.commands.status:status",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
     "verify": "zoo_cli.commands.verify:verify",
@@ -29,7 +31,7 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
-WITHOUT_NETWORKS = ("init", "split", "show", "verify", "demo", "completion")
+WITHOUT_NETWORKS = ("init", "split", "plan", "status", "show", "verify", "demo", "completion")
 """The commands that load no network of the user's; the others take --trust."""
 
 SECTIONS = {
@@ -38,7 +40,7 @@ SECTIONS = {
     "Train": "distill",
     "Judge": "evaluate",
     "Use": "predict",
-    "Look": "sources",
+    "Look": "plan",
 }
 """The titles of `zoo --help`, each with the first of its commands; the others follow in the order of COMMANDS."""
 

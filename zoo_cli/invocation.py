@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-PASSING = ("--max-time", "--wait", "--format", "--workers", "-C", "--workspace", "--trust")
+PASSING = ("--max-time", "--wait", "--runs", "--format", "--workers", "-C", "--workspace", "--trust")
 """Flags with a value on which no output depends, or that say where the workspace is and whom the user trusts."""
 SWITCHES = ("-q", "--quiet", "-v", "--verbose", "--json", "--overwrite", "--refresh", "--dry-run")
 

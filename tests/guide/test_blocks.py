@@ -35,6 +35,7 @@ FOLDERS = {
     "Without a zoo.toml": ("images in pets", "outputs", "student"),
     "Several label sets": ("images", "zoo.toml"),
     "In a batch script": ("images", "zoo.toml"),
+    "Many sources, tasks and seeds": ("images in T/pets", "zoo.toml in T/pets"),
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
     "Choosing how to train": (GUIDE, "candidates"),
@@ -43,7 +44,10 @@ FOLDERS = {
     "Completions": (),
 }
 """What the folder of each section holds at first."""
-SLOW = {"Metrics", "Training", "Choosing how to train", "Several cards", "Several label sets"}
+SLOW = {
+    *("Metrics", "Training", "Choosing how to train", "Several cards", "Several label sets"),
+    "Many sources, tasks and seeds",
+}
 """Sections that take most of the time."""
 SHORT = ["--steps", "1", "--batch-size", "4"]
 SHELLS = {
@@ -54,6 +58,13 @@ case $1 in distill|finetune) arguments+=({shlex.join(SHORT)});; esac
 exec {shlex.quote(sys.executable)} -m zoo_cli "${{arguments[@]}}"
 """,
     "srun": '#!/bin/bash\nexec "$@"\n',
+    "sbatch": """#!/bin/bash
+script=$(mktemp); cat > "$script"
+for task in $(seq 0 "$(sed 's/.*--array=0-\\([0-9]*\\).*/\\1/' <<< "$*")"); do
+  SLURM_ARRAY_TASK_ID=$task bash "$script" >&2 || exit
+done
+echo 1
+""",
     "torchrun": f"""#!/bin/bash
 case "$*" in *distill*) set -- "$@" {shlex.join(SHORT)};; esac
 exec {shlex.quote(sys.executable)} -m torch.distributed.run --standalone "$@"
@@ -152,8 +163,8 @@ def test_blocks_of_a_section_run(
             shutil.copytree(request.getfixturevalue("guide"), folder, dirs_exist_ok=True)
         elif part == "images":
             draw_images(folder)
-        elif part == "images in pets":
-            draw_images(folder / "pets")
+        elif part.startswith("images in "):
+            draw_images(folder / part.removeprefix("images in "))
         elif part == "outputs":
             write_outputs(folder)
         elif part == "candidates":
@@ -161,8 +172,8 @@ def test_blocks_of_a_section_run(
             (folder / "candidates.toml").write_text(block.text, encoding="utf-8")
         elif part == "student":
             write_student(folder / "models" / "birds")
-        elif part == "zoo.toml":
-            monkeypatch.chdir(folder)
+        elif part.startswith("zoo.toml"):
+            monkeypatch.chdir(folder / part.removeprefix("zoo.toml").removeprefix(" in "))
             ((init, *_),) = (plain_lines(block) or () for block in blocks_of(GUIDE))
             assert init[0] == "init"
             assert run(*init).code == 0

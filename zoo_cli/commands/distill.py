@@ -19,6 +19,7 @@ from zoo_cli.commands.options import (
     Refresh,
     RunFolder,
     RunName,
+    RunsShare,
     Seeds,
     Sources,
     Student,
@@ -44,7 +45,7 @@ from zoo_cli.pipeline.distill_config import (
     HeadsConfig,
     TransferConfig,
 )
-from zoo_cli.training.run_paths import RunPaths
+from zoo_cli.training.run_paths import RunPaths, RunShare
 from zoo_cli.training.training_config import TrainingConfig
 
 LEARN = "What to learn from"
@@ -186,6 +187,7 @@ def distill(
     ] = None,
     out: RunFolder = None,
     seed: Seeds = None,
+    runs: RunsShare = None,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
     dry_run: DryRun = False,
@@ -201,40 +203,36 @@ def distill(
     zoo distill --weighting p=2
     zoo distill --objective heads
     zoo distill --lam 1 --steps 1000
-    zoo distill --each-source --seed 0 --seed 1
+    zoo distill --each-source --seed 0 --seed 1 --runs 2/8
     zoo distill --objective dp --student file:runs/a --source b
     """
     from zoo_cli.pipeline import distill as stage
 
-    objective_name, entry = find_objective(objective, "distill")
-    for_weights = {"weighting": weighting, "draws": draws, "metric": metric, "on": on, "min_weight": min_weight}
-    for_sources = {**for_weights, "lam": lam, "init": init, "views": views, "pseudo": pseudo, "scores": scores}
-    for_teachers = {"teachers": teachers, "targets": targets}
-    _refuse_foreign_flags(
-        {**for_sources, "each_source": each_source or None, "head": head, "pool": pool, **for_teachers},
-        objective_name,
+    options = read_config(
+        {
+            "objective": objective,
+            "head": head,
+            "pool": pool,
+            "weighting": weighting,
+            "metric": metric,
+            "on": on,
+            "source": source,
+            "each_source": each_source,
+            "draws": draws,
+            "teachers": teachers,
+            "targets": targets,
+            "views": views,
+            "student": student,
+            "init": init,
+            "lam": lam,
+            "kd_temperature": kd_temperature,
+            "min_weight": min_weight,
+            "pseudo": pseudo,
+            "scores": scores,
+        }
     )
-    shared: dict[str, Any] = {"sources": tuple(source or ()), "kd_temperature": kd_temperature, "student": student}
-    weights = drop_none(metric=metric, on=on, lam=lam, min_weight=min_weight, init=init, views=views)
-    weightings = tuple(weighting or ())
-    options: DistillConfig
-    if entry.needs_teacher:
-        options = TransferConfig(objective, **shared, **drop_none(**for_teachers))
-    elif objective_name == HEADS:
-        options = HeadsConfig(objective, weightings=weightings, **shared, **weights, **drop_none(head=head, pool=pool))
-    else:
-        _check_weights(for_weights, each_source=each_source, by_path=pseudo is not None)
-        options = CrossTaskConfig(
-            weightings=weightings,
-            each_source=each_source,
-            pseudo=tuple(pseudo or ()),
-            **shared,
-            **weights,
-            **drop_none(draws=draws, scores=scores),
-        )
-        if options.labels_only:
-            _say_unused({**for_weights, "source": source, "pseudo": pseudo, "scores": scores})
-    paths = RunPaths(name, out, tuple(seed or ()), overwrite)
+    share = RunShare() if runs is None else RunShare.parse(runs)
+    paths = RunPaths(name, out, tuple(seed or ()), overwrite, share)
     settings = label_sets.load_config(workspace, labels, manifest=manifest)
     if dry_run:
         for run in stage.preview(settings, options, training, paths, manifest):
@@ -242,6 +240,43 @@ def distill(
         return
     results = stage.distill(settings, options, training, paths, manifest, refresh=refresh)
     console.answer("zoo.distill/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
+
+
+def read_config(flags: Mapping[str, Any]) -> DistillConfig:
+    """What the flags that say what to learn from ask for, by parameter; training options are not among them.
+
+    Raises UsageError for flags that another objective uses or that cannot be combined.
+    """
+    objective = flags["objective"]
+    objective_name, entry = find_objective(objective, "distill")
+    for_weights = {name: flags[name] for name in ("weighting", "draws", "metric", "on", "min_weight")}
+    _refuse_foreign_flags(
+        {**{name: flags[name] for name in OWNERS}, "each_source": flags["each_source"] or None}, objective_name
+    )
+    shared: dict[str, Any] = {
+        "sources": tuple(flags["source"] or ()),
+        "kd_temperature": flags["kd_temperature"],
+        "student": flags["student"],
+    }
+    weights = drop_none(**{name: flags[name] for name in ("metric", "on", "lam", "min_weight", "init", "views")})
+    weightings = tuple(flags["weighting"] or ())
+    if entry.needs_teacher:
+        return TransferConfig(objective, **shared, **drop_none(teachers=flags["teachers"], targets=flags["targets"]))
+    if objective_name == HEADS:
+        pools = drop_none(head=flags["head"], pool=flags["pool"])
+        return HeadsConfig(objective, weightings=weightings, **shared, **weights, **pools)
+    _check_weights(for_weights, each_source=flags["each_source"], by_path=flags["pseudo"] is not None)
+    config = CrossTaskConfig(
+        weightings=weightings,
+        each_source=flags["each_source"],
+        pseudo=tuple(flags["pseudo"] or ()),
+        **shared,
+        **weights,
+        **drop_none(draws=flags["draws"], scores=flags["scores"]),
+    )
+    if config.labels_only:
+        _say_unused({**for_weights, "source": flags["source"], "pseudo": flags["pseudo"], "scores": flags["scores"]})
+    return config
 
 
 def _refuse_foreign_flags(values: Mapping[str, object], objective: str) -> None:

@@ -1,6 +1,7 @@
 """`zoo finetune`: flags to fine-tuned models."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -16,13 +17,14 @@ from zoo_cli.commands.options import (
     Refresh,
     RunFolder,
     RunName,
+    RunsShare,
     Seeds,
     Workspace,
 )
 from zoo_cli.commands.training_flags import RUN_FIELDS, find_objective, with_config_flags
 from zoo_cli.errors import ParameterError
 from zoo_cli.pipeline.finetune_config import TEMPERATURE, THRESHOLD, UNLABELLED_WEIGHT, FinetuneConfig
-from zoo_cli.training.run_paths import RunPaths
+from zoo_cli.training.run_paths import RunPaths, RunShare
 from zoo_cli.training.training_config import TrainingConfig
 
 LEARN = "What to learn from"
@@ -115,6 +117,7 @@ def finetune(
     manifest: Manifest = None,
     out: RunFolder = None,
     seed: Seeds = None,
+    runs: RunsShare = None,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
     dry_run: DryRun = False,
@@ -130,19 +133,21 @@ def finetune(
     """
     from zoo_cli.pipeline import finetune as stage
 
-    objective_name, _ = find_objective(objective, "finetune")
-    options = FinetuneConfig(
-        tuple(source),
-        objective=objective_name,
-        freeze=freeze,
-        metric=metric,
-        rates=() if lr is None else _parse_rates(lr),
-        threshold=threshold,
-        temperature=temperature,
-        lam=lam,
-        unlabelled_weight=unlabelled_weight,
+    options = read_config(
+        {
+            "source": source,
+            "objective": objective,
+            "freeze": freeze,
+            "metric": metric,
+            "lr": lr,
+            "lam": lam,
+            "threshold": threshold,
+            "temperature": temperature,
+            "unlabelled_weight": unlabelled_weight,
+        }
     )
-    paths = RunPaths(name, out, tuple(seed or ()), overwrite)
+    share = RunShare() if runs is None else RunShare.parse(runs)
+    paths = RunPaths(name, out, tuple(seed or ()), overwrite, share)
     settings = label_sets.load_config(workspace, labels, manifest=manifest)
     if dry_run:
         for run in stage.preview(settings, options, training, paths, manifest):
@@ -150,6 +155,18 @@ def finetune(
         return
     results = stage.finetune(settings, options, training, paths, manifest, refresh=refresh)
     console.answer("zoo.finetune/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
+
+
+def read_config(flags: Mapping[str, Any]) -> FinetuneConfig:
+    """What the flags that say what to train ask for, by parameter; training options are not among them."""
+    objective, _ = find_objective(flags["objective"], "finetune")
+    same = ("freeze", "metric", "threshold", "temperature", "lam", "unlabelled_weight")
+    return FinetuneConfig(
+        tuple(flags["source"] or ()),
+        objective=objective,
+        rates=() if flags["lr"] is None else _parse_rates(flags["lr"]),
+        **{name: flags[name] for name in same},
+    )
 
 
 def _parse_rates(text: str) -> tuple[float, ...]:

@@ -207,4 +207,13 @@ RunFolder = Annotated[
         "--out", metavar="DIR", help="Folder of the run, used as given. [default: runs/NAME]", rich_help_panel="Files"
     ),
 ]
+RunsShare = Annotated[
+    str | None,
+    typer.Option(
+        "--runs",
+        metavar="I/N",
+        help="Train part I of N of the runs, I from 1 to N: one job each. [default: all]",
+        rich_help_panel="Training",
+    ),
+]
 HERE = Path()

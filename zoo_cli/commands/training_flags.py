@@ -4,7 +4,8 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -51,19 +52,26 @@ def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(*args: Any, **values: Any) -> None:
-        with_flag_names = functools.partial(re.sub, r"`(\w+)`", lambda match: flag_name(match[1]))
-        try:
+        with naming_flags():
             for name, (config, names) in configs.items():
                 values[name] = config(**{field: values.pop(field) for field in names if field in values})
             command(*args, **values)
-        except ParameterError as error:
-            raise UsageError(with_flag_names(error.message), with_flag_names(error.hint)) from None
 
     wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {
         parameter.name: hints.get(parameter.name, parameter.annotation) for parameter in parameters
     }
     return wrapper
+
+
+@contextmanager
+def naming_flags() -> Iterator[None]:
+    """The context in which errors that name parameters name flags."""
+    with_flag_names = functools.partial(re.sub, r"`(\w+)`", lambda match: flag_name(match[1]))
+    try:
+        yield
+    except ParameterError as error:
+        raise UsageError(with_flag_names(error.message), with_flag_names(error.hint)) from None
 
 
 def flag_name(parameter: str) -> str:

@@ -20,7 +20,7 @@ def parse_best(models: Sequence[str], metric: str | None) -> RankingSpec | None:
 
     Raises ParameterError for a metric if no model needs a ranking.
     """
-    if any(map(_is_best, models)):
+    if any(map(is_best, models)):
         return parse_ranking([metric or registry.DEFAULT_METRIC], None, registry.DEFAULT_WEIGHTING)
     if metric is not None:
         raise ParameterError("`metric` selects the best source", "start from best, or drop it")
@@ -30,7 +30,7 @@ def parse_best(models: Sequence[str], metric: str | None) -> RankingSpec | None:
 def check_models(settings: Config, models: Sequence[str]) -> None:
     """Raise UsageError for models that cannot be trained, before any source is scored."""
     for model in models:
-        if _is_best(model):
+        if is_best(model):
             _find_candidates(settings, _architecture(model))
         elif (selected := _select_model(settings, model)) == settings.student:
             student_choice.say_untrained(selected)
@@ -51,13 +51,14 @@ def select_models(settings: Config, models: Sequence[str], ranked: Ranking | Non
     """The models by their names. `ranked`: the sources, if one of the names is best or best:ARCHITECTURE."""
     return [
         _select_best(settings, _architecture(model), ranked)
-        if ranked is not None and _is_best(model)
+        if ranked is not None and is_best(model)
         else _select_model(settings, model)
         for model in models
     ]
 
 
-def _is_best(model: str) -> bool:
+def is_best(model: str) -> bool:
+    """Whether a model is `best` or `best:ARCHITECTURE`."""
     return model.partition(":")[0] == BEST
 
 

@@ -74,7 +74,7 @@ def train_cross_task(plan: CrossTaskPlan, task: TrainingTask, paths: RunPaths) -
     specs = make_run_specs(plan, task, paths, run_targets)
     if plan.config.init is None and students.has_trained_head(settings, plan.student, task.classes):
         console.say(f"{plan.student.name} starts with a new head; the objective heads would keep its trained one")
-    return runner.train_runs(specs, task.training)
+    return runner.train_runs(paths.share.take(specs), task.training)
 
 
 def make_run_specs(

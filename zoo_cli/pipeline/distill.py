@@ -56,7 +56,9 @@ def preview(
     resolved = adopt_augmentation(settings, config, training).resolve(config.entry)
     plan = _plan(settings, config, resolved)
     training_task.check_device(resolved)
-    runs = paths.resolve(settings, plan.names())
+    runs = paths.share.take(paths.resolve(settings, plan.names()))
+    if not runs:
+        return []
     if not training_task.can_load(settings, manifest):
         return [f"{', '.join(str(run.path) for run in runs)}, after zoo split and whatever else is missing"]
     task = training_task.load_task(settings, resolved, manifest=manifest)

@@ -52,7 +52,9 @@ def preview(
             return ["the best source, after zoo rank"]
         ranked = rank.rank_sources(settings, ranking, settings.sources)
     sources = best.select_models(settings, config.sources, ranked)
-    runs = paths.resolve(settings, [config.run_name(source.name) for source in sources])
+    runs = paths.share.take(paths.resolve(settings, [config.run_name(source.name) for source in sources]))
+    if not runs:
+        return []
     if not training_task.can_load(settings, manifest):
         return [f"{', '.join(str(run.path) for run in runs)}, after zoo split"]
     task = training_task.load_task(settings, resolved, manifest=manifest)

@@ -28,13 +28,13 @@ def train_finetune(
 ) -> list[RunResult]:
     """Train a student for each source and seed; each by a sweep if there are several learning rates."""
     training = task.training
-    specs = make_run_specs(config, task, sources, paths)
-    if len(config.rates) <= 1:
+    specs = paths.share.take(make_run_specs(config, task, sources, paths))
+    if len(config.rates) <= 1 or not specs:
         return runner.train_runs(specs, training)
     device = devices.choose(training.device, purpose="training")
     runner.check_runs(specs, training, device)
     cache = runner.cache_images(specs, device, training)
-    makers = _make_makers(config, task, sources, paths)
+    makers = paths.share.take(_make_makers(config, task, sources, paths))
     return [
         sweep.run_sweep(spec, config.rates, make, training, cache) for make, spec in zip(makers, specs, strict=True)
     ]

@@ -44,7 +44,7 @@ def train_heads(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[Ru
     The answers of the pool must exist, and scores and pseudo-labels if that term needs them. Raises ContractError if
     the answers have another number of classes than the task.
     """
-    return runner.train_runs(make_run_specs(plan, task, paths), task.training)
+    return runner.train_runs(paths.share.take(make_run_specs(plan, task, paths)), task.training)
 
 
 def make_run_specs(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list[RunSpec]:

@@ -97,6 +97,22 @@ def make_pseudo_labels(
     return summaries
 
 
+def are_stored(settings: Config, images: Images, sources: Sequence[Source]) -> bool:
+    """Whether the pseudo-labels of the plain view are stored of all of these sources that can teach.
+
+    Raises Stale, naming what differs; UsageError where a source has no stored outputs.
+    """
+    rows = images.without(failures.failed_ids(settings, "extract")).where(split=SPLITS)
+    for source in sources:
+        record = load_source_record(settings, source.name)
+        if not record.can_teach or find_collapsed(settings, [source.name]):
+            continue
+        inputs = source_inputs(images, rows, record)
+        if not all(map(_is_current, _places(settings, source, None, inputs))):
+            return False
+    return True
+
+
 def pseudo_label_file(features: Path, out: Path, output: str, *, overwrite: bool = False) -> PseudoLabelSummary:
     """The pseudo-labels of stored outputs given by path. `output`: what its logits are for, softmax or sigmoid."""
     if output not in ("softmax", "sigmoid"):

@@ -121,6 +121,24 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
             _write_ensemble(ensemble_path(target.settings, options, spec), target, spec, parts)
 
 
+def are_stored(settings: Config, images: Images, options: ScoreConfig) -> bool:
+    """Whether the scores of these sources and the student are stored, and the ensembles of their metrics.
+
+    Raises Stale, naming what differs; UsageError where a source has no stored outputs.
+    """
+    target = ScoreTarget.of(settings, images, options, with_student(settings, options.sources))
+    for spec in options.specs:
+        for source in target.sources:
+            path = settings.scores(spec.slug) / f"{source.name}.parquet"
+            if not provenance.is_current(path, target.score_inputs(spec, source, path), overwrite=False):
+                return False
+        if spec.entry.joined:
+            path = ensemble_path(settings, options, spec)
+            if not provenance.is_current(path, target.ensemble_inputs(spec), overwrite=False):
+                return False
+    return True
+
+
 def check_stored(settings: Config, images: Images, path: Path, sources: Sequence[Source]) -> None:
     """Raise Stale, naming what differs, for a stored score of a source, or an ensemble, made from other inputs.
 
@@ -134,8 +152,7 @@ def check_stored(settings: Config, images: Images, path: Path, sources: Sequence
     if is_ensemble:
         inputs: Inputs = {**target.ensemble_inputs(spec), "left_out": made_from.get("left_out")}
     else:
-        own = {"source": target.source_inputs(spec, sources[0])}
-        inputs = {**target.shared_inputs(spec), **own, **target.reference(spec, path)}
+        inputs = target.score_inputs(spec, sources[0], path)
     changed = provenance.differences(made_from, inputs)
     if changed:
         raise provenance.stale_error(str(path), changed, f"score --metric {spec.method.spec}")
@@ -191,9 +208,7 @@ def _pending(target: ScoreTarget, spec: MetricSpec) -> list[PendingScore]:
     replacement.settle(settings.scores(spec.slug))
     for source in target.sources:
         path = settings.scores(spec.slug) / f"{source.name}.parquet"
-        own = {"source": target.source_inputs(spec, source)}
-        inputs = {**target.shared_inputs(spec), **own, **target.reference(spec, path)}
-        items.append(PendingScore(spec, source, path, inputs))
+        items.append(PendingScore(spec, source, path, target.score_inputs(spec, source, path)))
     missing = [item for item in items if not _is_current(item.path, item.inputs, options, maker)]
     if spec.entry.joined:
         ensemble = ensemble_path(settings, options, spec)

@@ -62,6 +62,11 @@ class ScoreTarget:
         further = metric_inputs.input_digests(self.settings, spec.entry.needs, source.name)
         return [fingerprint, further] if further else fingerprint
 
+    def score_inputs(self, spec: MetricSpec, source: Source, existing: Path) -> Inputs:
+        """What the score of a source is made from. `existing`: its file, see `reference`."""
+        own = {"source": self.source_inputs(spec, source)}
+        return {**self.shared_inputs(spec), **own, **self.reference(spec, existing)}
+
     def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
         """The digest of the reference; if none is named, of the one that existing scores were made with."""
         if "reference" not in spec.entry.needs:

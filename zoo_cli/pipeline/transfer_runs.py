@@ -34,12 +34,14 @@ from zoo_cli.training.training_config import LoopOptions
 
 def train_transfer(plan: TransferPlan, task: TrainingTask, paths: RunPaths) -> list[RunResult]:
     """Train a student for each seed. Raises UsageError, before any is trained, if its folder holds another run."""
-    transfers = [_load_transfer(plan, task, run) for run in paths.resolve(plan.settings, plan.names())]
+    runs = paths.share.take(paths.resolve(plan.settings, plan.names()))
+    if not runs:
+        return []
+    transfers = [_load_transfer(plan, task, run) for run in runs]
     device = devices.choose(task.training.device, purpose="training")
     with runner.computing(task.training, device):
-        if transfers:
-            # Those of other seeds are the same networks.
-            teachers.check_class_orders(transfers[0].teachers, task.classes, task.images, device, task.training.workers)
+        # Those of other seeds are the same networks.
+        teachers.check_class_orders(transfers[0].teachers, task.classes, task.images, device, task.training.workers)
         phases = [transfer.make_phases(device) for transfer in transfers]
     runner.check_runs([specs[-1] for specs in phases], task.training, device)
     cache = runner.cache_images([spec for specs in phases for spec in specs], device, task.training)

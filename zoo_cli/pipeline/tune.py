@@ -21,7 +21,7 @@ from zoo_cli.pipeline.tune_plans import CandidatePlan, SearchPlan
 from zoo_cli.pipeline.tune_record import TuneRecord
 from zoo_cli.store import provenance
 from zoo_cli.training.run_paths import RunPaths
-from zoo_cli.training.run_record import RunResult
+from zoo_cli.training.run_record import RunResult, recorded_options
 from zoo_cli.training.training_config import TrainingConfig, describe_length
 
 
@@ -103,14 +103,14 @@ def _name_run(plan: SearchPlan) -> str:
 def _search(plan: SearchPlan, *, overwrite: bool, refresh: bool) -> tuple[SearchPlan, TuneRecord, Path]:
     """The result of a search, stored or new, its file, and the plan without candidates that no source can teach."""
     from zoo_cli.pipeline.tune_trials import Trials, draw_splits
-    from zoo_cli.training import runner, source_files
+    from zoo_cli.training import source_files
 
     task = training_task.load_task(plan.settings, plan.baseline.training, refresh=refresh)
     draw_splits(task.images, 1, plan.seed)  # too few labels are reported before anything is extracted
     plan, task = tune_plans.load_shared(plan, refresh=refresh)
     _, options = plan.baseline.plan.streams(task, plan.seed)
     digests = source_files.model_digests(plan.settings, plan.baseline.plan.student)
-    recorded = runner.recorded_options(plan.baseline.training, options, plan.seed)
+    recorded = recorded_options(plan.baseline.training, options, plan.seed)
     inputs = plan.describe_inputs(task.images, recorded, digests)
     path = plan.folder / tune_record.DOCUMENT
     if provenance.is_current(path, inputs, overwrite=overwrite):

@@ -174,6 +174,18 @@ def describe_holder(folder: Path) -> str:
     return str(current.holder or "another process")
 
 
+def find_holder(folder: Path) -> tuple[str, bool]:
+    """Who has the lease of a folder, as a phrase, and whether that process may still be running; "" without a lease."""
+    current = _newest(folder)
+    if current is None:
+        return "", False
+    try:
+        stale = _is_stale(current)
+    except OSError:  # a folder that cannot be written
+        stale = current.holder is not None and current.holder.writer.is_provably_gone()
+    return str(current.holder or "another process"), not stale
+
+
 def held_for(path: Path) -> Lease | None:
     """The lease of this thread that covers a path: of a folder above it, or of the one that it will replace."""
     places, own = {path, *path.parents}, threading.get_ident()

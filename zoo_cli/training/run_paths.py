@@ -1,10 +1,13 @@
 """The folders and seeds of the runs of a command."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self, TypeVar
 
+from zoo_cli import console
 from zoo_cli.config import Config
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.store.lease import staging
@@ -13,6 +16,31 @@ from zoo_cli.store.swap import run_place
 MAX_NAME_BYTES = 150
 """The longest name of a run without its label set: file systems allow 255 bytes, and temporary files beside it add to
 that."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunShare:
+    """Part `index`, from 1, of the runs of a command, which is dealt over `count` jobs."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The share of a text such as 2/8. Raises ParameterError for another text."""
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise ParameterError(f'`runs` is "{text}"', "expected I/N: part I of N, from 1/N to N/N")
+        return cls(int(match[1]), int(match[2]))
+
+    def take(self, runs: Sequence[T]) -> list[T]:
+        """Every `count`-th of the runs, so that each job has about as many. Says so where that is none."""
+        dealt = list(runs[self.index - 1 :: self.count])
+        if runs and not dealt:
+            console.say(f"part {self.index} of {self.count} has none of the {len(runs)} runs")
+        return dealt
 
 
 @dataclass(frozen=True)
@@ -34,13 +62,14 @@ class RunPaths:
     """The folders and seeds of a command's runs. Raises ParameterError for a bad name and for repeated seeds.
 
     `name`: of a single run, None to derive names from the options. `out`: its folder, None for runs/NAME. `seeds`: one
-    run each, empty for the seed of the task. `overwrite`: start existing runs again.
+    run each, empty for the seed of the task. `overwrite`: start existing runs again. `share`: those of this process.
     """
 
     name: str | None = None
     out: Path | None = None
     seeds: tuple[int, ...] = ()
     overwrite: bool = False
+    share: RunShare = RunShare()
 
     def __post_init__(self) -> None:
         name = self.name

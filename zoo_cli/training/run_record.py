@@ -1,17 +1,21 @@
 """What the files of a run say about it, read without loading a network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files
 from zoo_cli.store.records import build_record, check_value
+from zoo_cli.training.training_config import LoopOptions, ResolvedTraining
 
 AGAIN = "make the run again with --overwrite"
 IDENTITY_KEYS = ("objective", "student", "options", "weights", "teachers", "inputs")
 """The keys of run.json on which the student depends, apart from the machine."""
+
+UNRECORDED = ("checkpoint_every", "log_every")
+"""Options on which the student does not depend."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,28 @@ class RunResult:
 def log_file(place: Path) -> Path:
     """The file beside a run for what may differ between equal runs: its seconds, and the command that made it."""
     return place.with_name(f"{place.name}.log.json")
+
+
+def read_log(place: Path) -> Mapping[str, Any]:
+    """The log beside a run or another artifact; empty without one, and for one that cannot be read."""
+    file = log_file(place)
+    try:
+        content = files.read_json(file) if file.is_file() else {}
+    except (ContractError, UsageError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int) -> dict[str, Any]:
+    """The training options as run.json holds them under "options"."""
+    return {
+        **{key: value for key, value in asdict(options).items() if key not in UNRECORDED},
+        "batch_size": training.batch_size,
+        "augment": training.augment,
+        "unlabelled_from": training.unlabelled_from,
+        "recalibrate": training.recalibrate,
+        "seed": seed,
+    }
 
 
 def read_record(file: Path) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from zoo_cli import collectives, console, devices, interruption, invocation, ranks
-from zoo_cli.errors import Interrupted, Paused
+from zoo_cli.errors import Interrupted, Paused, ZooError
 from zoo_cli.images import random_numbers
 from zoo_cli.models import batch_norm
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.store import feature_store, files, free_space, image_lists
 from zoo_cli.store.checksums import SUMS, WRITTEN_LAST, is_finished
+from zoo_cli.store.lease import LeaseLost
 from zoo_cli.store.swap import run_place
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import batches, loop, step_time, students
@@ -27,14 +28,12 @@ from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.memory_probe import RandomImages, measure_training_memory
 from zoo_cli.training.run_folder import RunFolder, library_versions
-from zoo_cli.training.run_record import RunResult, load_result, log_file
+from zoo_cli.training.run_record import RunResult, load_result, log_file, recorded_options
 from zoo_cli.training.streams import IndexStreams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, describe_length
 
 GO_ON, TIME_LIMIT = -1, 0
 """Reasons to stop beside the numbers of signals."""
-UNRECORDED = ("checkpoint_every", "log_every")
-"""Options on which the student does not depend."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,22 @@ def open_run(spec: RunSpec, training: ResolvedTraining, device: torch.device) ->
     with run.opened(training.wait):
         if not run.finished and ranks.is_first() and (command := _own_command(run)):
             files.write_json(log_file(run.place), command)
-        yield run
+        with _failure_logged(run):
+            yield run
+
+
+@contextmanager
+def _failure_logged(run: RunFolder) -> Iterator[None]:
+    """The context in which a run is trained: why it failed is kept in its log, for `zoo status`."""
+    try:
+        yield
+    except ZooError as error:
+        goes_on = isinstance(error, Interrupted | Paused | LeaseLost)
+        is_own = run.lease is not None and run.lease.folder == run.place and not run.finished
+        if is_own and not goes_on and ranks.is_first():
+            with suppress(ZooError):
+                files.write_json(log_file(run.place), {"error": error.message, **_own_command(run)})
+        raise
 
 
 def _own_command(run: RunFolder) -> dict[str, str]:
@@ -183,18 +197,6 @@ def _run_folder(spec: RunSpec, training: ResolvedTraining, device: torch.device)
 def _asked_length(training: ResolvedTraining) -> dict[str, float]:
     """The length as the user set it: epochs are other numbers of steps in another task."""
     return {"steps": training.loop.steps} if training.epochs is None else {"epochs": training.epochs}
-
-
-def recorded_options(training: ResolvedTraining, options: LoopOptions, seed: int) -> dict[str, Any]:
-    """The training options as run.json holds them under "options"."""
-    return {
-        **{key: value for key, value in asdict(options).items() if key not in UNRECORDED},
-        "batch_size": training.batch_size,
-        "augment": training.augment,
-        "unlabelled_from": training.unlabelled_from,
-        "recalibrate": training.recalibrate,
-        "seed": seed,
-    }
 
 
 def _build_student(run: RunFolder, spec: RunSpec, device: torch.device) -> Student:

@@ -1,0 +1,133 @@
+"""`zoo status`: the states of units, how long the rest takes, and what comes next."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workspaces import edit, make, run
+from zoo_cli.store import lease
+
+TRAIN = "--steps 2 --batch-size 4"
+STAGE = f"distill --lam 1 {TRAIN}"
+
+
+def counts(workspace: Path, *flags: str) -> dict[str, Any]:
+    """The counts of the last stage."""
+    result = run("status", str(workspace), *flags, "--json")
+    assert result.code == 0, result.err
+    return {key: value for key, value in result.data[-1].items() if value and key not in ("stage", "workspace")}
+
+
+def train(workspace: Path, *flags: str, code: int = 0) -> None:
+    result = run("distill", "--lam", "1", *TRAIN.split(), *flags, workspace=workspace)
+    assert result.code == code, result.err
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return make(tmp_path / "task", upto="extract")
+
+
+def test_the_rest_is_estimated_from_finished_units(workspace: Path) -> None:
+    seeds = ("--seed", "0", "--seed", "1", "--seed", "2")
+    assert counts(workspace, "--stage", STAGE, *seeds) == {"missing": 3}
+    assert "the rest takes" not in run("status", str(workspace), "--stage", STAGE).out
+    train(workspace)
+    log = workspace / "runs" / "labels-only-s0.log.json"
+    log.write_text(json.dumps({**json.loads(log.read_text()), "seconds": 90.0}))
+    assert counts(workspace, "--stage", STAGE, *seeds) == {"done": 1, "missing": 2, "rest": 180.0}
+    shown = run("status", str(workspace), "--stage", STAGE, *seeds)
+    assert "the rest takes about 3 min 0 s in one process" in shown.out + shown.err
+
+
+def test_a_run_that_another_process_makes_is_running(workspace: Path) -> None:
+    held = lease.take(workspace / "runs" / "labels-only-s0", "digest", None)
+    try:
+        assert counts(workspace, "--stage", STAGE) == {"running": 1}
+        assert run("status", str(workspace), "--stage", STAGE, "--missing", "--json").data == []
+    finally:
+        held.release()
+    assert counts(workspace, "--stage", STAGE) == {"missing": 1}
+
+
+def test_a_run_whose_process_was_killed_has_failed(workspace: Path) -> None:
+    folder = workspace / "runs" / "labels-only-s0"
+    kill = "import os; from pathlib import Path; from zoo_cli.store import lease\n"
+    kill += f"lease.take(Path({str(folder)!r}), 'digest', None); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", kill], check=False, timeout=60, env={**os.environ})
+    assert counts(workspace, "--stage", STAGE) == {"failed": 1}
+    shown = run("status", str(workspace), "--stage", STAGE)
+    assert "has ended before the run was finished" in shown.out + shown.err
+    train(workspace)
+    assert counts(workspace, "--stage", STAGE)["done"] == 1
+
+
+def test_a_run_that_ended_with_an_error_has_failed_and_says_why(workspace: Path) -> None:
+    train(workspace, "--lr", "1e30", "--steps", "20", code=1)
+    stage = "distill --lam 1 --lr 1e30 --steps 20 --batch-size 4"
+    assert counts(workspace, "--stage", stage) == {"failed": 1}
+    (row,) = json.loads(run("status", str(workspace), "--stage", stage, "--json").out)["meta"]["units"]
+    assert "finite" in row["detail"]
+
+
+def test_a_stopped_run_is_missing_and_goes_on(workspace: Path) -> None:
+    train(workspace, "--max-time", "0s", code=75)
+    (row,) = json.loads(run("status", str(workspace), "--stage", STAGE, "--json").out)["meta"]["units"]
+    assert row["state"] == "missing"
+    assert "checkpoint at step" in row["detail"]
+    stored = run("status", "--missing", "--json", workspace=workspace).data
+    command = next(unit["command"] for unit in stored if unit["stage"] == "runs")
+    assert command.startswith("zoo distill --lam 1")
+
+
+def test_units_made_from_other_inputs_are_stale(workspace: Path) -> None:
+    train(workspace)
+    assert counts(workspace, "--stage", f"{STAGE} --momentum 0.5") == {"stale": 1}
+    assert counts(workspace, "--stage", "extract") == {"done": 4}
+    edit(workspace, "args = { width = 5, classes = 6 }", "args = { width = 4, classes = 6 }")
+    assert counts(workspace, "--stage", "extract") == {"done": 3, "stale": 1}
+    shown = run("status", str(workspace), "--stage", "extract")
+    assert "was made from other inputs: args" in shown.out + shown.err
+    edit(workspace, "seed = 0" if "seed = 0" in (workspace / "zoo.toml").read_text() else 'probe = "all"', "probe = 5")
+    assert counts(workspace, "--stage", "split") == {"stale": 1}
+
+
+def test_other_labels_make_runs_and_scores_stale(tmp_path: Path) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    train(workspace)
+    assert run("split", "--labelled", "2/class", "--overwrite", workspace=workspace).code == 0
+    for stage, state in ((STAGE, "stale"), ("score", "stale"), ("pseudo-label", "done"), ("extract", "done")):
+        assert set(counts(workspace, "--stage", stage)) - {"rest"} == {state}, stage
+
+
+def test_zoo_alone_shows_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(make(tmp_path / "task", upto="extract"))
+    result = run()
+    assert result.code == 0
+    assert "next: zoo score --metric parc" in result.err
+    run("rank"), run("pseudo-label")
+    assert "next: zoo distill" in run().err
+    train(Path())
+    assert "next: zoo evaluate accuracy" in run().err
+
+
+def test_zoo_alone_elsewhere_is_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run()
+    assert "Usage: zoo [OPTIONS] COMMAND" in result.out + result.err
+    assert "next:" not in result.err
+
+
+def test_status_writes_nothing(workspace: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
+    assert run("status", str(workspace)).code == 0
+    assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
+
+
+def test_scripts_are_of_units() -> None:
+    assert "--format slurm is for a list of units" in run("status", "--format", "slurm").error

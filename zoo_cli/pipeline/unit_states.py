@@ -1,0 +1,140 @@
+"""What has become of each unit of work: done, running, stale, failed or missing, by the files of its artifact."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.label_sets import labels_flag
+from zoo_cli.pipeline import head_labels, label_split, pseudo_label, score, split
+from zoo_cli.pipeline.head_config import configure_heads
+from zoo_cli.pipeline.metric_specs import ScoreConfig
+from zoo_cli.pipeline.plan_stages import TRAINING
+from zoo_cli.pipeline.work_units import Unit, silent
+from zoo_cli.store import failures, feature_store, files, head_store, lease, provenance
+from zoo_cli.store.checksums import RECORD, is_finished
+from zoo_cli.store.manifest import Images, load_manifest
+from zoo_cli.store.provenance import Stale
+from zoo_cli.training.run_record import load_run_record, read_log
+
+DONE, RUNNING, STALE, FAILED, MISSING = STATES = ("done", "running", "stale", "failed", "missing")
+LEFT = (STALE, FAILED, MISSING)
+"""The states of units that are left to do."""
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A unit and its state. `detail`: what differs, who makes it, or why it failed; `seconds`: it took."""
+
+    unit: Unit
+    state: str
+    detail: str = ""
+    seconds: float | None = None
+
+
+def check_units(units: Iterable[Unit]) -> list[UnitState]:
+    """The states of units. Loads no network; a damaged artifact has failed."""
+    manifests: dict[Path, Images] = {}
+    with silent():
+        return [_check_unit(unit, manifests) for unit in units]
+
+
+def _check_unit(unit: Unit, manifests: dict[Path, Images]) -> UnitState:
+    log = read_log(unit.path)
+    seconds = log.get("seconds")
+    try:
+        if unit.stage.command == "split":
+            state, detail = _check_split(unit), ""
+        elif not unit.settings.manifest.exists():
+            state, detail = MISSING, ""
+        else:
+            file = unit.settings.manifest
+            images = manifests.setdefault(file, manifests.get(file) or load_manifest(file, unit.settings.root))
+            state, detail = _check_artifact(unit, images, log)
+    except Stale as error:
+        state, detail = STALE, error.message
+    except ContractError as error:
+        state, detail = FAILED, error.message
+    except UsageError:  # what it reads is not there
+        state, detail = MISSING, ""
+    return UnitState(unit, state, detail, float(seconds) if isinstance(seconds, int | float) else None)
+
+
+def _check_artifact(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[str, str]:
+    if unit.run is not None or unit.stage.command in TRAINING or unit.stored_command:
+        return _check_run(unit, images, log)
+    checks: dict[str, Callable[[Unit, Images], bool]] = {
+        "extract": _has_features,
+        "score": _has_scores,
+        "pseudo-label": _has_pseudo_labels if unit.stage.pool is None else _has_answers,
+    }
+    return (DONE if checks[unit.stage.command](unit, images) else MISSING), ""
+
+
+def _check_split(unit: Unit) -> str:
+    settings = unit.settings
+    if not settings.manifest.exists():
+        return MISSING
+    if settings.labels is not None:
+        label_split.check_current(settings)
+        return DONE
+    return DONE if split.is_manifest_current(settings) else MISSING
+
+
+def _has_features(unit: Unit, images: Images) -> bool:
+    return all(feature_store.is_complete(unit.settings, source, images) for source in unit.sources)
+
+
+def _has_scores(unit: Unit, images: Images) -> bool:
+    options = ScoreConfig(unit.stage.metrics, unit.sources, seed=unit.stage.seed)
+    return score.are_stored(unit.settings, images, options)
+
+
+def _has_pseudo_labels(unit: Unit, images: Images) -> bool:
+    return pseudo_label.are_stored(unit.settings, images, unit.sources)
+
+
+def _has_answers(unit: Unit, images: Images) -> bool:
+    pool, settings = unit.stage.pool, unit.settings
+    assert pool is not None, "only a pool has answers"
+    options = configure_heads(settings, pool.head, pool.pool, unit.stage.sources, with_student=pool.with_student)
+    names = [source.name for source in head_labels.select_usable(settings, options.sources, quiet=True)]
+    images = images.without(failures.failed_ids(settings, "extract"))
+    inputs = head_labels.pool_inputs(settings, options, names, images)
+    return head_store.is_complete(unit.path, inputs, options.command + labels_flag(settings))
+
+
+def _check_run(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[str, str]:
+    """The state of a run. The lease tells whether a process makes it, its log why the last one failed."""
+    path = unit.path
+    holder, alive = lease.find_holder(path)
+    if is_finished(path) and not alive:
+        changed = _differences(unit, images)
+        return (STALE, f"it was made from other inputs: {', '.join(changed)}") if changed else (DONE, "")
+    if alive:
+        return RUNNING, holder
+    if error := log.get("error"):
+        return FAILED, str(error)
+    if holder:
+        return FAILED, f"{holder} has ended before the run was finished"
+    return MISSING, _describe_checkpoint(path)
+
+
+def _differences(unit: Unit, images: Images) -> list[str]:
+    """What a finished run was made from, where that is not what its command would make it from now."""
+    if unit.run is None or unit.seed is None or not (unit.path / RECORD).is_file():
+        return []
+    record = load_run_record(unit.path / RECORD)
+    expected = unit.run.describe(unit.settings, images, unit.seed)
+    recorded = {key: value for key, value in {**record.options, **record.inputs}.items() if key in expected}
+    return provenance.differences(recorded, {key: expected[key] for key in recorded})
+
+
+def _describe_checkpoint(path: Path) -> str:
+    """Where a run that was stopped goes on; empty if it has no checkpoint."""
+    file = path / "state" / "state.json"
+    try:
+        step = files.read_json(file).get("step") if file.is_file() else None
+    except (ContractError, UsageError, AttributeError):
+        step = None
+    return "" if step is None else f"stopped, with a checkpoint at step {step:,}"
