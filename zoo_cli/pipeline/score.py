@@ -15,6 +15,7 @@ from zoo_cli.pipeline.metric_inputs import SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs, parse_metric
 from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.prepare import Needs
+from zoo_cli.pipeline.probe_set import probe_rows, say_short_classes
 from zoo_cli.pipeline.score_files import score_files
 from zoo_cli.pipeline.score_target import PendingScore, ScoreTarget, are_made, ensemble_path
 from zoo_cli.pipeline.scoring import (
@@ -31,10 +32,11 @@ from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
 from zoo_cli.store import feature_files, files, output_summary, provenance, replacement
+from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.score_store import load_scores, write_scores
+from zoo_cli.store.score_store import SIZE, load_scores, write_scores
 from zoo_cli.store.source_record import load_source_record
 
 SMALL = 1024  # samples
@@ -98,7 +100,14 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
     Each source is read once, for all metrics whose scores are missing. Without `reference`, scores that were made with
     one stay current. Raises Stale, naming what differs.
     """
+    for part in options.by_size():
+        _score_size(settings, images, part)
+
+
+def _score_size(settings: Config, images: Images, options: ScoreConfig) -> None:
+    """The scores on one size of the probe set."""
     target = ScoreTarget.of(settings, images, options, with_student(settings, options.sources))
+    _say_short_classes(target)
     if options.out is not None:
         _score_to_file(target, options.out)
         return
@@ -130,6 +139,7 @@ def check_stored(settings: Config, images: Images, path: Path, sources: Sequence
     made_from = (files.read_json(path) if is_ensemble else files.read_header(path)).get("inputs", {})
     on = made_from.get("on")
     spec = parse_metric(str(made_from.get("metric")), on if on in ("features", "probs") else None)
+    spec = replace(spec, per_class=made_from.get(SIZE))
     target = ScoreTarget.of(settings, images, ScoreConfig((spec,), seed=made_from.get("seed")), list(sources))
     if is_ensemble:
         inputs: Inputs = {**target.ensemble_inputs(spec), "left_out": made_from.get("left_out")}
@@ -138,7 +148,7 @@ def check_stored(settings: Config, images: Images, path: Path, sources: Sequence
         inputs = {**target.shared_inputs(spec), **own, **target.reference(spec, path)}
     changed = provenance.differences(made_from, inputs)
     if changed:
-        raise provenance.stale_error(str(path), changed, f"score --metric {spec.method.spec}")
+        raise provenance.stale_error(str(path), changed, spec.command)
 
 
 def _overwrite_scores(target: ScoreTarget) -> None:
@@ -186,7 +196,7 @@ def _overwrite_scores(target: ScoreTarget) -> None:
 def _pending(target: ScoreTarget, spec: MetricSpec) -> list[PendingScore]:
     """The missing scores of a metric; those of all sources if its ensemble is missing."""
     settings, options = target.settings, target.options
-    maker = f"score --metric {spec.method.spec}{labels_flag(settings)}"
+    maker = f"{spec.command}{labels_flag(settings)}"
     items = []
     replacement.settle(settings.scores(spec.slug))
     for source in target.sources:
@@ -263,7 +273,7 @@ def _load_source(
 def _score_to_file(target: ScoreTarget, out: Path) -> None:
     """The scores of one metric in one file, all sources together."""
     (spec,) = target.options.specs
-    maker = f"score --metric {spec.method.spec}{labels_flag(target.settings)}"
+    maker = f"{spec.command}{labels_flag(target.settings)}"
     sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
     inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
     # A file that holds further sources serves these too; an ensemble depends on all of them.
@@ -294,6 +304,13 @@ def _without_reference_metrics(options: ScoreConfig) -> ScoreConfig:
     if options.strict or options.reference is not None:
         return options
     return replace(options, specs=tuple(spec for spec in options.specs if "reference" not in spec.entry.needs))
+
+
+def _say_short_classes(target: ScoreTarget) -> None:
+    size = target.options.specs[0].per_class if target.options.specs else None
+    if size is not None:
+        rows = probe_rows(target.settings, target.images)
+        say_short_classes(target.images.labels[rows], size, load_class_names(target.settings.classes))
 
 
 def _no_reference(spec: MetricSpec) -> UsageError:
