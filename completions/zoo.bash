@@ -3,7 +3,7 @@
 _zoo_table() {
     case $1 in
         'commands ') REPLY='init split extract score rank pseudo-label distill finetune tune evaluate predict sources show verify demo completion' ;;
-        'commands evaluate') REPLY='accuracy flips transfer ranking' ;;
+        'commands evaluate') REPLY='accuracy flips transfer ranking cost' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
@@ -19,6 +19,7 @@ _zoo_table() {
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate ranking') REPLY='--reference --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags evaluate cost') REPLY='--metric --on --probe-per-class --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags sources') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;

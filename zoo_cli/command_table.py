@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "evaluate flips": "zoo_cli.commands.evaluate.flips:flips",
     "evaluate transfer": "zoo_cli.commands.evaluate.transfer:transfer",
     "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
+    "evaluate cost": "zoo_cli.commands.evaluate.selection_cost:cost",
     "predict": "zoo_cli.commands.predict:predict",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",

@@ -1,5 +1,6 @@
 """`zoo score`: how similar each source is to the task, by every requested metric, with its uncertainty."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
-from zoo_cli.store import feature_files, files, output_summary, provenance, replacement
+from zoo_cli.store import feature_files, files, output_summary, provenance, replacement, stage_log
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
@@ -125,6 +126,7 @@ def _score_size(settings: Config, images: Images, options: ScoreConfig) -> None:
             continue
         for item in items:
             write_scores(item.path, [scores[item].row], item.inputs)
+            _log_seconds(item, scores)
         if spec.entry.joined:
             parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
             _write_ensemble(ensemble_path(target.settings, options, spec), target, spec, parts)
@@ -188,6 +190,8 @@ def _overwrite_scores(target: ScoreTarget) -> None:
             replacement.commit(new, new.place / ensemble.name, _write_ensemble, target, spec, parts)
             targets[ensemble.name] = f"../{ensemble.name}"
         new.swap(targets=targets, remember=True)
+        for item in items:
+            _log_seconds(item, scores)
         if not are_made(target, spec, items):
             raise ZooError(f"{new.place}: another process has stored other scores", "run the same command again")
     replacement.forget(target.settings.scores(spec.slug) for spec in target.options.specs)
@@ -238,9 +242,11 @@ def _run(
     def run(source: Source) -> list[tuple[PendingScore, Score]]:
         items = [item for item in pending if item.source is source]
         metrics = [item.spec for item in items]
+        started = time.monotonic()
         outputs = _load_source(target, source, metrics, reference)
         scores = score_source(outputs, metrics, target.classes, replicates, target.seed, progress)
-        results = list(zip(items, scores, strict=True))
+        seconds = time.monotonic() - started
+        results = [(item, replace(score, seconds=seconds)) for item, score in zip(items, scores, strict=True)]
         if keep is not None:
             for item, score in results:
                 keep(item, score)
@@ -248,8 +254,18 @@ def _run(
 
     progress = score_progress([item.spec for item in pending], replicates)
     with progress:
+        # The seconds of a source are those of all its metrics: they share its products.
         results = parallel_map(run, sources, small=len(target.ids) <= SMALL)
     return {item: score for result in results for item, score in result}
+
+
+def _log_seconds(item: PendingScore, scores: Mapping[PendingScore, Score]) -> None:
+    """Log how long a score took, with the metrics that were computed of its source in the same seconds."""
+    seconds = scores[item].seconds
+    if seconds is not None:
+        own = [each for each, score in scores.items() if each.source is item.source and score.seconds is not None]
+        same = [each.spec.slug for each in own]
+        stage_log.write_seconds(item.path, seconds, same if len(same) > 1 else ())
 
 
 def _load_source(

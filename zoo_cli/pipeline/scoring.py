@@ -24,10 +24,14 @@ from zoo_cli.store.score_store import ScoreRow
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one source by one metric, and what the source contributes to an ensemble, if the metric has one."""
+    """The score of one source by one metric, and what the source contributes to an ensemble, if the metric has one.
+
+    `seconds`: how long the scores of the source by all metrics of the command took, None for a stored one.
+    """
 
     row: ScoreRow
     part: MemberPart | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
