@@ -3,14 +3,14 @@
 _zoo_table() {
     case $1 in
         'commands ') REPLY='init split extract score rank pseudo-label distill finetune tune evaluate predict plan status sources show verify demo completion' ;;
-        'commands evaluate') REPLY='accuracy flips transfer ranking overlap' ;;
+        'commands evaluate') REPLY='accuracy flips transfer ranking overlap cost' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --labels --max-errors --seed --follow-links --workers --overwrite --dry-run --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags extract') REPLY='--source --train --gradients --projection --views --augment --labels --batch-size --device --precision --workers --max-errors --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
-        'flags score') REPLY='--metric --on --source --features --labels --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
-        'flags rank') REPLY='--metric --on --weighting --plasticity --explain --source --features --labels --manifest --scores --out --seed --strict --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags score') REPLY='--metric --on --probe-per-class --source --features --labels --manifest --reference --out --seed --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags rank') REPLY='--metric --on --probe-per-class --weighting --plasticity --explain --source --features --labels --manifest --scores --out --seed --strict --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --labels --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --labels --manifest --pseudo --scores --out --seed --runs --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --runs --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
@@ -20,6 +20,7 @@ _zoo_table() {
         'flags evaluate transfer') REPLY='--teacher --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate ranking') REPLY='--reference --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate overlap') REPLY='--strict --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags evaluate cost') REPLY='--metric --on --probe-per-class --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags plan') REPLY='--stage --labels --seed --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags status') REPLY='--stage --labels --seed --missing --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;

@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "evaluate transfer": "zoo_cli.commands.evaluate.transfer:transfer",
     "evaluate ranking": "zoo_cli.commands.evaluate.ranking:ranking",
     "evaluate overlap": "zoo_cli.commands.evaluate.overlap:overlap",
+    "evaluate cost": "zoo_cli.commands.evaluate.selection_cost:cost",
     "predict": "zoo_cli.commands.predict:predict",
     "plan": "zoo_cli.commands.plan:plan",
     "status": "zoo_cli.commands.status:status",

@@ -17,6 +17,7 @@ METRICS: dict[str, Metric] = {
         cheap=True,
         pair_variance="zoo_cli.metrics.parc:pair_variance",
         margin=0.02,
+        pairs=True,
     ),
     "rsa": Metric(
         "zoo_cli.metrics.rsa:rsa",
@@ -26,6 +27,7 @@ METRICS: dict[str, Metric] = {
         ceiling="zoo_cli.metrics.rsa:ceiling",
         cheap=True,
         margin=0.02,
+        pairs=True,
     ),
     "cka": Metric(
         "zoo_cli.metrics.cka:cka",
@@ -69,6 +71,7 @@ METRICS: dict[str, Metric] = {
         "variance of the whitened features between classes; shrunk=true for N < D (Bao 2019)",
         ceiling="zoo_cli.metrics.hscore:ceiling",
         four_fifths=True,
+        pairs=True,
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",
@@ -78,10 +81,18 @@ METRICS: dict[str, Metric] = {
         distribution=True,
     ),
     "knn": Metric(
-        "zoo_cli.metrics.knn:knn", "leave-one-out accuracy of k nearest neighbours", ceiling=1.0, margin=0.02
+        "zoo_cli.metrics.knn:knn",
+        "leave-one-out accuracy of k nearest neighbours",
+        ceiling=1.0,
+        margin=0.02,
+        pairs=True,
     ),
     "ridge": Metric(
-        "zoo_cli.metrics.ridge:ridge", "leave-one-out R² of ridge regression in closed form", ceiling=1.0, margin=0.02
+        "zoo_cli.metrics.ridge:ridge",
+        "leave-one-out R² of ridge regression in closed form",
+        ceiling=1.0,
+        margin=0.02,
+        pairs=True,
     ),
     "transrate": Metric(
         "zoo_cli.metrics.transrate:transrate", "coding rate minus that of the classes (Huang 2022)", four_fifths=True
@@ -98,6 +109,7 @@ METRICS: dict[str, Metric] = {
         "confidence of a self-challenging discriminant analysis (Shao 2022)",
         ceiling=1.0,
         four_fifths=True,
+        pairs=True,
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",

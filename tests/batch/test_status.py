@@ -45,6 +45,18 @@ def test_the_rest_is_estimated_from_finished_units(workspace: Path) -> None:
     assert "the rest takes about 3 min 0 s in one process" in shown.out + shown.err
 
 
+def test_the_rest_of_other_stages_is_estimated_from_their_logs(workspace: Path) -> None:
+    assert run("score", "--metric", "parc", "--source", "alpha", workspace=workspace).code == 0
+    (workspace / "scores" / "parc" / "_alpha.log.json").write_text('{"seconds": 10.0}')
+    assert counts(workspace, "--stage", "score --metric parc") == {"done": 1, "missing": 2, "rest": 20.0}
+    log = workspace / "features" / "_source=alpha.log.json"
+    parts = json.loads(log.read_text())["parts"]
+    log.write_text(json.dumps({"seconds": 7.0, "parts": dict.fromkeys(parts, 7.0 / len(parts))}))
+    (workspace / "features" / "source=beta").rename(workspace / "beta")
+    rest = counts(workspace, "--stage", "extract")["rest"]
+    assert 7.0 / 3 < rest < 7.0, "the mean of alpha, and of gamma and the student, which are much faster"
+
+
 def test_a_run_that_another_process_makes_is_running(workspace: Path) -> None:
     held = lease.take(workspace / "runs" / "labels-only-s0", "digest", None)
     try:
@@ -90,7 +102,8 @@ def test_units_made_from_other_inputs_are_stale(workspace: Path) -> None:
     assert counts(workspace, "--stage", f"{STAGE} --momentum 0.5") == {"stale": 1}
     assert counts(workspace, "--stage", "extract") == {"done": 4}
     edit(workspace, "args = { width = 5, classes = 6 }", "args = { width = 4, classes = 6 }")
-    assert counts(workspace, "--stage", "extract") == {"done": 3, "stale": 1}
+    after = counts(workspace, "--stage", "extract")
+    assert {key: after[key] for key in ("done", "stale")} == {"done": 3, "stale": 1}
     shown = run("status", str(workspace), "--stage", "extract")
     assert "was made from other inputs: args" in shown.out + shown.err
     edit(workspace, "seed = 0" if "seed = 0" in (workspace / "zoo.toml").read_text() else 'probe = "all"', "probe = 5")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
@@ -93,6 +94,7 @@ def test_outcomes_are_counted_with_and_without_holm() -> None:
     assert [row["outcome_holm"] for row in data["transfers"]] == ["success", "failure", "undecided", "undecided"]
     assert data["transfers"][2]["p"] == 1 / 32
     assert data["transfers"][2]["p_holm"] == 2 / 32
+    assert data["summary"].pop("strengths")
     assert data["summary"] == {
         "transfers": 4,
         "success": 2,
@@ -122,12 +124,67 @@ def test_table_has_a_row_per_teacher() -> None:
     teachers = ("--teacher", "teacher", "--teacher", "other")
     result = run("evaluate", "transfer", "before", "after", *teachers, "--out", "rows.parquet", "--format", "table")
     assert result.code == 0, result.err
-    assert len([line for line in result.out.splitlines() if line.startswith("after")]) == 3
+    assert len([line for line in result.out.splitlines() if line.startswith("after")]) == 9  # three tables
     assert "1 transfer from before: 1 success, 0 failure, 0 undecided at 5 % (McNemar's exact test)" in result.out
     rows = pq.read_table("rows.parquet").to_pylist()
     assert [row["teacher"] for row in rows] == ["teacher", "other"]
     assert rows[0]["teacher_accuracy"] == (TEACHER == LABELS).mean()
     assert rows[0]["accuracy_after"] == (AFTER == LABELS).mean()
+
+
+def test_strength_and_ceiling_match_a_loop_over_samples(tmp_path: Path) -> None:
+    strong = adopted(LABELS, 0.5, seed=8)
+    weak = np.where(np.random.default_rng(9).random(N) < 0.5, (LABELS + 1) % CLASSES, BEFORE)
+    run_folder("strong", strong)
+    run_folder("weak", weak)
+    rng = np.random.default_rng(4)
+    soft = {name: rng.normal(size=(N, CLASSES)) * 2 for name in ("soft before", "soft teacher")}
+    for name, logits in soft.items():
+        table = {"id": [f"s{i}" for i in range(N)], "label": LABELS, "logits": logits.tolist()}
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+    places = {
+        name: transfer("before", "after", "--teacher", name)["transfers"][0]["teachers"][0]
+        for name in ("strong", "weak", "before")
+    }
+    assert {name: place["strength"] for name, place in places.items()} == {
+        "strong": "stronger",
+        "weak": "weaker",
+        "before": "equal",
+    }
+    for name, predicted in (("strong", strong), ("weak", weak)):
+        only_before, only_teacher = ((BEFORE == LABELS) & (predicted != LABELS)).sum(), 0
+        for y, b, t in zip(LABELS, BEFORE, predicted, strict=True):
+            only_teacher += b != y and t == y
+        assert places[name]["strength_p"] == pytest.approx(binomtest(only_teacher, only_teacher + only_before).pvalue)
+    place = transfer("soft before.parquet", "after", "--teacher", "soft teacher.parquet")["transfers"][0]["teachers"][0]
+    right = 0
+    for y, a, b in zip(LABELS, soft["soft before"], soft["soft teacher"], strict=True):
+        mean = [np.exp(a[c]) / sum(np.exp(a)) + np.exp(b[c]) / sum(np.exp(b)) for c in range(CLASSES)]
+        right += mean.index(max(mean)) == y
+    assert place["ensemble_accuracy"] == right / N
+    alone = (soft["soft before"].argmax(axis=1) == LABELS).mean()
+    assert place["ensemble_delta"] == pytest.approx(right / N - alone)
+
+
+def test_success_rate_by_strength() -> None:
+    strong, weak = adopted(LABELS, 0.5, seed=8), adopted((LABELS + 1) % CLASSES, 0.5, seed=9)
+    for name, predicted in (("strong", strong), ("weak", weak), ("worse", adopted((LABELS + 1) % CLASSES, 0.4))):
+        run_folder(name, predicted)
+    teachers = [word for name in ("strong", "weak", "weak") for word in ("--teacher", name)]
+    arguments = ("before", "strong", "after", "worse", *teachers)
+    data = transfer(*arguments)
+    deltas = {row["after"]: row["delta"] for row in data["transfers"]}
+    rows = {row["strength"]: row for row in data["summary"]["strengths"]}
+    assert list(rows) == ["weaker", "equal", "stronger"]
+    assert [rows[name]["transfers"] for name in rows] == [2, 0, 1]
+    assert [rows[name]["success_rate"] for name in rows] == [0.5, None, 1.0]
+    assert rows["weaker"]["mean_delta"] == pytest.approx((deltas["after"] + deltas["worse"]) / 2)
+    assert (rows["weaker"]["success"], rows["weaker"]["failure"], rows["equal"]["undecided"]) == (1, 1, 0)
+    table = run("evaluate", "transfer", *arguments, "--format", "md")
+    lines = table.out.splitlines()
+    start = lines.index("transfers by the strength of the teacher")
+    assert lines[start + 4].startswith("| weaker | 2 | 50.0 % | 1 | 1 | 0 |")
+    assert lines[start + 5] == "| equal | 0 | - | 0 | 0 | 0 | - | - |"
 
 
 def test_without_teacher_only_the_student_is_compared() -> None:

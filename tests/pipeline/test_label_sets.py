@@ -39,7 +39,7 @@ def digests(folder: Path, *parts: str) -> dict[str, tuple[str, int]]:
     return {
         path.relative_to(folder).as_posix(): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
         for path in paths
-        if path.is_file()
+        if path.is_file() and not path.name.endswith(".log.json")
     }
 
 

@@ -23,7 +23,7 @@ from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig, Head
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.pipeline.head_config import configure_heads
-from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
+from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics, size_metrics
 from zoo_cli.pipeline.predict import PredictConfig, PredictResult
 from zoo_cli.pipeline.pseudo_label import PseudoLabelSummary
 from zoo_cli.pipeline.rank import Ranking
@@ -166,6 +166,7 @@ class Workspace:
         on: str | None = None,
         sources: Names = (),
         reference: PathLike | None = None,
+        probe_per_class: int | None = None,
         seed: int | None = None,
         overwrite: bool = False,
         refresh: bool = False,
@@ -173,11 +174,12 @@ class Workspace:
         """Score sources, and the student's starting features, on the probe set: one row a metric and source.
 
         `metric`: one or several, as NAME or NAME:key=value; higher is better. `on`: features or probs, the metric's own
-        by default. `reference`: stored features of a network trained on the task, for rsa-ref.
+        by default. `reference`: stored features of a network trained on the task, for rsa-ref. `probe_per_class`: use
+        at most so many images of each class of the probe set; None: all.
         """
         settings = self.config
         options = ScoreConfig(
-            parse_metrics(_texts(metric), on),
+            size_metrics(parse_metrics(_texts(metric), on), [probe_per_class]),
             _require(settings, settings.select(_texts(sources))),
             seed=seed,
             reference=None if reference is None else Path(reference),

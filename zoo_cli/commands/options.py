@@ -132,6 +132,14 @@ Views = Annotated[
         rich_help_panel="What to learn from",
     ),
 ]
+ProbeSizes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probe-per-class",
+        metavar="N",
+        help="Use at most N images of each class of the probe set, or all. Repeatable. [default: all]",
+    ),
+]
 On = Annotated[
     str | None,
     typer.Option(

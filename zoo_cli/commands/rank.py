@@ -1,5 +1,6 @@
 """`zoo rank`: rank the sources, with intervals and a verdict."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,14 @@ def rank(
         ),
     ] = None,
     on: On = None,
+    probe_per_class: Annotated[
+        str | None,
+        typer.Option(
+            "--probe-per-class",
+            metavar="N",
+            help="Use at most N images of each class of the probe set. [default: all]",
+        ),
+    ] = None,
     weighting: Weighting = registry.DEFAULT_WEIGHTING,
     plasticity: Annotated[
         bool, typer.Option("--plasticity", help="Add the capacity term: z-score + depth / 50 of each source.")
@@ -73,12 +82,18 @@ def rank(
     from zoo_cli.commands.rank_answer import answer_explanation, answer_ranking
     from zoo_cli.pipeline import explanation
     from zoo_cli.pipeline import rank as stage
-    from zoo_cli.pipeline.metric_specs import ScoreConfig
+    from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_sizes, size_metrics
     from zoo_cli.pipeline.ranking_spec import parse_ranking
 
     settings = label_sets.load_config(workspace, labels, features=features, manifest=manifest, scores=scores)
     form = "json" if json else form
     spec = parse_ranking(metric or [registry.DEFAULT_METRIC], on, weighting, plasticity)
+    if probe_per_class is not None:
+        if explain is not None or scores is not None:
+            raise UsageError(
+                f"--probe-per-class and --{'scores' if explain is None else 'explain'} cannot be combined", "drop one"
+            )
+        spec = replace(spec, metrics=size_metrics(spec.metrics, parse_sizes([probe_per_class])))
     if explain is not None:
         rows = explanation.explain_source(settings, explain, spec.representation, refresh=refresh)
         answer_explanation(rows, explain, spec.representation, form)

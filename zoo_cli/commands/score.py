@@ -17,6 +17,7 @@ from zoo_cli.commands.options import (
     Manifest,
     On,
     Overwrite,
+    ProbeSizes,
     Refresh,
     Seed,
     Sources,
@@ -40,6 +41,8 @@ FIELDS = (
     console.Field("flags"),
 )
 
+SIZE = console.Field("per_class", "a class", "d")
+
 
 def score(
     metric: Annotated[
@@ -49,6 +52,7 @@ def score(
         ),
     ] = None,
     on: On = None,
+    probe_per_class: ProbeSizes = None,
     source: Sources = None,
     features: Features = None,
     labels: Labels = None,
@@ -72,17 +76,21 @@ def score(
     Higher is better in every metric.
 
     zoo score --metric parc
+    zoo score --metric parc --probe-per-class 5 --probe-per-class 25 --probe-per-class all
     zoo score --features a.parquet --features b.parquet --metric parc --json
     """
     from zoo_cli.commands.ensemble_notes import ensemble_notes
     from zoo_cli.pipeline import score as stage
-    from zoo_cli.pipeline.metric_specs import ScoreConfig, needed_inputs, parse_metric
+    from zoo_cli.pipeline.metric_specs import ScoreConfig, needed_inputs, parse_metric, parse_sizes, size_metrics
 
     settings = label_sets.load_config(workspace, labels, features=features, manifest=manifest)
     texts = metric or [name for name, entry in METRICS.items() if entry.cheap]
     if out is not None and len(texts) != 1:
         raise UsageError(f"--out holds the scores of one metric, not of {len(texts)}", "name one with --metric")
-    specs = tuple(parse_metric(text, on, strict=metric is not None) for text in texts)
+    sizes = parse_sizes(probe_per_class or ["all"])
+    if out is not None and len(sizes) != 1:
+        raise UsageError(f"--out holds the scores on one probe set, not on {len(sizes)}", "name one --probe-per-class")
+    specs = size_metrics((parse_metric(text, on, strict=metric is not None) for text in texts), sizes)
     if reference is not None and "reference" not in needed_inputs(specs):
         raise UsageError(f"--reference is not used by {', '.join(texts)}", "use it with --metric rsa-ref")
     options = ScoreConfig(
@@ -98,8 +106,10 @@ def score(
         refresh=refresh,
     )
     result = stage.score(settings, options)
-    rows = [{key: value for key, value in asdict(row).items() if key != "draws"} for row in result.rows]
-    rows, fields = add_notes(rows, FIELDS, result.notes)
+    hidden = {"draws"} if probe_per_class else {"draws", "per_class"}
+    rows = [{key: value for key, value in asdict(row).items() if key not in hidden} for row in result.rows]
+    shown = [*FIELDS[:3], SIZE, *FIELDS[3:]] if probe_per_class else FIELDS
+    rows, fields = add_notes(rows, shown, result.notes)
     console.answer(
         "zoo.score/1",
         rows,

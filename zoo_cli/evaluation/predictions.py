@@ -62,12 +62,16 @@ class Predictions:
 
         Raises ContractError as `align_logits` does, and if the numbers of classes differ.
         """
+        return flip_statistics.predicted_classes(self.align_outputs(reference))
+
+    def align_outputs(self, reference: "Predictions") -> Array:
+        """The logits (M, C) as `align_logits` has them. Raises ContractError also if the numbers of classes differ."""
         if self.logits.shape[1] != reference.logits.shape[1]:
             raise ContractError(
                 f"{self.name} has {self.logits.shape[1]} classes, {reference.name} has {reference.logits.shape[1]}",
                 "flips need one label space",
             )
-        return flip_statistics.predicted_classes(self.align_logits(reference))
+        return self.align_logits(reference)
 
 
 def load_predictions(path: Path, *, labels: bool = True, classes: tuple[str, ...] | None = None) -> Predictions:

@@ -17,6 +17,7 @@ from zoo_cli.errors import ContractError
 from zoo_cli.evaluation import tables
 from zoo_cli.evaluation.tables import Table
 from zoo_cli.store import files, schemas
+from zoo_cli.store.score_store import load_size
 
 ACCURACY = ("accuracy", "oracle")
 COLUMNS = ("source", "metric", "params", "representation", "value")
@@ -106,17 +107,22 @@ def collect_scores(
 
 def read_score_files(paths: Iterable[Path], target: str) -> list[Score]:
     """The scores in files that zoo wrote, without the student's."""
-    rows = ((path, row) for path in paths for row in files.read_table(path, schemas.SCORES, COLUMNS).to_pylist())
+    rows = (
+        (path, row, size)
+        for path in paths
+        for size in [load_size(path)]
+        for row in files.read_table(path, schemas.SCORES, COLUMNS).to_pylist()
+    )
     return [
         Score(
-            MetricKey(_spec(row["metric"], row["params"]), row["representation"]),
+            MetricKey(_spec(row["metric"], row["params"]), row["representation"], size),
             target,
             "",
             row["source"],
             math.nan if row["value"] is None else row["value"],
             path,
         )
-        for path, row in rows
+        for path, row, size in rows
         if row["source"] != STUDENT
     ]
 
@@ -139,11 +145,16 @@ def _long_column(table: Table) -> list[tuple[list[MetricKey], list[float]]]:
         return []
     empty: list[Any] = [None] * table.size
     params, representations = table.find("params") or empty, table.find("representation") or empty
+    sizes = table.numbers("per_class", table.find("per_class") or empty)
     if None in metrics:
         raise ContractError(f"{table.path}: no metric in row {metrics.index(None) + 1}")
     keys = [
-        MetricKey(_spec(str(metric), param), None if representation is None else str(representation))
-        for metric, param, representation in zip(metrics, params, representations, strict=True)
+        MetricKey(
+            _spec(str(metric), param),
+            None if representation is None else str(representation),
+            None if math.isnan(size) else int(size),
+        )
+        for metric, param, representation, size in zip(metrics, params, representations, sizes, strict=True)
     ]
     return [(keys, table.numbers("value", values))]
 

@@ -1,5 +1,6 @@
 """Run sources on the images of a task; each image is decoded once for all of them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.store import failures, feature_store, free_space, provenance, replacement
+from zoo_cli.store import failures, feature_store, free_space, provenance, replacement, stage_log
 from zoo_cli.store.failures import BESIDE_STAGE, Failure
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
@@ -199,8 +200,10 @@ def _run(
             if not part_jobs:
                 progress.advance(len(rows))
                 continue
+            started = time.monotonic()
             outputs = _run_part(images, rows, part_jobs, runners, passes, options.workers, progress)
             _commit(settings, images, rows, part_jobs, outputs, card, options.max_errors or "0")
+            _log_seconds(settings, part_jobs, outputs, time.monotonic() - started)
             failed += outputs.failed
         progress.say_end()
     return failed
@@ -208,11 +211,15 @@ def _run(
 
 @dataclass(frozen=True)
 class PartOutputs:
-    """The decoded rows (M,) of a part, the images that failed, and the features and logits of each source by name."""
+    """The decoded rows (M,) of a part, the images that failed, and the features and logits of each source by name.
+
+    `seconds`: of the forward passes of each source.
+    """
 
     rows: np.ndarray
     failed: list[Failure]
     arrays: dict[str, tuple[np.ndarray | None, np.ndarray | None]]
+    seconds: dict[str, float]
 
 
 def _run_part(
@@ -232,6 +239,7 @@ def _run_part(
 
     geometries = {job.source.name: view_geometry(job.model.preprocessing) for job, _ in part_jobs}
     collected: dict[str, list[tuple[np.ndarray | None, np.ndarray | None]]] = {name: [] for name in geometries}
+    seconds = dict.fromkeys(geometries, 0.0)
     decoded: list[np.ndarray] = []
     batches = view_batches(
         images,
@@ -247,12 +255,14 @@ def _run_part(
         tensors = {geometry: torch.from_numpy(views) for geometry, views in batch.views.items()}
         for name, geometry in geometries.items():
             runner = runners[name]
+            started = time.monotonic()
             collected[name] += passes.run(name, runner.network, runner, tensors[geometry])
+            seconds[name] += time.monotonic() - started
     arrays = {
         name: (_join([features for features, _ in pairs]), _join([logits for _, logits in pairs]))
         for name, pairs in collected.items()
     }
-    return PartOutputs(np.concatenate([np.zeros(0, np.int64), *decoded]), failed, arrays)
+    return PartOutputs(np.concatenate([np.zeros(0, np.int64), *decoded]), failed, arrays, seconds)
 
 
 def _commit(
@@ -275,6 +285,16 @@ def _commit(
         made_from, name = {"source": job.record.fingerprint}, job.source.name
         arguments = images, np.array(rows), outputs.rows, *outputs.arrays[name], made_from, name, card
         replacement.commit(job.new, path, feature_store.write_part, *arguments)
+
+
+def _log_seconds(
+    settings: Config, part_jobs: Sequence[tuple[ExtractionJob, Path]], outputs: PartOutputs, seconds: float
+) -> None:
+    """Log what a part took of each source: its forward passes, and an even share of what the sources have in common."""
+    shared = (seconds - sum(outputs.seconds.values())) / len(part_jobs)
+    for job, path in part_jobs:
+        folder = settings.features(job.source.name)
+        stage_log.add_part(folder, path.relative_to(folder).as_posix(), outputs.seconds[job.source.name] + shared)
 
 
 def _join(pieces: Sequence[np.ndarray | None]) -> np.ndarray | None:

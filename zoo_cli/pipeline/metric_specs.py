@@ -1,23 +1,31 @@
 """Metric specs, parsed, and the scores to compute with them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.entries import Metric
-from zoo_cli.errors import UsageError
+from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.registry import METRICS
 from zoo_cli.specs import Method
+
+SIZE_SUFFIX = "-per-class"
+WHOLE = "all"
 
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A resolved metric and the representation that it reads."""
+    """A resolved metric and the representation that it reads.
+
+    `per_class`: it is computed on at most so many images of each class; None: on the whole probe set.
+    """
 
     method: Method
     on: str
+    per_class: int | None = None
 
     @property
     def entry(self) -> Metric:
@@ -26,9 +34,16 @@ class MetricSpec:
 
     @property
     def slug(self) -> str:
-        """The spec as a part of a file name, with the representation unless it is the metric's own."""
+        """The spec as a part of a file name, with the representation unless it is the metric's own, and its size."""
         text = self.method.spec.replace(":", "-").replace(",", "-").replace("=", "")
-        return text if self.on == self.entry.on[0] else f"{text}-{self.on}"
+        on = "" if self.on == self.entry.on[0] else f"-{self.on}"
+        return f"{text}{on}" + ("" if self.per_class is None else f"-{self.per_class}{SIZE_SUFFIX}")
+
+    @property
+    def command(self) -> str:
+        """The command that computes it."""
+        size = "" if self.per_class is None else f" --probe-per-class {self.per_class}"
+        return f"score --metric {self.method.spec}{size}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ class ScoreConfig:
     `seed`: of the replicates, None for the task's. `strict`: False leaves out a metric whose inputs no source has.
     `reference`: stored features of a network trained on the task. `out`: one file for all scores, instead of scores/.
     `features`: stored outputs by path, in place of the sources of a workspace, with their own labels or those of the
-    probe set of `manifest`.
+    probe set of `manifest`. `specs` may be of several sizes of the probe set.
     """
 
     specs: tuple[MetricSpec, ...]
@@ -51,6 +66,11 @@ class ScoreConfig:
     out: Path | None = None
     overwrite: bool = False
     refresh: bool = False
+
+    def by_size(self) -> list[Self]:
+        """The same scores, in parts that are each of one size of the probe set."""
+        sizes = dict.fromkeys(spec.per_class for spec in self.specs)
+        return [replace(self, specs=tuple(spec for spec in self.specs if spec.per_class == size)) for size in sizes]
 
 
 def parse_metric(text: str, on: str | None, *, strict: bool = True) -> MetricSpec:
@@ -84,6 +104,37 @@ def split_specs(text: str) -> list[str]:
         else:
             parts.append(piece.strip())
     return parts
+
+
+def parse_sizes(texts: Sequence[str]) -> tuple[int | None, ...]:
+    """Sizes of the probe set as `MetricSpec.per_class` has them, each once: "5" images a class, or "all".
+
+    Raises UsageError.
+    """
+    sizes: list[int | None] = []
+    for text in texts:
+        if text != WHOLE and not (text.isascii() and text.isdigit() and int(text) > 0):
+            raise UsageError(f"--probe-per-class {text}", f"give a number of images from 1 up, or {WHOLE}")
+        sizes.append(None if text == WHOLE else int(text))
+    return tuple(dict.fromkeys(sizes))
+
+
+def size_metrics(metrics: Iterable[MetricSpec], sizes: Sequence[int | None]) -> tuple[MetricSpec, ...]:
+    """Every metric on every size of the probe set.
+
+    Raises ParameterError for a size below 1, UsageError for one image a class where a metric compares two.
+    """
+    if any(size is not None and size < 1 for size in sizes):
+        raise ParameterError("`probe_per_class` is below 1", "give a number of images from 1 up")
+    sized = tuple(replace(spec, per_class=size) for spec in metrics for size in sizes)
+    needy = dict.fromkeys(spec.method.spec for spec in sized if spec.entry.pairs and spec.per_class == 1)
+    if needy:
+        several = len(needy) > 1
+        raise UsageError(
+            f"--probe-per-class 1: {', '.join(needy)} {'compare' if several else 'compares'} images of one class",
+            "give at least 2, or name other metrics with --metric",
+        )
+    return sized
 
 
 def needed_inputs(metrics: Iterable[MetricSpec]) -> tuple[str, ...]:

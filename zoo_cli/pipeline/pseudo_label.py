@@ -1,5 +1,6 @@
 """`zoo pseudo-label`: every source's class probabilities on the task's images, stored once for all students."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,17 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.pipeline import prepare
 from zoo_cli.pipeline.prepare import Needs
-from zoo_cli.store import failures, feature_files, feature_store, files, provenance, replacement, schemas, view_store
+from zoo_cli.store import (
+    failures,
+    feature_files,
+    feature_store,
+    files,
+    provenance,
+    replacement,
+    schemas,
+    stage_log,
+    view_store,
+)
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.output_summary import find_collapsed
@@ -82,15 +93,23 @@ def make_pseudo_labels(
             console.say(f"{source.name} is collapsed, it answers every image alike: no pseudo-labels of it")
             continue
         ids, output = images.ids[rows], record.output
+        loaded: list[Path] = []
 
-        def load(features: Path, ids: np.ndarray = ids, output: str = output) -> tuple[np.ndarray, np.ndarray]:
+        def load(
+            features: Path, ids: np.ndarray = ids, output: str = output, loaded: list[Path] = loaded
+        ) -> tuple[np.ndarray, np.ndarray]:
             outputs = feature_files.load_outputs(features, ids=ids, columns=("logits",), needed=("logits",))
             probs = outputs.probabilities(output)
             assert probs is not None
+            loaded.append(features)
             return outputs.ids, probs
 
+        root = _root(settings, source, views)
         places = _places(settings, source, views, source_inputs(images, rows, record))
-        swaps.append(_store(_root(settings, source, views), places, load, overwrite=overwrite, refresh=refresh))
+        started = time.monotonic()
+        swaps.append(_store(root, places, load, overwrite=overwrite, refresh=refresh))
+        if len(loaded) == len(places):  # all of them, made now
+            stage_log.write_seconds(root, time.monotonic() - started)
         summaries.append(PseudoLabelSummary(source.name, len(rows), record.classes, record.weights_note))
     for swap in swaps:
         swap()

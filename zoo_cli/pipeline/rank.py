@@ -16,7 +16,7 @@ from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline import leakage, score, source_weights
 from zoo_cli.pipeline.image_overlap import Overlap, count_overlaps, refuse_overlaps, warn_of_overlaps
-from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics
+from zoo_cli.pipeline.metric_specs import ScoreConfig, parse_metrics, size_metrics
 from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.score_table import ScoreTable, StudentPlace
 from zoo_cli.pipeline.source_heads import HeadScore, load_current_pool, score_heads
@@ -27,7 +27,7 @@ from zoo_cli.ranking.verdict import Verdict
 from zoo_cli.store import files, replacement, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.head_store import HeadRecord
-from zoo_cli.store.score_store import ScoreRow, load_scores
+from zoo_cli.store.score_store import SIZE, ScoreRow, load_scores
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
@@ -155,7 +155,7 @@ def rank_scores_file(
     if missing or not rows:
         raise ContractError(f"{path} has no score of {', '.join(missing) or 'any source'}")
     _check_same_probe(paths, path, rows[0].spec)
-    metrics = parse_metrics([rows[0].spec], rows[0].representation)
+    metrics = size_metrics(parse_metrics([rows[0].spec], rows[0].representation), [rows[0].per_class])
     teaching = dict.fromkeys((row.source for row in rows), source_weights.YES) if pseudo else None
     return order_sources(settings, replace(spec, metrics=metrics), rows, teaching=teaching)
 
@@ -250,7 +250,9 @@ def _with_heads(settings: Config, ranking: Ranking, sources: Sequence[Source]) -
 def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
     """Write the ranking and its weights. They are views of the scores, and always replaced."""
     spec = ranking.spec
-    inputs = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting.text}
+    inputs: dict[str, Any] = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting.text}
+    if (size := spec.metrics[0].per_class) is not None:
+        inputs[SIZE] = size
     files.write_table(path, ranking.to_arrow(), schemas.RANKING, inputs)
     files.write_json(
         path.with_name("weights.json"),

@@ -1,5 +1,6 @@
 """`zoo score`: how similar each source is to the task, by every requested metric, with its uncertainty."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from zoo_cli.pipeline.metric_inputs import SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs, parse_metric
 from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.prepare import Needs
+from zoo_cli.pipeline.probe_set import probe_rows, say_short_classes
 from zoo_cli.pipeline.score_files import score_files
 from zoo_cli.pipeline.score_target import PendingScore, ScoreTarget, are_made, ensemble_path
 from zoo_cli.pipeline.scoring import (
@@ -30,11 +32,12 @@ from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
-from zoo_cli.store import feature_files, files, output_summary, provenance, replacement
+from zoo_cli.store import feature_files, files, output_summary, provenance, replacement, stage_log
+from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.score_store import load_scores, write_scores
+from zoo_cli.store.score_store import SIZE, load_scores, write_scores
 from zoo_cli.store.source_record import load_source_record
 
 SMALL = 1024  # samples
@@ -98,7 +101,14 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
     Each source is read once, for all metrics whose scores are missing. Without `reference`, scores that were made with
     one stay current. Raises Stale, naming what differs.
     """
+    for part in options.by_size():
+        _score_size(settings, images, part)
+
+
+def _score_size(settings: Config, images: Images, options: ScoreConfig) -> None:
+    """The scores on one size of the probe set."""
     target = ScoreTarget.of(settings, images, options, with_student(settings, options.sources))
+    _say_short_classes(target)
     if options.out is not None:
         _score_to_file(target, options.out)
         return
@@ -116,6 +126,7 @@ def score_sources(settings: Config, images: Images, options: ScoreConfig) -> Non
             continue
         for item in items:
             write_scores(item.path, [scores[item].row], item.inputs)
+            _log_seconds(item, scores)
         if spec.entry.joined:
             parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
             _write_ensemble(ensemble_path(target.settings, options, spec), target, spec, parts)
@@ -148,6 +159,7 @@ def check_stored(settings: Config, images: Images, path: Path, sources: Sequence
     made_from = (files.read_json(path) if is_ensemble else files.read_header(path)).get("inputs", {})
     on = made_from.get("on")
     spec = parse_metric(str(made_from.get("metric")), on if on in ("features", "probs") else None)
+    spec = replace(spec, per_class=made_from.get(SIZE))
     target = ScoreTarget.of(settings, images, ScoreConfig((spec,), seed=made_from.get("seed")), list(sources))
     if is_ensemble:
         inputs: Inputs = {**target.ensemble_inputs(spec), "left_out": made_from.get("left_out")}
@@ -155,7 +167,7 @@ def check_stored(settings: Config, images: Images, path: Path, sources: Sequence
         inputs = target.score_inputs(spec, sources[0], path)
     changed = provenance.differences(made_from, inputs)
     if changed:
-        raise provenance.stale_error(str(path), changed, f"score --metric {spec.method.spec}")
+        raise provenance.stale_error(str(path), changed, spec.command)
 
 
 def _overwrite_scores(target: ScoreTarget) -> None:
@@ -195,6 +207,8 @@ def _overwrite_scores(target: ScoreTarget) -> None:
             replacement.commit(new, new.place / ensemble.name, _write_ensemble, target, spec, parts)
             targets[ensemble.name] = f"../{ensemble.name}"
         new.swap(targets=targets, remember=True)
+        for item in items:
+            _log_seconds(item, scores)
         if not are_made(target, spec, items):
             raise ZooError(f"{new.place}: another process has stored other scores", "run the same command again")
     replacement.forget(target.settings.scores(spec.slug) for spec in target.options.specs)
@@ -203,7 +217,7 @@ def _overwrite_scores(target: ScoreTarget) -> None:
 def _pending(target: ScoreTarget, spec: MetricSpec) -> list[PendingScore]:
     """The missing scores of a metric; those of all sources if its ensemble is missing."""
     settings, options = target.settings, target.options
-    maker = f"score --metric {spec.method.spec}{labels_flag(settings)}"
+    maker = f"{spec.command}{labels_flag(settings)}"
     items = []
     replacement.settle(settings.scores(spec.slug))
     for source in target.sources:
@@ -243,9 +257,11 @@ def _run(
     def run(source: Source) -> list[tuple[PendingScore, Score]]:
         items = [item for item in pending if item.source is source]
         metrics = [item.spec for item in items]
+        started = time.monotonic()
         outputs = _load_source(target, source, metrics, reference)
         scores = score_source(outputs, metrics, target.classes, replicates, target.seed, progress)
-        results = list(zip(items, scores, strict=True))
+        seconds = time.monotonic() - started
+        results = [(item, replace(score, seconds=seconds)) for item, score in zip(items, scores, strict=True)]
         if keep is not None:
             for item, score in results:
                 keep(item, score)
@@ -253,8 +269,18 @@ def _run(
 
     progress = score_progress([item.spec for item in pending], replicates)
     with progress:
+        # The seconds of a source are those of all its metrics: they share its products.
         results = parallel_map(run, sources, small=len(target.ids) <= SMALL)
     return {item: score for result in results for item, score in result}
+
+
+def _log_seconds(item: PendingScore, scores: Mapping[PendingScore, Score]) -> None:
+    """Log how long a score took, with the metrics that were computed of its source in the same seconds."""
+    seconds = scores[item].seconds
+    if seconds is not None:
+        own = [each for each, score in scores.items() if each.source is item.source and score.seconds is not None]
+        same = [each.spec.slug for each in own]
+        stage_log.write_seconds(item.path, seconds, same if len(same) > 1 else ())
 
 
 def _load_source(
@@ -278,7 +304,7 @@ def _load_source(
 def _score_to_file(target: ScoreTarget, out: Path) -> None:
     """The scores of one metric in one file, all sources together."""
     (spec,) = target.options.specs
-    maker = f"score --metric {spec.method.spec}{labels_flag(target.settings)}"
+    maker = f"{spec.command}{labels_flag(target.settings)}"
     sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
     inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
     # A file that holds further sources serves these too; an ensemble depends on all of them.
@@ -309,6 +335,13 @@ def _without_reference_metrics(options: ScoreConfig) -> ScoreConfig:
     if options.strict or options.reference is not None:
         return options
     return replace(options, specs=tuple(spec for spec in options.specs if "reference" not in spec.entry.needs))
+
+
+def _say_short_classes(target: ScoreTarget) -> None:
+    size = target.options.specs[0].per_class if target.options.specs else None
+    if size is not None:
+        rows = probe_rows(target.settings, target.images)
+        say_short_classes(target.images.labels[rows], size, load_class_names(target.settings.classes))
 
 
 def _no_reference(spec: MetricSpec) -> UsageError:

@@ -1,8 +1,9 @@
 """Scores of stored outputs that are given by path, without a zoo.toml."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from zoo_cli.pipeline import ensemble_choice, metric_inputs
 from zoo_cli.pipeline.ensemble_choice import Ensemble
 from zoo_cli.pipeline.metric_inputs import SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
+from zoo_cli.pipeline.probe_set import draw_per_class, say_short_classes
 from zoo_cli.pipeline.scoring import (
     Score,
     ScoreResult,
@@ -28,7 +30,20 @@ from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.output_columns import compare_labels
 from zoo_cli.store.output_summary import summarise_path
-from zoo_cli.store.score_store import ScoreRow, write_scores
+from zoo_cli.store.score_store import SIZE, ScoreRow, write_scores
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """The samples on which all sources are scored: `ids` (N,), `labels` (N,); `paths`: the outputs of each source.
+
+    `images`: of the manifest, if one is named.
+    """
+
+    paths: dict[str, Path]
+    ids: np.ndarray
+    labels: np.ndarray
+    images: Images | None
 
 
 def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
@@ -36,8 +51,18 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
 
     Raises ContractError if the files are not of the same samples and labels, UsageError for two of one name.
     """
-    seed = settings.task.seed if options.seed is None else options.seed
     samples = _load_samples(options)
+    results = [_score_size(settings, part, samples) for part in options.by_size()]
+    rows = [row for result in results for row in result.rows]
+    return ScoreResult(rows, [ensemble for result in results for ensemble in result.ensembles])
+
+
+def _score_size(settings: Config, options: ScoreConfig, whole: _Samples) -> ScoreResult:
+    """The scores on one size of the probe set, of which `whole` is all."""
+    seed, size = settings.task.seed if options.seed is None else options.seed, options.specs[0].per_class
+    say_short_classes(whole.labels, size)
+    drawn = draw_per_class(whole.ids, whole.labels, size, seed)
+    samples = replace(whole, ids=whole.ids[drawn], labels=whole.labels[drawn])
     target = Classes.of(samples.labels)
     replicates = uncertainty.draw_replicates(target, seed=seed)
     reference = load_reference(options.reference, samples.ids, samples.images)
@@ -63,26 +88,19 @@ def score_files(settings: Config, options: ScoreConfig) -> ScoreResult:
         ensemble = _choose_ensemble(spec, metric_scores, replicates, seed)
         ensembles += [] if ensemble is None else [ensemble]
         if options.out is not None:
-            made_from = {"metric": spec.method.spec, "on": spec.on, "seed": seed, "sources": digests}
+            made_from: dict[str, Any] = {
+                "metric": spec.method.spec,
+                "on": spec.on,
+                "seed": seed,
+                "sources": digests,
+                **({} if size is None else {SIZE: size}),
+            }
             if "reference" in spec.entry.needs and options.reference is not None:
                 made_from["reference"] = feature_files.content_digest(options.reference)
             if ensemble is not None:
                 ensemble_choice.write_ensemble(options.out.with_suffix(".json"), ensemble, made_from)
             write_scores(options.out, [score.row for score in metric_scores], made_from)
     return ScoreResult(rows, ensembles)
-
-
-@dataclass(frozen=True, eq=False)
-class _Samples:
-    """The samples on which all sources are scored: `ids` (N,), `labels` (N,); `paths`: the outputs of each source.
-
-    `images`: of the manifest, if one is named.
-    """
-
-    paths: dict[str, Path]
-    ids: np.ndarray
-    labels: np.ndarray
-    images: Images | None
 
 
 def _load_samples(options: ScoreConfig) -> _Samples:

@@ -15,6 +15,7 @@ from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.store import feature_files, files, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.score_store import SIZE
 from zoo_cli.store.source_record import load_source_record
 
 
@@ -35,8 +36,10 @@ class ScoreTarget:
 
     @classmethod
     def of(cls, settings: Config, images: Images, options: ScoreConfig, sources: list[Source]) -> Self:
-        """The target of scores of these sources."""
-        rows = probe_rows(settings, images)
+        """The target of scores of these sources, on a probe set of the one size that the metrics name."""
+        seed = settings.task.seed if options.seed is None else options.seed
+        (size,) = {spec.per_class for spec in options.specs}  # each size of the probe set is a target of its own
+        rows = probe_rows(settings, images, size, seed)
         joint = any(spec.entry.joined for spec in options.specs)
         names = [source.name for source in options.sources]
         return cls(
@@ -46,7 +49,7 @@ class ScoreTarget:
             sources,
             images.ids[rows],
             Classes.of(images.labels[rows]),
-            settings.task.seed if options.seed is None else options.seed,
+            seed,
             images.fingerprint(rows, "ids", "labels"),
             {source.name: load_source_record(settings, source.name).fingerprint for source in sources},
             leakage.excluded_sources(settings, names) if joint else {},
@@ -54,7 +57,8 @@ class ScoreTarget:
 
     def shared_inputs(self, spec: MetricSpec) -> Inputs:
         """What the scores of a metric are made from, besides the source."""
-        return {"probe": self.probe, "metric": spec.method.spec, "on": spec.on, "seed": self.seed}
+        size = {} if spec.per_class is None else {SIZE: spec.per_class}
+        return {"probe": self.probe, "metric": spec.method.spec, "on": spec.on, "seed": self.seed, **size}
 
     def source_inputs(self, spec: MetricSpec, source: Source) -> Any:
         """What the scores of a metric are made from, of one source."""

@@ -24,10 +24,14 @@ from zoo_cli.store.score_store import ScoreRow
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one source by one metric, and what the source contributes to an ensemble, if the metric has one."""
+    """The score of one source by one metric, and what the source contributes to an ensemble, if the metric has one.
+
+    `seconds`: how long the scores of the source by all metrics of the command took, None for a stored one.
+    """
 
     row: ScoreRow
     part: MemberPart | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def _count_evaluations(metrics: Iterable[MetricSpec], replicates: Replicates) ->
 def undefine(row: ScoreRow) -> ScoreRow:
     """The row of a score of a collapsed source."""
     blank = ScoreRow(row.source, row.metric, row.params, row.representation, row.n, row.dim, row.classes)
-    return replace(blank, status="undefined", reason=COLLAPSED)
+    return replace(blank, status="undefined", reason=COLLAPSED, per_class=row.per_class)
 
 
 def _skipped(source: SourceOutputs, spec: MetricSpec, target: Classes, reason: str) -> Score:
@@ -155,4 +159,5 @@ def _skipped(source: SourceOutputs, spec: MetricSpec, target: Classes, reason: s
 
 def _row(source: SourceOutputs, spec: MetricSpec, target: Classes) -> ScoreRow:
     """The row of a score that has no value yet."""
-    return ScoreRow(source.name, spec.method.name, spec.method.spec.partition(":")[2], spec.on, len(target))
+    row = ScoreRow(source.name, spec.method.name, spec.method.spec.partition(":")[2], spec.on, len(target))
+    return replace(row, per_class=spec.per_class)

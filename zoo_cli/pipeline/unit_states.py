@@ -11,7 +11,7 @@ from zoo_cli.pipeline.head_config import configure_heads
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.plan_stages import TRAINING
 from zoo_cli.pipeline.work_units import Unit, silent
-from zoo_cli.store import failures, feature_store, files, head_store, lease, provenance
+from zoo_cli.store import failures, feature_store, files, head_store, lease, provenance, stage_log
 from zoo_cli.store.checksums import RECORD, is_finished
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -41,7 +41,6 @@ def check_units(units: Iterable[Unit]) -> list[UnitState]:
 
 def _check_unit(unit: Unit, manifests: dict[Path, Images]) -> UnitState:
     log = read_log(unit.path)
-    seconds = log.get("seconds")
     try:
         if unit.stage.command == "split":
             state, detail = _check_split(unit), ""
@@ -57,7 +56,31 @@ def _check_unit(unit: Unit, manifests: dict[Path, Images]) -> UnitState:
         state, detail = FAILED, error.message
     except UsageError:  # what it reads is not there
         state, detail = MISSING, ""
-    return UnitState(unit, state, detail, float(seconds) if isinstance(seconds, int | float) else None)
+    return UnitState(unit, state, detail, _read_seconds(unit, log))
+
+
+def _read_seconds(unit: Unit, log: Mapping[str, object]) -> float | None:
+    """How long a unit took by the logs of what it made; None if one of them is missing."""
+    if unit.stage.command in ("split", *TRAINING) or unit.stored_command or unit.stage.pool is not None:
+        seconds = log.get("seconds")
+        return float(seconds) if isinstance(seconds, int | float) else None
+    settings, taken = unit.settings, []
+    for source in unit.sources:
+        if unit.stage.command == "score":
+            places = [settings.scores(metric.slug) / f"{source.name}.parquet" for metric in unit.stage.metrics]
+        else:
+            places = [
+                settings.features(source.name) if unit.stage.command == "extract" else settings.pseudo(source.name)
+            ]
+        try:
+            logs = [stage_log.load_log(place) for place in places]
+        except ContractError:
+            return None
+        if not logs or None in logs:
+            return None
+        # Metrics that are scored together log the same seconds.
+        taken.append(max(each.seconds for each in logs if each is not None))
+    return sum(taken) if taken else None
 
 
 def _check_artifact(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from zoo_cli.config import STUDENT, Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.pipeline import ensemble_choice, head_labels, pseudo_label, score
 from zoo_cli.pipeline.head_config import HeadLabelConfig
+from zoo_cli.pipeline.metric_specs import SIZE_SUFFIX
 from zoo_cli.pipeline.verify_checks import (
     Check,
     Known,
@@ -26,7 +27,7 @@ from zoo_cli.pipeline.verify_checks import (
 from zoo_cli.ranking.standings import effective_number
 from zoo_cli.store import files, head_store, provenance, schemas, view_store
 from zoo_cli.store.head_store import HeadRecord
-from zoo_cli.store.score_store import load_scores
+from zoo_cli.store.score_store import SIZE, load_scores
 from zoo_cli.store.source_record import has_source_record, load_source_record
 from zoo_cli.weighting.file import file as weigh_by_file
 
@@ -65,7 +66,8 @@ def _list_ensembles(folder: Path) -> list[Path]:
 
 
 def _is_joined(slug: str) -> bool:
-    entry = registry.METRICS.get(slug.partition("-features")[0].partition("-probs")[0])
+    whole = re.sub(rf"-\d+{SIZE_SUFFIX}$", "", slug)
+    entry = registry.METRICS.get(whole.partition("-features")[0].partition("-probs")[0])
     return entry is not None and bool(entry.joined)
 
 
@@ -80,7 +82,8 @@ def _score_command(path: Path, source: str) -> str:
     entry = registry.METRICS.get(metric.partition(":")[0])
     on = () if entry is None or made_from.get("on") == entry.on[0] else ("--on", str(made_from.get("on")))
     alone = source == STUDENT or entry is None or entry.joined
-    return join_command("score", "--metric", metric, *on, *(() if alone else ("--source", source)), OVERWRITE)
+    size = ("--probe-per-class", str(made_from[SIZE])) if SIZE in made_from else ()
+    return join_command("score", "--metric", metric, *on, *size, *(() if alone else ("--source", source)), OVERWRITE)
 
 
 def _is_metric(name: str) -> bool:
@@ -139,6 +142,8 @@ def _list_ranking(root: Path) -> Iterator[Check]:
     entry = registry.METRICS.get(re.split("[:,]", metric)[0])
     if entry is not None and made_from.get("on", entry.on[0]) != entry.on[0]:
         flags += ["--on", str(made_from["on"])]
+    if SIZE in made_from:
+        flags += ["--probe-per-class", str(made_from[SIZE])]
     weighting = str(made_from.get("weighting", registry.DEFAULT_WEIGHTING))
     if weighting != registry.DEFAULT_WEIGHTING:
         flags += ["--weighting", weighting]

@@ -1,14 +1,18 @@
 """Stored scores: one row per source and metric, each in its own file in scores/SPEC/."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
 
+from zoo_cli.errors import ContractError
 from zoo_cli.store import files, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.provenance import Inputs
+
+SIZE = "per_class"
+"""The key of the inputs in a header that holds the chosen size of a probe set."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class ScoreRow:
     """The score of one source by one metric; the columns of `schemas.SCORES`, in their order.
 
     `status`: ok, undefined, skipped or failed. `draws`: the replicates that a ranking pairs over sources by position.
+    `per_class`, no column: the most images of a class that it was computed on, where that was chosen for it.
     """
 
     source: str
@@ -37,6 +42,7 @@ class ScoreRow:
     error: float | None = None
     error_half: float | None = None
     chance_error: float | None = None
+    per_class: int | None = None
 
     @property
     def spec(self) -> str:
@@ -52,6 +58,16 @@ def write_scores(path: Path, rows: Sequence[ScoreRow], inputs: Inputs) -> None:
 
 def load_scores(path: Path) -> list[ScoreRow]:
     """The scores in a file. Raises ContractError if it breaks the schema."""
-    names = {field.name for field in fields(ScoreRow)}
+    names = {field.name for field in fields(ScoreRow)} - {SIZE}
     rows = files.read_table(path, schemas.SCORES).to_pylist()
-    return [ScoreRow(**{key: value for key, value in row.items() if key in names}) for row in rows]
+    size = load_size(path)
+    return [ScoreRow(**{key: value for key, value in row.items() if key in names}, per_class=size) for row in rows]
+
+
+def load_size(path: Path) -> int | None:
+    """The most images of a class that the scores in a file were computed on; None: the whole probe set."""
+    made_from = files.read_header(path).get("inputs")
+    size = made_from.get(SIZE) if isinstance(made_from, Mapping) else None
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        raise ContractError(f"{path}: {SIZE} in its header is {size!r}", "zoo score makes it again")
+    return size

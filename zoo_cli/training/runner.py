@@ -92,10 +92,11 @@ def train_runs(
             length = describe_length(spec.options, training.batch_size)
             console.say(f"training {run.place}: {length}, {spec.description}")
             with computing(training, device):
-                _train(run, spec, training, cache, student)
+                first_step = _train(run, spec, training, cache, student)
             seconds = round(time.monotonic() - started, 1)
             if ranks.is_first():
-                files.write_json(log_file(run.place), {"seconds": seconds, **_own_command(run)})
+                resumed = {"from_step": first_step} if first_step else {}
+                files.write_json(log_file(run.place), {"seconds": seconds, **resumed, **_own_command(run)})
     return [load_result(run_place(spec.path)) for spec in specs]
 
 
@@ -207,8 +208,8 @@ def _build_student(run: RunFolder, spec: RunSpec, device: torch.device) -> Stude
     return student
 
 
-def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: ImageCache, student: Student) -> None:
-    """Train one student, from the last checkpoint if there is one, and write its files."""
+def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: ImageCache, student: Student) -> int:
+    """Train one student, from the last checkpoint if there is one, and write its files; the step it began at."""
     options, device = spec.options, cache.device
     objective = spec.build_objective(student, device)
     targets = None if spec.load_targets is None else spec.load_targets()
@@ -266,6 +267,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         )
     if non_finite := ranks.first_does(lambda: _finish(run, student, spec, training, cache)):
         raise loop.NonFinite(outcome.step, non_finite)
+    return done
 
 
 def _check_space(run: RunFolder, student: Student, options: LoopOptions) -> None:

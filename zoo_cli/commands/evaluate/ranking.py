@@ -41,6 +41,8 @@ def ranking(
     have an accuracy in ACCURACIES. Controls stand beside them: a random order, the sources' parameters and depth, and
     the prior, a source's mean accuracy on the other targets. A metric that does not beat the prior has shown nothing.
 
+    Scores on several sizes of the probe set, see zoo score --probe-per-class, also stand side by side.
+
     With --reference, what the first choice of a metric gains over that source, what the best of its top K does, and
     the share of the best gain there is. --out FILE.parquet holds a row for each metric and target, with its points.
 

@@ -9,6 +9,7 @@ points: `point_sources`, their `point_scores` and `point_accuracies`. --out FILE
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 
 from zoo_cli import console
@@ -120,11 +121,59 @@ def _grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[console
         *([console.Field("prior", "beats prior", ">")] if has_prior else []),
         *CORRELATIONS[1:],
     ]
-    grids = [
+    grids: list[console.Grid] = [
         console.Grid("correlation of scores with accuracies", correlations, shown, len(keys)),
         console.Grid("accuracy of the choice", metrics, (*keys, *CHOICES), len(keys)),
     ]
-    return [*grids, *_gain_grids(result, metrics, keys)] if result.reference is not None else grids
+    if result.reference is not None:
+        grids += _gain_grids(result, metrics, keys)
+    return [*grids, *_size_grids(result, metrics)]
+
+
+def _size_grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[console.Grid]:
+    """How every metric changes with the size of its probe set; nothing where each has one size."""
+    by_metric: dict[tuple[str, str | None], dict[int | None, Row]] = {}
+    for row in metrics:
+        by_metric.setdefault((row["metric"], row["representation"]), {})[row["per_class"]] = row
+    several = {key: rows for key, rows in by_metric.items() if len(rows) > 1}
+    sizes = sorted({size for rows in several.values() for size in rows}, key=lambda size: (size is None, size or 0))
+    if not several:
+        return []
+    keys = [KEYS[0], *([KEYS[1]] if any(on is not None for _, on in several) else [])]
+    columns = [console.Field(_size_name(size), style=">") for size in sizes]
+    measures = [("Spearman correlation", _spearman_text), ("relative accuracy of the first choice", _relative_text)]
+    if result.reference is not None:
+        scale = _fraction(result)
+        title = f"gain of the best of top {result.top} over {result.reference}, points"
+        measures.append((title, partial(_top_gain_text, scale=scale)))
+    return [
+        console.Grid(
+            f"{title}, by images of a class in the probe set",
+            [
+                {"metric": metric, "representation": on} | {_size_name(size): text(row) for size, row in rows.items()}
+                for (metric, on), rows in several.items()
+            ],
+            (*keys, *columns),
+            len(keys),
+        )
+        for title, text in measures
+    ]
+
+
+def _size_name(size: int | None) -> str:
+    return "all" if size is None else str(size)
+
+
+def _spearman_text(row: Row) -> str:
+    return "-" if row["spearman"] is None else f"{row['spearman']:.2f}"
+
+
+def _relative_text(row: Row) -> str:
+    return console.percent(row["relative_accuracy"])
+
+
+def _top_gain_text(row: Row, scale: float) -> str:
+    return "-" if row["gain_top"] is None else format_gain(scale * row["gain_top"])
 
 
 def _gain_grids(

@@ -36,6 +36,9 @@ def transfer(
     a failure if gain and loss differ by McNemar's exact test, two-sided at 5 %, else undecided. Without --teacher the
     teachers are those that the run.json of AFTER names.
 
+    Transfers are counted by the strength of the teacher: weaker, equal or stronger than BEFORE by the same test of
+    their predictions. Beside them the ceiling: the ensemble of BEFORE and the teacher, by the mean of probabilities.
+
     zoo evaluate transfer student runs/dp-s0 --teacher runs/expert
     zoo evaluate transfer runs/labels-only-s0 runs/kl-s0 runs/dp-s0 --teacher file:experts/b --json
     """

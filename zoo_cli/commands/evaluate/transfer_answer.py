@@ -1,10 +1,11 @@
 """What `zoo evaluate transfer` prints."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from zoo_cli import console
 from zoo_cli.commands.evaluate.answers import Row, print_answer
+from zoo_cli.evaluation.teacher_strength import TeacherPlace
 from zoo_cli.pipeline.evaluate.transfer import TeacherUptake, TransferResult, TransferRow, TransferSummary
 
 FIELDS = (
@@ -19,6 +20,29 @@ FIELDS = (
     console.Field("complementary", style="percent"),
     console.Field("transfer_rate", "transferred", "percent"),
     console.Field("class_transfer_rate", "in its classes", "percent"),
+    console.Field("strength"),
+    console.Field("ensemble_delta", "ensemble", "percent"),
+)
+KEYS = FIELDS[:2]
+CHANGES = (*KEYS, *FIELDS[2:7])
+TEACHERS = (*KEYS, FIELDS[11], *FIELDS[7:11])
+CEILING = (
+    *KEYS,
+    console.Field("accuracy_before", "before", "percent"),
+    console.Field("accuracy_after", "after it", "percent"),
+    console.Field("teacher_accuracy", "teacher alone", "percent"),
+    console.Field("ensemble_accuracy", "ensemble", "percent"),
+)
+TYPES = {field.name: "string" if field.name == "strength" else "double" for field in fields(TeacherPlace)}
+STRENGTHS = (
+    console.Field("strength", "teacher"),
+    console.Field("transfers", style="d"),
+    console.Field("success_rate", "rose", "percent"),
+    console.Field("success", style="d"),
+    console.Field("failure", style="d"),
+    console.Field("undecided", style="d"),
+    console.Field("mean_delta", "mean delta", "percent"),
+    console.Field("mean_ensemble_delta", "of the ensemble", "percent"),
 )
 
 
@@ -30,7 +54,31 @@ def print_transfer(result: TransferResult, out: Path | None, form: str | None) -
         "summary": _summary(result.summary),
     }
     rows = [line for row in result.transfers for line in _lines(row)]
-    print_answer("zoo.evaluate-transfer/1", data, FIELDS, rows=rows, out=out, form=form, notes=_notes(result))
+    print_answer(
+        "zoo.evaluate-transfer/1",
+        data,
+        FIELDS,
+        rows=rows,
+        out=out,
+        form=form,
+        notes=_notes(result),
+        types=TYPES,
+        grids=_grids(result, rows),
+    )
+
+
+def _grids(result: TransferResult, rows: list[Row]) -> list[console.Grid]:
+    """The changes; where teachers are known what they offered, the ceiling, and the transfers by their strength."""
+    grids = [console.Grid(f"transfers from {result.before}", rows, CHANGES, len(KEYS))]
+    if not any(row["teacher"] is not None for row in rows):
+        return grids
+    strengths = [asdict(row) for row in result.summary.strengths]
+    return [
+        *grids,
+        console.Grid("what the teachers offered, and what the student took", rows, TEACHERS, len(KEYS)),
+        console.Grid("accuracy, and the ensemble of the student before and its teacher", rows, CEILING, len(KEYS)),
+        console.Grid("transfers by the strength of the teacher", strengths, STRENGTHS),
+    ]
 
 
 def _transfer(row: TransferRow) -> Row:
@@ -44,7 +92,8 @@ def _transfer(row: TransferRow) -> Row:
 
 
 def _uptake(uptake: TeacherUptake) -> Row:
-    return {"teacher": uptake.teacher, **asdict(uptake.statistics), "class_transfer_rate": uptake.class_transfer_rate}
+    own = {"teacher": uptake.teacher, **asdict(uptake.statistics), "class_transfer_rate": uptake.class_transfer_rate}
+    return {**own, **asdict(uptake.place)}
 
 
 def _summary(summary: TransferSummary) -> Row:
@@ -54,6 +103,7 @@ def _summary(summary: TransferSummary) -> Row:
         "holm": asdict(summary.outcomes_holm),
         "success_rate": summary.success_rate,
         "mean_delta": summary.mean_delta,
+        "strengths": [asdict(row) for row in summary.strengths],
     }
 
 
@@ -65,7 +115,7 @@ def _lines(row: TransferRow) -> list[Row]:
         teacher = _uptake(uptake)
         accuracy = teacher.pop("accuracy")
         lines.append({**own, **teacher, "teacher_accuracy": accuracy})
-    return lines or [{**own, "teacher": None, "teacher_accuracy": None}]
+    return lines or [{**own, "teacher": None, "teacher_accuracy": None, **dict.fromkeys(TYPES)}]
 
 
 def _notes(result: TransferResult) -> list[str]:
@@ -80,4 +130,11 @@ def _notes(result: TransferResult) -> list[str]:
             f"corrected for multiple tests (Holm): {corrected.success:,}, {corrected.failure:,}, "
             f"{corrected.undecided:,}; accuracy rose in {console.percent(summary.success_rate)} of them"
         )
+    if any(row.transfers for row in summary.strengths):
+        notes.append(
+            "a teacher is weaker or stronger than the student before by McNemar's exact test at 5 %, else equal; "
+            "ensemble: by the mean of their probabilities"
+        )
+        if any(len(row.teachers) > 1 for row in result.transfers):
+            notes.append("a transfer from several teachers counts once for each of them")
     return notes

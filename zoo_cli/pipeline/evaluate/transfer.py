@@ -9,9 +9,10 @@ import numpy as np
 
 from zoo_cli import console
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.evaluation import flip_concentration, flip_statistics, named_runs, predictions
+from zoo_cli.evaluation import flip_concentration, flip_statistics, named_runs, predictions, teacher_strength
 from zoo_cli.evaluation.flip_statistics import TeacherStatistics, TransferStatistics
 from zoo_cli.evaluation.predictions import Predictions
+from zoo_cli.evaluation.teacher_strength import StrengthSummary, TeacherPlace
 from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
 from zoo_cli.store import files
 from zoo_cli.store.records import check_value
@@ -55,13 +56,15 @@ class TeacherUptake:
     """How much of a teacher's knowledge the student took up.
 
     `statistics`: see `flip_statistics.teacher_statistics`; `class_transfer_rate`: within all classes where the teacher
-    offers something; `top`: within the fewest classes that hold each share of it.
+    offers something; `top`: within the fewest classes that hold each share of it; `place`: its strength, and what it
+    reaches together with the student before.
     """
 
     teacher: str
     statistics: TeacherStatistics
     class_transfer_rate: float | None
     top: tuple[TopUptake, ...]
+    place: TeacherPlace
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,14 @@ class OutcomeCounts:
 
 @dataclass(frozen=True)
 class TransferSummary:
-    """All transfers: their outcomes, the share whose accuracy rose, and the mean delta."""
+    """All transfers: their outcomes, the share whose accuracy rose, and the mean delta; `strengths`: by teacher."""
 
     transfers: int
     outcomes: OutcomeCounts
     outcomes_holm: OutcomeCounts
     success_rate: float
     mean_delta: float
+    strengths: tuple[StrengthSummary, ...]
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def evaluate_transfer(options: TransferEvaluationConfig) -> TransferResult:
     names = _match_teachers(options.after, options.teachers)
     reader = PredictionReader(options.workspace, options.device, options.workers)
     reference = reader.read(options.before)
-    named = {name: reader.read(name, labels=False).align_classes(reference) for name in dict.fromkeys(options.teachers)}
+    named = {name: reader.read(name, labels=False).align_outputs(reference) for name in dict.fromkeys(options.teachers)}
     statistics, uptakes = [], []
     for text, own_teachers in zip(options.after, names, strict=True):
         after = reader.read(text, labels=False).align_classes(reference)
@@ -146,13 +150,13 @@ def _match_teachers(after: Sequence[str], teachers: Sequence[str]) -> list[Seque
 
 
 def _recorded_teachers(reader: PredictionReader, text: str, reference: Predictions) -> dict[str, Array]:
-    """The classes predicted by the teachers that a run of general transfer names, if they still exist."""
+    """The logits of the teachers that a run of general transfer names, if they still exist."""
     file = named_runs.resolve_run(Path(text), reader.workspace) / "run.json"
     recorded = _read_teachers(file) if file.exists() else {}
     teachers = {}
     for name, digest in recorded.items():
         try:
-            teachers[name] = _load_teacher(reader, name, digest).align_classes(reference)
+            teachers[name] = _load_teacher(reader, name, digest).align_outputs(reference)
         except (UsageError, ContractError) as error:
             console.say(f"{text} names the teacher {name}, which is left out: {error}")
     if not recorded:
@@ -182,8 +186,12 @@ def _load_teacher(reader: PredictionReader, name: str, digest: str | None) -> Pr
     raise UsageError("it is no longer a source of zoo.toml or the same run", "name it with --teacher PROVIDER:NAME")
 
 
-def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> TeacherUptake:
-    """What a teacher could offer the student before, and how much of that the student after has right."""
+def _uptake(reference: Predictions, after: Array, name: str, logits: Array) -> TeacherUptake:
+    """What a teacher, by its logits, could offer the student before, and how much of that the student after has right.
+
+    `after`: the classes that the latter predicts.
+    """
+    teacher = flip_statistics.predicted_classes(logits)
     labels, count = reference.labels, len(reference.classes)
     before = flip_statistics.predicted_classes(reference.logits)
     occurring = np.flatnonzero(np.bincount(labels, minlength=count))
@@ -196,7 +204,8 @@ def _uptake(reference: Predictions, after: Array, name: str, teacher: Array) -> 
         for row in flip_concentration.class_uptake(offered, taken, gained)
     )
     statistics = flip_statistics.teacher_statistics(labels, before, after, teacher)
-    return TeacherUptake(name, statistics, top[-1].class_transfer_rate, top)
+    place = teacher_strength.place_teacher(labels, reference.logits, logits)
+    return TeacherUptake(name, statistics, top[-1].class_transfer_rate, top, place)
 
 
 def _summarize(rows: Sequence[TransferRow]) -> TransferSummary:
@@ -207,6 +216,9 @@ def _summarize(rows: Sequence[TransferRow]) -> TransferSummary:
         outcomes_holm=_count_outcomes([row.outcome_holm for row in rows]),
         success_rate=sum(delta > 0 for delta in deltas) / len(rows),
         mean_delta=sum(deltas) / len(rows),
+        strengths=teacher_strength.summarize_strengths(
+            (row.statistics, uptake.place) for row in rows for uptake in row.teachers
+        ),
     )
 
 
