@@ -127,7 +127,7 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             console.use(console.Console(out, err)),
-            mock.patch.object(__main__, "app", _command_line),
+            mock.patch.object(__main__, "app", functools.partial(_command_line, __main__.import_target)),
         ):
             code = __main__.main(words)
     finally:
@@ -141,8 +141,8 @@ _app = __main__.app
 
 
 @functools.cache
-def _command_line() -> Any:
-    """The command line, built once for all tests: that takes as long as a small command."""
+def _command_line(_import_target: Any) -> Any:
+    """The command line, built once for all tests that import its commands alike, since that takes time."""
     return typer.main.get_command(_app())
 
 
