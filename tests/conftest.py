@@ -16,8 +16,17 @@ for _ignored, _usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal
         signal.signal(_ignored, _usual)
 
 
+_FSYNC = os.fsync
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a card where no card computes, with the reason, and what it would check."""
+    """Wait for no disk, and skip what needs a card where no card computes, with the reason, and what it would check.
+
+    No test cuts the power: what the system has been given, the next process reads. Each wait takes as long as a small
+    table takes to write. Processes of their own and benchmarks do wait.
+    """
+    os.fsync = _FSYNC if item.get_closest_marker("bench") else os.fstat
     marker = item.get_closest_marker("gpu")
     reason = None if marker is None else _why_no_card_computes()
     if marker is not None and reason is not None:

@@ -100,6 +100,10 @@ def upward(edges: Graph) -> list[str]:
     ]
 
 
+IMPORTED = {name: imported(name, MODULES) for name in MODULES}
+EDGES = graph(MODULES)
+
+
 def parse(**texts: str) -> dict[str, ast.Module]:
     """A made-up package, by dotted name with "__" for each dot."""
     return {"zoo_cli": ast.parse("")} | {
@@ -108,11 +112,11 @@ def parse(**texts: str) -> dict[str, ast.Module]:
 
 
 def test_imports_form_no_circle() -> None:
-    assert circles(graph(MODULES)) == []
+    assert circles(EDGES) == []
 
 
 def test_imports_only_go_down() -> None:
-    assert upward(graph(MODULES)) == []
+    assert upward(EDGES) == []
 
 
 @pytest.mark.parametrize(
@@ -139,13 +143,13 @@ def among(folders: set[str]) -> list[str]:
 
 @pytest.mark.parametrize("name", among(METHODS | {"ranking"}))
 def test_methods_import_no_files_and_no_console(name: str) -> None:
-    folders = {folder(other) for other in graph(MODULES)[name]}
+    folders = {folder(other) for other in EDGES[name]}
     assert not folders & {"store", "console", "config", "devices"}
 
 
 @pytest.mark.parametrize("name", among(NUMPY_ALONE))
 def test_metrics_and_weightings_import_only_numpy(name: str) -> None:
-    assert not {other.partition(".")[0] for other in imported(name, MODULES)} & {"torch", "torchvision", "pyarrow"}
+    assert not {other.partition(".")[0] for other in IMPORTED[name]} & {"torch", "torchvision", "pyarrow"}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in {"zoo_cli.__main__", "zoo_cli.guard"}])
@@ -163,7 +167,7 @@ def test_only_main_exits_or_catches_everything(name: str) -> None:
 def test_only_typers_public_names_are_used(name: str) -> None:
     assert not [
         other
-        for other in imported(name, MODULES)
+        for other in IMPORTED[name]
         if other.split(".")[0] == "click" or (other.startswith("typer.") and other not in TYPER)
     ]
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.marks import slow_unless
 from zoo_cli import registry, specs
 from zoo_cli.entries import Metric
 from zoo_cli.errors import ContractError, Undefined
@@ -187,7 +188,7 @@ def test_undefined_score_does_not_affect_others() -> None:
     assert defined.value == estimate("cka", x, y).value
 
 
-@pytest.mark.parametrize("width", [6, 90])
+@pytest.mark.parametrize("width", slow_unless([6, 90], (90,)))
 def test_metrics_together_equal_each_alone(width: int) -> None:
     x, y = features((20, 15, 10), width)
     names = [name for name, entry in registry.METRICS.items() if "features" in entry.on and not entry.needs]

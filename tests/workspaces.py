@@ -26,6 +26,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import typer
 
 from zoo_cli import __main__, console, early_signals, interruption
 from zoo_cli.store import checksums, files, seals
@@ -124,6 +127,7 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             console.use(console.Console(out, err)),
+            mock.patch.object(__main__, "app", functools.partial(_command_line, __main__.import_target)),
         ):
             code = __main__.main(words)
     finally:
@@ -131,6 +135,15 @@ def run(*arguments: str, workspace: Path | None = None) -> Result:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return Result(code, out.getvalue(), err.getvalue())
+
+
+_app = __main__.app
+
+
+@functools.cache
+def _command_line(_import_target: Any) -> Any:
+    """The command line, built once for all tests that import its commands alike, since that takes time."""
+    return typer.main.get_command(_app())
 
 
 def sign_run(folder: Path) -> None:

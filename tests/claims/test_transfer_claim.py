@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.marks import slow_unless
+
 from ..shared_material import SHARED
 from . import transfer, transfer_report
 
@@ -100,7 +102,7 @@ def test_success_is_counted_by_delta_and_by_test() -> None:
 
 
 @pytest.mark.skipif(SHARED is None or shutil.which("bash") is None, reason="needs the development material")
-@pytest.mark.parametrize("size", ["small", "full"])
+@pytest.mark.parametrize("size", slow_unless(["small", "full"], ("small",)))
 def test_search_has_equal_budgets_and_no_test_part(size: str, tmp_path: Path) -> None:
     result = subprocess.run(
         ["bash", str(SCRIPT), size, str(tmp_path / "work")],

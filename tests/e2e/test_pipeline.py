@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests import warm_program
+
 from ..shared_material import SHARED
 
 pytestmark = pytest.mark.skipif(SHARED is None, reason="needs the development material")
@@ -16,14 +18,25 @@ NETWORKS = ("cifar10_resnet20", "cifar10_mlperf_resnet8", "mnist_lenet5", "minii
 
 
 def test_pipeline_on_real_images_ends_in_flips(tmp_path: Path) -> None:
-    assert SHARED is not None
-    for part, rows in (("train", 200), ("test", 60)):
-        images = pq.read_table(SHARED / "data" / f"flowers5-{part}.parquet")
-        pq.write_table(images.slice(0, rows), tmp_path / f"flowers5-{part}.parquet")
+    with warm_program.written(tmp_path / "bin") as programs:
+        check_pipeline(tmp_path, programs, student="cifar10_resnet20", train=100, test=30, steps=2)
+
+
+@pytest.mark.slow
+def test_larger_pipeline_in_processes_of_their_own(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "zoo"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m zoo_cli "$@"\n')
     program.chmod(0o755)
+    check_pipeline(tmp_path, program.parent, student="cifar10_resnet20", train=200, test=60, steps=12)
+
+
+def check_pipeline(tmp_path: Path, programs: Path, *, student: str, train: int, test: int, steps: int) -> None:
+    """Run the script with the `zoo` of a folder on this many images, and check what it writes."""
+    assert SHARED is not None
+    for part, rows in (("train", train), ("test", test)):
+        images = pq.read_table(SHARED / "data" / f"flowers5-{part}.parquet")
+        pq.write_table(images.slice(0, rows), tmp_path / f"flowers5-{part}.parquet")
     result = subprocess.run(
         [
             "bash",
@@ -36,12 +49,12 @@ def test_pipeline_on_real_images_ends_in_flips(tmp_path: Path) -> None:
         ],
         env={
             **os.environ,
-            "PATH": f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
-            "STUDENT": "cifar10_resnet20",
+            "STUDENT": student,
             "LABELLED": "20%",
-            "STEPS": "12",
-            "BATCH": "32",
+            "STEPS": str(steps),
+            "BATCH": "16",
         },
         capture_output=True,
         text=True,
@@ -55,6 +68,6 @@ def test_pipeline_on_real_images_ends_in_flips(tmp_path: Path) -> None:
     runs = {path.parent.name for path in (tmp_path / "work" / "runs").glob("*/predictions.parquet")}
     assert runs == {"labels-only-s0", *(f"cross-task-parc-{w}-s0" for w in ("equal", "nearest", "p12"))}
     flips = json.loads((tmp_path / "work" / "flips-s0.json").read_text())["data"]
-    assert flips["n"] == 60
+    assert flips["n"] == test
     assert flips["delta"] == pytest.approx(flips["accuracy_after"] - flips["accuracy_before"])
     assert "has no head and cannot teach" in result.stderr

@@ -22,7 +22,9 @@ from tests.workspaces import Result
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = r"""
 import json, os, pathlib, signal, sys, tempfile
+import scipy.optimize, scipy.stats  # which scores and intervals import when they need them
 os.environ["ZOO_WORKERS"] = "0"  # a thread of its own would not survive the fork
+os.fsync = os.fstat  # a kill loses nothing that the system has
 from tests.workspaces import make, run
 with tempfile.TemporaryDirectory() as folder:
     place = make(pathlib.Path(folder) / "task", upto="pseudo-label")

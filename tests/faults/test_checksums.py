@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.faults.test_damage import flipped
+from tests.marks import slow
 from tests.workspaces import make, run
 from zoo_cli.store import checksums, files
 
@@ -84,15 +85,17 @@ def test_odd_names_are_escaped_as_coreutils_do(tmp_path: Path) -> None:
     [(name, reader) for name, readers in READERS.items() for reader in readers],
     ids=lambda value: value if isinstance(value, str) else "-".join(value[:2]),
 )
-def test_every_reader_of_a_run_checks_what_it_reads(copied: Path, name: str, reader: tuple[str, ...]) -> None:
-    for seed in range(2):
-        path = copied / "runs/mine" / name
-        before = path.read_bytes()
-        mutated(path, seed)
-        result = run(*reader, workspace=copied)
-        assert result.code == 3, result.err
-        assert f"{name} is damaged: it differs from its digest in SHA256SUMS" in result.error
-        path.write_bytes(before)
+@pytest.mark.parametrize("seed", [0, *slow(1, 2, 3)])
+def test_every_reader_of_a_run_checks_what_it_reads(
+    copied: Path, name: str, reader: tuple[str, ...], seed: int
+) -> None:
+    path = copied / "runs/mine" / name
+    before = path.read_bytes()
+    mutated(path, seed)
+    result = run(*reader, workspace=copied)
+    assert result.code == 3, result.err
+    assert f"{name} is damaged: it differs from its digest in SHA256SUMS" in result.error
+    path.write_bytes(before)
     assert run(*DISTILL, "--overwrite", workspace=copied).code == 0
 
 
@@ -127,13 +130,14 @@ def test_run_whose_digests_are_missing_is_finished_by_its_command(copied: Path) 
     assert (folder / "SHA256SUMS").read_bytes() == before
 
 
+@pytest.mark.parametrize("seeds", [range(3), *slow(range(3, 20))], ids=str)
 @pytest.mark.parametrize("name", ["state/state.json", "metrics.jsonl"])
-def test_damaged_state_of_an_unfinished_run_is_refused(workspace: Make, name: str) -> None:
+def test_damaged_state_of_an_unfinished_run_is_refused(workspace: Make, name: str, seeds: range) -> None:
     place = workspace(upto="pseudo-label")
     assert run(*DISTILL, workspace=place).code == 0
     folder = place / "runs/mine"
     data, sums = ((folder / each).read_bytes() for each in (name, "SHA256SUMS"))
-    for seed in range(10):
+    for seed in seeds:
         for last in ("SHA256SUMS", "predictions.parquet"):
             (folder / last).unlink(missing_ok=True)
         mutated(folder / name, seed)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.marks import slow
 from tests.workspaces import edit, run, unseal
 from zoo_cli.errors import ZooError
 from zoo_cli.store import feature_files, files, schemas
@@ -49,8 +50,16 @@ READERS = [
 ]
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize(("artifact", "reader", "maker"), READERS, ids=lambda value: value if "/" in value else "")
+FEW = {(row[0], kind) for number, row in enumerate(READERS) for kind in ("with a flipped bit", [*DAMAGE][number % 3])}
+"""Of the default suite: of every artifact a flipped bit and one more kind of damage."""
+CASES = [
+    pytest.param(*row, kind, marks=() if (row[0], kind) in FEW else pytest.mark.slow, id=f"{row[0]}-{kind}")
+    for row in READERS
+    for kind in DAMAGE
+]
+
+
+@pytest.mark.parametrize(("artifact", "reader", "maker", "damage"), CASES)
 def test_damaged_artifact_is_named_and_can_be_remade(
     workspace: Make, artifact: str, reader: tuple[str, ...], maker: str, damage: str
 ) -> None:
@@ -81,13 +90,16 @@ def test_wrong_type_in_the_record_of_a_source_is_refused(workspace: Make, key: s
         assert "zoo extract --source alpha --overwrite makes it again" in result.error
 
 
-@pytest.mark.parametrize("bit", [0, 7])
-def test_every_flipped_bit_of_a_page_is_detected(workspace: Make, bit: int) -> None:
+@pytest.mark.parametrize("bits", [(7, 20), *slow((0, 5), (7, 5))], ids=str)
+def test_every_flipped_bit_of_a_page_is_detected(workspace: Make, bits: tuple[int, int]) -> None:
+    """`bits`: which one of a byte, and of how many bytes one."""
+    bit, stride = bits
+
     path = workspace(upto="extract") / FEATURES
     data = path.read_bytes()
     whole = pq.read_table(path)
     silent = []
-    for position in range(4, pages_end(data), 5):
+    for position in range(4, pages_end(data), stride):
         path.write_bytes(flipped(data, position, bit))
         try:
             table = files.read_parquet(path)

@@ -1,11 +1,11 @@
 """Eight processes that share a fresh workspace: each ends well, and the files are those of one after the other."""
 
 import functools
-import json
 import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,37 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.faults.processes import ROOT
+from tests.faults.processes import ROOT, start
 from tests.pipeline.test_bytes import contents
 from tests.workspaces import make, run
 from zoo_cli.store import feature_store
 
 Commands = tuple[tuple[str, ...], ...]
 
-RUNNER = """
-import json, os, sys, time
-from zoo_cli import __main__
-from zoo_cli.pipeline import cross_task_runs, distill, feature_extraction, gradient_extraction
+LATER = """
+import time
 from zoo_cli.store import feature_store
-feature_store.PART_ROWS = int(sys.argv[1])
-begin = time.monotonic()
-children = []
-for delay, log, arguments in json.loads(sys.argv[2]):
-    pid = os.fork()
-    if pid == 0:
-        stream = os.open(log, os.O_WRONLY | os.O_CREAT)
-        os.dup2(stream, 1), os.dup2(stream, 2)
-        time.sleep(max(0.0, begin + delay - time.monotonic()))
-        code = 99
-        try:
-            code = __main__.main(arguments)
-            sys.stdout.flush()
-        finally:
-            os._exit(code)
-    children.append(pid)
-print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]))
+feature_store.PART_ROWS = {rows}
+time.sleep(max(0.0, {begin} - time.time()))
 """
-"""Starts all commands from one process that has imported what they need, each after its delay in seconds."""
+"""Small parts, and a start at a given time."""
 PART_ROWS = 4
 SOURCES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theirs")
 LENGTH = ("--steps", "2", "--batch-size", "8")
@@ -93,22 +76,14 @@ def serial(folder: Path, commands: Commands) -> dict[str, str]:
 
 def at_once(place: Path, commands: Commands, delays: Sequence[float]) -> dict[str, str]:
     """The files that the commands make at the same time."""
-    logs = [place.parent / f"{place.name}-{number}.log" for number in range(len(commands))]
-    jobs = [
-        (delay, str(log), [*command, "-C", str(place)])
+    logs = [place.parent / f"{place.name}-{number}" for number in range(len(commands))]
+    begin = time.time() + 0.1  # when all have been forked
+    processes = [
+        start(*command, workspace=place, before=LATER.format(rows=PART_ROWS, begin=begin + delay), place=log)
         for delay, log, command in zip(delays, logs, commands, strict=True)
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(PART_ROWS), json.dumps(jobs)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    codes = json.loads(result.stdout)
-    assert codes == [0] * len(commands), "\n".join(log.read_text(encoding="utf-8") for log in logs)
+    results = [process.result(300) for process in processes]
+    assert [result.code for result in results] == [0] * len(commands), [result.err for result in results]
     return contents(place)
 
 

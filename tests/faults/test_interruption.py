@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.faults.processes import SMALL_PARTS, Process, start
+from tests.marks import slow, slow_unless
 from tests.workspaces import make
 
 Make = Callable[..., Path]
@@ -74,7 +75,7 @@ def kill_at_random(place: Path, log: Path, unbroken: dict[str, str], kills: int,
     check_whole(place, unbroken)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *slow(1, 2)])
 def test_extraction_resumed_after_kill_is_bit_equal(
     workspace: Make, tmp_path: Path, unbroken: dict[str, str], seed: int
 ) -> None:
@@ -106,11 +107,15 @@ def _deadly(*arguments, **options):
 """
 
 
-@pytest.mark.parametrize("calls", [0, 3, 8])
-@pytest.mark.parametrize("step", STEPS)
+FEW = [("before the part is written", 3), ("before it is on disk", 0), ("before it is in its place", 8)]
+ALL = [(step, calls) for step in STEPS for calls in (0, 3, 8)]
+
+
+@pytest.mark.parametrize("moment", slow_unless(ALL, FEW), ids=str)
 def test_kill_during_a_write_leaves_old_or_new_file(
-    workspace: Make, tmp_path: Path, unbroken: dict[str, str], step: str, calls: int
+    workspace: Make, tmp_path: Path, unbroken: dict[str, str], moment: tuple[str, int]
 ) -> None:
+    step, calls = moment
     place = workspace(upto="split")
     before = SMALL_PARTS.format(pause=0) + KILL_AT.format(step=STEPS[step], calls=calls)
     killed = start("extract", workspace=place, before=before, place=tmp_path / "killed").result()
@@ -137,7 +142,7 @@ def test_kill_before_failures_are_recorded_loses_none(workspace: Make, tmp_path:
     assert row["id"] == "train/blue/01.png"
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2", *slow("SIGINT", "SIGHUP", "SIGUSR1")])
 def test_signal_stops_extraction_and_keeps_parts(
     workspace: Make, tmp_path: Path, unbroken: dict[str, str], name: str
 ) -> None:
@@ -155,7 +160,7 @@ def test_signal_stops_extraction_and_keeps_parts(
     check_whole(place, unbroken)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", *slow("SIGTERM", "SIGUSR1")])
 def test_training_resumed_after_signal_is_bit_equal(workspace: Make, tmp_path: Path, name: str) -> None:
     place, signum = workspace(upto="pseudo-label"), signal.Signals[name]
     slow = "\nimport time\n_train = loop.train\n" + (

@@ -206,10 +206,10 @@ def test_one_of_many_takes_a_stale_lease(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from zoo_cli.store import lease\n"
         "from zoo_cli.errors import ZooError\n"
         "while time.time() < float(sys.argv[2]): pass\n"
-        "try: lease.take(Path(sys.argv[1]), 'a', 0); print('taken', flush=True); time.sleep(1)\n"
+        "try: lease.take(Path(sys.argv[1]), 'a', 0); print('taken', flush=True); time.sleep(0.5)\n"
         "except ZooError: print('held', flush=True)\n"
     )
-    begin = str(time.time() + 2)
+    begin = str(time.time() + 1)
     children = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path / "run"), begin], stdout=subprocess.PIPE, text=True

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from tests.faults.mutations import ARTIFACTS, LEASE, MUTATIONS, Fuzzer
+from tests.marks import slow_unless
 
 ROUNDS = 6
 
@@ -35,7 +36,7 @@ def try_damage(fuzzer: Fuzzer, pattern: str, mutation: str, draw: random.Random,
     return outcomes
 
 
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", slow_unless(range(12), range(len(MUTATIONS))))
 def test_damage_is_refused_or_changes_no_answer(fuzzer: Fuzzer, number: int) -> None:
     draw = random.Random(number)
     pattern, mutation = draw.choice(list(ARTIFACTS)), list(MUTATIONS)[number % len(MUTATIONS)]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from tests.faults.processes import zoo
 from tests.faults.tables import IDS, LABELS, SAMPLES, VALUES, table
-from tests.workspaces import Result, run
+from tests.marks import slow
+from tests.workspaces import Result, make, run
 from zoo_cli import __main__, console
 
 Make = Callable[..., Path]
@@ -43,12 +45,18 @@ def on_terminal(*arguments: str, workspace: Path) -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
-@pytest.fixture
-def finished(workspace: Make) -> Path:
-    place = workspace(upto="pseudo-label")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = make(tmp_path_factory.mktemp("trained") / "task", upto="pseudo-label")
     result = run(*ANSWERS[-1], workspace=place)
     assert result.code == 0, result.err
     return place
+
+
+@pytest.fixture
+def finished(trained: Path, tmp_path: Path) -> Path:
+    """The workspace after each command of ANSWERS."""
+    return Path(shutil.copytree(trained, tmp_path / "task"))
 
 
 def strict(text: str) -> None:
@@ -115,7 +123,7 @@ def test_a_terminal_without_colours_gets_none(
         assert not re.search(colour, result.out + result.err)
 
 
-@pytest.mark.parametrize("columns", ["20", "1", "0"])
+@pytest.mark.parametrize("columns", ["1", *slow("20", "0")])
 def test_narrow_terminal_crops_and_never_fails(finished: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     for arguments in (("rank",), ("sources",), ("show", "manifest.parquet"), ("extract", "--overwrite")):
@@ -126,7 +134,9 @@ def test_narrow_terminal_crops_and_never_fails(finished: Path, monkeypatch: pyte
     assert "alpha" in piped.out
 
 
-@pytest.mark.parametrize("environment", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONUTF8": "0"}], ids=str)
+@pytest.mark.parametrize(
+    "environment", [{"PYTHONIOENCODING": "ascii"}, *slow({"LC_ALL": "C"}, {"PYTHONUTF8": "0"})], ids=str
+)
 def test_unencodable_names_are_escaped(workspace: Make, environment: dict[str, str]) -> None:
     place = workspace()
     (place / "images" / "red" / "00.png").unlink()

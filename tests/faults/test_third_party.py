@@ -205,10 +205,23 @@ def make_noisy(folder: Path, end: str = "") -> None:
     (folder / "models.py").write_text(text, encoding="utf-8")
 
 
-def test_what_user_code_prints_goes_to_stderr(workspace: Make) -> None:
+ENDING = """import atexit
+from zoo_cli import answer_stream
+atexit._clear()
+_main = __main__.main
+def main(arguments):  # a process of its own, which ends as python lets it end
+    answer_stream.separate()
+    code = _main(arguments)
+    atexit._run_exitfuncs()
+    return code
+__main__.main = main
+"""
+
+
+def test_what_user_code_prints_goes_to_stderr(workspace: Make, tmp_path: Path) -> None:
     folder = workspace(upto="split")
     make_noisy(folder)
-    result = zoo("extract", "--json", "-C", str(folder))
+    result = start("extract", "--json", workspace=folder, before=ENDING, place=tmp_path / "run").result()
     assert result.code == 0, result.err
     assert json.loads(result.out)["schema"] == "zoo.extract/1"
     for text in NOISE:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.processes import start, zoo
+from tests.marks import slow
 from tests.workspaces import run
 from zoo_cli.store.writers import Writer
 
@@ -43,11 +44,19 @@ def leftovers(place: Path) -> list[str]:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EDQUOT], ids=errno.errorcode.get)
+@pytest.mark.parametrize("fault", [errno.ENOSPC, *slow(errno.EIO, errno.EDQUOT)], ids=errno.errorcode.get)
 def test_failing_disk_stops_a_stage_and_loses_nothing(
     workspace: Make, monkeypatch: pytest.MonkeyPatch, upto: str | None, command: tuple[str, ...], fault: int
 ) -> None:
-    place = workspace(upto=upto) if upto else workspace()
+    check_failing_disk(workspace(upto=upto) if upto else workspace(), monkeypatch, command, fault)
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.EDQUOT], ids=errno.errorcode.get)
+def test_every_fault_of_a_disk_is_named(workspace: Make, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+    check_failing_disk(workspace(upto="score"), monkeypatch, ("rank",), fault)
+
+
+def check_failing_disk(place: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], fault: int) -> None:
     before = snapshot(place)
 
     def refuse(_handle: int) -> None:
@@ -69,7 +78,7 @@ def test_failing_disk_stops_a_stage_and_loses_nothing(
     assert run(*command, workspace=place).code == 0
 
 
-@pytest.mark.parametrize("limit", [500, 2500])
+@pytest.mark.parametrize("limit", [2500, *slow(500)])
 def test_disk_full_in_the_middle_of_a_part(workspace: Make, tmp_path: Path, limit: int) -> None:
     place = workspace(upto="split")
     full = start("extract", workspace=place, before=LIMITED.format(limit), place=tmp_path / "full").result()

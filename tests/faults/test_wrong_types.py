@@ -21,6 +21,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from tests.marks import slow
 from tests.workspaces import make, run, sign_run, unseal, write_class_names
 from zoo_cli.store import seals
 
@@ -294,10 +295,11 @@ def check(task: Path, place: Path, chosen: list[Change]) -> Counter[str]:
     return counts
 
 
-def test_a_sample_of_wrong_types_is_never_a_bug(task: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [6, *slow(14)])
+def test_a_sample_of_wrong_types_is_never_a_bug(task: Path, tmp_path: Path, count: int) -> None:
     chance = random.Random(12)
-    chosen = [chance.choice(changes(task, artifact)) for artifact in chance.sample(ARTIFACTS, 14)]
-    assert check(task, tmp_path / "task", chosen)["refused"] > 5
+    chosen = [chance.choice(changes(task, artifact)) for artifact in chance.sample(ARTIFACTS, count)]
+    assert check(task, tmp_path / "task", chosen)["refused"] > count // 3
 
 
 @pytest.mark.slow

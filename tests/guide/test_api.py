@@ -1,7 +1,5 @@
 """The Python API: what its methods return and raise, and that nothing is printed."""
 
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 import torch
 
 import zoo_cli as zoo
+from tests.faults.processes import start
 from tests.guide.readme_blocks import write_outputs
 from tests.workspaces import CLASSES, edit, make, run
 from zoo_cli.api.silence import in_python
@@ -63,8 +62,9 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_step_prints_nothing(tmp_path: Path) -> None:
     make(tmp_path / "task")
-    result = subprocess.run([sys.executable, "-c", EVERY_STEP], capture_output=True, text=True, cwd=tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    before = f"os.chdir({str(tmp_path)!r})\nexec({EVERY_STEP!r}, {{}})\nsys.stdout.flush()\nos._exit(0)"
+    result = start(workspace=None, before=before, place=tmp_path / "log").result()
+    assert (result.code, result.out, result.err) == (0, "", "")
 
 
 def test_warnings_are_python_warnings_of_the_caller(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every shell block of the README runs, from a folder that holds only the data that its section names.
 
-Plain lines of `zoo` run in this process, everything else in bash. Both train for one step on the CPU.
+Plain lines of `zoo` run in this process, everything else in bash, whose `zoo` is a fork of a warm process. Both train
+for one step on the CPU.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm_program
 from tests.guide.readme_blocks import (
     ROOT,
     Block,
@@ -25,6 +27,7 @@ from tests.guide.readme_blocks import (
 from tests.workspaces import run
 
 GUIDE = "Your own images"
+UNTRAINED = "Your own images, before the training"
 EXCLUDED = (
     'python3 -m venv .venv && .venv/bin/pip install ".[demo]" && .venv/bin/zoo demo\n',
     'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest\n',
@@ -34,7 +37,7 @@ FOLDERS = {
     GUIDE: ("images",),
     "Without a zoo.toml": ("images in pets", "outputs", "student"),
     "Several label sets": ("images", "zoo.toml"),
-    "In a batch script": ("images", "zoo.toml"),
+    "In a batch script": (UNTRAINED,),
     "Many sources, tasks and seeds": ("images in T/pets", "zoo.toml in T/pets"),
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
@@ -55,7 +58,7 @@ SHELLS = {
 arguments=()
 for word in "$@"; do [ "$word" = cuda ] && word=cpu; arguments+=("$word"); done
 case $1 in distill|finetune) arguments+=({shlex.join(SHORT)});; esac
-exec {shlex.quote(sys.executable)} -m zoo_cli "${{arguments[@]}}"
+exec ${{ZOO_PROGRAM:-{shlex.quote(sys.executable)} -m zoo_cli}} "${{arguments[@]}}"
 """,
     "srun": '#!/bin/bash\nexec "$@"\n',
     "sbatch": """#!/bin/bash
@@ -103,6 +106,12 @@ def run_blocks(section: str, folder: Path, torch_home: Path, patch: pytest.Monke
     patch.setenv("PYTHONPATH", str(ROOT))
     blocks = blocks_of(section)
     assert blocks
+    with warm_program.written(folder.parent / "warm") as programs:
+        patch.setenv("ZOO_PROGRAM", str(programs / "zoo"))
+        run_all(blocks)
+
+
+def run_all(blocks: list[Block]) -> None:
     for block in blocks:
         lines = plain_lines(block)
         if lines is None:
@@ -159,8 +168,9 @@ def test_blocks_of_a_section_run(
     folder = tmp_path / "folder"
     folder.mkdir()
     for part in FOLDERS[section]:
-        if part == GUIDE:
-            shutil.copytree(request.getfixturevalue("guide"), folder, dirs_exist_ok=True)
+        if part in (GUIDE, UNTRAINED):
+            ignore = shutil.ignore_patterns("runs") if part == UNTRAINED else None
+            shutil.copytree(request.getfixturevalue("guide"), folder, dirs_exist_ok=True, ignore=ignore)
         elif part == "images":
             draw_images(folder)
         elif part.startswith("images in "):

@@ -13,7 +13,7 @@ import pytest
 
 import zoo_cli
 from tests.guide.readme_blocks import ROOT, read_blocks
-from tests.workspaces import make
+from tests.workspaces import Result, make
 
 PACKAGE = Path(zoo_cli.__file__).parent
 RECIPES = {
@@ -45,43 +45,60 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def zoo(copy: Path, *arguments: str, workspace: Path) -> Any:
-    """The answer of a command of the copied package."""
-    result = subprocess.run(
-        [sys.executable, "-m", "zoo_cli", *arguments, "--json", "-C", str(workspace)],
+COMMANDS = {
+    "scored": ("extract", ("score", "--metric", "mine")),
+    "scored by three": ("extract", ("score", "--metric", "mine:k=3")),
+    "ranked": ("extract", ("rank", "--metric", "mine")),
+    "weighted": ("score", ("rank", "--weighting", "mine")),
+    "weighted squares": ("score", ("rank", "--weighting", "mine:power=2")),
+    "extracted": ("split", ("extract", "--source", "mine:narrow", "--device", "cpu")),
+}
+"""By name: the stage after which a command runs, each stage in a workspace of its own, and the command."""
+PROGRAM = """
+import json, pathlib, sys
+import zoo_cli
+from tests.workspaces import run
+assert pathlib.Path(zoo_cli.__file__).is_relative_to(pathlib.Path.cwd())
+print(json.dumps([vars(run(*words)) for words in json.loads(sys.argv[1])]))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The answer of each command of the copied package."""
+    places = {stage: make(tmp_path_factory.mktemp(stage) / "task", upto=stage) for stage, _ in COMMANDS.values()}
+    words = [[*command, "--json", "-C", str(places[stage])] for stage, command in COMMANDS.values()]
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(words)],
         capture_output=True,
         text=True,
         cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (copy, ROOT)))},
         timeout=120,
     )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)["data"]
+    assert process.returncode == 0, process.stderr
+    results = [Result(**row) for row in json.loads(process.stdout)]
+    assert [result.code for result in results] == [0] * len(results), results
+    return {name: result.data for name, result in zip(COMMANDS, results, strict=True)}
 
 
-def test_recipe_of_a_metric_runs(copy: Path, tmp_path: Path) -> None:
-    workspace = make(tmp_path / "task", upto="extract")
-    rows = zoo(copy, "score", "--metric", "mine", workspace=workspace)
+def test_recipe_of_a_metric_runs(answers: dict[str, Any]) -> None:
+    rows, fewer = answers["scored"], answers["scored by three"]
     assert {row["status"] for row in rows} == {"ok"}
     assert all(row["chance"] < row["value"] <= row["ceiling"] for row in rows if row["source"] != "@student")
     assert all(row["low"] < row["value"] < row["high"] for row in rows)
-    fewer = zoo(copy, "score", "--metric", "mine:k=3", workspace=workspace)
     assert {row["params"] for row in fewer} == {"k=3"}
     assert [row["value"] for row in fewer] != [row["value"] for row in rows]
-    assert zoo(copy, "rank", "--metric", "mine", workspace=workspace)[0]["rank"] == 1
+    assert answers["ranked"][0]["rank"] == 1
 
 
-def test_recipe_of_a_weighting_runs(copy: Path, tmp_path: Path) -> None:
-    workspace = make(tmp_path / "task", upto="score")
-    rows = zoo(copy, "rank", "--weighting", "mine", workspace=workspace)
-    assert [row["weight"] for row in rows] == pytest.approx([6 / 11, 3 / 11, 2 / 11])
-    squared = zoo(copy, "rank", "--weighting", "mine:power=2", workspace=workspace)
-    assert [row["weight"] for row in squared] == pytest.approx([36 / 49, 9 / 49, 4 / 49])
+def test_recipe_of_a_weighting_runs(answers: dict[str, Any]) -> None:
+    assert [row["weight"] for row in answers["weighted"]] == pytest.approx([6 / 11, 3 / 11, 2 / 11])
+    assert [row["weight"] for row in answers["weighted squares"]] == pytest.approx([36 / 49, 9 / 49, 4 / 49])
 
 
-def test_recipe_of_a_model_provider_runs(copy: Path, tmp_path: Path) -> None:
-    workspace = make(tmp_path / "task", upto="split")
-    rows = zoo(copy, "extract", "--source", "mine:narrow", "--device", "cpu", workspace=workspace)
+def test_recipe_of_a_model_provider_runs(answers: dict[str, Any]) -> None:
+    rows = answers["extracted"]
     assert [(row["source"], row["features"], row["classes"]) for row in rows] == [("narrow", 16, 10)]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.marks import slow_unless
 from zoo_cli import registry, specs
 from zoo_cli.errors import UsageError
 from zoo_cli.heads.fitting import fit_heads, pool_heads
@@ -114,7 +115,7 @@ def test_logistic_keeps_the_views_of_an_image_in_one_fold() -> None:
     assert head.accuracy < 0.7
 
 
-@pytest.mark.parametrize("head", ["ridge", "ncm", "logistic"])
+@pytest.mark.parametrize("head", slow_unless(["ridge", "ncm", "logistic"], ("ridge", "ncm")))
 @pytest.mark.parametrize("pool", registry.POOLS)
 def test_equal_views_are_as_one(head: str, pool: str) -> None:
     plain, views, targets = task((6, 30), noise=0.0)

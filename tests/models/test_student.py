@@ -13,6 +13,7 @@ from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.student import build_student
 
 NAMES = ("pit", "crack", "fine")
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-KINDS = [
+KINDS: list[Any] = [
     pytest.param("torchvision:resnet18", {}, id="torchvision"),
     pytest.param("torchvision:squeezenet1_1", {}, id="convolution"),
     pytest.param("torchvision:googlenet", {"args": {"transform_input": True}}, id="with args"),
@@ -30,6 +31,11 @@ KINDS = [
     pytest.param("torchvision:resnet18", {"head": False}, id="projection"),
     pytest.param("python:nets.py:tiny", {"args": {"width": 12}}, id="python"),
 ]
+SOME_KINDS = [
+    kind if kind.id in ("with args", "without a head", "python") else pytest.param(*kind.values, id=kind.id, marks=SLOW)
+    for kind in KINDS
+]
+"""Of students of students, some are slow tests."""
 
 
 @pytest.mark.parametrize(("model", "options"), KINDS)
@@ -48,7 +54,7 @@ def test_a_folder_restores_the_student_bit_for_bit(model: str, options: dict[str
     assert (again.class_names, again.preprocessing) == (NAMES, student.preprocessing)
 
 
-@pytest.mark.parametrize(("model", "options"), KINDS)
+@pytest.mark.parametrize(("model", "options"), SOME_KINDS)
 def test_a_student_of_a_student_keeps_the_architecture(model: str, options: dict[str, Any], root: Path) -> None:
     save_student(build_student(load_source(model, root, input_size=32, **options), NAMES, seed=1), root / "run")
     second = build_student(load_run(root), ("x", "y"), seed=2).eval()

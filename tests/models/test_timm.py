@@ -37,12 +37,13 @@ def root(tmp_path: Path) -> Path:
 FAMILIES = (
     ("resnet18", 64, 512),
     ("vit_tiny_patch16_224", 224, 192),
-    ("efficientnet_b0", 64, 1280),
-    ("efficientnet_lite0", 64, 1280),
     ("mobilenetv3_small_050", 64, 1024),
     ("convnext_atto", 64, 320),
-    ("regnetx_002", 64, 368),
     ("dla34", 64, 512),
+    *(
+        pytest.param(*row, marks=pytest.mark.slow)
+        for row in (("efficientnet_b0", 64, 1280), ("efficientnet_lite0", 64, 1280), ("regnetx_002", 64, 368))
+    ),
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 
+from tests.marks import slow, slow_unless
 from tests.models.tiny_models import Payload, declare, load_source, loading_error, make_images, write_code
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, ZooError
@@ -77,7 +78,7 @@ def test_a_file_that_leaves_the_input_transform_open_is_refused(name: str, root:
     assert "args = { transform_input = true }" in text
 
 
-@pytest.mark.parametrize("args", [{}, {"transform_input": False}])
+@pytest.mark.parametrize("args", slow_unless([{}, {"transform_input": False}], ({"transform_input": False},)))
 def test_torchvisions_own_file_implies_its_input_transform(
     args: dict[str, bool], root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +177,7 @@ def test_classes_set_the_width_of_the_head(root: Path) -> None:
     assert load_source("torchvision:resnet18", root, classes=("a", "b")).class_names == ("a", "b")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", *slow("mobilenet_v3_small")])
 @pytest.mark.parametrize("with_head", [False, True])
 def test_a_body_without_its_head_gives_the_features(name: str, with_head: bool, root: Path) -> None:
     full = load_source(f"torchvision:{name}", root, seed=4)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tests.faults.tables import listed
+from tests.marks import slow_unless
 from zoo_cli import config, free_memory
 from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
@@ -185,7 +186,7 @@ def test_sweep_of_one_rate_is_a_plain_run(workspace: Path) -> None:
     assert contents(workspace / "runs") == before
 
 
-@pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
+@pytest.mark.parametrize("objective", slow_unless(["supervised", "fixmatch"], ("supervised",)))
 def test_interrupted_sweep_ends_as_plain_run_of_best_rate(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:

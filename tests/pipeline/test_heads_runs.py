@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow_unless
 from tests.pipeline import head_answers
 from tests.pipeline.head_answers import write_answers
 from tests.pipeline.test_bytes import contents
@@ -164,7 +165,7 @@ def test_student_of_other_classes_gets_a_new_head(workspace: Path) -> None:
     assert len(head_weights(workspace / "runs/heads-ridge-product-of-alpha+beta-s0")) == 3
 
 
-@pytest.mark.parametrize("augment", ["none", "flip", "shift", "crop", "affine", "rand"])
+@pytest.mark.parametrize("augment", slow_unless(["none", "flip", "shift", "crop", "affine", "rand"], ("none", "crop")))
 def test_moving_views_give_one_warning(workspace: Path, augment: str) -> None:
     result = ok(*HEADS, "--augment", augment, workspace=workspace)
     text = f"the pool answered for the plain view; the student sees other views with {augment}"
@@ -204,7 +205,7 @@ def test_wrong_flags_are_refused(workspace: Path, flags: tuple[str, ...], messag
     assert message in refuse("distill", *objective, "--student", "normed", *flags, *QUICK, workspace=workspace)
 
 
-@pytest.mark.parametrize("objective", ["cross-task", "kl"])
+@pytest.mark.parametrize("objective", slow_unless(["cross-task", "kl"], ("kl",)))
 @pytest.mark.parametrize("flag", ["--head", "--pool"])
 def test_other_objectives_refuse_flags_of_heads(workspace: Path, objective: str, flag: str) -> None:
     error = refuse("distill", "--objective", objective, flag, "best", "--student", "normed", workspace=workspace)
@@ -262,7 +263,7 @@ def test_cross_task_says_that_it_draws_a_new_head(workspace: Path) -> None:
     assert "new head" not in untrained.err
 
 
-@pytest.mark.parametrize("sharpen", ["0.5", "2"])
+@pytest.mark.parametrize("sharpen", slow_unless(["0.5", "2"], ("2",)))
 def test_sharpen_changes_the_student(workspace: Path, sharpen: str) -> None:
     ok(*HEADS, workspace=workspace)
     result = ok(*HEADS[:2], f"heads:sharpen={sharpen}", *HEADS[3:], "--json", workspace=workspace)

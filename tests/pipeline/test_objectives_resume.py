@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow, slow_unless
 from zoo_cli import registry, specs
 from zoo_cli.store import files
 from zoo_cli.training import students
@@ -44,6 +45,22 @@ PHASES = {"sequential": 2, "soup": 2, "sweep": 3}
 """The number of students that a command trains, unless it is one."""
 SOME = ("supervised", "mcl", "sequential", "soup", "sweep")
 """One command of each kind, for tests that do not depend on the objective."""
+ALIKE = {"heads:cross_task=0.5", "kl", "stored", "dp:labels=false", "parallel"}
+"""Commands whose state is that of another one: their resumes are slow tests."""
+
+
+class Unbroken(dict[str, dict[str, str]]):
+    """The files of the uninterrupted run of each command that a test asks for."""
+
+    def __init__(self, workspace: Path):
+        super().__init__()
+        self.workspace = workspace
+
+    def __missing__(self, name: str) -> dict[str, str]:
+        shutil.rmtree(self.workspace / "runs", ignore_errors=True)
+        ok(*COMMANDS[name], *LENGTH, workspace=self.workspace)
+        self[name] = contents(self.workspace / "runs" / "mine")
+        return self[name]
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +70,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(workspace: Path) -> dict[str, dict[str, str]]:
-    """The files of the uninterrupted run of every command."""
-    digests = {}
-    for name, command in COMMANDS.items():
-        ok(*command, *LENGTH, workspace=workspace)
-        digests[name] = contents(workspace / "runs" / "mine")
-        shutil.rmtree(workspace / "runs")
-    return digests
+def unbroken(workspace: Path) -> Unbroken:
+    other = workspace.with_name("unbroken")
+    shutil.copytree(workspace, other, ignore=shutil.ignore_patterns("runs"))
+    return Unbroken(other)
 
 
 @pytest.fixture
@@ -75,18 +88,18 @@ def test_commands_cover_every_objective() -> None:
     assert {specs.split_spec(name)[0] for name in named} | {"cross-task", "supervised"} == set(registry.OBJECTIVES)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", slow_unless(COMMANDS, COMMANDS.keys() - ALIKE))
 def test_resume_after_many_terms_is_bit_equal(
-    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Unbroken, name: str
 ) -> None:
     stops = until_done(*COMMANDS[name], *LENGTH, workspace=workspace, monkeypatch=monkeypatch, seed=len(name))
     assert stops >= 2 * PHASES.get(name, 1)
     assert contents(mine) == unbroken[name]
 
 
-@pytest.mark.parametrize("step", range(3, 7))
+@pytest.mark.parametrize("step", [4, 5, *slow(3, 6)])
 def test_resume_between_slow_weight_updates_is_bit_equal(
-    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], step: int
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Unbroken, step: int
 ) -> None:
     command = (*COMMANDS["mcl"], *LENGTH)
     assert stopped(step, *command, workspace=workspace, monkeypatch=monkeypatch).code == 143
@@ -95,9 +108,9 @@ def test_resume_between_slow_weight_updates_is_bit_equal(
     assert contents(mine) == unbroken["mcl"]
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", slow_unless(SOME, ("supervised", "soup")))
 def test_resume_after_term_at_last_checkpoint_is_bit_equal(
-    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Unbroken, name: str
 ) -> None:
     save = RunFolder.save
 
@@ -116,9 +129,9 @@ def test_resume_after_term_at_last_checkpoint_is_bit_equal(
     assert contents(mine) == unbroken[name]
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", slow_unless(SOME, ("mcl", "sweep")))
 def test_resume_after_term_before_writing_is_bit_equal(
-    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Unbroken, name: str
 ) -> None:
     finish, stopped_in = students.write_student, set()
 
@@ -138,7 +151,7 @@ def test_resume_after_term_before_writing_is_bit_equal(
     assert contents(mine) == unbroken[name]
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", slow_unless(SOME, ("supervised", "sequential")))
 def test_max_time_exits_75_and_repeats_no_step(workspace: Path, mine: Path, name: str) -> None:
     short = ("--steps", "3", "--batch-size", "8", "--workers", "0")
     ok(*COMMANDS[name], *short, "--name", "whole", workspace=workspace)
@@ -151,7 +164,7 @@ def test_max_time_exits_75_and_repeats_no_step(workspace: Path, mine: Path, name
 
 
 def test_killed_sequence_keeps_finished_phases(
-    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]]
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Unbroken
 ) -> None:
     def die() -> None:
         raise AssertionError("killed")
@@ -169,9 +182,9 @@ def test_killed_sequence_keeps_finished_phases(
     assert contents(mine) == unbroken["sequential"]
 
 
-@pytest.mark.parametrize("name", PHASES)
+@pytest.mark.parametrize("name", slow_unless(PHASES, ("soup",)))
 def test_stopped_phases_refuse_other_options(
-    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, dict[str, str]], name: str
+    workspace: Path, mine: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Unbroken, name: str
 ) -> None:
     wrong = (*COMMANDS[name], *LENGTH, "--momentum", "0.5")
     assert stopped(2, *wrong, workspace=workspace, monkeypatch=monkeypatch).code == 143

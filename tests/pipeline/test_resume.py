@@ -11,26 +11,34 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.processes import start
 from zoo_cli import console
 from zoo_cli.store import files
 
 from ..workspaces import Result, make, run, unseal
 from .test_bytes import contents
 
-STEPS = 60
+STEPS = 24
 STUDENT = ("--steps", str(STEPS), "--batch-size", "8", "--checkpoint-every", "7", "--weighting", "p=1")
+LONG = ("--steps", "60", *STUDENT[2:])
 NAME = "runs/cross-task-parc-p1-s0"
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    workspace = make(tmp_path_factory.mktemp("unbroken") / "task", upto="pseudo-label")
-    result = run("distill", *STUDENT, workspace=workspace)
+    return train(make(tmp_path_factory.mktemp("unbroken") / "task", upto="pseudo-label"), STUDENT)
+
+
+def train(workspace: Path, student: tuple[str, ...]) -> dict[str, str]:
+    """The files of an uninterrupted run."""
+    result = run("distill", *student, workspace=workspace)
     assert result.code == 0, result.err
     return contents(workspace / NAME)
 
 
-def stopped_at(step: int, signum: int, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+def stopped_at(
+    step: int, signum: int, workspace: Path, monkeypatch: pytest.MonkeyPatch, student: tuple[str, ...] = STUDENT
+) -> Result:
     """Run the command, with a signal that arrives in this step of the invocation."""
     counted = 0
     advance = console.Progress.advance
@@ -45,16 +53,29 @@ def stopped_at(step: int, signum: int, workspace: Path, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch:
         patch.setattr(console.Progress, "advance", count)
-        return run("distill", *STUDENT, workspace=workspace)
+        return run("distill", *student, workspace=workspace)
 
 
-def test_resume_after_twenty_terms_is_bit_equal(
+def test_resume_after_many_terms_is_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: dict[str, str]
 ) -> None:
+    check_terms(tmp_path, monkeypatch, STUDENT, unbroken, 7)
+
+
+@pytest.mark.slow
+def test_resume_after_twenty_terms_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken = train(make(tmp_path / "unbroken", upto="pseudo-label"), LONG)
+    check_terms(tmp_path, monkeypatch, LONG, unbroken, 20)
+
+
+def check_terms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, student: tuple[str, ...], unbroken: dict[str, str], terms: int
+) -> None:
+    """Stop a run that many times after a few steps, then let it end."""
     workspace = make(tmp_path / "task", upto="pseudo-label")
     draw, done, stops = random.Random(3), 0, 0
-    while stops < 20:
-        result = stopped_at(draw.randint(1, 4), signal.SIGTERM, workspace, monkeypatch)
+    while stops < terms:
+        result = stopped_at(draw.randint(1, 4), signal.SIGTERM, workspace, monkeypatch, student)
         if result.code == 0:
             break
         assert result.code == 143, result.err
@@ -64,10 +85,10 @@ def test_resume_after_twenty_terms_is_bit_equal(
         assert step > done
         done = step
         assert not (workspace / NAME / "predictions.parquet").exists()
-    assert stops == 20
-    result = run("distill", *STUDENT, workspace=workspace)
+    assert stops == terms
+    result = run("distill", *student, workspace=workspace)
     assert result.code == 0, result.err
-    assert f"step {done} of {STEPS}" in result.err
+    assert f"step {done} of {student[1]}" in result.err
     assert contents(workspace / NAME) == unbroken
 
 
@@ -84,7 +105,29 @@ def test_signals_of_batch_systems_save_first(
     assert contents(workspace / NAME) == unbroken
 
 
-def test_resume_after_term_to_a_process_is_bit_equal(tmp_path: Path) -> None:
+SLOW_STEPS = """
+import time
+from zoo_cli import console
+_advance = console.Progress.advance
+console.Progress.advance = lambda *arguments: (time.sleep(0.01), _advance(*arguments))[1]
+"""
+
+
+def test_resume_after_term_to_a_process_is_bit_equal(tmp_path: Path, unbroken: dict[str, str]) -> None:
+    workspace = make(tmp_path / "task", upto="pseudo-label")
+    process = start("distill", *STUDENT, workspace=workspace, before=SLOW_STEPS, place=tmp_path / "stopped")
+    state = workspace / NAME / "state" / "state.json"
+    process.until(state.exists)
+    process.send(signal.SIGTERM)
+    stopped = process.result()
+    assert stopped.code == 143, stopped.err
+    assert 7 <= json.loads(state.read_text())["step"] < STEPS
+    assert start("distill", *STUDENT, workspace=workspace, place=tmp_path / "resumed").result().code == 0
+    assert contents(workspace / NAME) == unbroken
+
+
+@pytest.mark.slow
+def test_resume_after_term_to_a_process_of_its_own_is_bit_equal(tmp_path: Path) -> None:
     steps = ("--steps", "400", "--batch-size", "8", "--checkpoint-every", "50", "--weighting", "p=1")
     whole, broken = (make(tmp_path / name, upto="pseudo-label") for name in ("whole", "broken"))
     command = [sys.executable, "-m", "zoo_cli", "distill", *steps, "-C"]
@@ -125,15 +168,15 @@ def test_killed_run_resumes_from_last_checkpoint(
         advance(self, more)
         if self.title == "train" and more:
             counted.append(more)
-            if len(counted) == 24:
+            if len(counted) == 17:
                 die()
 
     with monkeypatch.context() as patch:
         patch.setattr(console.Progress, "advance", count)
         assert run("distill", *STUDENT, workspace=workspace).code == 70
-    assert files.read_json(workspace / NAME / "state" / "state.json")["step"] == 21
+    assert files.read_json(workspace / NAME / "state" / "state.json")["step"] == 14
     result = run("distill", *STUDENT, workspace=workspace)
-    assert "step 21 of 60" in result.err
+    assert f"step 14 of {STEPS}" in result.err
     assert contents(workspace / NAME) == unbroken
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.faults.processes import ROOT, SMALL_PARTS
+from tests.marks import slow
 from tests.ranks import ON_STEP, run_ranks
 from zoo_cli import config
 from zoo_cli.store import files
@@ -111,7 +112,7 @@ def test_all_students_of_two_processes_are_those_of_one(
     both_ways(name, workspace, mine, two)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [1, *slow(0)])
 def test_term_to_one_ends_both_and_one_goes_on(
     rank: int, workspace: Path, mine: Path, two: Callable[..., list[Result]]
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.faults.tables import listed
+from tests.marks import slow, slow_unless
 from zoo_cli import config
 from zoo_cli.images import pixel_cache
 from zoo_cli.models import loading
@@ -59,7 +60,7 @@ def last(folder: Path) -> dict[str, float]:
     return files.read_lines(folder / "metrics.jsonl")[-1]
 
 
-@pytest.mark.parametrize("way", ["sequential", "sequential:order=descending", "parallel", "soup"])
+@pytest.mark.parametrize("way", ["sequential", "soup", *slow("sequential:order=descending", "parallel")])
 def test_combining_one_teacher_is_that_teacher(workspace: Path, way: str) -> None:
     ok(*DP, *LIVE, "--name", "mine", workspace=workspace)
     before = contents(workspace / "runs/mine")
@@ -138,7 +139,7 @@ def test_teachers_are_ordered_by_accuracy_or_as_given(workspace: Path, way: str,
     assert (message in result.err) == ("given" not in way)
 
 
-@pytest.mark.parametrize("objective", ["kl", "dp", "mcl"])
+@pytest.mark.parametrize("objective", slow_unless(["kl", "dp", "mcl"], ("mcl",)))
 def test_phase_starts_from_the_student_before_it(workspace: Path, objective: str) -> None:
     command = ("distill", "--objective", objective, *QUICK, "--lr", "0.05", "--recalibrate")
     ok(*command, "--student", "normed", *BOTH, "--name", "both", workspace=workspace)
@@ -181,7 +182,7 @@ def test_student_ends_in_the_class_order_of_the_task(workspace: Path) -> None:
     assert accuracy[0]["accuracy"] == accuracy[1]["accuracy"]
 
 
-@pytest.mark.parametrize("objective", ["kl", "dp:labels=false", "dp"])
+@pytest.mark.parametrize("objective", slow_unless(["kl", "dp:labels=false", "dp"], ("kl", "dp")))
 def test_student_taught_by_itself_does_not_change(workspace: Path, objective: str) -> None:
     command = ("distill", "--objective", objective, *QUICK, "--lr", "1", "--weight-decay", "0", "--momentum", "0")
     ok(*command, "--student", "expert", "--source", "expert", "--name", "same", workspace=workspace)
@@ -202,7 +203,7 @@ def test_slow_weights_become_the_student(workspace: Path) -> None:
     assert 0 < distances[0] < distances[1]
 
 
-@pytest.mark.parametrize("objective", ["kl", "xe-kl", "dp"])
+@pytest.mark.parametrize("objective", slow_unless(["kl", "xe-kl", "dp"], ("dp",)))
 @pytest.mark.parametrize("augment", ["none", "flip"])
 def test_stored_targets_equal_live_ones(workspace: Path, objective: str, augment: str) -> None:
     teachers = ("--source", "expert", "--source", "mirror", "--teachers", "parallel") if objective == "dp" else LIVE

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.marks import slow
 from tests.pipeline.test_objectives_resume import COMMANDS
 from tests.pipeline.transfer_workspace import model, ok
 from tests.workspaces import Result, run
@@ -24,8 +25,8 @@ from zoo_cli.training.loop import Trainer
 from .pretended_card import Card, nearest_line, pretend_card
 
 LENGTH = ("--steps", "4", "--batch-size", "8", "--workers", "0", "--name", "mine")
-EACH = ("cross-task", "heads", "supervised", "fixmatch", "kl", "xe-kl", "mcl:reset", "dp", "stored")
-"""One command for each objective, and stored logits."""
+EACH = ("cross-task", "heads", "supervised", "fixmatch", "xe-kl", "mcl:reset", "dp", "stored")
+"""One command for each objective, of kl and xe-kl one, and stored logits."""
 CONSTANTS = {"_channel_constant": 2, "_pixel_centres": 1, "constant_tensor": 8}
 """Functions that copy a constant to the card once in a process, and how many there are in a command."""
 
@@ -94,7 +95,11 @@ def test_no_objective_waits_in_a_step(workspace: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("augment", "place"),
-    [*((kind, "gpu") for kind in augmentation.KINDS), ("rand", "memory"), ("rand", "stream")],
+    [
+        *(pytest.param(kind, "gpu", marks=() if kind == "rand" else pytest.mark.slow) for kind in augmentation.KINDS),
+        ("rand", "memory"),
+        ("rand", "stream"),
+    ],
 )
 def test_no_augmentation_waits_wherever_images_are(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, augment: str, place: str
@@ -160,7 +165,7 @@ class Full:
     ("name", "operation"),
     [
         ("supervised", "native_batch_norm."),
-        ("supervised", "convolution_backward"),
+        pytest.param("supervised", "convolution_backward", marks=pytest.mark.slow),
         ("mcl:reset", "convolution_backward"),
         ("stored", BATCH),
     ],
@@ -193,7 +198,7 @@ def test_card_that_stays_full_ends_the_run(
     assert result.err.count("move to RAM") == (not flags)
 
 
-@pytest.mark.parametrize("name", ["supervised", "fixmatch", "dp"])
+@pytest.mark.parametrize("name", ["fixmatch", *slow("supervised", "dp")])
 def test_training_needs_no_more_than_was_measured(workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     reserved: list[int] = []
     reserve = ImageCache.reserve
