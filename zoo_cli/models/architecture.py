@@ -82,7 +82,8 @@ class PreprocessingDefaults:
 class ProviderResult:
     """What a provider knows of a model: the module, in eval mode on the CPU, and how to build it again.
 
-    `preprocessing`: as far as it is known. `classes`: number of outputs, None if unknown.
+    `preprocessing`: as far as it is known. `classes`: number of outputs, None if unknown. `trained_on`: the data sets
+    that its files name as seen.
     """
 
     module: nn.Module
@@ -91,6 +92,7 @@ class ProviderResult:
     preprocessing: PreprocessingDefaults = field(default_factory=PreprocessingDefaults)
     class_names: tuple[str, ...] | None = None
     classes: int | None = None
+    trained_on: tuple[str, ...] = ()
 
 
 class EncoderWithHead(nn.Module):

@@ -25,6 +25,7 @@ class _StudentRecord:
     architecture: ArchitectureRecord
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    trained_on: tuple[str, ...] = ()
 
 
 def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderResult:  # noqa: ARG001 - providers share it
@@ -62,7 +63,11 @@ def read_model_spec(folder: Path) -> str:
 
 
 def to_json(
-    recipe: architecture.Architecture, names: tuple[str, ...], preprocessing: Preprocessing, folder: Path | None
+    recipe: architecture.Architecture,
+    names: tuple[str, ...],
+    preprocessing: Preprocessing,
+    folder: Path | None,
+    trained_on: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The record under "zoo" in the config.json of a folder: all that `load_folder` needs besides the weights."""
     return {
@@ -70,6 +75,7 @@ def to_json(
         "architecture": recipe.to_json(folder),
         "classes": list(names),
         "preprocessing": asdict(preprocessing),
+        **({"trained_on": list(trained_on)} if trained_on else {}),
     }
 
 
@@ -91,4 +97,5 @@ def _load_run(source: Source, folder: Path, record: Any, root: Path) -> Provider
         last = recipe.heads[-1]
         no_head = HeadSpec(replace(last.tap, head=architecture.head_name(last)), 0)
         module, recipe, names = architecture.attach_head(module, no_head), recipe.with_head(no_head), ()
-    return ProviderResult(module.eval(), recipe, files.digest(path), defaults, names or None, len(names))
+    seen = student.trained_on
+    return ProviderResult(module.eval(), recipe, files.digest(path), defaults, names or None, len(names), seen)

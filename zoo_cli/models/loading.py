@@ -77,6 +77,7 @@ def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = F
         require_weights(source)
     declaration, source = source, replace(source, classes=_read_classes(source, root))
     provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, seed)
+    source = replace(source, trained_on=source.trained_on or provided.trained_on)
     preprocessing = _resolve_preprocessing(source, provided.preprocessing)
     names = source.classes if isinstance(source.classes, tuple) else None
     declared = count_declared_classes(source)

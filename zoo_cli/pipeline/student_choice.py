@@ -16,7 +16,7 @@ REQUIRED = ("input_size", "mean", "std")
 def select_student(settings: Config, spec: str | None) -> Source:
     """The student by name, PROVIDER:NAME or run, else the [student] of zoo.toml, checked to be trainable."""
     if spec is not None:
-        student = settings.select([_run_as_model(settings, spec)])[0]
+        student = settings.select([run_as_model(settings, spec)])[0]
     elif settings.student is not None:
         student = settings.student
     else:
@@ -40,7 +40,7 @@ def check_source(settings: Config, source: Source) -> None:
     check_trainable(settings, source, f"the source {source.name}")
 
 
-def _run_as_model(settings: Config, spec: str) -> str:
+def run_as_model(settings: Config, spec: str) -> str:
     """`file:PATH` for a finished run, by its name or path; any other spec as it is."""
     if ":" in spec or any(spec == source.name for source in settings.models):
         return spec

@@ -15,7 +15,11 @@ from zoo_cli.store.commits import replacing
 SUMS = "SHA256SUMS"
 RECORD = "run.json"
 PREDICTIONS = "predictions.parquet"
-RUN_FILES = (PREDICTIONS, "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json")
+IMAGES = "images.sha256"
+"""The digests of the images that a student was trained on, see `image_lists`; runs of earlier versions lack it."""
+MEANS = "source_means.parquet"
+"""The class means of an expert's training images, see `schemas.SOURCE_MEANS`."""
+RUN_FILES = (PREDICTIONS, "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json", IMAGES, MEANS)
 """The files of a run beside its record."""
 WRITTEN_LAST = "written_last"
 """The key of run.json that names the file without which a run is not finished; runs of earlier versions lack it."""

@@ -81,7 +81,7 @@ FEATURES = Schema(
 
 SOURCE_MEANS = Schema(
     "source-means",
-    "features/source=S/source_means.parquet",
+    "EXPERT/source_means.parquet, features/source=S/source_means.parquet",
     (
         Column("class", "string", "name of a class that the source was trained on, each once"),
         Column("count", "int64", "training images of the class"),
@@ -377,5 +377,10 @@ DOCUMENTS = (
         ),
     ),
     Document("config", "runs/NAME/config.json", (("zoo", "how `file:runs/NAME` builds the student again"),)),
+    Document(
+        "images",
+        "runs/NAME/images.sha256",
+        (("…", "the sha256 of every image that the student was trained on, one a line, sorted"),),
+    ),
     Document("metrics", "runs/NAME/metrics.jsonl", (("step, loss, …", "one object per logged step"),)),
 )

@@ -23,6 +23,7 @@ from zoo_cli.store.checksums import SUMS, WRITTEN_LAST, is_finished
 from zoo_cli.store.swap import run_place
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import batches, loop, step_time, students
+from zoo_cli.training.batch_source import BatchSource
 from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.memory_probe import RandomImages, measure_training_memory
@@ -44,7 +45,9 @@ class RunSpec:
     `record`: what run.json holds beside the training options, with its keys. `description`: what it learns from, as a
     phrase. `predicted` (M,): the rows of its predictions. `load_targets`, `load_teacher_logits`, `strong_views`: see
     `batches.make_batch_fn`. `stored_teachers`: the number of teachers of these logits. `views`: the stored views that
-    the student sees, see `make_consistent_batch_fn`.
+    the student sees, see `make_consistent_batch_fn`. `build_batches`, from the cache and the student: the batch
+    function in place of that of the streams, of batches whose shapes may differ. `write_files`: writes what the trained
+    student consists of and seals the run, in place of `students.write_student`.
     """
 
     path: Path
@@ -60,6 +63,8 @@ class RunSpec:
     stored_teachers: int = 0
     strong_views: bool = False
     views: ViewSet | None = None
+    build_batches: Callable[[ImageCache, Student], BatchSource] | None = None
+    write_files: Callable[[RunFolder, Student, ImageCache], None] | None = None
 
 
 def train_runs(
@@ -202,6 +207,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
     objective = spec.build_objective(student, device)
     targets = None if spec.load_targets is None else spec.load_targets()
     graph = device.type == "cuda" and training.compile != "off" and ranks.world_size() == 1
+    graph = graph and spec.build_batches is None
     if cache.needs_reserve:
         rehearsal = _make_batch_fn(spec, student, training, RandomImages(cache), targets)
         cache.reserve(measure_training_memory(student, objective, rehearsal, options, device, graph=graph))
@@ -274,7 +280,10 @@ def _finish(
     if training.recalibrate:
         recalibrate_student(student, spec.streams, training, cache)
     try:
-        students.write_student(run, student, cache, spec.predicted)
+        if spec.write_files is None:
+            students.write_student(run, student, cache, spec.predicted)
+        else:
+            spec.write_files(run, student, cache)
     except loop.NonFinite as error:
         return error.what
     return None
@@ -289,6 +298,8 @@ def _make_batch_fn(
     spec: RunSpec, student: Student, training: ResolvedTraining, cache: ImageCache, targets: Tensor | None
 ) -> Callable[[int], Batch]:
     """The function from a step of a run to its batch."""
+    if spec.build_batches is not None:
+        return spec.build_batches(cache, student)
     if spec.views is not None:
         assert targets is not None, "views are stored for the sake of their targets"
         return make_consistent_batch_fn(cache, spec.streams, student.preprocessing, spec.views, targets)
