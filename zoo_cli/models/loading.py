@@ -34,7 +34,8 @@ class LoadedModel:
     `class_names`: in the order of the logits, None if unknown. `classes`: width of the logits, 0 without a head.
     `output`: "softmax" or "sigmoid". `weights_sha256`: of the weights file, or of the state dict if the weights come by
     name or from the seed. `tap`: where features and logits are read. `declared`: the source as the
-    user declares it, before a file of class names was read.
+    user declares it, before a file of class names was read. `body`: equal for models that differ only in their heads,
+    empty if it is not known.
     """
 
     source: Source
@@ -48,6 +49,7 @@ class LoadedModel:
     tap: Tap
     architecture: Architecture
     declared: Source | None = None
+    body: str = ""
 
     @property
     def title(self) -> str:
@@ -101,6 +103,7 @@ def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = F
         tap,
         provided.architecture,
         declaration,
+        provided.body,
     )
 
 

@@ -16,7 +16,7 @@ from zoo_cli.pipeline.verify_checks import (
     try_to_read,
 )
 from zoo_cli.store import checksums, class_names, files, lease, schemas
-from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, SUMS
+from zoo_cli.store.checksums import DOMAINS, PREDICTIONS, RECORD, RUN_FILES, SUMS
 from zoo_cli.store.swap import run_place
 from zoo_cli.training import checkpoint_record, run_record
 
@@ -63,6 +63,11 @@ def _list_contents(folder: Path, command: str) -> Iterator[Check]:
         "metrics.jsonl": lambda _: run_record.load_result(folder),
         PREDICTIONS: partial(_read_predictions, folder),
     }
+    domains = sorted(folder.glob(f"{DOMAINS}/*/{PREDICTIONS}"))
+    if domains:
+        del readers[PREDICTIONS]
+    for path in domains:
+        yield Check(path, partial(read_outputs, path, schemas.PREDICTIONS, ("logits",)), command)
     for name, read in readers.items():
         yield Check(folder / name, partial(read, folder / name), command)
     if not (folder / SUMS).exists() and not (folder / "model.safetensors").exists():

@@ -11,11 +11,12 @@ from typing import Any
 from zoo_cli import specs
 from zoo_cli.errors import UsageError
 from zoo_cli.store import files
+from zoo_cli.store.checksums import DOMAINS
 from zoo_cli.store.records import build_record, check_value
 
 CONFIG = "config.json"
-DOMAINS = "domains"
-"""The folder in that of a network of several domains: predictions and class means of each."""
+SHARED = "shared"
+"""The kind of network whose domains have nothing but their heads of their own."""
 EXPERTS = "zoo.experts/1"
 """The schema of the record of a network of several domains."""
 

@@ -1,6 +1,6 @@
 """What makes the folder of an expert a full source: its class means, its training data, and the images it has seen."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from zoo_cli.models.capture import FeatureExtractor
+from zoo_cli.models.domain_student import DomainStudent
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.student import Student
 from zoo_cli.store import files, image_lists, provenance, schemas
-from zoo_cli.store.checksums import IMAGES, MEANS
+from zoo_cli.store.checksums import DOMAINS, IMAGES, MEANS, PREDICTIONS
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.text_escapes import code_span, markdown
 from zoo_cli.training import loop, students
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.inference import BATCH
@@ -37,6 +39,64 @@ def write_expert(
     write_class_means(run.path / MEANS, run, expert, cache, rows)
     image_lists.write_image_list(run.path / IMAGES, seen)
     students.write_student(run, expert, cache, predicted)
+
+
+def write_experts(
+    run: RunFolder,
+    expert: DomainStudent,
+    cache: ImageCache,
+    rows: Sequence[np.ndarray],
+    predicted: Sequence[np.ndarray],
+    seen: Iterable[str],
+) -> None:
+    """Write the files of an expert of several domains, and seal the run.
+
+    `rows`, `predicted`: the training images (N_d,) and the test images (M_d,) of each domain.
+    """
+    run.confirm()
+    for number, domain in enumerate(expert.domains):
+        folder = run.path / DOMAINS / domain.name
+        expert.select_domain(number)
+        logits = students.predict_logits(run, expert, cache, predicted[number])
+        write_class_means(folder / MEANS, run, expert, cache, rows[number])
+        students.write_predictions(folder / PREDICTIONS, run, cache, predicted[number], logits)
+    expert.select_domain(0)
+    run.confirm()
+    run.add_to_record("size", students.measure_size(expert))
+    files.write_tensors(run.path / "model.safetensors", expert.plain_state_dict(), {"format": "pt"})
+    files.write_json(run.path / "config.json", expert.config(run.path))
+    files.write_text(run.path / "README.md", _model_card(run, expert))
+    image_lists.write_image_list(run.path / IMAGES, seen)
+    run.seal()
+
+
+def _model_card(run: RunFolder, expert: DomainStudent) -> str:
+    """The model card of an expert of several domains."""
+    name, model = run.place.name, run.record["student"]["student"]["model"]
+    rows = "\n".join(
+        f"| {markdown(domain.name)} | {len(domain.classes)} | {code_span(f'file:{name}#{domain.name}')} |"
+        for domain in expert.domains
+    )
+    options = "\n".join(f"| {key} | {markdown(str(value))} |" for key, value in run.record["options"].items())
+    return f"""---
+library_name: zoo
+tags: [image-classification]
+---
+
+# {markdown(name)}
+
+{code_span(model)} for {len(expert.domains)} domains ({expert.kind}). In `zoo`, each is a source of its own:
+
+| domain | classes | source |
+|---|---|---|
+{rows}
+
+## Options
+
+| option | value |
+|---|---|
+{options}
+"""
 
 
 def write_class_means(path: Path, run: RunFolder, expert: Student, cache: ImageCache, rows: np.ndarray) -> None:
