@@ -10,7 +10,7 @@ from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.ranking_spec import RankingSpec, parse_ranking
-from zoo_cli.store import feature_store
+from zoo_cli.store import feature_store, model_folders
 
 BEST = "best"
 
@@ -102,10 +102,11 @@ def _find_candidates(settings: Config, architecture: str) -> list[str]:
 def _architecture_names(settings: Config, source: Source) -> tuple[str, ...]:
     """The names of a source's architecture: `torchvision:resnet50` is resnet50, and so is a run of it."""
     model = source.model
-    if model.startswith("file:"):
+    folder = model_folders.find_folder(model, settings.root)
+    if folder is not None:
         from zoo_cli.models import file
 
-        model = file.read_model_spec(settings.root / model.removeprefix("file:")) or model
+        model = file.read_model_spec(folder) or model
     rest = model.partition(":")[2]
     last = rest.rpartition(":")[2]
     return (last, last.partition(".")[0], rest, source.model)
