@@ -540,6 +540,7 @@ complete -c zoo -n '__zoo_at distill' -s h -l help -d 'Show this message and exi
 complete -c zoo -n '__zoo_at finetune' -l objective -x -k -a '(__zoo_value learning)' -d 'supervised, or fixmatch, which also learns from unlabelled images.'
 complete -c zoo -n '__zoo_at finetune' -l freeze -x -k -a '(__zoo_value frozen)' -d 'Part to freeze: body, to train only the new head. [default: none]'
 complete -c zoo -n '__zoo_at finetune' -l metric -x -k -a '(__zoo_value metric)' -d 'Metric that selects best. [default: parc]'
+complete -c zoo -n '__zoo_at finetune' -l among -r -F -d 'Folder of an expert of several domains: best is one of them. [default: all sources]'
 complete -c zoo -n '__zoo_at finetune' -l name -x -k -a '(__zoo_value text)' -d 'Run name. [default: derived from the options]'
 complete -c zoo -n '__zoo_at finetune' -l lr -x -k -a '(__zoo_value text)' -d 'Learning rate, or several (0.01,0.005) to try on held-out labels. [default: the objective\'s]'
 complete -c zoo -n '__zoo_at finetune' -l threshold -x -k -a '(__zoo_value text)' -d 'fixmatch: confidence from which a prediction counts as a label. [default: 0.95]'

@@ -16,6 +16,7 @@ from zoo_cli.models import extraction, loading, weights
 from zoo_cli.store import feature_files
 
 DOMAINS = ("birds", "cars", "more")
+SELECTED = [word for name in DOMAINS for word in ("--source", f"adapter#{name}")]
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +146,65 @@ def test_folder_with_a_hash_in_its_name_is_a_folder(workspace: Path) -> None:
     (workspace / "zoo/shared").rename(workspace / "zoo/a#b")
     model = loading.load_model(Source("x", "file:zoo/a#b#birds"), workspace)
     assert model.class_names == CLASSES
+
+
+def test_best_is_chosen_among_the_domains(workspace: Path) -> None:
+    short = ("--steps", "2", "--batch-size", "8", "--metric", "lfc", "--name", "chosen")
+    among = str(workspace / "zoo/adapter")
+    ranked = ok("rank", "--metric", "lfc", *SELECTED, workspace=workspace)
+    before = contents(workspace / "features")
+    result = run("finetune", "best", "--among", among, *short, "--json", workspace=workspace)
+    assert result.code == 0, result.err
+    assert f"best is {ranked[0]['source']}" in result.err
+    assert json.loads((workspace / "runs/chosen/run.json").read_text())["asked"]["among"] == "adapter"
+    assert contents(workspace / "features") == before
+
+
+def test_undeclared_domains_are_chosen_among(workspace: Path) -> None:
+    edited = (workspace / "zoo.toml").read_text().split("[[source]]")[0]
+    (workspace / "zoo.toml").write_text(edited)
+    words = ("--among", str(workspace / "zoo/adapter"), "--steps", "2", "--metric", "lfc")
+    plan = run("finetune", "best", *words, "--dry-run", workspace=workspace)
+    assert (plan.code, "the best source, after zoo rank" in plan.err) == (0, True)
+    ok("finetune", "best", *words, "--name", "chosen", workspace=workspace)
+    record = json.loads((workspace / "runs/chosen/run.json").read_text())
+    assert record["source"] in [f"adapter#{name}" for name in DOMAINS]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("alpha",), "--among names the domains of which the best one is chosen"),
+        (("best", "--among", "images"), "images has no domains"),
+    ],
+)
+def test_wrong_choice_among_domains_is_refused(
+    made: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(made)
+    flags = () if "--among" in words else ("--among", "zoo/adapter")
+    result = run("finetune", *words, *flags, workspace=made)
+    assert (result.code, result.error.split(";")[0]) == (2, message)
+
+
+def test_reference_is_a_domain_of_a_folder(workspace: Path) -> None:
+    ok("score", "--metric", "lfc", workspace=workspace)
+    rows = ["source,target,accuracy"]
+    rows += [
+        f"{kind}#{name},patterns,0.{5 + number}"
+        for kind in ("shared", "adapter")
+        for number, name in enumerate(DOMAINS)
+    ]
+    (workspace / "accuracies.csv").write_text("\n".join(rows) + "\n")
+    words = (str(workspace), str(workspace / "accuracies.csv"))
+    by_name = ok("evaluate", "ranking", *words, "--reference", "adapter#cars", workspace=workspace)
+    by_folder = ok("evaluate", "ranking", *words, "--reference", f"{workspace}/zoo/adapter#cars", workspace=workspace)
+    assert by_folder == by_name
+    text = (workspace / "zoo.toml").read_text()
+    text = text.replace('model = "file:zoo/adapter#cars"', 'name = "general"\nmodel = "file:zoo/adapter#cars"')
+    (workspace / "zoo.toml").write_text(text)
+    (workspace / "accuracies.csv").write_text("\n".join(rows).replace("adapter#cars", "general") + "\n")
+    result = run("evaluate", "ranking", *words, "--reference", f"{workspace}/zoo/adapter#cars", workspace=workspace)
+    assert result.code == 0, result.err
+    unknown = run("evaluate", "ranking", *words, "--reference", f"{workspace}/zoo/adapter#nose", workspace=workspace)
+    assert unknown.code == 2

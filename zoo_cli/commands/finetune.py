@@ -1,5 +1,6 @@
 """`zoo finetune`: flags to fine-tuned models."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,6 +65,15 @@ def finetune(
             rich_help_panel=LEARN,
         ),
     ] = None,
+    among: Annotated[
+        Path | None,
+        typer.Option(
+            "--among",
+            metavar="DIR",
+            help="Folder of an expert of several domains: best is one of them. [default: all sources]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
     name: RunName = None,
     lr: Annotated[
         str | None,
@@ -125,6 +135,7 @@ def finetune(
     """Train a pretrained model on the labels.
 
     zoo finetune best --lr 0.01,0.005,0.001
+    zoo finetune best --among zoo/both
     zoo finetune torchvision:resnet50 --freeze body
     zoo finetune student --objective fixmatch
     """
@@ -136,6 +147,7 @@ def finetune(
         objective=objective_name,
         freeze=freeze,
         metric=metric,
+        among=among,
         rates=() if lr is None else _parse_rates(lr),
         threshold=threshold,
         temperature=temperature,

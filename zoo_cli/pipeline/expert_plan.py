@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo_cli import ranks, specs
+from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError
 from zoo_cli.pipeline import student_choice, training_task
@@ -40,8 +40,6 @@ def plan_expert(settings: Config, config: ExpertConfig, training: TrainingConfig
         raise ParameterError("`unlabelled_from`: an expert learns from labels alone", "drop it")
     if config.multi is not None and training.recalibrate:
         raise ParameterError("`recalibrate` is for one domain", "drop it: the domains' statistics are their own")
-    if ranks.world_size() > 1:
-        raise ParameterError("zoo expert runs in one process", "start it without torchrun")
     resolved = training.resolve(EXPERT)
     training_task.check_device(resolved)
     (run,) = RunPaths(None, config.out, (_seed(settings, config),), config.overwrite).resolve(settings, ["expert"])

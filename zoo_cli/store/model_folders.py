@@ -86,6 +86,21 @@ def find_domain(folder: Path, name: str) -> int:
     return names.index(name)
 
 
+def domain_specs(folder: Path) -> list[str]:
+    """`file:FOLDER#NAME` for each domain of a network. Raises UsageError for a folder of another kind."""
+    domains = list_domains(folder)
+    if not domains:
+        raise UsageError(f"{folder} has no domains", "name a folder that zoo expert --multi has made")
+    return [f"file:{folder.as_posix()}#{domain.name}" for domain in domains]
+
+
+def is_same_source(model: str, other: str, root: Path) -> bool:
+    """Whether two model specs name the same folder and domain, by whatever path."""
+    names = [spec.removeprefix("file:") for spec in (model, other) if spec.startswith("file:")]
+    places = [split_domain(name, root) for name in names]
+    return len(places) == 2 and len({((root / folder).resolve(), domain) for folder, domain in places}) == 1
+
+
 def read_training_data(model: str, root: Path) -> TrainingData:
     """What the folder of a model spec names as seen in training; nothing for a model without such a record."""
     provider, _, rest = model.partition(":")

@@ -39,6 +39,13 @@ def build_student(
     model = _load_confirmed(settings, source, seed, untrained=untrained)
     if init is not None:
         init_model = _load_confirmed(settings, settings.select([init])[0], seed)
+        channels = init_model.preprocessing.channels
+        if channels != model.preprocessing.channels:
+            raise ParameterError(
+                f"`init` {init} takes images of {channels} channels, the network to train of "
+                f"{model.preprocessing.channels}",
+                "use two networks for equal numbers of channels",
+            )
         head = () if model.tap.head is None else (f"{model.tap.head}.",)
         body = {key: value for key, value in model.module.state_dict().items() if not key.startswith(head)}
         weights = init_model.module.state_dict()
