@@ -7,10 +7,10 @@ from tests.workspaces import Result, run
 
 NORMED = '''
 
-def normed(width=6):
+def normed(width=6, channels=3):
     """Batch norms, a 3x3 convolution, a 1x1 and a grouped one."""
     return nn.Sequential(
-        nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         nn.Conv2d(width, width, 3, padding=1, groups=width), nn.BatchNorm2d(width), nn.ReLU(),
         nn.Conv2d(width, 2 * width, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 5),
     )

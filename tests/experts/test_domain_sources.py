@@ -208,3 +208,14 @@ def test_reference_is_a_domain_of_a_folder(workspace: Path) -> None:
     assert result.code == 0, result.err
     unknown = run("evaluate", "ranking", *words, "--reference", f"{workspace}/zoo/adapter#nose", workspace=workspace)
     assert unknown.code == 2
+
+
+def test_verify_checks_the_folders_of_sources(workspace: Path) -> None:
+    assert not ok("verify", workspace=workspace)["findings"]
+    path = workspace / "zoo/adapter/domains/cars/source_means.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    (workspace / "zoo/shared/images.sha256").unlink()
+    result = run("verify", "--json", workspace=workspace)
+    assert result.code == 3
+    names = [Path(row["path"]).relative_to(workspace).as_posix() for row in result.data["findings"]]
+    assert names == ["zoo/adapter/domains/cars/source_means.parquet", "zoo/shared/images.sha256"]

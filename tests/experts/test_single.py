@@ -160,6 +160,18 @@ def test_wrong_options_are_refused(trained: Path, arguments: tuple[str, ...], me
     assert not (trained / "zoo/refused").exists()
 
 
+def test_weights_of_other_channels_are_refused(workspace: Path) -> None:
+    edit(
+        workspace,
+        'model = "python:models.py:normed"',
+        'model = "python:models.py:normed"\nchannels = 1\nargs = { channels = 1 }',
+    )
+    result = expert(workspace, "--init", f"file:{workspace / 'zoo/shapes'}", out="zoo/grey")
+    assert result.code == 2
+    assert "takes images of 3 channels, the network to train of 1" in result.error
+    assert not (workspace / "zoo/grey").exists()
+
+
 def test_test_images_of_their_own_are_predicted(trained: Path) -> None:
     result = expert(trained, "--test", f"folder:{trained / 'images'}", "--steps", "1", out="zoo/tested")
     assert result.code == 0, result.err
