@@ -2,7 +2,7 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill finetune tune evaluate predict plan status sources show verify demo completion' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict plan status sources show verify demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking overlap cost' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
@@ -13,7 +13,8 @@ _zoo_table() {
         'flags rank') REPLY='--metric --on --probe-per-class --weighting --plasticity --explain --source --features --labels --manifest --scores --out --seed --strict --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags pseudo-label') REPLY='--source --features --out --output --head --pool --with-student --views --show --labels --overwrite --refresh --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags distill') REPLY='--objective --head --pool --weighting --metric --on --source --each-source --draws --teachers --targets --views --student --init --name --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --lam --kd-temperature --min-weight --labels --manifest --pseudo --scores --out --seed --runs --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
-        'flags finetune') REPLY='--objective --freeze --metric --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --runs --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags finetune') REPLY='--objective --freeze --metric --among --name --lr --threshold --temperature --lam --unlabelled-weight --steps --epochs --batch-size --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --labels --manifest --out --seed --runs --overwrite --refresh --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags expert') REPLY='--data --test --model --init --input-size --multi --per-domain --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --out --seed --overwrite --dry-run --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags tune') REPLY='--candidates --budget --source --student --steps --epochs --batch-size --lr --momentum --weight-decay --schedule --warmup --augment --unlabelled-from --recalibrate --checkpoint-every --max-time --wait --device --precision --deterministic --compile --workers --images --seed --overwrite --refresh --dry-run --format --json --labels -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate accuracy') REPLY='--by --baseline --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate flips') REPLY='--teacher --all --class-embeddings --out --device --workers --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
@@ -44,20 +45,20 @@ _zoo_table() {
         'kind '*' -C' | 'kind '*' --workspace' | 'kind '*' --trust') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled' | 'kind '*' --data') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind tune --batch-size' | 'kind predict --batch-size' | 'kind evaluate ranking --reference' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --runs' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --budget' | 'kind '*' --by' | 'kind '*' --baseline' | 'kind '*' --top' | 'kind '*' --stage') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind expert --batch-size' | 'kind tune --batch-size' | 'kind predict --batch-size' | 'kind evaluate ranking --reference' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --runs' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --model' | 'kind '*' --input-size' | 'kind '*' --multi' | 'kind '*' --per-domain' | 'kind '*' --budget' | 'kind '*' --by' | 'kind '*' --baseline' | 'kind '*' --top' | 'kind '*' --stage') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
         'kind '*' --labels') REPLY=labels ;;
         'kind extract --augment') REPLY=view ;;
-        'kind distill --augment' | 'kind finetune --augment' | 'kind tune --augment') REPLY=augmentation ;;
+        'kind distill --augment' | 'kind finetune --augment' | 'kind expert --augment' | 'kind tune --augment') REPLY=augmentation ;;
         'kind extract --batch-size') REPLY=batch ;;
         'kind '*' --device') REPLY=device ;;
         'kind '*' --precision') REPLY=precision ;;
         'kind '*' --format') REPLY=format ;;
         'kind '*' --metric') REPLY=metric ;;
         'kind '*' --on') REPLY=representation ;;
-        'kind '*' --features' | 'kind '*' --manifest' | 'kind score --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --candidates' | 'kind '*' --class-embeddings') REPLY=file ;;
+        'kind '*' --features' | 'kind '*' --manifest' | 'kind score --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --among' | 'kind '*' --candidates' | 'kind '*' --class-embeddings') REPLY=file ;;
         'kind '*' --weighting') REPLY=weighting ;;
         'kind '*' --output') REPLY=output ;;
         'kind '*' --head') REPLY=head ;;

@@ -91,7 +91,7 @@ def fail_to_load(*_: object, **__: object) -> NoReturn:
 
 def test_command_and_method_fail_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = make(tmp_path / "task", upto="split")
-    monkeypatch.setattr(feature_extraction, "FeatureRunner", fail_to_load)
+    monkeypatch.setattr(feature_extraction, "SharedBodyRunner", fail_to_load)
     result = run("extract", workspace=workspace)
     assert result.code == 1
     assert result.error.startswith("the GPU failed: CUDA error: unspecified launch failure; what is finished is kept")

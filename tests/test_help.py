@@ -41,7 +41,7 @@ def test_commands_are_listed_under_titles() -> None:
     shown = sections(help_text(""))
     assert list(shown) == ["Options", *SECTIONS]
     assert {title: shown[title] for title in SECTIONS} == list_sections()
-    assert shown["Train"] == ["distill", "finetune", "tune"]
+    assert shown["Train"] == ["distill", "finetune", "expert", "tune"]
 
 
 def test_group_commands_follow_the_registry() -> None:

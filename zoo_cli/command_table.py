@@ -11,6 +11,7 @@ COMMANDS: dict[str, str] = {
     "pseudo-label": "zoo_cli.commands.pseudo_label:pseudo_label",
     "distill": "zoo_cli.commands.distill:distill",
     "finetune": "zoo_cli.commands.finetune:finetune",
+    "expert": "zoo_cli.commands.expert:expert",
     "tune": "zoo_cli.commands.tune:tune",
     "evaluate accuracy": "zoo_cli.commands.evaluate.accuracy:accuracy",
     "evaluate flips": "zoo_cli.commands.evaluate.flips:flips",

@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.training import tiny_models
 from tests.training.tiny_models import Run, weights
-from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.errors import ContractError, ParameterError, UsageError, ZooError
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
 from zoo_cli.training import loop
 from zoo_cli.training.loop import NonFinite, State, learning_rate
@@ -371,3 +371,21 @@ def test_gpu_trains_resumes_and_stops_at_a_bad_loss():
     assert all(tensor.device.type == "cpu" for tensor in whole.states[-1].tensors.values())
     with pytest.raises(NonFinite, match="step 7"):
         run(Breaks(7), steps=20)
+
+
+def test_steps_fall_at_the_places_that_are_named():
+    options = LoopOptions(steps=90, lr=1.0, schedule="steps:at=1/3,2/3")
+    rates = [loop.learning_rate(options, step) for step in (0, 29, 30, 59, 60, 89)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("places", ["", "1/3,1/3", "0", "1", "2/3,1/3", "x", "1/0", "1e999999999", "-1/2", "1/3;2/3"])
+def test_places_that_are_not_ascending_shares_are_refused(places):
+    with pytest.raises(ParameterError, match="ascending shares"):
+        LoopOptions(steps=5, schedule=f"steps:at={places}")
+
+
+@pytest.mark.parametrize("schedule", ["cosine:at=1/2", "steps:1/2", "steps:"])
+def test_parameters_of_other_schedules_are_refused(schedule):
+    with pytest.raises(ParameterError, match="write a name alone"):
+        LoopOptions(steps=5, schedule=schedule)

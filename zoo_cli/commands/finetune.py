@@ -1,6 +1,7 @@
 """`zoo finetune`: flags to fine-tuned models."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -66,6 +67,15 @@ def finetune(
             rich_help_panel=LEARN,
         ),
     ] = None,
+    among: Annotated[
+        Path | None,
+        typer.Option(
+            "--among",
+            metavar="DIR",
+            help="Folder of an expert of several domains: best is one of them. [default: all sources]",
+            rich_help_panel=LEARN,
+        ),
+    ] = None,
     name: RunName = None,
     lr: Annotated[
         str | None,
@@ -128,6 +138,7 @@ def finetune(
     """Train a pretrained model on the labels.
 
     zoo finetune best --lr 0.01,0.005,0.001
+    zoo finetune best --among zoo/both
     zoo finetune torchvision:resnet50 --freeze body
     zoo finetune student --objective fixmatch
     """
@@ -139,6 +150,7 @@ def finetune(
             "objective": objective,
             "freeze": freeze,
             "metric": metric,
+            "among": among,
             "lr": lr,
             "lam": lam,
             "threshold": threshold,
@@ -160,7 +172,7 @@ def finetune(
 def read_config(flags: Mapping[str, Any]) -> FinetuneConfig:
     """What the flags that say what to train ask for, by parameter; training options are not among them."""
     objective, _ = find_objective(flags["objective"], "finetune")
-    same = ("freeze", "metric", "threshold", "temperature", "lam", "unlabelled_weight")
+    same = ("freeze", "metric", "among", "threshold", "temperature", "lam", "unlabelled_weight")
     return FinetuneConfig(
         tuple(flags["source"] or ()),
         objective=objective,

@@ -53,6 +53,11 @@ class Architecture:
             heads = heads[:-1]
         return replace(self, heads=(*heads, head))
 
+    def with_outputs(self, outputs: int) -> Self:
+        """The same with another number of classes of its last head."""
+        *before, last = self.heads
+        return replace(self, heads=(*before, replace(last, outputs=outputs)))
+
     def to_json(self, folder: Path | None = None) -> dict[str, Any]:
         """The record in a config.json. `folder`: its folder, to which the root of paths is made relative."""
         root = Path(os.path.relpath(self.root, folder.resolve())).as_posix() if self.root and folder else ""
@@ -82,7 +87,9 @@ class PreprocessingDefaults:
 class ProviderResult:
     """What a provider knows of a model: the module, in eval mode on the CPU, and how to build it again.
 
-    `preprocessing`: as far as it is known. `classes`: number of outputs, None if unknown.
+    `preprocessing`: as far as it is known. `classes`: number of outputs, None if unknown. `trained_on`: the data sets
+    that its files name as seen. `body`: equal for models that differ only in their heads, empty if
+    it is not known.
     """
 
     module: nn.Module
@@ -91,6 +98,8 @@ class ProviderResult:
     preprocessing: PreprocessingDefaults = field(default_factory=PreprocessingDefaults)
     class_names: tuple[str, ...] | None = None
     classes: int | None = None
+    trained_on: tuple[str, ...] = ()
+    body: str = ""
 
 
 class EncoderWithHead(nn.Module):

@@ -34,7 +34,8 @@ class LoadedModel:
     `class_names`: in the order of the logits, None if unknown. `classes`: width of the logits, 0 without a head.
     `output`: "softmax" or "sigmoid". `weights_sha256`: of the weights file, or of the state dict if the weights come by
     name or from the seed. `tap`: where features and logits are read. `declared`: the source as the
-    user declares it, before a file of class names was read.
+    user declares it, before a file of class names was read. `body`: equal for models that differ only in their heads,
+    empty if it is not known.
     """
 
     source: Source
@@ -48,6 +49,7 @@ class LoadedModel:
     tap: Tap
     architecture: Architecture
     declared: Source | None = None
+    body: str = ""
 
     @property
     def title(self) -> str:
@@ -77,6 +79,7 @@ def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = F
         require_weights(source)
     declaration, source = source, replace(source, classes=_read_classes(source, root))
     provided: ProviderResult = registry.load(registry.MODELS[provider])(source, rest, root, seed)
+    source = replace(source, trained_on=source.trained_on or provided.trained_on)
     preprocessing = _resolve_preprocessing(source, provided.preprocessing)
     names = source.classes if isinstance(source.classes, tuple) else None
     declared = count_declared_classes(source)
@@ -100,6 +103,7 @@ def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = F
         tap,
         provided.architecture,
         declaration,
+        provided.body,
     )
 
 

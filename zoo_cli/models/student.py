@@ -22,7 +22,8 @@ class Student(FeatureExtractor):
     """Returns `(features (B, D), logits (B, C))` of images (B, channels, size, size).
 
     The features are the tensor that the target head reads: in training mode, after the dropout before the head. Both
-    carry gradients. `architecture` builds the module again; `preprocessing` is that of its evaluation view.
+    carry gradients. `architecture` builds the module again; `preprocessing` is that of its evaluation view;
+    `trained_on`: the data sets that its folder names as seen.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Student(FeatureExtractor):
         self.architecture = recipe
         self.classes = classes
         self.preprocessing = preprocessing
+        self.trained_on: tuple[str, ...] = ()
         self.frozen = False
 
     def freeze_body(self) -> None:
@@ -81,7 +83,8 @@ class Student(FeatureExtractor):
 
         For a timm architecture whose head is replaced, it is also what `timm.create_model("local-dir:FOLDER")` reads.
         """
-        config: dict[str, Any] = {"zoo": file.to_json(self.architecture, self.classes, self.preprocessing, folder)}
+        record = file.to_json(self.architecture, self.classes, self.preprocessing, folder, self.trained_on)
+        config: dict[str, Any] = {"zoo": record}
         if self.architecture.model.startswith("timm:") and not any(head.wrap for head in self.architecture.heads):
             config |= self._timm_config()
         return config

@@ -16,7 +16,8 @@ class Batch:
     `images` (B, channels, H, W), floating point; `labels` (Bl,) int64 in [0, C), Bl <= B; `targets` (B - Bl, sum K):
     the stored class probabilities of all sources, side by side, for the rows without labels, float16, 32 or 64;
     `strong` (B - Bl, channels, H, W): strongly augmented views of the rows without labels; `teacher_logits` (M, B, C):
-    the stored logits of M teachers, in the student's class order, for every row.
+    the stored logits of M teachers, in the student's class order, for every row; `domain`: the number of the domain
+    that all rows are of, None for a student of one domain.
     """
 
     images: Tensor
@@ -24,10 +25,11 @@ class Batch:
     targets: Tensor | None = None
     strong: Tensor | None = None
     teacher_logits: Tensor | None = None
+    domain: int | None = None
 
     def to(self, device: torch.device, order: torch.memory_format = torch.preserve_format) -> Self:
         """The same batch on a device, its images in a memory order."""
-        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        tensors: dict[str, Any] = {name: tensor for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
         return dataclasses.replace(
             self,
             **{

@@ -1,6 +1,8 @@
 """The models that `zoo finetune` starts from, and the best source: the highest-ranked one with a network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from zoo_cli import config, console, registry, specs
 from zoo_cli.config import Config, Source
@@ -10,7 +12,7 @@ from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.ranking_spec import RankingSpec, parse_ranking
-from zoo_cli.store import feature_store
+from zoo_cli.store import feature_store, model_folders
 
 BEST = "best"
 
@@ -25,6 +27,28 @@ def parse_best(models: Sequence[str], metric: str | None) -> RankingSpec | None:
     if metric is not None:
         raise ParameterError("`metric` selects the best source", "start from best, or drop it")
     return None
+
+
+def limit_sources(settings: Config, models: Sequence[str], folder: Path | None) -> Config:
+    """The configuration with the domains of an expert's folder as its sources; as it is without a folder.
+
+    A domain that zoo.toml declares stays as declared. Raises ParameterError if no model is `best`, UsageError for a
+    folder of another kind.
+    """
+    if folder is None:
+        return settings
+    if not any(map(is_best, models)):
+        raise ParameterError("`among` names the domains of which the best one is chosen", "start from best, or drop it")
+    sources = []
+    for spec in model_folders.domain_specs(folder):
+        (typed,) = settings.select([spec])
+        declared = [each for each in settings.sources if _is_same(settings, each, typed)]
+        sources.append(declared[0] if declared else typed)
+    return replace(settings, sources=tuple(sources))
+
+
+def _is_same(settings: Config, source: Source, other: Source) -> bool:
+    return model_folders.is_same_source(source.model, other.model, settings.root)
 
 
 def check_models(settings: Config, models: Sequence[str]) -> None:
@@ -103,10 +127,11 @@ def _find_candidates(settings: Config, architecture: str) -> list[str]:
 def _architecture_names(settings: Config, source: Source) -> tuple[str, ...]:
     """The names of a source's architecture: `torchvision:resnet50` is resnet50, and so is a run of it."""
     model = source.model
-    if model.startswith("file:"):
+    folder = model_folders.find_folder(model, settings.root)
+    if folder is not None:
         from zoo_cli.models import file
 
-        model = file.read_model_spec(settings.root / model.removeprefix("file:")) or model
+        model = file.read_model_spec(folder) or model
     rest = model.partition(":")[2]
     last = rest.rpartition(":")[2]
     return (last, last.partition(".")[0], rest, source.model)

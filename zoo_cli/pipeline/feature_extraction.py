@@ -14,7 +14,7 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.images.decoding import BadImage, view_geometry
 from zoo_cli.images.view_batches import view_batches
 from zoo_cli.models import loading
-from zoo_cli.models.extraction import FeatureRunner
+from zoo_cli.models.extraction import SharedBodyRunner, body_key
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
@@ -183,7 +183,7 @@ def _run(
     settings: Config, jobs: Sequence[ExtractionJob], images: Images, device: torch.device, options: ExtractConfig
 ) -> list[Failure]:
     """Part by part: decode each image once, run every source that lacks the part, commit; the images that failed."""
-    runners = {job.source.name: FeatureRunner(job.model, device, options.precision) for job in jobs}
+    runners = _make_runners(jobs, device, options.precision)
     pieces: dict[tuple[int, ...], list[tuple[ExtractionJob, Path]]] = {}
     for job in jobs:
         for path, planned in job.missing.items():
@@ -209,11 +209,20 @@ def _run(
     return failed
 
 
+def _make_runners(jobs: Sequence[ExtractionJob], device: torch.device, precision: str) -> dict[str, SharedBodyRunner]:
+    """The runner of each source by name: one for all sources that share a body."""
+    groups: dict[tuple[object, ...], list[LoadedModel]] = {}
+    for job in jobs:
+        groups.setdefault(body_key(job.model), []).append(job.model)
+    runners = [SharedBodyRunner(models, device, precision) for models in groups.values()]
+    return {name: runner for runner in runners for name in runner.names}
+
+
 @dataclass(frozen=True)
 class PartOutputs:
     """The decoded rows (M,) of a part, the images that failed, and the features and logits of each source by name.
 
-    `seconds`: of the forward passes of each source.
+    `seconds`: of the forward passes of each source, of a shared body in equal parts.
     """
 
     rows: np.ndarray
@@ -226,7 +235,7 @@ def _run_part(
     images: Images,
     rows: Sequence[int],
     part_jobs: Sequence[tuple[ExtractionJob, Path]],
-    runners: dict[str, FeatureRunner],
+    runners: dict[str, SharedBodyRunner],
     passes: ForwardPasses,
     workers: int | None,
     progress: console.Progress,
@@ -237,9 +246,11 @@ def _run_part(
     def on_bad(row: int, error: BadImage) -> None:
         failed.append(Failure(str(images.ids[row]), images.paths[row], str(error)))
 
-    geometries = {job.source.name: view_geometry(job.model.preprocessing) for job, _ in part_jobs}
-    collected: dict[str, list[tuple[np.ndarray | None, np.ndarray | None]]] = {name: [] for name in geometries}
-    seconds = dict.fromkeys(geometries, 0.0)
+    geometries = {runners[job.source.name]: view_geometry(job.model.preprocessing) for job, _ in part_jobs}
+    collected: dict[str, list[tuple[np.ndarray | None, np.ndarray | None]]] = {
+        job.source.name: [] for job, _ in part_jobs
+    }
+    seconds = dict.fromkeys(collected, 0.0)
     decoded: list[np.ndarray] = []
     batches = view_batches(
         images,
@@ -253,11 +264,14 @@ def _run_part(
     for batch in batches:
         decoded.append(batch.rows)
         tensors = {geometry: torch.from_numpy(views) for geometry, views in batch.views.items()}
-        for name, geometry in geometries.items():
-            runner = runners[name]
+        for runner, geometry in geometries.items():
             started = time.monotonic()
-            collected[name] += passes.run(name, runner.network, runner, tensors[geometry])
-            seconds[name] += time.monotonic() - started
+            for outputs in passes.run(runner.names[0], runner, runner.run, tensors[geometry]):
+                for name in outputs.keys() & collected.keys():
+                    collected[name].append(outputs[name])
+            names = [name for name in runner.names if name in seconds]
+            for name in names:
+                seconds[name] += (time.monotonic() - started) / len(names)
     arrays = {
         name: (_join([features for features, _ in pairs]), _join([logits for _, logits in pairs]))
         for name, pairs in collected.items()

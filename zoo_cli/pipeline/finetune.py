@@ -26,6 +26,7 @@ def finetune(
     checkpoint, on a signal or at the time limit.
     """
     training, paths = training or TrainingConfig(), paths or RunPaths()
+    settings = best.limit_sources(settings, config.sources, config.among)
     resolved, ranking = finetune_plan.check_options(settings, config, training, paths)
     needs = None if ranking is None else best.best_needs(settings, ranking, refresh=refresh)
     task = training_task.load_task(settings, resolved, needs, manifest, refresh=refresh)
@@ -45,6 +46,7 @@ def preview(
     manifest: Path | None = None,
 ) -> list[str]:
     """The runs that `finetune` would train, each as a phrase. Nothing is scored or trained."""
+    settings = best.limit_sources(settings, config.sources, config.among)
     resolved, ranking = finetune_plan.check_options(settings, config, training, paths)
     ranked = None
     if ranking is not None:

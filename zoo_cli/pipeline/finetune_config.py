@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from zoo_cli import registry, specs
 from zoo_cli.entries import Objective
@@ -18,7 +19,8 @@ class FinetuneConfig:
     """Training of pretrained models on the labels of the task.
 
     `sources`: models by name or PROVIDER:NAME, `student`, `best` or `best:ARCHITECTURE`; one run each. `freeze`: "body"
-    trains only the new head. `metric`: selects the best source. `rates`: learning rates of a sweep, which uses the
+    trains only the new head. `metric`: selects the best source. `among`: the folder of an expert of several domains, of
+    which the best source is one. `rates`: learning rates of a sweep, which uses the
     best one; empty: the rate of the training options. For fixmatch only: `threshold` of confidence, `temperature` of
     its own outputs, `unlabelled_weight` of the unlabelled loss, or instead `lam`, the share of the labels in the loss.
 
@@ -29,6 +31,7 @@ class FinetuneConfig:
     objective: str = "supervised"
     freeze: str | None = None
     metric: str | None = None
+    among: Path | None = None
     rates: tuple[float, ...] = ()
     threshold: float | None = None
     temperature: float | None = None

@@ -86,7 +86,7 @@ def _make_spec(
         "options": {**config.parameters, **(sweep.recorded_sweep(rates) if rates else {})},
         "inputs": source_files.model_digests(settings, source),
         "task": settings.task.name,
-        "asked": {"source": model, **asked_labels(settings)},
+        "asked": {"source": model, **_asked_among(config), **asked_labels(settings)},
     }
     return RunSpec(
         path,
@@ -100,6 +100,11 @@ def _make_spec(
         strong_views=config.uses_unlabelled,
         starts_from=source_files.list_trained_images(settings, source),
     )
+
+
+def _asked_among(config: FinetuneConfig) -> dict[str, str]:
+    """The folder among whose domains the best was asked for, as run.json holds what was asked."""
+    return {} if config.among is None else {"among": config.among.name}
 
 
 def _build_student(config: FinetuneConfig, task: TrainingTask, source: Source, seed: int) -> Student:

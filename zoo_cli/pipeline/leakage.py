@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from zoo_cli import console
 from zoo_cli.config import Config
+from zoo_cli.store import model_folders
+from zoo_cli.store.model_folders import TrainingData
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 SIMILAR = 0.8
@@ -38,7 +40,12 @@ def find_leaks(settings: Config, names: Sequence[str]) -> dict[str, str]:
         return {}
     targets = _targets(settings)
     leaks = {name: [data for data in _trained_on(settings, name) if data in targets] for name in names}
-    return {name: f"trained on {data[-1]}" for name, data in leaks.items() if data}
+    shared = {name: _shared_domains(settings, name) for name, data in leaks.items() if data}
+    return {
+        name: f"{'co-' if data[-1] in shared[name] else ''}trained on {data[-1]}"
+        for name, data in leaks.items()
+        if data
+    }
 
 
 def _targets(settings: Config) -> list[str]:
@@ -48,8 +55,20 @@ def _targets(settings: Config) -> list[str]:
 def _trained_on(settings: Config, name: str) -> tuple[str, ...]:
     for source in settings.sources:
         if source.name == name:
-            return source.trained_on
+            return source.trained_on or _recorded(settings, source.model).all
     return load_source_record(settings, name).trained_on if has_source_record(settings, name) else ()
+
+
+def _shared_domains(settings: Config, name: str) -> tuple[str, ...]:
+    """The other domains of the network of which a source is one domain."""
+    models = [source.model for source in settings.sources if source.name == name]
+    if not models and has_source_record(settings, name):
+        models = [str(load_source_record(settings, name).content.get("model", ""))]
+    return _recorded(settings, models[0]).shared if models else ()
+
+
+def _recorded(settings: Config, model: str) -> TrainingData:
+    return model_folders.read_training_data(model, settings.root)
 
 
 def _similarity(name: str, other: str) -> float:

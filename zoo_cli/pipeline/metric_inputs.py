@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from zoo_cli.config import Config
+from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.store import files, gradient_store, schemas
+from zoo_cli.store import files, gradient_store, model_folders, schemas
 from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.gradient_store import GradientRecord
 from zoo_cli.store.provenance import Inputs
+from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
 class MissingInput(Exception):
@@ -121,6 +122,8 @@ def projected_gradients(source: SourceOutputs) -> tuple[str, ...]:
 
 def _source_classes(source: SourceOutputs) -> pa.Table:
     path = None if source.folder is None else source.folder / schemas.SOURCE_MEANS.file
+    if source.settings is not None:
+        path = _means_file(source.settings, source.name)
     if path is None or not path.exists():
         raise MissingInput("missing source class means")
     table = files.read_table(path, schemas.SOURCE_MEANS)
@@ -131,8 +134,26 @@ def _source_classes(source: SourceOutputs) -> pa.Table:
 
 
 def _source_classes_digest(settings: Config, source: str) -> str | None:
-    path = settings.features(source) / schemas.SOURCE_MEANS.file
-    return files.digest(path) if path.exists() else None
+    path = _means_file(settings, source)
+    return files.digest(path) if path is not None else None
+
+
+def _means_file(settings: Config, name: str) -> Path | None:
+    """The class means of a source: beside its features, else in the folder of the expert that it is; None without any.
+
+    Those of an expert are of its own features: they do not count for a source that changes how these are made.
+    """
+    path = settings.features(name) / schemas.SOURCE_MEANS.file
+    if path.exists():
+        return path
+    source = next((each for each in settings.models if each.name == name), None)
+    if source is None and has_source_record(settings, name):
+        source = Source(name, str(load_source_record(settings, name).content.get("model", "")))
+    if source is None or (folder := model_folders.find_domain_files(source.model, settings.root)) is None:
+        return None
+    is_plain = settings.declared(source) == settings.declared(Source(name, source.model, output=source.output))
+    path = folder / schemas.SOURCE_MEANS.file
+    return path if is_plain and path.exists() else None
 
 
 def _gradients_digest(settings: Config, source: str) -> Any:

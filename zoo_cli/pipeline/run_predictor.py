@@ -22,6 +22,7 @@ from zoo_cli.store import feature_files, provenance
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.class_names import load_student_classes
 from zoo_cli.store.feature_store import to_json_values
+from zoo_cli.store.model_folders import find_folder
 from zoo_cli.training import inference
 
 
@@ -82,9 +83,9 @@ def find_model(settings: Config, text: str) -> Source:
 
 def _number_classes(settings: Config, source: Source, model: LoadedModel) -> tuple[str, ...]:
     """Names for classes that have none. Raises ContractError for a run that names another number of classes."""
-    provider, rest = specs.provider("model provider", source.model)
-    path = settings.root / rest / file.CONFIG
-    if provider == "file" and (names := load_student_classes(path)):
+    folder = find_folder(source.model, settings.root)
+    path = settings.root if folder is None else folder / file.CONFIG
+    if folder is not None and (names := load_student_classes(path)):
         raise ContractError(f"{path} names {len(names)} classes, but its model has {model.classes}", "restore the file")
     console.warn(f"the class names of {source.name} are not known: its classes are numbered from 0")
     return tuple(map(str, range(model.classes)))

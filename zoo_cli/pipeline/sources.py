@@ -10,6 +10,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline.leakage import find_leaks
 from zoo_cli.store import output_summary, weights_origin
+from zoo_cli.store.model_folders import read_training_data
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
 
@@ -56,7 +57,7 @@ def _summarize(settings: Config, source: Source, excluded: str | None) -> Source
         classes=record.classes if record else declared,
         parameters=record.parameters if record else None,
         input_size=record.preprocessing.get("input_size", source.input_size) if record else source.input_size,
-        trained_on=source.trained_on,
+        trained_on=source.trained_on or read_training_data(source.model, settings.root).all,
         parts=Counter(sorted(path.parent.name.removeprefix("data=") for path in folder.glob("data=*/part-*.parquet"))),
         note=", ".join(filter(None, (origin, collapsed))),
         excluded=excluded,

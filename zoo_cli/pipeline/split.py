@@ -233,7 +233,7 @@ def _write(
     settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None
 ) -> SplitFindings:
     classes = parts[0].data.classes or ()
-    rows, seen, failed = _check_images(settings, parts, workers)
+    rows, seen, failed = check_images(settings, parts, workers)
     if not rows:
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
@@ -314,7 +314,7 @@ def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequenc
     )
 
 
-def _check_images(
+def check_images(
     settings: Config, parts: list[DataPart], workers: int | None
 ) -> tuple[list[ManifestRow], list[SeenImage], list[Failure]]:
     """Decode and hash every image once: the rows of the readable ones, what they show, and the failures."""

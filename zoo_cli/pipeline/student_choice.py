@@ -7,6 +7,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.evaluation import named_runs
 from zoo_cli.store import feature_store, weights_origin
+from zoo_cli.store.model_folders import split_domain
 
 REQUIRE_WEIGHTS = "zoo_cli.models.loading:require_weights"
 REQUIRED = ("input_size", "mean", "std")
@@ -16,7 +17,7 @@ REQUIRED = ("input_size", "mean", "std")
 def select_student(settings: Config, spec: str | None) -> Source:
     """The student by name, PROVIDER:NAME or run, else the [student] of zoo.toml, checked to be trainable."""
     if spec is not None:
-        student = settings.select([_run_as_model(settings, spec)])[0]
+        student = settings.select([run_as_model(settings, spec)])[0]
     elif settings.student is not None:
         student = settings.student
     else:
@@ -40,12 +41,13 @@ def check_source(settings: Config, source: Source) -> None:
     check_trainable(settings, source, f"the source {source.name}")
 
 
-def _run_as_model(settings: Config, spec: str) -> str:
+def run_as_model(settings: Config, spec: str) -> str:
     """`file:PATH` for a finished run, by its name or path; any other spec as it is."""
     if ":" in spec or any(spec == source.name for source in settings.models):
         return spec
-    run = named_runs.resolve_run(Path(spec), settings.root)
-    return f"file:{run.as_posix()}" if (run / "config.json").is_file() else spec
+    name, domain = split_domain(spec, Path())
+    run = named_runs.resolve_run(Path(name), settings.root)
+    return f"file:{run.as_posix()}{'#' * bool(domain)}{domain}" if (run / "config.json").is_file() else spec
 
 
 def check_trainable(settings: Config, source: Source, role: str) -> None:

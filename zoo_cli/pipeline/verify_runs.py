@@ -16,7 +16,8 @@ from zoo_cli.pipeline.verify_checks import (
     try_to_read,
 )
 from zoo_cli.store import checksums, class_names, files, lease, schemas
-from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, SUMS
+from zoo_cli.store.checksums import DOMAINS, MEANS, PREDICTIONS, RECORD, RUN_FILES, SUMS
+from zoo_cli.store.model_folders import find_folder
 from zoo_cli.store.swap import run_place
 from zoo_cli.training import checkpoint_record, run_record
 
@@ -24,8 +25,10 @@ RUNS = "runs"
 
 
 def list_runs(known: Known) -> Iterator[Check]:
-    """The checks of all runs in the folder of runs."""
-    folders = sorted(path for path in (known.settings.root / RUNS).glob("*") if path.is_dir())
+    """The checks of all runs in the folder of runs, and of the experts that are sources from elsewhere."""
+    runs = known.settings.root / RUNS
+    folders = sorted(path for path in runs.glob("*") if path.is_dir())
+    folders += [folder for folder in _expert_folders(known) if folder.parent.resolve() != runs.resolve()]
     unchecked = []
     for folder in folders:
         if not any((folder / name).exists() for name in (RECORD, SUMS, *RUN_FILES)):
@@ -43,6 +46,18 @@ def list_runs(known: Known) -> Iterator[Check]:
         yield from _list_contents(folder, command)
     if unchecked:
         yield Check(unchecked[0], partial(_report_unchecked, unchecked))
+
+
+def _expert_folders(known: Known) -> list[Path]:
+    """The folders of zoo expert that sources of the workspace name, each once."""
+    root = known.settings.root
+    folders = {folder for source in known.settings.models if (folder := find_folder(source.model, root)) is not None}
+    return sorted(folder for folder in folders if _is_expert(folder))
+
+
+def _is_expert(folder: Path) -> bool:
+    sums = try_to_read(partial(checksums.read_sums, folder)) if (folder / SUMS).is_file() else None
+    return any(name.rpartition("/")[2] == MEANS for name in sums or ())
 
 
 def run_command(folder: Path) -> str:
@@ -63,6 +78,11 @@ def _list_contents(folder: Path, command: str) -> Iterator[Check]:
         "metrics.jsonl": lambda _: run_record.load_result(folder),
         PREDICTIONS: partial(_read_predictions, folder),
     }
+    domains = sorted(folder.glob(f"{DOMAINS}/*/{PREDICTIONS}"))
+    if domains:
+        del readers[PREDICTIONS]
+    for path in domains:
+        yield Check(path, partial(read_outputs, path, schemas.PREDICTIONS, ("logits",)), command)
     for name, read in readers.items():
         yield Check(folder / name, partial(read, folder / name), command)
     if not (folder / SUMS).exists() and not (folder / "model.safetensors").exists():

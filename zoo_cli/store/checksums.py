@@ -17,7 +17,11 @@ RECORD = "run.json"
 PREDICTIONS = "predictions.parquet"
 IMAGES = "images.sha256"
 """The digests of the images that a student was trained on, see `image_lists`; runs of earlier versions lack it."""
-RUN_FILES = (PREDICTIONS, "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json", IMAGES)
+DOMAINS = "domains"
+"""The folder of what an expert of several domains has for each: predictions and class means."""
+MEANS = "source_means.parquet"
+"""The class means of an expert's training images, see `schemas.SOURCE_MEANS`."""
+RUN_FILES = (PREDICTIONS, "model.safetensors", "config.json", "README.md", "metrics.jsonl", "sweep.json", IMAGES, MEANS)
 """The files of a run beside its record."""
 WRITTEN_LAST = "written_last"
 """The key of run.json that names the file without which a run is not finished; runs of earlier versions lack it."""
@@ -62,7 +66,7 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 def is_finished(folder: Path) -> bool:
     """Whether the folder of a run holds a whole student, or any folder predictions without a run."""
-    if not (folder / PREDICTIONS).is_file():
+    if not (folder / PREDICTIONS).is_file() and not any(folder.glob(f"{DOMAINS}/*/{PREDICTIONS}")):
         return False
     return (folder / SUMS).is_file() or not needs_sums(folder)
 

@@ -13,6 +13,7 @@ from zoo_cli.config import FILE, STUDENT, Config, Source
 from zoo_cli.store import files, weights_origin
 from zoo_cli.store.checksums import SUMS
 from zoo_cli.store.feature_store import to_json_values
+from zoo_cli.store.model_folders import find_folder
 from zoo_cli.store.records import build_record
 from zoo_cli.store.source_record import has_source_record, load_source_record
 
@@ -33,12 +34,13 @@ def are_fixed(settings: Config, source: Source) -> bool:
     Not those from a seed or of a user's factory, nor those of a run, which has digests of its own. Without a zoo.toml
     nothing is recorded.
     """
-    provider, rest = specs.provider("model provider", source.model)
+    provider, _ = specs.provider("model provider", source.model)
     if source.weights == weights_origin.RANDOM or weights_origin.lacks_weights(source.model, source.weights):
         return False
     if provider == "python" and not source.weights:
         return False
-    is_run = provider == "file" and (settings.root / rest / SUMS).exists()
+    folder = find_folder(source.model, settings.root)
+    is_run = folder is not None and (folder / SUMS).exists()
     return provider != "features" and not is_run and (settings.root / FILE).exists()
 
 

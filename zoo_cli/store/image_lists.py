@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from zoo_cli import specs
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store import files
 from zoo_cli.store.checksums import IMAGES, RECORD, SUMS, read_sums
+from zoo_cli.store.model_folders import find_folder
 
 _LINE = re.compile(r"\\?([0-9a-f]{64})([ \t].*)?", re.IGNORECASE)
 
@@ -63,6 +63,6 @@ def find_image_lists(root: Path, name: str, model: str, trained_images: str) -> 
 
 def run_folder(root: Path, model: str) -> Path | None:
     """The folder of the run that a model spec names; None for any other model."""
-    provider, rest = specs.provider("model provider", model)
-    is_run = provider == "file" and any((root / rest / name).is_file() for name in (RECORD, IMAGES))
-    return root / rest if is_run else None
+    folder = find_folder(model, root)
+    is_run = folder is not None and any((folder / name).is_file() for name in (RECORD, IMAGES))
+    return folder if is_run else None

@@ -81,7 +81,7 @@ FEATURES = Schema(
 
 SOURCE_MEANS = Schema(
     "source-means",
-    "features/source=S/source_means.parquet",
+    "EXPERT/source_means.parquet, features/source=S/source_means.parquet",
     (
         Column("class", "string", "name of a class that the source was trained on, each once"),
         Column("count", "int64", "training images of the class"),

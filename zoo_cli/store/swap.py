@@ -8,12 +8,12 @@ import os
 import shutil
 from pathlib import Path
 
-from zoo_cli.store.checksums import PREDICTIONS, RECORD, RUN_FILES, SUMS, is_finished
+from zoo_cli.store.checksums import DOMAINS, PREDICTIONS, RECORD, RUN_FILES, SUMS, is_finished
 from zoo_cli.store.commits import is_leftover, sync, write_error
 from zoo_cli.store.lease import staging
 
-PARTS = ("state", "teachers", "sweep")
-"""The folders inside a run: checkpoints, and the runs that lead to this one."""
+PARTS = ("state", "teachers", "sweep", DOMAINS)
+"""The folders inside a run: checkpoints, the runs that lead to this one, and the domains of an expert."""
 OWN = (RECORD, *PARTS, *(name for name in RUN_FILES if name != PREDICTIONS), PREDICTIONS, SUMS)
 """What a run consists of, in the order in which it is moved."""
 

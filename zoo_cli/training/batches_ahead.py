@@ -33,7 +33,7 @@ class _Ready:
             stream = torch.cuda.current_stream(device)
             stream.wait_event(self.event)
             for tensor in vars(self.batch).values():
-                if tensor is not None:
+                if isinstance(tensor, torch.Tensor):
                     tensor.record_stream(stream)
         return self.batch
 

@@ -20,25 +20,15 @@ from zoo_cli.models.global_batch_norm import normalising_globally
 from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.training.batches_ahead import BatchesAhead
 from zoo_cli.training.checkpoints import CheckpointWriter, State, copy_state
+from zoo_cli.training.schedules import scheduled_rate
 from zoo_cli.training.step_graph import StepGraph
 from zoo_cli.training.step_start import StepStart, take_step
 from zoo_cli.training.training_config import LoopOptions
 
 
 def learning_rate(options: LoopOptions, step: int) -> float:
-    """The learning rate of a step, counted from 0. The warm-up is linear, and its last step has the rate `lr`.
-
-    "cosine" falls from `lr` after the warm-up to 0 at the end; "steps" is a tenth of `lr` from half of the run on, and
-    a hundredth from five sixths on (30 epochs with steps at 15 and 25, paper 001).
-    """
-    if step < options.warmup:
-        return options.lr * (step + 1) / options.warmup
-    if options.schedule == "cosine":
-        done = (step - options.warmup) / (options.steps - options.warmup)
-        return options.lr * (1 + math.cos(math.pi * done)) / 2
-    if options.schedule == "steps":
-        return options.lr * 0.1 ** ((2 * step >= options.steps) + (6 * step >= 5 * options.steps))
-    return options.lr
+    """The learning rate of a step, counted from 0."""
+    return scheduled_rate(options.schedule, options.lr, step, options.steps, options.warmup)
 
 
 @dataclass(frozen=True)

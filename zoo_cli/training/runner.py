@@ -24,6 +24,7 @@ from zoo_cli.store.lease import LeaseLost
 from zoo_cli.store.swap import run_place
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import batches, loop, step_time, students
+from zoo_cli.training.batch_source import BatchSource
 from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.memory_probe import RandomImages, measure_training_memory
@@ -44,7 +45,9 @@ class RunSpec:
     phrase. `predicted` (M,): the rows of its predictions. `load_targets`, `load_teacher_logits`, `strong_views`: see
     `batches.make_batch_fn`. `stored_teachers`: the number of teachers of these logits. `views`: the stored views that
     the student sees, see `make_consistent_batch_fn`. `starts_from`: lists of the images that its starting weights were
-    trained on, see `source_files.list_trained_images`.
+    trained on, see `source_files.list_trained_images`. `build_batches`, from the cache and the student: the batch
+    function in place of that of the streams, of batches whose shapes may differ. `write_files`: writes what the trained
+    student consists of and seals the run, in place of `students.write_student`.
     """
 
     path: Path
@@ -61,6 +64,8 @@ class RunSpec:
     strong_views: bool = False
     views: ViewSet | None = None
     starts_from: Sequence[Path] | None = ()
+    build_batches: Callable[[ImageCache, Student], BatchSource] | None = None
+    write_files: Callable[[RunFolder, Student, ImageCache, set[str] | None], None] | None = None
 
     def list_seen(self) -> set[str] | None:
         """The digests of the images that the student was trained on, also before; None if those are not known."""
@@ -214,6 +219,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
     objective = spec.build_objective(student, device)
     targets = None if spec.load_targets is None else spec.load_targets()
     graph = device.type == "cuda" and training.compile != "off" and ranks.world_size() == 1
+    graph = graph and spec.build_batches is None
     if cache.needs_reserve:
         rehearsal = _make_batch_fn(spec, student, training, RandomImages(cache), targets)
         cache.reserve(measure_training_memory(student, objective, rehearsal, options, device, graph=graph))
@@ -287,7 +293,10 @@ def _finish(
     if training.recalibrate:
         recalibrate_student(student, spec.streams, training, cache)
     try:
-        students.write_student(run, student, cache, spec.predicted, spec.list_seen())
+        if spec.write_files is None:
+            students.write_student(run, student, cache, spec.predicted, spec.list_seen())
+        else:
+            spec.write_files(run, student, cache, spec.list_seen())
     except loop.NonFinite as error:
         return error.what
     return None
@@ -302,6 +311,8 @@ def _make_batch_fn(
     spec: RunSpec, student: Student, training: ResolvedTraining, cache: ImageCache, targets: Tensor | None
 ) -> Callable[[int], Batch]:
     """The function from a step of a run to its batch."""
+    if spec.build_batches is not None:
+        return spec.build_batches(cache, student)
     if spec.views is not None:
         assert targets is not None, "views are stored for the sake of their targets"
         return make_consistent_batch_fn(cache, spec.streams, student.preprocessing, spec.views, targets)

@@ -5,6 +5,7 @@ from pathlib import Path
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.store import files, image_lists
+from zoo_cli.store.model_folders import split_domain
 
 FOLDER_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
 """The files in the folder of a model on which its outputs depend."""
@@ -13,6 +14,8 @@ FOLDER_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
 def file_digests(settings: Config, source: Source) -> dict[str, str]:
     """The digests of a source's files by their paths: weights, code, a folder, class names, files among its args."""
     provider, rest = specs.provider("model provider", source.model)
+    if provider == "file":
+        rest = split_domain(rest, settings.root)[0]
     paths = [source.weights, rest.rpartition(":")[0] if provider == "python" else rest]
     paths += [value for value in source.args.values() if isinstance(value, str)]
     paths += [source.classes[0]] if isinstance(source.classes, tuple) and len(source.classes) == 1 else []

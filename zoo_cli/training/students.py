@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +41,13 @@ def build_student(
     model = _load_confirmed(settings, source, seed, untrained=untrained)
     if init is not None:
         init_model = _load_confirmed(settings, settings.select([init])[0], seed)
+        channels = init_model.preprocessing.channels
+        if channels != model.preprocessing.channels:
+            raise ParameterError(
+                f"`init` {init} takes images of {channels} channels, the network to train of "
+                f"{model.preprocessing.channels}",
+                "use two networks for equal numbers of channels",
+            )
         head = () if model.tap.head is None else (f"{model.tap.head}.",)
         body = {key: value for key, value in model.module.state_dict().items() if not key.startswith(head)}
         weights = init_model.module.state_dict()
@@ -106,22 +114,34 @@ def write_student(
 
     `seen`: the digests of the images that it was trained on, None if not all of them are known.
     """
-    images, preprocessing = cache.images, trained.preprocessing
-    own_cache = cache.holding(rows)
-    if own_cache is not None:
-        logits = inference.predict_cached(trained, preprocessing, own_cache, rows)
-    else:
-        logits = inference.predict_rows(trained, preprocessing, images, rows, cache.device, cache.workers)
-    if not np.isfinite(logits).all():
-        raise loop.NonFinite(run.record["options"]["steps"], "a logit of the student")
-    truth = images.truth()[rows]
+    logits = predict_logits(run, trained, cache, rows)
     run.confirm()
-    run.add_to_record("size", _measure_size(trained))
+    run.add_to_record("size", measure_size(trained))
     files.write_tensors(run.path / "model.safetensors", trained.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", trained.config(run.path))
     files.write_text(run.path / "README.md", _model_card(run, trained))
     if seen is not None:
         image_lists.write_image_list(run.path / IMAGES, seen)
+    write_predictions(run.path / "predictions.parquet", run, cache, rows, logits)
+    run.seal()
+
+
+def predict_logits(run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray) -> np.ndarray:
+    """The logits (M, C) of a student for rows (M,). Raises NonFinite if one is not finite."""
+    own_cache = cache.holding(rows)
+    if own_cache is not None:
+        logits = inference.predict_cached(trained, trained.preprocessing, own_cache, rows)
+    else:
+        logits = inference.predict_rows(trained, trained.preprocessing, cache.images, rows, cache.device, cache.workers)
+    if not np.isfinite(logits).all():
+        raise loop.NonFinite(run.record["options"]["steps"], "a logit of the student")
+    return logits
+
+
+def write_predictions(path: Path, run: RunFolder, cache: ImageCache, rows: np.ndarray, logits: np.ndarray) -> None:
+    """Write the logits (M, C) of rows (M,), and their known labels."""
+    images = cache.images
+    truth = images.truth()[rows]
     table = pa.table(
         {
             "id": pa.array([str(name) for name in images.ids[rows]], pa.string()),
@@ -129,12 +149,10 @@ def write_student(
             "logits": to_list_column(logits.astype(np.float32, copy=False)),
         }
     )
-    made_from = {"run": provenance.fingerprint(run.record)}
-    files.write_table(run.path / "predictions.parquet", table, schemas.PREDICTIONS, made_from)
-    run.seal()
+    files.write_table(path, table, schemas.PREDICTIONS, {"run": provenance.fingerprint(run.record)})
 
 
-def _measure_size(trained: Student) -> dict[str, int]:
+def measure_size(trained: Student) -> dict[str, int]:
     """The parameters of a student in eval mode, and its multiply-accumulates for one image."""
     preprocessing = trained.preprocessing
     macs = cost.count_macs(trained.module, preprocessing.channels, preprocessing.input_size)

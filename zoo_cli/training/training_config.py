@@ -12,8 +12,8 @@ from zoo_cli import specs
 from zoo_cli.devices import Precision
 from zoo_cli.entries import Objective
 from zoo_cli.errors import ParameterError
+from zoo_cli.training.schedules import check_schedule
 
-Schedule = Literal["constant", "cosine", "steps"]
 Augmentation = Literal["none", "flip", "shift", "crop", "affine", "rand"]
 UnlabelledFrom = Literal["all", "unlabelled"]
 Compile = Literal["auto", "off", "graph"]
@@ -34,7 +34,7 @@ class LoopOptions:
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    schedule: Schedule = "cosine"
+    schedule: str = "cosine"
     warmup: int = 0
     precision: Precision = "fp32"
     checkpoint_every: int = 500
@@ -42,7 +42,7 @@ class LoopOptions:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("schedule", self.schedule, Schedule)
+        check_schedule(self.schedule)
         _check_choice("precision", self.precision, Precision)
         _check_at_least("steps", self.steps, 1)
         for name in ("lr", "momentum", "weight_decay", "warmup", "checkpoint_every", "log_every"):
@@ -126,7 +126,12 @@ class TrainingConfig:
     weight_decay: Annotated[float, _option("--weight-decay", "SGD weight decay.", "X")] = LoopOptions.weight_decay
     schedule: Annotated[
         str | None,
-        _option("--schedule", "Learning rate schedule: constant, cosine or steps. [default: the objective's]", "NAME"),
+        _option(
+            "--schedule",
+            "Learning rate schedule: constant, cosine or steps; steps:at=1/3,2/3 sets where it falls. "
+            "[default: the objective's]",
+            "NAME",
+        ),
     ] = None
     warmup: Annotated[int, _option("--warmup", "Linear warm-up steps.", "N")] = LoopOptions.warmup
     augment: Annotated[
@@ -197,8 +202,9 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None:
                 _check_at_least(name, value, 0)
+        if self.schedule is not None:
+            check_schedule(self.schedule)
         for name, choices in (
-            ("schedule", Schedule),
             ("augment", Augmentation),
             ("unlabelled_from", UnlabelledFrom),
             ("precision", Precision),
@@ -222,7 +228,7 @@ class TrainingConfig:
             lr=default_lr if self.lr is None else self.lr,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
-            schedule=self.schedule or objective.schedule,  # type: ignore[arg-type]
+            schedule=self.schedule or objective.schedule,
             warmup=self.warmup,
             precision=self.precision,  # type: ignore[arg-type]
             checkpoint_every=self.checkpoint_every,

@@ -16,6 +16,7 @@ from zoo_cli.evaluation.reference_gains import MeanGain, ReferenceGain, mean_gai
 from zoo_cli.evaluation.score_tables import MetricKey, Scores
 from zoo_cli.label_sets import load_config
 from zoo_cli.pipeline.evaluate.ranking_scores import load_scores
+from zoo_cli.store.model_folders import is_same_source
 from zoo_cli.store.path_patterns import match_paths
 
 TOP = 3
@@ -124,16 +125,29 @@ def evaluate_ranking(options: RankingEvaluationConfig) -> RankingQualityResult:
     accuracies = load_accuracies(_resolve_accuracies(options.accuracies, options.workspace), options.labels)
     scores, accuracies = _name_target(scores, accuracies)
     sources = _shared_sources(scores, accuracies)
-    references = _find_reference(options.reference, accuracies, sources)
+    reference = _name_reference(options, accuracies)
+    references = _find_reference(reference, accuracies, sources)
     targets = _by_target(_with_controls(scores, accuracies, sources), accuracies, sources, references, options.top)
     return RankingQualityResult(
         _by_metric(targets),
         targets,
         sources,
         _random_order(accuracies, sources),
-        options.reference,
+        reference,
         options.top,
     )
+
+
+def _name_reference(options: RankingEvaluationConfig, accuracies: Accuracies) -> str | None:
+    """The reference by its name as a source, where it is given as the folder of an expert, or one of its domains."""
+    name = options.reference
+    if name is None or any(name in by_source for by_source in accuracies.values()):
+        return name
+    settings = load_config(options.workspace)
+    (typed,) = settings.select([f"file:{name}"])
+    same = (each.name for each in settings.sources if is_same_source(each.model, typed.model, settings.root))
+    named = next(same, typed.name)
+    return named if any(named in by_source for by_source in accuracies.values()) else name
 
 
 def _find_reference(name: str | None, accuracies: Accuracies, sources: Sources) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Experts of one and of several domains."""
