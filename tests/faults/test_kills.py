@@ -20,9 +20,9 @@ Make = Callable[..., Path]
 
 READ = {"split --overwrite": (READERS[0], READERS[3]), "distill --overwrite": (READERS[1], READERS[2])}
 """Those that are read after the kill in the default suite, and by what."""
-SAMPLE = ("extract --views", "score", "rank --out", "pseudo-label --head --overwrite", "predict --heads")
+SAMPLE = ("init", "extract --views", "score", "rank --out", "pseudo-label --head --overwrite", "predict --heads")
 SAMPLE = (*READ, *SAMPLE, "finetune --overwrite", "evaluate flips")
-"""The scenarios of the default suite: one of each command that reads images or what another one wrote."""
+"""The scenarios of the default suite: one of each command but the demonstration, whose commands are the others."""
 
 
 @pytest.mark.parametrize("name", SAMPLE)
