@@ -46,4 +46,6 @@ def answer_units(schema: str, units: Sequence[Unit], layout: str | None) -> None
             }
             for unit in units
         ]
-        console.answer(schema, rows, FIELDS, form=layout)
+        # A command is too long for a terminal: --format sh prints them whole.
+        shown = FIELDS if layout == "md" else FIELDS[:-1]
+        console.answer(schema, rows, FIELDS, form=layout, grids=[console.Grid("units", rows, shown, 4)])
