@@ -41,8 +41,9 @@ def typed() -> list[list[str]]:
 
 def shell_commands(line: str) -> list[list[str]]:
     """The words of each command of a line of bash, without what follows a redirection."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
+    # In a word, # begins no comment.
+    lexer = shlex.shlex(re.sub(r"(^|\s)#.*", "", line), posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
     commands: list[list[str]] = [[]]
     is_redirected = False
     for word in lexer:

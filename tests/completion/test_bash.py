@@ -47,7 +47,7 @@ OFFERED = {
     "zoo extract --source ": "birds cars birds-resnet50 plants torchvision: timm: python: file: features:",
     "zoo extract --device=cuda:": "0 1 2 3 4 5 6 7",
     "zoo distill --student torchvision:resnet1": "resnet101 resnet152 resnet18",
-    "zoo evaluate ": "accuracy flips transfer ranking",
+    "zoo evaluate ": "accuracy flips transfer ranking overlap cost",
     "zoo evaluate flips runs/": "runs/cross-task-parc-p2-s0 runs/labels-only-s0",
 }
 

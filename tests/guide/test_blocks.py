@@ -39,6 +39,7 @@ FOLDERS = {
     "Several label sets": ("images", "zoo.toml"),
     "In a batch script": (UNTRAINED,),
     "Many sources, tasks and seeds": ("images in T/pets", "zoo.toml in T/pets"),
+    "Training sources of your own": (GUIDE, "classes in birds", "classes in cars", "images in data/cars"),
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
     "Choosing how to train": (GUIDE, "candidates"),
@@ -50,6 +51,7 @@ FOLDERS = {
 SLOW = {
     *("Metrics", "Training", "Choosing how to train", "Several cards", "Several label sets"),
     "Many sources, tasks and seeds",
+    "Training sources of your own",
 }
 """Sections that take most of the time."""
 SHORT = ["--steps", "1", "--batch-size", "4"]
@@ -119,7 +121,7 @@ def run_all(blocks: list[Block]) -> None:
             assert result.returncode == 0, f"{block.text}\n{result.stderr}"
             continue
         for words in lines:
-            short = SHORT if words[0] in ("distill", "finetune", "tune") else []
+            short = SHORT if words[0] in ("distill", "finetune", "tune", "expert") else []
             answer = run(*words, *short)
             assert answer.code == 0, f"zoo {shlex.join(words)}\n{answer.err}"
 
@@ -132,7 +134,8 @@ def plain_lines(block: Block) -> list[list[str]] | None:
     """The words after `zoo` of each line; None if the block needs a shell."""
     lines = []
     for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        # In a word, # begins no comment.
+        words = shlex.split(re.sub(r"(^|\s)#.*", "", line))
         if words == ["set", "-e"]:
             continue
         if not words or words[0] != "zoo" or re.search(r"[|;&<>$]", line.partition(" #")[0]):
@@ -173,6 +176,9 @@ def test_blocks_of_a_section_run(
             shutil.copytree(request.getfixturevalue("guide"), folder, dirs_exist_ok=True, ignore=ignore)
         elif part == "images":
             draw_images(folder)
+        elif part.startswith("classes in "):
+            draw_images(tmp_path / part)
+            (tmp_path / part / "train").rename(folder / part.removeprefix("classes in "))
         elif part.startswith("images in "):
             draw_images(folder / part.removeprefix("images in "))
         elif part == "outputs":

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import inspect
-from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from zoo_cli.objectives.cross_task import CrossTask
 from zoo_cli.objectives.fixmatch import FixMatch
 from zoo_cli.objectives.heads import Heads
 from zoo_cli.objectives.supervised import Batch, Objective, Supervised
-from zoo_cli.training import training_config
+from zoo_cli.training import schedules
 
 OBJECTIVES = sorted(registry.OBJECTIVES)
 WITH_TEACHER = [name for name in OBJECTIVES if registry.OBJECTIVES[name].needs_teacher]
@@ -227,7 +226,7 @@ def test_entries_of_the_table_are_correct(name):
     entry = registry.OBJECTIVES[name]
     kind = registry.load(entry)
     assert entry.command in ("distill", "finetune")
-    assert entry.schedule in get_args(training_config.Schedule)
+    assert entry.schedule in schedules.NAMES
     first, *rest = inspect.signature(kind).parameters.values() if kind is not Supervised else (None,)
     assert entry.needs_teacher == (first is not None and first.name == "context")
     if entry.needs_teacher:
