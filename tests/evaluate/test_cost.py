@@ -106,6 +106,19 @@ def test_parts_without_a_time_are_counted(workspace: Path) -> None:
     assert row["missing"] == ["extraction: 1 of 2 parts logged"]
 
 
+def test_selection_by_gradients_costs_their_extraction_too(workspace: Path) -> None:
+    assert run("extract", "--gradients", "--source", "alpha", workspace=workspace).code == 0
+    assert run("score", "--metric", "lgc", "--source", "alpha", workspace=workspace).code == 0
+    folder = workspace / "gradients" / "source=alpha"
+    parts = {path.name: 5.0 for path in folder.glob("part-*.parquet")}
+    logged = json.loads((folder.parent / "_source=alpha.log.json").read_text())
+    assert logged["parts"].keys() == parts.keys()
+    (folder.parent / "_source=alpha.log.json").write_text(json.dumps({"seconds": 5.0 * len(parts), "parts": parts}))
+    rows = {row["source"]: row for row in cost(workspace, "--metric", "lgc")["sources"]}
+    assert rows["alpha"]["extraction"] == 3.0 + 5.0 * len(parts)
+    assert rows["beta"]["missing"] == ["gradients", "score"]
+
+
 def test_fine_tunings_are_averaged_with_their_sweeps(workspace: Path) -> None:
     folder = tune(workspace, "alpha", 20.0, name="swept")
     for rate, seconds in (("lr-0.1", 5.0), ("lr-0.01", 7.0)):

@@ -49,7 +49,15 @@ FOLDERS = {
 }
 """What the folder of each section holds at first."""
 SLOW = {
-    *("Metrics", "Training", "Choosing how to train", "Several cards", "Several label sets"),
+    *(
+        "Without a zoo.toml",
+        "In a batch script",
+        "Metrics",
+        "Training",
+        "Choosing how to train",
+        "Several cards",
+        "Several label sets",
+    ),
     "Many sources, tasks and seeds",
     "Training sources of your own",
 }

@@ -208,6 +208,7 @@ def test_triton_kernel_equals_slices_in_its_interpreter():
     assert _kernel_check("cpu", TRITON_INTERPRET="1") == "7 cases agree"
 
 
+@pytest.mark.slow
 def test_the_triton_kernel_compiles_for_a_gpu(tmp_path):
     pytest.importorskip("triton", minversion="3.3")  # earlier versions call the compiler differently
     assert _kernel_check("compile", TRITON_CACHE_DIR=str(tmp_path)) == "2 kernels compiled"

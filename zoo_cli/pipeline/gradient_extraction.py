@@ -1,5 +1,6 @@
 """`zoo extract --gradients`: gradients of every source with a head on the probe set, which LGC compares."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from zoo_cli.models.projection import Projection
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.missing_gradients import MissingGradients
-from zoo_cli.store import free_space, gradient_store
+from zoo_cli.store import free_space, gradient_store, stage_log
 from zoo_cli.store.gradient_store import PROJECTION, GradientRecord
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
@@ -153,12 +154,16 @@ def _run(
             if not part_jobs:
                 progress.advance(len(rows))
                 continue
+            started = time.monotonic()
             batch = _decode(images, rows, part_jobs, options.workers)
+            decoding = (time.monotonic() - started) / len(part_jobs)
             for job in part_jobs:
+                started = time.monotonic()
                 trace, summed = _vectors(job, batch.views[job.geometry], passes)
-                gradient_store.write_gradients(
+                path = gradient_store.write_gradients(
                     settings, job.source.name, job.record, images, batch.rows, trace, summed, card, job.new
                 )
+                stage_log.add_part(path.parent, path.name, decoding + time.monotonic() - started)
             progress.advance(len(rows))
         progress.say_end()
 

@@ -201,10 +201,10 @@ def write_gradients(
     summed: np.ndarray,
     card: Mapping[str, Any] | None = None,
     new: Replacement | None = None,
-) -> None:
+) -> Path:
     """Commit a part: the vectors (M, W) and (M, W') of rows (M,), and the GPU that computed them, if one did.
 
-    `new`: where it is made, if it replaces others. Raises ContractError if a value is not finite.
+    Returns its path. `new`: where it is made, if it replaces others. Raises ContractError if a value is not finite.
     """
     ids = [str(sample) for sample in images.ids[rows]]
     bad = ~(np.isfinite(trace).all(axis=1) & np.isfinite(summed).all(axis=1))
@@ -220,6 +220,7 @@ def write_gradients(
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
     inputs = part_inputs(images, rows, record)
     replacement.commit(new, path, files.write_table, table, schemas.GRADIENTS, inputs, card)
+    return path
 
 
 def part_inputs(images: Images, rows: Any, record: GradientRecord) -> Inputs:

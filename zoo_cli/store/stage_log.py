@@ -51,14 +51,14 @@ def add_part(place: Path, part: str, seconds: float) -> None:
         log = load_log(place)
     except ContractError:
         log = None
-    ending = part.rpartition("-of-")[2]
+    _, numbered, ending = part.rpartition("-of-")
     known = {} if log is None or log.parts is None else log.parts
     folder = part.rpartition("/")[0]
     # Parts of other data may be of another number.
     parts = {
         name: value
         for name, value in known.items()
-        if name.rpartition("/")[0] != folder or name.endswith(f"-of-{ending}")
+        if not numbered or name.rpartition("/")[0] != folder or name.endswith(f"-of-{ending}")
     }
     parts = dict(sorted({**parts, part: round(seconds, 3)}.items()))
     files.write_json(log_file(place), {"seconds": round(sum(parts.values()), 3), "parts": parts})

@@ -89,8 +89,12 @@ def _read_source(settings: Config, spec: MetricSpec, name: str, runs: list[Path]
     path = settings.scores(spec.slug) / f"{name}.parquet"
     score = next((row.value for row in load_scores(path) if row.source == name), None) if path.exists() else None
     scored = stage_log.load_log(path) if path.exists() else None
-    extraction, why = _read_extraction(settings, name)
+    extraction, why = _read_parts(settings.features(name), "data=*/part-*.parquet", "extraction")
     missing += [why] if why else []
+    if spec.on == "gradients":
+        gradients, why = _read_parts(settings.gradients(name), "part-*.parquet", "gradients")
+        extraction = costs.add_seconds([extraction, gradients])
+        missing += [why] if why else []
     if scored is None:
         missing.append("score")
     pseudo = stage_log.load_log(settings.pseudo(name)) if settings.pseudo(name).is_dir() else None
@@ -110,16 +114,15 @@ def _read_source(settings: Config, spec: MetricSpec, name: str, runs: list[Path]
     return replace(row, missing=tuple(missing)), () if scored is None else tuple(scored.together)
 
 
-def _read_extraction(settings: Config, name: str) -> tuple[float | None, str]:
+def _read_parts(folder: Path, pattern: str, stage: str) -> tuple[float | None, str]:
     """The seconds of the stored parts of a source; None, with what is missing, unless all of them are logged."""
-    folder = settings.features(name)
-    parts = {path.relative_to(folder).as_posix() for path in folder.glob("data=*/part-*.parquet")}
+    parts = {path.relative_to(folder).as_posix() for path in folder.glob(pattern)}
     log = stage_log.load_log(folder) if parts else None
     if log is None or log.parts is None:
-        return None, "extraction"
+        return None, stage
     logged = parts & log.parts.keys()
     if logged != parts:
-        return None, f"extraction: {len(logged)} of {len(parts)} parts logged"
+        return None, f"{stage}: {len(logged)} of {len(parts)} parts logged"
     return sum(log.parts[part] for part in parts), ""
 
 
