@@ -90,8 +90,9 @@ list_runs() { (cd "$1/runs" && for name in $2; do if [ -d "$name" ]; then echo "
 evaluate_transfers() {
   local student
   for student in $(list_runs "$1" '*--*' | sed 's/--.*//' | sort -u); do
-    zoo evaluate transfer "$student" $(list_runs "$1" "$student--*") -C "$1" --out "$1/$2-$student.json" --quiet > /dev/null
-  done
+    printf '\n## %s, on %s images\n\n' "$student" "$2"
+    zoo evaluate transfer "$student" $(list_runs "$1" "$student--*") -C "$1" --quiet --format md
+  done > "$1/$2.md"
 }
 
 started=$SECONDS
@@ -157,13 +158,15 @@ for seed in $seeds; do
   evaluate_transfers "$drawing/unseen" unseen
   evaluate_transfers "$drawing/seen" seen
   for name in known-unseen known-seen; do
-    zoo evaluate accuracy ${known[@]%%=*} ${ours[@]%%=*} -C "$drawing/$name" --out "$drawing/$name.json" --quiet > /dev/null
+    printf '\n## %s images\n\n' "$name" > "$drawing/$name.md"
+    zoo evaluate accuracy ${known[@]%%=*} ${ours[@]%%=*} -C "$drawing/$name" --quiet --format md >> "$drawing/$name.md"
   done
 done
 [ -n "$PLAN" ] && exit
 
 say "complementary knowledge of every pair of networks"
-zoo evaluate flips --all ${known[@]%%=*} $(list_runs "$work/ours" 'ours-*') -C "$work/ours" --out "$work/ours/pairs.json" \
-  --quiet > /dev/null
-claims transfer_report "$work" > "$work/report.md"
+printf '\n## What each knows that another does not\n\n' > "$work/ours/pairs.md"
+zoo evaluate flips --all ${known[@]%%=*} $(list_runs "$work/ours" 'ours-*') -C "$work/ours" --quiet --format md \
+  >> "$work/ours/pairs.md"
+cat "$work"/drawing-*/{known-unseen,known-seen,unseen/unseen,seen/seen}.md "$work/ours/pairs.md" > "$work/report.md"
 say "$((SECONDS - started)) s; $work/report.md"
