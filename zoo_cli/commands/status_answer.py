@@ -30,8 +30,12 @@ def answer_status(status: Status, form: str | None) -> None:
         "next": status.next_command or None,
         "units": [_describe(each) for each in status.states],
     }
-    shown = table if form in (None, "table", "md") else None
-    console.answer("zoo.status/1", rows, fields, form=form, meta=meta, notes=_notes(status), table=shown)
+    keys = next(position for position, field in enumerate(fields) if field.key == STATES[0])
+    # On a terminal only what there is.
+    rare = (RUNNING, STALE, FAILED)
+    shown = [field for field in fields if field.key not in rare or any(row[field.key] for row in rows)]
+    grids = [console.Grid("units of each stage", table, shown, keys)]
+    console.answer("zoo.status/1", rows, fields, form=form, meta=meta, notes=_notes(status), grids=grids)
 
 
 def _describe(state: UnitState) -> dict[str, object]:
