@@ -106,11 +106,19 @@ class RunFolder:
                     swap.replace_run(self.path, self.place)
                 return True
             self._warn_of_another_machine(existing)
-            self.record = existing
-            files.write_sealed_json(file, existing)  # its digest is that of an unbroken run, whatever blanks it has
+            self.record = self._continue_record(existing)
+            files.write_sealed_json(file, self.record)  # its digest is that of an unbroken run, whatever blanks it has
             return False
         files.write_sealed_json(file, self.record)
         return False
+
+    def _continue_record(self, existing: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of a run that goes on: that of its start, but with what this command asks for, in its words."""
+        record = dict(existing)
+        if "asked" in self.record:
+            record["asked"] = self.record["asked"]
+        order = [*(key for key in self.record if key in record), *(key for key in existing if key not in self.record)]
+        return {key: record[key] for key in order}
 
     def _check_place(self) -> None:
         place = self.place
