@@ -77,7 +77,8 @@ class AccuracyResult:
 def evaluate_accuracy(options: AccuracyConfig) -> AccuracyResult:
     """The accuracies of runs, files and models, each compared with the first. Raises UsageError if there is none."""
     reader = PredictionReader(options.workspace, options.device, options.workers)
-    texts = options.models or tuple(named_runs.finished_runs(options.workspace))
+    models = options.models or named_runs.finished_runs(options.workspace)
+    texts = [text for model in models for text in named_runs.expand_domains(model, options.workspace)]
     reference = reader.read(texts[0])
     rows: list[AccuracyRow] = []
     right: dict[int, Array] = {}
