@@ -13,6 +13,7 @@ from zoo_cli.evaluation.accuracy_intervals import PairedDifference
 from zoo_cli.evaluation.predictions import Predictions
 from zoo_cli.pipeline.evaluate import seed_twins
 from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
+from zoo_cli.store import card_accuracy
 
 Array = np.ndarray
 
@@ -84,7 +85,10 @@ def evaluate_accuracy(options: AccuracyConfig) -> AccuracyResult:
     right: dict[int, Array] = {}
     for position, text in enumerate(texts):
         stored = reader.read(text) if position else reference
-        rows.append(_measure(named_runs.display_name(text, options.workspace), stored))
+        row = _measure(named_runs.display_name(text, options.workspace), stored)
+        folder = named_runs.resolve_run(Path(text), options.workspace)
+        card_accuracy.add_accuracy(folder, row.n, row.accuracy, row.accuracy_low, row.accuracy_high)
+        rows.append(row)
         aligned = _align(stored, reference)
         if aligned is not None:
             right[position] = aligned
