@@ -178,7 +178,7 @@ def score_subsamples(functions: Sequence[Score], probe: Probe, subsamples: Subsa
     """The scores of every subsample by each of M functions: (M, H), NaN where undefined."""
     if not functions or subsamples.share == 0:
         return np.full((len(functions), len(subsamples.parts)), np.nan)
-    return _score_probes(functions, (probe.take(rows, target) for rows, target in subsamples.parts))
+    return _score_probes(functions, probe.take_each(subsamples.parts))
 
 
 def chance_levels(functions: Sequence[Score], probe: Probe, replicates: Replicates) -> list[float | None]:
