@@ -31,7 +31,7 @@ def transrate(probe: Probe, *, form: Literal["code", "paper"] = "code") -> float
     count = float(probe.size)
     scale = 1.0 if form == "code" else 1 / float(matrix.lengths.sum())
     weights = np.full(len(target.counts), 1 / len(target.counts)) if form == "code" else target.sizes / count
-    whole = _rate(matrix.gram, scale, count)
+    whole = matrix.cached(f"coding rate {form}", lambda: _rate(matrix.gram, scale, count))
     within = [_rate(_gram(probe, rows), scale, float(len(rows))) for rows in target.members]
     return whole - float(weights @ np.array(within))
 
@@ -104,21 +104,22 @@ def _rates_within(probe: Probe, subsamples: Subsamples) -> Array:
     """The mean over the classes of the coding rate within each, of every subsample (H,).
 
     The subsamples hold as many samples of a class, so that one stack of small Gram matrices is all of them."""
-    target, matrix = probe.target, probe.matrix
-    centred = matrix.centred
-    means = subsamples.indicators(probe.size).T @ centred
-    means /= np.array([len(rows) for rows, _ in subsamples.parts])[:, None]
-    members = [target.codes[rows] for rows, _ in subsamples.parts]
+    centred, indicators = probe.matrix.centred, subsamples.indicators(probe.size)
+    means = (indicators.T @ centred) / indicators.sum(axis=0)[:, None]
+    crossed, squares = centred @ means.T, np.einsum("hd,hd->h", means, means)
     total = np.zeros(len(subsamples))
-    for code in range(len(target.counts)):
-        own = np.array([rows[codes == code] for (rows, _), codes in zip(subsamples.parts, members, strict=True)])
-        count = own.shape[1]
-        stack = [_small_gram(centred[rows] - mean) for rows, mean in zip(own, means, strict=True)]
-        rates = np.array(stack) / (count * EPS)
-        rates += np.eye(rates.shape[1])
+    for members in probe.target.members:
+        inside = indicators[members].T > 0
+        count = int(inside[0].sum())
+        own = np.nonzero(inside)[1].reshape(len(subsamples), count)
+        if count < centred.shape[1]:
+            rows = centred[members]
+            grams = (rows @ rows.T)[own[:, :, None], own[:, None, :]]
+            shift = np.take_along_axis(crossed[members].T, own, axis=1)
+            grams += squares[:, None, None] - shift[:, :, None] - shift[:, None, :]
+        else:
+            apart = [centred[members[kept]] - mean for kept, mean in zip(own, means, strict=True)]
+            grams = np.array([rows.T @ rows for rows in apart])
+        rates = grams / (count * EPS) + np.eye(grams.shape[1])
         total += np.log(np.linalg.cholesky(rates).diagonal(axis1=1, axis2=2)).sum(axis=1)
-    return total / len(target.counts)
-
-
-def _small_gram(rows: Array) -> Array:
-    return np.asarray(rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows)
+    return total / len(probe.target.counts)
