@@ -175,9 +175,14 @@ def _summarize(seconds: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _child(*arguments: str) -> dict[str, Any]:
+    return run_child("tests.bench.bench_scores", *arguments)
+
+
+def run_child(module: str, *arguments: str) -> dict[str, Any]:
+    """What a bench prints in a fresh process with one thread."""
     # A fresh process: numpy reads the number of threads at import.
     environment = os.environ | THREADS | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.bench.bench_scores", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     measured: dict[str, Any] = json.loads(result.stdout)
