@@ -8,7 +8,7 @@ import typer
 from zoo_cli import console
 from zoo_cli.commands.options import HERE, Format, Json, Labels, Workspace
 
-FIELDS = (console.Field("key"), console.Field("value"))
+FIELDS = (console.Field("key"), console.Field("value", free=True))
 WIDTH = 120
 """Characters of a value that a table shows."""
 
