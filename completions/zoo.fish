@@ -391,6 +391,7 @@ complete -c zoo -n '__zoo_at split' -l labelled -x -k -a '(__zoo_value share)' -
 complete -c zoo -n '__zoo_at split' -l probe -x -k -a '(__zoo_value probe)' -d 'Size of the probe set, or "all".'
 complete -c zoo -n '__zoo_at split' -l probe-per-class -x -k -a '(__zoo_value text)' -d 'Most probe images per class; 0: no limit.'
 complete -c zoo -n '__zoo_at split' -l labels -x -k -a '(__zoo_value labels)' -d 'Draw another label set, with the same images: labels/NAME/.'
+complete -c zoo -n '__zoo_at split' -l check -x -k -a '(__zoo_value text)' -d 'decode every image, or read its header alone, for images known to be sound. [default: decode]'
 complete -c zoo -n '__zoo_at split' -l max-errors -x -k -a '(__zoo_value text)' -d 'Samples that may fail before exit code 4: a number or N%.'
 complete -c zoo -n '__zoo_at split' -l seed -x -k -a '(__zoo_value text)' -d 'Random seed. [default: the task\'s]'
 complete -c zoo -n '__zoo_at split' -l follow-links -d 'Read images behind links that leave the folders of the data.'

@@ -22,6 +22,7 @@ from zoo_cli.config import Preprocessing
 from zoo_cli.errors import UsageError
 from zoo_cli.images import decoding
 from zoo_cli.images.decoding import BadImage, decode, image_info, load_views, make_view, view_geometry
+from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.images.in_order import AHEAD
 
 HALF = (0.5, 0.5, 0.5)
@@ -299,7 +300,7 @@ def test_image_info_is_hash_and_upright_size(tmp_path: Path) -> None:
     data = encode_with_orientation(6)
     (tmp_path / "a.jpg").write_bytes(data)
     for source in (data, tmp_path / "a.jpg"):
-        assert image_info(source) == decoding.ImageInfo(hashlib.sha256(data).hexdigest(), HEIGHT, WIDTH)
+        assert image_info(source) == ImageInfo(hashlib.sha256(data).hexdigest(), HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest", "lanczos"])

@@ -23,7 +23,7 @@ FIELDS = (
     console.Field("flags", free=True),
 )
 SIZE = console.Field("per_class", "a class", "d")
-MARK = console.Field("mark", "", free=True)
+MARK = console.Field("best", free=True)
 BEST = "*"
 STATUS = console.Field("status", free=True)
 """On a terminal it is there only where it is not ok."""
@@ -61,7 +61,7 @@ def _group(rows: Rows, fields: Sequence[console.Field]) -> Iterator[console.Grid
         lines = [
             {
                 **row,
-                "mark": BEST if best is not None and row["source"] != STUDENT and row["value"] == best else None,
+                "best": BEST if best is not None and row["source"] != STUDENT and row["value"] == best else "",
                 "status": None if row["status"] == "ok" else row["status"],
             }
             for row in ordered

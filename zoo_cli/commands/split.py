@@ -28,6 +28,14 @@ def split(
         str | None,
         typer.Option("--labels", metavar="NAME", help="Draw another label set, with the same images: labels/NAME/."),
     ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            "--check",
+            metavar="NAME",
+            help="decode every image, or read its header alone, for images known to be sound. [default: decode]",
+        ),
+    ] = None,
     max_errors: MaxErrors = None,
     seed: Seed = None,
     follow_links: FollowLinks = False,
@@ -63,6 +71,7 @@ def split(
         probe_per_class=probe_per_class,
         seed=seed,
         follow_links=follow_links or None,
+        check=check,
         max_errors=max_errors,
         workers=workers,
         overwrite=overwrite,

@@ -21,6 +21,7 @@ from zoo_cli import specs
 from zoo_cli.config import Preprocessing
 from zoo_cli.images import inspection, memory_gate, png_stream, sixteen_bits, tag_sizes
 from zoo_cli.images.damage import DAMAGE
+from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.images.in_order import map_in_order
 from zoo_cli.images.pillow_warnings import hush_pillow
 
@@ -69,22 +70,6 @@ class Geometry(NamedTuple):
     side: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What the manifest records of an image: SHA-256 of its encoded bytes, and its upright size in pixels.
-
-    What zoo split reports besides: `one_colour`, all pixels are equal; `lost_transparency`, they are once transparency
-    is dropped; `few_levels`, 16 bits of which few are used, see `sixteen_bits`.
-    """
-
-    sha256: str
-    width: int
-    height: int
-    one_colour: bool = False
-    lost_transparency: bool = False
-    few_levels: bool = False
-
-
 @dataclass(frozen=True)
 class _Decoded:
     """An image as `decode` returns it, as Pillow loaded it, and whether it has 16 bits of which few are used."""
@@ -111,14 +96,14 @@ def decode(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image
     than `max_pixels`, a side above MAX_SIDE, more memory than `memory_gate` allows an image, pixels without a known
     range (floating point, more than 16 bits), or an unreadable file.
     """
-    with _opened(source) as file, _decoded(file, max_pixels) as decoded:
+    with open_source(source) as file, _decoded(file, max_pixels) as decoded:
         return decoded.rgb
 
 
 @contextmanager
 def open_decoded(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """The image as `decode` returns it, until the context ends: its memory counts as used for decoding."""
-    with _opened(source) as file, _decoded(file, max_pixels) as decoded:
+    with open_source(source) as file, _decoded(file, max_pixels) as decoded:
         try:
             yield decoded.rgb
         finally:
@@ -127,18 +112,24 @@ def open_decoded(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Itera
 
 def image_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """Hash an image's encoded bytes and read its size, decoding it as a check. Raises BadImage as `decode` does."""
-    with _opened(source) as file:
-        try:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-        except OSError as error:
-            raise BadImage(f"cannot be read: {error.strerror or error}") from None
+    with open_source(source) as file:
+        digest = hash_file(file)
         with _decoded(file, max_pixels) as decoded:
             one_colour = inspection.is_one_colour(decoded.rgb)
             lost = one_colour and inspection.has_varied_alpha(decoded.loaded)
             size = decoded.rgb.size
             decoded.close()
             return ImageInfo(digest, *size, one_colour and not lost, lost, decoded.few_levels)
+
+
+def hash_file(file: Encoded) -> str:
+    """The SHA-256 of an encoded image, which is then at its start again. Raises BadImage if it cannot be read."""
+    try:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+    except OSError as error:
+        raise BadImage(f"cannot be read: {error.strerror or error}") from None
+    return digest
 
 
 def view_geometry(preprocessing: Preprocessing) -> Geometry:
@@ -203,7 +194,7 @@ def _name(getter: Getter) -> str:
 
 
 @contextmanager
-def _opened(source: bytes | Path) -> Iterator[Encoded]:
+def open_source(source: bytes | Path) -> Iterator[Encoded]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
         return
@@ -222,6 +213,23 @@ def _opened(source: bytes | Path) -> Iterator[Encoded]:
 @contextmanager
 def _decoded(file: Encoded, max_pixels: int) -> Iterator[_Decoded]:
     """Decode a file, once there is memory for it, which counts as used until the context ends."""
+    image, deep_tiles, size = open_checked(file, max_pixels)
+    memory_gate.GATE.enter(size)
+    try:
+        try:
+            decoded = _load(file, image, deep_tiles)
+        except DAMAGE as error:
+            raise name_damage(error, max_pixels) from None
+        yield decoded
+    finally:
+        memory_gate.GATE.leave(size)
+
+
+def open_checked(file: Encoded, max_pixels: int) -> tuple[ImageFile.ImageFile, list[Any], int]:
+    """An image by its header, its tiles if it has colours of 16 bits, and the bytes that decoding it takes at most.
+
+    Raises BadImage for what the header alone shows to be unusable.
+    """
     hush_pillow()
     try:
         encoded = len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
@@ -230,19 +238,11 @@ def _decoded(file: Encoded, max_pixels: int) -> Iterator[_Decoded]:
         deep = sixteen_bits.has_deep_colours(tiles)
         size = memory_gate.count_bytes(image, encoded, deep=deep)
     except DAMAGE as error:
-        raise _name_damage(error, max_pixels) from None
+        raise name_damage(error, max_pixels) from None
     if size > memory_gate.MAX_IMAGE_BYTES:
         what = f"{image.width} x {image.height} in {image.mode}"
         raise BadImage(f"{what} takes more than {memory_gate.MAX_IMAGE_BYTES:,} bytes")
-    memory_gate.GATE.enter(size)
-    try:
-        try:
-            decoded = _load(file, image, tiles if deep else [])
-        except DAMAGE as error:
-            raise _name_damage(error, max_pixels) from None
-        yield decoded
-    finally:
-        memory_gate.GATE.leave(size)
+    return image, tiles if deep else [], size
 
 
 def _open(file: Encoded, encoded: int, max_pixels: int) -> ImageFile.ImageFile:
@@ -267,11 +267,11 @@ def _load(file: Encoded, image: ImageFile.ImageFile, deep_tiles: list[Any]) -> _
     if deep_tiles:
         file.seek(0)
         rgb, few_levels = sixteen_bits.deepen_colours(rgb, deep_tiles, Image.open(file, formats=FORMATS))
-    turn = _UPRIGHT.get(_orientation(image))
+    turn = _UPRIGHT.get(read_orientation(image))
     return _Decoded(rgb if turn is None else rgb.transpose(turn), image, few_levels)
 
 
-def _name_damage(error: Exception, max_pixels: int) -> BadImage:
+def name_damage(error: Exception, max_pixels: int) -> BadImage:
     """What an error of Pillow means."""
     if isinstance(error, UnidentifiedImageError):
         return BadImage(f"cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
@@ -310,14 +310,14 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
     return image.convert("RGB"), few_levels
 
 
-def _orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8. Read after loading, because by then Pillow has turned a TIFF image itself.
 
     Unreadable EXIF says nothing about the pixels, so it does not make an image bad.
     """
     try:
         tag_sizes.check_exif(image.info)
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of a PNG would load it
     except DAMAGE:
         return 1
     return orientation if isinstance(orientation, int) else 1

@@ -149,7 +149,7 @@ class PixelCache:
             if isinstance(views, BadImage):
                 position = positions[row]
                 name = self.ids[position] if self.ids else f"image {position}"
-                raise ContractError(f"{name}: {views}", "it decoded in zoo split: make the manifest again")
+                raise ContractError(f"{name}: {views}", "zoo split --overwrite leaves it out")
             pixels = np.ascontiguousarray(np.moveaxis(views[self.geometry], -1, -3))
             yield row, torch.from_numpy(pixels)
 

@@ -11,6 +11,10 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Adam7: the first column and row of each pass, and their steps."""
 _PIECE = 1 << 20
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_TURNING = (b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Texts in which Pillow looks for an orientation."""
+_KEYWORD = 80
 
 
 def may_end_early(image: Image.Image) -> bool:
@@ -36,6 +40,25 @@ def ends_early(file: BinaryIO) -> bool:
             break
         file.seek(4, 1)
     return length < expected
+
+
+def may_turn_late(file: BinaryIO) -> bool:
+    """Whether a PNG file has metadata behind its pixels that may hold an orientation. Reads no pixels."""
+    file.seek(8)
+    are_pixels_past = False
+    while len(head := file.read(8)) == 8:
+        size, name = struct.unpack(">I4s", head)
+        if name == b"IDAT":
+            are_pixels_past = True
+        elif are_pixels_past and name == b"eXIf":
+            return True
+        elif are_pixels_past and name in _TEXTS:
+            keyword = file.read(min(size, _KEYWORD))
+            if keyword.partition(b"\0")[0] in _TURNING:
+                return True
+            size -= len(keyword)
+        file.seek(size + 4, 1)
+    return False
 
 
 def _expected_bytes(header: bytes) -> int:

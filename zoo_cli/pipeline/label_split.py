@@ -245,7 +245,7 @@ def _check_main(settings: Config) -> None:
 
 def _check_flags(options: SplitConfig, name: str) -> None:
     """Raise UsageError for flags that say what the images are."""
-    others = [key for key in options.task if key not in DRAW_KEYS]
+    others = [key for key in options.task if key not in DRAW_KEYS] + (["check"] if options.check else [])
     if others:
         flag = f"--{others[0].replace('_', '-')}"
         raise UsageError(

@@ -15,7 +15,7 @@ from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
-from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, with_stored_flags, write_manifest
+from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, read_check, with_stored_flags, write_manifest
 from zoo_cli.store import failures, feature_store, gradient_store, output_summary
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
@@ -108,7 +108,7 @@ def _prepare_manifest(settings: Config, workers: int | None, refresh: bool) -> I
             raise
         console.say(f"{stale.message}; zoo split makes it again")
         stored, flags = with_stored_flags(main)
-        write_manifest(stored, SplitConfig(workers=workers), flags)
+        write_manifest(stored, SplitConfig(check=read_check(main), workers=workers), flags)
     if settings.labels is not None:
         _prepare_label_set(settings, refresh)
     failures.warn_of_too_many(settings, "split")

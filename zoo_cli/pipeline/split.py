@@ -6,13 +6,14 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from zoo_cli import config, console, devices
+from zoo_cli import config, console, devices, specs
 from zoo_cli.config import Config
 from zoo_cli.data import splits
 from zoo_cli.data.samples import Sample
 from zoo_cli.data.splits import Splits
 from zoo_cli.errors import UsageError
-from zoo_cli.images import decoding, in_order
+from zoo_cli.images import decoding, headers, in_order
+from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
 from zoo_cli.store import commits, failures, files, provenance, schemas
@@ -23,11 +24,16 @@ from zoo_cli.store.manifest import load_manifest
 from zoo_cli.store.provenance import Inputs
 
 MAX_ERRORS = "1%"
+CHECKS = ("decode", "header")
+"""How far every image is read: its pixels, or its header alone."""
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """The values that replace those of zoo.toml, None to keep them; and how many images may fail."""
+    """The values that replace those of zoo.toml, None to keep them; and how many images may fail.
+
+    `check`: one of CHECKS; None: as the manifest was made, a new one with "decode".
+    """
 
     train: list[str] | None = None
     test: list[str] | None = None
@@ -37,6 +43,7 @@ class SplitConfig:
     probe_per_class: int | None = None
     seed: int | None = None
     follow_links: bool | None = None
+    check: str | None = None
     max_errors: str | None = None
     workers: int | None = None
     overwrite: bool = False
@@ -74,15 +81,18 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
     changed = settings.with_task(**options.task)
     flags = [key for key in options.task if getattr(changed.task, key) != getattr(settings.task, key)]
     has_file = (settings.root / config.FILE).exists()
-    _check(changed, options.max_errors, options.workers)
+    _check(changed, options)
     inputs = manifest_inputs(changed)
     if settings.manifest.exists() and not options.overwrite:
         made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
         made_from.pop("flags", None)
+        stored_check = made_from.pop("check", CHECKS[0])
         listing = made_from.pop("images", None)
         differing = provenance.differences(made_from, inputs)
         if not differing and listing != list_files(changed, data_specs(changed)):
             differing = ["images"]
+        if options.check == CHECKS[0] != stored_check:
+            differing.append("check")
         if differing:
             raise provenance.stale_error(str(settings.manifest), differing, "split")
         for file in (settings.classes, settings.errors("split")):
@@ -108,8 +118,8 @@ def is_manifest_current(settings: Config, apart_from: Collection[str] = ()) -> b
     if not settings.task.train:
         return True
     made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
-    made_from.pop("images", None)
-    made_from.pop("flags", None)
+    for key in ("images", "flags", "check"):
+        made_from.pop(key, None)
     kept, flags = with_stored_flags(settings)
     flags = [key for key in flags if key not in apart_from]
     inputs, own_inputs = manifest_inputs(kept), manifest_inputs(settings)
@@ -140,6 +150,11 @@ def with_stored_flags(settings: Config) -> tuple[Config, list[str]]:
     return replace(settings, task=replace(settings.task, **values)), flags
 
 
+def read_check(settings: Config) -> str:
+    """How far the images of the existing manifest were read, one of CHECKS."""
+    return str(files.read_header(settings.manifest).get("inputs", {}).get("check", CHECKS[0]))
+
+
 def write_manifest(
     settings: Config, options: SplitConfig | None = None, flags: Sequence[str] = ()
 ) -> SplitFindings | None:
@@ -148,17 +163,19 @@ def write_manifest(
     `flags`: the keys of [task] set by flags.
     """
     options = options or SplitConfig()
-    _check(settings, options.max_errors, options.workers)
+    _check(settings, options)
     inputs = manifest_inputs(settings)
-    specs = data_specs(settings)
+    part_specs = data_specs(settings)
     # A wrong number is reported before every image is read: an empty draw reads them all.
     _draw_splits(settings, [], ())
-    parts = open_parts(settings, specs)
+    parts = open_parts(settings, part_specs)
     if options.dry_run:
-        console.say(f"would check the images of {', '.join(spec for part in specs.values() for spec in part)}")
+        console.say(f"would check the images of {', '.join(spec for part in part_specs.values() for spec in part)}")
         return None
-    inputs = {**inputs, "images": list_files(settings, specs), **({"flags": sorted(flags)} if flags else {})}
-    return _write(settings, parts, inputs, options.max_errors or MAX_ERRORS, options.workers)
+    inputs = {**inputs, "images": list_files(settings, part_specs), **({"flags": sorted(flags)} if flags else {})}
+    if options.check == "header":
+        inputs["check"] = options.check
+    return _write(settings, parts, inputs, options)
 
 
 def summarize_manifest(settings: Config) -> SplitSummary:
@@ -178,9 +195,11 @@ def _text(value: object) -> str:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _check(settings: Config, max_errors: str | None, workers: int | None) -> None:
-    failures.parse_limit(max_errors or MAX_ERRORS, 0)
-    devices.workers(workers)
+def _check(settings: Config, options: SplitConfig) -> None:
+    if options.check is not None and options.check not in CHECKS:
+        raise specs.nearest("check", options.check, CHECKS)
+    failures.parse_limit(options.max_errors or MAX_ERRORS, 0)
+    devices.workers(options.workers)
     if not settings.task.train:
         raise UsageError(
             f"no training images: [task] train is empty in {settings.root / config.FILE}",
@@ -229,11 +248,10 @@ class ManifestRow:
         return replace(self, split=split, probe=probe, label=label, truth=truth)
 
 
-def _write(
-    settings: Config, parts: list[DataPart], inputs: Inputs, max_errors: str, workers: int | None
-) -> SplitFindings:
+def _write(settings: Config, parts: list[DataPart], inputs: Inputs, options: SplitConfig) -> SplitFindings:
     classes = parts[0].data.classes or ()
-    rows, seen, failed = check_images(settings, parts, workers)
+    only_headers = options.check == "header"
+    rows, seen, failed = check_images(settings, parts, options.workers, only_headers=only_headers)
     if not rows:
         raise UsageError(
             "no readable image in the data of [task]", "zoo split reads jpeg, png, webp, bmp, tiff, ppm, gif"
@@ -245,6 +263,7 @@ def _write(
     rows = [row.in_split(part, probe) for row, part, probe in zip(rows, draw.split, draw.probe, strict=True)]
     total = len(rows) + len(failed)
     schema = arrow_schema(schemas.MANIFEST, () if any(row.file for row in rows) else schemas.PLACE)
+    max_errors = options.max_errors or MAX_ERRORS
     _commit(settings, classes, failed, total, max_errors, inputs, schema, _with_images(rows, parts, schema))
     duplicates = splits.find_duplicates([row.id for row in rows], draw.split, [row.sha256 for row in rows])
     for note in [*draw.notes, *duplicates]:
@@ -255,7 +274,7 @@ def _write(
         f"{counts['test']:,} test, {sum(draw.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
     passed_over = (file for part in parts for file in part.data.passed_over())
-    findings = collect_findings(seen, len(failed), passed_over, classes)
+    findings = collect_findings(seen, len(failed), passed_over, classes, only_headers=only_headers)
     for line in findings.lines:
         console.say(f"saw: {line}")
     if failed:
@@ -315,15 +334,17 @@ def _draw_splits(settings: Config, rows: Sequence[ManifestRow], classes: Sequenc
 
 
 def check_images(
-    settings: Config, parts: list[DataPart], workers: int | None
+    settings: Config, parts: list[DataPart], workers: int | None, *, only_headers: bool = False
 ) -> tuple[list[ManifestRow], list[SeenImage], list[Failure]]:
-    """Decode and hash every image once: the rows of the readable ones, what they show, and the failures."""
+    """Decode and hash every image once: the rows of the readable ones, what they show, and the failures.
 
-    def check(
-        entry: tuple[DataPart, str, Sample],
-    ) -> tuple[DataPart, str, Sample, decoding.ImageInfo | decoding.BadImage]:
+    `only_headers`: images are hashed and their headers read, but they are not decoded.
+    """
+    read_info = headers.header_info if only_headers else decoding.image_info
+
+    def check(entry: tuple[DataPart, str, Sample]) -> tuple[DataPart, str, Sample, ImageInfo | decoding.BadImage]:
         try:
-            result: decoding.ImageInfo | decoding.BadImage = decoding.image_info(entry[2].source(settings.root))
+            result: ImageInfo | decoding.BadImage = read_info(entry[2].source(settings.root))
         except decoding.BadImage as bad:
             result = bad
         return entry[0], entry[1], replace(entry[2], image=None), result

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from zoo_cli.data.samples import quote
-from zoo_cli.images.decoding import ImageInfo
+from zoo_cli.images.image_info import ImageInfo
 
 SHOWN = 5
 """How many names a line lists."""
@@ -44,16 +44,17 @@ class SplitFindings:
     """What was seen. `empty_classes`: without a training image; `label_gaps`: numbers that no training image has.
 
     `copies`: images under more than one id, `label_conflicts`: those among them under more than one label, both counted
-    once for each distinct image. `few_levels`: 16-bit images, which are scaled as `images.sixteen_bits` says.
+    once for each distinct image. `few_levels`: 16-bit images, which are scaled as `images.sixteen_bits` says. What
+    pixels show is None where only headers were read.
     """
 
     passed_over: tuple[PassedOver, ...]
     failed: int
     empty_classes: tuple[str, ...]
     label_gaps: tuple[int, ...]
-    one_colour: Examples
-    few_levels: Examples
-    lost_transparency: Examples
+    one_colour: Examples | None
+    few_levels: Examples | None
+    lost_transparency: Examples | None
     copies: Examples
     label_conflicts: Examples
 
@@ -88,15 +89,25 @@ class SplitFindings:
             (self.copies, "images occur under more than one id"),
             (self.label_conflicts, "images occur under more than one label"),
         ):
-            if examples.count:
+            if examples is not None and examples.count:
                 lines.append(f"{examples.count:,} {text}, e.g. {' and '.join(map(quote, examples.first[:2]))}")
+        if self.one_colour is None:
+            lines.append("only headers: damaged pixels, images of one colour and 16 bits were not looked for")
         return lines
 
 
 def collect_findings(
-    images: Sequence[SeenImage], failed: int, passed_over: Iterable[str], classes: Sequence[str]
+    images: Sequence[SeenImage],
+    failed: int,
+    passed_over: Iterable[str],
+    classes: Sequence[str],
+    *,
+    only_headers: bool = False,
 ) -> SplitFindings:
-    """The findings of the readable images, the number of failed ones and the files that were passed over."""
+    """The findings of the readable images, the number of failed ones and the files that were passed over.
+
+    `only_headers`: the images were not decoded.
+    """
     used = {image.label for image in images if image.data == "train"}
     unused = [label for label in range(len(classes)) if label not in used]
     numbered = list(classes) == [str(label) for label in range(len(classes))]
@@ -110,9 +121,9 @@ def collect_findings(
         failed=failed,
         empty_classes=() if numbered else tuple(classes[label] for label in unused),
         label_gaps=tuple(unused) if numbered else (),
-        one_colour=_select(images, lambda image: image.info.one_colour),
-        few_levels=_select(images, lambda image: image.info.few_levels),
-        lost_transparency=_select(images, lambda image: image.info.lost_transparency),
+        one_colour=None if only_headers else _select(images, lambda image: image.info.one_colour),
+        few_levels=None if only_headers else _select(images, lambda image: image.info.few_levels),
+        lost_transparency=None if only_headers else _select(images, lambda image: image.info.lost_transparency),
         copies=_first_copies(copies),
         label_conflicts=_first_copies(conflicts),
     )

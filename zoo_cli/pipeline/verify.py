@@ -143,6 +143,8 @@ def _split_command(settings: Config) -> str:
             words.append(flag)
         elif value is not None:
             words += [word for item in (value if isinstance(value, list) else [value]) for word in (flag, str(item))]
+    if "check" in made_from:
+        words += ["--check", str(made_from["check"])]
     return join_command(*words, "--overwrite")
 
 

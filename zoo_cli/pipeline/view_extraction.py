@@ -124,7 +124,7 @@ def _decode(
     items = ((images.getter(row), str(images.ids[row]), range(views.count)) for row in rows)
     for position, pixels in load_augmented_views(items, views, geometries, workers):
         if isinstance(pixels, BadImage):
-            raise ContractError(f"{images.ids[rows[position]]}: {pixels}", "make the manifest again")
+            raise ContractError(f"{images.ids[rows[position]]}: {pixels}", "zoo split --overwrite leaves it out")
         yield pixels
 
 

@@ -40,7 +40,7 @@ def predict_rows(
     normalise = Normaliser(preprocessing, device)
 
     def on_bad(row: int, error: BadImage) -> None:
-        raise ContractError(f"{images.ids[row]}: {error}", "make the manifest again")
+        raise ContractError(f"{images.ids[row]}: {error}", "zoo split --overwrite leaves it out")
 
     def predict_piece(pixels: Tensor) -> np.ndarray:
         return predict_batch(network, normalise(pixels))
