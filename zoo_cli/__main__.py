@@ -9,6 +9,7 @@ if __name__ == "__main__":
 import functools
 import inspect
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,6 +48,8 @@ Exit codes: 0 done, 1 failed while running, 2 wrong usage or stale input, 3 a fi
 
 BUG = 70
 CLOSED_PIPE = 128 + 13
+FlagError: Any = typer.BadParameter.__bases__[0]
+"""What typer raises for wrong flags, commands and arguments; it exports only this kind of it."""
 
 
 def app() -> typer.Typer:
@@ -104,11 +107,16 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         invocation.remember(sys.argv[1:] if argv is None else argv)
         ranks.start()
         with ranks.silence(), answer_stream.escaped_usage_errors():
-            app()(args=_words(argv), prog_name="zoo")
+            code = app()(args=_words(argv), prog_name="zoo", standalone_mode=False)
+            return code if isinstance(code, int) else 0, ""
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None), ""
     except KeyboardInterrupt:  # where a user's code has taken the handler of Ctrl-C away from us
         return 128 + signal.SIGINT, early_signals.describe(signal.SIGINT)
+    except typer.Abort:
+        return 128 + signal.SIGINT, early_signals.describe(signal.SIGINT)
+    except FlagError as error:
+        return _explain(error)
     except ZooError as error:
         if error.__cause__ is not None and console.current().verbosity > 0:
             console.current().trace(error.__cause__)
@@ -124,14 +132,35 @@ def _run(argv: Sequence[str] | None) -> tuple[int, str]:
         return failure.code, str(failure)
     finally:
         invocation.remember(())
-    return 0, ""
 
 
 def _words(argv: Sequence[str] | None) -> list[str]:
-    """The words of the command line: where there are none, `status` in a workspace, and help elsewhere."""
+    """The words of the command line: where there are none, `status` in a workspace, and help elsewhere.
+
+    `help COMMAND` is `COMMAND --help`, as in git.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        return [*words[1:], "--help"]
     here = Path(os.environ.get("ZOO_WORKSPACE") or ".")
     return words or (["status"] if (here / config.FILE).is_file() else [])
+
+
+def _explain(error: Any) -> tuple[int, str]:
+    """The exit code of a wrong flag, command or argument, and its line: what is wrong, and where the right ones are."""
+    context = error.ctx
+    command = "zoo" if context is None else context.command_path
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        for line in message.splitlines():
+            console.say(line)
+        return error.exit_code, ""
+    # As errors of zoo begin, and offer names.
+    text = f"{message[:1].lower()}{message[1:]}".rstrip(".")
+    found = re.match(r"(.*?)(?:\. Did you mean (.*)\?| \((?:Did you mean|Possible options:) (.*?)\??\))$", text)
+    if found:
+        return error.exit_code, f"{found[1]}; did you mean {found[2] or found[3]}"
+    return error.exit_code, f"{text}; see {command} --help"
 
 
 def _print_version(requested: bool) -> None:
@@ -147,7 +176,7 @@ def _top(
         typer.Option("-C", "--workspace", metavar="DIR", envvar="ZOO_WORKSPACE", help="Folder of zoo.toml."),
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback acts on it
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("-V", "--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     if workspace is not None:

@@ -15,11 +15,12 @@ from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.text_escapes import markdown, printable, spreadsheet_text
-from zoo_cli.text_table import render_blocks, render_delimited, render_markdown, render_table
+from zoo_cli.text_table import render_delimited, render_markdown, render_table
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LINE_EVERY, EARLY = 30.0, 5.0
 """Seconds between the progress lines of a batch log, and before the first one of work that takes longer than that."""
+RED, YELLOW, RESET = "\x1b[1;31m", "\x1b[1;33m", "\x1b[0m"
 DRAW_EVERY = 0.1  # seconds between two states of a bar
 
 
@@ -67,16 +68,20 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Print a warning, even with --quiet."""
-        self._print(f"zoo: warning: {printable(text)}\n")
+        self._print(f"zoo: {self._colour('warning', YELLOW)}: {printable(text)}\n")
 
     def fail(self, text: str) -> None:
         """Print the one line of an error."""
-        self._print(f"zoo: error: {printable(text)}\n")
+        self._print(f"zoo: {self._colour('error', RED)}: {printable(text)}\n")
 
     def trace(self, error: BaseException) -> None:
         """Print the traceback of an exception."""
         lines = "".join(traceback.format_exception(error)).splitlines()
         self._print("".join(printable(line.expandtabs(4)) + "\n" for line in lines))
+
+    def _colour(self, word: str, code: str) -> str:
+        """A word in colour on a terminal, unless NO_COLOR asks for none (no-color.org)."""
+        return f"{code}{word}{RESET}" if _is_terminal(self.err) and not os.environ.get("NO_COLOR") else word
 
     def _print(self, text: str) -> None:
         # A stderr that is closed, by the shell or by a user's code, must not abort the run.
@@ -142,11 +147,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Field:
-    """A column of an answer: its key in the rows, and its title and format in a table."""
+    """A column of an answer: its key in the rows, and its title and format in a table.
+
+    `free`: text that says something, and not a number or a name: a narrow terminal cuts it.
+    """
 
     key: str
     title: str = ""
     style: str = ""  # "", "percent", "score" or a format such as ".2f"
+    free: bool = False
 
 
 def answer(
@@ -336,8 +345,14 @@ def _cell(value: Any, style: str) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], terminal: bool) -> str:
+    names = next((position for position, column in enumerate(fields) if not column.style), 0)
+    return _render(rows, fields, names + 1, terminal)
+
+
+def _render(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], keys: int, terminal: bool) -> str:
     cells = [[_cell(row.get(column.key), column.style) for column in fields] for row in rows]
-    return render_table(_titles(fields), cells, [bool(column.style) for column in fields], terminal)
+    numbers, free = [bool(column.style) for column in fields], [column.free for column in fields]
+    return render_table(_titles(fields), cells, numbers, free, keys, terminal)
 
 
 def _titles(fields: Sequence[Field]) -> list[str]:
@@ -348,9 +363,7 @@ def _grid(grid: Grid, form: str, terminal: bool) -> str:
     title = printable(grid.title)
     if form == "md":
         return f"{title}\n\n{_delimited(grid.rows, grid.fields, form)}"
-    titles = _titles(grid.fields)
-    cells = [[_cell(row.get(column.key), column.style) for column in grid.fields] for row in grid.rows]
-    return f"{title}\n{render_blocks(titles, cells, [bool(f.style) for f in grid.fields], grid.keys, terminal)}"
+    return f"{title}\n{_render(grid.rows, grid.fields, grid.keys, terminal)}"
 
 
 def _delimited(rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], form: str) -> str:

@@ -3,39 +3,84 @@
 import csv
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LEAST_TEXT = 8
-"""Characters of a text that a narrow table keeps."""
+"""Characters of free text that a narrow table keeps."""
+PIPE = 1000
+"""The width of a table that no terminal shows."""
+EMPTY = ("", "-")
+"""Cells without text."""
 
 
 def render_table(
     titles: Sequence[str],
     rows: Sequence[Sequence[str]],
     numbers: Sequence[bool],
+    free: Sequence[bool],
+    keys: int,
     terminal: bool,
-    *,
-    whole: bool = False,
 ) -> str:
-    """Rows of cells below their titles. Columns of `numbers` stand at the right and are never cut; `whole`: no column
-    is, so that long lines go on in the next line of the terminal.
+    """Rows of cells below their titles, columns of `numbers` at the right.
+
+    Numbers and names are never cut. On a terminal, columns of `free` text without any text are left out, the others are
+    cut where there is no room, and columns that still do not fit stand in further tables below, each behind the first
+    `keys` columns.
     """
+    # Not rich's own width, which takes COLUMNS=0 for a terminal that shows nothing.
+    width = shutil.get_terminal_size().columns if terminal else PIPE
+    shown = [
+        position
+        for position in range(len(titles))
+        if not (terminal and free[position] and rows and all(row[position] in EMPTY for row in rows))
+    ]
+    widths = dict(zip(shown, _widest([[line[column] for column in shown] for line in (titles, *rows)]), strict=True))
+    _shrink([column for column in shown if free[column]], widths, shown, width)
+    tables = []
+    for block in _split_columns(shown, keys, widths, width):
+        # Free text that stands alone may take the whole line.
+        _shrink([column for column in block if free[column]], widths, block, width)
+        parts = [[line[column] for column in block] for line in (titles, *rows)]
+        sizes = [widths[column] for column in block]
+        tables.append(_render(parts, [numbers[column] for column in block], sizes, terminal, width))
+    return "\n\n".join(tables)
+
+
+def _split_columns(shown: Sequence[int], keys: int, widths: Mapping[int, int], width: int) -> list[list[int]]:
+    """The columns of each table: as many as fit, behind the first `keys` ones."""
+    first, rest = list(shown[:keys]), shown[keys:]
+    blocks: list[list[int]] = [[]]
+    for position in rest:
+        if blocks[-1] and _line_length([widths[column] for column in (*first, *blocks[-1], position)]) > width:
+            blocks.append([])
+        blocks[-1].append(position)
+    return [first + block for block in blocks]
+
+
+def _shrink(free: Sequence[int], widths: dict[int, int], columns: Sequence[int], width: int) -> None:
+    """Cut the widest free texts until the columns fit, down to LEAST_TEXT."""
+    while free and _line_length([widths[column] for column in columns]) > width:
+        widest = max(free, key=lambda column: widths[column])
+        if widths[widest] <= LEAST_TEXT:
+            return
+        widths[widest] -= 1
+
+
+def _render(
+    lines: Sequence[Sequence[str]], numbers: Sequence[bool], sizes: Sequence[int], terminal: bool, width: int
+) -> str:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    # Not rich's own, which takes COLUMNS=0 for a terminal that shows nothing.
-    width = shutil.get_terminal_size().columns if terminal else 1000
-    if whole:
-        width = max(width, _line_length(_widest([titles, *rows])))
     table = Table(box=None, pad_edge=False, collapse_padding=terminal, header_style="bold")
-    for title, number, size in zip(titles, numbers, _column_widths([titles, *rows], numbers, width), strict=True):
+    for title, number, size in zip(lines[0], numbers, sizes, strict=True):
         table.add_column(title, justify="right" if number else "left", no_wrap=True, width=size)
-    for row in rows:
+    for row in lines[1:]:
         table.add_row(*row)
     console = RichConsole(
         file=None,
         force_terminal=terminal,
-        width=width,
+        width=max(width, _line_length(sizes)),
         highlight=False,
         markup=False,
         emoji=False,
@@ -44,26 +89,6 @@ def render_table(
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
-
-
-def render_blocks(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool], keys: int, terminal: bool
-) -> str:
-    """A table that is never cut: columns that do not fit stand in further tables below, each behind the key columns."""
-    width = shutil.get_terminal_size().columns if terminal else 1000
-    widths = _widest([titles, *rows])
-    blocks: list[list[int]] = [[]]
-    for position in range(keys, len(titles)):
-        block = [*range(keys), *blocks[-1], position]
-        if blocks[-1] and _line_length([widths[column] for column in block]) > width:
-            blocks.append([])
-        blocks[-1].append(position)
-    tables = []
-    for block in blocks:
-        shown = [*range(keys), *block]
-        parts = [[line[column] for column in shown] for line in [titles, *rows]]
-        tables.append(render_table(parts[0], parts[1:], [numbers[column] for column in shown], terminal, whole=True))
-    return "\n\n".join(tables)
 
 
 def render_markdown(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> str:
@@ -79,18 +104,6 @@ def render_delimited(lines: Sequence[Sequence[str]], form: str) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)
     return buffer.getvalue()
-
-
-def _column_widths(lines: Sequence[Sequence[str]], numbers: Sequence[bool], width: int) -> list[int]:
-    """The widths of columns with a blank between them. Where there is no room, the widest texts are cut, no number."""
-    widths = _widest(lines)
-    texts = [position for position, number in enumerate(numbers) if not number]
-    while texts and _line_length(widths) > width:
-        widest = max(texts, key=lambda position: widths[position])
-        if widths[widest] <= LEAST_TEXT:
-            break
-        widths[widest] -= 1
-    return widths
 
 
 def _widest(lines: Sequence[Sequence[str]]) -> list[int]:

@@ -296,7 +296,7 @@ PARTS = {
 @every()
 @pytest.mark.parametrize("shape", PARTS)
 def test_parts_scored_together_are_parts_scored_alone(spec: str, shape: str) -> None:
-    """What subsamples share is a matter of speed: each has the score of its own samples, or none for one reason."""
+    """Sharing is a matter of speed: each part has the score of its own samples, or none for the same reason."""
     method = specs.resolve("metric", spec)
     entry = registry.METRICS[method.name]
     x, y = probe(entry.on[0], *PARTS[shape], seed=4)

@@ -20,7 +20,7 @@ NEXT_FIELDS = (
     console.Field("id"),
     console.Field("path"),
     console.Field("disagreement", "disagreement (nats)", ".2f"),
-    console.Field("leaning", "the heads lean to"),
+    console.Field("leaning", "the heads lean to", free=True),
 )
 SHARES = 10
 """The number of classes whose shares are printed."""

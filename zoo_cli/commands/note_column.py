@@ -5,7 +5,7 @@ from typing import Any
 
 from zoo_cli import console
 
-NOTE = console.Field("note")
+NOTE = console.Field("note", free=True)
 
 
 def add_notes(

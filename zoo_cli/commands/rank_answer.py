@@ -26,7 +26,7 @@ FIELDS = (
     console.Field("labels_needed", "labels needed", ","),
     console.Field("head", style="percent"),
     console.Field("head_interval", "90 %", ">"),
-    console.Field("excluded"),
+    console.Field("excluded", free=True),
 )
 COMPACT = (
     console.Field("rank", style="d"),
@@ -39,7 +39,7 @@ COMPACT = (
     console.Field("head", style="percent"),
 )
 """On a terminal, for 80 columns. The weight of a source that cannot teach is "no head"."""
-EXCLUDED = console.Field("excluded")
+EXCLUDED = console.Field("excluded", free=True)
 UNDEFINED = f"undefined: {COLLAPSED}"
 BORDA = console.Field("borda", style=".1f")
 EXPLANATION = (

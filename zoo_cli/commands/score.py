@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import console, label_sets
-from zoo_cli.commands.note_column import add_notes
+from zoo_cli import label_sets
 from zoo_cli.commands.options import (
     HERE,
     Features,
@@ -23,25 +22,9 @@ from zoo_cli.commands.options import (
     Sources,
     Workspace,
 )
+from zoo_cli.commands.score_answer import answer_scores
 from zoo_cli.errors import UsageError
 from zoo_cli.registry import METRICS
-
-FIELDS = (
-    console.Field("source"),
-    console.Field("metric"),
-    console.Field("representation", "on"),
-    console.Field("value", style="score"),
-    console.Field("low", style="score"),
-    console.Field("high", style="score"),
-    console.Field("chance", style="score"),
-    console.Field("n", style="d"),
-    console.Field("dim", style="d"),
-    console.Field("status"),
-    console.Field("reason"),
-    console.Field("flags"),
-)
-
-SIZE = console.Field("per_class", "a class", "d")
 
 
 def score(
@@ -108,13 +91,11 @@ def score(
     result = stage.score(settings, options)
     hidden = {"draws"} if probe_per_class else {"draws", "per_class"}
     rows = [{key: value for key, value in asdict(row).items() if key not in hidden} for row in result.rows]
-    shown = [*FIELDS[:3], SIZE, *FIELDS[3:]] if probe_per_class else FIELDS
-    rows, fields = add_notes(rows, shown, result.notes)
-    console.answer(
-        "zoo.score/1",
+    answer_scores(
         rows,
-        fields,
-        form="json" if json else form,
+        result.notes,
+        "json" if json else form,
+        by_size=bool(probe_per_class),
         meta={"sets": [ensemble.to_json() for ensemble in result.ensembles]} if result.ensembles else {},
         notes=[line for ensemble in result.ensembles for line in ensemble_notes(ensemble)],
     )

@@ -17,16 +17,16 @@ FIELDS = (
     console.Field("classes", style="d"),
     console.Field("parameters", style=","),
     console.Field("input_size", "input", "d"),
-    console.Field("trained_on"),
-    console.Field("stored"),
+    console.Field("trained_on", free=True),
+    console.Field("stored", free=True),
 )
 
 
 CHECKS: tuple[console.Field, ...] = (
     console.Field("source"),
     console.Field("model"),
-    console.Field("problem"),
-    console.Field("hint"),
+    console.Field("problem", free=True),
+    console.Field("hint", free=True),
 )
 
 

@@ -14,7 +14,7 @@ SHOWN = (
     console.Field("splits", style="d"),
     console.Field("accuracy", style="percent"),
     console.Field("interval", "gain, points", ">"),
-    console.Field("reason", "dropped"),
+    console.Field("reason", "dropped", free=True),
 )
 
 

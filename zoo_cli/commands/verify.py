@@ -9,7 +9,7 @@ from zoo_cli import console
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.errors import ContractError
 
-FIELDS = (console.Field("state"), console.Field("problem"), console.Field("command"))
+FIELDS = (console.Field("state"), console.Field("problem", free=True), console.Field("command", free=True))
 
 
 def verify(

@@ -13,13 +13,19 @@ from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.source_record import SourceRecord
 from zoo_cli.training.run_record import read_record
 
+FIRST_ROWS = 5
+
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file or run folder; `entries`: what is known of it, by name, as values of JSON."""
+    """A file or run folder; `entries`: what is known of it, by name, as values of JSON.
+
+    `first_rows`: of a parquet file, as its columns hold them.
+    """
 
     path: Path
     entries: Mapping[str, Any]
+    first_rows: tuple[Mapping[str, Any], ...] = ()
 
 
 def describe_artifact(path: Path, workspace: Path, labels: str | None = None) -> Artifact:
@@ -32,7 +38,10 @@ def describe_artifact(path: Path, workspace: Path, labels: str | None = None) ->
         path = named_runs.resolve_artifact(path, workspace)
     else:
         path = load_config(workspace, labels).labels_root / path
-    return Artifact(path, _describe_run(path) if path.is_dir() else _describe_file(path))
+    if path.is_dir():
+        return Artifact(path, _describe_run(path))
+    entries = _describe_file(path)
+    return Artifact(path, entries, files.first_rows(path, FIRST_ROWS) if path.suffix == ".parquet" else ())
 
 
 def _describe_file(path: Path) -> dict[str, Any]:

@@ -327,6 +327,13 @@ def column_types(path: Path) -> dict[str, str]:
         return {field.name: str(field.type) for field in pq.read_schema(path)}
 
 
+def first_rows(path: Path, count: int) -> tuple[dict[str, Any], ...]:
+    """The first rows of a parquet file, at most `count`, as values of Python."""
+    with _reading(path), _parquet(path), pq.ParquetFile(path) as stream:
+        batch = next(stream.iter_batches(batch_size=count), None)
+        return () if batch is None else tuple(batch.slice(0, count).to_pylist())
+
+
 def list_width(path: Path, column: str) -> int | None:
     """The length of the first list in a column of a parquet file; None without the column or a row."""
     with _reading(path), _parquet(path), pq.ParquetFile(path) as stream:
