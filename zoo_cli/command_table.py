@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "evaluate overlap": "zoo_cli.commands.evaluate.overlap:overlap",
     "evaluate cost": "zoo_cli.commands.evaluate.selection_cost:cost",
     "predict": "zoo_cli.commands.predict:predict",
+    "export": "zoo_cli.commands.export:export",
     "plan": "zoo_cli.commands.plan:plan",
     "status": "zoo_cli.commands.status:status",
     "sources": "zoo_cli.commands.sources:sources",

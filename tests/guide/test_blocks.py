@@ -45,6 +45,7 @@ FOLDERS = {
     "Choosing how to train": (GUIDE, "candidates"),
     "Several cards": ("images", "zoo.toml"),
     "New images": (GUIDE,),
+    "Exporting a student": (GUIDE,),
     "Completions": (),
 }
 """What the folder of each section holds at first."""
@@ -60,6 +61,7 @@ SLOW = {
     ),
     "Many sources, tasks and seeds",
     "Training sources of your own",
+    "Exporting a student",
 }
 """Sections that take most of the time."""
 SHORT = ["--steps", "1", "--batch-size", "4"]
