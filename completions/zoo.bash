@@ -2,7 +2,7 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict export plan status sources show verify demo completion' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict export plan status sources show verify doctor demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking overlap cost' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
@@ -29,6 +29,7 @@ _zoo_table() {
         'flags sources') REPLY='--check --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags verify') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
+        'flags doctor') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
         'flags completion') REPLY='-q --quiet -v --verbose -h --help' ;;
         'argument finetune') REPLY=start ;;
