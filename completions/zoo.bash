@@ -48,7 +48,7 @@ _zoo_table() {
         'kind '*' -C' | 'kind '*' --workspace' | 'kind '*' --trust') REPLY=folder ;;
         'kind '*' --train' | 'kind '*' --test' | 'kind '*' --unlabelled' | 'kind '*' --data') REPLY=data ;;
         'kind '*' --labelled') REPLY=share ;;
-        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind expert --batch-size' | 'kind tune --batch-size' | 'kind predict --batch-size' | 'kind evaluate ranking --reference' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --runs' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --model' | 'kind '*' --input-size' | 'kind '*' --multi' | 'kind '*' --per-domain' | 'kind '*' --budget' | 'kind '*' --by' | 'kind '*' --baseline' | 'kind '*' --top' | 'kind '*' --quantize' | 'kind '*' --stage') REPLY=text ;;
+        'kind '*' --name' | 'kind '*' --probe-per-class' | 'kind '*' --max-errors' | 'kind '*' --seed' | 'kind '*' --workers' | 'kind '*' --projection' | 'kind '*' --views' | 'kind distill --batch-size' | 'kind finetune --batch-size' | 'kind expert --batch-size' | 'kind tune --batch-size' | 'kind predict --batch-size' | 'kind evaluate ranking --reference' | 'kind '*' --explain' | 'kind '*' --show' | 'kind '*' --draws' | 'kind '*' --steps' | 'kind '*' --epochs' | 'kind '*' --lr' | 'kind '*' --momentum' | 'kind '*' --weight-decay' | 'kind '*' --warmup' | 'kind '*' --checkpoint-every' | 'kind '*' --max-time' | 'kind '*' --wait' | 'kind '*' --images' | 'kind '*' --lam' | 'kind '*' --kd-temperature' | 'kind '*' --min-weight' | 'kind '*' --runs' | 'kind '*' --threshold' | 'kind '*' --temperature' | 'kind '*' --unlabelled-weight' | 'kind '*' --model' | 'kind '*' --input-size' | 'kind '*' --multi' | 'kind '*' --per-domain' | 'kind '*' --budget' | 'kind '*' --by' | 'kind '*' --baseline' | 'kind '*' --top' | 'kind '*' --stage') REPLY=text ;;
         'kind '*' --student') REPLY=model ;;
         'kind '*' --source' | 'kind '*' --init') REPLY=source ;;
         'kind '*' --probe') REPLY=probe ;;
@@ -58,7 +58,8 @@ _zoo_table() {
         'kind extract --batch-size') REPLY=batch ;;
         'kind '*' --device') REPLY=device ;;
         'kind '*' --precision') REPLY=precision ;;
-        'kind '*' --format') REPLY=format ;;
+        'kind extract --format' | 'kind score --format' | 'kind rank --format' | 'kind pseudo-label --format' | 'kind distill --format' | 'kind finetune --format' | 'kind expert --format' | 'kind tune --format' | 'kind evaluate accuracy --format' | 'kind evaluate flips --format' | 'kind evaluate transfer --format' | 'kind evaluate ranking --format' | 'kind evaluate overlap --format' | 'kind evaluate cost --format' | 'kind predict --format' | 'kind plan --format' | 'kind status --format' | 'kind sources --format' | 'kind show --format' | 'kind verify --format' | 'kind doctor --format') REPLY=format ;;
+        'kind export --format') REPLY=export ;;
         'kind '*' --metric') REPLY=metric ;;
         'kind '*' --on') REPLY=representation ;;
         'kind '*' --features' | 'kind '*' --manifest' | 'kind score --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --among' | 'kind '*' --candidates' | 'kind '*' --class-embeddings') REPLY=file ;;
@@ -75,12 +76,15 @@ _zoo_table() {
         'kind '*' --compile') REPLY=compile ;;
         'kind '*' --freeze') REPLY=frozen ;;
         'kind '*' --teacher') REPLY=run ;;
+        'kind '*' --quantize') REPLY=quantization ;;
         'words representation') REPLY='features probs' ;;
         'words device') REPLY='auto cpu cuda cuda:' ;;
         'words device cuda') REPLY='0 1 2 3 4 5 6 7' ;;
         'words precision') REPLY='fp32 tf32 bf16' ;;
         'words compile') REPLY='auto off graph' ;;
         'words format') REPLY='table json csv tsv md' ;;
+        'words export') REPLY='onnx pt2' ;;
+        'words quantization') REPLY=int8 ;;
         'words schedule') REPLY='constant cosine steps' ;;
         'words augmentation') REPLY='none flip shift crop affine rand' ;;
         'words view') REPLY='flip shift crop affine rand' ;;

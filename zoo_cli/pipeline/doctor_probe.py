@@ -7,6 +7,9 @@ import json
 import sys
 from typing import Any
 
+from zoo_cli.errors import ZooError
+from zoo_cli.guard import guarded, one_line
+
 STEPS = ("torch", "torchvision", "cuda")
 SIDE = 64
 """Of the matrices and images that a card computes."""
@@ -16,9 +19,10 @@ def main() -> None:
     """Write what each step gives, or why it fails."""
     for step in STEPS:
         try:
-            line = {"step": step, **_run(step)}
-        except BaseException as error:
-            line = {"step": step, "error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+            with guarded(step):
+                line = {"step": step, **_run(step)}
+        except (ZooError, RuntimeError) as error:  # those of a card pass the guard
+            line = {"step": step, "error": one_line(error).removeprefix(f"{step}: ")}
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 
@@ -85,7 +89,7 @@ def _try_card(number: int) -> dict[str, Any]:
         )
         card["free"], card["total"] = torch.cuda.mem_get_info(device)
     except (RuntimeError, AssertionError) as error:
-        card["error"] = " ".join(str(error).split())[:300]
+        card["error"] = one_line(error)
     return card
 
 
