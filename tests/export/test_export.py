@@ -290,3 +290,25 @@ def test_export_of_an_earlier_student_is_stale(place: Path) -> None:
     assert [(row["state"], Path(row["path"]).name) for row in result.data["findings"]] == [("stale", "model.onnx")]
     refused = run("export", "a", workspace=place)
     assert (refused.code, "was made from other inputs: predictions, weights" in refused.error) == (2, True)
+
+
+def test_show_describes_an_export(template: Path) -> None:
+    result = run("show", "runs/a/model.onnx", "--json", workspace=template)
+    assert (result.code, result.data["schema"], result.data["comparison"]["images"]) == (0, "zoo.export/1", 12)
+
+
+def test_file_as_a_run_is_named(template: Path) -> None:
+    result = run("predict", "runs/a/model.onnx", "--data", f"folder:{template}/images", workspace=template)
+    assert (result.code, "as a model it is onnx:runs/a/model.onnx" in result.error) == (2, True)
+
+
+@pytest.mark.slow
+def test_domains_of_an_expert_are_exported_one_by_one(place: Path) -> None:
+    data = ("--data", f"x=folder:{place}/images", "--data", f"y=folder:{place}/images", "--multi", "shared")
+    network = ("--model", f"python:{place}/models.py:small", "--input-size", "12", "--steps", "1")
+    assert run("expert", *data, *network, "--out", str(place / "e"), workspace=place).code == 0
+    refused = run("export", str(place / "e"), workspace=place)
+    assert (refused.code, f"name one: {place / 'e'}#x" in refused.error) == (2, True)
+    result = run("export", f"{place / 'e'}#y", "--format", "pt2", "--json", workspace=place)
+    assert (result.code, result.data["out"]) == (0, str(place / "e/model-y.pt2"))
+    assert result.data["reference"] == "the network on images of noise"
