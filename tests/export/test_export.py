@@ -298,8 +298,9 @@ def test_show_describes_an_export(template: Path) -> None:
 
 
 def test_file_as_a_run_is_named(template: Path) -> None:
-    result = run("predict", "runs/a/model.onnx", "--data", f"folder:{template}/images", workspace=template)
-    assert (result.code, "as a model it is onnx:runs/a/model.onnx" in result.error) == (2, True)
+    file = template / "runs/a/model.onnx"
+    result = run("predict", str(file), "--data", f"folder:{template}/images", workspace=template)
+    assert (result.code, f"as a model it is onnx:{file}" in result.error) == (2, True)
 
 
 @pytest.mark.slow
