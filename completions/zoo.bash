@@ -2,7 +2,7 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict plan status sources show verify demo completion' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict export plan status sources show verify doctor demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking overlap cost' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
@@ -23,11 +23,13 @@ _zoo_table() {
         'flags evaluate overlap') REPLY='--strict --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags evaluate cost') REPLY='--metric --on --probe-per-class --top --labels --out --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags predict') REPLY='--data --heads --head --pool --source --labels --with-student --out --batch-size --device --workers --max-errors --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
+        'flags export') REPLY='--format --with-preprocessing --quantize --out --overwrite --workers --json -C --workspace -q --quiet -v --verbose --trust -h --help' ;;
         'flags plan') REPLY='--stage --labels --seed --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags status') REPLY='--stage --labels --seed --missing --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags sources') REPLY='--check --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags verify') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
+        'flags doctor') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
         'flags completion') REPLY='-q --quiet -v --verbose -h --help' ;;
         'argument finetune') REPLY=start ;;
@@ -37,6 +39,7 @@ _zoo_table() {
         'argument evaluate ranking') REPLY=file ;;
         'argument evaluate overlap') REPLY=text ;;
         'argument predict') REPLY=run ;;
+        'argument export') REPLY=run ;;
         'argument plan') REPLY=run ;;
         'argument status') REPLY=run ;;
         'argument show') REPLY=run ;;
@@ -55,7 +58,8 @@ _zoo_table() {
         'kind extract --batch-size') REPLY=batch ;;
         'kind '*' --device') REPLY=device ;;
         'kind '*' --precision') REPLY=precision ;;
-        'kind '*' --format') REPLY=format ;;
+        'kind extract --format' | 'kind score --format' | 'kind rank --format' | 'kind pseudo-label --format' | 'kind distill --format' | 'kind finetune --format' | 'kind expert --format' | 'kind tune --format' | 'kind evaluate accuracy --format' | 'kind evaluate flips --format' | 'kind evaluate transfer --format' | 'kind evaluate ranking --format' | 'kind evaluate overlap --format' | 'kind evaluate cost --format' | 'kind predict --format' | 'kind plan --format' | 'kind status --format' | 'kind sources --format' | 'kind show --format' | 'kind verify --format' | 'kind doctor --format') REPLY=format ;;
+        'kind export --format') REPLY=export ;;
         'kind '*' --metric') REPLY=metric ;;
         'kind '*' --on') REPLY=representation ;;
         'kind '*' --features' | 'kind '*' --manifest' | 'kind score --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --among' | 'kind '*' --candidates' | 'kind '*' --class-embeddings') REPLY=file ;;
@@ -72,12 +76,15 @@ _zoo_table() {
         'kind '*' --compile') REPLY=compile ;;
         'kind '*' --freeze') REPLY=frozen ;;
         'kind '*' --teacher') REPLY=run ;;
+        'kind '*' --quantize') REPLY=quantization ;;
         'words representation') REPLY='features probs' ;;
         'words device') REPLY='auto cpu cuda cuda:' ;;
         'words device cuda') REPLY='0 1 2 3 4 5 6 7' ;;
         'words precision') REPLY='fp32 tf32 bf16' ;;
         'words compile') REPLY='auto off graph' ;;
         'words format') REPLY='table json csv tsv md' ;;
+        'words export') REPLY='onnx pt2' ;;
+        'words quantization') REPLY=int8 ;;
         'words schedule') REPLY='constant cosine steps' ;;
         'words augmentation') REPLY='none flip shift crop affine rand' ;;
         'words view') REPLY='flip shift crop affine rand' ;;
@@ -90,7 +97,7 @@ _zoo_table() {
         'words probe') REPLY=all ;;
         'words batch') REPLY=auto ;;
         'words shell') REPLY='bash zsh fish' ;;
-        'words file' | 'words weighting file' | 'words model python' | 'words model file' | 'words model features' | 'words data parquet' | 'words data csv' | 'words source python' | 'words source file' | 'words source features') REPLY=@file ;;
+        'words file' | 'words weighting file' | 'words model python' | 'words model file' | 'words model onnx' | 'words model features' | 'words data parquet' | 'words data csv' | 'words source python' | 'words source file' | 'words source onnx' | 'words source features') REPLY=@file ;;
         'words folder' | 'words data folder') REPLY=@folder ;;
         'words run') REPLY='@run @file' ;;
         'words labels') REPLY=@labels ;;
@@ -133,11 +140,11 @@ _zoo_table() {
         'words objective dp select') REPLY='prob flip' ;;
         'words objective dp confidence') REPLY='prob logit' ;;
         'words learning') REPLY='supervised fixmatch' ;;
-        'words model') REPLY='torchvision: timm: python: file: features:' ;;
+        'words model') REPLY='torchvision: timm: python: file: onnx: features:' ;;
         'words model torchvision' | 'words source torchvision') REPLY='alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169 densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_l efficientnet_v2_m efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small regnet_x_16gf regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf regnet_y_128gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf regnet_y_8gf resnet101 resnet152 resnet18 resnet34 resnet50 resnext101_32x8d resnext101_64x4d resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 swin_b swin_s swin_t swin_v2_b swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2' ;;
         'words data') REPLY='folder: parquet: csv: torchvision:' ;;
-        'words source') REPLY='@source torchvision: timm: python: file: features:' ;;
-        'words start') REPLY='best student @source torchvision: timm: python: file: features:' ;;
+        'words source') REPLY='@source torchvision: timm: python: file: onnx: features:' ;;
+        'words start') REPLY='best student @source torchvision: timm: python: file: onnx: features:' ;;
         *) REPLY= ;;
     esac
 }

@@ -161,6 +161,10 @@ function __zoo_words
             printf '%s\n' 'auto' 'off' 'graph'
         case 'format'
             printf '%s\n' 'table' 'json' 'csv' 'tsv' 'md'
+        case 'export'
+            printf '%s\n' 'onnx' 'pt2'
+        case 'quantization'
+            printf '%s\n' 'int8'
         case 'schedule'
             printf '%s\n' 'constant' 'cosine' 'steps'
         case 'augmentation'
@@ -185,7 +189,7 @@ function __zoo_words
             printf '%s\n' 'auto'
         case 'shell'
             printf '%s\n' 'bash' 'zsh' 'fish'
-        case 'file' 'weighting file' 'model python' 'model file' 'model features' 'data parquet' 'data csv' 'source python' 'source file' 'source features'
+        case 'file' 'weighting file' 'model python' 'model file' 'model onnx' 'model features' 'data parquet' 'data csv' 'source python' 'source file' 'source onnx' 'source features'
             printf '%s\n' '@file'
         case 'folder' 'data folder'
             printf '%s\n' '@folder'
@@ -315,6 +319,7 @@ function __zoo_words
                 'timm:' 'timm:NAME (extra timm), weights by tag or file' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
                 'features:' 'features:PATH, stored embeddings or logits without a model'
         case 'model torchvision' 'source torchvision'
             printf '%s\n' 'alexnet' 'convnext_base' 'convnext_large' 'convnext_small' 'convnext_tiny' 'densenet121' 'densenet161' 'densenet169' 'densenet201' 'efficientnet_b0' 'efficientnet_b1' 'efficientnet_b2' 'efficientnet_b3' 'efficientnet_b4' 'efficientnet_b5' 'efficientnet_b6' 'efficientnet_b7' 'efficientnet_v2_l' 'efficientnet_v2_m' 'efficientnet_v2_s' 'googlenet' 'inception_v3' 'maxvit_t' 'mnasnet0_5' 'mnasnet0_75' 'mnasnet1_0' 'mnasnet1_3' 'mobilenet_v2' 'mobilenet_v3_large' 'mobilenet_v3_small' 'regnet_x_16gf' 'regnet_x_1_6gf' 'regnet_x_32gf' 'regnet_x_3_2gf' 'regnet_x_400mf' 'regnet_x_800mf' 'regnet_x_8gf' 'regnet_y_128gf' 'regnet_y_16gf' 'regnet_y_1_6gf' 'regnet_y_32gf' 'regnet_y_3_2gf' 'regnet_y_400mf' 'regnet_y_800mf' 'regnet_y_8gf' 'resnet101' 'resnet152' 'resnet18' 'resnet34' 'resnet50' 'resnext101_32x8d' 'resnext101_64x4d' 'resnext50_32x4d' 'shufflenet_v2_x0_5' 'shufflenet_v2_x1_0' 'shufflenet_v2_x1_5' 'shufflenet_v2_x2_0' 'squeezenet1_0' 'squeezenet1_1' 'swin_b' 'swin_s' 'swin_t' 'swin_v2_b' 'swin_v2_s' 'swin_v2_t' 'vgg11' 'vgg11_bn' 'vgg13' 'vgg13_bn' 'vgg16' 'vgg16_bn' 'vgg19' 'vgg19_bn' 'vit_b_16' 'vit_b_32' 'vit_h_14' 'vit_l_16' 'vit_l_32' 'wide_resnet101_2' 'wide_resnet50_2'
@@ -329,6 +334,7 @@ function __zoo_words
                 'timm:' 'timm:NAME (extra timm), weights by tag or file' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
                 'features:' 'features:PATH, stored embeddings or logits without a model'
         case 'start'
             printf '%s\t%s\n' 'best' 'the source that ranks first' \
@@ -338,6 +344,7 @@ function __zoo_words
                 'timm:' 'timm:NAME (extra timm), weights by tag or file' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
                 'features:' 'features:PATH, stored embeddings or logits without a model'
     end
 end
@@ -358,11 +365,13 @@ complete -c zoo -n '__zoo_at' -a expert -d 'Train a source on data of your own.'
 complete -c zoo -n '__zoo_at' -a tune -d 'Choose how to train, on held-out labels.'
 complete -c zoo -n '__zoo_at' -a evaluate -d 'Evaluate students, transfers and rankings.'
 complete -c zoo -n '__zoo_at' -a predict -d 'Predict the classes of new images.'
+complete -c zoo -n '__zoo_at' -a export -d 'Export a student to ONNX or a .pt2 file.'
 complete -c zoo -n '__zoo_at' -a plan -d 'List the units of work of a campaign.'
 complete -c zoo -n '__zoo_at' -a status -d 'Show what is done, and what is left.'
 complete -c zoo -n '__zoo_at' -a sources -d 'List the models and what is stored of each.'
 complete -c zoo -n '__zoo_at' -a show -d 'Show an artifact and what it was made from.'
 complete -c zoo -n '__zoo_at' -a verify -d 'Check every file that zoo has written.'
+complete -c zoo -n '__zoo_at' -a doctor -d 'Check libraries, cards, disk and memory.'
 complete -c zoo -n '__zoo_at' -a demo -d 'Run the pipeline on handwritten digits.'
 complete -c zoo -n '__zoo_at' -a completion -d 'Print the completion script of a shell.'
 complete -c zoo -n '__zoo_at evaluate' -a accuracy -d 'Accuracy and calibration of predictions.'
@@ -769,6 +778,19 @@ complete -c zoo -n '__zoo_at predict' -l csv-safe -d 'In csv and tsv, begin text
 complete -c zoo -n '__zoo_at predict' -l trust -x -a '(__fish_complete_directories)' -d 'Run the code that the model in FOLDER names. Repeatable.'
 complete -c zoo -n '__zoo_at predict' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at predict' -F -k -a '(__zoo_value run)'
+complete -c zoo -n '__zoo_at export' -l format -x -k -a '(__zoo_value export)' -d 'onnx (extra onnx) or pt2, which torch reads.'
+complete -c zoo -n '__zoo_at export' -l with-preprocessing -d 'Take pixels as decoded, uint8, and normalise them inside.'
+complete -c zoo -n '__zoo_at export' -l quantize -x -k -a '(__zoo_value quantization)' -d 'int8: weights and activations of 8 bits.'
+complete -c zoo -n '__zoo_at export' -l out -r -F -d 'The file. [default: model.onnx in the folder of the run]'
+complete -c zoo -n '__zoo_at export' -l overwrite -d 'Replace the output, even if it is up to date.'
+complete -c zoo -n '__zoo_at export' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'
+complete -c zoo -n '__zoo_at export' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at export' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of the output.'
+complete -c zoo -n '__zoo_at export' -s q -l quiet -d 'Print only warnings and errors on stderr.'
+complete -c zoo -n '__zoo_at export' -s v -l verbose -d 'Print details on stderr.'
+complete -c zoo -n '__zoo_at export' -l trust -x -a '(__fish_complete_directories)' -d 'Run the code that the model in FOLDER names. Repeatable.'
+complete -c zoo -n '__zoo_at export' -s h -l help -d 'Show this message and exit.'
+complete -c zoo -n '__zoo_at export' -F -k -a '(__zoo_value run)'
 complete -c zoo -n '__zoo_at plan' -l stage -x -k -a '(__zoo_value text)' -d 'split, extract, score, pseudo-label, distill or finetune, with its flags: "distill --lam 1". Repeatable, in order.'
 complete -c zoo -n '__zoo_at plan' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set. Repeatable. [default: the main one]'
 complete -c zoo -n '__zoo_at plan' -l seed -x -k -a '(__zoo_value text)' -d 'Seed of each training stage that names none. Repeatable.'
@@ -816,6 +838,13 @@ complete -c zoo -n '__zoo_at verify' -s v -l verbose -d 'Print details on stderr
 complete -c zoo -n '__zoo_at verify' -l csv-safe -d 'In csv and tsv, begin texts that a spreadsheet would calculate with \'.'
 complete -c zoo -n '__zoo_at verify' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at verify' -F -k -a '(__zoo_value run)'
+complete -c zoo -n '__zoo_at doctor' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
+complete -c zoo -n '__zoo_at doctor' -l json -d 'Short for --format json.'
+complete -c zoo -n '__zoo_at doctor' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of the output.'
+complete -c zoo -n '__zoo_at doctor' -s q -l quiet -d 'Print only warnings and errors on stderr.'
+complete -c zoo -n '__zoo_at doctor' -s v -l verbose -d 'Print details on stderr.'
+complete -c zoo -n '__zoo_at doctor' -l csv-safe -d 'In csv and tsv, begin texts that a spreadsheet would calculate with \'.'
+complete -c zoo -n '__zoo_at doctor' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at demo' -l out -r -F -d 'Folder to work in, which is kept. [default: a new temporary one]'
 complete -c zoo -n '__zoo_at demo' -l seed -x -k -a '(__zoo_value text)' -d 'Random seed.'
 complete -c zoo -n '__zoo_at demo' -s q -l quiet -d 'Print only warnings and errors on stderr.'

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo_cli.free_memory import free_gpu_memory, free_ram
+from zoo_cli.free_memory import cpu_quota, free_gpu_memory, free_ram, ram_limit
 
 GB = 10**9
 AVAILABLE = 32 * 10**6 * 1024
@@ -108,3 +108,27 @@ def test_cached_blocks_of_torch_are_free(monkeypatch: pytest.MonkeyPatch) -> Non
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda _device, value=value: value)
     assert free_gpu_memory(torch.device("cuda")) == 10 * GB
+
+
+def test_limits_of_cgroups_are_read(machine: Machine) -> None:
+    assert (ram_limit(machine.proc, machine.cgroups), cpu_quota(machine.proc, machine.cgroups)) == (None, None)
+    machine.join("0::/job/step")
+    machine.limit_v2("job", 8 * GB, GB)
+    machine.limit_v2("job/step", "max", GB)
+    (machine.cgroups / "job/cpu.max").write_text("250000 100000\n")
+    (machine.cgroups / "job/step/cpu.max").write_text("max 100000\n")
+    assert ram_limit(machine.proc, machine.cgroups) == 8 * GB
+    assert cpu_quota(machine.proc, machine.cgroups) == 2.5
+
+
+def test_limits_of_version_1_are_read(machine: Machine) -> None:
+    machine.join("5:memory:/job", "4:cpu,cpuacct:/job", "1:name=systemd:/")
+    machine.limit_v1("", 2**63 - 4096, GB)
+    machine.limit_v1("job", 6 * GB, GB)
+    for group, quota in (("", -1), ("job", 50000)):
+        folder = machine.cgroups / "cpu" / group
+        folder.mkdir(exist_ok=True)
+        (folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (folder / "cpu.cfs_period_us").write_text("100000\n")
+    assert ram_limit(machine.proc, machine.cgroups) == 6 * GB
+    assert cpu_quota(machine.proc, machine.cgroups) == 0.5

@@ -20,11 +20,13 @@ COMMANDS: dict[str, str] = {
     "evaluate overlap": "zoo_cli.commands.evaluate.overlap:overlap",
     "evaluate cost": "zoo_cli.commands.evaluate.selection_cost:cost",
     "predict": "zoo_cli.commands.predict:predict",
+    "export": "zoo_cli.commands.export:export",
     "plan": "zoo_cli.commands.plan:plan",
     "status": "zoo_cli.commands.status:status",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
     "verify": "zoo_cli.commands.verify:verify",
+    "doctor": "zoo_cli.commands.doctor:doctor",
     "demo": "zoo_cli.commands.demo:demo",
     "completion": "zoo_cli.commands.completion:completion",
 }
@@ -33,7 +35,7 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
-WITHOUT_NETWORKS = ("init", "split", "plan", "status", "show", "verify", "demo", "completion")
+WITHOUT_NETWORKS = ("init", "split", "plan", "status", "show", "verify", "doctor", "demo", "completion")
 """The commands that load no network of the user's; the others take --trust."""
 
 SECTIONS = {

@@ -304,7 +304,7 @@ def source_name(model: str) -> str:
     """The name of a source that is declared by its model spec alone: `file:zoo/cub` is `cub`."""
     _, _, rest = model.partition(":")
     stem = Path(rest.rstrip("/")).name if rest else model
-    for ending in (".parquet", ".safetensors"):
+    for ending in (".parquet", ".safetensors", ".onnx"):
         stem = stem.removesuffix(ending)
     return stem.replace(":", "-") or "source"
 

@@ -24,6 +24,55 @@ def free_ram(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     return max(0, min([_available(proc / "meminfo"), *_below_limits(proc / "self/cgroup", cgroups)]))
 
 
+def ram_limit(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
+    """The lowest limit of memory, in bytes, of the cgroups around this process; None without one."""
+    limits = []
+    for folder, version in _group_folders(proc / "self/cgroup", cgroups, "memory"):
+        text = _read_word(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        # Version 1 has no word for no limit, but a number beyond all memory.
+        limits += [int(text)] if text.isdigit() and int(text) < 2**60 else []
+    return min(limits, default=None)
+
+
+def cpu_quota(proc: Path = PROC, cgroups: Path = CGROUPS) -> float | None:
+    """The lowest number of cores that the cgroups around this process allow; None without a limit."""
+    quotas = []
+    for folder, version in _group_folders(proc / "self/cgroup", cgroups, "cpu"):
+        if version == 2:
+            words = _read_text(folder / "cpu.max").split()
+        else:
+            words = [_read_word(folder / "cpu.cfs_quota_us"), _read_word(folder / "cpu.cfs_period_us")]
+        if len(words) == 2 and all(word.isdigit() and int(word) > 0 for word in words):
+            quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
+
+
+def _group_folders(membership: Path, cgroups: Path, controller: str) -> Iterator[tuple[Path, int]]:
+    """The folders of the cgroups around this process that may limit a controller, each with the version, 1 or 2."""
+    for line in _read_text(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, version = cgroups, 2
+        elif controller in controllers.split(","):
+            root, version = cgroups / controller, 1
+        else:
+            continue
+        # In a container the path is often that of the host: the container's own limits are then those of the root.
+        for folder in (PurePosixPath(path.lstrip("/")), *PurePosixPath(path.lstrip("/")).parents):
+            yield root / folder, version
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # no such group or controller here, or it may not be read
+        return ""
+
+
+def _read_word(path: Path) -> str:
+    return _read_text(path).partition(" ")[0]
+
+
 def _available(meminfo: Path) -> int:
     if not meminfo.exists():  # macOS
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -32,17 +81,11 @@ def _available(meminfo: Path) -> int:
 
 def _below_limits(membership: Path, cgroups: Path) -> Iterator[int]:
     """What is left below the limit of each cgroup around this process that has one."""
-    for line in membership.read_text().splitlines() if membership.exists() else ():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            names, root = ("memory.max", "memory.current", "inactive_file"), cgroups
-        elif "memory" in controllers.split(","):
-            names, root = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"), cgroups / "memory"
+    for folder, version in _group_folders(membership, cgroups, "memory"):
+        if version == 2:
+            yield from _left(folder, "memory.max", "memory.current", "inactive_file")
         else:
-            continue
-        # In a container the path is often that of the host: the container's own limits are then those of the root.
-        for folder in (PurePosixPath(path.lstrip("/")), *PurePosixPath(path.lstrip("/")).parents):
-            yield from _left(root / folder, *names)
+            yield from _left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:

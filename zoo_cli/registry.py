@@ -278,6 +278,7 @@ MODELS: dict[str, Entry] = {
     "timm": Entry("zoo_cli.models.timm:load_timm", "timm:NAME (extra timm), weights by tag or file"),
     "python": Entry("zoo_cli.models.python:load_python", "python:FILE.py:FACTORY with args and a weights file"),
     "file": Entry("zoo_cli.models.file:load_folder", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
+    "onnx": Entry("zoo_cli.models.onnx:load_onnx", "onnx:FILE (extra onnx), to be run but not trained"),
     "features": Entry(
         "zoo_cli.models.features:load_features", "features:PATH, stored embeddings or logits without a model"
     ),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zoo_cli import specs
 
-PATH_PROVIDERS = ("folder", "parquet", "csv", "file", "python", "features")
+PATH_PROVIDERS = ("folder", "parquet", "csv", "file", "python", "features", "onnx")
 """The providers whose specs hold a path."""
 WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
 

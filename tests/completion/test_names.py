@@ -23,7 +23,7 @@ NAMES = {
     "k": 'k"',
     "l": "l'",
     "n": "n&touch ran;",
-    "o": "o*?[x]{1,2}",
+    "u": "u*?[x]{1,2}",
     "x": "x~$HOME",
     "q": "q$'\\t'",
     "r": "r(touch ran)<x>|y#z",

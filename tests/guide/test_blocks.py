@@ -43,8 +43,10 @@ FOLDERS = {
     "Metrics": (GUIDE,),
     "Training": (GUIDE,),
     "Choosing how to train": (GUIDE, "candidates"),
+    "Checking a machine": (),
     "Several cards": ("images", "zoo.toml"),
     "New images": (GUIDE,),
+    "Exporting a student": (GUIDE,),
     "Completions": (),
 }
 """What the folder of each section holds at first."""
@@ -60,6 +62,8 @@ SLOW = {
     ),
     "Many sources, tasks and seeds",
     "Training sources of your own",
+    "Exporting a student",
+    "Checking a machine",
 }
 """Sections that take most of the time."""
 SHORT = ["--steps", "1", "--batch-size", "4"]

@@ -145,6 +145,11 @@ def build_network(architecture: Architecture, root: Path, name: str) -> nn.Modul
     Raises ContractError if a user's own file has changed since the architecture was recorded.
     """
     provider, rest = specs.provider("model provider", architecture.model)
+    if provider == "onnx":
+        raise UsageError(
+            f"source {name}: {architecture.model} has no architecture to which other weights belong",
+            "name the model that it was exported from",
+        )
     if provider == "python":
         root = _code_root(architecture, root)
         _check_code(root / rest.rpartition(":")[0], architecture)
@@ -164,7 +169,7 @@ def permit_code(architecture: Architecture, folder: Path, root: Path, name: str)
     architecture that is not that of a network.
     """
     provider, rest = specs.provider("model provider", architecture.model)
-    if provider in ("file", "features"):
+    if provider in ("file", "features", "onnx"):
         raise ContractError(f"{folder} names no network: {architecture.model}", "fetch the folder again")
     if provider != "python":
         return architecture

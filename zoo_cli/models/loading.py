@@ -20,6 +20,7 @@ from zoo_cli.models.architecture import (
     count_declared_classes,
 )
 from zoo_cli.models.capture import FeatureExtractor, Tap, find_tap
+from zoo_cli.models.inference_only import InferenceOnly
 from zoo_cli.store import weights_origin
 
 NEEDED = ("input_size", "mean", "std")
@@ -123,8 +124,7 @@ def require_weights(source: Source) -> None:
 def describe_model(model: LoadedModel) -> dict[str, Any]:
     """The record of a model in source.json: equal for the same source and weights, on any machine."""
     source, tap, preprocessing = model.source, model.tap, asdict(model.preprocessing)
-    with guarded(f"{model.title} cannot run a single image", "fix its forward"):
-        macs = cost.count_macs(model.module, model.preprocessing.channels, model.preprocessing.input_size)
+    parameters, macs = _count_cost(model)
     return {
         "name": source.name,
         "provider": model.provider,
@@ -143,10 +143,19 @@ def describe_model(model: LoadedModel) -> dict[str, Any]:
         "output": model.output,
         "trained_on": list(source.trained_on),
         "depth": source.depth,
-        "parameters": cost.count_parameters(model.module),
+        "parameters": parameters,
         "macs": macs,
         "feature_layer": {"module": tap.module, "side": tap.side, "pool": tap.pool, "head": tap.head},
     }
+
+
+def _count_cost(model: LoadedModel) -> tuple[int, int | None]:
+    """The parameters of a model, and its multiply-accumulates for an image, None where another runtime computes it."""
+    if isinstance(model.module, InferenceOnly):
+        return model.module.weight_count, None
+    with guarded(f"{model.title} cannot run a single image", "fix its forward"):
+        macs = cost.count_macs(model.module, model.preprocessing.channels, model.preprocessing.input_size)
+    return cost.count_parameters(model.module), macs
 
 
 def make_example(preprocessing: Preprocessing) -> Tensor:
@@ -160,6 +169,8 @@ def _find_tap(source: Source, provided: ProviderResult, preprocessing: Preproces
     classes = provided.classes if declared is None else declared
     try:
         with guarded(f"it cannot run a batch of {'x'.join(map(str, example.shape))}", "check input_size and channels"):
+            if isinstance(provided.module, InferenceOnly):
+                return provided.module.find_tap(example)
             return find_tap(provided.module, example, classes, source.feature_layer, source.head)
     except ZooError as error:
         raise type(error)(f"source {source.name}: {error.message}", error.hint) from error.__cause__

@@ -14,6 +14,7 @@ from zoo_cli.guard import guarded
 from zoo_cli.models import architecture, file
 from zoo_cli.models.architecture import Architecture, HeadSpec
 from zoo_cli.models.capture import TOLERANCE, FeatureExtractor, Tap
+from zoo_cli.models.inference_only import refuse_training
 from zoo_cli.models.loading import LoadedModel, make_example
 from zoo_cli.models.third_party import seeded
 
@@ -161,6 +162,7 @@ def build_trained_student(model: LoadedModel, classes: tuple[str, ...], order: t
 
 
 def _copy_module(model: LoadedModel) -> nn.Module:
+    refuse_training(model.module, model.title)
     with guarded(f"{model.title} cannot be copied", "fix its deepcopy"):
         return copy.deepcopy(model.module)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from zoo_cli import specs
@@ -82,6 +83,21 @@ def list_tags(name: str) -> list[str]:
     if name not in (models := timm.list_models()):
         raise specs.nearest("timm model", name, _same_family(name, models))
     return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+
+
+def find_uncached(name: str, tag: str) -> str | None:
+    """What timm would fetch for named weights, the default ones without a tag; None if it has them already."""
+    config = _import_timm().models.get_pretrained_cfg(f"{name}.{tag}" if tag else name)
+    if config is None or not (config.hf_hub_id or config.url):
+        return None
+    if not config.hf_hub_id:
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(config.url).name
+        return None if file.is_file() else str(file)
+    from huggingface_hub import try_to_load_from_cache
+
+    files = [config.hf_hub_filename] if config.hf_hub_filename else WEIGHTS
+    cached = (try_to_load_from_cache(config.hf_hub_id, file) for file in files)
+    return None if any(isinstance(path, str) for path in cached) else f"hf-hub:{config.hf_hub_id}"
 
 
 def load_timm_folder(source: Source, folder: Path, config: Mapping[str, Any], config_file: Path) -> ProviderResult:

@@ -50,6 +50,8 @@ def _check_model(source: Source, root: Path) -> None:
         _check_folder(samples.resolve_path(rest, root), source.model)
     elif provider == "python":
         _check_file(samples.resolve_path(rest.rpartition(":")[0], root), source.model)
+    elif provider == "onnx":
+        _check_file(samples.resolve_path(rest, root), source.model)
     elif provider == "features" and not path_patterns.match_paths(samples.resolve_path(rest, root)):
         raise UsageError(f"no file matches {source.model}", RELATIVE)
 

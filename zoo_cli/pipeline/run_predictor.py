@@ -69,7 +69,12 @@ def find_model(settings: Config, text: str) -> Source:
             raise UsageError(f"no trained student at {path}", "a run that was stopped has none yet: call it again")
         return Source(path.resolve().name, f"file:{path.resolve()}")
     if path.is_file():
-        raise UsageError(f"{path} is a file, not the folder of a run", "name the folder, or a model as PROVIDER:NAME")
+        hint = (
+            f"as a model it is onnx:{text}"
+            if path.suffix == ".onnx"
+            else "name the folder, or a model as PROVIDER:NAME"
+        )
+        raise UsageError(f"{path} is a file, not the folder of a run", hint)
     names = {source.name for source in settings.models}
     if text in names:
         return settings.find_source(text)

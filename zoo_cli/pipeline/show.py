@@ -8,7 +8,7 @@ from typing import Any
 from zoo_cli.errors import UsageError
 from zoo_cli.evaluation import named_runs
 from zoo_cli.label_sets import load_config
-from zoo_cli.store import files, source_record
+from zoo_cli.store import export_files, files, source_record
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.source_record import SourceRecord
 from zoo_cli.training.run_record import read_record
@@ -71,6 +71,9 @@ def _describe_file(path: Path) -> dict[str, Any]:
             name: f"{tensor.dtype} {tuple(tensor.shape)}".removeprefix("torch.") for name, tensor in tensors.items()
         }
         return {"file": str(path), "sha256": files.digest(path), "metadata": metadata, "tensors": shapes}
+    if path.suffix in export_files.ENDINGS and export_files.has_record(path):
+        export_files.load_checked_record(path)
+        return {"file": str(path), **files.read_json(export_files.record_file(path))}
     if not path.exists():
         raise UsageError(f"no file {path}", "name a file, a run folder, or a run in runs/")
     raise UsageError(f"{path} is not an artifact of zoo", "expected parquet, json, jsonl, safetensors or a run folder")

@@ -59,6 +59,9 @@ def check_trainable(settings: Config, source: Source, role: str) -> None:
     if feature_store.is_outputs_only(source):
         raise UsageError(f"{source.name} has stored outputs only", "a student needs a network")
     provider, rest = specs.provider("model provider", source.model)
+    if provider == "onnx":
+        hint = "name the model that it was exported from, or use it as a source"
+        raise UsageError(f"{source.name}: an ONNX file can be run, but not trained", hint)
     declared = "" if source.weights == weights_origin.RANDOM else source.weights
     named_weights = "." in rest or (declared and not (settings.root / declared).is_file())
     if provider == "python" or (provider == "torchvision" and not named_weights):

@@ -10,12 +10,13 @@ from zoo_cli.pipeline.verify_checks import (
     Check,
     Known,
     Reported,
+    join_command,
     list_digests,
     read_outputs,
     report_missing,
     try_to_read,
 )
-from zoo_cli.store import checksums, class_names, files, lease, schemas
+from zoo_cli.store import checksums, class_names, export_files, files, lease, provenance, schemas
 from zoo_cli.store.checksums import DOMAINS, MEANS, PREDICTIONS, RECORD, RUN_FILES, SUMS
 from zoo_cli.store.model_folders import find_folder
 from zoo_cli.store.swap import run_place
@@ -44,6 +45,7 @@ def list_runs(known: Known) -> Iterator[Check]:
         else:
             unchecked.append(folder)
         yield from _list_contents(folder, command)
+        yield from _list_exports(folder)
     if unchecked:
         yield Check(unchecked[0], partial(_report_unchecked, unchecked))
 
@@ -87,6 +89,26 @@ def _list_contents(folder: Path, command: str) -> Iterator[Check]:
         yield Check(folder / name, partial(read, folder / name), command)
     if not (folder / SUMS).exists() and not (folder / "model.safetensors").exists():
         yield Check(folder / "model.safetensors", partial(report_missing, folder / "model.safetensors"), command)
+
+
+def _list_exports(folder: Path) -> Iterator[Check]:
+    """The exported models in the folder of a run: their digests, and that they are of the student beside them."""
+    for path in export_files.list_exports(folder):
+        record = try_to_read(partial(export_files.load_export_record, path))
+        inputs = {} if record is None else record.inputs
+        words = ["export", folder.name, "--format", path.suffix.removeprefix(".")]
+        words += ["--with-preprocessing"] if inputs.get("preprocessing") == "inside" else []
+        words += ["--quantize", str(inputs["quantize"])] if inputs.get("quantize") else []
+        command = join_command(*words, "--out", str(path), "--overwrite")
+        yield Check(path, partial(_read_export, folder, path), command if record is not None else "")
+
+
+def _read_export(folder: Path, path: Path) -> None:
+    record = export_files.load_checked_record(path)
+    student = export_files.model_digests(folder)
+    changed = provenance.differences({key: record.inputs.get(key) for key in student}, student)
+    if changed:
+        raise provenance.stale_error(str(path), changed)
 
 
 def _read_predictions(folder: Path, path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.store import commits, feature_store, files, provenance, replacement, schemas
@@ -53,6 +54,8 @@ def unavailable_reason(settings: Config, source: Source) -> str:
     """Why a source cannot have gradients; empty if it can."""
     if feature_store.is_outputs_only(source):
         return "only its stored outputs are known"
+    if specs.provider("model provider", source.model)[0] == "onnx":
+        return "an ONNX file can be run, but not differentiated"
     if has_source_record(settings, source.name) and not load_source_record(settings, source.name).classes:
         return "it has no head"
     return ""

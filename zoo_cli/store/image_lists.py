@@ -62,7 +62,9 @@ def find_image_lists(root: Path, name: str, model: str, trained_images: str) -> 
 
 
 def run_folder(root: Path, model: str) -> Path | None:
-    """The folder of the run that a model spec names; None for any other model."""
+    """The folder of the run that a model spec names, or an export in it; None for any other model."""
     folder = find_folder(model, root)
+    if folder is None and model.startswith("onnx:"):
+        folder = (root / model.removeprefix("onnx:")).parent
     is_run = folder is not None and any((folder / name).is_file() for name in (RECORD, IMAGES))
     return folder if is_run else None

@@ -1,0 +1,58 @@
+"""What `zoo export` prints."""
+
+from dataclasses import asdict
+
+from zoo_cli import console
+from zoo_cli.pipeline.export import ExportResult
+from zoo_cli.store.export_files import QuantizationCost
+
+FIELDS = (
+    console.Field("out"),
+    console.Field("bytes", style=","),
+    console.Field("images", style=","),
+    console.Field("largest_difference", "difference", ".2g"),
+    console.Field("latency_ms", "ms/image", ".3g"),
+)
+INT8 = (
+    console.Field("accuracy_before", "float32", "percent"),
+    console.Field("accuracy_after", "int8", "percent"),
+    console.Field("positive", "gained", "d"),
+    console.Field("negative", "lost", "d"),
+)
+
+
+def print_export(result: ExportResult, form: str | None) -> None:
+    """A row: the file, its size, how far its logits are from the run's, its latency, and what int8 costs."""
+    shape = ", ".join(map(str, result.input.shape))
+    console.say(f"input: {result.input.type} ({shape}); {'; '.join(result.steps)}")
+    if result.log is not None:
+        threads = "1 thread" if result.log.threads == 1 else f"{result.log.threads} threads"
+        console.say(f"latency: median of single images on this CPU, {threads}")
+    if result.int8 is not None:
+        _say_cost(result.int8)
+    log = None if result.log is None else asdict(result.log)
+    row = {
+        "run": result.run,
+        "out": str(result.out),
+        "format": result.form,
+        "bytes": result.bytes,
+        **asdict(result.comparison),
+        "latency_ms": None if result.log is None else result.log.latency_ms,
+        "input": asdict(result.input),
+        "steps": list(result.steps),
+        "int8": None if result.int8 is None else asdict(result.int8),
+        "log": log,
+        "made": result.is_new,
+    }
+    fields = FIELDS if result.int8 is None else FIELDS + INT8
+    table = [row if result.int8 is None else {**row, **asdict(result.int8), **asdict(result.comparison)}]
+    console.answer("zoo.export/1", row, fields, form=form, table=table)
+
+
+def _say_cost(cost: QuantizationCost) -> None:
+    size = f"{cost.float32_bytes:,} bytes in float32; calibrated on {cost.calibration:,} images"
+    if cost.delta is None:
+        console.say(f"int8: {size}; no test image has a label, so its accuracy is not known")
+        return
+    change = f"{100 * cost.delta:+.1f} points of accuracy on {cost.n:,} images"
+    console.say(f"int8: {change}: {cost.positive:,} gained, {cost.negative:,} lost; {size}")
