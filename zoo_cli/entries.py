@@ -28,6 +28,8 @@ class Metric(Entry):
     that the jackknife counts twice. `margin`: the smallest gap between two scores that matters. `memory`: the function
     of the bytes that it needs for a probe, if these grow faster than the features and the smaller of their Gram
     matrices. `pairs`: compares images of one class; with one of each it is undefined, or the same for all sources.
+    `on_subsamples`, `on_permutations`: the functions of its scores on many subsamples, and under many permuted labels,
+    at once, equal to those one by one, see `ranking.replicate_scores.Scorer`; empty: they are computed one by one.
     """
 
     on: tuple[str, ...] = ("features",)
@@ -46,6 +48,8 @@ class Metric(Entry):
     margin: float = 0.0
     memory: str = ""
     pairs: bool = False
+    on_subsamples: str = ""
+    on_permutations: str = ""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,10 @@ METRICS: dict[str, Metric] = {
         pairs=True,
     ),
     "transrate": Metric(
-        "zoo_cli.metrics.transrate:transrate", "coding rate minus that of the classes (Huang 2022)", four_fifths=True
+        "zoo_cli.metrics.transrate:transrate",
+        "coding rate minus that of the classes (Huang 2022)",
+        four_fifths=True,
+        on_subsamples="zoo_cli.metrics.transrate:on_subsamples",
     ),
     "gbc": Metric(
         "zoo_cli.metrics.gbc:gbc",

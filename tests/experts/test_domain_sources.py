@@ -219,3 +219,10 @@ def test_verify_checks_the_folders_of_sources(workspace: Path) -> None:
     assert result.code == 3
     names = [Path(row["path"]).relative_to(workspace).as_posix() for row in result.data["findings"]]
     assert names == ["zoo/adapter/domains/cars/source_means.parquet", "zoo/shared/images.sha256"]
+
+
+def test_accuracy_of_an_expert_is_that_of_each_domain(made: Path) -> None:
+    rows = ok("evaluate", "accuracy", str(made / "zoo" / "adapter"), workspace=made)
+    parts = [str(made / "zoo" / "adapter" / "domains" / name) for name in DOMAINS]
+    assert [row["run"] for row in rows] == parts
+    assert rows == ok("evaluate", "accuracy", *parts, workspace=made)

@@ -11,7 +11,14 @@ SWEEP = ("finetune", "alpha", "--lr", "0.1,0.01", *SHORT, "--name", "mine")
 VIEWS = ("extract", "--views", "2", "--augment", "shift")
 RIDGE = ("pseudo-label", "--head", "ridge")
 OTHER = ("--lr", "0.3")
+EXPERT = ("expert", "--data", "folder:images", "--model", "alpha", *SHORT, "--lr", "0.05", "--out", "zoo/mine")
+TWO = ("--data", "more=folder:images", "--multi", "shared")
+TUNE = ("tune", "--candidates", "../candidates.toml", "--budget", "8", *SHORT)
 SMALL_PARTS = "from zoo_cli.store import feature_store\nfeature_store.PART_ROWS = 20\n"
+CANDIDATES = """
+with open("../candidates.toml", "w") as file:
+    file.write('[[candidate]]\\nname = "mixed"\\nobjective = "cross-task"\\n')
+"""
 SMALL_DEMO = """
 from zoo_cli.demo import demo_data
 from zoo_cli.pipeline import demo
@@ -79,6 +86,10 @@ SCENARIOS: dict[str, Scenario] = {
     "distill, from images": Scenario(RUN),
     "finetune": Scenario(SWEEP, "split"),
     "finetune --overwrite": Scenario((*SWEEP, "--overwrite"), "split", ((*SWEEP, "--momentum", "0.5"),)),
+    "expert": Scenario(EXPERT),
+    "expert --overwrite": Scenario((*EXPERT, "--overwrite"), before=((*EXPERT, "--momentum", "0.5"),)),
+    "expert --multi": Scenario((*EXPERT, *TWO)),
+    "tune": Scenario(TUNE, "rank", first=CANDIDATES, every=60),
     "predict": Scenario(("predict", "mine", "--data", "folder:images", "--out", "p.csv"), "pseudo-label", (RUN,)),
     "predict --heads": Scenario(
         ("predict", "--heads", "--data", "folder:images", "--out", "p.parquet"), "rank", (RIDGE,)

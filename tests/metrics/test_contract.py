@@ -282,3 +282,54 @@ def test_features_of_width_one_are_undefined() -> None:
     for spec in ("parc", "rsa"):
         with pytest.raises(Undefined, match="constant_features"):
             metric(spec)[0](x, y)
+
+
+PARTS = {
+    "wide": ((9, 7, 5, 3), 12),
+    "tall": ((60, 40, 20, 1), 6),
+    "square": ((30,) * 6, 40),
+    "far from zero": ((30,) * 6, 40),
+    "repeated rows": ((12, 9, 9), 30),
+}
+
+
+@every()
+@pytest.mark.parametrize("shape", PARTS)
+def test_parts_scored_together_are_parts_scored_alone(spec: str, shape: str) -> None:
+    """What subsamples share is a matter of speed: each has the score of its own samples, or none for one reason."""
+    method = specs.resolve("metric", spec)
+    entry = registry.METRICS[method.name]
+    x, y = probe(entry.on[0], *PARTS[shape], seed=4)
+    if shape == "far from zero" and entry.on[0] != "probs":
+        x = x + np.float32(50)
+    if shape == "repeated rows":
+        x[10:20] = x[3]
+    whole = Probe.of(x, y, **further(entry.needs, x))
+    replicates = uncertainty.draw_replicates(whole.target, seed=1)
+    function = partial(accept_probe(method.function), **method.params)
+
+    def score_or_reason(part: Probe) -> float | str:
+        try:
+            return function(part)
+        except Undefined as undefined:
+            return undefined.reason
+
+    parts = (*replicates.half_samples.parts[:12], *replicates.four_fifth_samples.parts[:4])
+    together = list(whole.take_each(parts))
+    for position in (3, 0, *range(len(parts))):  # in any order, and again
+        alone = score_or_reason(whole.take(*parts[position]))
+        assert score_or_reason(together[position]) == pytest.approx(alone, rel=1e-9, abs=1e-9)
+
+
+@every()
+def test_parts_with_permuted_labels_are_scored_on_their_own_labels(spec: str) -> None:
+    method = specs.resolve("metric", spec)
+    entry = registry.METRICS[method.name]
+    x, y = probe(entry.on[0], (30,) * 6, 40, seed=4)
+    whole = Probe.of(x, y, **further(entry.needs, x))
+    rows, target = uncertainty.draw_replicates(whole.target, seed=1).half_samples.parts[0]
+    permuted = target.permuted(np.random.default_rng(0).permutation(len(rows)))
+    (part,) = whole.take_each([(rows, target)])
+    function = partial(accept_probe(method.function), **method.params)
+    alone = function(whole.take(rows).with_labels(permuted))
+    assert function(part.with_labels(permuted)) == pytest.approx(alone, rel=1e-9, abs=1e-9)

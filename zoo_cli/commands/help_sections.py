@@ -37,18 +37,30 @@ class SectionedCommand(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options."""
-        arguments: list[Row] = []
-        options: list[tuple[str, Row]] = []
-        for parameter in self.get_params(ctx):
-            row = parameter.get_help_record(ctx)
-            if row is None:
-                continue
-            if parameter.param_type_name == "argument":
-                arguments.append((parameter.metavar or row[0], row[1]))
-            else:
-                options.append((getattr(parameter, "rich_help_panel", None) or "Options", row))
-        _write_sections(formatter, {"Arguments": arguments})
-        _write_sections(formatter, _group_options(options))
+        _write_sections(formatter, {"Arguments": argument_rows(self, ctx)})
+        _write_sections(formatter, option_sections(self, ctx))
+
+
+def argument_rows(command: Any, ctx: Any) -> list[Row]:
+    """The arguments of a command, each with its meaning."""
+    records = [(each, each.get_help_record(ctx)) for each in command.get_params(ctx)]
+    return [
+        (parameter.metavar or record[0], record[1])
+        for parameter, record in records
+        if record is not None and parameter.param_type_name == "argument"
+    ]
+
+
+def option_sections(command: Any, ctx: Any) -> dict[str, list[Row]]:
+    """The options of a command by title, each with its meaning."""
+    records = [(each, each.get_help_record(ctx)) for each in command.get_params(ctx)]
+    return _group_options(
+        [
+            (getattr(parameter, "rich_help_panel", None) or "Options", record)
+            for parameter, record in records
+            if record is not None and parameter.param_type_name != "argument"
+        ]
+    )
 
 
 def list_sections() -> dict[str, list[str]]:

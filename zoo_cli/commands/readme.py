@@ -105,13 +105,18 @@ def formats() -> str:
 
 def exits() -> str:
     """Every exit code."""
+    return _table(("exit", "meaning"), exit_rows())
+
+
+def exit_rows() -> list[tuple[str, str]]:
+    """Every exit code and its meaning."""
     rows = [("0", "done, or nothing to do"), (errors.ZooError.code, "failed while running")]
     kinds = (errors.UsageError, errors.ContractError, errors.TooManyErrors)
     rows += [(kind.code, _sentence(kind.__doc__ or "")) for kind in kinds]
     rows += [("70", "a bug in zoo, shown with a traceback to report")]
     rows += [(errors.Paused.code, _sentence(errors.Paused.__doc__ or ""))]
     rows += [("128+n", "signal n, after saving: 130 Ctrl-C, 143 TERM; 141 when the reader of stdout has gone")]
-    return _table(("exit", "meaning"), rows)
+    return [(str(code), meaning) for code, meaning in rows]
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from zoo_cli.errors import UsageError
-from zoo_cli.store.checksums import is_finished
+from zoo_cli.store.checksums import DOMAINS, is_finished
 from zoo_cli.store.swap import run_place
 
 LABELS_ONLY = "labels-only"
@@ -49,6 +49,12 @@ def finished_beside(folder: Path) -> list[Path]:
     """The folders of finished runs in a folder, by name, without those that are to replace others."""
     runs = sorted(file.parent for file in folder.glob("*/predictions.parquet"))
     return [run for run in runs if run_place(run) == run and is_finished(run)]
+
+
+def expand_domains(text: str, workspace: Path) -> list[str]:
+    """A run as typed; for the folder of an expert of several domains, that of each domain, by name."""
+    parts = finished_beside(resolve_run(Path(text), workspace) / DOMAINS)
+    return [str(part) for part in parts] or [text]
 
 
 def display_name(text: str, workspace: Path) -> str:

@@ -19,6 +19,7 @@ ENTRIES = 1 << 22  # of a block of products
 FEW = 32  # neighbours whose votes are compared pair by pair
 CROWDED = 64  # with more candidates for a row than this, one product of all is cheaper than pair by pair
 GRID = 1e12
+LISTED = 8  # lists for all subsets are so many times longer than k: half of a list is then nearly always enough
 
 
 def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = "euclidean") -> float:
@@ -36,7 +37,8 @@ def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = 
     if probe.size <= k:
         raise Undefined("too_few_examples")
     matrix, correct = probe.matrix, 0
-    blocks: Iterable[tuple[int, Array]] = _neighbours(matrix, k, distance)
+    within = None if probe.subset is None else _neighbours_in_subset(matrix, k, distance)
+    blocks: Iterable[tuple[int, Array]] = _neighbours(matrix, k, distance) if within is None else [(0, within)]
     if k <= matrix.width:  # permuted labels need them again
         blocks = matrix.cached(f"neighbours {k} {distance}", partial(list, blocks))
     for start, neighbours in blocks:
@@ -49,6 +51,28 @@ def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = 
             votes = counts[own + labels]
         correct += int((labels[np.arange(len(labels)), votes.argmax(axis=1)] == true).sum())
     return correct / probe.size
+
+
+def _neighbours_in_subset(matrix: Matrix, k: int, distance: str) -> Array | None:
+    """The k nearest other rows of each row (M, k), from longer lists of the whole that its subsets share.
+
+    None where the list of a row holds fewer than k rows of the subset.
+    """
+    assert matrix.whole is not None
+    whole, rows = matrix.whole
+    count = min(len(whole) - 1, LISTED * k)
+    if count > whole.width:
+        return None
+
+    def list_neighbours() -> Array:
+        return np.concatenate([neighbours for _, neighbours in _neighbours(whole, count, distance)])
+
+    places = np.full(len(whole), -1)
+    places[rows] = np.arange(len(rows))
+    near = places[whole.cached(f"neighbours {count} {distance} of all", list_neighbours)[rows]]
+    if ((near >= 0).sum(axis=1) < k).any():
+        return None
+    return np.asarray(np.take_along_axis(near, np.argsort(near < 0, axis=1, kind="stable")[:, :k], axis=1))
 
 
 def _neighbours(matrix: Matrix, k: int, distance: str) -> Iterator[tuple[int, Array]]:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import ContractError
 from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probabilities import invalid_rows
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsets import Subsets
 
 Array = NDArray[Any]
 
@@ -37,24 +39,43 @@ def predictions(probe: Probe) -> Array:
     Inputs and errors as in `leep`. (N,), in (0, 1], in the order of `target.order`: sorted by class.
     """
     target = probe.require_classes()
-    check_probabilities(probe.inputs)
-    return expected_predictions(probe.inputs, target)
+    check_probabilities(probe.matrix)
+    if probe.subset is None:
+        return expected_predictions(probe.inputs, target)
+    subsets, number = probe.subset.subsets, probe.subset.number
+    table = subsets.cached("expected predictions", lambda: _predict_subsets(subsets))
+    return np.asarray(table[subsets.rows[number], number][target.order])
+
+
+def _predict_subsets(subsets: Subsets) -> Array:
+    """The expected empirical predictions of all samples in each of H subsets (N, H); those of its own samples count."""
+    probs, indicators = subsets.matrix.inputs, subsets.indicators
+    mass = indicators.T @ probs.astype(np.float64)
+    inverse = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
+    table = np.empty_like(indicators)
+    for members in subsets.classes:
+        rows = probs[members].astype(np.float64)
+        table[members] = rows @ ((indicators[members].T @ rows) * inverse).T
+    return table
 
 
 def expected_predictions(probs: Array, target: Classes) -> Array:
     """As `predictions`, for probs (N, K) that need no check."""
-    rows = probs[target.order].astype(np.float64)
-    joint = np.add.reduceat(rows, target.starts, axis=0)
+    # A class at a time is converted to float64: the rows of all at once would not stay in the cache.
+    joint = np.stack([probs[members].sum(axis=0, dtype=np.float64) for members in target.members])
     mass = joint.sum(axis=0)
     conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
-    ends = target.starts + target.counts
-    blocks = zip(target.starts, ends, conditional, strict=True)
-    return np.concatenate([rows[start:end] @ likelihood for start, end, likelihood in blocks])
+    blocks = zip(target.members, conditional, strict=True)
+    return np.concatenate([probs[members].astype(np.float64) @ likelihood for members, likelihood in blocks])
 
 
-def check_probabilities(inputs: Array) -> None:
+def check_probabilities(matrix: Matrix) -> None:
     """Raise ContractError, naming the row, where inputs (N, K) are negative or a row does not sum to 1 within 0.01."""
-    invalid = np.flatnonzero(invalid_rows(inputs))
+    if matrix.whole is not None:
+        check_probabilities(matrix.whole[0])
+        return
+    inputs = matrix.inputs
+    invalid = matrix.cached("invalid rows", lambda: np.flatnonzero(invalid_rows(inputs)))
     if len(invalid):
         row = invalid[0]
         total = inputs[row].sum(dtype=np.float64)

@@ -13,6 +13,7 @@ from zoo_cli.metrics import pairs
 from zoo_cli.metrics.caching import Cached
 from zoo_cli.metrics.counted_pairs import CountedPairs
 from zoo_cli.metrics.kept_pairs import KeptPairs
+from zoo_cli.metrics.subsets import Subset
 
 Array = NDArray[Any]
 
@@ -40,10 +41,13 @@ class Matrix(Cached):
     """Inputs (N, D) of any precision and what follows from them without labels. All products are float64.
 
     `whole`: the matrix that these rows were taken from, and their indices (N,), so that its Gram matrix is reused here.
+    `subset`: these rows among other subsets of the whole, whose sums are computed together. `all_inputs`: the inputs,
+    those of the whole if there is one: rows are copied when they are read.
     """
 
-    inputs: Array
+    all_inputs: Array
     whole: "tuple[Matrix, Array] | None" = None
+    subset: Subset | None = None
 
     @classmethod
     def of(cls, inputs: Array) -> Self:
@@ -55,17 +59,22 @@ class Matrix(Cached):
         _check_finite(inputs)
         return cls(inputs)
 
-    def take(self, rows: Array) -> Self:
+    def take(self, rows: Array, subset: Subset | None = None) -> Self:
         """The rows at indices rows (M,)."""
-        return type(self)(self.inputs[rows], (self, rows))
+        return type(self)(self.inputs, (self, rows), subset)
+
+    @cached_property
+    def inputs(self) -> Array:
+        """The rows (N, D)."""
+        return self.all_inputs if self.whole is None else self.all_inputs[self.whole[1]]
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.all_inputs if self.whole is None else self.whole[1])
 
     @property
     def width(self) -> int:
         """D."""
-        return int(self.inputs.shape[1])
+        return int(self.all_inputs.shape[1])
 
     @property
     def tall(self) -> bool:
@@ -75,7 +84,8 @@ class Matrix(Cached):
     @cached_property
     def constant(self) -> bool:
         """Whether all rows are equal. Stops at the first row that differs, so that it usually costs nothing."""
-        return all(np.array_equal(self.inputs[0], row) for row in self.inputs[1:])
+        rows = range(len(self)) if self.whole is None else self.whole[1]
+        return all(np.array_equal(self.all_inputs[rows[0]], self.all_inputs[row]) for row in rows[1:])
 
     @cached_property
     def mean(self) -> Array:
@@ -106,6 +116,8 @@ class Matrix(Cached):
     @cached_property
     def squared_gram(self) -> float:
         """The squared Frobenius norm of the Gram matrix. Large products are float32, summed in float64."""
+        if self.subset is not None and self.subset.subsets.share_products:
+            return float(self.subset.subsets.squared_grams[self.subset.number])
         if self.is_cached("gram") or pairs.small(self.inputs):
             return float(np.vdot(self.gram, self.gram))
         single = self.centred.astype(np.float32)
@@ -122,6 +134,8 @@ class Matrix(Cached):
     @cached_property
     def lengths(self) -> Array:
         """Squared lengths of the centred rows (N,)."""
+        if self.subset is not None and self.subset.subsets.share_products:
+            return self.subset.subsets.lengths(self.subset.number)
         if not self.tall:
             return np.asarray(self.gram.diagonal())
         lengths: Array = np.einsum("ij,ij->i", self.centred, self.centred)
@@ -130,6 +144,8 @@ class Matrix(Cached):
     @cached_property
     def tilt(self) -> Array:
         """The products of the centred rows with the mean row (N,). They sum to 0."""
+        if self.subset is not None and self.subset.subsets.share_products:
+            return self.subset.subsets.tilts(self.subset.number)
         block = self._block
         if self.whole is None or block is None:
             return np.asarray(self.centred @ self.mean)

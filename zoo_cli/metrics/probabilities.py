@@ -15,10 +15,9 @@ EXACT = 1e-3
 
 def invalid_rows(probs: Array, *, distribution: bool = True) -> Array:
     """Which rows (N,) of probs (N, K) hold no probabilities. `distribution`: they must sum to 1 (softmax)."""
-    values = probs.astype(np.float64, copy=False)
-    wrong = (values < 0).any(axis=1) | (values > 1 + SUM_TOLERANCE).any(axis=1)
+    wrong = (probs < 0).any(axis=1) | (probs > 1 + SUM_TOLERANCE).any(axis=1)
     if distribution:
-        wrong |= np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE
+        wrong |= np.abs(probs.sum(axis=1, dtype=np.float64) - 1) > SUM_TOLERANCE
     return np.asarray(wrong)
 
 

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
 
 Array = NDArray[Any]
 
 EPS = 1e-4
+LEAST_PIVOT = 1e-5  # below it, so much of the rows that are left out cancels that the rest is computed by itself
 
 
 def transrate(probe: Probe, *, form: Literal["code", "paper"] = "code") -> float:
@@ -48,3 +50,75 @@ def _rate(gram: Array, scale: float, count: float) -> float:
     rate.flat[:: len(rate) + 1] += 1.0
     factor = linalg.cholesky(rate.T, lower=True, overwrite_a=True, check_finite=False)
     return float(np.log(factor.diagonal()).sum())
+
+
+def on_subsamples(probe: Probe, subsamples: Subsamples, *, form: Literal["code", "paper"] = "code") -> Array | None:
+    """The TransRate of every subsample (H,), NaN where undefined; None where each is computed by itself.
+
+    With Z the rows of a subsample and A = n eps I + X'X of all rows X about the mean row of the probe, Z'Z is X'X less
+    the rows that are left out, R, and their mean: det(n eps I + Z'Z) = det(A) det(I - U A^-1 U'), U = R and that mean.
+    """
+    matrix = probe.matrix
+    sizes = {len(rows) for rows, _ in subsamples.parts}
+    if form != "code" or not matrix.tall or len(sizes) != 1 or probe.size < 3 or matrix.constant:
+        return None
+    kept = sizes.pop()
+    gram = matrix.gram / (kept * EPS)
+    gram.flat[:: len(gram) + 1] += 1.0
+    factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
+    centred = matrix.centred
+    # (D, N): the rows in the basis in which A is I.
+    basis = linalg.solve_triangular(factor, centred.T, lower=True, check_finite=False) / np.sqrt(kept * EPS)
+    leverages = basis.T @ basis
+    whole = float(np.log(factor.diagonal()).sum())
+    scores = np.empty(len(subsamples))
+    for i, (rows, target) in enumerate(subsamples.parts):
+        rate = _rate_without(leverages, rows)
+        if rate is None or len(target.counts) < 2:
+            return None
+        scores[i] = whole + rate
+    return scores - _rates_within(probe, subsamples)
+
+
+def _rate_without(leverages: Array, rows: Array) -> float | None:
+    """log det(I - U A^-1 U') / 2, from the products of all rows in that basis, leverages (N, N); None if imprecise."""
+    left_out = np.ones(len(leverages), dtype=bool)
+    left_out[rows] = False
+    # The mean of the kept rows is minus the sum of the others over their number: the centred rows sum to 0.
+    block = leverages[np.ix_(left_out, left_out)]
+    rest = len(block)
+    # With it, R'R becomes R'(I + 11'/n)R, and W = I + w 11' is the root of the matrix between.
+    weight = (np.sqrt(1 + rest / len(rows)) - 1) / rest
+    block = block + weight * block.sum(axis=0)
+    inner = -(block + weight * block.sum(axis=1, keepdims=True))
+    inner.flat[:: rest + 1] += 1.0
+    try:
+        factor = linalg.cholesky(inner, lower=True, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError:
+        return None
+    pivots = factor.diagonal()
+    return float(np.log(pivots).sum()) if pivots.min() ** 2 > LEAST_PIVOT else None
+
+
+def _rates_within(probe: Probe, subsamples: Subsamples) -> Array:
+    """The mean over the classes of the coding rate within each, of every subsample (H,).
+
+    The subsamples hold as many samples of a class, so that one stack of small Gram matrices is all of them."""
+    target, matrix = probe.target, probe.matrix
+    centred = matrix.centred
+    means = subsamples.indicators(probe.size).T @ centred
+    means /= np.array([len(rows) for rows, _ in subsamples.parts])[:, None]
+    members = [target.codes[rows] for rows, _ in subsamples.parts]
+    total = np.zeros(len(subsamples))
+    for code in range(len(target.counts)):
+        own = np.array([rows[codes == code] for (rows, _), codes in zip(subsamples.parts, members, strict=True)])
+        count = own.shape[1]
+        stack = [_small_gram(centred[rows] - mean) for rows, mean in zip(own, means, strict=True)]
+        rates = np.array(stack) / (count * EPS)
+        rates += np.eye(rates.shape[1])
+        total += np.log(np.linalg.cholesky(rates).diagonal(axis1=1, axis2=2)).sum(axis=1)
+    return total / len(target.counts)
+
+
+def _small_gram(rows: Array) -> Array:
+    return np.asarray(rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows)

@@ -31,7 +31,7 @@ from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
-from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.run_spec import RunSpec
 
 LISTED = 4
 """The number of sources in the description of a run."""
@@ -115,6 +115,7 @@ def make_run_specs(
                 load_targets=partial(stored.concatenate, targets, streams.unlabelled) if targets else None,
                 views=plan.views,
                 starts_from=source_files.list_trained_images(settings, *(init or [plan.student])),
+                licenses=source_files.list_licenses(settings, plan.student, [target.name for target in targets]),
             )
         )
     return specs

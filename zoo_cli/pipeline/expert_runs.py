@@ -17,9 +17,10 @@ from zoo_cli.training.batch_source import BatchSource
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.round_plan import RoundPlan
 from zoo_cli.training.rounds import make_round_batches
+from zoo_cli.training.run_card import Lineage
 from zoo_cli.training.run_folder import RunFolder
 from zoo_cli.training.run_record import RunResult
-from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.run_spec import RunSpec
 from zoo_cli.training.streams import IndexStreams
 
 
@@ -101,4 +102,5 @@ def _write_expert(
     if isinstance(expert, DomainStudent):
         expert_files.write_experts(run, expert, cache, rows, predicted, seen)
     else:
-        expert_files.write_expert(run, expert, cache, rows[0], predicted[0], seen)
+        lineage = Lineage(len(rows[0]), 0, len(predicted[0]), source_files.list_licenses(plan.settings, plan.source))
+        expert_files.write_expert(run, expert, cache, rows[0], predicted[0], seen, lineage)

@@ -19,7 +19,7 @@ from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.training import runner, source_files, students, sweep
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
-from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.run_spec import RunSpec
 from zoo_cli.training.streams import IndexStreams
 
 
@@ -99,6 +99,7 @@ def _make_spec(
         predicted=task.images.where(split=("test",)) if predicted is None else predicted,
         strong_views=config.uses_unlabelled,
         starts_from=source_files.list_trained_images(settings, source),
+        licenses=source_files.list_licenses(settings, source),
     )
 
 

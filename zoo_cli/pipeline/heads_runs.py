@@ -28,7 +28,7 @@ from zoo_cli.store.records import build_record
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult, WeighedSource
-from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.run_spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def make_run_specs(plan: HeadsPlan, task: TrainingTask, paths: RunPaths) -> list
                 load_targets=partial(stored.concatenate, targets, streams.unlabelled),
                 views=plan.views,
                 starts_from=starts_from,
+                licenses=source_files.list_licenses(settings, plan.student, [source.name for source in sources]),
             )
         )
     return specs

@@ -28,7 +28,7 @@ from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
 from zoo_cli.training.run_paths import RunPath, RunPaths
 from zoo_cli.training.run_record import RunResult, load_result
-from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.run_spec import RunSpec
 from zoo_cli.training.training_config import LoopOptions
 
 
@@ -117,6 +117,9 @@ class _Transfer:
             else None,
             stored_teachers=len(phase_teachers) if config.stored else 0,
             starts_from=source_files.list_trained_images(self.plan.settings, self.plan.student),
+            licenses=source_files.list_licenses(
+                self.plan.settings, self.plan.student, [teacher.name for teacher in phase_teachers]
+            ),
         )
 
     def make_record(self, phase_teachers: Sequence[TeacherSpec], previous_teachers: Sequence[str]) -> dict[str, Any]:
@@ -194,7 +197,7 @@ class _Transfer:
             runner.recalibrate_student(student, last.streams, training, cache)
         interruption.check()
         files.write_lines(whole.path / "metrics.jsonl", [{"step": steps}])
-        students.write_student(whole, student, cache, last.predicted, last.list_seen())
+        students.write_student(whole, student, cache, last.predicted, last.list_seen(), last.describe_lineage())
 
 
 def _load_transfer(plan: TransferPlan, task: TrainingTask, run: RunPath) -> _Transfer:

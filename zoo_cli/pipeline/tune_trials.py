@@ -28,7 +28,7 @@ from zoo_cli.store.swap import run_place
 from zoo_cli.training import loop, runner
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_paths import RunPaths
-from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.run_spec import RunSpec
 from zoo_cli.training.sweep import load_groups
 
 HELD_OUT = 0.2

@@ -7,7 +7,6 @@ the probe that all sources share cancel in P(best).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,12 @@ from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
 from zoo_cli.ranking.bounds import standard_errors, within_classes
+from zoo_cli.ranking.replicate_scores import Score, Scorer, score_permutations, score_subsamples
 from zoo_cli.specs import Method
 
 Array = NDArray[Any]
-Score = Callable[[Probe], float]
 
 DRAWS = 200  # replicates kept of each score
 SUBSAMPLES = 64  # behind them: their standard deviation is exact to 9 %, which costs the interval 0.3 % of coverage
@@ -59,15 +59,6 @@ class Estimate:
     error: float | None = None
     error_half: float | None = None
     chance_error: float | None = None
-
-
-@dataclass(frozen=True)
-class Subsamples:
-    """Subsamples of one target: `parts`, the rows of each and its label side; `share`: the variance of a score between
-    subsamples over that between whole probes, see `half_sample_interval`."""
-
-    parts: tuple[tuple[Array, Classes], ...]
-    share: float
 
 
 @dataclass(frozen=True)
@@ -124,13 +115,14 @@ def estimate_scores(
 ) -> list[Estimate | Undefined]:
     """The scores of one source by several metrics, each a method and its entry, with intervals and chance levels.
 
-    Every subsample and every permutation is one sub-probe on which all metrics are evaluated, so that they share its
-    products. The entry of a metric says how its interval is made: by the jackknife if it names its leave-one-out
-    scores, else from subsamples. `replicates`: those of the target, if drawn already; `advance` is called after each
-    evaluation. A score without a value is the Undefined that says why.
+    A metric whose entry names functions of many subsamples or permutations is evaluated by them. On all others every
+    subsample and every permutation is one sub-probe, so that they share its products. The entry of a metric says how
+    its interval is made: by the jackknife if it names its leave-one-out scores, else from subsamples. `replicates`:
+    those of the target, if drawn already; `advance` is called after each evaluation. A score without a value is the
+    Undefined that says why.
     """
     replicates = draw_replicates(probe.target, seed=seed) if replicates is None else replicates
-    functions = [_count_calls(_bind(method), advance) for method, _ in metrics]
+    functions = [Scorer.of(method, entry, advance) for method, entry in metrics]
     results = [
         _score_whole(function, method, entry, probe)
         for function, (method, entry) in zip(functions, metrics, strict=True)
@@ -167,28 +159,16 @@ def estimate_scores(
         error, error_half = standard_errors(variance, pairs)
         estimates[i] = replace(estimate, error=error, error_half=error_half)
     group = [i for i in estimates if metrics[i][1].chance == "labels"]
-    scores = _permutation_scores([functions[i] for i in group], probe, replicates)
+    scores = score_permutations([functions[i] for i in group], probe, replicates.permutations)
     for i, row in zip(group, scores, strict=True):
         level, level_error = _chance(row)
         estimates[i] = replace(estimates[i], chance=level, chance_error=level_error)
     return [estimates.get(i, result) for i, result in enumerate(results)]
 
 
-def score_subsamples(functions: Sequence[Score], probe: Probe, subsamples: Subsamples) -> Array:
-    """The scores of every subsample by each of M functions: (M, H), NaN where undefined."""
-    if not functions or subsamples.share == 0:
-        return np.full((len(functions), len(subsamples.parts)), np.nan)
-    return _score_probes(functions, (probe.take(rows, target) for rows, target in subsamples.parts))
-
-
 def chance_levels(functions: Sequence[Score], probe: Probe, replicates: Replicates) -> list[float | None]:
     """The mean score under permuted labels by each of M functions; None if it is undefined for any permutation."""
-    return [_chance(row)[0] for row in _permutation_scores(functions, probe, replicates)]
-
-
-def _permutation_scores(functions: Sequence[Score], probe: Probe, replicates: Replicates) -> Array:
-    """The scores (M, P) under permuted labels by M functions, NaN where undefined."""
-    return _score_probes(functions, (probe.with_labels(target) for target in replicates.permutations))
+    return [_chance(row)[0] for row in score_permutations(functions, probe, replicates.permutations)]
 
 
 def _chance(scores: Array) -> tuple[float | None, float | None]:
@@ -197,19 +177,6 @@ def _chance(scores: Array) -> tuple[float | None, float | None]:
         return None, None
     error = float(scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
     return float(scores.mean()), error
-
-
-def _score_probes(functions: Sequence[Score], probes: Iterable[Probe]) -> Array:
-    """The scores (M, P) of P probes by M functions, NaN where undefined."""
-    columns = [[_score_or_nan(function, probe) for function in functions] for probe in probes]
-    return np.ascontiguousarray(np.array(columns, dtype=np.float64).reshape(len(columns), len(functions)).T)
-
-
-def _score_or_nan(function: Score, probe: Probe) -> float:
-    try:
-        return function(probe)
-    except Undefined:
-        return float("nan")
 
 
 def jackknife_interval(value: float, leave_one_out: Array, *, seed: int, count: int = DRAWS) -> Estimate:
@@ -263,20 +230,6 @@ def half_sample_interval(
     # A subsample without a score contributes 0 but keeps its position, so that the others still pair over sources.
     deviations = np.where(defined, scores - scores[defined].mean(), 0.0)
     return _spread(value, deviations / np.sqrt((defined.sum() - 1) * share), seed, count)
-
-
-def _bind(method: Method) -> Score:
-    return partial(accept_probe(method.function), **method.params)
-
-
-def _count_calls(function: Score, advance: Callable[[], None]) -> Score:
-    def score(probe: Probe) -> float:
-        try:
-            return function(probe)
-        finally:
-            advance()
-
-    return score
 
 
 def _import_function(target: str) -> Callable[..., Any]:

@@ -5,7 +5,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from zoo_cli import console
@@ -38,10 +38,15 @@ def hash_file(path: Path) -> str:
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
     """Write the digests of files of a folder, by their paths relative to it."""
+    write_digests(folder, {name: hash_file(folder / name) for name in names})
+
+
+def write_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Write digests by the paths of their files relative to a folder."""
     lines = []
-    for name in sorted(names):
+    for name, digest in sorted(digests.items()):
         escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-        lines.append(f"{'' if escaped == name else chr(92)}{hash_file(folder / name)}  {escaped}\n")
+        lines.append(f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n")
     with replacing(folder / SUMS) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 

@@ -19,6 +19,7 @@ from zoo_cli.text_escapes import code_span, markdown
 from zoo_cli.training import loop, students
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.inference import BATCH
+from zoo_cli.training.run_card import Lineage
 from zoo_cli.training.run_folder import RunFolder
 
 
@@ -29,15 +30,19 @@ def write_expert(
     rows: np.ndarray,
     predicted: np.ndarray,
     seen: Iterable[str] | None,
+    lineage: Lineage,
 ) -> None:
     """Write the files of an expert of one domain, and seal the run.
 
-    `rows` (N,): its training images, of which the class means are taken; `predicted` (M,): its test images; `seen`: see
-    `students.write_student`.
+    `rows` (N,): its training images, of which the class means are taken; `predicted` (M,): its test images; `seen`,
+    `lineage`: see `students.write_student`.
     """
     run.confirm()
+    # Before any file that names the record: one that is written after a kill then names the same.
+    expert.eval()
+    run.add_to_record("size", students.measure_size(expert))
     write_class_means(run.path / MEANS, run, expert, cache, rows)
-    students.write_student(run, expert, cache, predicted, seen)
+    students.write_student(run, expert, cache, predicted, seen, lineage)
 
 
 def write_experts(
@@ -53,6 +58,8 @@ def write_experts(
     `rows`, `predicted`: the training images (N_d,) and the test images (M_d,) of each domain.
     """
     run.confirm()
+    expert.eval()
+    run.add_to_record("size", students.measure_size(expert))  # first, as above
     for number, domain in enumerate(expert.domains):
         folder = run.path / DOMAINS / domain.name
         expert.select_domain(number)
@@ -61,7 +68,6 @@ def write_experts(
         students.write_predictions(folder / PREDICTIONS, run, cache, predicted[number], logits)
     expert.select_domain(0)
     run.confirm()
-    run.add_to_record("size", students.measure_size(expert))
     files.write_tensors(run.path / "model.safetensors", expert.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", expert.config(run.path))
     files.write_text(run.path / "README.md", _model_card(run, expert))

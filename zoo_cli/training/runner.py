@@ -2,11 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,62 +14,23 @@ from zoo_cli.errors import Interrupted, Paused, ZooError
 from zoo_cli.images import random_numbers
 from zoo_cli.models import batch_norm
 from zoo_cli.models.student import Student
-from zoo_cli.objectives.supervised import Batch, Objective
-from zoo_cli.store import feature_store, files, free_space, image_lists
+from zoo_cli.objectives.supervised import Batch
+from zoo_cli.store import feature_store, files, free_space
 from zoo_cli.store.checksums import SUMS, WRITTEN_LAST, is_finished
 from zoo_cli.store.lease import LeaseLost
 from zoo_cli.store.swap import run_place
-from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training import batches, loop, step_time, students
-from zoo_cli.training.batch_source import BatchSource
 from zoo_cli.training.consistent_batches import make_consistent_batch_fn
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.memory_probe import RandomImages, measure_training_memory
 from zoo_cli.training.run_folder import RunFolder, library_versions
 from zoo_cli.training.run_record import RunResult, load_result, log_file, recorded_options
+from zoo_cli.training.run_spec import RunSpec
 from zoo_cli.training.streams import IndexStreams
 from zoo_cli.training.training_config import LoopOptions, ResolvedTraining, describe_length
 
 GO_ON, TIME_LIMIT = -1, 0
 """Reasons to stop beside the numbers of signals."""
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One run of a command: its folder, its images, and functions that make what it needs once it is trained.
-
-    `record`: what run.json holds beside the training options, with its keys. `description`: what it learns from, as a
-    phrase. `predicted` (M,): the rows of its predictions. `load_targets`, `load_teacher_logits`, `strong_views`: see
-    `batches.make_batch_fn`. `stored_teachers`: the number of teachers of these logits. `views`: the stored views that
-    the student sees, see `make_consistent_batch_fn`. `starts_from`: lists of the images that its starting weights were
-    trained on, see `source_files.list_trained_images`. `build_batches`, from the cache and the student: the batch
-    function in place of that of the streams, of batches whose shapes may differ. `write_files`: writes what the trained
-    student consists of and seals the run, in place of `students.write_student`.
-    """
-
-    path: Path
-    streams: IndexStreams
-    options: LoopOptions
-    record: Mapping[str, Any]
-    description: str
-    build_student: Callable[[], Student]
-    build_objective: Callable[[Student, torch.device], Objective]
-    predicted: np.ndarray
-    load_targets: Callable[[], Tensor | None] | None = None
-    load_teacher_logits: Callable[[ImageCache, Student], Tensor] | None = None
-    stored_teachers: int = 0
-    strong_views: bool = False
-    views: ViewSet | None = None
-    starts_from: Sequence[Path] | None = ()
-    build_batches: Callable[[ImageCache, Student], BatchSource] | None = None
-    write_files: Callable[[RunFolder, Student, ImageCache, set[str] | None], None] | None = None
-
-    def list_seen(self) -> set[str] | None:
-        """The digests of the images that the student was trained on, also before; None if those are not known."""
-        if self.starts_from is None:
-            return None
-        earlier = {digest for path in self.starts_from for digest in image_lists.read_image_list(path)}
-        return earlier.union(map(str, self.streams.images.sha256[self.streams.rows]))
 
 
 def train_runs(
@@ -294,7 +252,7 @@ def _finish(
         recalibrate_student(student, spec.streams, training, cache)
     try:
         if spec.write_files is None:
-            students.write_student(run, student, cache, spec.predicted, spec.list_seen())
+            students.write_student(run, student, cache, spec.predicted, spec.list_seen(), spec.describe_lineage())
         else:
             spec.write_files(run, student, cache, spec.list_seen())
     except loop.NonFinite as error:

@@ -1,11 +1,14 @@
 """Digests of the files of models: what runs and predictions depend on besides the declarations."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
+from zoo_cli.models.licenses import find_license
 from zoo_cli.store import files, image_lists
 from zoo_cli.store.model_folders import split_domain
+from zoo_cli.training.run_card import START
 
 FOLDER_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
 """The files in the folder of a model on which its outputs depend."""
@@ -44,3 +47,11 @@ def list_trained_images(settings: Config, *sources: Source) -> list[Path] | None
             return None
         paths += lists
     return paths
+
+
+def list_licenses(settings: Config, start: Source, names: Iterable[str] = ()) -> dict[str, str]:
+    """The licences of the network that a student starts as, and of sources by name, where they are known."""
+    declared = {source.name: source for source in settings.sources}
+    sources = {START: start, **{name: declared[name] for name in names if name in declared}}
+    licenses = {name: find_license(source, settings.root) for name, source in sources.items()}
+    return {name: license for name, license in licenses.items() if license}

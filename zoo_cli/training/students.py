@@ -1,6 +1,5 @@
 """The student of a run: the network it starts as, and the files it ends as."""
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from zoo_cli.models.student import Student
 from zoo_cli.store import files, image_lists, provenance, schemas, weights_origin
 from zoo_cli.store.checksums import IMAGES
 from zoo_cli.store.columns import to_list_column
-from zoo_cli.text_escapes import code_span, markdown
 from zoo_cli.training import inference, loop
 from zoo_cli.training.image_cache import ImageCache
+from zoo_cli.training.run_card import Lineage, render_card
 from zoo_cli.training.run_folder import RunFolder
 
 
@@ -108,18 +107,19 @@ def as_trained_student(model: LoadedModel, classes: tuple[str, ...]) -> Student:
 
 
 def write_student(
-    run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray, seen: Iterable[str] | None
+    run: RunFolder, trained: Student, cache: ImageCache, rows: np.ndarray, seen: Iterable[str] | None, lineage: Lineage
 ) -> None:
     """Write the files of a student, its predictions of these rows (M,) last, and seal the run.
 
-    `seen`: the digests of the images that it was trained on, None if not all of them are known.
+    `seen`: the digests of the images that it was trained on, None if not all of them are known. `lineage`: for the
+    card.
     """
     logits = predict_logits(run, trained, cache, rows)
     run.confirm()
     run.add_to_record("size", measure_size(trained))
     files.write_tensors(run.path / "model.safetensors", trained.plain_state_dict(), {"format": "pt"})
     files.write_json(run.path / "config.json", trained.config(run.path))
-    files.write_text(run.path / "README.md", _model_card(run, trained))
+    files.write_text(run.path / "README.md", render_card(run.place.name, run.record, trained, lineage))
     if seen is not None:
         image_lists.write_image_list(run.path / IMAGES, seen)
     write_predictions(run.path / "predictions.parquet", run, cache, rows, logits)
@@ -157,50 +157,3 @@ def measure_size(trained: Student) -> dict[str, int]:
     preprocessing = trained.preprocessing
     macs = cost.count_macs(trained.module, preprocessing.channels, preprocessing.input_size)
     return {"parameters": cost.count_parameters(trained.module), "macs": macs}
-
-
-def _model_card(run: RunFolder, trained: Student) -> str:
-    """The model card. It holds no accuracy: the labels of the test images are not read in training."""
-    preprocessing = trained.preprocessing
-    teachers = [*run.record["weights"], *run.record.get("teachers", [])]
-    rows = "\n".join(f"| {markdown(row['source'])} | {row['weight']:.4f} |" for row in teachers)
-    learned_from = f"| source | weight |\n|---|---|\n{rows}" if rows else "No source: images and labels of the task."
-    options = "\n".join(f"| {key} | {markdown(str(value))} |" for key, value in run.record["options"].items())
-    view = (
-        f"shorter side {preprocessing.resize}, centre crop {preprocessing.input_size}"
-        if preprocessing.resize
-        else f"whole image at {preprocessing.input_size}"
-    )
-    names = ", ".join(map(markdown, trained.classes[:20])) + (", …" if len(trained.classes) > 20 else "")
-    model, name = run.record["student"]["student"]["model"], run.place.name
-    word = shlex.quote(name)
-    return f"""---
-library_name: zoo
-tags: [image-classification, knowledge-distillation]
----
-
-# {markdown(name)}
-
-{code_span(model)} for {len(trained.classes)} classes: {names}.
-
-## Input
-
-{preprocessing.channels} channels, {view} px ({preprocessing.interpolation}), values in [0, 1],
-mean {list(preprocessing.mean)}, std {list(preprocessing.std)}.
-
-## Use
-
-In `zoo`, {code_span(f"file:{name}")} names it as a source or a student; `config.json` describes how it is built.
-{code_span(f"zoo evaluate accuracy {word}")} evaluates its predictions on the test images, and
-{code_span(f"zoo predict {word} --data folder:IMAGES")} predicts new ones.
-
-## Learned from
-
-{learned_from}
-
-## Options
-
-| option | value |
-|---|---|
-{options}
-"""

@@ -16,7 +16,7 @@ from zoo_cli.store.manifest import Images
 from zoo_cli.training import loop, runner
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_record import RunResult, load_result
-from zoo_cli.training.runner import RunSpec
+from zoo_cli.training.run_spec import RunSpec
 from zoo_cli.training.streams import IndexStreams
 from zoo_cli.training.training_config import ResolvedTraining
 

@@ -41,7 +41,7 @@ def accuracy(
     PROVIDER:NAME, is run on the test images once; its classes must be the task's. Below the table each is compared with
     the first, on the same images: the difference with its 90 % interval and the p of McNemar's exact test. The mean
     accuracy of several follows: for the runs of `distill --each-source` it is what to expect from a source chosen at
-    random.
+    random. The accuracy of a run is also written into its card, README.md.
 
     With --by, the finished runs of one or more workspaces are grouped by what they were asked to do, never by their
     names: mean accuracy and standard deviation over seeds for every target, the gain over a baseline with its 90 %

@@ -13,6 +13,7 @@ from zoo_cli.evaluation.accuracy_intervals import PairedDifference
 from zoo_cli.evaluation.predictions import Predictions
 from zoo_cli.pipeline.evaluate import seed_twins
 from zoo_cli.pipeline.evaluate.prediction_reader import PredictionReader
+from zoo_cli.store import card_accuracy
 
 Array = np.ndarray
 
@@ -77,13 +78,17 @@ class AccuracyResult:
 def evaluate_accuracy(options: AccuracyConfig) -> AccuracyResult:
     """The accuracies of runs, files and models, each compared with the first. Raises UsageError if there is none."""
     reader = PredictionReader(options.workspace, options.device, options.workers)
-    texts = options.models or tuple(named_runs.finished_runs(options.workspace))
+    models = options.models or named_runs.finished_runs(options.workspace)
+    texts = [text for model in models for text in named_runs.expand_domains(model, options.workspace)]
     reference = reader.read(texts[0])
     rows: list[AccuracyRow] = []
     right: dict[int, Array] = {}
     for position, text in enumerate(texts):
         stored = reader.read(text) if position else reference
-        rows.append(_measure(named_runs.display_name(text, options.workspace), stored))
+        row = _measure(named_runs.display_name(text, options.workspace), stored)
+        folder = named_runs.resolve_run(Path(text), options.workspace)
+        card_accuracy.add_accuracy(folder, row.n, row.accuracy, row.accuracy_low, row.accuracy_high)
+        rows.append(row)
         aligned = _align(stored, reference)
         if aligned is not None:
             right[position] = aligned

@@ -1,0 +1,103 @@
+"""Scores of many subsamples, or under many permutations, at once are those of one by one."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from zoo_cli import registry, specs
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.plain_metrics import accept_probe
+from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
+from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.replicate_scores import Scorer, score_permutations, score_subsamples
+
+PARAMS = {"transrate": ("", ":form=paper")}
+BATCHED = [
+    name + params
+    for name, entry in registry.METRICS.items()
+    if entry.on_subsamples or entry.on_permutations
+    for params in PARAMS.get(name, ("",))
+]
+
+
+def _features(kind: str, count: int, classes: int, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    width = {"wide": 70, "tall": 9}.get(kind, 20)
+    labels = np.sort(draw.integers(0, classes, count))
+    labels[:classes] = np.arange(classes)
+    labels = draw.permutation(labels)
+    means = draw.standard_normal((classes, width))
+    return means[labels] + draw.standard_normal((count, width)), labels
+
+
+def _probe(kind: str, on: tuple[str, ...]) -> Probe:
+    draw = np.random.default_rng(3)
+    inputs, labels = _features(kind, 46, 2 if kind == "two" else 7, draw)
+    if kind == "repeated":
+        inputs[20:] = inputs[:26]
+    if kind == "far":
+        inputs += 1e3
+    if kind == "relu":
+        inputs = np.maximum(inputs, 0)
+        inputs[:, 3] = 0.5
+    if kind == "single":
+        labels = np.concatenate([np.arange(20), np.full(26, 20)])
+    if on == ("probs",):
+        raised = np.exp(inputs - inputs.max(axis=1, keepdims=True))
+        inputs = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+    elif kind == "half":
+        inputs = inputs.astype(np.float16)
+    return Probe.of(inputs, labels, reference=draw.standard_normal((46, 5)))
+
+
+KINDS = ("plain", "wide", "tall", "two", "repeated", "far", "relu", "single", "half")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spec", BATCHED)
+def test_all_at_once_equals_one_by_one(spec: str, kind: str) -> None:
+    method = specs.resolve("metric", spec)
+    entry = registry.METRICS[method.name]
+    probe = _probe(kind, entry.on)
+    scorer = Scorer.of(method, entry)
+    plain = partial(accept_probe(method.function), **method.params)
+    replicates = uncertainty.draw_replicates(probe.target, seed=1, permutations=3)
+    subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
+    subsamples = Subsamples(subsamples.parts[:5], subsamples.share)
+    fresh = _probe(kind, entry.on)
+    (one_by_one,) = score_subsamples([plain], fresh, subsamples)
+    (at_once,) = score_subsamples([scorer], probe, subsamples)
+    np.testing.assert_allclose(at_once, one_by_one, rtol=1e-9, atol=1e-9)
+    (one_by_one,) = score_permutations([plain], fresh, replicates.permutations)
+    (at_once,) = score_permutations([scorer], probe, replicates.permutations)
+    np.testing.assert_allclose(at_once, one_by_one, rtol=1e-9, atol=1e-9)
+
+
+def test_a_batch_of_nothing_leaves_the_loop() -> None:
+    probe = _probe("plain", ("features",))
+    subsamples = uncertainty.draw_replicates(probe.target, seed=0).half_samples
+    calls: list[int] = []
+
+    def count(probe: Probe) -> float:
+        calls.append(probe.size)
+        return 1.0
+
+    declining = Scorer(count, on_subsamples=lambda _, __: None)
+    taking = Scorer(count, on_subsamples=lambda _, subsamples: np.zeros(len(subsamples)))
+    table = score_subsamples([declining, taking], probe, subsamples)
+    assert table.tolist() == [[1.0] * len(subsamples), [0.0] * len(subsamples)]
+    assert calls == [len(rows) for rows, _ in subsamples.parts]
+
+
+def test_progress_counts_every_score_of_a_batch() -> None:
+    probe = _probe("plain", ("features",))
+    steps: list[int] = []
+    batch = Scorer(
+        lambda _: 0.0,
+        on_permutations=lambda _, targets: np.zeros(len(targets)),
+        advance=lambda: steps.append(1),
+    )
+    targets: list[Classes] = [probe.target] * 4
+    score_permutations([batch], probe, targets)
+    assert len(steps) == 4

@@ -1,0 +1,58 @@
+"""The accuracy in the card of a run: a block of README.md that evaluating the run fills in."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from zoo_cli import console
+from zoo_cli.errors import ContractError, ZooError
+from zoo_cli.store import lease
+from zoo_cli.store.checksums import RECORD, hash_file, is_finished, read_sums, write_digests
+from zoo_cli.store.commits import replacing
+
+CARD = "README.md"
+BEGIN, END = "<!-- accuracy -->", "<!-- /accuracy -->"
+NOT_EVALUATED = "Not evaluated yet: {command} adds it here."
+TABLE = """| test images | accuracy | 90 % interval |
+|---:|---:|---:|
+| {n:,} | {accuracy:.1%} | {low:.1%} to {high:.1%} |"""
+
+
+def accuracy_block(text: str) -> str:
+    """A text as the block of a card."""
+    return f"{BEGIN}\n{text}\n{END}"
+
+
+def add_accuracy(run: Path, n: int, accuracy: float, low: float, high: float) -> None:
+    """Write the accuracy (0 to 1) of a run on its n test images, and its interval, into the card of its folder.
+
+    A folder without a finished run, one that is being made again or cannot be written, and a card without such a block
+    stay as they are. The digest of the card in SHA256SUMS follows it; after a kill between the two, the same call
+    repairs it.
+    """
+    card = run / CARD
+    if not (run / RECORD).is_file() or not is_finished(run) or lease.find_holder(run)[1]:
+        return
+    text = TABLE.format(n=n, accuracy=accuracy, low=low, high=high)
+    # A folder that is not ours to change says no in many ways, and the accuracy is told all the same.
+    with suppress(OSError, UnicodeDecodeError, ContractError):
+        before = card.read_text(encoding="utf-8")
+        pattern = re.compile(f"{re.escape(BEGIN)}\n.*?\n{re.escape(END)}", re.DOTALL)
+        after = pattern.sub(lambda _: accuracy_block(text), before, count=1)
+        if not pattern.search(before):
+            return
+        try:
+            if after != before:
+                with replacing(card) as temporary:
+                    temporary.write_text(after, encoding="utf-8")
+            _follow(run)
+        except ZooError as error:
+            console.detail(f"{card} keeps its text: {error.message}")
+
+
+def _follow(run: Path) -> None:
+    """Let SHA256SUMS list the digest of the card as it is."""
+    sums = read_sums(run)
+    digest = hash_file(run / CARD)
+    if sums.get(CARD) not in (None, digest):
+        write_digests(run, {**sums, CARD: digest})
