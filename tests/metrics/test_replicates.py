@@ -1,6 +1,5 @@
 """Scores of many subsamples and permutations at once equal those of each by itself."""
 
-import importlib
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo_cli import specs
+from zoo_cli import registry, specs
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.replicate_scores import Scorer, score_permutations, score_subsamples
 
 from .probes import features, one_hot
 
@@ -50,17 +50,14 @@ PROBES = {
 @pytest.mark.parametrize("spec", SPECS)
 def test_many_scores_at_once_equal_each_alone(spec: str, case: str) -> None:
     method = specs.resolve("metric", spec)
-    module = importlib.import_module(f"zoo_cli.metrics.{method.name}")
     x, y = PROBES[case]()
     probe = Probe.of(x, y)
     replicates = uncertainty.draw_replicates(probe.target, seed=0)
-    function = partial(method.function, **method.params)
+    plain, scorer = partial(method.function, **method.params), Scorer.of(method, registry.METRICS[method.name])
     for drawn in (replicates.half_samples, replicates.four_fifth_samples):
-        drawn = replace(drawn, parts=drawn.parts[:FEW])
-        (expected,) = uncertainty.score_subsamples([function], probe, drawn)
-        actual = module.subsamples(Probe.of(x, y), drawn.parts, **method.params)
+        few = replace(drawn, parts=drawn.parts[:FEW])
+        actual, expected = (score_subsamples([function], Probe.of(x, y), few) for function in (scorer, plain))
         np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
-    permuted = replicates.permutations[:FEW]
-    actual = module.permutations(Probe.of(x, y), permuted, **method.params)
-    expected = [function(Probe.of(x, target.codes)) for target in permuted]
+    targets = replicates.permutations[:FEW]
+    actual, expected = (score_permutations([function], Probe.of(x, y), targets) for function in (scorer, plain))
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)

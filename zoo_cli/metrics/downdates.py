@@ -81,9 +81,9 @@ class Downdate:
         return np.asarray(forms + np.einsum("ij,ij->i", sums, sums) if by_rows else forms)
 
 
-def score_or_nan(function: Callable[..., float], probe: Probe, part: Part, **params: Any) -> float:
-    """The score of a subsample by itself, NaN where undefined."""
+def score_or_nan(function: Callable[..., float], probe: Probe, **params: Any) -> float:
+    """The score of a probe, NaN where it is undefined."""
     try:
-        return function(probe.take(*part), **params)
+        return function(probe, **params)
     except Undefined:
         return float("nan")

@@ -17,6 +17,7 @@ from zoo_cli.metrics.downdates import STABLE, Downdate, Part, score_or_nan
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import PRECISE, Matrix, condition, well_conditioned
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
 
 Array = NDArray[Any]
 
@@ -81,25 +82,33 @@ def _shrunk(probe: Probe) -> float:
     return float((1 - share) * (between / sizes).sum() / (count - 1))
 
 
-def subsamples(probe: Probe, parts: Sequence[Part], *, shrunk: bool = False) -> Array:
-    """The scores of subsamples (H,), NaN where undefined, from one decomposition of the whole probe."""
+def on_subsamples(probe: Probe, subsamples: Subsamples, *, shrunk: bool = False) -> Array | None:
+    """The scores of subsamples (H,), NaN where undefined, from one decomposition of the whole probe.
+
+    None where each is computed by itself.
+    """
     score = _shrunk_part if shrunk else _plain_part
-    values = [score(probe, part) for part in parts]
+    values = [score(probe, part) for part in subsamples.parts]
+    if all(value is None for value in values):
+        return None
     return np.array(
         [
-            score_or_nan(hscore, probe, part, shrunk=shrunk) if value is None else value
-            for part, value in zip(parts, values, strict=True)
+            score_or_nan(hscore, probe.take(*part), shrunk=shrunk) if value is None else value
+            for part, value in zip(subsamples.parts, values, strict=True)
         ]
     )
 
 
-def permutations(probe: Probe, targets: Sequence[Classes], *, shrunk: bool = False) -> Array:
-    """The scores (P,) under other labels of the same samples; errors as in `hscore`."""
-    white = None if shrunk else _whiten(probe.matrix)
+def on_permutations(probe: Probe, targets: Sequence[Classes], *, shrunk: bool = False) -> Array | None:
+    """The scores (P,) under other labels of the same samples; None where each is computed by itself."""
+    white = None if shrunk or not _is_defined(probe) else _whiten(probe.matrix)
     if white is None:
-        return np.array([hscore(probe.with_labels(target), shrunk=shrunk) for target in targets])
-    probe.require_classes()
+        return None
     return np.array([float(((target.sums(white) ** 2).sum(axis=1) / target.sizes).sum()) for target in targets])
+
+
+def _is_defined(probe: Probe) -> bool:
+    return probe.size > 2 and len(probe.target.counts) > 1 and not probe.matrix.constant
 
 
 def _whiten(matrix: Matrix) -> Array | None:
@@ -118,7 +127,7 @@ def _whiten(matrix: Matrix) -> Array | None:
 def _plain_part(probe: Probe, part: Part) -> float | None:
     """The score of a subsample; None where it must be computed by itself."""
     rows, target = part
-    if len(rows) < 3 or len(target.counts) == 1:
+    if len(rows) < 3 or len(target.counts) == 1 or probe.matrix.constant:
         return None
     if not probe.matrix.tall:
         return float(len(target.counts) - 1) if _has_independent_rows(probe.matrix) else None
@@ -142,7 +151,7 @@ def _has_independent_rows(matrix: Matrix) -> bool:
 def _shrunk_part(probe: Probe, part: Part) -> float | None:
     """As `_plain_part`: the covariance of the subsample in the principal components of the whole."""
     rows, target = part
-    if len(rows) < 3 or len(target.counts) == 1:
+    if len(rows) < 3 or len(target.counts) == 1 or probe.matrix.constant:
         return None
     matrix, count = probe.matrix, float(len(rows))
     values = matrix.spectrum.values

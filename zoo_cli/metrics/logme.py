@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo_cli.metrics.downdates import Part, score_or_nan
+from zoo_cli.metrics.downdates import score_or_nan
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import PRECISE, Spectrum
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
 
 Array = NDArray[Any]
 
@@ -41,14 +42,14 @@ def logme(probe: Probe) -> float:
     return _score(probe, secant=False)
 
 
-def subsamples(probe: Probe, parts: Sequence[Part]) -> Array:
+def on_subsamples(probe: Probe, subsamples: Subsamples) -> Array:
     """The scores of subsamples (H,), NaN where undefined; the fixed points are reached by secant steps."""
-    return np.array([score_or_nan(_score, probe, part, secant=True) for part in parts])
+    return np.array([score_or_nan(_score, probe.take(*part), secant=True) for part in subsamples.parts])
 
 
-def permutations(probe: Probe, targets: Sequence[Classes]) -> Array:
-    """The scores (P,) under other labels of the same samples, likewise; errors as in `logme`."""
-    return np.array([_score(probe.with_labels(target), secant=True) for target in targets])
+def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array:
+    """The scores (P,) under other labels of the same samples, likewise."""
+    return np.array([score_or_nan(_score, probe.with_labels(target), secant=True) for target in targets])
 
 
 def _score(probe: Probe, *, secant: bool) -> float:
