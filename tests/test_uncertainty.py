@@ -307,6 +307,21 @@ def test_beats_is_a_share_of_paired_replicates() -> None:
     assert np.isnan(shares[:, 2]).all()
 
 
+def test_beats_and_rank_intervals_count_each_pair() -> None:
+    draws = np.random.default_rng(0).integers(0, 4, (9, 30)).astype(float)
+    draws[[2, 5]] = np.nan
+    shares, intervals = standings.beats(draws), standings.rank_intervals(draws)
+    defined = [0, 1, 3, 4, 6, 7, 8]
+    for a in defined:
+        ranks = [1 + sum(draws[b, i] > draws[a, i] for b in defined) for i in range(30)]
+        assert intervals[a].tolist() == np.quantile(ranks, [0.05, 0.95], method="nearest").tolist()
+        for b in defined:
+            expected = ((draws[a] > draws[b]) + 0.5 * (draws[a] == draws[b])).mean()
+            assert shares[a, b] == expected or (a == b and np.isnan(shares[a, b]))
+    assert np.isnan(shares[[2, 5]]).all()
+    assert np.isnan(shares[:, [2, 5]]).all()
+
+
 def test_rank_intervals_cover_90_percent_of_replicates() -> None:
     rng = np.random.default_rng(0)
     draws = np.array([3.0, 1.0, 1.0])[:, None] + 0.1 * rng.standard_normal((3, 500))

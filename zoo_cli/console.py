@@ -1,7 +1,6 @@
 """Output: answers go to stdout, messages and progress to stderr. The only module that prints."""
 
 import contextlib
-import json
 import math
 import os
 import sys
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
 from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.json_layout import to_indented_json
 from zoo_cli.text_escapes import markdown, printable, spreadsheet_text
 from zoo_cli.text_table import render_delimited, render_markdown, render_table
 
@@ -179,7 +179,7 @@ def answer(
     form = form or ("table" if _is_terminal(console.out) else "tsv")
     check_format(form)
     if form == "json":
-        console.answer(json.dumps({"schema": schema, "data": plain(rows), "meta": plain(dict(meta or {}))}, indent=1))
+        console.answer(to_indented_json({"schema": schema, "data": plain(rows), "meta": plain(dict(meta or {}))}))
         for note in notes:
             console.detail(note)
         return
@@ -214,6 +214,8 @@ def check_csv_safe(form: str | None, out: object = None) -> None:
 
 def plain(value: Any) -> Any:
     """A value as JSON holds it: undefined is null, arrays are lists."""
+    if type(value) is float:  # most values of a large answer
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -65,13 +65,20 @@ METRICS: dict[str, Metric] = {
         cheap=True,
     ),
     "random": Metric("zoo_cli.metrics.random_score:random", "a random number: the control", cheap=True, chance=0.5),
-    "logme": Metric("zoo_cli.metrics.logme:logme", "log evidence of a linear model on the features (You 2021)"),
+    "logme": Metric(
+        "zoo_cli.metrics.logme:logme",
+        "log evidence of a linear model on the features (You 2021)",
+        on_subsamples="zoo_cli.metrics.logme:on_subsamples",
+        on_permutations="zoo_cli.metrics.logme:on_permutations",
+    ),
     "hscore": Metric(
         "zoo_cli.metrics.hscore:hscore",
         "variance of the whitened features between classes; shrunk=true for N < D (Bao 2019)",
         ceiling="zoo_cli.metrics.hscore:ceiling",
         four_fifths=True,
         pairs=True,
+        on_subsamples="zoo_cli.metrics.hscore:on_subsamples",
+        on_permutations="zoo_cli.metrics.hscore:on_permutations",
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",

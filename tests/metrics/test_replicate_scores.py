@@ -13,7 +13,7 @@ from zoo_cli.metrics.subsamples import Subsamples
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.replicate_scores import Scorer, score_permutations, score_subsamples
 
-PARAMS = {"transrate": ("", ":form=paper")}
+PARAMS = {"transrate": ("", ":form=paper"), "hscore": ("", ":shrunk=true")}
 BATCHED = [
     name + params
     for name, entry in registry.METRICS.items()

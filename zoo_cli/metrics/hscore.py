@@ -5,12 +5,21 @@ Ponomareva and Mazumder 2021, "Newer is not always better: Rethinking transferab
 Ledoit and Wolf 2004.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
 
 from zoo_cli.errors import Undefined
-from zoo_cli.metrics.matrix import well_conditioned
+from zoo_cli.metrics.downdates import STABLE, Downdate, Part, score_or_nan
+from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.matrix import PRECISE, Matrix, condition, well_conditioned
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
+
+Array = NDArray[Any]
 
 
 def hscore(probe: Probe, *, shrunk: bool = False) -> float:
@@ -71,3 +80,97 @@ def _shrunk(probe: Probe) -> float:
         inner = linalg.cho_solve(factor, probe.class_gram.T, check_finite=False)
         between = probe.target.sums(inner).diagonal()
     return float((1 - share) * (between / sizes).sum() / (count - 1))
+
+
+def on_subsamples(probe: Probe, subsamples: Subsamples, *, shrunk: bool = False) -> Array | None:
+    """The scores of subsamples (H,), NaN where undefined, from one decomposition of the whole probe.
+
+    None where each is computed by itself.
+    """
+    score = _shrunk_part if shrunk else _plain_part
+    values = [score(probe, part) for part in subsamples.parts]
+    if all(value is None for value in values):
+        return None
+    return np.array(
+        [
+            score_or_nan(hscore, probe.take(*part), shrunk=shrunk) if value is None else value
+            for part, value in zip(subsamples.parts, values, strict=True)
+        ]
+    )
+
+
+def on_permutations(probe: Probe, targets: Sequence[Classes], *, shrunk: bool = False) -> Array | None:
+    """The scores (P,) under other labels of the same samples; None where each is computed by itself."""
+    white = None if shrunk or not _is_defined(probe) else _whiten(probe.matrix)
+    if white is None:
+        return None
+    return np.array([float(((target.sums(white) ** 2).sum(axis=1) / target.sizes).sum()) for target in targets])
+
+
+def _is_defined(probe: Probe) -> bool:
+    return probe.size > 2 and len(probe.target.counts) > 1 and not probe.matrix.constant
+
+
+def _whiten(matrix: Matrix) -> Array | None:
+    """The centred rows (N, D) scaled so that their Gram matrix is the identity; None where that is not exact."""
+
+    def compute() -> Array | None:
+        factor, share = condition(matrix.gram) if matrix.tall else (None, 0.0)
+        if factor is None or share < PRECISE / STABLE:
+            return None
+        white = linalg.solve_triangular(factor, matrix.centred.T, lower=True, check_finite=False)
+        return np.ascontiguousarray(white.T)
+
+    return matrix.cached("white rows", compute)
+
+
+def _plain_part(probe: Probe, part: Part) -> float | None:
+    """The score of a subsample; None where it must be computed by itself."""
+    rows, target = part
+    if len(rows) < 3 or len(target.counts) == 1 or probe.matrix.constant:
+        return None
+    if not probe.matrix.tall:
+        return float(len(target.counts) - 1) if _has_independent_rows(probe.matrix) else None
+    white = _whiten(probe.matrix)
+    if white is None or len(rows) <= probe.matrix.width:
+        return None
+    sub = Downdate(white, rows, target)
+    forms = sub.quadratic_forms()
+    return None if forms is None else float((forms / target.sizes).sum())
+
+
+def _has_independent_rows(matrix: Matrix) -> bool:
+    """Whether the centred rows have N - 1 independent directions. Those of every subsample then have as many as they
+    can, and no smaller share of the largest one."""
+    return matrix.cached(
+        "independent rows",
+        lambda: condition(matrix.gram + matrix.gram.trace() / len(matrix) ** 2)[1] > PRECISE / STABLE,
+    )
+
+
+def _shrunk_part(probe: Probe, part: Part) -> float | None:
+    """As `_plain_part`: the covariance of the subsample in the principal components of the whole."""
+    rows, target = part
+    if len(rows) < 3 or len(target.counts) == 1 or probe.matrix.constant:
+        return None
+    matrix, count = probe.matrix, float(len(rows))
+    values = matrix.spectrum.values
+    sub = Downdate(matrix.scores(), rows, target)
+    lacking = sub.left_out
+    lengths = (matrix.lengths - 2 * (sub.coordinates @ sub.mean) + sub.mean @ sub.mean)[rows]
+    mean = float(lengths.sum()) / count / matrix.width
+    products = lacking @ lacking.T
+    # The squared norm of the Gram matrix, that of the whole less the products of what is left out.
+    whole, cross = float(values @ values), float((lacking**2).sum(axis=0) @ values)
+    squares = (whole - 2 * cross + float(np.vdot(products, products))) / count**2
+    noise = max(0.0, (float(lengths @ lengths) / count - squares) / count)
+    spread = squares - matrix.width * mean**2
+    share = 1.0 if spread <= noise else noise / spread
+    if share == 1.0:
+        return 0.0
+    penalty = share * mean * count / (1 - share)
+    if penalty < PRECISE * values[0]:
+        return None
+    forms = sub.quadratic_forms(1 / (values + penalty))
+    # The covariance is the Gram matrix times (1 - share) / count, plus the shrinkage.
+    return None if forms is None else float(count * (forms / target.sizes).sum() / (count - 1))

@@ -3,14 +3,18 @@
 You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning".
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo_cli.metrics.downdates import score_or_nan
+from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import PRECISE, Spectrum
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
 
 Array = NDArray[Any]
 
@@ -18,6 +22,8 @@ EPS = 1e-5  # added to both denominators while iterating, as in the published co
 CLOSE = 1e-13
 ENTRIES = 1 << 18  # of a block of classes
 ROUNDS = 20_000
+SECANT_ROUNDS = 40
+LONGEST_STEP = 30.0  # of the logarithm, over that of a plain step
 
 
 def logme(probe: Probe) -> float:
@@ -33,12 +39,26 @@ def logme(probe: Probe) -> float:
     Departs from the published code: the log determinant has all its D terms for D > N as well, and the fixed point is
     iterated to 1e-13 instead of for 11 rounds.
     """
+    return _score(probe, secant=False)
+
+
+def on_subsamples(probe: Probe, subsamples: Subsamples) -> Array:
+    """The scores of subsamples (H,), NaN where undefined; the fixed points are reached by secant steps."""
+    return np.array([score_or_nan(_score, probe.take(*part), secant=True) for part in subsamples.parts])
+
+
+def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array:
+    """The scores (P,) under other labels of the same samples, likewise."""
+    return np.array([score_or_nan(_score, probe.with_labels(target), secant=True) for target in targets])
+
+
+def _score(probe: Probe, *, secant: bool) -> float:
     probe.require_classes()
-    fit = _fit(probe, probe.matrix.spectrum)
+    fit = _fit(probe, probe.matrix.spectrum, secant)
     values = probe.matrix.spectrum.values
     imprecise = len(values) < min(probe.size - 1, probe.matrix.width) or values[-1] < PRECISE * values[0]
     if imprecise and fit.lam.min() < PRECISE * values[0]:
-        fit = _fit(probe, probe.matrix.exact_spectrum)
+        fit = _fit(probe, probe.matrix.exact_spectrum, secant)
     if (fit.residual < EPS).any():
         probe.notes.append("unbounded")
     return float(fit.evidence.mean()) / probe.size
@@ -53,7 +73,7 @@ class _Fit:
     residual: Array
 
 
-def _fit(probe: Probe, spectrum: Spectrum) -> _Fit:
+def _fit(probe: Probe, spectrum: Spectrum, secant: bool) -> _Fit:
     """The features are their centred rows plus their mean, F'F = V S V' + m m' with m = sqrt(N) mean, so that every
     quantity follows from the centred decomposition by the Sherman-Morrison formula; all sums have positive terms."""
     count, sizes = float(probe.size), probe.target.sizes
@@ -90,11 +110,14 @@ def _fit(probe: Probe, spectrum: Spectrum) -> _Fit:
         return m2, r2, gamma, free, kappa
 
     def solve(t: Array, top: Array, rest: Array) -> tuple[Array, Array, Array]:
-        lam = np.ones(len(top))
+        def update(lam: Array, moving: Array) -> Array:
+            m2, r2, gamma, free, _ = measure(lam, t[:, moving], top[moving], rest[moving])
+            return np.asarray(gamma / (m2 + EPS) / (free / (r2 + EPS)))
+
+        lam = _accelerate(update, len(top)) if secant else np.ones(len(top))
         moving = np.arange(len(top))
         for _ in range(ROUNDS):
-            m2, r2, gamma, free, _ = measure(lam[moving], t[:, moving], top[moving], rest[moving])
-            new = gamma / (m2 + EPS) / (free / (r2 + EPS))
+            new = update(lam[moving], moving)
             far = np.abs(new - lam[moving]) > CLOSE * new
             lam[moving] = new
             moving = moving[far]
@@ -114,3 +137,29 @@ def _fit(probe: Probe, spectrum: Spectrum) -> _Fit:
     blocks = [slice(start, start + step) for start in range(0, len(sizes), step)]
     fits = [solve(t[:, block], top[block], rest[block]) for block in blocks]
     return _Fit(*(np.concatenate(parts) for parts in zip(*fits, strict=True)))
+
+
+def _accelerate(update: Callable[[Array, Array], Array], count: int) -> Array:
+    """Points (C,) close to the fixed points of `update`, which takes some of them and their positions, from 1 on.
+
+    Secant steps on the logarithm: the plain iteration converges linearly, often slowly. Where a slope is not that of a
+    contraction, a plain step is taken.
+    """
+    place = np.zeros(count)
+    moving = np.arange(count)
+    before, last = np.zeros(count), np.zeros(count)
+    for number in range(SECANT_ROUNDS):
+        step = np.log(update(np.exp(place[moving]), moving)) - place[moving]
+        factor = np.ones(len(moving))
+        if number:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = 1 + (step - before[moving]) / last[moving]
+            contracts = (slope > 0) & (slope < 1)
+            factor[contracts] = np.minimum(1 / (1 - slope[contracts]), LONGEST_STEP)
+        far = np.abs(step) > CLOSE
+        before[moving], last[moving] = step, step * factor
+        place[moving] += last[moving]
+        moving = moving[far]
+        if not len(moving):
+            break
+    return np.exp(place)

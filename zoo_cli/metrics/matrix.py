@@ -218,13 +218,19 @@ class Matrix(Cached):
 
 def well_conditioned(gram: Array) -> Array | None:
     """The lower Cholesky factor of gram (M, M); None where its reciprocal condition is below PRECISE."""
+    factor, share = condition(gram)
+    return factor if share > PRECISE else None
+
+
+def condition(gram: Array) -> tuple[Array | None, float]:
+    """The lower Cholesky factor of gram (M, M) and its reciprocal condition; None and 0 where it is singular."""
     try:
         # The transpose is the same matrix, in the memory order of LAPACK.
         factor = linalg.cholesky(gram.T, lower=True, check_finite=False)
     except linalg.LinAlgError:
-        return None
+        return None, 0.0
     share, _ = linalg.lapack.dpocon(factor, np.abs(gram).sum(axis=0).max(), uplo="L")
-    return factor if share > PRECISE else None
+    return factor, float(share)
 
 
 def _check_finite(inputs: Array) -> None:

@@ -206,8 +206,8 @@ def order_sources(
         for row in rows
     ]
     wins = {
-        name: {other: _defined(float(p)) for other, p in zip(ranked, line, strict=True) if other != name}
-        for name, line in zip(ranked, standings.beats(draws), strict=True)
+        name: {other: _defined(p) for other, p in zip(ranked, line, strict=True) if other != name}
+        for name, line in zip(ranked, standings.beats(draws).tolist(), strict=True)
     }
     return Ranking(
         spec,

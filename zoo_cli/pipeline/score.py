@@ -20,6 +20,7 @@ from zoo_cli.pipeline.probe_set import probe_rows, say_short_classes
 from zoo_cli.pipeline.score_files import score_files
 from zoo_cli.pipeline.score_target import PendingScore, ScoreTarget, are_made, ensemble_path
 from zoo_cli.pipeline.scoring import (
+    SMALL,
     Score,
     ScoreResult,
     is_reported,
@@ -39,8 +40,6 @@ from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.score_store import SIZE, load_scores, write_scores
 from zoo_cli.store.source_record import load_source_record
-
-SMALL = 1024  # samples
 
 
 def score(settings: Config, options: ScoreConfig) -> ScoreResult:

@@ -14,8 +14,10 @@ from zoo_cli.pipeline import ensemble_choice, metric_inputs
 from zoo_cli.pipeline.ensemble_choice import Ensemble
 from zoo_cli.pipeline.metric_inputs import SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
+from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.probe_set import draw_per_class, say_short_classes
 from zoo_cli.pipeline.scoring import (
+    SMALL,
     Score,
     ScoreResult,
     is_reported,
@@ -68,15 +70,18 @@ def _score_size(settings: Config, options: ScoreConfig, whole: _Samples) -> Scor
     reference = load_reference(options.reference, samples.ids, samples.images)
     columns = metric_inputs.stored_columns({spec.on for spec in options.specs}, needed_inputs(options.specs))
     progress = score_progress([spec for spec in options.specs for _ in samples.paths], replicates)
-    scores = []
-    for name, path in samples.paths.items():
-        # One source in memory at a time, its rows in the order of the samples.
+
+    def score_one(item: tuple[str, Path]) -> list[Score]:
+        # Each source is in memory while it is scored, its rows in the order of the samples.
+        name, path = item
         outputs = feature_files.load_outputs(path, ids=samples.ids, columns=columns, images=samples.images)
         folder = path if path.is_dir() else None
         collapsed = summarise_path(path, "softmax").collapsed
         source = SourceOutputs(None, name, samples.ids, outputs, "softmax", folder, reference, collapsed)
-        with progress:
-            scores.append(score_source(source, options.specs, target, replicates, seed, progress))
+        return score_source(source, options.specs, target, replicates, seed, progress)
+
+    with progress:
+        scores = parallel_map(score_one, list(samples.paths.items()), small=len(target) <= SMALL)
     digests = {name: feature_files.content_digest(path) for name, path in samples.paths.items()}
     rows: list[ScoreRow] = []
     ensembles: list[Ensemble] = []

@@ -21,6 +21,9 @@ from zoo_cli.store import feature_files
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.score_store import ScoreRow
 
+SMALL = 1024
+"""Samples up to which sources are scored side by side, see `parallel.parallel_map`."""
+
 
 @dataclass(frozen=True)
 class Score:

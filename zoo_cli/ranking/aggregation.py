@@ -33,7 +33,10 @@ def borda(scores: Array) -> Array:
     A source that a metric leaves undefined comes after all others there.
     """
     filled = np.where(np.isfinite(scores), scores, -np.inf)
-    above = (filled[:, :, None] > filled[:, None, :]).sum(axis=2)
-    level = (filled[:, :, None] == filled[:, None, :]).sum(axis=2) - 1
-    result: Array = (above + level / 2).sum(axis=0)
+    ordered = np.sort(filled, axis=1)
+    below, upto = (
+        np.stack([np.searchsorted(line, values, side) for line, values in zip(ordered, filled, strict=True)])
+        for side in ("left", "right")
+    )
+    result: Array = (below + (upto - below - 1) / 2).sum(axis=0)
     return result

@@ -27,12 +27,16 @@ def beats(draws: Array) -> Array:
 
     draws (S, B), rows of NaN for sources without a value; their entries, and the diagonal, are NaN.
     """
-    count = len(draws)
+    count, size = draws.shape
     shares = np.full((count, count), np.nan)
-    for a in range(count):
-        for b in range(count):
-            if a != b and np.isfinite(draws[a]).all() and np.isfinite(draws[b]).all():
-                shares[a, b] = ((draws[a] > draws[b]) + 0.5 * (draws[a] == draws[b])).mean()
+    defined = np.flatnonzero(np.isfinite(draws).all(axis=1))
+    rows = draws[defined]
+    for i, row in enumerate(rows):
+        # Each pair once: what is not won or tied is lost.
+        others = rows[i + 1 :]
+        wins = np.count_nonzero(row > others, axis=1) + np.count_nonzero(row == others, axis=1) / 2
+        shares[defined[i], defined[i + 1 :]] = wins / size
+        shares[defined[i + 1 :], defined[i]] = (size - wins) / size
     return shares
 
 
@@ -44,7 +48,7 @@ def rank_intervals(draws: Array) -> Array:
     defined = np.isfinite(draws).all(axis=1)
     intervals = np.full((len(draws), 2), np.nan)
     if defined.any():
-        ranks = 1 + (draws[defined][None, :, :] > draws[defined][:, None, :]).sum(axis=1)
+        ranks = np.stack([competition_ranks(column) for column in draws[defined].T], axis=1)
         intervals[defined] = np.quantile(ranks, [0.05, 0.95], axis=1, method="nearest").T
     return intervals
 
