@@ -7,7 +7,7 @@ from zoo_cli import specs
 
 PATH_PROVIDERS = ("folder", "parquet", "csv", "file", "python", "features")
 """The providers whose specs hold a path."""
-WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
+WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".pt2", ".onnx")
 
 
 def rebase_spec(spec: str, root: Path, base: Path = Path()) -> str:

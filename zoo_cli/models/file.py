@@ -138,7 +138,7 @@ def _load_domain(source: Source, folder: Path, record: Any, number: int | None, 
 @lru_cache(maxsize=1)
 def _read_shared(path: Path, _digest: str) -> Mapping[str, Tensor]:
     """The weights of all domains, read once for those that are loaded one after another."""
-    return weights.read_weights(path)
+    return weights.read_weights(path, None)
 
 
 def _drop_head(module: nn.Module, recipe: architecture.Architecture) -> tuple[nn.Module, architecture.Architecture]:
@@ -160,7 +160,7 @@ def _load_run(source: Source, folder: Path, record: Any, root: Path) -> Provider
     path = folder / WEIGHTS
     if not path.is_file():
         raise ContractError(f"{folder} contains no {WEIGHTS}", "the run may not be complete")
-    weights.load_weights(module, weights.read_weights(path), str(path))
+    weights.load_weights(module, weights.read_weights(path, None), str(path))
     if source.classes == 0 and recipe.heads:
         (module, recipe), names = _drop_head(module, recipe), ()
     seen = student.trained_on

@@ -60,7 +60,7 @@ def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
     args = _model_args(source)
     module = _create_model(source, full, args, seed, **options)
     if file is not None:
-        state = weights.read_weights(file)
+        state = weights.read_weights(file, weights.list_keys(module, str(file)))
         if declared == 0:
             heads = module.pretrained_cfg.get("classifier") or ()
             state = weights.drop_modules(state, [heads] if isinstance(heads, str) else heads)
