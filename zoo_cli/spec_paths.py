@@ -13,6 +13,9 @@ WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".pt2"
 def rebase_spec(spec: str, root: Path, base: Path = Path()) -> str:
     """A spec whose path is relative to `base`, as the zoo.toml of `root` has it."""
     provider, _, rest = spec.partition(":")
+    if provider == "transformers" and "/" in rest and os.path.isdir(base / rest):
+        path = rebase_path(rest, root, base)
+        return f"{provider}:{path if '/' in path else f'./{path}'}"
     if provider not in PATH_PROVIDERS:
         return spec
     path, sign, factory = rest.rpartition(":") if provider == "python" and ":" in rest else (rest, "", "")

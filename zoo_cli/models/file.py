@@ -1,4 +1,4 @@
-"""file:FOLDER: a run of zoo, or a folder in timm's layout."""
+"""file:FOLDER: a run of zoo, or a folder in the layout of timm or transformers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.models import architecture, timm, weights
+from zoo_cli.models import architecture, timm, transformers, weights
 from zoo_cli.models.architecture import ArchitectureRecord, HeadSpec, PreprocessingDefaults, ProviderResult
 from zoo_cli.models.multi_domain import find_own_parts, fold_state
 from zoo_cli.store import files
@@ -69,6 +69,8 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
         if isinstance(config["zoo"], Mapping) and config["zoo"].get("schema") == EXPERTS:
             return _load_domain(source, folder, config["zoo"], number, root)
         return _load_run(source, folder, config["zoo"], root)
+    if transformers.is_config(config):
+        return transformers.load_transformers_folder(source, folder)
     return timm.load_timm_folder(source, folder, config, file)
 
 
@@ -78,8 +80,11 @@ def read_model_spec(folder: Path) -> str:
         return ""
     config = files.read_json(folder / CONFIG)
     try:
-        spec = config["zoo"]["architecture"]["model"] if "zoo" in config else f"timm:{config['architecture']}"
-    except (KeyError, TypeError):
+        if transformers.is_config(config):
+            spec = f"transformers:{config['architectures'][0]}"
+        else:
+            spec = config["zoo"]["architecture"]["model"] if "zoo" in config else f"timm:{config['architecture']}"
+    except (KeyError, TypeError, IndexError):
         return ""
     return str(spec)
 

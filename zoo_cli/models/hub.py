@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zoo_cli.errors import UsageError, ZooError
+from zoo_cli import interruption
+from zoo_cli.errors import Interrupted, UsageError, ZooError
 from zoo_cli.guard import guarded, one_line
 from zoo_cli.models.third_party import tensors_only
 
@@ -87,16 +88,18 @@ def _ask(repository: str, revision: str, where: str, hint: str) -> None:
 
     def request() -> None:
         try:
-            url = hub.hf_hub_url(repository, CONFIG, revision=revision or None)
-            hub.get_hf_file_metadata(url, timeout=TIMEOUT)
-        except BaseException as error:
-            failures.append(error)
+            with guarded(where, hint, fetches=True):
+                url = hub.hf_hub_url(repository, CONFIG, revision=revision or None)
+                hub.get_hf_file_metadata(url, timeout=TIMEOUT)
+        except (ZooError, Interrupted) as error:
+            failures.append(error.__cause__ or error)
 
     thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(TIMEOUT)
     if thread.is_alive():
         raise ZooError(f"{where}: the hub does not answer within {TIMEOUT:g} s", hint)
+    interruption.check()
     if failures:
         status = getattr(getattr(failures[0], "response", None), "status_code", None)
         if status in ANSWERS:

@@ -110,7 +110,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
         for key, value in own.items()
         if key in state and isinstance(value, Tensor) and state[key].shape != value.shape
     ]
-    faults = [_list_first(mismatched)] if mismatched else []
+    faults = [list_first(mismatched)] if mismatched else []
     if not mismatched:
         ordered = OrderedDict(state)
         # torch stores the versions of layers beside the tensors, safetensors does not, and MNASNet needs them.
@@ -119,8 +119,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
             result = module.load_state_dict(ordered, strict=False)
         # Checkpoints from before 2019 have no batch counters; they have no effect in eval mode.
         missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-        faults += [f"missing {_list_first(missing)}"] if missing else []
-        faults += [f"unexpected {_list_first(result.unexpected_keys)}"] if result.unexpected_keys else []
+        faults += [f"missing {list_first(missing)}"] if missing else []
+        faults += [f"unexpected {list_first(result.unexpected_keys)}"] if result.unexpected_keys else []
     if faults:
         raise ContractError(
             f"{where} does not fit the architecture: {'; '.join(faults)}",
@@ -163,7 +163,7 @@ def _suggest_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> s
     for prefix in prefixes:
         if all(prefix + key in state for key in needed):
             beside = [key for key in state if not key.startswith(prefix)]
-            drop = f" and drop {_list_first(beside)}" if beside else ""
+            drop = f" and drop {list_first(beside)}" if beside else ""
             return f'remove the prefix "{prefix}" from its keys{drop}'
     return ""
 
@@ -172,6 +172,7 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
 
 
-def _list_first(names: Sequence[str], count: int = 3) -> str:
+def list_first(names: Sequence[str], count: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

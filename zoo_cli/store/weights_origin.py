@@ -14,6 +14,8 @@ UNTRAINED, FACTORY = "untrained", "weights: factory"
 def lacks_weights(model: str, weights: str) -> bool:
     """Whether a model would be random although nothing asks for it. `weights`: as declared, empty if it is not."""
     provider, rest = specs.provider("model provider", model)
+    if provider == "transformers":
+        return not weights and "/" not in rest
     return provider in NAMED and not weights and "." not in rest and not rest.startswith(HUB)
 
 
