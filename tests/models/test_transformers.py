@@ -399,6 +399,9 @@ def test_a_layer_may_return_tokens(tmp_path: Path, vit: Path) -> None:
     model = loading.load_model(source, tmp_path)
     plain = loading.load_model(Source("s", f"file:{vit}"), tmp_path)
     assert model.classes == 3
+    assert "output" not in loading.describe_model(plain)["feature_layer"], "records have the key where it is declared"
+    taps = [build_student(each, NAMES, 1).config()["zoo"]["architecture"]["edits"][0]["tap"] for each in (model, plain)]
+    assert [tap.get("output") for tap in taps] == [":cls", None]
     x = make_images(32)
     with torch.no_grad():
         torch.testing.assert_close(model.extractor()(x), plain.extractor()(x), rtol=0, atol=0)

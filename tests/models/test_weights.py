@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -86,6 +87,17 @@ def test_an_averaged_parallel_model_loads(root: Path, state: Any) -> None:
     torch.testing.assert_close(model.module.state_dict()["fc.bias"], state["fc.bias"], rtol=0, atol=0)
 
 
+def test_plain_values_may_stand_beside_the_tensors(root: Path, state: Any) -> None:
+    options = Namespace(out=Path("runs/a"), device=torch.device("cpu"), best=np.float64(0.9), betas=(0.9, 0.99))
+    means = {"means": np.ones(3), "names": np.array(["a"], dtype=object), "options": vars(options)}
+    file = save_state({"epoch": np.int64(3), "args": options, "model": state, **means}, root / "w.pt")
+    model = load_source(TINY, root, weights=file)
+    assert weights.state_sha256(model.module) == weights.state_sha256(load_source(TINY, root, seed=7).module)
+    file = save_state({**state, "fc.bias": np.ones(5)}, root / "w.pt")
+    with pytest.raises(ContractError, match=r'"fc.bias" is NumpyValue, not a tensor'):
+        load_source(TINY, root, weights=file)
+
+
 def test_code_among_options_is_refused(root: Path, state: Any) -> None:
     options = Namespace(lr=0.1, callback=Payload(root / "canary"))
     with pytest.raises(ContractError, match="holds pickled code"):
@@ -153,6 +165,16 @@ def test_programs_given_as_weights_are_named(kind: str, ending: str, root: Path,
         exec(f"import torch, safetensors.torch\n{code}")
     model = load_source(TINY, root, weights="saved.safetensors")
     torch.testing.assert_close(model.module.state_dict()["fc.bias"], state["fc.bias"], rtol=0, atol=0)
+
+
+def test_a_file_is_not_a_folder(root: Path) -> None:
+    save_program("ONNX", nn.Identity(), root / "net.onnx")
+    with pytest.raises(ContractError, match="is an ONNX program") as caught:
+        load_source("file:net.onnx", root)
+    assert 'model = "onnx:net.onnx"' in str(caught.value.hint)
+    torch.save({}, root / "w.pt")
+    with pytest.raises(UsageError, match=r'"w.pt" is a file, not a folder; name a network, and weights = "w.pt"'):
+        load_source("file:w.pt", root)
 
 
 @pytest.mark.parametrize("entry", ["net/archive_format", "serialized_exported_program.json"])

@@ -13,6 +13,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, timm, transformers, weights
 from zoo_cli.models.architecture import ArchitectureRecord, HeadSpec, PreprocessingDefaults, ProviderResult
 from zoo_cli.models.multi_domain import find_own_parts, fold_state
+from zoo_cli.models.program_files import describe_program
 from zoo_cli.store import files
 from zoo_cli.store.model_folders import EXPERTS, SHARED, DomainRecord, find_domain, split_domain
 from zoo_cli.store.records import build_record
@@ -55,6 +56,10 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
     name, domain = split_domain(rest, root)
     folder = root / name
     file = folder / CONFIG
+    if folder.is_file():
+        raise describe_program(folder) or UsageError(
+            f'source {source.name}: "{name}" is a file, not a folder', f'name a network, and weights = "{name}"'
+        )
     if not file.is_file():
         raise UsageError(f'source {source.name}: no model in "{name}"', f"the folder must hold {CONFIG} and {WEIGHTS}")
     config = files.read_json(file)

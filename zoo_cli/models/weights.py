@@ -3,11 +3,9 @@
 import hashlib
 import pickle
 import warnings
-from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,12 +15,11 @@ from torch import Tensor, nn
 from zoo_cli import spec_paths
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.guard import asks_for_code, guarded, one_line
+from zoo_cli.models.allowed_classes import ALLOWED
 from zoo_cli.models.program_files import describe_program
 from zoo_cli.models.state_dicts import find_state_dict, list_state_dicts, strip_wrappers
 from zoo_cli.store import checksums, files
 
-ALLOWED: list[Any] = [Namespace]
-"""Classes that may stand beside the tensors of a checkpoint: options of a training program, plain attributes alone."""
 SAVE_AGAIN = "fetch or save it again"
 SAVE_STATE = "save its state_dict as .safetensors: safetensors.torch.save_file(model.state_dict(), path)"
 
