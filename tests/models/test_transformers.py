@@ -5,14 +5,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.models.hub_server import fill_cache, serve_models, use_cache
 from tests.models.tiny_models import Payload, declare, load_run, loading_error, make_images, save_student, write_code
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.images.decoding import make_view
 from zoo_cli.models import file, loading
 from zoo_cli.models.architecture import PreprocessingDefaults
 from zoo_cli.models.capture import FeatureExtractor
@@ -59,9 +62,14 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 CLASSIFIERS = [
     ("ViTForImageClassification", VIT, 16),
-    ("ResNetForImageClassification", RESNET, 12),
     ("ConvNextForImageClassification", CONVNEXT, 12),
-    ("Dinov2ForImageClassification", {**SMALL, "image_size": 32, "patch_size": 8, "mlp_ratio": 2}, 32),
+    *(
+        pytest.param(*row, marks=pytest.mark.slow)
+        for row in (
+            ("ResNetForImageClassification", RESNET, 12),
+            ("Dinov2ForImageClassification", {**SMALL, "image_size": 32, "patch_size": 8, "mlp_ratio": 2}, 32),
+        )
+    ),
 ]
 
 
@@ -149,6 +157,48 @@ def test_the_image_part_of_clip_is_loaded(tmp_path: Path) -> None:
     save_student(student, tmp_path / "run")
     with torch.no_grad():
         torch.testing.assert_close(load_run(tmp_path).extractor()(x)[1], student(x)[1], rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_networks_of_timm_within_transformers_load(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    data = {
+        "input_size": [3, 64, 64],
+        "mean": [0.3] * 3,
+        "std": [0.2] * 3,
+        "crop_pct": 0.8,
+        "interpolation": "bilinear",
+    }
+    config = {"architecture": "test_resnet", "pretrained_cfg": data, **LABELS}
+    module = save_model(tmp_path / "net", "TimmWrapperForImageClassification", config, None)
+    model = loading.load_model(Source("s", "file:net"), tmp_path)
+    assert model.preprocessing == Preprocessing(64, (0.3,) * 3, (0.2,) * 3, 80)
+    assert (model.classes, model.class_names) == (3, NAMES)
+    x = make_images(64)
+    with torch.no_grad():
+        torch.testing.assert_close(model.extractor()(x)[1], module(x).logits, rtol=0, atol=0)
+    assert "drop classes = 0" in loading_error(Source("s", "file:net", classes=0), tmp_path)
+    save_student(build_student(model, NAMES, seed=1), tmp_path / "run")
+    assert load_run(tmp_path).classes == 3
+
+
+def test_images_are_prepared_as_transformers_does(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((70, 50), Image.Resampling.BICUBIC)
+    for processor in (
+        transformers.ViTImageProcessor(size={"height": 32, "width": 32}),
+        transformers.CLIPImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32}),
+        transformers.ConvNextImageProcessor(size={"shortest_edge": 32}, crop_pct=0.8),
+    ):
+        processor.save_pretrained(tmp_path)
+        known = read_preprocessing(tmp_path, {"num_channels": 3})
+        assert None not in (known.input_size, known.interpolation, known.mean, known.std)
+        preprocessing = Preprocessing(known.input_size, known.mean, known.std, known.resize, known.interpolation)
+        view = torch.from_numpy(np.array(make_view(image, preprocessing))).permute(2, 0, 1) / 255
+        mean, std = (torch.tensor(values)[:, None, None] for values in (known.mean, known.std))
+        expected = processor(image, return_tensors="pt")["pixel_values"][0]
+        # Pillow and torchvision round the pixels of a resized image differently.
+        torch.testing.assert_close((view - mean) / std, expected, rtol=0, atol=0.05)
 
 
 def test_an_encoder_from_a_classifier_names_its_pooler(vit: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo_cli.models import timm
 from zoo_cli.models.architecture import PreprocessingDefaults
 from zoo_cli.store import files
 from zoo_cli.store.records import check_value
@@ -27,6 +28,9 @@ def read_preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing
 
     `config`: that of the model, which has its number of channels.
     """
+    wrapped = config.get("pretrained_cfg")
+    if isinstance(wrapped, Mapping):  # the wrapper of timm's models
+        return timm.read_preprocessing({key: wrapped[key] for key in timm.DATA_FIELDS if key in wrapped}, {})
     processor = _read_processor(folder)
     channels = config.get("num_channels") if isinstance(config.get("num_channels"), int) else None
     if not _is_plain(processor):

@@ -82,7 +82,7 @@ def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
         module,
         Architecture(f"timm:{name}", args, module.num_classes),
         weights.weights_sha256(module, file),
-        PreprocessingDefaults() if file is not None and not tag else _read_preprocessing(config, args),
+        PreprocessingDefaults() if file is not None and not tag else read_preprocessing(config, args),
         _class_names(config, module.num_classes),
         module.num_classes,
     )
@@ -107,7 +107,7 @@ def load_timm_folder(source: Source, folder: Path, config: Mapping[str, Any], co
     if not isinstance(name, str) or not isinstance(pretrained, Mapping) or not timm.is_model(name):
         raise UsageError(
             f"{config_file} names no architecture of timm",
-            "name a run of zoo, or a folder in the layout of timm or transformers",
+            "name a run of zoo, or a folder of timm or transformers (on the hub transformers:ORG/NAME)",
         )
     recorded = config.get("model_args") or {}
     check_value(Mapping[str, Any], recorded, f'"model_args" in {config_file}')
@@ -135,7 +135,7 @@ def load_timm_folder(source: Source, folder: Path, config: Mapping[str, Any], co
         module,
         Architecture(f"timm:{name}", args, module.num_classes),
         weights.weights_sha256(module, file),
-        _read_preprocessing(data_config, args),
+        read_preprocessing(data_config, args),
         _class_names({**pretrained, **config}, module.num_classes),
         module.num_classes,
     )
@@ -202,7 +202,7 @@ def _check_count(source: Source, declared: int | None, outputs: Any) -> None:
         raise UsageError(f"source {source.name}: classes = {declared}, but its weights have {outputs}", "drop classes")
 
 
-def _read_preprocessing(config: Mapping[str, Any], args: Mapping[str, Any]) -> PreprocessingDefaults:
+def read_preprocessing(config: Mapping[str, Any], args: Mapping[str, Any]) -> PreprocessingDefaults:
     """timm's data configuration as a preprocessing: its crop is `crop_pct` of the shorter side."""
     channels = args.get("in_chans", 3)
     mean, std = (tuple(config[key]) if len(config.get(key) or ()) == channels else None for key in ("mean", "std"))

@@ -91,8 +91,8 @@ def list_tags(name: str) -> list[str]:
 
 
 def is_config(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is one of transformers. Its wrapper of timm writes one of timm."""
-    return "architecture" not in config and any(key in config for key in KEYS)
+    """Whether a config.json is one of transformers."""
+    return any(key in config for key in KEYS)
 
 
 def _load_class(source: Source, name: str, root: Path, seed: int) -> ProviderResult:
@@ -130,7 +130,7 @@ def _find_class(config: Mapping[str, Any], file: Path) -> _ModelClass:
     if not known:
         raise UsageError(
             f'{file} names no model of transformers {transformers.__version__}: its model_type is "{kind}"',
-            "name a folder that transformers or timm has written, or install a newer transformers",
+            "a folder of timm is file:FOLDER or timm:hf-hub:ORG/NAME; else install a newer transformers",
         )
     config_class, own = transformers.CONFIG_MAPPING[kind], dict(config)
     classifiers = _list_classes("MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING", config_class)
@@ -149,7 +149,10 @@ def _find_class(config: Mapping[str, Any], file: Path) -> _ModelClass:
 def _load_weights(source: Source, model_class: _ModelClass, folder: Path) -> nn.Module:
     name = model_class.function.__name__
     what = f"source {source.name}: transformers {name} from {folder}"
-    with _running(what, "fetch the folder again, or fix the args of the source"), seeded(0), tensors_only():
+    hint = "fetch the folder again, or fix the args of the source"
+    if _drops_head(source, model_class):
+        hint = "drop classes = 0: the features of a model with its head are the same"
+    with _running(what, hint), seeded(0), tensors_only():
         module, info = model_class.function.from_pretrained(
             folder,
             config=_build_config(source, model_class),
