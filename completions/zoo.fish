@@ -191,7 +191,7 @@ function __zoo_words
             printf '%s\n' 'bash' 'zsh' 'fish'
         case 'file' 'weighting file' 'model python' 'model file' 'model onnx' 'model features' 'data parquet' 'data csv' 'source python' 'source file' 'source onnx' 'source features'
             printf '%s\n' '@file'
-        case 'folder' 'data folder'
+        case 'folder' 'model transformers' 'data folder' 'source transformers'
             printf '%s\n' '@folder'
         case 'run'
             printf '%s\n' '@run' '@file'
@@ -316,9 +316,10 @@ function __zoo_words
                 'fixmatch' 'labels, and confident predictions on weak views as labels of strong views (Sohn 2020)'
         case 'model'
             printf '%s\t%s\n' 'torchvision:' 'torchvision:resnet50, weights by name or file' \
-                'timm:' 'timm:NAME (extra timm), weights by tag or file' \
+                'timm:' 'timm:NAME or timm:hf-hub:ORG/NAME (extra timm), weights by tag or file' \
+                'transformers:' 'transformers:ORG/NAME or a folder with a slash (extra transformers)' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
-                'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'file:' 'file:FOLDER, a run of zoo or a folder of timm or transformers' \
                 'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
                 'features:' 'features:PATH, stored embeddings or logits without a model'
         case 'model torchvision' 'source torchvision'
@@ -331,9 +332,10 @@ function __zoo_words
         case 'source'
             printf '%s\t%s\n' '@source' '' \
                 'torchvision:' 'torchvision:resnet50, weights by name or file' \
-                'timm:' 'timm:NAME (extra timm), weights by tag or file' \
+                'timm:' 'timm:NAME or timm:hf-hub:ORG/NAME (extra timm), weights by tag or file' \
+                'transformers:' 'transformers:ORG/NAME or a folder with a slash (extra transformers)' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
-                'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'file:' 'file:FOLDER, a run of zoo or a folder of timm or transformers' \
                 'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
                 'features:' 'features:PATH, stored embeddings or logits without a model'
         case 'start'
@@ -341,9 +343,10 @@ function __zoo_words
                 'student' 'the student of zoo.toml' \
                 '@source' '' \
                 'torchvision:' 'torchvision:resnet50, weights by name or file' \
-                'timm:' 'timm:NAME (extra timm), weights by tag or file' \
+                'timm:' 'timm:NAME or timm:hf-hub:ORG/NAME (extra timm), weights by tag or file' \
+                'transformers:' 'transformers:ORG/NAME or a folder with a slash (extra transformers)' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
-                'file:' 'file:FOLDER, a run of zoo or a timm / Hugging Face folder' \
+                'file:' 'file:FOLDER, a run of zoo or a folder of timm or transformers' \
                 'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
                 'features:' 'features:PATH, stored embeddings or logits without a model'
     end

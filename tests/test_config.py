@@ -139,3 +139,9 @@ def test_typed_paths_are_relative_to_the_current_folder(
     monkeypatch.chdir(tmp_path)
     assert config.rebase_spec(spec, Path("work")) == rebased
     assert config.rebase_spec(spec, Path()) == spec
+
+
+def test_a_key_added_later_changes_no_earlier_declaration(tmp_path: Path) -> None:
+    settings = config.Config(tmp_path)
+    assert "feature_output" not in settings.declared(config.Source("s", "file:net"))
+    assert settings.declared(config.Source("s", "file:net", feature_output=":cls"))["feature_output"] == ":cls"

@@ -96,6 +96,10 @@ class Source:
     feature_layer: str = field(
         default="", metadata=_key("LAYER or LAYER:input; default: what the last linear layer reads", "")
     )
+    feature_output: str = field(
+        default="",
+        metadata=_key("part of the output that is the feature; NAME:cls or NAME:mean of tokens", ""),
+    )
     gradient_layer: str = field(
         default="", metadata=_key("layer of the lgc metric; default: the last one before the features", "")
     )
@@ -243,6 +247,8 @@ class Config:
         """The declaration on which a source's features and logits depend, as values of JSON."""
         skipped = ("name", "trained_on", "depth", "gradient_layer", "card", "trained_images")
         values = {key.name: getattr(source, key.name) for key in fields(Source) if key.name not in skipped}
+        if not source.feature_output:  # features from before there was this key stay up to date
+            del values["feature_output"]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @property

@@ -282,9 +282,15 @@ MODELS: dict[str, Entry] = {
     "torchvision": Entry(
         "zoo_cli.models.torchvision:load_torchvision", "torchvision:resnet50, weights by name or file"
     ),
-    "timm": Entry("zoo_cli.models.timm:load_timm", "timm:NAME (extra timm), weights by tag or file"),
+    "timm": Entry(
+        "zoo_cli.models.timm:load_timm", "timm:NAME or timm:hf-hub:ORG/NAME (extra timm), weights by tag or file"
+    ),
+    "transformers": Entry(
+        "zoo_cli.models.transformers:load_transformers",
+        "transformers:ORG/NAME or a folder with a slash (extra transformers)",
+    ),
     "python": Entry("zoo_cli.models.python:load_python", "python:FILE.py:FACTORY with args and a weights file"),
-    "file": Entry("zoo_cli.models.file:load_folder", "file:FOLDER, a run of zoo or a timm / Hugging Face folder"),
+    "file": Entry("zoo_cli.models.file:load_folder", "file:FOLDER, a run of zoo or a folder of timm or transformers"),
     "onnx": Entry("zoo_cli.models.onnx:load_onnx", "onnx:FILE (extra onnx), to be run but not trained"),
     "features": Entry(
         "zoo_cli.models.features:load_features", "features:PATH, stored embeddings or logits without a model"

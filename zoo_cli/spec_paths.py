@@ -7,12 +7,15 @@ from zoo_cli import specs
 
 PATH_PROVIDERS = ("folder", "parquet", "csv", "file", "python", "features", "onnx")
 """The providers whose specs hold a path."""
-WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
+WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".pt2", ".onnx")
 
 
 def rebase_spec(spec: str, root: Path, base: Path = Path()) -> str:
     """A spec whose path is relative to `base`, as the zoo.toml of `root` has it."""
     provider, _, rest = spec.partition(":")
+    if provider == "transformers" and "/" in rest and os.path.isdir(base / rest):
+        path = rebase_path(rest, root, base)
+        return f"{provider}:{path if '/' in path else f'./{path}'}"
     if provider not in PATH_PROVIDERS:
         return spec
     path, sign, factory = rest.rpartition(":") if provider == "python" and ":" in rest else (rest, "", "")

@@ -44,7 +44,9 @@ OFFERED = {
     "zoo rank --metric ": " ".join(registry.METRICS),
     "zoo rank --weighting p=": "1 2 3 6 9 12 15 inf",
     "zoo rank --weighting=p=": "1 2 3 6 9 12 15 inf",
-    "zoo extract --source ": "birds cars birds-resnet50 plants torchvision: timm: python: file: onnx: features:",
+    "zoo extract --source ": (
+        "birds cars birds-resnet50 plants torchvision: timm: transformers: python: file: onnx: features:"
+    ),
     "zoo extract --device=cuda:": "0 1 2 3 4 5 6 7",
     "zoo distill --student torchvision:resnet1": "resnet101 resnet152 resnet18",
     "zoo evaluate ": "accuracy flips transfer ranking overlap cost",

@@ -52,9 +52,9 @@ def test_domains_are_extracted_in_one_load_and_decode(workspace: Path, monkeypat
     loads, decoded, passes = [], [0], [0]
     read, view, call = weights.read_weights, view_batches.load_views, extraction.FeatureRunner.__call__
 
-    def count_load(path: Path) -> Any:
+    def count_load(path: Path, *rest: Any) -> Any:
         loads.append(path.parent.name)
-        return read(path)
+        return read(path, *rest)
 
     def count_images(getters: Any, *rest: Any) -> Any:
         for each in view(getters, *rest):

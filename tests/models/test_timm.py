@@ -141,6 +141,54 @@ def test_a_gray_timm_folder_loads_with_its_preprocessing(ending: str, root: Path
     assert "names no architecture of timm" in loading_error(Source("s", "file:hub"), root)
 
 
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("test_resnet", {"num_classes": 3, "in_chans": 1}),
+        ("test_vit", {"num_classes": 3, "img_size": 96}),
+        ("test_convnext", {"num_classes": 0}),
+    ],
+)
+def test_a_folder_that_timm_writes_loads(name: str, args: dict[str, Any], ending: str, root: Path) -> None:
+    module = timm.create_model(name, **args).eval()
+    timm.models.save_for_hf(module, root / "hub", safe_serialization=ending == "safetensors")
+    model = loading.load_model(Source("s", "file:hub"), root)
+    size, channels = model.preprocessing.input_size, model.preprocessing.channels
+    assert (size, channels) == (args.get("img_size", 160), args.get("in_chans", 3))
+    assert model.classes == args["num_classes"]
+    x = make_images(size, channels=channels)
+    with torch.no_grad():
+        torch.testing.assert_close(model.module(x), module(x), rtol=0, atol=0)
+    student = build_student(model, ("x", "y"), seed=1).eval()
+    save_student(student, root / "run")
+    with torch.no_grad():
+        torch.testing.assert_close(load_run(root).module(x), student(x)[1], rtol=0, atol=0)
+
+
+def test_class_names_may_be_numbered_in_a_timm_folder(root: Path) -> None:
+    names = {str(number): f"bird {number}" for number in range(12)}
+    module = timm.create_model("test_resnet", num_classes=12)
+    timm.models.save_for_hf(module, root / "hub", model_config={"label_names": names})
+    model = loading.load_model(Source("s", "file:hub"), root)
+    assert model.class_names == tuple(f"bird {number}" for number in range(12))
+
+
+def test_weights_of_another_model_in_a_timm_folder(root: Path) -> None:
+    timm.models.save_for_hf(timm.create_model("test_resnet"), root / "hub")
+    torch.save(timm.create_model("test_vit").state_dict(), root / "hub" / "pytorch_model.bin")
+    text = loading_error(Source("s", "file:hub"), root, ContractError)
+    assert "Missing key" in text
+    assert "pytorch_model.bin must be that of config.json" in text
+
+
+@pytest.mark.parametrize("value", [[1], "wide", 3])
+def test_model_args_of_another_type_are_refused(value: object, root: Path) -> None:
+    (root / "hub").mkdir()
+    (root / "hub" / "config.json").write_text(json.dumps({"architecture": "test_resnet", "model_args": value}))
+    assert '"model_args" in' in loading_error(Source("s", "file:hub"), root, ContractError)
+
+
 def test_damage_and_code_in_a_timm_folder_are_refused(root: Path) -> None:
     (root / "hub").mkdir()
     (root / "hub" / "config.json").write_text(json.dumps({"architecture": "test_resnet", "num_classes": 1000}))
@@ -194,6 +242,9 @@ def test_weights_without_a_network_are_one_line(root: Path) -> None:
     ("model", "options", "words"),
     [
         ("resnet17", {}, "did you mean resnet18?"),
+        ("efficentnet_b0", {}, "did you mean efficientnet_b0? one of: efficientnet_b0, efficientnet_b0_"),
+        ("mobilnetv3_large_100", {}, "did you mean mobilenetv3_large_100?"),
+        ("local-dir:models/birds", {}, "write file:models/birds"),
         ("resnet18", {"weights": "a9_in1k"}, "one of: a1_in1k, a2_in1k"),
         ("resnet18.a9_in1k", {}, 'no weights of timm:resnet18 and no file "a9_in1k"'),
         ("resnet18.a1_in1k", {"weights": "a2_in1k"}, "declare the weights once"),

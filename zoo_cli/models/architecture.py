@@ -66,7 +66,7 @@ class Architecture:
             "args": dict(self.args),
             "classes": self.classes,
             "code_sha256": self.code_sha256,
-            "edits": [asdict(head) for head in self.heads],
+            "edits": [_to_record(head) for head in self.heads],
             **({"root": root} if root else {}),
         }
 
@@ -132,6 +132,13 @@ class ArchitectureRecord:
         """The architecture, its root made absolute. `folder`: that of the config.json."""
         root = str((folder / self.root).resolve()) if self.root else ""
         return Architecture(self.model, self.args, self.classes, self.code_sha256, self.edits, root)
+
+
+def _to_record(head: HeadSpec) -> dict[str, Any]:
+    record = asdict(head)
+    if not head.tap.output:
+        del record["tap"]["output"]
+    return record
 
 
 def count_declared_classes(source: Source) -> int | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.guard import guarded
+from zoo_cli.models.model_outputs import check_declaration, find_logits, select_tensor
 
 TOLERANCE = 1e-4
 """Two outputs are the same if max |a - b| is at most this times the standard deviation of y."""
@@ -31,6 +32,7 @@ class Tap:
     Features: the input or output (`side`) of the module with this dotted name ("": the model itself) at its call number
     `call`, averaged over space if `pool`. Logits: the output of `head` at its call `head_call`; "" is the model's own
     output, None means no logits. `relu`: whether a ReLU follows a convolution as head, before its spatial mean.
+    `output`: the part of what the module returns, see `model_outputs`.
     """
 
     module: str
@@ -42,6 +44,7 @@ class Tap:
     call: int = 0
     head_call: int = 0
     relu: bool = False
+    output: str = ""
 
     @property
     def in_head(self) -> bool:
@@ -61,22 +64,30 @@ class _Call:
 
 
 def find_tap(
-    module: nn.Module, example: Tensor, classes: int | None, feature_layer: str = "", head: bool = True
+    module: nn.Module,
+    example: Tensor,
+    classes: int | None,
+    feature_layer: str = "",
+    head: bool = True,
+    feature_output: str = "",
 ) -> Tap:
     """Find where the features and logits of a model in eval mode are, on `example` (2, channels, size, size).
 
     `classes`: the number that the source declares (None: undeclared, 0: no head). `feature_layer`: "NAME" for the
     output of a module, "NAME:input" for its input. `head=False`: a last projection is part of the encoder.
+    `feature_output`: the part of that output, or of the model's own, that is the feature, see `model_outputs`.
     Raises UsageError if the user must set `feature_layer`, ContractError for outputs that are not finite.
     """
     has_head = head and classes != 0
-    y, calls, layer = _observe(module, example, feature_layer)
+    y, calls, layer = _observe(module, example, feature_layer, feature_output)
+    if y is None:
+        assert layer is not None
+        return layer
     if not torch.isfinite(y).all():
         raise ContractError("the model's output is not finite on a batch of normal noise", "check its weights")
     head_tap = (_find_linear_head(y, calls) or _find_conv_head(y, calls)) if has_head else None
     output_is_logits = bool(has_head and head_tap is None and y.ndim == 2 and y.shape[1] == classes)
-    if feature_layer:
-        assert layer is not None
+    if layer is not None:
         if output_is_logits:
             _check_logits(y)
             return replace(layer, head="", classes=y.shape[1])
@@ -153,9 +164,9 @@ class OutputHook:
             self.active = False
             self.features = self.logits = None
         if not self.tap.module:
-            features = self._pool(_output_tensor(y))
+            features = self._pool(select_tensor(y, self.tap.output))
         if self.tap.head == "":
-            logits = _output_tensor(y)
+            logits = select_tensor(y, "")
         if features is None:
             raise ContractError(f'the layer "{self.tap.module}" was not called', "its features cannot be read")
         return features, logits
@@ -163,7 +174,7 @@ class OutputHook:
     def _record_input(self, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.active:
             if self.calls == self.tap.call:
-                x = self._pool(_input_tensor(args, kwargs))
+                x = self._pool(_input_tensor(args, kwargs, self.tap.output))
                 # A student needs this tensor itself, for its gradient; elsewhere later in-place changes must not show.
                 self.features = x if torch.is_grad_enabled() else x.clone()
             self.calls += 1
@@ -172,7 +183,7 @@ class OutputHook:
         if self.active:
             if self.calls == self.tap.call:
                 # An in-place activation may follow.
-                self.features = self._pool(_output_tensor(output)).clone()
+                self.features = self._pool(select_tensor(output, self.tap.output)).clone()
             self.calls += 1
 
     def _record_logits(self, _layer: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
@@ -185,8 +196,14 @@ class OutputHook:
         return x.mean((2, 3)) if self.tap.pool else x
 
 
-def _observe(module: nn.Module, example: Tensor, feature_layer: str) -> tuple[Tensor, list[_Call], Tap | None]:
-    """One run: the output y, every call of a possible head in order, and the tap of `feature_layer` if it is set."""
+def _observe(
+    module: nn.Module, example: Tensor, feature_layer: str, feature_output: str
+) -> tuple[Tensor | None, list[_Call], Tap | None]:
+    """One run: the output y, every call of a possible head in order, and the tap of what is declared as the feature.
+
+    y is None where only a part of the output is declared, and none of it can be logits.
+    """
+    check_declaration(feature_output)
     names = {submodule: name for name, submodule in module.named_modules()}
     calls: list[_Call] = []
     numbers: dict[str, int] = {}
@@ -206,10 +223,12 @@ def _observe(module: nn.Module, example: Tensor, feature_layer: str) -> tuple[Te
             means = (_spatial_mean(output, relu=False), _spatial_mean(output, relu=True))
             calls.append(_Call(name, number, means, layer.in_channels, True))
         if name == layer_name and not suffix:
-            taps.append(_layer_tap(layer_name, "output", _output_tensor(output), number))
+            features = select_tensor(output, feature_output, f'the layer "{name}"')
+            taps.append(_layer_tap(layer_name, "output", features, number, feature_output))
 
     def record_input(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        taps.append(_layer_tap(layer_name, "input", _input_tensor(args, kwargs), len(taps)))
+        features = _input_tensor(args, kwargs, feature_output)
+        taps.append(_layer_tap(layer_name, "input", features, len(taps), feature_output))
 
     hook: Callable[..., Any] = record_output
     handles = [layer.register_forward_hook(hook) for layer in names]
@@ -218,13 +237,17 @@ def _observe(module: nn.Module, example: Tensor, feature_layer: str) -> tuple[Te
     try:
         # Not inference_mode: tensors that a network computes once and keeps could then not be used in training.
         with torch.no_grad():
-            y = _output_tensor(module(example))
+            output = module(example)
     finally:
         for handle in handles:
             handle.remove()
     if feature_layer and not taps:
         raise UsageError(f'feature_layer = "{feature_layer}": the model never calls this layer', "name another layer")
-    return y, calls, taps[-1] if taps else None
+    if not feature_output:
+        return select_tensor(output, ""), calls, taps[-1] if taps else None
+    if not feature_layer:
+        taps.append(_layer_tap("", "output", select_tensor(output, feature_output), 0, feature_output))
+    return find_logits(output), calls, taps[-1]
 
 
 def _find_linear_head(y: Tensor, calls: list[_Call]) -> Tap | None:
@@ -258,8 +281,11 @@ def _spatial_mean(x: Tensor, relu: bool) -> Tensor:
     return (x.relu() if relu else x).mean((2, 3))
 
 
-def _layer_tap(name: str, side: Side, x: Tensor, number: int) -> Tap:
-    return Tap(name, side, _needs_pooling(x, f'the {side} of "{name}"'), None, x.shape[1], 0, number)
+def _layer_tap(name: str, side: Side, x: Tensor, number: int, output: str) -> Tap:
+    what = f'the {side} of "{name}"' if name else "the model's output"
+    if not torch.isfinite(x).all():
+        raise ContractError(f"{what} is not finite on a batch of normal noise", "check its weights")
+    return Tap(name, side, _needs_pooling(x, what), None, x.shape[1], 0, number, output=output)
 
 
 def _needs_pooling(x: Tensor, what: str) -> bool:
@@ -267,23 +293,13 @@ def _needs_pooling(x: Tensor, what: str) -> bool:
     if x.ndim not in (2, 4):
         raise UsageError(
             f"{what} has shape {'x'.join(map(str, x.shape))} for two images and cannot be a feature",
-            "set feature_layer to a layer with a (B, D) or (B, D, H, W) tensor",
+            'set feature_output to ":cls" or ":mean" for tokens, or feature_layer to a (B, D) or (B, D, H, W) tensor',
         )
     return x.ndim == 4
 
 
-def _output_tensor(output: Any) -> Tensor:
-    """The tensor of a module's output: itself, its `.logits`, or the first of a tuple."""
-    y = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if y is None and isinstance(output, (tuple, list)) and output:
-        y = output[0]
-    if not isinstance(y, Tensor):
-        raise UsageError(f"the model returns {type(output).__name__}, not a tensor", "return logits or a feature")
-    return y
-
-
-def _input_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return _output_tensor((*args, *kwargs.values()))
+def _input_tensor(args: tuple[Any, ...], kwargs: dict[str, Any], output: str) -> Tensor:
+    return select_tensor(select_tensor((*args, *kwargs.values()), ""), output)
 
 
 def _check_logits(y: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""file:FOLDER: a run of zoo, or a folder in timm's layout."""
+"""file:FOLDER: a run of zoo, or a folder in the layout of timm or transformers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from zoo_cli.config import Preprocessing, Source
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.models import architecture, timm, weights
+from zoo_cli.models import architecture, timm, transformers, weights
 from zoo_cli.models.architecture import ArchitectureRecord, HeadSpec, PreprocessingDefaults, ProviderResult
 from zoo_cli.models.multi_domain import find_own_parts, fold_state
+from zoo_cli.models.program_files import describe_program
 from zoo_cli.store import files
 from zoo_cli.store.model_folders import EXPERTS, SHARED, DomainRecord, find_domain, split_domain
 from zoo_cli.store.records import build_record
@@ -55,6 +56,10 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
     name, domain = split_domain(rest, root)
     folder = root / name
     file = folder / CONFIG
+    if folder.is_file():
+        raise describe_program(folder) or UsageError(
+            f'source {source.name}: "{name}" is a file, not a folder', f'name a network, and weights = "{name}"'
+        )
     if not file.is_file():
         raise UsageError(f'source {source.name}: no model in "{name}"', f"the folder must hold {CONFIG} and {WEIGHTS}")
     config = files.read_json(file)
@@ -69,6 +74,8 @@ def load_folder(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
         if isinstance(config["zoo"], Mapping) and config["zoo"].get("schema") == EXPERTS:
             return _load_domain(source, folder, config["zoo"], number, root)
         return _load_run(source, folder, config["zoo"], root)
+    if transformers.is_config(config):
+        return transformers.load_transformers_folder(source, folder)
     return timm.load_timm_folder(source, folder, config, file)
 
 
@@ -78,8 +85,11 @@ def read_model_spec(folder: Path) -> str:
         return ""
     config = files.read_json(folder / CONFIG)
     try:
-        spec = config["zoo"]["architecture"]["model"] if "zoo" in config else f"timm:{config['architecture']}"
-    except (KeyError, TypeError):
+        if transformers.is_config(config):
+            spec = f"transformers:{config['architectures'][0]}"
+        else:
+            spec = config["zoo"]["architecture"]["model"] if "zoo" in config else f"timm:{config['architecture']}"
+    except (KeyError, TypeError, IndexError):
         return ""
     return str(spec)
 
@@ -138,7 +148,7 @@ def _load_domain(source: Source, folder: Path, record: Any, number: int | None, 
 @lru_cache(maxsize=1)
 def _read_shared(path: Path, _digest: str) -> Mapping[str, Tensor]:
     """The weights of all domains, read once for those that are loaded one after another."""
-    return weights.read_weights(path)
+    return weights.read_weights(path, None)
 
 
 def _drop_head(module: nn.Module, recipe: architecture.Architecture) -> tuple[nn.Module, architecture.Architecture]:
@@ -160,7 +170,7 @@ def _load_run(source: Source, folder: Path, record: Any, root: Path) -> Provider
     path = folder / WEIGHTS
     if not path.is_file():
         raise ContractError(f"{folder} contains no {WEIGHTS}", "the run may not be complete")
-    weights.load_weights(module, weights.read_weights(path), str(path))
+    weights.load_weights(module, weights.read_weights(path, None), str(path))
     if source.classes == 0 and recipe.heads:
         (module, recipe), names = _drop_head(module, recipe), ()
     seen = student.trained_on

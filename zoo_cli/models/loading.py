@@ -145,7 +145,13 @@ def describe_model(model: LoadedModel) -> dict[str, Any]:
         "depth": source.depth,
         "parameters": parameters,
         "macs": macs,
-        "feature_layer": {"module": tap.module, "side": tap.side, "pool": tap.pool, "head": tap.head},
+        "feature_layer": {
+            "module": tap.module,
+            "side": tap.side,
+            "pool": tap.pool,
+            "head": tap.head,
+            **({"output": tap.output} if tap.output else {}),
+        },
     }
 
 
@@ -171,7 +177,8 @@ def _find_tap(source: Source, provided: ProviderResult, preprocessing: Preproces
         with guarded(f"it cannot run a batch of {'x'.join(map(str, example.shape))}", "check input_size and channels"):
             if isinstance(provided.module, InferenceOnly):
                 return provided.module.find_tap(example)
-            return find_tap(provided.module, example, classes, source.feature_layer, source.head)
+            declared_feature = source.feature_layer, source.head, source.feature_output
+            return find_tap(provided.module, example, classes, *declared_feature)
     except ZooError as error:
         raise type(error)(f"source {source.name}: {error.message}", error.hint) from error.__cause__
 

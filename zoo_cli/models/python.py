@@ -49,7 +49,8 @@ def load_python(source: Source, rest: str, root: Path, seed: int) -> ProviderRes
     if source.weights not in ("", weights_origin.RANDOM):
         weights_file = weights.locate_weights(source.weights, root, source.name)
     if weights_file is not None:
-        weights.load_weights(module, weights.read_weights(weights_file), str(weights_file))
+        state = weights.read_weights(weights_file, weights.list_keys(module, str(weights_file)))
+        weights.load_weights(module, state, str(weights_file))
     return ProviderResult(
         module,
         Architecture(

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import torch
 
-TIMEOUT = 30.0
+TIMEOUT = 10.0
 FORCED, UNFORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 @contextmanager
 def tensors_only() -> Iterator[None]:
-    """A context in which every `torch.load`, in any library, reads tensors only, and connections time out after 30 s.
+    """A context in which every `torch.load`, in any library, reads tensors only, and connections time out after 10 s.
 
     torch.hub asks for whole pickles by itself; torch's environment variable overrides it.
     """

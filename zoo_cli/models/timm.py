@@ -1,6 +1,7 @@
 """timm:NAME and folders in timm's layout (extra timm): random weights, pretrained by tag, or from a file."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from zoo_cli import specs
 from zoo_cli.config import Source
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.guard import guarded
-from zoo_cli.models import weights
+from zoo_cli.models import hub, weights
 from zoo_cli.models.architecture import (
     Architecture,
     PreprocessingDefaults,
@@ -19,9 +20,11 @@ from zoo_cli.models.architecture import (
     count_declared_classes,
 )
 from zoo_cli.models.third_party import seeded, tensors_only
-from zoo_cli.store import weights_origin
+from zoo_cli.store import files, weights_origin
+from zoo_cli.store.records import check_value
 
 RESERVED_ARGS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "num_classes")
+CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 WEIGHTS_FIELDS = {"url", "hf_hub_id", "hf_hub_filename", "source", "state_dict", "custom_load", "architecture", "tag"}
 DATA_FIELDS = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
@@ -32,9 +35,12 @@ def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
 
     The preprocessing is timm's own for the architecture or the tag; for a weights file it is unknown, unless the name
     includes the tag of the file. `classes` is timm's num_classes (0: no head), `channels` its in_chans.
+    `hf-hub:ORG/NAME` is a folder on the Hugging Face hub, see `load_timm_folder`.
     Raises UsageError for unknown names, tags or arguments, ContractError for weights that do not fit, ZooError if
     weights cannot be fetched.
     """
+    if rest.startswith(weights_origin.HUB):
+        return _load_from_hub(source, rest.removeprefix(weights_origin.HUB))
     name, _, tag = rest.partition(".")
     tags = list_tags(name)
     declared_weights = "" if source.weights == weights_origin.RANDOM and not tag else source.weights
@@ -52,16 +58,22 @@ def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
     declared = count_declared_classes(source)
     full = f"{name}.{tag}" if tag else name
     options: dict[str, Any] = {"num_classes": declared}
+    reaching: AbstractContextManager[None] = nullcontext()
     if file is None and (declared_weights or tag):
         pretrained_config = _import_timm().models.get_pretrained_cfg(full)
         # timm would silently draw a new head.
         _check_count(source, declared, pretrained_config.num_classes)
         hint = "connect once, or give a weights file"
-        options |= {"pretrained": True, "hint": hint, **_cached_weights(pretrained_config)}
+        cached = _cached_weights(pretrained_config)
+        options |= {"pretrained": True, "hint": hint, **cached}
+        if pretrained_config.hf_hub_id and not cached:
+            repository, _, revision = pretrained_config.hf_hub_id.partition("@")
+            reaching = hub.reaching_hub(repository, revision, f"source {source.name}: timm {full}", hint)
     args = _model_args(source)
-    module = _create_model(source, full, args, seed, **options)
+    with reaching:
+        module = _create_model(source, full, args, seed, **options)
     if file is not None:
-        state = weights.read_weights(file)
+        state = weights.read_weights(file, weights.list_keys(module, str(file)))
         if declared == 0:
             heads = module.pretrained_cfg.get("classifier") or ()
             state = weights.drop_modules(state, [heads] if isinstance(heads, str) else heads)
@@ -71,7 +83,7 @@ def load_timm(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
         module,
         Architecture(f"timm:{name}", args, module.num_classes),
         weights.weights_sha256(module, file),
-        PreprocessingDefaults() if file is not None and not tag else _read_preprocessing(config, args),
+        PreprocessingDefaults() if file is not None and not tag else read_preprocessing(config, args),
         _class_names(config, module.num_classes),
         module.num_classes,
     )
@@ -81,7 +93,7 @@ def list_tags(name: str) -> list[str]:
     """The tags of the weights of a model. Raises UsageError for an unknown model, and where timm is not installed."""
     timm = _import_timm()
     if name not in (models := timm.list_models()):
-        raise specs.nearest("timm model", name, _same_family(name, models))
+        raise _unknown_model(name, models)
     return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
 
 
@@ -110,32 +122,48 @@ def load_timm_folder(source: Source, folder: Path, config: Mapping[str, Any], co
     name = config.get("architecture")
     if not isinstance(name, str) or not isinstance(pretrained, Mapping) or not timm.is_model(name):
         raise UsageError(
-            f"{config_file} names no architecture of timm", "name a run of zoo, or a folder in timm's layout"
+            f"{config_file} names no architecture of timm",
+            "name a run of zoo, or a folder of timm or transformers (on the hub transformers:ORG/NAME)",
         )
+    recorded = config.get("model_args") or {}
+    check_value(Mapping[str, Any], recorded, f'"model_args" in {config_file}')
     declared = count_declared_classes(source)
-    outputs = config.get("num_classes", pretrained.get("num_classes", 1000))  # timm's own default
+    outputs = recorded.get("num_classes", pretrained.get("num_classes", 1000))  # timm's own default
+    outputs = config.get("num_classes", outputs)
     _check_count(source, declared, outputs)
     file = next((path for name in WEIGHTS if (path := folder / name).is_file()), None)
     if file is None:
         raise ContractError(f"{folder} contains no {' or '.join(WEIGHTS)}", "put its weights there")
     # Raises one clear error for a corrupt file, where timm has many.
     weights.read_weights(file)
-    args = {**config.get("model_args", {}), **_model_args(source)}
+    # timm records the number of classes there too.
+    args = {key: value for key, value in recorded.items() if key not in RESERVED_ARGS} | _model_args(source)
     # timm's own local-dir: reads no safetensors before 1.0.26, and whole pickles.
     overrides = {**_default_config(name), **pretrained, "num_classes": outputs, "file": str(file)}
     fields = timm.models.PretrainedCfg.__dataclass_fields__.keys() - WEIGHTS_FIELDS
     overrides = {key: value for key, value in overrides.items() if key in fields}
     count = outputs if declared is None else declared
-    module = _create_model(source, name, args, 0, pretrained=True, num_classes=count, pretrained_cfg=overrides)
+    options = {"num_classes": count, "pretrained_cfg": overrides}
+    hint = f"{file.name} must be that of config.json beside it"
+    module = _create_model(source, name, args, 0, hint, pretrained=True, **options)
     data_config = {key: pretrained[key] for key in DATA_FIELDS if key in pretrained}
     return ProviderResult(
         module,
         Architecture(f"timm:{name}", args, module.num_classes),
         weights.weights_sha256(module, file),
-        _read_preprocessing(data_config, args),
+        read_preprocessing(data_config, args),
         _class_names({**pretrained, **config}, module.num_classes),
         module.num_classes,
     )
+
+
+def _load_from_hub(source: Source, name: str) -> ProviderResult:
+    if source.weights:
+        raise UsageError(f"source {source.name}: {weights_origin.HUB}{name} has its own weights", "drop weights")
+    file = hub.find_folder(name, source.name) / CONFIG
+    config = files.read_json(file)
+    check_value(Mapping[str, Any], config, file)
+    return load_timm_folder(source, file.parent, config, file)
 
 
 def _default_config(name: str) -> dict[str, Any]:
@@ -169,12 +197,15 @@ def _create_model(source: Source, name: str, args: Mapping[str, Any], seed: int,
 
 def _cached_weights(config: Any) -> dict[str, Any]:
     """The option for weights that were fetched before, so that the hub is not asked for newer ones."""
-    if not config.hf_hub_id or config.hf_hub_filename or config.custom_load:
+    if not config.hf_hub_id or config.custom_load:
         return {}
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
-    return {"pretrained_cfg_overlay": {"file": path}} if isinstance(path, str) else {}
+    names: tuple[str, ...] = WEIGHTS
+    if name := config.hf_hub_filename:
+        # timm prefers such a file beside it, which open_clip names without "pytorch".
+        names = (name.replace("open_clip_pytorch", "open_clip").replace(".bin", ".safetensors"), name)
+    repository, _, revision = config.hf_hub_id.partition("@")
+    path = hub.find_cached(repository, revision, names)
+    return {"pretrained_cfg_overlay": {"file": str(path)}} if path else {}
 
 
 def _model_args(source: Source) -> dict[str, Any]:
@@ -187,7 +218,7 @@ def _check_count(source: Source, declared: int | None, outputs: Any) -> None:
         raise UsageError(f"source {source.name}: classes = {declared}, but its weights have {outputs}", "drop classes")
 
 
-def _read_preprocessing(config: Mapping[str, Any], args: Mapping[str, Any]) -> PreprocessingDefaults:
+def read_preprocessing(config: Mapping[str, Any], args: Mapping[str, Any]) -> PreprocessingDefaults:
     """timm's data configuration as a preprocessing: its crop is `crop_pct` of the shorter side."""
     channels = args.get("in_chans", 3)
     mean, std = (tuple(config[key]) if len(config.get(key) or ()) == channels else None for key in ("mean", "std"))
@@ -210,10 +241,19 @@ def _read_preprocessing(config: Mapping[str, Any], args: Mapping[str, Any]) -> P
 
 def _class_names(config: Mapping[str, Any], classes: int) -> tuple[str, ...] | None:
     names = config.get("label_names")
+    if isinstance(names, Mapping) and all(str(key).isdecimal() for key in names):
+        names = [names[key] for key in sorted(names, key=int)]
     return tuple(map(str, names)) if isinstance(names, list | tuple) and len(names) == classes else None
 
 
-def _same_family(name: str, models: list[str]) -> list[str]:
-    """Up to twenty models of the same family, to suggest from: timm has over a thousand names."""
-    family = name.rstrip("0123456789").split("_")[0]
-    return [other for other in models if other.startswith(family)][:20] or models[:20]
+def _unknown_model(name: str, models: list[str]) -> UsageError:
+    """The error for a name among over a thousand: the nearest of all, and up to twenty of its family."""
+    if name.startswith("local-dir:"):
+        return UsageError(f'no timm model "{name}"', f"write file:{name.removeprefix('local-dir:')}")
+    guess = specs.guess_name(name, models)
+    family = (guess or name).rstrip("0123456789").split("_")[0]
+    return UsageError(
+        f'no timm model "{name}"',
+        (f"did you mean {guess}? " if guess else "")
+        + f"one of: {', '.join([other for other in models if other.startswith(family)][:20] or models[:20])}",
+    )

@@ -4,7 +4,7 @@ import hashlib
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from zoo_cli import spec_paths
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.guard import asks_for_code, guarded, one_line
+from zoo_cli.models.allowed_classes import ALLOWED
+from zoo_cli.models.program_files import describe_program
+from zoo_cli.models.state_dicts import find_state_dict, list_state_dicts, strip_wrappers
 from zoo_cli.store import checksums, files
 
-NESTED = ("state_dict", "model")
-WRAPPERS = ("module.", "_orig_mod.")
 SAVE_AGAIN = "fetch or save it again"
 SAVE_STATE = "save its state_dict as .safetensors: safetensors.torch.save_file(model.state_dict(), path)"
 
@@ -36,45 +37,50 @@ def is_file_name(text: str, root: Path) -> bool:
     return spec_paths.is_weights_file(text, root)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, keys: Collection[str] | None = ()) -> dict[str, Tensor]:
     """Read the tensors of a .safetensors file or a torch checkpoint by key, on the CPU.
 
-    A checkpoint may hold the state dict under "state_dict" or "model"; prefixes left by wrappers ("module.") are
-    stripped. Raises ContractError for a corrupt file, and for one with pickled code, which is never run.
+    A checkpoint may hold the state dict under a key, see `state_dicts`. Prefixes left by wrappers ("module.") are
+    stripped, but for those of `keys`, the names of the network's own tensors; with None all stay. Raises ContractError
+    for a corrupt file, for one that is a program, and for one with pickled code, which is never run.
     """
     checksums.check_file(path)
-    state: object
+    checkpoint: object
     if path.suffix == ".safetensors":
         try:
-            state = load_file(path)
+            checkpoint = load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            raise ContractError(f"{path} is not a complete safetensors file: {one_line(error)}", SAVE_AGAIN) from None
+            raise describe_program(path) or ContractError(
+                f"{path} is not a complete safetensors file: {one_line(error)}", SAVE_AGAIN
+            ) from None
     else:
-        state = _read_checkpoint(path)
-    for key in NESTED:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
+        checkpoint = _read_checkpoint(path)
+    state = find_state_dict(checkpoint)
     if not isinstance(state, Mapping) or not state:
         raise ContractError(f"{path} holds no state dict", SAVE_STATE)
+    several = list_state_dicts(state)
+    if several:
+        raise ContractError(
+            f"{path} holds {len(several)} state dicts: {', '.join(several)}",
+            f'save one of them: safetensors.torch.save_file(torch.load("{path.name}")["{several[0]}"], NEW_FILE)',
+        )
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ContractError(
                 f'{path} holds no state dict: "{key}" is {type(value).__name__}, not a tensor', SAVE_STATE
             )
-    tensors = dict(state)
-    for prefix in WRAPPERS:
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    return tensors
+    return dict(state) if keys is None else strip_wrappers(state, keys)
 
 
 def _read_checkpoint(path: Path) -> object:
     try:
-        with guarded(str(path)), warnings.catch_warnings():
+        with guarded(str(path)), warnings.catch_warnings(), torch.serialization.safe_globals(ALLOWED):
             # They are about pickle protocols; those that matter become errors below.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except ZooError as failure:  # on other bytes an unpickler may raise almost anything
+        if program := describe_program(path):
+            raise program from None
         error = failure.__cause__ or failure
         with path.open("rb") as file:
             pickled = file.read(1) == pickle.PROTO
@@ -84,20 +90,24 @@ def _read_checkpoint(path: Path) -> object:
         raise ContractError(f"{path} is not a complete checkpoint: {detail[:200]}", SAVE_AGAIN) from None
 
 
+def list_keys(module: nn.Module, where: str) -> list[str]:
+    """The names of a module's tensors. `where` names their file in errors."""
+    return list(_read_state(module, where))
+
+
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """Load weights strictly into a module, converted to its float32. `where` names them in errors.
 
     Raises ContractError naming the first keys that are missing, unexpected or of another shape.
     """
     what = f"{where}: the network cannot take it"
-    with guarded(what, "fix its state_dict"):
-        own = module.state_dict()
+    own = _read_state(module, where)
     mismatched = [
         f"{key} is {_shape(state[key])} instead of {_shape(value)}"
         for key, value in own.items()
         if key in state and isinstance(value, Tensor) and state[key].shape != value.shape
     ]
-    faults = [_list_first(mismatched)] if mismatched else []
+    faults = [list_first(mismatched)] if mismatched else []
     if not mismatched:
         ordered = OrderedDict(state)
         # torch stores the versions of layers beside the tensors, safetensors does not, and MNASNet needs them.
@@ -106,12 +116,12 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
             result = module.load_state_dict(ordered, strict=False)
         # Checkpoints from before 2019 have no batch counters; they have no effect in eval mode.
         missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-        faults += [f"missing {_list_first(missing)}"] if missing else []
-        faults += [f"unexpected {_list_first(result.unexpected_keys)}"] if result.unexpected_keys else []
+        faults += [f"missing {list_first(missing)}"] if missing else []
+        faults += [f"unexpected {list_first(result.unexpected_keys)}"] if result.unexpected_keys else []
     if faults:
         raise ContractError(
             f"{where} does not fit the architecture: {'; '.join(faults)}",
-            "check the model, its args and its classes",
+            _suggest_prefix(state, own) or "check the model, its args and its classes",
         )
 
 
@@ -138,10 +148,28 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _read_state(module: nn.Module, where: str) -> Mapping[str, Tensor]:
+    with guarded(f"{where}: the network cannot take it", "fix its state_dict"):
+        return module.state_dict()
+
+
+def _suggest_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """The hint for weights that would fit under a prefix, and without what is beside it; empty if there is none."""
+    needed = [key for key in own if not key.endswith("num_batches_tracked")]
+    prefixes = [key.removesuffix(needed[0]) for key in state if key.endswith(f".{needed[0]}")] if needed else []
+    for prefix in prefixes:
+        if all(prefix + key in state for key in needed):
+            beside = [key for key in state if not key.startswith(prefix)]
+            drop = f" and drop {list_first(beside)}" if beside else ""
+            return f'remove the prefix "{prefix}" from its keys{drop}'
+    return ""
+
+
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
 
 
-def _list_first(names: Sequence[str], count: int = 3) -> str:
+def list_first(names: Sequence[str], count: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

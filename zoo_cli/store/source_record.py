@@ -28,6 +28,7 @@ class _FeatureLayer:
     side: Literal["input", "output"]
     pool: bool
     head: str | None
+    output: str = ""
 
 
 @dataclass(frozen=True)

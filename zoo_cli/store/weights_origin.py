@@ -6,13 +6,17 @@ RANDOM = "none"
 """The value of the key `weights` that asks for random weights."""
 NAMED = ("torchvision", "timm")
 """Providers whose networks are random unless weights are named."""
+HUB = "hf-hub:"
+"""The prefix of timm's names of models on the Hugging Face hub."""
 UNTRAINED, FACTORY = "untrained", "weights: factory"
 
 
 def lacks_weights(model: str, weights: str) -> bool:
     """Whether a model would be random although nothing asks for it. `weights`: as declared, empty if it is not."""
     provider, rest = specs.provider("model provider", model)
-    return provider in NAMED and not weights and "." not in rest
+    if provider == "transformers":
+        return not weights and "/" not in rest
+    return provider in NAMED and not weights and "." not in rest and not rest.startswith(HUB)
 
 
 def describe_origin(model: str, weights: str) -> str:
