@@ -126,7 +126,7 @@ def load_outputs(
     present = [column for column in (*columns, "label") if all(column in piece.arrays for piece in pieces)]
     for column in needed:
         if column not in present:
-            raise ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
+            raise lacks_column(path, column)
     stored = TextColumn.join([piece.ids for piece in pieces])
     check_unique(stored, str(path))
     arrays: dict[str, Array] = {}
@@ -139,7 +139,7 @@ def load_outputs(
         arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
     stored_ids = np.asarray(stored)
     if selected is not None:
-        order = _rows_of(selected, stored, path)
+        order = find_rows(selected, stored, path)
         if not np.array_equal(order, np.arange(len(stored))):
             stored_ids, arrays = stored_ids[order], {column: array[order] for column, array in arrays.items()}
     for column in columns:
@@ -163,6 +163,22 @@ def load_parts(path: Path, output: str) -> Iterator[StoredOutputs]:
         yield StoredOutputs(part.stem, ids, *(piece.arrays.get(name) for name in COLUMNS))
 
 
+def check_part(part: Path) -> Collection[str]:
+    """The names of the columns of a file. Raises ContractError unless it can hold outputs."""
+    tag = files.read_header(part).get("schema")
+    if tag is not None and tag not in OURS:
+        raise ContractError(f"{part} is a {tag}, not one of {', '.join(OURS)}", "a newer zoo may have written it")
+    names = files.column_types(part)
+    if "id" not in names:
+        raise ContractError(f"{part} has no column id")
+    return names
+
+
+def lacks_column(path: Path, column: str) -> ContractError:
+    """The error for outputs of which some or all lack a column."""
+    return ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
+
+
 @dataclass(frozen=True)
 class _Piece:
     """Rows of one file: their ids, and the arrays of the columns that it has, by name."""
@@ -179,12 +195,7 @@ def _read_parts(parts: Sequence[Path], selected: TextColumn | None, columns: Seq
 
 def _read_part(part: Path, selected: TextColumn | None, columns: Sequence[str]) -> _Piece:
     """The rows of a file whose ids are selected; only the row groups that hold one are read, one after another."""
-    tag = files.read_header(part).get("schema")
-    if tag is not None and tag not in OURS:
-        raise ContractError(f"{part} is a {tag}, not one of {', '.join(OURS)}", "a newer zoo may have written it")
-    names = files.column_types(part)
-    if "id" not in names:
-        raise ContractError(f"{part} has no column id")
+    names = check_part(part)
     here = [column for column in (*columns, "label") if column in names]
     with files.open_parquet(part) as stream:
         everything = range(stream.num_row_groups)
@@ -216,7 +227,8 @@ def _read_rows(stream: pq.ParquetFile, rows: Array, columns: Sequence[str]) -> I
         yield files.read_groups(stream, [group], columns).take(to_arrow(rows[groups == group] - first))
 
 
-def _rows_of(ids: TextColumn, stored: TextColumn, path: Path) -> Array:
+def find_rows(ids: TextColumn, stored: TextColumn, path: Path) -> Array:
+    """Where each of the ids (M,) is among those stored at a path. Raises ContractError for missing ones."""
     rows = stored.positions(ids)
     missing = ids[rows < 0]
     if len(missing):

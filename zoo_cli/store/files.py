@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor  # reading and writing tables must not load torch
 
 HEADER = b"zoo"
+STREAM_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -307,9 +308,17 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """A parquet file for `read_groups`. Raises ContractError if it is, or turns out to be, damaged."""
-    with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
+def open_parquet(path: Path, *, streaming: bool = False) -> Iterator[pq.ParquetFile]:
+    """A parquet file for `read_groups`. Raises ContractError if it is, or turns out to be, damaged.
+
+    `streaming`: its columns are read page by page, for row groups that may not fit in memory.
+    """
+    buffer = STREAM_BUFFER if streaming else 0
+    with (
+        _reading(path),
+        _parquet(path),
+        pq.ParquetFile(path, page_checksum_verification=True, buffer_size=buffer) as stream,
+    ):
         yield stream
 
 

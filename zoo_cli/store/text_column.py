@@ -57,7 +57,7 @@ class TextColumn:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         array = np.empty(len(self), dtype=object)
-        array[:] = self.values.to_pylist()
+        array[:] = self.tolist()
         return array if dtype is None else array.astype(dtype)
 
     def take(self, rows: "Array | slice | list[int]") -> Self:
@@ -67,6 +67,11 @@ class TextColumn:
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         return type(self)(self.values.take(to_arrow(rows.astype(np.int64, copy=False))))
+
+    def tolist(self) -> list[Any]:
+        """All strings, as Python objects."""
+        strings: list[Any] = self.values.to_pylist()
+        return strings
 
     def blocks(self) -> Iterator[list[Any]]:
         """The strings in lists of at most BLOCK."""
