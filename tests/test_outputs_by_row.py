@@ -75,3 +75,14 @@ def test_labels_of_any_width_may_be_missing(tmp_path: Path, kind: pa.DataType) -
     labels = feature_files.load_outputs(tmp_path / "a.parquet").labels
     assert labels is not None
     assert labels.tolist() == [-1, 4]
+
+
+def test_columns_of_all_rows_come_in_the_order_of_the_ids(stored: Path) -> None:
+    everything = feature_files.load_outputs(stored)
+    assert everything.ids.tolist() == [f"s{row}" for row in range(ROWS)]
+    order = np.random.default_rng(0).permutation(ROWS)
+    outputs = feature_files.load_outputs(stored, ids=everything.ids[order])
+    assert np.array_equal(outputs.embedding, everything.embedding[order])  # type: ignore[arg-type, index]
+    twice = feature_files.load_outputs(stored, ids=np.array(["s80", "s2", "s80"], dtype=object))
+    assert twice.labels is not None
+    assert twice.labels.tolist() == [80, 2, 80]

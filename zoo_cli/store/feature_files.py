@@ -129,19 +129,9 @@ def load_outputs(
             raise lacks_column(path, column)
     stored = TextColumn.join([piece.ids for piece in pieces])
     check_unique(stored, str(path))
-    arrays: dict[str, Array] = {}
-    for column in present:
-        # Parts without rows may not know their width; if all are empty, the first one stands for the column.
-        filled = [piece for piece in pieces if len(piece.ids)] or pieces[:1]
-        chunks = [piece.arrays[column] for piece in filled]
-        if len({chunk.shape[1:] for chunk in chunks}) > 1:
-            raise ContractError(f"{path}: the parts disagree on the width of {column}")
-        arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
-    stored_ids = np.asarray(stored)
-    if selected is not None:
-        order = find_rows(selected, stored, path)
-        if not np.array_equal(order, np.arange(len(stored))):
-            stored_ids, arrays = stored_ids[order], {column: array[order] for column, array in arrays.items()}
+    order = np.arange(len(stored)) if selected is None else find_rows(selected, stored, path)
+    arrays = {column: _join(path, column, pieces, order) for column in present}
+    stored_ids = np.asarray(stored if selected is None else selected)
     for column in columns:
         if column in arrays:
             output_columns.check_values(arrays[column], column, stored_ids, path, output)
@@ -163,6 +153,39 @@ def load_parts(path: Path, output: str) -> Iterator[StoredOutputs]:
         yield StoredOutputs(part.stem, ids, *(piece.arrays.get(name) for name in COLUMNS))
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of one file: their ids, and the arrays of the columns that it has, by name."""
+
+    ids: TextColumn
+    arrays: dict[str, Array]
+
+
+def _join(path: Path, column: str, pieces: Sequence[_Piece], order: Array) -> Array:
+    """The rows `order` (M,) of a column of all pieces (N, …), which lose it, so that it is in memory once."""
+    # Parts without rows may not know their width; if all are empty, the first one stands for the column.
+    filled = [piece for piece in pieces if len(piece.ids)] or pieces[:1]
+    first = filled[0].arrays[column]
+    if len({piece.arrays[column].shape[1:] for piece in filled}) > 1:
+        raise ContractError(f"{path}: the parts disagree on the width of {column}")
+    total = sum(len(piece.ids) for piece in filled)
+    in_order = np.array_equal(order, np.arange(total))
+    if len(filled) == 1 or len(order) != total:
+        values = np.concatenate([piece.arrays.pop(column) for piece in filled]) if len(filled) > 1 else first
+        return values if in_order else values[order]
+    place = np.empty(total, np.int64)
+    place[order] = np.arange(total)
+    kind = np.result_type(*(piece.arrays[column].dtype for piece in filled))
+    values = np.empty((total, *first.shape[1:]), kind)
+    del first
+    begin = 0
+    for piece in filled:
+        end = begin + len(piece.ids)
+        values[slice(begin, end) if in_order else place[begin:end]] = piece.arrays.pop(column)
+        begin = end
+    return values
+
+
 def check_part(part: Path) -> Collection[str]:
     """The names of the columns of a file. Raises ContractError unless it can hold outputs."""
     tag = files.read_header(part).get("schema")
@@ -177,14 +200,6 @@ def check_part(part: Path) -> Collection[str]:
 def lacks_column(path: Path, column: str) -> ContractError:
     """The error for outputs of which some or all lack a column."""
     return ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Rows of one file: their ids, and the arrays of the columns that it has, by name."""
-
-    ids: TextColumn
-    arrays: dict[str, Array]
 
 
 def _read_parts(parts: Sequence[Path], selected: TextColumn | None, columns: Sequence[str]) -> list[_Piece]:
