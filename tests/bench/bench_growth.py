@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -176,7 +176,7 @@ def measure(sizes: Sequence[int] = ROWS) -> dict[str, dict[int, dict[str, float]
 def growth(cells: dict[int, dict[str, float]], key: str) -> float:
     """The largest exponent of growth between two neighbouring numbers of rows."""
     sizes = sorted(cells)
-    pairs = zip(sizes, sizes[1:], strict=False)
+    pairs = pairwise(sizes)
     return max(math.log(cells[high][key] / cells[low][key]) / math.log(high / low) for low, high in pairs)
 
 
