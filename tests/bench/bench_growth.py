@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from zoo_cli import config, specs
 from zoo_cli.config import Config
@@ -176,8 +177,13 @@ def measure(sizes: Sequence[int] = ROWS) -> dict[str, dict[int, dict[str, float]
 def growth(cells: dict[int, dict[str, float]], key: str) -> float:
     """The largest exponent of growth between two neighbouring numbers of rows."""
     sizes = sorted(cells)
-    pairs = pairwise(sizes)
-    return max(math.log(cells[high][key] / cells[low][key]) / math.log(high / low) for low, high in pairs)
+    return max(math.log(cells[high][key] / cells[low][key]) / math.log(high / low) for low, high in pairwise(sizes))
+
+
+@pytest.mark.bench
+def test_growth_is_measured() -> None:
+    table = measure((1000, 2000))
+    assert all(math.isfinite(growth(cells, "seconds")) for cells in table.values())
 
 
 if __name__ == "__main__":

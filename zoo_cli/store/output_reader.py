@@ -22,7 +22,10 @@ KEPT_BLOCKS = 2
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows of a row group: the `number`-th BLOCK of it, the last one of its file's `group`."""
+    """The `number`-th piece of BLOCK rows of a row group of a file; `is_whole`: the only one of its group.
+
+    `stamp`: of the file, see `_stamp`.
+    """
 
     part: Path
     stamp: tuple[int, int]

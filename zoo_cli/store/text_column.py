@@ -12,6 +12,7 @@ Array = np.ndarray
 BLOCK = 8192
 """How many rows are Python objects at a time while a column is iterated over."""
 LONG = 1 << 30
+"""Bytes of text from which on a column has offsets of 64 bits: those of 32 end at 2 GB."""
 
 
 class TextColumn:
@@ -24,17 +25,16 @@ class TextColumn:
         self.values = values
 
     @classmethod
-    def of(cls, values: "pa.ChunkedArray | pa.Array | Array | Iterable[str | None] | TextColumn") -> Self:
+    def of(cls, values: pa.ChunkedArray | pa.Array | Array | Iterable[str | None] | Self) -> Self:
         """A column of strings in any form."""
         if isinstance(values, TextColumn):
             return cls(values.values)
         if isinstance(values, pa.ChunkedArray):
-            # More than 2 GB of text, as in a long column of digests, needs offsets of 64 bits.
             return cls((values.cast(pa.large_string()) if values.nbytes > LONG else values).combine_chunks())
         return cls(values if isinstance(values, pa.Array) else pa.array(list(values), pa.large_string()))
 
     @classmethod
-    def join(cls, columns: "Sequence[TextColumn]") -> Self:
+    def join(cls, columns: Sequence[Self]) -> Self:
         """Columns one after another."""
         kind = pa.large_string() if sum(column.values.nbytes for column in columns) > LONG else pa.string()
         return cls.of(pa.chunked_array([column.values.cast(kind) for column in columns], kind))
@@ -49,8 +49,8 @@ class TextColumn:
     @overload
     def __getitem__(self, rows: int | np.integer[Any]) -> Any: ...
     @overload
-    def __getitem__(self, rows: "Array | slice | list[int]") -> Array: ...
-    def __getitem__(self, rows: "int | np.integer[Any] | Array | slice | list[int]") -> Any:
+    def __getitem__(self, rows: Array | slice | list[int]) -> Array: ...
+    def __getitem__(self, rows: int | np.integer[Any] | Array | slice | list[int]) -> Any:
         if isinstance(rows, (int, np.integer)):
             return self.values[index(rows)].as_py()
         return np.asarray(self.take(rows))
@@ -60,7 +60,7 @@ class TextColumn:
         array[:] = self.tolist()
         return array if dtype is None else array.astype(dtype)
 
-    def take(self, rows: "Array | slice | list[int]") -> Self:
+    def take(self, rows: Array | slice | list[int]) -> Self:
         """The column of some rows."""
         if isinstance(rows, slice):
             return type(self)(self.values[rows])
@@ -78,12 +78,12 @@ class TextColumn:
         for start in range(0, len(self), BLOCK):
             yield self.values[start : start + BLOCK].to_pylist()
 
-    def isin(self, names: "Iterable[str] | TextColumn") -> Array:
+    def isin(self, names: Iterable[str] | Self) -> Array:
         """Which rows (N,) hold one of these strings."""
-        among = TextColumn.of(names).values.cast(self.values.type)
+        among = self.of(names).values.cast(self.values.type)
         return to_numbers(pc.is_in(self.values, value_set=among))
 
-    def positions(self, names: "TextColumn") -> Array:
+    def positions(self, names: Self) -> Array:
         """Where each of `names` (M,) is in this column, int64, -1 where it is not; of equal ones the first."""
         places = pc.index_in(names.values.cast(self.values.type), value_set=self.values)
         return to_numbers(places, -1).astype(np.int64)
@@ -93,7 +93,7 @@ class TextColumn:
         return len(pc.unique(self.values)) < len(self)
 
 
-def to_numbers(column: "pa.ChunkedArray | pa.Array", null: int = 0) -> Array:
+def to_numbers(column: pa.ChunkedArray | pa.Array, null: int = 0) -> Array:
     """A column of numbers or truth values (N,), a null as `null`.
 
     Arrow's own `to_numpy` and `fill_null` import pandas where it is installed, which takes longer than a manifest.
