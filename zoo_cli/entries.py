@@ -27,7 +27,8 @@ class Metric(Entry):
     the source's classes, which "sigmoid" outputs are not. `pair_variance`: the function of the part of its variance
     that the jackknife counts twice. `margin`: the smallest gap between two scores that matters. `memory`: the function
     of the bytes that it needs for a probe, if these grow faster than the features and the smaller of their Gram
-    matrices. `pairs`: compares images of one class; with one of each it is undefined, or the same for all sources.
+    matrices; `streams`: reads many features a block at a time. `pairs`: compares images of one class; with one of each
+    it is undefined, or the same for all sources.
     `on_subsamples`, `on_permutations`: the functions of its scores on many subsamples, and under many permuted labels,
     at once, equal to those one by one, see `ranking.replicate_scores.Scorer`; empty: they are computed one by one.
     """
@@ -50,6 +51,7 @@ class Metric(Entry):
     pairs: bool = False
     on_subsamples: str = ""
     on_permutations: str = ""
+    streams: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         cheap=True,
         margin=0.02,
+        streams=True,
     ),
     "lfc": Metric(
         "zoo_cli.metrics.lfc:lfc",
@@ -46,6 +47,7 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         cheap=True,
         margin=0.02,
+        streams=True,
     ),
     "lgc": Metric(
         "zoo_cli.metrics.lgc:lgc",

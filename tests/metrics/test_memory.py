@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from scipy.special import softmax
 
 from zoo_cli import registry, specs
 from zoo_cli.errors import ZooError
-from zoo_cli.metrics import class_auc, counted_pairs, gbc, kept_pairs, knn, logme, pairs, ridge, rsa, sfda
+from zoo_cli.metrics import class_auc, counted_pairs, gbc, kept_pairs, knn, logme, matrix, pairs, ridge, rsa, sfda
 from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.pipeline import score_memory
@@ -287,3 +289,35 @@ def test_random_mix_in_parts_has_the_same_interval(monkeypatch: pytest.MonkeyPat
     assert usual.draws is not None
     assert parts.draws is not None
     np.testing.assert_allclose(parts.draws, usual.draws, rtol=1e-12)
+
+
+@pytest.mark.parametrize("spec", ["lfc", "lfc:offdiag=true", "cka", "cka:debiased=true"])
+def test_large_features_are_centred_in_blocks(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, entry = specs.resolve("metric", spec), registry.METRICS[spec.partition(":")[0]]
+    whole = probe("features", 12_000, 80, 5)
+    replicates = uncertainty.draw_replicates(whole.target, seed=0, permutations=1)
+
+    def estimate() -> uncertainty.Estimate:
+        (estimate,) = uncertainty.estimate_scores(
+            [(method, entry)], replace(whole, matrix=Matrix(whole.inputs)), seed=0, replicates=replicates
+        )
+        assert isinstance(estimate, uncertainty.Estimate)
+        return estimate
+
+    usual = estimate()
+    monkeypatch.setattr(matrix, "STREAMED", 1 << 19)
+    assert peak(lambda: method.function(replace(whole, matrix=Matrix(whole.inputs)), **method.params)) < 3 * MB
+    streamed = estimate()
+    for name in ("value", "low", "high", "chance"):
+        assert getattr(streamed, name) == pytest.approx(getattr(usual, name), rel=1e-9)
+
+
+def test_large_features_are_refused_only_where_they_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_memory, "free_ram", lambda: 100_000_000)
+    large = Probe.of(np.broadcast_to(np.float32(1), (20_000, 400)), np.arange(20_000) % 5)
+    for limit, specs_of_metrics in ((matrix.STREAMED, ["lfc", "logme"]), (1 << 19, ["logme"])):
+        monkeypatch.setattr(matrix, "STREAMED", limit)
+        for spec in specs_of_metrics:
+            with pytest.raises(ZooError, match="of memory"):
+                score_memory.check_memory("a", [parse_metric(spec, None)], large)
+    score_memory.check_memory("a", [parse_metric("lfc", None)], large)

@@ -17,6 +17,7 @@ from zoo_cli.pipeline import tune, tune_plans
 from zoo_cli.pipeline.tune_config import TuneConfig
 from zoo_cli.pipeline.tune_trials import ABSENT, Split, Trials, draw_splits
 from zoo_cli.store.manifest import Images, load_manifest
+from zoo_cli.store.text_column import TextColumn
 from zoo_cli.training.training_config import TrainingConfig
 
 LEARNING = '[[candidate]]\nname = "learns"\nobjective = "labels-only"\nlr = 0.1\n'
@@ -68,13 +69,13 @@ def make_images(sha256: list[str], splits: str) -> Images:
     return Images(
         Path("manifest.parquet"),
         Path(),
-        np.array([f"{i:02}" for i in range(n)], dtype=object),
+        TextColumn.of(f"{i:02}" for i in range(n)),
         np.array(["train"] * n, dtype=object),
         split,
         split == "labelled",
         np.where(split == "labelled", np.arange(n) % 2, -1),
-        np.array(sha256, dtype=object),
-        np.array([None] * n, dtype=object),
+        TextColumn.of(sha256),
+        TextColumn.of([None] * n),
     )
 
 

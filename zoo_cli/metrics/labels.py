@@ -1,5 +1,6 @@
 """The label side of a score: re-indexed and sorted by class, once for all sources of a target."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -83,6 +84,19 @@ class Classes(Cached):
     def sums(self, values: Array) -> Array:
         """The sum of the rows of each class, in float64: (N, D) to (C, D)."""
         return np.asarray(self.indicator @ values)
+
+    def sums_of_blocks(self, blocks: Iterable[Array]) -> Array:
+        """`sums` of values (N, D) that arrive as blocks of rows, in their order."""
+        total: Array | None = None
+        begin = 0
+        for block in blocks:
+            codes = self.codes[begin : begin + len(block)]
+            places = codes, np.arange(len(block))
+            part = sparse.csr_matrix((np.ones(len(block)), places), shape=(len(self.counts), len(block))) @ block
+            total = part if total is None else total + part
+            begin += len(block)
+        assert total is not None, "a target has samples"
+        return total
 
     @cached_property
     def indicator(self) -> sparse.csr_matrix:

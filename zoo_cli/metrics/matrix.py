@@ -1,5 +1,6 @@
 """The feature side of a score: one matrix and its products, each computed once for all metrics that share it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -18,6 +19,8 @@ from zoo_cli.metrics.subsets import Subset
 Array = NDArray[Any]
 
 BLOCK = 1024
+# Inputs of more numbers are centred a block at a time by products that do not need all of them at once.
+STREAMED = 1 << 26
 # Eigenvalues of a Gram matrix are exact to about 1e-16 of the largest one. Where one below this share of it matters,
 # singular values are computed from the rows themselves.
 PRECISE = 1e-9
@@ -100,6 +103,17 @@ class Matrix(Cached):
         return centred
 
     @property
+    def streamed(self) -> bool:
+        """Whether the inputs, or those they were taken from, are too large to keep them centred in float64 too."""
+        return self.tall and (self.inputs.size > STREAMED or (self.whole is not None and self.whole[0].streamed))
+
+    def centred_blocks(self) -> Iterator[Array]:
+        """The centred rows, BLOCK of them at a time."""
+        for start in range(0, len(self), BLOCK):
+            rows = slice(start, start + BLOCK)
+            yield self.centred[rows] if "centred" in self.__dict__ else self.inputs[rows] - self.mean
+
+    @property
     def gram(self) -> Array:
         """The Gram matrix of the centred rows: of columns (D, D) if `tall`, else of rows (N, N)."""
         return self.cached("gram", self._compute_gram)
@@ -120,13 +134,13 @@ class Matrix(Cached):
             return float(self.subset.subsets.squared_grams[self.subset.number])
         if self.is_cached("gram") or pairs.small(self.inputs):
             return float(np.vdot(self.gram, self.gram))
-        single = self.centred.astype(np.float32)
         if self.tall:
-            blocks = (single[start : start + BLOCK] for start in range(0, len(single), BLOCK))
             gram = np.zeros((self.width, self.width))
-            for block in blocks:
-                gram += block.T @ block
+            for block in self.centred_blocks():
+                single = block.astype(np.float32)
+                gram += single.T @ single
             return float(np.vdot(gram, gram))
+        single = self.centred.astype(np.float32)
         products = single @ single.T
         rows = (products[start : start + BLOCK].astype(np.float64) for start in range(0, len(single), BLOCK))
         return float(sum(np.vdot(block, block) for block in rows))
@@ -138,6 +152,8 @@ class Matrix(Cached):
             return self.subset.subsets.lengths(self.subset.number)
         if not self.tall:
             return np.asarray(self.gram.diagonal())
+        if self.streamed:
+            return np.concatenate([np.einsum("ij,ij->i", centred, centred) for centred in self.centred_blocks()])
         lengths: Array = np.einsum("ij,ij->i", self.centred, self.centred)
         return lengths
 
@@ -147,6 +163,8 @@ class Matrix(Cached):
         if self.subset is not None and self.subset.subsets.share_products:
             return self.subset.subsets.tilts(self.subset.number)
         block = self._block
+        if self.streamed:
+            return np.concatenate([centred @ self.mean for centred in self.centred_blocks()])
         if self.whole is None or block is None:
             return np.asarray(self.centred @ self.mean)
         # In terms of the whole: its centred rows less their mean m here, times its mean row plus m.

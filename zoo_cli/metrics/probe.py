@@ -122,6 +122,8 @@ class Probe:
     @cached_property
     def sums(self) -> Array:
         """The sums of the centred inputs of each class (C, D)."""
+        if self.matrix.streamed:
+            return self.target.sums_of_blocks(self.matrix.centred_blocks())
         return self.target.sums(self.matrix.centred)
 
     @cached_property

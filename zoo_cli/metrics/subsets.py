@@ -31,6 +31,8 @@ class Whole(Protocol):
     @property
     def tilt(self) -> Array: ...
     @property
+    def streamed(self) -> bool: ...
+    @property
     def width(self) -> int: ...
     def __len__(self) -> int: ...
 
@@ -55,7 +57,7 @@ class Subsets(Cached):
     def share_products(self) -> bool:
         """Whether the products of all rows cost less than the Gram matrices of the subsets' columns do."""
         count, width, number = len(self.matrix), self.matrix.width, len(self.rows)
-        return count * (width + 2 * number) < sum(map(len, self.rows)) * width**2 / count
+        return not self.matrix.streamed and count * (width + 2 * number) < sum(map(len, self.rows)) * width**2 / count
 
     @cached_property
     def sizes(self) -> Array:

@@ -17,6 +17,7 @@ from zoo_cli.pipeline.task_data import DataPart, one_class_error, open_parts
 from zoo_cli.store.domain_images import DomainImages
 from zoo_cli.store.manifest import NO_LABEL
 from zoo_cli.store.parquet_images import ImagePlace
+from zoo_cli.store.text_column import TextColumn
 
 MAX_FAILED = 0.01
 """The share of unreadable images from which a domain is refused, as in `zoo split`."""
@@ -129,13 +130,13 @@ def _join(names: Sequence[str], domains: Sequence[_Domain], root: Path) -> Domai
     images = DomainImages(
         root,
         root,
-        column([row.id for row in rows]),
+        TextColumn.of([row.id for row in rows]),
         column([row.data for row in rows]),
         column([row.split for row in rows]),
         np.zeros(len(rows), dtype=bool),
         np.array(labels, dtype=np.int64),
-        column([row.sha256 for row in rows]),
-        column([row.path for row in rows]),
+        TextColumn.of([row.sha256 for row in rows]),
+        TextColumn.of([row.path for row in rows]),
         places,
         domain=np.array(numbers, dtype=np.int64),
         known=np.array(known, dtype=np.int64),

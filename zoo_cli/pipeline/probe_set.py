@@ -20,7 +20,7 @@ def probe_rows(settings: Config, images: Images, per_class: int | None = None, s
     """
     rows, absent = images.where(probe=True), failures.failed_ids(settings, "extract")
     if absent:
-        rows = rows[[str(name) not in absent for name in images.ids[rows]]]
+        rows = rows[~images.ids.take(rows).isin(absent)]
     return np.asarray(rows[draw_per_class(images.ids[rows], images.labels[rows], per_class, seed)])
 
 

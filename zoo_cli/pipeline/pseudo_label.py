@@ -26,13 +26,17 @@ from zoo_cli.store import (
 )
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
+from zoo_cli.store.output_reader import OutputReader
 from zoo_cli.store.output_summary import find_collapsed
 from zoo_cli.store.provenance import Inputs, Stale
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import SourceRecord, load_source_record
+from zoo_cli.store.text_column import TextColumn
 from zoo_cli.store.view_set import ViewSet
 
 SPLITS = ("labelled", "unlabelled")
+STEP = 512
+"""Rows whose probabilities are float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +96,14 @@ def make_pseudo_labels(
         if find_collapsed(settings, [source.name]):
             console.say(f"{source.name} is collapsed, it answers every image alike: no pseudo-labels of it")
             continue
-        ids, output = images.ids[rows], record.output
+        ids, output = images.ids.take(rows), record.output
         loaded: list[Path] = []
 
         def load(
-            features: Path, ids: np.ndarray = ids, output: str = output, loaded: list[Path] = loaded
-        ) -> tuple[np.ndarray, np.ndarray]:
-            outputs = feature_files.load_outputs(features, ids=ids, columns=("logits",), needed=("logits",))
-            probs = outputs.probabilities(output)
-            assert probs is not None
+            features: Path, ids: TextColumn = ids, output: str = output, loaded: list[Path] = loaded
+        ) -> _Probabilities:
             loaded.append(features)
-            return outputs.ids, probs
+            return _Probabilities(OutputReader(features, ("logits",), ids=ids, needed=("logits",)), output)
 
         root = _root(settings, source, views)
         places = _places(settings, source, views, source_inputs(images, rows, record))
@@ -137,14 +138,32 @@ def pseudo_label_file(features: Path, out: Path, output: str, *, overwrite: bool
     if output not in ("softmax", "sigmoid"):
         raise UsageError(f'--output "{output}"', "softmax or sigmoid")
     inputs = {"source": feature_files.content_digest(features), "output": output}
-    outputs = feature_files.load_outputs(features, columns=("logits", "probs"), output=output)
-    probs = outputs.probabilities(output)
-    if probs is None:
+    outputs = OutputReader(features, ("logits", "probs"), output=output)
+    if not outputs.columns:
         raise UsageError(f"{features} has neither logits nor probs", "a source without a head has no pseudo-labels")
-    if not len(probs):
+    if not len(outputs):
         raise UsageError(f"{features} has no rows")
-    _store(out, [_Place(out, features, inputs)], lambda _: (outputs.ids, probs), overwrite=overwrite, refresh=False)()
-    return PseudoLabelSummary(out.name.removeprefix("source="), len(outputs.ids), probs.shape[1])
+    probs = _Probabilities(outputs, output)
+    _store(out, [_Place(out, features, inputs)], lambda _: probs, overwrite=overwrite, refresh=False)()
+    return PseudoLabelSummary(out.name.removeprefix("source="), len(outputs), outputs.width(outputs.columns[0]))
+
+
+@dataclass(frozen=True)
+class _Probabilities:
+    """The class probabilities of stored outputs, read a part at a time. `output`: what the logits are for."""
+
+    outputs: OutputReader
+    output: str
+
+    def read(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """The ids (M,) and probabilities (M, K), float16, of a range of rows."""
+        stored = self.outputs.read(rows)
+        pieces = []
+        for start in range(0, max(1, len(stored.ids)), STEP):
+            probs = stored.take(slice(start, start + STEP)).probabilities(self.output)
+            assert probs is not None
+            pieces.append(probs.astype(np.float16))
+        return stored.ids, np.concatenate(pieces)
 
 
 @dataclass(frozen=True)
@@ -187,14 +206,14 @@ def source_inputs(images: Images, rows: np.ndarray, record: SourceRecord) -> Inp
 def _store(
     root: Path,
     places: Sequence[_Place],
-    load: Callable[[Path], tuple[np.ndarray, np.ndarray]],
+    load: Callable[[Path], _Probabilities],
     *,
     overwrite: bool,
     refresh: bool,
 ) -> Callable[[], None]:
     """Write what is missing below `root`; what replaces older pseudo-labels is made beside them.
 
-    The result brings it into its place. `load`: the ids (N,) and probabilities (N, K) of the stored outputs at a path.
+    The result brings it into its place. `load`: the probabilities of the stored outputs at a path.
     """
     identity = provenance.fingerprint([place.inputs for place in places])
     remake = overwrite and not (replacement.is_done(root, identity) and all(map(_is_made, places)))
@@ -209,12 +228,12 @@ def _store(
     old = [path.relative_to(root).as_posix() for path in replacement.parts_below(root)]
     if not remake or not old:
         for place in missing:
-            _write(place, *load(place.features), None)
+            _write(place, load(place.features), None)
         return lambda: None
     new = Replacement.begin(root, identity, [place.folder.relative_to(root).as_posix() for place in places])
     for place in places:
         if not new.is_taken and not _is_made(replace(place, folder=new.path(place.folder))):
-            _write(place, *load(place.features), new)
+            _write(place, load(place.features), new)
 
     def swap() -> None:
         new.swap(old, remember=overwrite)
@@ -245,15 +264,16 @@ def _are_all(parts: Sequence[Path]) -> bool:
     return bool(parts) and len(parts) == int(parts[0].stem.rpartition("-")[2])
 
 
-def _write(place: _Place, ids: np.ndarray, probs: np.ndarray, new: Replacement | None) -> None:
+def _write(place: _Place, probs: _Probabilities, new: Replacement | None) -> None:
     """Write parts in float16, enough for a student; the mass that rounding loses is restored when they are read."""
-    count = max(1, -(-len(ids) // schemas.ROW_GROUP))
+    total = len(probs.outputs)
+    count = max(1, -(-total // schemas.ROW_GROUP))
     for part in range(count):
-        rows = slice(part * schemas.ROW_GROUP, (part + 1) * schemas.ROW_GROUP)
+        ids, values = probs.read(slice(part * schemas.ROW_GROUP, (part + 1) * schemas.ROW_GROUP))
         table = pa.table(
             {
-                "id": pa.array([str(name) for name in ids[rows]], pa.string()),
-                "probs": to_list_column(probs[rows].astype(np.float16)),
+                "id": pa.array([str(name) for name in ids], pa.string()),
+                "probs": to_list_column(values),
             }
         )
         path = place.folder / f"part-{part:05}-of-{count:05}.parquet"

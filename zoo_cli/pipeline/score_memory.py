@@ -18,10 +18,13 @@ def check_memory(source: str, metrics: Iterable[MetricSpec], probe: Probe) -> No
     """Raise ZooError, with the bytes, where a metric needs more memory than is free."""
     count, width = probe.inputs.shape
     least = 8 * COPIES * max(count * width, min(count, width) ** 2)
+    # A subsample is a copy of half of the inputs.
+    streamed = probe.inputs.nbytes // 2 + 8 * COPIES * width**2
     free: int | None = None
     for spec in metrics:
         own = spec.entry.memory
-        needed = least + (registry.import_target(own)(probe, **spec.method.params) if own else 0)
+        needed = streamed if spec.entry.streams and probe.matrix.streamed else least
+        needed += registry.import_target(own)(probe, **spec.method.params) if own else 0
         if needed <= ALWAYS:
             continue
         free = free_ram() if free is None else free

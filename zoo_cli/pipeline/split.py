@@ -221,7 +221,7 @@ def manifest_inputs(settings: Config) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManifestRow:
     """A readable sample as a row of the manifest. `label`: the true one, until `in_split` hides it."""
 
@@ -376,21 +376,29 @@ def check_images(
 def _with_images(rows: list[ManifestRow], parts: list[DataPart], schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows as tables. Images that no file holds are read a second time, to keep few in memory."""
     if all(row.path or row.file for row in rows):
-        yield pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+        for start in range(0, len(rows), schemas.ROW_GROUP):
+            yield _to_table(rows[start : start + schemas.ROW_GROUP], schema)
         return
     row_of = {row.id: row for row in rows}
-    piece: list[dict[str, Any]] = []
+    piece: list[ManifestRow] = []
+    images: list[bytes | None] = []
     size = 0
     for part in parts:
         for name, sample in part.entries():
             if name in row_of:
-                image = None if sample.place else sample.image
-                size += len(image or b"")
-                piece.append({**asdict(row_of[name]), "image": image})
+                images.append(None if sample.place else sample.image)
+                size += len(images[-1] or b"")
+                piece.append(row_of[name])
             if len(piece) == schemas.ROW_GROUP or size > in_order.AHEAD_BYTES:
-                yield pa.Table.from_pylist(piece, schema=schema)
-                piece, size = [], 0
-    yield pa.Table.from_pylist(piece, schema=schema)
+                yield _to_table(piece, schema, images)
+                piece, images, size = [], [], 0
+    yield _to_table(piece, schema, images)
+
+
+def _to_table(rows: Sequence[ManifestRow], schema: pa.Schema, images: Sequence[bytes | None] | None = None) -> pa.Table:
+    columns: dict[str, Sequence[Any]] = {"image": [None] * len(rows) if images is None else images}
+    columns |= {name: [getattr(row, name) for row in rows] for name in schema.names if name != "image"}
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
 def _whole(key: str, value: int | str) -> int:

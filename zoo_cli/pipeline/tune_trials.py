@@ -91,8 +91,8 @@ def _make_split(
     images: Images, groups: np.ndarray, rows: np.ndarray, positions: np.ndarray, number: int, seed: int
 ) -> Split:
     held_out = rows[positions]
-    hashes, held_groups = set(images.sha256[held_out]), set(groups[held_out]) - {None}
-    alike = np.array([sha in hashes or group in held_groups for sha, group in zip(images.sha256, groups, strict=True)])
+    held_groups = set(groups[held_out]) - {None}
+    alike = images.sha256.isin(images.sha256.take(held_out)) | np.array([group in held_groups for group in groups])
     split = np.where((images.split == "test") | alike, ABSENT, images.split)
     split[held_out] = "test"
     left = np.flatnonzero(split == "labelled")

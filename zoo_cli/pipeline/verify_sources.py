@@ -38,6 +38,7 @@ from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.gradient_store import GradientRecord
 from zoo_cli.store.records import build_record
 from zoo_cli.store.source_record import DOCUMENT, SourceRecord, has_source_record, load_source_record
+from zoo_cli.store.text_column import TextColumn
 from zoo_cli.store.view_set import ViewSet
 
 PREFIX = "source="
@@ -277,9 +278,8 @@ def _read_gradients(known: Known, record: GradientRecord | None, path: Path) -> 
         raise ContractError(f"{path} was not made as {gradient_store.DOCUMENT} describes")
     if record is None or known.images is None:
         return
-    row_of = {str(name): row for row, name in enumerate(known.images.ids)}
-    rows = [row_of[name] for name in ids if name in row_of]
-    if len(rows) < len(ids) or made_from != gradient_store.part_inputs(known.images, rows, record):
+    rows = known.images.ids.positions(TextColumn.of(ids))
+    if (rows < 0).any() or made_from != gradient_store.part_inputs(known.images, rows, record):
         raise provenance.stale_error(str(path), ["images"])
 
 

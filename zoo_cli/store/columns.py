@@ -1,6 +1,6 @@
 """Arrays as list columns of a table and back, and the Arrow schema of an artifact."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +51,7 @@ def to_matrix(column: pa.ChunkedArray, what: str) -> np.ndarray:
             raise ContractError(f"{what} is ragged", "every row needs the same number of values")
         if not pa.types.is_fixed_size_list(kind) and len(pc.unique(pc.list_value_length(chunk))) != 1:
             raise ContractError(f"{what} is ragged", "every row needs the same number of values")
-        pieces.append(values.to_numpy(zero_copy_only=False).reshape(len(chunk), -1))
+        pieces.append(np.from_dlpack(values).reshape(len(chunk), -1))  # `to_numpy` would import pandas
     if not pieces:
         return np.zeros((0, getattr(kind, "list_size", 0)), pa.array([], kind.value_type).to_numpy(False).dtype)
     if len({piece.shape[1] for piece in pieces}) > 1:
@@ -64,13 +64,13 @@ def to_list_column(array: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).reshape(-1)), array.shape[1])
 
 
-def check_list_lengths(metadata: FileMetaData, table: pa.Table) -> None:
-    """Raise ArrowInvalid if a column of lists has other lengths than the footer counts.
+def check_list_lengths(metadata: FileMetaData, groups: Iterable[int], table: pa.Table) -> None:
+    """Raise ArrowInvalid if a column of lists has other lengths than the footer counts in these row groups.
 
     A page without its last values is not noticed otherwise: its number of values is outside its checksum.
     """
     expected: dict[str, int] = {}
-    for group in range(metadata.num_row_groups):
+    for group in groups:
         for index in range(metadata.num_columns):
             chunk = metadata.row_group(group).column(index)
             name = chunk.path_in_schema.partition(".")[0]

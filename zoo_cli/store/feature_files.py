@@ -1,17 +1,21 @@
 """Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or any parquet file."""
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.metrics.probabilities import restore_sums
 from zoo_cli.store import files, output_columns, path_patterns, provenance, replacement, schemas
 from zoo_cli.store.manifest import Images, check_unique
 from zoo_cli.store.output_columns import COLUMNS
+from zoo_cli.store.text_column import TextColumn, to_arrow
 
 Array = np.ndarray
 OURS = tuple(schema.tag for schema in (schemas.FEATURES, schemas.PSEUDO, schemas.PREDICTIONS, schemas.NEW_PREDICTIONS))
@@ -104,7 +108,7 @@ def content_digest(path: Path) -> str:
 def load_outputs(
     path: Path,
     *,
-    ids: Array | None = None,
+    ids: Array | TextColumn | None = None,
     columns: Sequence[str] = COLUMNS,
     needed: Collection[str] = (),
     output: str = "softmax",
@@ -117,25 +121,17 @@ def load_outputs(
     Raises ContractError for repeated or missing ids, and for values that break the contract of their column, see
     `output_columns`.
     """
-    selected = None if ids is None else set(ids)
-    pieces = replacement.read_whole(path, lambda: [_read_part(part, selected, columns) for part in find_parts(path)])
-    present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
+    selected = None if ids is None else TextColumn.of(ids)
+    pieces = replacement.read_whole(path, lambda: _read_parts(find_parts(path), selected, columns))
+    present = [column for column in (*columns, "label") if all(column in piece.arrays for piece in pieces)]
     for column in needed:
         if column not in present:
-            raise ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
-    stored_ids = np.concatenate([piece["id"] for piece in pieces])
-    check_unique(stored_ids, str(path))
-    arrays: dict[str, Array] = {}
-    for column in present:
-        # Parts without rows may not know their width; if all are empty, the first one stands for the column.
-        filled = [piece for piece in pieces if len(piece["id"])] or pieces[:1]  # type: ignore[arg-type]
-        chunks: list[Array] = [piece[column] for piece in filled]  # type: ignore[misc]
-        if len({chunk.shape[1:] for chunk in chunks}) > 1:
-            raise ContractError(f"{path}: the parts disagree on the width of {column}")
-        arrays[column] = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
-    if ids is not None:
-        order = _rows_of(ids, stored_ids, path)
-        stored_ids, arrays = stored_ids[order], {column: array[order] for column, array in arrays.items()}
+            raise lacks_column(path, column)
+    stored = TextColumn.join([piece.ids for piece in pieces])
+    check_unique(stored, str(path))
+    order = np.arange(len(stored)) if selected is None else find_rows(selected, stored, path)
+    arrays = {column: _join(path, column, pieces, order) for column in present}
+    stored_ids = np.asarray(stored if selected is None else selected)
     for column in columns:
         if column in arrays:
             output_columns.check_values(arrays[column], column, stored_ids, path, output)
@@ -150,42 +146,110 @@ def load_parts(path: Path, output: str) -> Iterator[StoredOutputs]:
     """The rows of each file at a path, one file in memory at a time. Raises ContractError as `load_outputs` does."""
     for part in find_parts(path):
         piece = _read_part(part, None, COLUMNS)
+        ids = np.asarray(piece.ids)
         for column in COLUMNS:
-            if (values := piece[column]) is not None:
-                output_columns.check_values(values, column, piece["id"], path, output)  # type: ignore[arg-type]
-        yield StoredOutputs(part.stem, piece["id"], *(piece[name] for name in COLUMNS))  # type: ignore[arg-type]
+            if (values := piece.arrays.get(column)) is not None:
+                output_columns.check_values(values, column, ids, path, output)
+        yield StoredOutputs(part.stem, ids, *(piece.arrays.get(name) for name in COLUMNS))
 
 
-def _read_part(part: Path, selected: set[str] | None, columns: Sequence[str]) -> dict[str, Array | None]:
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of one file: their ids, and the arrays of the columns that it has, by name."""
+
+    ids: TextColumn
+    arrays: dict[str, Array]
+
+
+def _join(path: Path, column: str, pieces: Sequence[_Piece], order: Array) -> Array:
+    """The rows `order` (M,) of a column of all pieces (N, …), which lose it, so that it is in memory once."""
+    # Parts without rows may not know their width; if all are empty, the first one stands for the column.
+    filled = [piece for piece in pieces if len(piece.ids)] or pieces[:1]
+    first = filled[0].arrays[column]
+    if len({piece.arrays[column].shape[1:] for piece in filled}) > 1:
+        raise ContractError(f"{path}: the parts disagree on the width of {column}")
+    total = sum(len(piece.ids) for piece in filled)
+    in_order = np.array_equal(order, np.arange(total))
+    if len(filled) == 1 or len(order) != total:
+        values = np.concatenate([piece.arrays.pop(column) for piece in filled]) if len(filled) > 1 else first
+        return values if in_order else values[order]
+    place = np.empty(total, np.int64)
+    place[order] = np.arange(total)
+    kind = np.result_type(*(piece.arrays[column].dtype for piece in filled))
+    values = np.empty((total, *first.shape[1:]), kind)
+    del first
+    begin = 0
+    for piece in filled:
+        end = begin + len(piece.ids)
+        values[slice(begin, end) if in_order else place[begin:end]] = piece.arrays.pop(column)
+        begin = end
+    return values
+
+
+def check_part(part: Path) -> Collection[str]:
+    """The names of the columns of a file. Raises ContractError unless it can hold outputs."""
     tag = files.read_header(part).get("schema")
     if tag is not None and tag not in OURS:
         raise ContractError(f"{part} is a {tag}, not one of {', '.join(OURS)}", "a newer zoo may have written it")
     names = files.column_types(part)
     if "id" not in names:
         raise ContractError(f"{part} has no column id")
+    return names
+
+
+def lacks_column(path: Path, column: str) -> ContractError:
+    """The error for outputs of which some or all lack a column."""
+    return ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
+
+
+def _read_parts(parts: Sequence[Path], selected: TextColumn | None, columns: Sequence[str]) -> list[_Piece]:
+    """The selected rows of files, as many files at a time as Arrow uses threads."""
+    with ThreadPoolExecutor(max(1, min(len(parts), pa.cpu_count()))) as pool:
+        return list(pool.map(lambda part: _read_part(part, selected, columns), parts))
+
+
+def _read_part(part: Path, selected: TextColumn | None, columns: Sequence[str]) -> _Piece:
+    """The rows of a file whose ids are selected; only the row groups that hold one are read, one after another."""
+    names = check_part(part)
     here = [column for column in (*columns, "label") if column in names]
-    table = files.read_parquet(part, ["id", *here])
-    ids = output_columns.read_ids(table.column("id"), part)
-    if selected is not None and not selected.issuperset(ids):
-        keep = np.flatnonzero([name in selected for name in ids])
-        table, ids = table.take(keep), ids[keep]
-    piece: dict[str, Array | None] = {"id": ids, **dict.fromkeys((*columns, "label"))}
-    for column in here:
-        values = table.column(column)
-        if column == "label":
-            piece[column] = output_columns.read_labels(values, part)
+    with files.open_parquet(part) as stream:
+        everything = range(stream.num_row_groups)
+        ids = output_columns.read_ids(files.read_groups(stream, everything, ["id"]).column("id"), part)
+        kept = np.arange(len(ids)) if selected is None else np.flatnonzero(ids.isin(selected))
+        if len(kept) == len(ids):
+            table = files.read_groups(stream, everything, here)
         else:
-            piece[column] = output_columns.read_matrix(values, column, part)
-    return piece
+            ids = ids.take(kept)
+            table = pa.concat_tables(_read_rows(stream, kept, here))
+    arrays = {}
+    for column in here:
+        if column == "label":
+            arrays[column] = output_columns.read_labels(table.column(column), part)
+        elif (values := output_columns.read_matrix(table.column(column), column, part)) is not None:
+            arrays[column] = values
+    return _Piece(ids, arrays)
 
 
-def _rows_of(ids: Array, stored_ids: Array, path: Path) -> Array:
-    row_of = {name: row for row, name in enumerate(stored_ids)}
-    missing = [str(name) for name in ids if name not in row_of]
-    if missing:
+def _read_rows(stream: pq.ParquetFile, rows: Array, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Some rows (M,), ascending, of a file: a table for each row group that holds one, else one without rows."""
+    sizes = [stream.metadata.row_group(group).num_rows for group in range(stream.num_row_groups)]
+    ends = np.cumsum(sizes)
+    groups = np.searchsorted(ends, rows, side="right")
+    if not len(rows):
+        yield stream.schema_arrow.empty_table().select(list(columns))
+    for group in np.unique(groups).tolist():
+        first = ends[group] - sizes[group]
+        yield files.read_groups(stream, [group], columns).take(to_arrow(rows[groups == group] - first))
+
+
+def find_rows(ids: TextColumn, stored: TextColumn, path: Path) -> Array:
+    """Where each of the ids (M,) is among those stored at a path. Raises ContractError for missing ones."""
+    rows = stored.positions(ids)
+    missing = ids[rows < 0]
+    if len(missing):
         examples = ", ".join(missing[:5])
         raise ContractError(
             f"{path} lacks {len(missing):,} of {len(ids):,} ids of the manifest, e.g. {examples}",
             "its ids must be those of the manifest; compare both with zoo show",
         )
-    return np.array([row_of[name] for name in ids], dtype=np.int64)
+    return rows

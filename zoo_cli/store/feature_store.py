@@ -28,6 +28,7 @@ from zoo_cli.store.source_record import (
     rename_source_record,
     write_source_record,
 )
+from zoo_cli.store.text_column import TextColumn
 
 PART_ROWS = schemas.ROW_GROUP
 
@@ -189,7 +190,7 @@ def write_part(
 
     Raises ContractError if a value is not finite.
     """
-    columns: dict[str, Any] = {"id": pa.array([str(name) for name in images.ids[present]], pa.string())}
+    columns: dict[str, Any] = {"id": images.ids.take(present).values.cast(pa.string())}
     for name, values in (("embedding", features), ("logits", logits)):
         if values is None:
             continue
@@ -255,12 +256,12 @@ def import_outputs(settings: Config, source: Source, images: Images, *, overwrit
     else:
         open_features(settings, record)
         stored = current_parts(settings, source, images, record)
-    row_of = {str(name): row for row, name in enumerate(outputs.ids)}
+    place = TextColumn.of(outputs.ids).positions(images.ids)
     for part, rows in planned_parts(settings, source, images):
         if part in stored:
             continue
-        present = np.array([row for row in rows if str(images.ids[row]) in row_of], dtype=np.int64)
-        order = np.array([row_of[str(images.ids[row])] for row in present], dtype=np.int64)
+        present = rows[place[rows] >= 0]
+        order = place[present]
         features, part_logits = (None if values is None else values[order] for values in (outputs.embedding, logits))
         arguments = images, rows, present, features, part_logits, {"source": record.fingerprint}, source.name
         replacement.commit(new, part, write_part, *arguments)
@@ -289,8 +290,9 @@ def missing_ids(settings: Config, sources: Iterable[Source], images: Images) -> 
             with suppress(ContractError):
                 # The number of rows is in the footer; the ids are read only if some are missing.
                 if path.exists() and files.row_count(path) < len(rows):
-                    stored = files.read_parquet(path, ["id"]).column("id").to_pylist()
-                    missing |= {str(name) for name in images.ids[rows]}.difference(stored)
+                    stored = TextColumn.of(files.read_parquet(path, ["id"]).column("id"))
+                    planned = images.ids.take(rows)
+                    missing.update(planned[~planned.isin(stored)])
     return frozenset(missing)
 
 
@@ -329,8 +331,7 @@ def _changed_files(settings: Config, source: Source, record: SourceRecord) -> li
 
 
 def _check_ids(settings: Config, outputs: StoredOutputs, images: Images, path: Path) -> None:
-    manifest_ids = {str(name) for name in images.ids}
-    unknown = sum(str(name) not in manifest_ids for name in outputs.ids)
+    unknown = int((images.ids.positions(TextColumn.of(outputs.ids)) < 0).sum())
     if unknown == len(outputs.ids):
         raise ContractError(f"{path} has no id of {settings.manifest}", "compare both with zoo show")
     if unknown:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor  # reading and writing tables must not load torch
 
 HEADER = b"zoo"
+STREAM_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -302,16 +303,39 @@ def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None)
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Any parquet file, page checksums verified if it has them. Raises ContractError if it is damaged."""
-    with _reading(path), _parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as stream:
-        table = stream.read(columns=list(columns) if columns is not None else None)
-        if table.num_rows != stream.metadata.num_rows:
-            raise pa.ArrowInvalid(f"{table.num_rows} rows instead of {stream.metadata.num_rows}")
-        for column in table.columns:
-            # Text that is not UTF-8 would fail only when it is used.
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                column.validate(full=True)
-        check_list_lengths(stream.metadata, table)
-        return table
+    with open_parquet(path) as stream:
+        return read_groups(stream, range(stream.num_row_groups), columns)
+
+
+@contextmanager
+def open_parquet(path: Path, *, streaming: bool = False) -> Iterator[pq.ParquetFile]:
+    """A parquet file for `read_groups`. Raises ContractError if it is, or turns out to be, damaged.
+
+    `streaming`: its columns are read page by page, for row groups that may not fit in memory.
+    """
+    buffer = STREAM_BUFFER if streaming else 0
+    with (
+        _reading(path),
+        _parquet(path),
+        pq.ParquetFile(path, page_checksum_verification=True, buffer_size=buffer) as stream,
+    ):
+        yield stream
+
+
+def read_groups(stream: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+    """Some row groups of a file that `open_parquet` opened, one after another."""
+    metadata = stream.metadata
+    table = stream.read_row_groups(list(groups), columns=list(columns) if columns is not None else None)
+    sizes = [metadata.row_group(group).num_rows for group in groups]
+    expected = metadata.num_rows if len(sizes) == metadata.num_row_groups else sum(sizes)
+    if table.num_rows != expected:
+        raise pa.ArrowInvalid(f"{table.num_rows} rows instead of {expected}")
+    for column in table.columns:
+        # Text that is not UTF-8 would fail only when it is used.
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            column.validate(full=True)
+    check_list_lengths(metadata, groups, table)
+    return table
 
 
 def group_sizes(path: Path) -> list[int]:

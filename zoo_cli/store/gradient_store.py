@@ -23,6 +23,7 @@ from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.records import build_record
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import MISSING, has_source_record, load_document, load_source_record
+from zoo_cli.store.text_column import TextColumn
 
 DOCUMENT, OLD_DOCUMENT = "_gradients.json", "gradients.json"
 PROJECTION = "10000"
@@ -91,17 +92,16 @@ def missing_rows(
     changed = provenance.differences({key: getattr(record, key) for key in current}, current)
     if changed:
         raise provenance.stale_error(str(folder), changed, _maker(source.name))
-    row_of = {str(name): row for row, name in enumerate(images.ids)}
     stored: set[str] = set()
     for part in stored_parts(settings, source.name):
-        ids = [str(name) for name in files.read_table(part, schemas.GRADIENTS, ["id"]).column("id").to_pylist()]
-        present = [row_of[name] for name in ids if name in row_of]
-        inputs = part_inputs(images, present, record) if len(present) == len(ids) else {"images": None}
+        ids = TextColumn.of(files.read_table(part, schemas.GRADIENTS, ["id"]).column("id"))
+        present = images.ids.positions(ids)
+        inputs = part_inputs(images, present, record) if (present >= 0).all() else {"images": None}
         changed = provenance.differences(files.read_header(part).get("inputs", {}), inputs)
         if changed:
             raise provenance.stale_error(str(part), changed, _maker(source.name))
         stored.update(ids)
-    return rows[[str(name) not in stored for name in images.ids[rows]]]
+    return np.asarray(rows[~images.ids.take(rows).isin(stored)])
 
 
 def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) -> np.ndarray:
@@ -166,21 +166,20 @@ def begin_replacement(
     """Begin new gradients of a source beside those that are stored; the rows that unfinished ones lack."""
     new = Replacement.begin(settings.gradients(name), provenance.fingerprint(asdict(record)))
     new.write(lambda: files.write_sealed_json(new.new / DOCUMENT, asdict(record)))
-    row_of = {str(sample): row for row, sample in enumerate(images.ids)}
     stored: set[str] = set()
 
     def find_current() -> set[Path]:
         current = set()
         for part in sorted(new.new.glob("part-*.parquet")):
-            ids = files.read_parquet(part, ["id"]).column("id").to_pylist()
-            present = [row_of[sample] for sample in ids if sample in row_of]
-            if len(present) == len(ids) and provenance.is_made_from(part, part_inputs(images, present, record)):
+            ids = TextColumn.of(files.read_parquet(part, ["id"]).column("id"))
+            present = images.ids.positions(ids)
+            if (present >= 0).all() and provenance.is_made_from(part, part_inputs(images, present, record)):
                 stored.update(ids)
                 current.add(new.place / part.name)
         return current
 
     new.keep(find_current)
-    return new, rows[[str(sample) not in stored for sample in images.ids[rows]]]
+    return new, rows[~images.ids.take(rows).isin(stored)]
 
 
 def replace_gradients(settings: Config, name: str, record: GradientRecord, new: Replacement, *, remember: bool) -> None:

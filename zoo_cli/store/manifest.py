@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -15,7 +14,8 @@ from zoo_cli.errors import ContractError
 from zoo_cli.images.decoding import BadImage
 from zoo_cli.images.in_order import paused
 from zoo_cli.store import files, provenance, schemas
-from zoo_cli.store.parquet_images import ImagePlace, ParquetImages
+from zoo_cli.store.parquet_images import ImagePlace, ImagePlaces, ParquetImages
+from zoo_cli.store.text_column import BLOCK, TextColumn, decode_few, to_numbers
 
 Array = np.ndarray
 NO_LABEL = -1
@@ -30,13 +30,13 @@ class Images:
 
     file: Path
     root: Path
-    ids: Array
+    ids: TextColumn
     data: Array
     split: Array
     probe: Array
     labels: Array
-    sha256: Array
-    paths: Array
+    sha256: TextColumn
+    paths: TextColumn
     places: Mapping[int, ImagePlace] = field(default_factory=dict)
     _parquet: ParquetImages = field(init=False)
     _group_ends: Array | None = field(init=False, default=None)
@@ -60,11 +60,11 @@ class Images:
 
     def without(self, ids: frozenset[str]) -> Self:
         """The same rows, with these ids in no split because their images failed."""
-        return replace(self, split=np.where([name in ids for name in self.ids], "failed", self.split)) if ids else self
+        return replace(self, split=np.where(self.ids.isin(ids), "failed", self.split)) if ids else self
 
     def fingerprint(self, rows: Array, *columns: str) -> str:
         """A digest of some columns of some rows."""
-        return provenance.fingerprint([[str(value) for value in getattr(self, name)[rows]] for name in columns])
+        return provenance.fingerprint_columns(_blocks(getattr(self, name), rows) for name in columns)
 
     def encoded(self, row: int) -> bytes:
         """The encoded image of a row, with the bytes that were hashed.
@@ -129,22 +129,20 @@ class EncodedImage:
 def load_manifest(file: Path, root: Path) -> Images:
     """The images of a manifest. Raises ContractError for repeated ids or unknown splits."""
     names = ["id", "data", "path", "label", "split", "probe", "sha256"]
-    has_places = set(schemas.PLACE) <= set(files.column_types(file))
-    table = files.read_table(file, schemas.MANIFEST, [*names, *(schemas.PLACE if has_places else ())])
-    column = {name: np.array(table.column(name).to_pylist(), dtype=object) for name in ("id", "data", "path", "sha256")}
-    split = np.array(table.column("split").to_pylist(), dtype=object)
-    check_unique(column["id"], str(file))
-    unknown = set(split) - {"labelled", "unlabelled", "test"}
+    # Each column as it was read is freed when the next one is taken.
+    columns = dict(zip(names, files.read_table(file, schemas.MANIFEST, names).select(names).columns, strict=True))
+    ids = TextColumn.of(columns.pop("id"))
+    check_unique(ids, str(file))
+    split, splits = decode_few(columns.pop("split"))
+    unknown = set(splits) - {"labelled", "unlabelled", "test"}
     if unknown:
         raise ContractError(f'{file}: unknown split "{sorted(unknown)[0]}"', "labelled, unlabelled or test")
-    labels = _labels(table.column("label"))
+    labels = _labels(columns.pop("label"))
     if (labels[split == "labelled"] == NO_LABEL).any():
         raise ContractError(f"{file}: a labelled sample has no label")
-    probe = np.array(table.column("probe").to_pylist(), dtype=bool)
-    places = _places(table) if has_places else {}
-    return Images(
-        file, root, column["id"], column["data"], split, probe, labels, column["sha256"], column["path"], places
-    )
+    data, probe = decode_few(columns.pop("data"))[0], to_numbers(columns.pop("probe"))
+    sha256, paths = TextColumn.of(columns.pop("sha256")), TextColumn.of(columns.pop("path"))
+    return Images(file, root, ids, data, split, probe, labels, sha256, paths, _places(file))
 
 
 def check_embedded(images: Images) -> None:
@@ -159,26 +157,28 @@ def check_embedded(images: Images) -> None:
             raise ContractError(f"{images.file}: the image of {images.ids[row]} is damaged")
 
 
-def check_unique(ids: Array, where: str) -> None:
+def check_unique(ids: Array | TextColumn, where: str) -> None:
     """Raise ContractError naming ids that repeat."""
-    if len(set(ids)) == len(ids):
+    if not TextColumn.of(ids).repeats():
         return
     seen: set[str] = set()
     repeated = [str(name) for name in ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
     raise ContractError(f"{where}: {len(repeated)} ids repeat, e.g. {', '.join(repeated[:5])}")
 
 
-def _places(table: pa.Table) -> dict[int, ImagePlace]:
-    """Where the images are that a manifest only refers to, by row. Raises ContractError for half a reference."""
-    places = {}
-    for row, cells in enumerate(zip(*(table.column(name).to_pylist() for name in schemas.PLACE), strict=True)):
-        if all(cell is not None for cell in cells):
-            name, column, group, position = cells
-            places[row] = ImagePlace(sys.intern(name), sys.intern(column), group, position)
-        elif any(cell is not None for cell in cells):
-            raise ContractError(f"the manifest names half of the place of an image (row {row})", "make it again")
-    return places
+def _blocks(column: Array | TextColumn, rows: Array) -> Iterator[list[str]]:
+    """The values of some rows as strings, in lists of at most BLOCK."""
+    for start in range(0, len(rows), BLOCK):
+        yield [str(value) for value in column[rows[start : start + BLOCK]]]
+
+
+def _places(file: Path) -> Mapping[int, ImagePlace]:
+    """Where the images are that a manifest only refers to, by row."""
+    if not set(schemas.PLACE) <= set(files.column_types(file)):
+        return {}
+    table = files.read_table(file, schemas.MANIFEST, schemas.PLACE)
+    return ImagePlaces([table.column(name) for name in schemas.PLACE])
 
 
 def _labels(column: pa.ChunkedArray) -> Array:
-    return np.array([NO_LABEL if label is None else label for label in column.to_pylist()], dtype=np.int64)
+    return to_numbers(column, NO_LABEL)

@@ -14,24 +14,30 @@ from zoo_cli.errors import ContractError
 from zoo_cli.metrics.probabilities import invalid_rows
 from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.manifest import NO_LABEL
+from zoo_cli.store.text_column import TextColumn, to_numbers
 
 Array = np.ndarray
 COLUMNS = ("embedding", "logits", "probs")
 LISTED = 5
 
 
-def read_ids(column: pa.ChunkedArray, part: Path) -> Array:
+def read_ids(column: pa.ChunkedArray, part: Path) -> TextColumn:
     """The ids (N,) of a file as strings. Raises ContractError for nulls."""
     if column.null_count:
         raise ContractError(f"{part}: column id has nulls")
-    return np.array([str(value) for value in column.to_pylist()], dtype=object)
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return TextColumn.of(column)
+    return TextColumn.of(str(value) for value in column.to_pylist())
 
 
 def read_labels(column: pa.ChunkedArray, part: Path) -> Array:
     """The labels (N,) of a file, -1 where there is none. Raises ContractError for anything but whole numbers."""
     if not pa.types.is_integer(column.type) and column.null_count < len(column):
         raise ContractError(f"{part}: column label is {column.type}", "expected whole numbers, classes counted from 0")
-    labels = np.array([NO_LABEL if value is None else value for value in column.to_pylist()], dtype=np.int64)
+    if not pa.types.is_integer(column.type):
+        return np.full(len(column), NO_LABEL)
+    labels = to_numbers(column.cast(pa.int64()), NO_LABEL)
     if (labels < NO_LABEL).any():
         raise ContractError(f"{part}: label {labels.min()}", f"classes count from 0; null or {NO_LABEL} means no label")
     return labels
@@ -66,24 +72,22 @@ def check_values(values: Array, column: str, ids: Array, path: Path, output: str
         )
 
 
-def compare_labels(path: Path, ids: Array, labels: Array, other: Path, other_ids: Array, other_labels: Array) -> None:
+def compare_labels(
+    path: Path, ids: Array, labels: Array, other: Path, other_ids: Array | TextColumn, other_labels: Array
+) -> None:
     """Raise ContractError where the labels of a file disagree with those of another, joined by id.
 
     Samples without a label in one of them are not compared. The first of those that differ is named, in the order of
     the other file.
     """
-    label_of = dict(zip(ids.tolist(), labels.tolist(), strict=True))
-    pairs = [
-        (name, label_of[name], label)
-        for name, label in zip(other_ids.tolist(), other_labels.tolist(), strict=True)
-        if label != NO_LABEL and label_of.get(name, NO_LABEL) != NO_LABEL
-    ]
-    wrong = [pair for pair in pairs if pair[1] != pair[2]]
-    if wrong:
-        name, label, other_label = wrong[0]
+    names = TextColumn.of(other_ids)
+    rows = TextColumn.of(ids).positions(names)
+    joined = np.where(rows < 0, NO_LABEL, labels[rows]) if len(labels) else np.full(len(names), NO_LABEL)
+    wrong = np.flatnonzero((joined != other_labels) & (joined != NO_LABEL) & (other_labels != NO_LABEL))
+    if len(wrong):
         raise ContractError(
             f"{path} and {other} disagree on the label of {len(wrong):,} samples, "
-            f"e.g. {name}: {label} and {other_label}",
+            f"e.g. {names[wrong[0]]}: {joined[wrong[0]]} and {other_labels[wrong[0]]}",
             "its rows belong to other ids, or its classes have another order or are of another task",
         )
 

@@ -4,15 +4,17 @@ Only a page is read whole, and takes its size twice; a page is what its writer w
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zoo_cli.errors import ContractError
+from zoo_cli.store.text_column import decode_few, to_numbers
 
 BLOCK_BYTES = 8_000_000
 """About how much of a row group is decoded at a time."""
@@ -35,6 +37,38 @@ class ImagePlace:
     column: str
     row_group: int
     row: int
+
+
+class ImagePlaces(Mapping[int, ImagePlace]):
+    """The places of images by row, as the columns of a manifest name them: file, column, row group, row of the group.
+
+    Raises ContractError for half a place.
+    """
+
+    def __init__(self, columns: Sequence[pa.ChunkedArray]):
+        present = np.array([to_numbers(column.is_valid()) for column in columns])
+        self._present = np.asarray(present.all(axis=0))
+        half = np.flatnonzero(present.any(axis=0) & ~self._present)
+        if len(half):
+            row = int(half[0])
+            raise ContractError(f"the manifest names half of the place of an image (row {row})", "make it again")
+        self._names = [decode_few(column)[0] for column in columns[:2]]
+        self._numbers = [to_numbers(column) for column in columns[2:]]
+
+    def __getitem__(self, row: int) -> ImagePlace:
+        if row not in self:
+            raise KeyError(row)
+        file, column = (names[row] for names in self._names)
+        return ImagePlace(file, column, *(int(numbers[row]) for numbers in self._numbers))
+
+    def __contains__(self, row: object) -> bool:
+        return isinstance(row, (int, np.integer)) and 0 <= int(row) < len(self._present) and bool(self._present[row])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.flatnonzero(self._present).tolist())
+
+    def __len__(self) -> int:
+        return int(self._present.sum())
 
 
 def open_stream(path: Path) -> pq.ParquetFile:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,22 @@ def fingerprint(*parts: object) -> str:
     """A digest of JSON-able values: equal values, equal digest, on every machine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def fingerprint_columns(columns: Iterable[Iterable[Sequence[str]]]) -> str:
+    """The `fingerprint` of a list of columns of strings, each in blocks of which one is in memory at a time."""
+    digest = hashlib.sha256(b"[[")
+    for number, blocks in enumerate(columns):
+        digest.update(b",[" if number else b"[")
+        before = ""
+        for block in blocks:
+            if block:
+                text = json.dumps(block, separators=(",", ":"), ensure_ascii=True)
+                digest.update(f"{before}{text[1:-1]}".encode())
+                before = ","
+        digest.update(b"]")
+    digest.update(b"]]")
+    return digest.hexdigest()[:32]
 
 
 def differences(made_from: Inputs, inputs: Inputs) -> list[str]:
