@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from zoo_cli import devices
 from zoo_cli.errors import UsageError
+from zoo_cli.shards import WHOLE, Shard
 from zoo_cli.store import failures, gradient_store
 from zoo_cli.store.view_set import DEFAULT_KIND, ViewSet
 
@@ -12,7 +13,8 @@ from zoo_cli.store.view_set import DEFAULT_KIND, ViewSet
 class ExtractConfig:
     """How sources are run. `projection`: the length that gradients are projected to, "none" to keep them whole.
 
-    `views`: the number of augmented views to store too, made with `augment`, by default crop.
+    `views`: the number of augmented views to store too, made with `augment`, by default crop. `shard`: this job's share
+    of the parts.
     """
 
     batch_size: str = "auto"
@@ -27,6 +29,7 @@ class ExtractConfig:
     overwrite: bool = False
     refresh: bool = False
     dry_run: bool = False
+    shard: Shard = WHOLE
 
     def check(self) -> None:
         """Raise UsageError for a value outside its range, before any work."""
@@ -44,6 +47,17 @@ class ExtractConfig:
         if self.augment is not None and not self.views:
             raise UsageError("--augment is of stored views", "add --views N")
         _ = self.view_set(0)
+        if not self.shard.is_whole:
+            if self.overwrite:
+                raise UsageError(
+                    "--overwrite and --shard cannot be combined: no job knows when the others are done",
+                    "--refresh makes stale parts again; to make all of them again, remove their folder first",
+                )
+            if self.gradients:
+                raise UsageError(
+                    "--gradients and --shard cannot be combined: the probe set is not divided",
+                    "run zoo extract --gradients once, when the shards are done",
+                )
 
     def view_set(self, seed: int) -> ViewSet | None:
         """The augmented views to store, None without any. Raises UsageError for an unknown augmentation."""

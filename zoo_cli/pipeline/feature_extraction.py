@@ -20,11 +20,11 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.store import failures, feature_store, free_space, provenance, replacement, stage_log
+from zoo_cli.store import failures, feature_store, free_space, part_state, provenance, replacement, stage_log
 from zoo_cli.store.failures import BESIDE_STAGE, Failure
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.source_record import SourceRecord, has_source_record
+from zoo_cli.store.source_record import SourceRecord, has_source_record, load_source_record
 
 CPU_BATCH, CUDA_BATCH = 64, 512
 
@@ -82,6 +82,11 @@ def _finish(
 ) -> None:
     """Bring what replaces other outputs into its place, and record the failures."""
     replacing = [(job, job.new) for job in jobs if job.new is not None]
+    if not options.shard.is_whole and not all(
+        part_state.are_all_made(settings, job.source, images, job.record, new) for job, new in replacing
+    ):
+        console.say("the new outputs replace the old ones when the other shards have made their parts")
+        replacing = []
     if replacing:
         # Before the outputs that lack them: a kill in between leaves no gap unexplained.
         failed = {failure.id: failure for failure in [*failures.load_failures(settings, BESIDE_STAGE), *new]}
@@ -145,7 +150,11 @@ def _plan(
 ) -> ExtractionJob:
     record = describe_source(settings, source, model, options.precision)
     missing, folder = ranks.first_does(lambda: _open(settings, source, images, record, options))
-    planned = feature_store.planned_parts(settings, source, images)
+    planned = [
+        part
+        for position, part in enumerate(feature_store.planned_parts(settings, source, images))
+        if options.shard.takes(position)
+    ]
     new = None
     if folder is not None:
         new = Replacement(settings.features(source.name), record.fingerprint, Path(folder))
@@ -164,9 +173,8 @@ def _open(
     current = set() if remake else feature_store.current_parts(settings, source, images, record)
     if options.dry_run:
         return [str(path) for path in planned if path not in current], None
-    stale = options.refresh and has_source_record(settings, source.name) and current != planned.keys()
-    if remake or stale:
-        new = feature_store.begin_replacement(settings, record)
+    if remake or (options.refresh and _is_stale(settings, record, current)):
+        new = feature_store.begin_replacement(settings, record, is_shared=not options.shard.is_whole)
         current |= new.keep(lambda: feature_store.current_parts(settings, source, images, record, new))
         return [str(path) for path in planned if path not in current], str(new.new)
     feature_store.open_features(settings, record)
@@ -177,6 +185,15 @@ def _open(
             inputs = feature_store.part_inputs(images, rows, {"source": record.fingerprint})
             provenance.is_current(path, inputs, overwrite=False, maker="extract")
     return [str(path) for path in missing], None
+
+
+def _is_stale(settings: Config, record: SourceRecord, current: set[Path]) -> bool:
+    """Whether outputs of a source are stored that were made otherwise: more than that some are missing."""
+    name = str(record.content["name"])
+    if not has_source_record(settings, name):
+        return False
+    stored = set(settings.features(name).glob("data=*/part-*.parquet"))
+    return not stored <= current or bool(load_source_record(settings, name).changes(record))
 
 
 def _run(

@@ -119,7 +119,9 @@ def load_outputs(
     """
     selected = None if ids is None else set(ids)
     pieces = replacement.read_whole(path, lambda: [_read_part(part, selected, columns) for part in find_parts(path)])
-    present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in pieces)]
+    # Parts without rows, whose images all failed, may lack columns or not know their width.
+    filled = [piece for piece in pieces if len(piece["id"])] or pieces[:1]  # type: ignore[arg-type]
+    present = [column for column in (*columns, "label") if all(piece[column] is not None for piece in filled)]
     for column in needed:
         if column not in present:
             raise ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
@@ -127,8 +129,6 @@ def load_outputs(
     check_unique(stored_ids, str(path))
     arrays: dict[str, Array] = {}
     for column in present:
-        # Parts without rows may not know their width; if all are empty, the first one stands for the column.
-        filled = [piece for piece in pieces if len(piece["id"])] or pieces[:1]  # type: ignore[arg-type]
         chunks: list[Array] = [piece[column] for piece in filled]  # type: ignore[misc]
         if len({chunk.shape[1:] for chunk in chunks}) > 1:
             raise ContractError(f"{path}: the parts disagree on the width of {column}")
