@@ -137,12 +137,13 @@ class Workspace:
         overwrite: bool = False,
         refresh: bool = False,
         shard: str | None = None,
+        engine: str | None = None,
     ) -> list[feature_store.SourceSummary]:
         """Store the features (N, D) and logits (N, K) of sources on the training and unlabelled images.
 
         All sources and the student by default. `gradients`: of the probe set too, which lgc needs.
         `views`: of that many augmented views of each image too, made with `augment`, by default crop. `shard`: only the
-        parts of job I of N, as "I/N".
+        parts of job I of N, as "I/N". `engine`: run the sources on a cluster, "ray".
         """
         settings = self.config
         options = ExtractConfig(
@@ -158,6 +159,7 @@ class Workspace:
             overwrite=overwrite,
             refresh=refresh,
             shard=parse_shard(shard),
+            engine=engine,
         )
         models = settings.select(_texts(sources)) if sources else settings.models
         return extract_stage.extract(settings, _require(settings, models), options)

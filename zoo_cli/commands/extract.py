@@ -65,6 +65,10 @@ def extract(
     batch_size: Annotated[
         str, typer.Option("--batch-size", metavar="N", help="Images per forward pass, or auto.")
     ] = "auto",
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", metavar="NAME", help="Run the sources on a cluster: ray. [default: here]"),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
     workers: Workers = None,
@@ -110,6 +114,7 @@ def extract(
         refresh=refresh,
         dry_run=dry_run,
         shard=parse_shard(shard),
+        engine=engine,
     )
     rows = stage.extract(settings, sources, options)
     if not dry_run:

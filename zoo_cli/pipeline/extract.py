@@ -6,7 +6,7 @@ from pathlib import Path
 from zoo_cli import console, ranks, registry
 from zoo_cli.config import Config, Source
 from zoo_cli.pipeline import extract_views, prepare
-from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.pipeline.extract_config import ENGINES, ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
 from zoo_cli.shards import WHOLE
 from zoo_cli.store import failures, feature_store, output_summary, part_state, replacement, view_store
@@ -86,7 +86,8 @@ def make_features(
     names = ranks.first_does(lambda: _import_missing(settings, images, sources, options))
     run = [source for source in sources if source.name in names]
     if run:
-        registry.import_target(RUNNER)(settings, images, run, options)
+        runner = RUNNER if options.engine is None or options.dry_run else ENGINES[options.engine]
+        registry.import_target(runner)(settings, images, run, options)
     if not options.dry_run:
         ranks.first_does(lambda: _finish(settings, images, sources, options))
 
