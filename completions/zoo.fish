@@ -326,7 +326,7 @@ function __zoo_words
             printf '%s\n' 'alexnet' 'convnext_base' 'convnext_large' 'convnext_small' 'convnext_tiny' 'densenet121' 'densenet161' 'densenet169' 'densenet201' 'efficientnet_b0' 'efficientnet_b1' 'efficientnet_b2' 'efficientnet_b3' 'efficientnet_b4' 'efficientnet_b5' 'efficientnet_b6' 'efficientnet_b7' 'efficientnet_v2_l' 'efficientnet_v2_m' 'efficientnet_v2_s' 'googlenet' 'inception_v3' 'maxvit_t' 'mnasnet0_5' 'mnasnet0_75' 'mnasnet1_0' 'mnasnet1_3' 'mobilenet_v2' 'mobilenet_v3_large' 'mobilenet_v3_small' 'regnet_x_16gf' 'regnet_x_1_6gf' 'regnet_x_32gf' 'regnet_x_3_2gf' 'regnet_x_400mf' 'regnet_x_800mf' 'regnet_x_8gf' 'regnet_y_128gf' 'regnet_y_16gf' 'regnet_y_1_6gf' 'regnet_y_32gf' 'regnet_y_3_2gf' 'regnet_y_400mf' 'regnet_y_800mf' 'regnet_y_8gf' 'resnet101' 'resnet152' 'resnet18' 'resnet34' 'resnet50' 'resnext101_32x8d' 'resnext101_64x4d' 'resnext50_32x4d' 'shufflenet_v2_x0_5' 'shufflenet_v2_x1_0' 'shufflenet_v2_x1_5' 'shufflenet_v2_x2_0' 'squeezenet1_0' 'squeezenet1_1' 'swin_b' 'swin_s' 'swin_t' 'swin_v2_b' 'swin_v2_s' 'swin_v2_t' 'vgg11' 'vgg11_bn' 'vgg13' 'vgg13_bn' 'vgg16' 'vgg16_bn' 'vgg19' 'vgg19_bn' 'vit_b_16' 'vit_b_32' 'vit_h_14' 'vit_l_16' 'vit_l_32' 'wide_resnet101_2' 'wide_resnet50_2'
         case 'data'
             printf '%s\t%s\n' 'folder:' 'folder:PATH, one folder per class, or flat for unlabelled images' \
-                'parquet:' 'parquet:GLOB?label=COLUMN in the Hugging Face layout' \
+                'parquet:' 'parquet:GLOB?label=COLUMN in the Hugging Face layout, or a URI (s3://)' \
                 'csv:' 'csv:FILE?label=COLUMN&root=FOLDER with columns path, label, id, group' \
                 'torchvision:' 'torchvision:NAME?root=PATH&train=true, a data set on disk'
         case 'source'
@@ -423,12 +423,14 @@ complete -c zoo -n '__zoo_at extract' -l views -x -k -a '(__zoo_value text)' -d 
 complete -c zoo -n '__zoo_at extract' -l augment -x -k -a '(__zoo_value view)' -d 'Augmentation of the views: flip, shift, crop, affine or rand. [default: crop]'
 complete -c zoo -n '__zoo_at extract' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at extract' -l batch-size -x -k -a '(__zoo_value batch)' -d 'Images per forward pass, or auto.'
+complete -c zoo -n '__zoo_at extract' -l engine -x -k -a '(__zoo_value text)' -d 'Run the sources on a cluster: ray. [default: here]'
 complete -c zoo -n '__zoo_at extract' -l device -x -k -a '(__zoo_value device)' -d 'auto (CUDA if there is any), cpu, cuda or cuda:N.'
 complete -c zoo -n '__zoo_at extract' -l precision -x -k -a '(__zoo_value precision)' -d 'fp32, tf32 (on a CUDA device) or bf16.'
 complete -c zoo -n '__zoo_at extract' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'
 complete -c zoo -n '__zoo_at extract' -l max-errors -x -k -a '(__zoo_value text)' -d 'Samples that may fail before exit code 4: a number or N%.'
 complete -c zoo -n '__zoo_at extract' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at extract' -l refresh -d 'Make stale inputs again.'
+complete -c zoo -n '__zoo_at extract' -l shard -x -k -a '(__zoo_value text)' -d 'Make the parts of job I of N, I from 1 to N; auto: torchrun\'s or Slurm\'s numbers. [default: all parts]'
 complete -c zoo -n '__zoo_at extract' -l dry-run -d 'Show what would be done; write nothing.'
 complete -c zoo -n '__zoo_at extract' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
 complete -c zoo -n '__zoo_at extract' -l json -d 'Short for --format json.'
@@ -494,6 +496,7 @@ complete -c zoo -n '__zoo_at pseudo-label' -l show -x -k -a '(__zoo_value text)'
 complete -c zoo -n '__zoo_at pseudo-label' -l labels -x -k -a '(__zoo_value labels)' -d 'A label set of zoo split --labels. [default: the main one]'
 complete -c zoo -n '__zoo_at pseudo-label' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at pseudo-label' -l refresh -d 'Make stale inputs again.'
+complete -c zoo -n '__zoo_at pseudo-label' -l shard -x -k -a '(__zoo_value text)' -d 'Make the parts of job I of N, I from 1 to N; auto: torchrun\'s or Slurm\'s numbers. [default: all parts]'
 complete -c zoo -n '__zoo_at pseudo-label' -l format -x -k -a '(__zoo_value format)' -d 'table, json, csv, tsv or md. [default: table on a terminal, tsv in a pipe]'
 complete -c zoo -n '__zoo_at pseudo-label' -l json -d 'Short for --format json.'
 complete -c zoo -n '__zoo_at pseudo-label' -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of the output.'

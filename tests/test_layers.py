@@ -15,7 +15,7 @@ LEVELS = (
     {"", "errors", "device_errors", "free_memory", "system_errors", "early_signals"},
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices", "text_table"}
     | {"ranks", "collectives", "pixel_range", "trust", "config_values", "label_sets"}
-    | {"source_tables", "source_card", "spec_paths"}
+    | {"source_tables", "source_card", "spec_paths", "shards"}
     | {"guard", "answer_stream", "text_escapes", "invocation", "json_layout"},
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},

@@ -28,6 +28,7 @@ from zoo_cli import (
     interruption,
     invocation,
     ranks,
+    shards,
     specs,
     system_errors,
     trust,
@@ -207,6 +208,8 @@ def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[...
         console.current().csv_safe = kwargs.pop("csv_safe", False)
         if console.current().csv_safe:
             console.check_csv_safe("json" if kwargs.get("json") else kwargs.get("form"), kwargs.get("out"))
+        if kwargs.get("shard") == shards.AUTO:
+            ranks.stand_alone()
         if name not in OF_SEVERAL_PROCESSES:
             ranks.refuse(name)
         with answer_stream.reserved():

@@ -225,6 +225,12 @@ def start(environment: Mapping[str, str] = os.environ) -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
+def stand_alone() -> None:
+    """Make this process a job of its own, which keeps its card: the others neither wait for it nor hear of it."""
+    global _job
+    _job = Job(local_rank=_job.local_rank, local_world_size=_job.local_world_size)
+
+
 @contextmanager
 def silence() -> Iterator[None]:
     """A context in which nothing is printed, unless this is rank 0."""

@@ -303,7 +303,9 @@ DATA: dict[str, Entry] = {
     "folder": Entry(
         "zoo_cli.data.folder:read_folder", "folder:PATH, one folder per class, or flat for unlabelled images"
     ),
-    "parquet": Entry("zoo_cli.data.parquet:read_parquet", "parquet:GLOB?label=COLUMN in the Hugging Face layout"),
+    "parquet": Entry(
+        "zoo_cli.data.parquet:read_parquet", "parquet:GLOB?label=COLUMN in the Hugging Face layout, or a URI (s3://)"
+    ),
     "csv": Entry(
         "zoo_cli.data.csv_table:read_csv", "csv:FILE?label=COLUMN&root=FOLDER with columns path, label, id, group"
     ),

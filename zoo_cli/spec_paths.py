@@ -1,6 +1,7 @@
 """Paths in model and data specs, and in the tables of sources, moved from one base folder to another."""
 
 import os
+import re
 from pathlib import Path
 
 from zoo_cli import specs
@@ -16,7 +17,7 @@ def rebase_spec(spec: str, root: Path, base: Path = Path()) -> str:
     if provider == "transformers" and "/" in rest and os.path.isdir(base / rest):
         path = rebase_path(rest, root, base)
         return f"{provider}:{path if '/' in path else f'./{path}'}"
-    if provider not in PATH_PROVIDERS:
+    if provider not in PATH_PROVIDERS or is_uri(rest):
         return spec
     path, sign, factory = rest.rpartition(":") if provider == "python" and ":" in rest else (rest, "", "")
     if provider == "csv" and not os.path.exists(base / rest):
@@ -25,6 +26,11 @@ def rebase_spec(spec: str, root: Path, base: Path = Path()) -> str:
             values = {key: rebase_path(value, root, base) if key == "root" else value for key, value in options.items()}
             sign, factory = "?", "&".join(f"{key}={value}" for key, value in values.items())
     return f"{provider}:{rebase_path(path, root, base)}{sign}{factory}"
+
+
+def is_uri(path: str) -> bool:
+    """Whether a path is SCHEME://PLACE, which is the same from every folder."""
+    return re.match(r"[a-z][a-z0-9+.-]+://", path, re.IGNORECASE) is not None
 
 
 def rebase_path(path: str, root: Path, base: Path = Path()) -> str:

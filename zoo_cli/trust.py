@@ -34,6 +34,17 @@ def name_files(specs: Iterable[str]) -> None:
             _named.add(Path(name).absolute())
 
 
+def export() -> tuple[frozenset[Path], ...]:
+    """What has been trusted and named, for `restore` in another process."""
+    return frozenset(_folders), frozenset(_named), frozenset(_workspaces)
+
+
+def restore(trusted: tuple[frozenset[Path], ...]) -> None:
+    """Trust what another process does."""
+    for own, others in zip((_folders, _named, _workspaces), trusted, strict=True):
+        own.update(others)
+
+
 def reset() -> None:
     """Forget all folders and files, before another command in the same process."""
     _folders.clear()

@@ -31,6 +31,7 @@ from zoo_cli.pipeline.ranking_spec import parse_ranking
 from zoo_cli.pipeline.scoring import ScoreResult
 from zoo_cli.pipeline.sources import SourceSummary, list_sources
 from zoo_cli.pipeline.split import SplitConfig, SplitSummary
+from zoo_cli.shards import parse_shard
 from zoo_cli.store import feature_store
 from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.training.run_paths import RunPaths
@@ -137,11 +138,14 @@ class Workspace:
         workers: int | None = None,
         overwrite: bool = False,
         refresh: bool = False,
+        shard: str | None = None,
+        engine: str | None = None,
     ) -> list[feature_store.SourceSummary]:
         """Store the features (N, D) and logits (N, K) of sources on the training and unlabelled images.
 
         All sources and the student by default. `gradients`: of the probe set too, which lgc needs.
-        `views`: of that many augmented views of each image too, made with `augment`, by default crop.
+        `views`: of that many augmented views of each image too, made with `augment`, by default crop. `shard`: only the
+        parts of job I of N, as "I/N". `engine`: run the sources on a cluster, "ray".
         """
         settings = self.config
         options = ExtractConfig(
@@ -156,6 +160,8 @@ class Workspace:
             augment=augment,
             overwrite=overwrite,
             refresh=refresh,
+            shard=parse_shard(shard),
+            engine=engine,
         )
         models = settings.select(_texts(sources)) if sources else settings.models
         return extract_stage.extract(settings, _require(settings, models), options)
@@ -218,7 +224,14 @@ class Workspace:
 
     @overload
     def pseudo_label(
-        self, sources: Names = (), *, head: None = None, views: int = 0, overwrite: bool = False, refresh: bool = False
+        self,
+        sources: Names = (),
+        *,
+        head: None = None,
+        views: int = 0,
+        overwrite: bool = False,
+        refresh: bool = False,
+        shard: str | None = None,
     ) -> list[PseudoLabelSummary]: ...
     @overload
     def pseudo_label(
@@ -243,14 +256,17 @@ class Workspace:
         views: int = 0,
         overwrite: bool = False,
         refresh: bool = False,
+        shard: str | None = None,
     ) -> list[PseudoLabelSummary] | HeadRecord:
         """Store the class probabilities (N, K) of sources on the labelled and unlabelled images.
 
         With `head`, e.g. ridge: the probabilities (N, C) of the task's classes, by a pool of heads on the features of
         all sources; returned are its heads and its estimated accuracy. `with_student`: one on the student's features.
-        `views`: answer for this number of stored views of each image.
+        `views`: answer for this number of stored views of each image. `shard`: only the parts of job I of N, as "I/N".
         """
         settings = self.config
+        if shard is not None and head is not None:
+            raise ParameterError("`shard` and `head` cannot be combined", "the heads are fitted once, in one job")
         chosen_views = view_choice.stored_views(settings, views, refresh=refresh)
         if head is not None:
             names = _texts(sources)
@@ -262,7 +278,12 @@ class Workspace:
             raise ParameterError("`pool` and `with_student` need `head`", 'add head="ridge"')
         models = [source for source in settings.select(_texts(sources)) if source.name != STUDENT]
         return pseudo_label_stage.pseudo_label(
-            settings, _require(settings, models), overwrite=overwrite, refresh=refresh, views=chosen_views
+            settings,
+            _require(settings, models),
+            overwrite=overwrite,
+            refresh=refresh,
+            views=chosen_views,
+            shard=parse_shard(shard),
         )
 
     def distill(

@@ -18,10 +18,12 @@ from zoo_cli.commands.options import (
     Overwrite,
     Precision,
     Refresh,
+    Shard,
     Workers,
     Workspace,
 )
 from zoo_cli.errors import UsageError
+from zoo_cli.shards import parse_shard
 
 FIELDS = (
     console.Field("source"),
@@ -63,12 +65,17 @@ def extract(
     batch_size: Annotated[
         str, typer.Option("--batch-size", metavar="N", help="Images per forward pass, or auto.")
     ] = "auto",
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", metavar="NAME", help="Run the sources on a cluster: ray. [default: here]"),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "fp32",
     workers: Workers = None,
     max_errors: MaxErrors = None,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
+    shard: Shard = None,
     dry_run: DryRun = False,
     form: Format = None,
     json: Json = False,
@@ -81,6 +88,7 @@ def extract(
     zoo extract
     zoo extract --gradients
     zoo extract --views 4 --augment crop
+    zoo extract --shard 2/8
     zoo extract --train folder:pets --source torchvision:resnet18.IMAGENET1K_V1 -C work
     """
     from zoo_cli.pipeline import extract as stage
@@ -105,6 +113,8 @@ def extract(
         overwrite=overwrite,
         refresh=refresh,
         dry_run=dry_run,
+        shard=parse_shard(shard),
+        engine=engine,
     )
     rows = stage.extract(settings, sources, options)
     if not dry_run:

@@ -224,4 +224,13 @@ RunsShare = Annotated[
         rich_help_panel="Training",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Make the parts of job I of N, I from 1 to N; auto: torchrun's or Slurm's numbers. [default: all parts]",
+        rich_help_panel="Files",
+    ),
+]
 HERE = Path()

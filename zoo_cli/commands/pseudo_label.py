@@ -8,10 +8,11 @@ import typer
 
 from zoo_cli import config, console, label_sets
 from zoo_cli.commands.note_column import add_notes
-from zoo_cli.commands.options import HERE, Format, Json, Labels, Overwrite, Refresh, Sources, Workspace
+from zoo_cli.commands.options import HERE, Format, Json, Labels, Overwrite, Refresh, Shard, Sources, Workspace
 from zoo_cli.config import STUDENT
 from zoo_cli.errors import UsageError
 from zoo_cli.registry import DEFAULT_POOL
+from zoo_cli.shards import parse_shard
 
 FIELDS = (console.Field("source"), console.Field("images", style=","), console.Field("classes", style="d"))
 
@@ -60,6 +61,7 @@ def pseudo_label(
     labels: Labels = None,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
+    shard: Shard = None,
     form: Format = None,
     json: Json = False,
     workspace: Workspace = HERE,
@@ -73,6 +75,7 @@ def pseudo_label(
     zoo pseudo-label --head ridge
     zoo pseudo-label --head ridge --show 20 --format tsv
     zoo pseudo-label --head ridge --views 4
+    zoo pseudo-label --shard 2/8
     zoo pseudo-label --features theirs.parquet --out pseudo/source=theirs
     """
     from zoo_cli.commands.heads_answer import answer_heads, answer_label_next
@@ -86,6 +89,11 @@ def pseudo_label(
     form = "json" if json else form
     if head is None and (pool is not None or with_student or show):
         raise UsageError("--pool, --with-student and --show belong to --head", "add --head ridge")
+    if shard is not None and (head is not None or features is not None):
+        raise UsageError(
+            "--shard divides the pseudo-labels of the sources of zoo.toml",
+            "--head and --features make theirs in one job",
+        )
     if head is None and labels is not None:
         raise UsageError("--labels belongs to --head", "the answers of the sources are the same for every label set")
     if features is not None:
@@ -109,6 +117,8 @@ def pseudo_label(
             else:
                 answer_heads(record, note_sources(settings, [head.source for head in record.sources]), form)
             return
-        rows = stage.pseudo_label(settings, sources, overwrite=overwrite, refresh=refresh, views=chosen_views)
+        rows = stage.pseudo_label(
+            settings, sources, overwrite=overwrite, refresh=refresh, views=chosen_views, shard=parse_shard(shard)
+        )
     table, fields = add_notes([asdict(row) for row in rows], FIELDS)
     console.answer("zoo.pseudo-label/1", table, fields, form=form)

@@ -19,6 +19,7 @@ from zoo_cli.pipeline.distill_config import CrossTaskConfig
 from zoo_cli.pipeline.metric_specs import parse_metric
 from zoo_cli.pipeline.plan_stages import PoolRequest, Stage
 from zoo_cli.registry import import_target
+from zoo_cli.shards import AUTO, Shard, parse_shard
 from zoo_cli.training.training_config import TrainingConfig
 
 CHOSEN = {
@@ -77,7 +78,12 @@ def _parse_stage(text: str, seeds: tuple[int, ...]) -> Stage:
         if name in (*REFUSED_ALL, *REFUSED[command]):
             raise UsageError(f"{flag_name(name)} cannot be used in a stage: {text}", "drop it")
     values = parsed.values
-    stage = Stage(command, parsed.others(CHOSEN[command]), shlex.join([command, *parsed.others(("seed",))]))
+    stage = Stage(
+        command,
+        parsed.others(CHOSEN[command]),
+        shlex.join([command, *parsed.others(("seed",))]),
+        shard=_parse_shard(values, text),
+    )
     if command in ("distill", "finetune"):
         config = (distill if command == "distill" else finetune).read_config(values)
         options = {field.name: values[field.name] for field in fields(TrainingConfig) if field.name in values}
@@ -94,6 +100,19 @@ def _parse_stage(text: str, seeds: tuple[int, ...]) -> Stage:
         pool = PoolRequest(values["head"], values["pool"] or registry.DEFAULT_POOL, values["with_student"])
         return replace(stage, sources=sources, pool=pool)
     return replace(stage, sources=sources)
+
+
+def _parse_shard(values: Mapping[str, Any], text: str) -> Shard:
+    """The shard of a stage, which each of its units makes. Raises UsageError for the number of a task of an array."""
+    shard = values.get("shard")
+    if shard == AUTO:
+        raise UsageError(
+            f"--shard auto cannot be used in a stage: {text}",
+            "the tasks of an array are its units; write a stage for each shard: --shard 1/2, --shard 2/2",
+        )
+    if shard is not None and values.get("head") is not None:
+        raise UsageError(f"--shard cannot be used with --head: {text}", "drop one of them")
+    return parse_shard(shard)
 
 
 def _parse_score(stage: Stage, values: Mapping[str, Any]) -> Stage:

@@ -26,14 +26,16 @@ from zoo_cli.data.parquet_columns import (
 )
 from zoo_cli.data.samples import Data, Sample, match_data, resolve_path, sample_path, split_options
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.spec_paths import is_uri
 from zoo_cli.store.parquet_images import ImagePlace, block_rows
+from zoo_cli.store.remote_files import File, RemoteFile, match_uris
 
 BATCH = 64
 """Rows in memory at a time, fewer if images are large."""
 
 
 def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
-    """The rows of all files that match a pattern (`**` crosses folders), relative to `root`.
+    """The rows of all files that match a pattern (`**` crosses folders), relative to `root`, or behind a URI.
 
     Raises UsageError if nothing matches or the chosen label column is missing; ContractError for a file that is not
     parquet or has no image column, files that disagree, and, while reading, damaged pages, empty ids and labels outside
@@ -67,7 +69,8 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
                 name = cells.get("id") if columns.id else f"{stem}/{row}"
                 if name is None or name == "":
                     raise ContractError(f"an empty id ({where})", "give every row an id, or drop the column")
-                path, image = _path_or_bytes(cells[columns.image], ImageRoot(file.parent, False, follow_links), where)
+                folder = None if isinstance(file, RemoteFile) else ImageRoot(file.parent, False, follow_links)
+                path, image = _path_or_bytes(cells[columns.image], folder, where)
                 group = cells.get("group")
                 yield Sample(
                     id=str(name),
@@ -75,7 +78,7 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
                     image=image,
                     label=label_of(cells[columns.label], where) if columns.label else None,
                     group=None if group is None else str(group),
-                    place=ImagePlace(sample_path(file, root), columns.image, row_group, position) if image else None,
+                    place=ImagePlace(_name_file(file, root), columns.image, row_group, position) if image else None,
                 )
 
     def label_hint() -> str:
@@ -87,7 +90,12 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
     return tidy_classes(data, sort=text_labels and columns.class_names is None)
 
 
-def _find_files(rest: str, root: Path) -> list[Path]:
+def _find_files(rest: str, root: Path) -> Sequence[File]:
+    if is_uri(rest):
+        remote = match_uris(rest)
+        if not remote:
+            raise UsageError(f"no file matches parquet:{rest}", "write SCHEME://PLACE/FOLDER/*.parquet")
+        return remote
     pattern = resolve_path(rest, root)
     files = match_data(pattern, root)
     if not files:
@@ -100,16 +108,22 @@ def _find_files(rest: str, root: Path) -> list[Path]:
     return files
 
 
-def _unique_stems(files: Sequence[Path]) -> list[str]:
+def _name_file(file: File, root: Path) -> str:
+    """A file as the place of its images holds it."""
+    return str(file) if isinstance(file, RemoteFile) else sample_path(file, root)
+
+
+def _unique_stems(files: Sequence[File]) -> list[str]:
     """The prefixes of default ids: file stems, or paths below the common folder if two files share a stem."""
-    stems = [file.stem for file in files]
+    paths = [file.path if isinstance(file, RemoteFile) else file for file in files]
+    stems = [path.stem for path in paths]
     if max(Counter(stems).values()) == 1:
         return stems
-    common = os.path.commonpath([file.parent for file in files])
-    return [file.relative_to(common).with_suffix("").as_posix() for file in files]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(common).with_suffix("").as_posix() for path in paths]
 
 
-def _read_rows(file: Path, columns: ParquetColumns) -> Iterator[tuple[int, int, dict[str, Any]]]:
+def _read_rows(file: File, columns: ParquetColumns) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """The cells of every row by column, with its row group and its row in that group."""
     with open_parquet(file) as source:
         for group in range(source.num_row_groups):
@@ -133,10 +147,12 @@ def _read_rows(file: Path, columns: ParquetColumns) -> Iterator[tuple[int, int, 
                 row += len(cells)
 
 
-def _path_or_bytes(cell: Any, folder: ImageRoot, where: str) -> tuple[Path | None, bytes | None]:
+def _path_or_bytes(cell: Any, folder: ImageRoot | None, where: str) -> tuple[Path | None, bytes | None]:
     """The image file that a cell names, or its bytes. A cell with neither gives empty bytes, which do not decode."""
     if not isinstance(cell, dict):
         return None, cell or b""
     if cell.get("bytes") is None and cell.get("path"):
+        if folder is None:
+            raise ContractError(f"an image outside of its remote file ({where})", "write its bytes into the column")
         return folder.resolve(cell["path"], where), None
     return None, cell.get("bytes") or b""

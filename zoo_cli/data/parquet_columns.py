@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +12,10 @@ import pyarrow.parquet as pq
 from zoo_cli import specs
 from zoo_cli.data.class_labels import KEYS, MULTI_LABEL, ONE_LABEL, column_hint, refuse_several
 from zoo_cli.data.samples import number_classes, quote
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.store.json_text import parse_json
 from zoo_cli.store.parquet_images import open_stream
+from zoo_cli.store.remote_files import File, read_error
 
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a damaged file."""
@@ -39,20 +39,22 @@ class ParquetColumns:
         return [name for name in names if name]
 
 
-def open_parquet(file: Path) -> pq.ParquetFile:
+def open_parquet(file: File) -> pq.ParquetFile:
     try:
         return open_stream(file)
     except BROKEN as error:
         raise damage_error(file, error) from None
 
 
-def damage_error(file: Path, error: BaseException) -> ContractError:
+def damage_error(file: File, error: BaseException) -> ZooError:
+    if (failure := read_error(file, error)) is not None:
+        return failure
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     hint = f"write csv:{file.name}" if file.suffix == ".csv" else "fetch or write the file again"
     return ContractError(f"{quote(str(file))} cannot be read as parquet: {reason}", hint)
 
 
-def common_columns(files: Sequence[Path], chosen: str | None) -> ParquetColumns:
+def common_columns(files: Sequence[File], chosen: str | None) -> ParquetColumns:
     """The columns of the files. Raises ContractError if they differ."""
     first = _read_columns(files[0], chosen)
     for file in files[1:]:
@@ -66,7 +68,7 @@ def common_columns(files: Sequence[Path], chosen: str | None) -> ParquetColumns:
     return first
 
 
-def _read_columns(file: Path, chosen: str | None) -> ParquetColumns:
+def _read_columns(file: File, chosen: str | None) -> ParquetColumns:
     schema = open_parquet(file).schema_arrow
     features = _hugging_face_features(schema, file)
     image = _find_column(schema, features, "image", "Image")
@@ -106,7 +108,7 @@ def _find_column(schema: pa.Schema, features: dict[str, Any], name: str, kind: s
     return marked[0] if len(marked) == 1 and marked[0] in schema.names else None
 
 
-def _hugging_face_features(schema: pa.Schema, file: Path) -> dict[str, Any]:
+def _hugging_face_features(schema: pa.Schema, file: File) -> dict[str, Any]:
     values = _read_metadata(schema, b"huggingface", file)
     for key in ("info", "features"):
         values = values.get(key) if isinstance(values, dict) else None
@@ -114,7 +116,7 @@ def _hugging_face_features(schema: pa.Schema, file: Path) -> dict[str, Any]:
     return {name: feature for name, feature in values.items() if isinstance(feature, dict)}
 
 
-def _read_metadata(schema: pa.Schema, key: bytes, file: Path) -> Any:
+def _read_metadata(schema: pa.Schema, key: bytes, file: File) -> Any:
     text = (schema.metadata or {}).get(key)
     try:
         return None if text is None else parse_json(text)
@@ -122,7 +124,7 @@ def _read_metadata(schema: pa.Schema, key: bytes, file: Path) -> Any:
         raise ContractError(f"the schema metadata {key.decode()} of {file} is not valid JSON") from None
 
 
-def _check_class_names(listed: Any, file: Path) -> tuple[str, ...] | None:
+def _check_class_names(listed: Any, file: File) -> tuple[str, ...] | None:
     if listed is None:
         return None
     if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
@@ -133,7 +135,7 @@ def _check_class_names(listed: Any, file: Path) -> tuple[str, ...] | None:
     return tuple(listed)
 
 
-def collect_classes(files: Sequence[Path], label: str, text: bool) -> tuple[str, ...] | None:
+def collect_classes(files: Sequence[File], label: str, text: bool) -> tuple[str, ...] | None:
     """The classes of files that do not list them, from a pass over the labels alone. None if all labels are null."""
     labels: set[Any] = set()
     for file in files:
@@ -153,7 +155,7 @@ def collect_classes(files: Sequence[Path], label: str, text: bool) -> tuple[str,
     return number_classes(max(labels), str(files[0]))
 
 
-def describe_columns(spec: str, files: Sequence[Path], image: str) -> str:
+def describe_columns(spec: str, files: Sequence[File], image: str) -> str:
     """Why the files have no label column, from their types and the values of the columns that may be one-hot."""
     schema = open_parquet(files[0]).schema_arrow
     others = [field for field in schema if field.name != image and field.name not in KEYS]
@@ -170,7 +172,7 @@ def describe_columns(spec: str, files: Sequence[Path], image: str) -> str:
     return column_hint(spec, marked or names, binary)
 
 
-def _is_binary_column(files: Sequence[Path], name: str) -> bool:
+def _is_binary_column(files: Sequence[File], name: str) -> bool:
     """Whether a column holds only 0 and 1, or true and false."""
     try:
         columns = [open_parquet(file).read(columns=[name]).column(name) for file in files]

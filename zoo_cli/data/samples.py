@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo_cli import registry, specs
-from zoo_cli.errors import ContractError
+from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.spec_paths import is_uri
 from zoo_cli.store.parquet_images import ImagePlace
 from zoo_cli.store.path_patterns import match_paths
 
@@ -64,6 +65,8 @@ def open_data(spec: str, root: Path, *, follow_links: bool = False) -> Data:
     samples are read).
     """
     name, rest = specs.provider("data provider", spec)
+    if is_uri(rest) and name != "parquet":
+        raise UsageError(f"{spec}: only parquet data can be behind a URI", "write parquet files, or copy it here")
     data: Data = registry.load(registry.DATA[name])(rest, root, follow_links)
     return data
 
@@ -115,6 +118,10 @@ def split_options(provider: str, rest: str, root: Path) -> tuple[str, dict[str, 
     Raises UsageError for an option that the provider does not have.
     """
     path, options = specs.split_query(rest)
+    if provider == "parquet" and is_uri(rest):
+        own = {key: value for key, value in options.items() if key in OPTIONS[provider]}
+        others = "&".join(f"{key}={value}" for key, value in options.items() if key not in own)
+        return (f"{path}?{others}" if others else path), own  # the others are for its file system
     if provider not in OPTIONS or not options or resolve_path(rest, root).exists():
         return rest, {}
     for key in options:
@@ -133,6 +140,12 @@ def data_path(spec: str, root: Path) -> Path:
     """The path or pattern of a spec, without its options."""
     provider, _, rest = spec.partition(":")
     return resolve_path(split_options(provider, rest, root)[0], root)
+
+
+def find_remote(spec: str, root: Path) -> str | None:
+    """The URI or pattern of a spec of remote data, without options of its provider; None for any other spec."""
+    provider, _, rest = spec.partition(":")
+    return split_options(provider, rest, root)[0] if provider == "parquet" and is_uri(rest) else None
 
 
 def resolve_path(rest: str, root: Path) -> Path:

@@ -30,8 +30,12 @@ def extract_views(
         return
     pending = []
     for source in run:
-        parts = view_store.planned_parts(settings, source, images, views)
-        pending.append((source, [part for part in parts if str(part.paths[0]) in missing[source.name]]))
+        parts = [
+            part
+            for position, part in enumerate(view_store.planned_parts(settings, source, images, views))
+            if options.shard.takes(position) and str(part.paths[0]) in missing[source.name]
+        ]
+        pending.append((source, parts))
     new = None
     if folder is not None:
         identity = view_store.replacement_identity(settings, run, views)
@@ -39,6 +43,11 @@ def extract_views(
     if any(parts for _, parts in pending):
         registry.import_target(RUNNER)(settings, images, pending, views, options, new)
     ranks.gather(True)  # all parts are there
+    if new is not None and not options.shard.is_whole:
+        lacking = {each.name: view_store.missing_parts(settings, each, images, views, remake=True) for each in run}
+        if not new.is_taken and any(view_store.unfinished_parts(settings, lacking, images, views, new).values()):
+            console.say("the new views replace the old ones when the other shards have made their parts")
+            return
     if new is not None:
         remember = options.overwrite
         ranks.first_does(lambda: view_store.replace_outputs(settings, run, images, views, new, remember=remember))
@@ -90,8 +99,10 @@ def _open_views(
             console.say(f"would extract {views} of {len(pending)} sources: {', '.join(pending)}; at least {size}")
         return {}, None
     folder = None
-    if pending and stored is not None and (options.overwrite or options.refresh):
-        new = view_store.begin_replacement(settings, [source for source in sources if source.name in pending], views)
+    is_stale = options.refresh and (stored != views or view_store.are_stale(settings, sources, images, views))
+    if pending and stored is not None and (options.overwrite or is_stale):
+        lacking = [source for source in sources if source.name in pending]
+        new = view_store.begin_replacement(settings, lacking, views, is_shared=not options.shard.is_whole)
         pending = view_store.unfinished_parts(settings, pending, images, views, new)
         folder = str(new.new)
     elif stored != views:

@@ -1,7 +1,7 @@
 """Run sources on the images of a task; each image is decoded once for all of them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.store import failures, feature_store, free_space, provenance, replacement, stage_log
+from zoo_cli.store import failures, feature_store, free_space, part_state, provenance, replacement, stage_log
 from zoo_cli.store.failures import BESIDE_STAGE, Failure
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.source_record import SourceRecord, has_source_record
+from zoo_cli.store.source_record import SourceRecord, has_source_record, load_source_record
 
 CPU_BATCH, CUDA_BATCH = 64, 512
 
@@ -43,9 +43,24 @@ class ExtractionJob:
     new: Replacement | None = None
 
 
-def extract_features(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
-    """Run sources that lack some of their outputs, and store what is missing, or stale and to be refreshed."""
-    device = None if options.dry_run else devices.choose(options.device, purpose="extracting")
+Parts = dict[tuple[int, ...], list[tuple[ExtractionJob, Path]]]
+"""By the rows of a part, the sources that lack it, each with the path of its file."""
+MakeParts = Callable[[Config, Sequence[ExtractionJob], Parts, ExtractConfig], list[Failure]]
+
+
+def extract_features(
+    settings: Config,
+    images: Images,
+    sources: Sequence[Source],
+    options: ExtractConfig,
+    make_elsewhere: MakeParts | None = None,
+) -> None:
+    """Run sources that lack some of their outputs, and store what is missing, or stale and to be refreshed.
+
+    `make_elsewhere`: makes the parts in other processes.
+    """
+    here = make_elsewhere is None and not options.dry_run
+    device = devices.choose(options.device, purpose="extracting") if here else None
     devices.check_precision(options.precision, device)
     ranks.first_does(lambda: _check_stored_space(settings, sources, images, options))
     # Every model loads before anything is made.
@@ -67,12 +82,17 @@ def extract_features(settings: Config, images: Images, sources: Sequence[Source]
     needed = sum(_estimate_bytes(settings, job) for job in jobs)
     files = sum(len(job.missing) for job in jobs)
     ranks.first_does(lambda: free_space.check_space(settings.root / "features", needed, files, "the outputs"))
-    if device is None:
+    if options.dry_run:
         names = ", ".join(job.source.name for job in jobs)
         size = free_space.describe(needed)
         console.say(f"would extract {count:,} outputs from {len(jobs)} sources, at least {size}: {names}")
         return
-    new = _run(settings, jobs, images, device, options)
+    parts = _collect_parts(jobs)
+    if make_elsewhere is not None:
+        new = make_elsewhere(settings, jobs, parts, options)
+    else:
+        assert device is not None, "it is chosen above"
+        new = _run(PartMaker(settings, images, jobs, device, options), parts)
     everywhere = [Failure(**failure) for each in ranks.gather([asdict(failure) for failure in new]) for failure in each]
     ranks.first_does(lambda: _finish(settings, jobs, images, everywhere, options))
 
@@ -82,6 +102,11 @@ def _finish(
 ) -> None:
     """Bring what replaces other outputs into its place, and record the failures."""
     replacing = [(job, job.new) for job in jobs if job.new is not None]
+    if not options.shard.is_whole and not all(
+        part_state.are_all_made(settings, job.source, images, job.record, new) for job, new in replacing
+    ):
+        console.say("the new outputs replace the old ones when the other shards have made their parts")
+        replacing = []
     if replacing:
         # Before the outputs that lack them: a kill in between leaves no gap unexplained.
         failed = {failure.id: failure for failure in [*failures.load_failures(settings, BESIDE_STAGE), *new]}
@@ -145,7 +170,11 @@ def _plan(
 ) -> ExtractionJob:
     record = describe_source(settings, source, model, options.precision)
     missing, folder = ranks.first_does(lambda: _open(settings, source, images, record, options))
-    planned = feature_store.planned_parts(settings, source, images)
+    planned = [
+        part
+        for position, part in enumerate(feature_store.planned_parts(settings, source, images))
+        if options.shard.takes(position)
+    ]
     new = None
     if folder is not None:
         new = Replacement(settings.features(source.name), record.fingerprint, Path(folder))
@@ -164,9 +193,8 @@ def _open(
     current = set() if remake else feature_store.current_parts(settings, source, images, record)
     if options.dry_run:
         return [str(path) for path in planned if path not in current], None
-    stale = options.refresh and has_source_record(settings, source.name) and current != planned.keys()
-    if remake or stale:
-        new = feature_store.begin_replacement(settings, record)
+    if remake or (options.refresh and _is_stale(settings, record, current)):
+        new = feature_store.begin_replacement(settings, record, is_shared=not options.shard.is_whole)
         current |= new.keep(lambda: feature_store.current_parts(settings, source, images, record, new))
         return [str(path) for path in planned if path not in current], str(new.new)
     feature_store.open_features(settings, record)
@@ -179,32 +207,64 @@ def _open(
     return [str(path) for path in missing], None
 
 
-def _run(
-    settings: Config, jobs: Sequence[ExtractionJob], images: Images, device: torch.device, options: ExtractConfig
-) -> list[Failure]:
-    """Part by part: decode each image once, run every source that lacks the part, commit; the images that failed."""
-    runners = _make_runners(jobs, device, options.precision)
-    pieces: dict[tuple[int, ...], list[tuple[ExtractionJob, Path]]] = {}
+def _is_stale(settings: Config, record: SourceRecord, current: set[Path]) -> bool:
+    """Whether outputs of a source are stored that were made otherwise: more than that some are missing."""
+    name = str(record.content["name"])
+    if not has_source_record(settings, name):
+        return False
+    stored = set(settings.features(name).glob("data=*/part-*.parquet"))
+    return not stored <= current or bool(load_source_record(settings, name).changes(record))
+
+
+def _collect_parts(jobs: Sequence[ExtractionJob]) -> Parts:
+    """The missing parts of all sources, by their rows."""
+    parts: Parts = {}
     for job in jobs:
         for path, planned in job.missing.items():
-            pieces.setdefault(tuple(planned.tolist()), []).append((job, path))
-    pieces = ranks.own_parts(pieces)
-    total = sum(len(rows) for rows in pieces)
-    card = devices.describe_device(device).get("card")
-    passes = ForwardPasses(device, options.batch, auto_batch(device))
+            parts.setdefault(tuple(planned.tolist()), []).append((job, path))
+    return parts
+
+
+class PartMaker:
+    """Makes parts of several sources on a device; each image is decoded once for all of them."""
+
+    def __init__(
+        self,
+        settings: Config,
+        images: Images,
+        jobs: Sequence[ExtractionJob],
+        device: torch.device,
+        options: ExtractConfig,
+    ):
+        self.settings, self.images, self.options = settings, images, options
+        self.runners = _make_runners(jobs, device, options.precision)
+        self.card = devices.describe_device(device).get("card")
+        self.passes = ForwardPasses(device, options.batch, auto_batch(device))
+
+    def make(
+        self, rows: Sequence[int], part_jobs: Sequence[tuple[ExtractionJob, Path]], progress: console.Progress
+    ) -> list[Failure]:
+        """Store a part of each of some sources; the images of it that failed."""
+        settings, images, options = self.settings, self.images, self.options
+        part_jobs = [(job, path) for job, path in part_jobs if job.new is None or not job.new.is_taken]
+        if not part_jobs:
+            progress.advance(len(rows))
+            return []
+        started = time.monotonic()
+        outputs = _run_part(images, rows, part_jobs, self.runners, self.passes, options.workers, progress)
+        _commit(settings, images, rows, part_jobs, outputs, self.card, options.max_errors or "0")
+        _log_seconds(settings, part_jobs, outputs, time.monotonic() - started)
+        return outputs.failed
+
+
+def _run(maker: PartMaker, parts: Parts) -> list[Failure]:
+    """Part by part: decode each image once, run every source that lacks the part, commit; the images that failed."""
+    parts = ranks.own_parts(parts)
     failed: list[Failure] = []
-    with console.Progress("extract", total, "images") as progress:
-        for rows, part_jobs in sorted(pieces.items()):
+    with console.Progress("extract", sum(len(rows) for rows in parts), "images") as progress:
+        for rows, part_jobs in sorted(parts.items()):
             interruption.check()
-            part_jobs = [(job, path) for job, path in part_jobs if job.new is None or not job.new.is_taken]
-            if not part_jobs:
-                progress.advance(len(rows))
-                continue
-            started = time.monotonic()
-            outputs = _run_part(images, rows, part_jobs, runners, passes, options.workers, progress)
-            _commit(settings, images, rows, part_jobs, outputs, card, options.max_errors or "0")
-            _log_seconds(settings, part_jobs, outputs, time.monotonic() - started)
-            failed += outputs.failed
+            failed += maker.make(rows, part_jobs, progress)
         progress.say_end()
     return failed
 

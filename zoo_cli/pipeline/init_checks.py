@@ -9,6 +9,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.data import samples, splits
 from zoo_cli.errors import UsageError
 from zoo_cli.store import path_patterns
+from zoo_cli.store.remote_files import match_uris
 
 RELATIVE = "paths are relative to the workspace"
 
@@ -31,6 +32,10 @@ def _check_data(spec: str, root: Path) -> None:
         folder = dict(parse_qsl(rest.partition("?")[2])).get("root")
         if folder is not None:
             _check_folder(samples.resolve_path(folder, root), spec)
+        return
+    if (uri := samples.find_remote(spec, root)) is not None:
+        if not match_uris(uri):
+            raise UsageError(f"no file matches {spec}", "write SCHEME://PLACE/FOLDER/*.parquet")
         return
     path = samples.data_path(spec, root)
     if provider == "folder":

@@ -8,6 +8,7 @@ from zoo_cli import registry
 from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig, TransferConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.pipeline.metric_specs import MetricSpec, parse_metric
+from zoo_cli.shards import WHOLE, Shard
 from zoo_cli.training.training_config import TrainingConfig
 
 TRAINING = ("distill", "finetune")
@@ -30,8 +31,8 @@ class Stage:
     """A command of a plan. `words`: its flags, the same in every unit, without those that choose a unit.
 
     `text`: the command as typed, without `zoo` and seeds; units of stages of one text are of one kind.
-    `sources`: by name, all if empty. Of one command each: `metrics` and `seed` of scores, the `pool` of pseudo-labels,
-    and what runs learn from, how they train, and their seeds; without `seeds`, that of the task.
+    `sources`: by name, all if empty; `shard`: of their parts. Of one command each: `metrics` and `seed` of scores, the
+    `pool` of pseudo-labels, and what runs learn from, how they train, and their seeds; without them, that of the task.
     """
 
     command: str
@@ -44,6 +45,7 @@ class Stage:
     config: DistillConfig | FinetuneConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seeds: tuple[int, ...] = ()
+    shard: Shard = WHOLE
 
     @property
     def title(self) -> str:

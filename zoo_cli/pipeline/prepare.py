@@ -16,6 +16,7 @@ from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.pipeline.split import SplitConfig, is_manifest_current, read_check, with_stored_flags, write_manifest
+from zoo_cli.shards import Shard
 from zoo_cli.store import failures, feature_store, gradient_store, output_summary
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images, load_manifest
@@ -89,6 +90,24 @@ def lacks_manifest(settings: Config, *, refresh: bool) -> bool:
         if not refresh:
             raise
         return True
+
+
+def check_shard(settings: Config, shard: Shard, *, refresh: bool, features: Sequence[Source] = ()) -> None:
+    """Raise UsageError where a shard lacks what all of them read: each would make it, at the same time.
+
+    `features`: the sources whose outputs it reads.
+    """
+    if shard.is_whole:
+        return
+    if lacks_manifest(settings, refresh=refresh):
+        raise UsageError(f"no current {settings.manifest}, which all shards read", "run zoo split once, before them")
+    images = load_manifest(settings.manifest, settings.root) if features else None
+    for source in features:
+        if images is not None and not feature_store.is_complete(settings, source, images):
+            raise UsageError(
+                f"the features of {source.name} are not complete, and all shards read them",
+                "run zoo extract first, in shards of its own or as one job",
+            )
 
 
 def maker(stage: str) -> Callable[..., Any]:

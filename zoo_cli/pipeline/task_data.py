@@ -11,6 +11,7 @@ from zoo_cli.data import class_labels, samples, splits
 from zoo_cli.data.samples import Data, Sample, quote
 from zoo_cli.errors import UsageError
 from zoo_cli.store import provenance
+from zoo_cli.store.remote_files import list_uris
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ def list_files(settings: Config, specs: Mapping[str, Sequence[str]]) -> str:
     root, follow = settings.root, settings.task.follow_links
     listing: list[Any] = []
     for spec in (spec for part in specs.values() for spec in part):
+        if (uri := samples.find_remote(spec, root)) is not None:
+            listing.append([spec, [(str(file), size) for file, size in list_uris(uri)]])
+            continue
         data = samples.data_path(spec, root)
         paths = sorted(_walk(data, follow) or map(str, samples.match_data(data, root)))
         listing.append([spec, [(os.path.relpath(path, root), _size(path)) for path in paths]])

@@ -105,7 +105,8 @@ def _check_split(unit: Unit) -> str:
 
 
 def _has_features(unit: Unit, images: Images) -> bool:
-    return all(feature_store.is_complete(unit.settings, source, images) for source in unit.sources)
+    shard = unit.stage.shard
+    return all(feature_store.is_complete(unit.settings, source, images, shard=shard) for source in unit.sources)
 
 
 def _has_scores(unit: Unit, images: Images) -> bool:
@@ -114,7 +115,7 @@ def _has_scores(unit: Unit, images: Images) -> bool:
 
 
 def _has_pseudo_labels(unit: Unit, images: Images) -> bool:
-    return pseudo_label.are_stored(unit.settings, images, unit.sources)
+    return pseudo_label.are_stored(unit.settings, images, unit.sources, unit.stage.shard)
 
 
 def _has_answers(unit: Unit, images: Images) -> bool:

@@ -123,7 +123,9 @@ def load_outputs(
     """
     selected = None if ids is None else TextColumn.of(ids)
     pieces = replacement.read_whole(path, lambda: _read_parts(find_parts(path), selected, columns))
-    present = [column for column in (*columns, "label") if all(column in piece.arrays for piece in pieces)]
+    # Parts without rows, whose images all failed, may lack columns.
+    filled = [piece for piece in pieces if len(piece.ids)] or pieces[:1]
+    present = [column for column in (*columns, "label") if all(column in piece.arrays for piece in filled)]
     for column in needed:
         if column not in present:
             raise lacks_column(path, column)

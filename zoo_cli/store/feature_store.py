@@ -13,6 +13,7 @@ from zoo_cli import console, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.metrics.collapse import COLLAPSED
+from zoo_cli.shards import WHOLE, Shard
 from zoo_cli.store import feature_files, files, output_summary, path_patterns, provenance, replacement, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.feature_files import StoredOutputs
@@ -72,8 +73,10 @@ def planned_parts(settings: Config, source: Source, images: Images) -> Iterator[
             )
 
 
-def is_complete(settings: Config, source: Source, images: Images, precision: str | None = None) -> bool:
-    """Whether every part exists and is current. Raises Stale, naming what differs, if one is stale.
+def is_complete(
+    settings: Config, source: Source, images: Images, precision: str | None = None, shard: Shard = WHOLE
+) -> bool:
+    """Whether every part of a shard exists and is current. Raises Stale, naming what differs, if one is stale.
 
     `precision`: the requested one; None accepts any.
     """
@@ -89,7 +92,8 @@ def is_complete(settings: Config, source: Source, images: Images, precision: str
         raise provenance.stale_error(str(min(extra)), ["images"], "extract")
     return all(
         provenance.is_current(path, part_inputs(images, rows, made_from), overwrite=False, maker="extract")
-        for path, rows in planned
+        for position, (path, rows) in enumerate(planned)
+        if shard.takes(position)
     )
 
 
@@ -149,10 +153,11 @@ def is_replaced(settings: Config, source: Source, images: Images, record: Source
     }
 
 
-def begin_replacement(settings: Config, record: SourceRecord) -> Replacement:
+def begin_replacement(settings: Config, record: SourceRecord, *, is_shared: bool = False) -> Replacement:
     """Begin new outputs of a source beside those that are stored, or go on with unfinished ones."""
     place = settings.features(str(record.content["name"]))
-    new = Replacement.begin(place, record.fingerprint, ("data=train", "data=unlabelled"))
+    folders = ("data=train", "data=unlabelled")
+    new = Replacement.begin(place, record.fingerprint, folders, is_shared=is_shared)
     new.write(lambda: files.write_sealed_json(new.new / DOCUMENT, to_json_values(record.content)))
     return new
 

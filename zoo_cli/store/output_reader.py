@@ -130,10 +130,11 @@ def _read_index(path: Path, columns: Sequence[str]) -> tuple[list[TextColumn], l
     """The ids of every file at a path, its blocks, and those of the columns that every file has."""
     ids: list[TextColumn] = []
     blocks: list[_Block] = []
-    present = tuple(columns)
+    stored: list[tuple[int, Collection[str]]] = []
     for part in feature_files.find_parts(path):
-        present = tuple(column for column in present if column in feature_files.check_part(part))
+        names = feature_files.check_part(part)
         with files.open_parquet(part) as stream:
+            stored.append((stream.metadata.num_rows, names))
             groups = range(stream.num_row_groups)
             ids.append(output_columns.read_ids(files.read_groups(stream, groups, ["id"]).column("id"), part))
             for group in groups:
@@ -143,6 +144,9 @@ def _read_index(path: Path, columns: Sequence[str]) -> tuple[list[TextColumn], l
                     _Block(part, _stamp(part), group, number, min(BLOCK, size - start), len(starts) == 1)
                     for number, start in enumerate(starts)
                 ]
+    # A part without rows, whose images all failed, may lack columns.
+    filled = [names for count, names in stored if count] or [names for _, names in stored[:1]]
+    present = tuple(column for column in columns if all(column in names for names in filled))
     return ids, blocks, present
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zoo_cli.errors import ContractError
+from zoo_cli.store.remote_files import File, RemoteFile, read_error, resolve_file
 from zoo_cli.store.text_column import decode_few, to_numbers
 
 BLOCK_BYTES = 8_000_000
@@ -30,7 +31,7 @@ _AGAIN = "put it back, or zoo split --overwrite reads it again"
 class ImagePlace:
     """Where an image without a file of its own is: a parquet file, its column, a row group, and a row of that group.
 
-    `file`: a posix path, relative to the workspace if it lies inside, else absolute.
+    `file`: a posix path, relative to the workspace if it lies inside, else absolute; or a URI.
     """
 
     file: str
@@ -71,9 +72,10 @@ class ImagePlaces(Mapping[int, ImagePlace]):
         return int(self._present.sum())
 
 
-def open_stream(path: Path) -> pq.ParquetFile:
+def open_stream(file: File) -> pq.ParquetFile:
     """A parquet file that is read page by page, checksums verified: a row group may not fit in memory."""
-    return pq.ParquetFile(path, page_checksum_verification=True, buffer_size=_BUFFER, pre_buffer=False)
+    source = file.open() if isinstance(file, RemoteFile) else file
+    return pq.ParquetFile(source, page_checksum_verification=True, buffer_size=_BUFFER, pre_buffer=False)
 
 
 def block_rows(file: pq.ParquetFile, row_group: int, column: str, most: int) -> int:
@@ -100,7 +102,7 @@ class ParquetImages:
 
     def read(self, place: ImagePlace) -> bytes:
         """The encoded image at a place. Raises ContractError if the file is gone, damaged, or lacks the row."""
-        path = self.root / place.file
+        path = resolve_file(self.root, place.file)
         with self._lock:
             try:
                 cell = self._find_cell(path, place)
@@ -109,13 +111,15 @@ class ParquetImages:
             except (IndexError, KeyError, StopIteration):
                 raise _changed_error(path) from None
             except _BROKEN as error:
+                if (failure := read_error(path, error)) is not None:
+                    raise failure from None
                 line = str(error).splitlines()[0] if str(error) else "unreadable"
                 raise ContractError(f"{path} is not an intact parquet file: {line}", _AGAIN) from None
         if cell is None:
             raise _changed_error(path)
         return cell
 
-    def _find_cell(self, path: Path, place: ImagePlace) -> bytes | None:
+    def _find_cell(self, path: File, place: ImagePlace) -> bytes | None:
         if min(place.row_group, place.row) < 0:
             raise IndexError(place)
         group = ImagePlace(place.file, place.column, place.row_group, 0)
@@ -128,7 +132,7 @@ class ParquetImages:
         self._blocks.move_to_end((group, number))
         return self._blocks[group, number][offset]
 
-    def _decode(self, path: Path, group: ImagePlace, number: int) -> None:
+    def _decode(self, path: File, group: ImagePlace, number: int) -> None:
         """Decode blocks of a row group up to this one, on from where the last pass over the group stands."""
         cursor = self._cursors.pop(group, None)
         if cursor is None or number < cursor.number:
@@ -149,7 +153,7 @@ class ParquetImages:
 class _Cursor:
     """One pass over the images of a row group, `rows` of them at a time; `number`: the next block."""
 
-    def __init__(self, path: Path, group: ImagePlace):
+    def __init__(self, path: File, group: ImagePlace):
         file = open_stream(path)
         if group.row_group >= file.num_row_groups or group.column not in file.schema_arrow.names:
             raise KeyError(group.column)
@@ -177,5 +181,5 @@ def _total_bytes(block: list[bytes | None]) -> int:
     return sum(len(image) for image in block if image is not None)
 
 
-def _changed_error(path: Path) -> ContractError:
+def _changed_error(path: File) -> ContractError:
     return ContractError(f"{path} has changed since zoo split", "zoo split --overwrite reads it again")

@@ -28,6 +28,8 @@ P = ParamSpec("P")
 LIST = ".swap.json"
 """In a complete result: where its files go, and which files of the old one are removed."""
 READY, DONE = ".ready", ".done"
+SHARED = "shared.0-0.0"
+"""In the name of an unfinished result, instead of the process that began it: several jobs make it."""
 DEPTH = 3
 """A path of parts is at most so deep below the place of its result, the place itself counted."""
 ATTEMPTS = 10
@@ -47,10 +49,11 @@ class Replacement:
     new: Path
 
     @classmethod
-    def begin(cls, place: Path, identity: str, folders: Iterable[str] = ("",)) -> Self:
+    def begin(cls, place: Path, identity: str, folders: Iterable[str] = ("",), *, is_shared: bool = False) -> Self:
         """Make the new folder with its `folders`, or go on with an unfinished one of the same identity.
 
-        Raises UsageError for a place that nothing can be moved to.
+        `is_shared`: its name has no process in it, so that jobs which begin at the same time have the same one. Raises
+        UsageError for a place that nothing can be moved to.
         """
         settle(place)
         real, identity = _real(place), identity[:DIGITS]
@@ -61,7 +64,8 @@ class Replacement:
             )
         try:
             unfinished = [new for new in _unfinished(real) if _parse(new)[0] == identity]
-            name = f".{real.name}.{identity}.{Writer.current().token}.{secrets.token_hex(2)}{BESIDE}"
+            writer = SHARED if is_shared else f"{Writer.current().token}.{secrets.token_hex(2)}"
+            name = f".{real.name}.{identity}.{writer}{BESIDE}"
             new = min(unfinished, default=real.with_name(name))
             for folder in folders:
                 (new / folder).mkdir(parents=True, exist_ok=True)

@@ -149,7 +149,26 @@ def missing_parts(settings: Config, source: Source, images: Images, views: ViewS
     return missing
 
 
-def begin_replacement(settings: Config, sources: Sequence[Source], views: ViewSet) -> Replacement:
+def are_stale(settings: Config, sources: Sequence[Source], images: Images, views: ViewSet) -> bool:
+    """Whether parts of views of sources are stored that were made otherwise: more than that some are missing."""
+    for source in sources:
+        existing = existing_parts(settings, source.name)
+        if not existing:
+            continue
+        fingerprint = load_source_record(settings, source.name).fingerprint
+        for part in planned_parts(settings, source, images, views):
+            for view, path in enumerate(part.paths):
+                inputs = feature_store.part_inputs(images, part.rows, made_from(fingerprint, views, view))
+                if path in existing and provenance.is_made_from(path, inputs):
+                    existing.discard(path)
+        if existing:
+            return True
+    return False
+
+
+def begin_replacement(
+    settings: Config, sources: Sequence[Source], views: ViewSet, *, is_shared: bool = False
+) -> Replacement:
     """Begin the outputs of sources on views beside those that are stored, or go on with unfinished ones."""
     folders = [
         f"source={source.name}/view={view}/data={data}"
@@ -157,7 +176,8 @@ def begin_replacement(settings: Config, sources: Sequence[Source], views: ViewSe
         for view in range(views.count)
         for data in ("train", "unlabelled")
     ]
-    new = Replacement.begin(views_folder(settings), replacement_identity(settings, sources, views), folders)
+    identity = replacement_identity(settings, sources, views)
+    new = Replacement.begin(views_folder(settings), identity, folders, is_shared=is_shared)
     new.write(lambda: files.write_sealed_json(new.new / DOCUMENT, _to_json(views)))
     return new
 

@@ -1,0 +1,44 @@
+"""Images that failed and whose failure is not recorded, because another process wrote the record at the same time."""
+
+from collections.abc import Sequence
+
+from zoo_cli import devices
+from zoo_cli.config import Config, Source
+from zoo_cli.images.decoding import BadImage, Geometry
+from zoo_cli.images.view_batches import view_batches
+from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.store import failures, part_state
+from zoo_cli.store.failures import Failure
+from zoo_cli.store.manifest import Images
+
+SMALLEST = Geometry(1, None, "bilinear", 3, 1)
+"""An image fails in every geometry alike."""
+ATTEMPTS = 10
+
+
+def record_unexplained(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
+    """Decode the images that stored parts lack without a recorded failure, and record why they fail.
+
+    Afterwards looks again: another process may have replaced the record meanwhile.
+    """
+    for _ in range(ATTEMPTS):
+        known = failures.load_failures(settings, "extract")
+        lacking = part_state.unexplained_ids(settings, sources, images, frozenset(failure.id for failure in known))
+        unexplained = _decode(images, lacking, options)
+        if not unexplained:
+            return
+        total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
+        failures.record_failures(settings, "extract", [*known, *unexplained], total, options.max_errors or "0")
+
+
+def _decode(images: Images, ids: frozenset[str], options: ExtractConfig) -> list[Failure]:
+    """Those of some images that cannot be decoded."""
+    failed: list[Failure] = []
+
+    def on_bad(row: int, error: BadImage) -> None:
+        failed.append(Failure(str(images.ids[row]), images.paths[row], str(error)))
+
+    rows = [row for row, name in enumerate(images.ids) if str(name) in ids]
+    for _ in view_batches(images, rows, [SMALLEST], 256, devices.workers(options.workers), on_bad):
+        pass
+    return failed
