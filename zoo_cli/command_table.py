@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "status": "zoo_cli.commands.status:status",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
+    "report": "zoo_cli.commands.report:report",
     "verify": "zoo_cli.commands.verify:verify",
     "demo": "zoo_cli.commands.demo:demo",
     "completion": "zoo_cli.commands.completion:completion",
@@ -33,7 +34,7 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
-WITHOUT_NETWORKS = ("init", "split", "plan", "status", "show", "verify", "demo", "completion")
+WITHOUT_NETWORKS = ("init", "split", "plan", "status", "show", "report", "verify", "demo", "completion")
 """The commands that load no network of the user's; the others take --trust."""
 
 SECTIONS = {

@@ -1,0 +1,72 @@
+"""A matrix of shares as shaded cells: confusions of classes, and what one model knows that another does not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zoo_cli.report.figures import Axes, Figure, is_narrow, new_figure, show_label
+from zoo_cli.report.theme import ACCENT, FAINT, INK, MUTED, PAPER
+
+LEVELS = 20
+"""The number of shades."""
+STRONGEST = 0.92
+DARK = 0.55
+"""From this opacity on the numbers in cells are light."""
+
+
+def plot_matrix(
+    values: np.ndarray,
+    lines: Sequence[str],
+    columns: Sequence[str],
+    titles: tuple[str, str],
+    width: float,
+    texts: np.ndarray | None = None,
+    *,
+    top: float = 1.0,
+    marked: int | None = None,
+) -> Figure:
+    """Cells (R, C) of values in [0, top], None drawn where NaN; `texts` (R, C) in the cells where there is room.
+
+    `titles`: of the lines and of the columns.
+    """
+    rows, count = values.shape
+    label = 58 if is_narrow(width) else 130
+    side = max(9.0, min(46.0, (width - label) / count))
+    figure = new_figure(width, side * rows * (0.72 if side > 36 else 1.0) + (90 if is_narrow(width) else 110))
+    axes = figure.subplots()
+    size = 11.5 if side >= 19 else max(5.0, side * 0.62)
+    _draw_cells(axes, values / top if top > 0 else values, texts if side >= 25 else None, min(size, 11.0))
+    name = 9 if is_narrow(width) else 16
+    axes.set_xticks(range(count), [show_label(each, width)[:name] for each in columns], rotation=90, fontsize=size)
+    axes.set_yticks(range(rows), [show_label(each, width)[: name + 6] for each in lines], fontsize=size)
+    if max((len(str(each)) for each in columns), default=0) <= 3:
+        axes.tick_params(axis="x", rotation=0)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(rows - 0.5, -0.5))
+    axes.set_ylabel(titles[0])
+    axes.set_xlabel(titles[1], labelpad=8)
+    axes.tick_params(axis="x", colors=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if marked is not None:
+        for label_text in (axes.get_yticklabels()[marked], axes.get_xticklabels()[marked]):
+            label_text.set_color(ACCENT)
+            label_text.set_fontweight("bold")
+    return figure
+
+
+def _draw_cells(axes: Axes, shares: np.ndarray, texts: np.ndarray | None, size: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    for (line, column), share in np.ndenumerate(shares):
+        corner = (column - 0.5 + 0.03, line - 0.5 + 0.03)
+        if not np.isfinite(share):
+            continue
+        opacity = round(min(1.0, float(share)) * LEVELS) / LEVELS * STRONGEST
+        opacity = opacity if share <= 0 or opacity else STRONGEST / LEVELS / 2
+        colour, alpha = (ACCENT, opacity) if opacity else (FAINT, 0.45)
+        axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colour, alpha=alpha))
+        if texts is not None and texts[line, column]:
+            colour_of_text = PAPER if opacity >= DARK else INK if opacity else MUTED
+            axes.text(column, line, texts[line, column], ha="center", va="center", fontsize=size, color=colour_of_text)
