@@ -21,7 +21,7 @@ from zoo_cli.pipeline.report_sections.task_section import task_section
 from zoo_cli.pipeline.report_sections.training_section import training_section
 from zoo_cli.report import page
 from zoo_cli.report.blocks import Block, Fact, Facts, Missing, Paragraph, Plot, Section, Target
-from zoo_cli.report.wording import MISSING, show_count, show_name, show_percent, show_points, show_range
+from zoo_cli.report.wording import LEVEL, MISSING, show_count, show_name, show_percent, show_points, show_range
 from zoo_cli.store import commits, files
 
 FILE = "report.html"
@@ -106,20 +106,16 @@ def _build_section(key: str, title: str, build: Build, root: Path) -> Section:
         try:
             blocks.extend(build())
         except ZooError as error:
-            blocks.append(Missing(error.message, error.hint))
-    blocks += [Paragraph(text, "note") for text in dict.fromkeys(collector.warnings)]
+            blocks.append(Missing(show_name(error.message, 300), show_name(error.hint, 300)))
+    blocks += [Paragraph(show_name(text, 300), "note") for text in dict.fromkeys(collector.warnings)]
     return Section(key, title, tuple(_shorten_paths(block, root) for block in blocks))
 
 
 def _shorten_paths(block: Block, root: Path) -> Block:
     """Messages with paths relative to the workspace: the same for every name under which it is called."""
     if isinstance(block, Missing):
-        return Missing(_relative(block.text, root), _relative(block.command, root))
-    return replace(block, text=_relative(block.text, root)) if isinstance(block, Paragraph) else block
-
-
-def _relative(text: str, root: Path) -> str:
-    return show_name(text.replace(f"{root}/", ""), 500)
+        return Missing(block.text.replace(f"{root}/", ""), block.hint.replace(f"{root}/", ""))
+    return replace(block, text=block.text.replace(f"{root}/", "")) if isinstance(block, Paragraph) else block
 
 
 @dataclass
@@ -171,7 +167,7 @@ def _summarize(inputs: ReportInputs) -> dict[str, str]:
         "best source": facts["best source"].value if "best source" in facts else MISSING,
         "runs": show_count(None if run_set is None else len(run_set.runs)),
         "best accuracy": show_percent(best.accuracy if best else None),
-        "90 %": show_range(best.accuracy_low, best.accuracy_high) if best else MISSING,
+        LEVEL: show_range(best.accuracy_low, best.accuracy_high) if best else MISSING,
         "difference": show_points(None if compared is None else compared.difference),
     }
 

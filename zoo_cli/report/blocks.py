@@ -18,10 +18,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that the report cannot show, why, and the command that changes it."""
+    """Something that the report cannot show, why, and what to do about it."""
 
     text: str
-    command: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,17 +26,17 @@ class Curve:
 def plot_curves(curves: Sequence[Curve], width: float) -> Figure:
     """A panel for each quantity; the best run and the reference stand out."""
     quantities = list_quantities(curves)
-    columns = 1 if is_narrow(width) else min(3, len(quantities))
+    columns = min(2 if is_narrow(width) else 3, len(quantities))
     lines = -(-len(quantities) // columns)
-    figure = new_figure(width, 176 * lines)
+    figure = new_figure(width, (150 if is_narrow(width) else 180) * lines + 24)
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes, quantity in zip(grid.flat, quantities, strict=False):
         for curve in sorted(curves, key=lambda curve: ("", "reference", "best").index(curve.role)):
             if quantity in curve.values:
                 _draw(axes, curve, quantity)
-        axes.set_title(quantity.replace("_", " "))
+        axes.set_title(quantity.replace("_", " "), fontsize=10.5 if is_narrow(width) else 12)
         axes.grid(axis="y", color=FAINT)
-        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="x", nbins=3 if is_narrow(width) else 4)
         axes.locator_params(axis="y", nbins=5)
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from zoo_cli.report.theme import ACCENT, FAINT, INK, MUTED, PAPER
-from zoo_cli.report.wording import show_name
+from zoo_cli.report.wording import PERCENT, show_name
 
 Figure = Any
 """matplotlib.figure.Figure: matplotlib is an optional package, and is imported where a figure is made."""
 Axes = Any
 """matplotlib.axes.Axes."""
 
-WIDE, NARROW = 720.0, 336.0
+WIDE, NARROW = 800.0, 336.0
 """The widths in CSS pixels at which the page shows a plot: one of them, as there is room."""
 ROW = 21.0
 """The height of a line of a plot that has a name on each."""
@@ -109,31 +109,39 @@ def name_rows(axes: Axes, names: Sequence[str], width: float, marked: int | None
 
 def show_percents(axis: Any) -> None:
     """Let an axis of shares show percent."""
-    from matplotlib.ticker import PercentFormatter
-
-    axis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    axis.set_major_formatter(lambda share, _position: f"{_whole(100 * share)}{PERCENT}")
 
 
-def space_out(positions: Sequence[float], gap: float) -> list[float]:
-    """Positions moved apart as little as it takes for labels at them to be at least `gap` from each other."""
+def show_differences(axis: Any) -> None:
+    """Let an axis of differences of shares show percentage points with their signs."""
+    axis.set_major_formatter(lambda share, _position: f"{_whole(100 * share):+g}".replace("-", "−").replace("+0", "0"))
+
+
+def _whole(number: float) -> float:
+    """A number of an axis without the noise of its last bits, and whole where it is."""
+    rounded = round(float(number), 4)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def space_out(positions: Sequence[float], gap: float, low: float = 0.0) -> list[float]:
+    """Positions moved apart as little as it takes for labels at them to be at least `gap` from each other.
+
+    None is below `low`.
+    """
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     placed: list[list[float]] = []  # groups of labels that touch: [sum of wishes, number]
     for i in order:
         placed.append([positions[i], 1.0])
-        while len(placed) > 1 and _start(placed[-1], gap) < _end(placed[-2], gap) + gap:
+        while len(placed) > 1 and _start(placed[-1], gap, low) < _start(placed[-2], gap, low) + gap * placed[-2][1]:
             wishes, count = placed.pop()
             placed[-1][0] += wishes
             placed[-1][1] += count
-    moved = [_start(group, gap) + k * gap for group in placed for k in range(int(group[1]))]
+    moved = [_start(group, gap, low) + k * gap for group in placed for k in range(int(group[1]))]
     result = [0.0] * len(order)
     for i, position in zip(order, moved, strict=True):
         result[i] = position
     return result
 
 
-def _start(group: Sequence[float], gap: float) -> float:
-    return group[0] / group[1] - gap * (group[1] - 1) / 2
-
-
-def _end(group: Sequence[float], gap: float) -> float:
-    return group[0] / group[1] + gap * (group[1] - 1) / 2
+def _start(group: Sequence[float], gap: float, low: float) -> float:
+    return max(low, group[0] / group[1] - gap * (group[1] - 1) / 2)

@@ -8,7 +8,7 @@ from zoo_cli.report.theme import ACCENT, CONTRAST, SOFT
 
 def plot_flips(classes: Sequence[str], gained: Sequence[int], lost: Sequence[int], width: float) -> Figure:
     """A line for each of C classes: counts gained to the right, counts lost to the left."""
-    figure = new_figure(width, ROW * len(classes) + 50)
+    figure = new_figure(width, ROW * len(classes) + 34)
     axes = figure.subplots()
     name_rows(axes, classes, width)
     lines = range(len(classes))
@@ -27,5 +27,7 @@ def plot_flips(classes: Sequence[str], gained: Sequence[int], lost: Sequence[int
     axes.set_xlim(-max([*lost, 0.12 * largest]) - 0.16 * largest, max([*gained, 0.12 * largest]) + 0.16 * largest)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    axes.set_title("← lost      gained →", loc="left", color=SOFT, fontweight="normal")
+    axes.annotate("← lost", (0, -0.75), (-8, 0), textcoords="offset points", va="center", ha="right", color=CONTRAST)
+    axes.annotate("gained →", (0, -0.75), (8, 0), textcoords="offset points", va="center", color=ACCENT)
+    axes.set_ylim(len(classes) - 0.4, -1.2)
     return figure

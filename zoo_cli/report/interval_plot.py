@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zoo_cli.report.figures import ROW, Axes, Figure, is_narrow, name_rows, new_figure, show_percents
+from zoo_cli.report.figures import ROW, Axes, Figure, is_narrow, name_rows, new_figure, show_differences, show_percents
 from zoo_cli.report.theme import ACCENT, CONTRAST, FAINT, INK, MUTED, SOFT
 
 Number = float | None
@@ -65,7 +65,9 @@ def _draw_panel(axes: Axes, panel: IntervalPanel, width: float) -> None:
     axes.grid(axis="x", color=FAINT)
     axes.spines["bottom"].set_visible(False)
     axes.locator_params(axis="x", nbins=4 if is_narrow(width) or panel.zero else 6)
-    if panel.percent:
+    if panel.zero:
+        show_differences(axes.xaxis)
+    elif panel.percent:
         show_percents(axes.xaxis)
 
 

@@ -9,7 +9,7 @@ from zoo_cli.report.theme import ACCENT, FAINT, INK, MUTED, PAPER
 
 LEVELS = 20
 """The number of shades."""
-STRONGEST = 0.92
+FAINTEST, STRONGEST = 0.12, 0.92
 DARK = 0.55
 """From this opacity on the numbers in cells are light."""
 
@@ -37,10 +37,10 @@ def plot_matrix(
     size = 11.5 if side >= 19 else max(5.0, side * 0.62)
     _draw_cells(axes, values / top if top > 0 else values, texts if side >= 25 else None, min(size, 11.0))
     name = 9 if is_narrow(width) else 16
-    axes.set_xticks(range(count), [show_label(each, width)[:name] for each in columns], rotation=90, fontsize=size)
+    titles_above = [show_label(each, width)[:name] for each in columns]
+    fits = max(map(len, titles_above), default=0) * size * 0.62 < (width - label) / count
+    axes.set_xticks(range(count), titles_above, rotation=0 if fits else 90, fontsize=size)
     axes.set_yticks(range(rows), [show_label(each, width)[: name + 6] for each in lines], fontsize=size)
-    if max((len(str(each)) for each in columns), default=0) <= 3:
-        axes.tick_params(axis="x", rotation=0)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set(xlim=(-0.5, count - 0.5), ylim=(rows - 0.5, -0.5))
@@ -64,8 +64,8 @@ def _draw_cells(axes: Axes, shares: np.ndarray, texts: np.ndarray | None, size: 
         if not np.isfinite(share):
             continue
         opacity = round(min(1.0, float(share)) * LEVELS) / LEVELS * STRONGEST
-        opacity = opacity if share <= 0 or opacity else STRONGEST / LEVELS / 2
-        colour, alpha = (ACCENT, opacity) if opacity else (FAINT, 0.45)
+        opacity = max(opacity, FAINTEST) if share > 0 else 0.0
+        colour, alpha = (ACCENT, opacity) if opacity else (FAINT, 0.3)
         axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colour, alpha=alpha))
         if texts is not None and texts[line, column]:
             colour_of_text = PAPER if opacity >= DARK else INK if opacity else MUTED

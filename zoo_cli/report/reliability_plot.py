@@ -40,7 +40,9 @@ def _draw_run(upper: Axes, lower: Axes, run: Reliability) -> None:
     upper.fill_between(
         run.confidence[filled], run.accuracy[filled], run.confidence[filled], color=colour, alpha=0.16, linewidth=0
     )
-    upper.plot(run.confidence[filled], run.accuracy[filled], color=colour, linewidth=1.8, marker="o", markersize=5)
+    upper.plot(run.confidence[filled], run.accuracy[filled], color=colour, linewidth=1, alpha=0.5)
+    sizes = 14 + 130 * np.sqrt(run.counts[filled] / run.counts.sum())
+    upper.scatter(run.confidence[filled], run.accuracy[filled], s=sizes, color=colour, linewidth=0, zorder=3)
     edges = np.linspace(0, 1, len(run.counts) + 1)
     heights = run.counts / max(1, run.counts.sum())
     lower.bar(edges[:-1], heights, width=1 / len(run.counts) * 0.9, align="edge", color=colour, alpha=0.6)
@@ -50,7 +52,7 @@ def _draw_run(upper: Axes, lower: Axes, run: Reliability) -> None:
         axes.tick_params(axis="y", colors=MUTED)
         show_percents(axes.yaxis)
         show_percents(axes.xaxis)
-    upper.set_ylim(0, 1.02)
+    upper.set_ylim(-0.03, 1.04)
     upper.set_ylabel("right")
     lower.set_xlabel("confidence")
     lower.set_ylabel("images")

@@ -7,7 +7,29 @@ import numpy as np
 from zoo_cli.report.figures import Axes, Figure, is_narrow, new_figure, show_label, show_percents, space_out
 from zoo_cli.report.theme import ACCENT, FAINT, INK, MUTED, SOFT
 
-POWERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0)
+POWERS = (
+    0.0,
+    0.01,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.0,
+    2.5,
+    3.0,
+    4.0,
+    5.0,
+    6.0,
+    8.0,
+    10.0,
+    12.0,
+    16.0,
+    20.0,
+    24.0,
+    32.0,
+)
 TICKS = (0, 1, 2, 4, 8, 16, 32)
 MOST = 8
 """How many sources are named: those that weigh most at some power."""
@@ -45,13 +67,12 @@ def _name_lines(axes: Axes, names: Sequence[str], ends: np.ndarray, order: np.nd
     heights = [float(ends[i]) for i in order]
     # Equal ends are named in the order of the largest weights.
     heights = [height - 1e-6 * position for position, height in enumerate(heights)]
-    spaced = space_out(heights, 0.075)
-    shift = max(0.0, 0.01 - min(spaced))
+    spaced = space_out(heights, 0.07)
     for i, height in zip(order, spaced, strict=True):
         first = i == order[0]
         axes.annotate(
             show_label(names[i], width),
-            (1, height + shift),
+            (1, height),
             (7, 0),
             xycoords="axes fraction",
             textcoords="offset points",

@@ -7,6 +7,10 @@ from zoo_cli.text_escapes import printable
 LONGEST = 80
 """The characters of a name that a table shows; a longer one is cut in its middle."""
 MISSING = "–"
+PERCENT = "\u00a0%"
+"""The sign behind a number, never at the beginning of a line."""
+LEVEL = f"90{PERCENT}"
+"""That of every interval."""
 
 
 def show_name(text: object, most: int = LONGEST) -> str:
@@ -15,9 +19,14 @@ def show_name(text: object, most: int = LONGEST) -> str:
     return name if len(name) <= most else f"{name[: most - most // 3 - 1]}…{name[-(most // 3) :]}"
 
 
+def quote_name(text: object, most: int = LONGEST) -> str:
+    """A name in a sentence."""
+    return f"“{show_name(text, most)}”"
+
+
 def show_percent(share: float | None, digits: int = 1) -> str:
     """A share in percent."""
-    return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+    return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f}{PERCENT}"
 
 
 def show_points(difference: float | None, digits: int = 1) -> str:

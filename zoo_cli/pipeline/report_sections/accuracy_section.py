@@ -7,7 +7,16 @@ from zoo_cli.pipeline.evaluate.accuracy import AccuracyRow, SeedGroup
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.report.blocks import Block, Column, Missing, Paragraph, Plot, Table
 from zoo_cli.report.interval_plot import IntervalPanel, IntervalRow, plot_intervals
-from zoo_cli.report.wording import MISSING, show_name, show_number, show_percent, show_points, show_range
+from zoo_cli.report.wording import (
+    LEVEL,
+    MISSING,
+    quote_name,
+    show_name,
+    show_number,
+    show_percent,
+    show_points,
+    show_range,
+)
 
 MOST = 60
 """The number of runs in the plot; the table has all."""
@@ -17,7 +26,7 @@ def accuracy_section(inputs: ReportInputs) -> Iterator[Block]:
     """The blocks of the section."""
     run_set = inputs.need_runs()
     for problem in run_set.broken[:5]:
-        yield Missing(problem)
+        yield Missing(show_name(problem, 300))
     first, best = run_set.first, run_set.best
     yield Paragraph(_describe_best(first, best), "lead")
     ordered = sorted(run_set.accuracy.rows, key=lambda row: -row.accuracy)
@@ -35,8 +44,8 @@ def accuracy_section(inputs: ReportInputs) -> Iterator[Block]:
     yield Plot(
         "accuracy",
         f"Accuracy of {len(shown)} runs, from {show_percent(shown[-1].accuracy)} to {show_percent(shown[0].accuracy)}",
-        f"Accuracy on {first.n:,} test images, and the difference from {show_name(first.run)} on the same images, with "
-        "90 % intervals. Differences whose interval contains 0 are gray."
+        f"Accuracy on {first.n:,} test images, and the difference from {quote_name(first.run)} on the same images, "
+        f"with {LEVEL} intervals. Differences whose interval contains 0 are gray."
         + (f" {len(shown)} of {len(ordered)} runs." if len(shown) < len(ordered) else ""),
         partial(plot_intervals, panels),
     )
@@ -46,19 +55,21 @@ def accuracy_section(inputs: ReportInputs) -> Iterator[Block]:
     others = [row.run for row in ordered if row.run not in run_set.predicted]
     if others:
         names = ", ".join(show_name(name, 40) for name in others[:5])
-        yield Paragraph(f"On other test images than {show_name(first.run)}, and not compared with it: {names}.", "note")
+        yield Paragraph(
+            f"On other test images than {quote_name(first.run)}, and not compared with it: {names}.", "note"
+        )
 
 
 def _describe_best(first: AccuracyRow, best: AccuracyRow) -> str:
     text = (
-        f"{show_name(best.run)} is the most accurate: {show_percent(best.accuracy)} "
+        f"{quote_name(best.run)} is the most accurate: {show_percent(best.accuracy)} "
         f"({show_range(best.accuracy_low, best.accuracy_high)})"
     )
     if best.comparison is None:
         return f"{text}."
     difference = best.comparison.difference
     return (
-        f"{text}, {show_points(difference.difference)} points against {show_name(first.run)} "
+        f"{text}, {show_points(difference.difference)} points against {quote_name(first.run)} "
         f"({show_points(difference.low)} to {show_points(difference.high)})."
     )
 
@@ -71,7 +82,7 @@ def _difference_row(row: AccuracyRow, best: AccuracyRow) -> IntervalRow:
 
 
 def _accuracy_table(rows: list[AccuracyRow], best: AccuracyRow) -> Table:
-    columns = ("run", "accuracy", "90 %", "difference", "90 %", "p (Holm)", "balanced", "top 5", "nll", "ece", "images")
+    columns = ("run", "accuracy", LEVEL, "difference", LEVEL, "p (Holm)", "balanced", "top 5", "nll", "ece", "images")
     return Table(
         "All runs. Differences are in percentage points; p: McNemar's exact test, corrected for all runs",
         (Column(columns[0], False), *map(Column, columns[1:])),
@@ -105,7 +116,7 @@ def _show_p(p: float) -> str:
 def _seed_table(groups: tuple[SeedGroup, ...]) -> Table:
     return Table(
         "Runs that differ only in their seed: the mean, with an interval over seeds and images",
-        (Column("runs", False), Column("seeds"), Column("accuracy"), Column("90 %")),
+        (Column("runs", False), Column("seeds"), Column("accuracy"), Column(LEVEL)),
         tuple(
             (
                 show_name(", ".join(group.runs), 120),

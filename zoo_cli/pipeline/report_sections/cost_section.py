@@ -10,7 +10,7 @@ from zoo_cli.pipeline.evaluate.ranking import RankingEvaluationConfig, TargetQua
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs, StoredRun
 from zoo_cli.report.blocks import Block, Column, Missing, Paragraph, Plot, Table
 from zoo_cli.report.scatter_plot import Point, ScatterPanel, plot_scatter
-from zoo_cli.report.wording import MISSING, show_name, show_number, show_percent, show_seconds, show_size
+from zoo_cli.report.wording import LEVEL, MISSING, show_name, show_number, show_percent, show_seconds, show_size
 from zoo_cli.store import stage_log
 from zoo_cli.training import run_record
 
@@ -19,7 +19,14 @@ MOST_METRICS = 4
 
 def score_section(inputs: ReportInputs) -> Iterator[Block]:
     """The blocks of the section on scores and accuracies."""
-    result = evaluate_ranking(RankingEvaluationConfig(inputs.settings.root))
+    try:
+        result = evaluate_ranking(RankingEvaluationConfig(inputs.settings.root))
+    except UsageError as error:
+        yield Missing(
+            "Scores are compared with the accuracies of two or more students that learned from one source each.",
+            f"{show_name(error.message, 200)}. zoo distill --each-source trains them.",
+        )
+        return
     metrics = [row for row in result.metrics if not row.control]
     by_key = {row.key: row for row in result.targets}
     first = metrics[0]
@@ -95,8 +102,8 @@ def cost_section(inputs: ReportInputs) -> Iterator[Block]:
         yield Plot(
             "cost",
             f"Accuracy against cost of {len(costs)} runs",
-            "Accuracy with its 90 % interval against what the student costs. Times are those of the logs beside the "
-            "runs; a run that was resumed has none.",
+            f"Accuracy with its {LEVEL} interval against what the student costs. Times are those of the logs beside "
+            "the runs; a run that was resumed has none.",
             partial(plot_scatter, panels),
         )
     yield Table(

@@ -12,7 +12,7 @@ from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.report.blocks import Block, Column, Paragraph, Plot, Table
 from zoo_cli.report.matrix_plot import plot_matrix
 from zoo_cli.report.reliability_plot import Reliability, plot_reliability
-from zoo_cli.report.wording import count_things, show_name, show_number, show_percent
+from zoo_cli.report.wording import count_things, quote_name, show_name, show_number, show_percent
 
 MOST_CLASSES = 30
 """The number of classes in the matrix: those with the most errors."""
@@ -29,12 +29,12 @@ def confusion_section(inputs: ReportInputs) -> Iterator[Block]:
     if pairs:
         first = pairs[0]
         yield Paragraph(
-            f"{show_name(best)} most often takes {show_name(names[first.true])} for "
-            f"{show_name(names[first.predicted])}: {first.count:,} of {count_things(first.of, 'image')}.",
+            f"{quote_name(best)} most often takes {quote_name(names[first.true])} for "
+            f"{quote_name(names[first.predicted])}: {first.count:,} of {count_things(first.of, 'image')}.",
             "lead",
         )
     else:
-        yield Paragraph(f"{show_name(best)} has every test image right.", "lead")
+        yield Paragraph(f"{quote_name(best)} has every test image right.", "lead")
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     occurring = counts.sum(axis=1) > 0
     chosen = np.sort(np.argsort(-wrong - occurring * 0.5, kind="stable")[:MOST_CLASSES])
@@ -77,7 +77,7 @@ def calibration_section(inputs: ReportInputs) -> Iterator[Block]:
         stored = load_predictions(run_set.folder(row.run))
         bins = bin_confidences(stored.labels, stored.logits)
         runs.append(Reliability(row.run, bins.counts, bins.confidence, bins.accuracy, row is run_set.best))
-    errors = " and ".join(f"{show_percent(row.ece)} of {show_name(row.run)}" for row in rows)
+    errors = " and ".join(f"{show_percent(row.ece)} of {quote_name(row.run)}" for row in rows)
     yield Paragraph(f"Expected calibration error: {errors}.", "lead")
     yield Plot(
         "reliability",

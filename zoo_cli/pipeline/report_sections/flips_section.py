@@ -20,7 +20,7 @@ from zoo_cli.report.blocks import (
     Table,
 )
 from zoo_cli.report.flips_plot import plot_flips
-from zoo_cli.report.wording import count_things, show_name, show_percent, show_points, show_range
+from zoo_cli.report.wording import count_things, quote_name, show_name, show_percent, show_points
 
 MOST_LINES = 30
 """The number of classes in the plot."""
@@ -34,7 +34,9 @@ def flips_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterat
     before, after = run_set.first.run, run_set.best.run
     if before == after:
         raise UsageError(
-            "fewer than two runs to compare" if len(run_set.predicted) < 2 else f"no run is better than {before}",
+            "fewer than two runs to compare"
+            if len(run_set.predicted) < 2
+            else f"no run is more accurate than {before}",
             "zoo distill trains another student",
         )
     places = str(run_set.folder(before)), str(run_set.folder(after))
@@ -49,7 +51,7 @@ def flips_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterat
         yield Plot(
             "gained-and-lost",
             f"Images gained and lost in {count_things(len(shown), 'class')}, most in {show_name(shown[0].name)}",
-            f"Test images that {show_name(after)} has right and {show_name(before)} wrong, and the reverse, by class."
+            f"Test images that {quote_name(after)} has right and {quote_name(before)} wrong, and the reverse, by class."
             + more,
             partial(
                 plot_flips,
@@ -59,7 +61,7 @@ def flips_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterat
             ),
         )
     if thumbnails is None:
-        yield Missing("The images cannot be shown: " + str(inputs.problems["images"]))
+        yield Missing(f"The images cannot be shown: {show_name(inputs.problems['images'], 300)}")
     else:
         yield from _gallery(run_set, changed, thumbnails, after)
     yield _class_table(result)
@@ -68,8 +70,8 @@ def flips_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterat
 def _describe(before: str, after: str, result: FlipsResult) -> str:
     statistics = result.statistics
     return (
-        f"Against {show_name(before)}, {show_name(after)} gained {count_things(statistics.positive, 'test image')} and "
-        f"lost {statistics.negative:,} of {statistics.n:,}."
+        f"Against {quote_name(before)}, {quote_name(after)} gained {count_things(statistics.positive, 'test image')} "
+        f"and lost {statistics.negative:,} of {statistics.n:,}."
     )
 
 
@@ -79,12 +81,10 @@ def _counts(result: FlipsResult) -> Facts:
         (
             Fact("gained", f"{statistics.positive:,}", f"{show_percent(statistics.positive_rate)} of all"),
             Fact("lost", f"{statistics.negative:,}", f"{show_percent(statistics.negative_rate)} of all"),
-            Fact("before", show_percent(statistics.accuracy_before), show_range(result.before.low, result.before.high)),
-            Fact("after", show_percent(statistics.accuracy_after), show_range(result.after.low, result.after.high)),
             Fact(
                 "difference",
                 show_points(difference.difference),
-                f"{show_points(difference.low)} to {show_points(difference.high)}",
+                f"points, {show_points(difference.low)} to {show_points(difference.high)}",
             ),
         )
     )

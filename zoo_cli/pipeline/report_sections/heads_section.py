@@ -10,7 +10,7 @@ from zoo_cli.pipeline.report_sections.report_images import Thumbnails
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.report.blocks import Block, Column, Gallery, Missing, Paragraph, PictureRow, Plot, Table
 from zoo_cli.report.interval_plot import IntervalPanel, IntervalRow, plot_intervals
-from zoo_cli.report.wording import count_things, show_name, show_number, show_percent, show_range
+from zoo_cli.report.wording import LEVEL, count_things, show_name, show_number, show_percent, show_range
 from zoo_cli.store import head_store
 from zoo_cli.store.head_store import HeadRecord
 
@@ -37,7 +37,8 @@ def heads_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterat
         "heads",
         f"Accuracy of {count_things(len(lines), 'head')}, and of their pool: {show_percent(estimate.accuracy)}",
         f"How often a {record.head} head on the features of each source is right about labelled images that it was not "
-        "fitted on, and the estimate for the pool on the unlabelled images. Bars are 90 % intervals.",
+        "fitted on, and the estimate for the pool on the unlabelled images. "
+        f"Bars are {LEVEL} intervals.",
         partial(plot_intervals, [IntervalPanel("right answers", [pool, *lines])]),
     )
     yield _heads_table(record)
@@ -62,7 +63,7 @@ def _load_records(inputs: ReportInputs) -> tuple[dict[str, HeadRecord], list[Mis
         try:
             records[path.parent.name.removeprefix("head=")] = head_store.load_record(path.parent)
         except ZooError as error:
-            problems.append(Missing(error.message, error.hint))
+            problems.append(Missing(show_name(error.message, 300), show_name(error.hint, 300)))
     first = default.name.removeprefix("head=")
     order = sorted(records, key=lambda name: (name != first, -(records[name].estimate.accuracy or 0.0), name))
     return {name: records[name] for name in order}, problems
@@ -110,7 +111,7 @@ def _heads_table(record: HeadRecord) -> Table:
 def _pools_table(records: dict[str, HeadRecord]) -> Table:
     return Table(
         "All stored pools",
-        (Column("pool", False), Column("heads"), Column("labels"), Column("estimate"), Column("90 %")),
+        (Column("pool", False), Column("heads"), Column("labels"), Column("estimate"), Column(LEVEL)),
         tuple(
             (
                 show_name(name),

@@ -10,7 +10,7 @@ from zoo_cli.evaluation import flip_statistics
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs, RunSet
 from zoo_cli.report.blocks import Block, Column, Paragraph, Plot, Table
 from zoo_cli.report.matrix_plot import plot_matrix
-from zoo_cli.report.wording import show_name, show_percent
+from zoo_cli.report.wording import quote_name, show_name, show_percent
 
 MOST = 24
 """The number of runs in the matrix: the most accurate ones, and the first."""
@@ -28,8 +28,8 @@ def knowledge_section(inputs: ReportInputs) -> Iterator[Block]:
     of_best = [(shares[line, best], names[line]) for line in range(len(names)) if line != best]
     most, knows_more = max(of_best, key=lambda pair: pair[0])
     yield Paragraph(
-        f"Even the best run can learn: {show_name(knows_more)} has {show_percent(float(most))} of the test images "
-        f"right that {show_name(names[best])} has wrong.",
+        f"Even the best run can learn: {quote_name(knows_more)} has {show_percent(float(most))} of the test images "
+        f"right that {quote_name(names[best])} has wrong.",
         "lead",
     )
     top = float(np.nanmax(shares)) or 1.0

@@ -18,7 +18,7 @@ from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.report.blocks import Block, Column, Missing, Paragraph, Plot, Table
 from zoo_cli.report.interval_plot import IntervalPanel, IntervalRow, plot_intervals
 from zoo_cli.report.weights_plot import POWERS, plot_weights
-from zoo_cli.report.wording import MISSING, show_count, show_name, show_number, show_percent, show_range
+from zoo_cli.report.wording import LEVEL, MISSING, show_count, show_name, show_number, show_percent, show_range
 from zoo_cli.store import files, replacement, schemas
 from zoo_cli.store.score_store import SIZE, ScoreRow, load_scores
 
@@ -82,7 +82,7 @@ def ranking_section(inputs: ReportInputs) -> Iterator[Block]:
     """The blocks of the section on the order of the sources."""
     stored = load_ranking(inputs.settings)
     ranking = stored.ranking
-    yield Paragraph(_sentence(ranking.verdict.sentence), "lead")
+    yield Paragraph(_sentence(show_name(ranking.verdict.sentence, 400)), "lead")
     rows = [row for row in ranking.rows if row.value is not None][:MOST]
     student = ranking.student
     lines = [
@@ -97,7 +97,7 @@ def ranking_section(inputs: ReportInputs) -> Iterator[Block]:
             "ranking",
             f"Scores of {len(rows)} sources by {ranking.spec.metric}, the best {show_name(best.name)} with "
             f"{show_number(best.value)}",
-            f"Score by {ranking.spec.metric} with its 90 % interval. The short upright line is the level of chance: "
+            f"Score by {ranking.spec.metric} with its {LEVEL} interval. The short upright line is the level of chance: "
             "the same score with the labels shuffled."
             + (f" The {MOST} best of {len(ranking.rows)} sources." if len(rows) < len(ranking.rows) > MOST else ""),
             partial(plot_intervals, [IntervalPanel(f"{ranking.spec.metric} score", lines, percent=False)]),
@@ -124,14 +124,14 @@ def _ranking_table(stored: StoredRanking) -> Table:
         "source",
         "rank",
         "score",
-        "90 %",
+        LEVEL,
         "chance",
         "P(best)",
         "fits",
-        "labels needed",
+        "labels",
         "weight",
         "head",
-        "90 %",
+        LEVEL,
     )
     rows = [
         (
@@ -151,7 +151,8 @@ def _ranking_table(stored: StoredRanking) -> Table:
     ]
     marked = frozenset(i for i, row in enumerate(stored.ranking.rows) if row.rank == 1)
     return Table(
-        "P(best): the probability that this source is the best; head: how often a ridge head on its features is right",
+        "P(best): the probability that the source is the best; labels: about how many would tell whether it fits; "
+        "head: how often a ridge head on its features is right",
         tuple(Column(title, i not in (0, 6)) for i, title in enumerate(columns)),
         tuple(rows),
         marked,
@@ -202,8 +203,7 @@ def weights_section(inputs: ReportInputs) -> Iterator[Block]:
         "weights",
         f"Weights of {len(names)} sources against the power p; {show_name(first)} has "
         f"{show_percent(float(weights[-1].max()))} at p = {POWERS[-1]:g}",
-        "How the weights change with the power p of `--weighting p=…`: equal at 0, and all on the best source as p "
-        "grows.",
+        "How the weights change with the power p of --weighting: equal at 0, and all on the best source as p grows.",
         partial(plot_weights, names, weights, _chosen_power(ranking.spec)),
     )
     shown = (0.0, 1.0, 2.0, 4.0, 12.0)

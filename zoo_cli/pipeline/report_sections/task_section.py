@@ -20,8 +20,8 @@ from zoo_cli.store.manifest import NO_LABEL, Images
 PARTS = ("labelled", "unlabelled", "test")
 MOST_CLASSES = 40
 """The number of classes on the contact sheet."""
-A_CLASS, A_FEW = 7, 4
-"""The thumbnails of a class: where there are up to 16 classes, and where there are more."""
+A_CLASS = 9
+"""The thumbnails of a class."""
 
 
 def task_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterator[Block]:
@@ -40,7 +40,7 @@ def task_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterato
         )
     )
     if "classes" in inputs.problems:
-        yield Missing(str(inputs.problems["classes"]))
+        yield Missing(show_name(inputs.problems["classes"], 300))
     yield from _list_findings(inputs, images, 0 if failed is None else failed.failed)
     yield _list_data(images)
     labelled = inputs.truth != NO_LABEL
@@ -109,15 +109,15 @@ def _show_value(value: object) -> str:
 def _contact_sheet(
     inputs: ReportInputs, images: Images, thumbnails: Thumbnails, names: Sequence[str]
 ) -> Iterator[Block]:
-    """Images of each class: labelled ones, and where a class has none, others whose class is known."""
+    """Images of each class: labelled ones first, then others whose class is known."""
     assert inputs.truth is not None
     shown = [int(label) for label in spread_rows(np.arange(len(names)), MOST_CLASSES)] if names else []
-    most = A_CLASS if len(names) <= 16 else A_FEW
     chosen: dict[int, list[int]] = {}
     for label in shown:
         own = np.flatnonzero(inputs.truth == label)
-        labelled = own[images.split[own] == "labelled"]
-        chosen[label] = spread_rows(labelled if len(labelled) else own, most)
+        labelled = images.split[own] == "labelled"
+        first = spread_rows(own[labelled], A_CLASS)
+        chosen[label] = first + spread_rows(own[~labelled], A_CLASS - len(first))
     every = [row for rows in chosen.values() for row in rows]
     thumbnails.load(every)
     rows = [
@@ -126,6 +126,7 @@ def _contact_sheet(
         if (pictures := tuple(thumbnails.picture(row, f"an image of {show_name(names[label])}") for row in rows))
     ]
     if rows:
+        yield Paragraph("Images of each class, those with a label first.", "note")
         rest = f"{len(shown)} of {len(names):,} classes are shown." if len(shown) < len(names) else ""
         yield Gallery(tuple(rows), rest)
     yield from thumbnails.report_gone(every)

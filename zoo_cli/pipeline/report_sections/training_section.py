@@ -25,7 +25,7 @@ def training_section(inputs: ReportInputs) -> Iterator[Block]:
         try:
             curve = _read_curve(log, roles.get(log.parent.name, ""))
         except ZooError as error:
-            problems.append(Missing(error.message, error.hint))
+            problems.append(Missing(show_name(error.message, 300), show_name(error.hint, 300)))
             continue
         if curve is not None:
             curves.append(curve)
