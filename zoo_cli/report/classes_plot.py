@@ -9,6 +9,8 @@ from zoo_cli.report.theme import ACCENT, FAINT, MUTED, SOFT
 
 NAMED = 40
 """Up to this number of classes each has a line with its name."""
+MOST_COLUMNS = 200
+"""Of more classes, so many are drawn, evenly spread by size."""
 COLOURS = (ACCENT, SOFT, MUTED)
 
 
@@ -20,7 +22,7 @@ def plot_classes(names: Sequence[str], parts: Sequence[str], counts: np.ndarray,
     axes = figure.subplots()
     name_rows(axes, names, width)
     before = np.zeros(len(names))
-    for part, row, colour in zip(parts, counts, COLOURS, strict=True):
+    for part, row, colour in zip(parts, counts, COLOURS[: len(parts)], strict=True):
         axes.barh(range(len(names)), row, left=before, height=0.62, color=colour, label=part)
         before = before + row
     _finish(figure, axes, "x")
@@ -30,13 +32,15 @@ def plot_classes(names: Sequence[str], parts: Sequence[str], counts: np.ndarray,
 def _plot_sizes(parts: Sequence[str], counts: np.ndarray, width: float) -> Figure:
     figure = new_figure(width, 200 if is_narrow(width) else 220)
     axes = figure.subplots()
-    ordered = counts[:, np.argsort(-counts.sum(axis=0), kind="stable")]
-    before = np.zeros(ordered.shape[1])
-    edges = np.arange(ordered.shape[1] + 1)
-    for part, row, colour in zip(parts, ordered, COLOURS, strict=True):
+    classes = counts.shape[1]
+    columns = np.linspace(0, classes - 1, min(classes, MOST_COLUMNS)).round().astype(int)
+    ordered = counts[:, np.argsort(-counts.sum(axis=0), kind="stable")][:, columns]
+    before = np.zeros(len(columns))
+    edges = np.linspace(0, classes, len(columns) + 1)
+    for part, row, colour in zip(parts, ordered, COLOURS[: len(parts)], strict=True):
         axes.stairs(before + row, edges, baseline=before, fill=True, color=colour, label=part)
         before = before + row
-    axes.set_xlim(0, ordered.shape[1])
+    axes.set_xlim(0, classes)
     axes.set_xlabel("classes, the largest first")
     _finish(figure, axes, "y")
     return figure

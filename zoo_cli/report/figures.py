@@ -75,8 +75,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 def draw_svg(figure: Figure) -> str:
     """A figure as the text of an SVG file."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    # Figure.savefig draws everything once more beforehand.
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(stream, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return stream.getvalue()
 
 

@@ -10,6 +10,8 @@ from zoo_cli.report.theme import ACCENT, FAINT, INK, MUTED, PAPER
 LEVELS = 20
 """The number of shades."""
 FAINTEST, STRONGEST = 0.12, 0.92
+EDGE = 0.47
+"""Half of the side of a cell."""
 DARK = 0.55
 """From this opacity on the numbers in cells are light."""
 
@@ -57,16 +59,25 @@ def plot_matrix(
 
 
 def _draw_cells(axes: Axes, shares: np.ndarray, texts: np.ndarray | None, size: float) -> None:
-    from matplotlib.patches import Rectangle
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import to_rgba
 
-    for (line, column), share in np.ndenumerate(shares):
-        corner = (column - 0.5 + 0.03, line - 0.5 + 0.03)
-        if not np.isfinite(share):
-            continue
-        opacity = round(min(1.0, float(share)) * LEVELS) / LEVELS * STRONGEST
-        opacity = max(opacity, FAINTEST) if share > 0 else 0.0
-        colour, alpha = (ACCENT, opacity) if opacity else (FAINT, 0.3)
-        axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=colour, alpha=alpha))
-        if texts is not None and texts[line, column]:
-            colour_of_text = PAPER if opacity >= DARK else INK if opacity else MUTED
-            axes.text(column, line, texts[line, column], ha="center", va="center", fontsize=size, color=colour_of_text)
+    corners = np.array([(-EDGE, -EDGE), (EDGE, -EDGE), (EDGE, EDGE), (-EDGE, EDGE)])
+    cells = [(line, column) for line, column in np.ndindex(*shares.shape) if np.isfinite(shares[line, column])]
+    opacities = [_opacity(float(shares[cell])) for cell in cells]
+    colours = [to_rgba(ACCENT, opacity) if opacity else to_rgba(FAINT, 0.3) for opacity in opacities]
+    shapes = [np.add(corners, (column, line)) for line, column in cells]
+    axes.add_collection(PolyCollection(shapes, facecolors=colours, linewidths=0), autolim=False)
+    if texts is None:
+        return
+    for (line, column), opacity in zip(cells, opacities, strict=True):
+        if texts[line, column]:
+            colour = PAPER if opacity >= DARK else INK if opacity else MUTED
+            axes.text(column, line, texts[line, column], ha="center", va="center", fontsize=size, color=colour)
+
+
+def _opacity(share: float) -> float:
+    """The opacity of a cell, one of LEVELS; 0 for an empty one."""
+    if share <= 0:
+        return 0.0
+    return max(FAINTEST, round(min(1.0, share) * LEVELS) / LEVELS * STRONGEST)

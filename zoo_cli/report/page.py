@@ -68,6 +68,7 @@ def render_plots(targets: Sequence[Target]) -> Iterator[PlotFiles]:
     for plot in list_plots(targets):
         with figures.report_style():
             figure = plot.draw(figures.WIDE)
+            figure.set_facecolor(theme.PAPER)
             yield PlotFiles(plot.name, figures.draw_svg(figure), figures.draw_png(figure))
 
 

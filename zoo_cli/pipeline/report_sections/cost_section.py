@@ -19,6 +19,8 @@ MOST_METRICS = 4
 
 def score_section(inputs: ReportInputs) -> Iterator[Block]:
     """The blocks of the section on scores and accuracies."""
+    if not inputs.settings.scores("x").parent.is_dir():
+        raise UsageError("no scores of the sources", "zoo score makes them")
     try:
         result = evaluate_ranking(RankingEvaluationConfig(inputs.settings.root))
     except UsageError as error:

@@ -27,11 +27,12 @@ def knowledge_section(inputs: ReportInputs) -> Iterator[Block]:
     best = names.index(run_set.best.run)
     of_best = [(shares[line, best], names[line]) for line in range(len(names)) if line != best]
     most, knows_more = max(of_best, key=lambda pair: pair[0])
-    yield Paragraph(
+    learns = (
         f"Even the best run can learn: {quote_name(knows_more)} has {show_percent(float(most))} of the test images "
-        f"right that {quote_name(names[best])} has wrong.",
-        "lead",
+        f"right that {quote_name(names[best])} has wrong."
     )
+    nothing = f"No other run has a test image right that {quote_name(names[best])} has wrong."
+    yield Paragraph(learns if most > 0 else nothing, "lead")
     top = float(np.nanmax(shares)) or 1.0
     texts = np.array([[f"{100 * s:.1f}" if np.isfinite(s) else "" for s in line] for line in shares], dtype=object)
     more = (
