@@ -1,6 +1,7 @@
 """A headless Chromium that is driven over a pipe by the DevTools protocol."""
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -16,6 +17,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
     *("--hide-scrollbars", "--remote-debugging-pipe"),
 )
+MOVE = 'exec "$0" "$@" 3<&{} 4>&{}'
 PATIENCE = 60.0
 """Seconds to wait for an answer."""
 
@@ -26,23 +28,17 @@ class Chromium:
     def __init__(self, profile: Path):
         to_browser, self.write_end = os.pipe()
         self.read_end, from_browser = os.pipe()
-
-        def connect() -> None:
-            # Its ends of the pipes may have the numbers of each other.
-            first, second = os.dup(to_browser), os.dup(from_browser)
-            os.dup2(first, 3)
-            os.dup2(second, 4)
-
+        # It reads descriptor 3 and writes 4, which its own ends of the pipes must not be before bash moves them there.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser, from_browser)]
         assert PROGRAM is not None
         self.process = subprocess.Popen(
-            [PROGRAM, *FLAGS, f"--user-data-dir={profile}"],
-            preexec_fn=connect,
-            close_fds=False,
+            ["bash", "-c", MOVE.format(*ends), PROGRAM, *FLAGS, f"--user-data-dir={profile}"],
+            pass_fds=ends,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(to_browser)
-        os.close(from_browser)
+        for end in (to_browser, from_browser, *ends):
+            os.close(end)
         self.buffer, self.number, self.session = b"", 0, ""
         self.events: list[dict[str, Any]] = []
 

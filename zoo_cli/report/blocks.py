@@ -93,10 +93,11 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Rows of thumbnails. `rest`: how many more there are, in words."""
+    """Rows of thumbnails. `rest`: how many more there are, in words; `dense`: two rows beside each other."""
 
     rows: tuple[PictureRow, ...]
     rest: str = ""
+    dense: bool = False
 
 
 Block = Paragraph | Missing | Facts | Table | Plot | Gallery

@@ -45,6 +45,8 @@ def plot_curves(curves: Sequence[Curve], width: float) -> Figure:
             show_percents(axes.yaxis)
     for axes in list(grid.flat)[len(quantities) :]:
         axes.set_visible(False)
+    for axes in grid.flat:
+        axes.xaxis.set_major_formatter(lambda step, _position: f"{step / 1000:g}k" if step >= 10_000 else f"{step:,g}")
     for axes in grid[-1]:
         axes.set_xlabel("step")
     named = [curve for curve in curves if curve.role]

@@ -25,8 +25,8 @@ def score_section(inputs: ReportInputs) -> Iterator[Block]:
         result = evaluate_ranking(RankingEvaluationConfig(inputs.settings.root))
     except UsageError as error:
         yield Missing(
-            "Scores are compared with the accuracies of two or more students that learned from one source each.",
-            f"{show_name(error.message, 200)}. zoo distill --each-source trains them.",
+            "Scores are compared with the accuracies of two or more students that learned from one source each",
+            f"{show_name(error.message, 200)}; zoo distill --each-source trains them",
         )
         return
     metrics = [row for row in result.metrics if not row.control]

@@ -20,8 +20,9 @@ from zoo_cli.store.manifest import NO_LABEL, Images
 PARTS = ("labelled", "unlabelled", "test")
 MOST_CLASSES = 40
 """The number of classes on the contact sheet."""
-A_CLASS = 9
-"""The thumbnails of a class."""
+A_CLASS, A_FEW = 9, 4
+"""The thumbnails of a class: where all have lines of their own, and where two share a line."""
+MOST_LINES = 12
 
 
 def task_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterator[Block]:
@@ -112,12 +113,14 @@ def _contact_sheet(
     """Images of each class: labelled ones first, then others whose class is known."""
     assert inputs.truth is not None
     shown = [int(label) for label in spread_rows(np.arange(len(names)), MOST_CLASSES)] if names else []
+    dense = len(shown) > MOST_LINES
+    most = A_FEW if dense else A_CLASS
     chosen: dict[int, list[int]] = {}
     for label in shown:
         own = np.flatnonzero(inputs.truth == label)
         labelled = images.split[own] == "labelled"
-        first = spread_rows(own[labelled], A_CLASS)
-        chosen[label] = first + spread_rows(own[~labelled], A_CLASS - len(first))
+        first = spread_rows(own[labelled], most)
+        chosen[label] = first + spread_rows(own[~labelled], most - len(first))
     every = [row for rows in chosen.values() for row in rows]
     thumbnails.load(every)
     rows = [
@@ -128,5 +131,5 @@ def _contact_sheet(
     if rows:
         yield Paragraph("Images of each class, those with a label first.", "note")
         rest = f"{len(shown)} of {len(names):,} classes are shown." if len(shown) < len(names) else ""
-        yield Gallery(tuple(rows), rest)
+        yield Gallery(tuple(rows), rest, dense)
     yield from thumbnails.report_gone(every)
