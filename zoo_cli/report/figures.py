@@ -70,7 +70,9 @@ def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in CSS pixels."""
     from matplotlib.figure import Figure as NewFigure
 
-    return NewFigure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout="constrained")
+    figure = NewFigure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
+    figure.set_layout_engine("constrained", h_pad=5 / POINTS_PER_INCH)
+    return figure
 
 
 def draw_svg(figure: Figure) -> str:

@@ -91,6 +91,9 @@ def _list_findings(inputs: ReportInputs, images: Images, failed: int) -> Iterato
         yield Paragraph("Seen in the data: " + "; ".join(show_name(line, 300) for line in lines) + ".")
     else:
         yield Paragraph("No copies, no image that failed, no class without a training image.")
+    yield Paragraph(
+        "Files that are not images, and images of one colour, are named by zoo split while it reads them.", "note"
+    )
 
 
 def _list_data(images: Images) -> TableBlock:
