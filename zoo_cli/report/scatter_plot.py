@@ -54,8 +54,6 @@ def _draw_panel(axes: Axes, panel: ScatterPanel, width: float) -> None:
         axes.plot([point.x], [point.accuracy], "o", color=colour, markersize=6.5, alpha=1 if point.strong else 0.85)
     named = panel.points if len(panel.points) <= MOST_NAMES else [point for point in panel.points if point.strong]
     axes.margins(x=0.12, y=0.16)
-    middle = sum(axes.transLimits.transform(axes.transScale.transform((p.x, 0)))[0] for p in panel.points)
-    middle /= max(1, len(panel.points))
     for point in named:
         place = axes.transLimits.transform(axes.transScale.transform((point.x, point.accuracy)))[0]
         right = place > 0.6
