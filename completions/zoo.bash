@@ -2,7 +2,7 @@
 
 _zoo_table() {
     case $1 in
-        'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict export plan status sources show verify doctor demo completion' ;;
+        'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict export plan status sources show report verify doctor demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking overlap cost' ;;
         'flags ') REPLY='-C --workspace --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
@@ -28,6 +28,7 @@ _zoo_table() {
         'flags status') REPLY='--stage --labels --seed --missing --format --json -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags sources') REPLY='--check --format --json -C --workspace -q --quiet -v --verbose --csv-safe --trust -h --help' ;;
         'flags show') REPLY='--labels --format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
+        'flags report') REPLY='--out --plots -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags verify') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags doctor') REPLY='--format --json -C --workspace -q --quiet -v --verbose --csv-safe -h --help' ;;
         'flags demo') REPLY='--out --seed -q --quiet -v --verbose -h --help' ;;
@@ -43,6 +44,7 @@ _zoo_table() {
         'argument plan') REPLY=run ;;
         'argument status') REPLY=run ;;
         'argument show') REPLY=run ;;
+        'argument report') REPLY=run ;;
         'argument verify') REPLY=run ;;
         'argument completion') REPLY=shell ;;
         'kind '*' -C' | 'kind '*' --workspace' | 'kind '*' --trust') REPLY=folder ;;
@@ -62,7 +64,7 @@ _zoo_table() {
         'kind export --format') REPLY=export ;;
         'kind '*' --metric') REPLY=metric ;;
         'kind '*' --on') REPLY=representation ;;
-        'kind '*' --features' | 'kind '*' --manifest' | 'kind score --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --among' | 'kind '*' --candidates' | 'kind '*' --class-embeddings') REPLY=file ;;
+        'kind '*' --features' | 'kind '*' --manifest' | 'kind score --reference' | 'kind '*' --out' | 'kind '*' --scores' | 'kind '*' --pseudo' | 'kind '*' --among' | 'kind '*' --candidates' | 'kind '*' --class-embeddings' | 'kind '*' --plots') REPLY=file ;;
         'kind '*' --weighting') REPLY=weighting ;;
         'kind '*' --output') REPLY=output ;;
         'kind '*' --head') REPLY=head ;;

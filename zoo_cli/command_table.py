@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "status": "zoo_cli.commands.status:status",
     "sources": "zoo_cli.commands.sources:sources",
     "show": "zoo_cli.commands.show:show",
+    "report": "zoo_cli.commands.report:report",
     "verify": "zoo_cli.commands.verify:verify",
     "doctor": "zoo_cli.commands.doctor:doctor",
     "demo": "zoo_cli.commands.demo:demo",
@@ -35,7 +36,7 @@ COMMANDS: dict[str, str] = {
 OF_SEVERAL_PROCESSES = ("extract", "distill", "finetune")
 """The commands that share their work among the processes of torchrun; the others refuse to run in several."""
 
-WITHOUT_NETWORKS = ("init", "split", "plan", "status", "show", "verify", "doctor", "demo", "completion")
+WITHOUT_NETWORKS = ("init", "split", "plan", "status", "show", "report", "verify", "doctor", "demo", "completion")
 """The commands that load no network of the user's; the others take --trust."""
 
 SECTIONS = {

@@ -44,9 +44,14 @@ def make_run(
     objective: str = "cross-task",
     asked: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
+    ids: list[str] | None = None,
+    classes: tuple[str, ...] = CLASSES,
     **record: Any,
 ) -> Path:
-    """A finished run of a workspace. `asked`: {} is labels only; None: a run of an earlier version."""
+    """A finished run of a workspace. `asked`: {} is labels only; None: a run of an earlier version.
+
+    `ids`: of the samples, by default their numbers.
+    """
     folder = workspace / "runs" / name
     folder.mkdir(parents=True)
     labels_only = objective == "cross-task" and asked == {}
@@ -61,9 +66,9 @@ def make_run(
         **record,
     }
     (folder / "run.json").write_text(json.dumps(content))
-    (folder / "config.json").write_text(json.dumps({"zoo": {"classes": CLASSES}}))
-    logits = np.eye(len(CLASSES), dtype=np.float32)[predicted]
-    table = {"id": [str(i) for i in range(len(labels))], "label": labels, "logits": list(logits)}
+    (folder / "config.json").write_text(json.dumps({"zoo": {"classes": classes}}))
+    logits = np.eye(len(classes), dtype=np.float32)[predicted]
+    table = {"id": ids or [str(i) for i in range(len(labels))], "label": labels, "logits": list(logits)}
     pq.write_table(pa.table(table), folder / "predictions.parquet")
     checksums.write_sums(folder, ["run.json", "config.json", "predictions.parquet"])
     return folder

@@ -36,6 +36,7 @@ EXCLUDED = (
 FOLDERS = {
     GUIDE: ("images",),
     "Without a zoo.toml": ("images in pets", "outputs", "student"),
+    "A page to look at": ("images in T/pets", "zoo.toml in T/pets"),
     "Several label sets": ("images", "zoo.toml"),
     "In a batch script": (UNTRAINED,),
     "Many sources, tasks and seeds": ("images in T/pets", "zoo.toml in T/pets"),

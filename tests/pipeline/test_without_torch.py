@@ -49,6 +49,7 @@ show manifest.parquet
 show features/source=alpha/_source.json
 show scores/parc/alpha.parquet
 show labels-only-s0
+report
 evaluate accuracy
 evaluate ranking . accuracies.csv
 """

@@ -70,6 +70,7 @@ def run_demo(folder: Path | None, seed: int) -> list[DemoRow]:
             interruption.check()
             console.current().answer(f"\n$ {line}")
             run_command(line)
+    console.say(f"next: zoo report -C {shlex.quote(str(workspace))} (one page to look at)")
     return compare_students(workspace)
 
 
