@@ -4,7 +4,7 @@ _zoo_table() {
     case $1 in
         'commands ') REPLY='init split extract score rank pseudo-label distill finetune expert tune evaluate predict export plan status sources show report verify doctor demo completion' ;;
         'commands evaluate') REPLY='accuracy flips transfer ranking overlap cost' ;;
-        'flags ') REPLY='-C --workspace --version -h --help' ;;
+        'flags ') REPLY='-C --workspace -V --version -h --help' ;;
         'flags evaluate') REPLY='-h --help' ;;
         'flags init') REPLY='--train --test --unlabelled --labelled --name --student --source --overwrite -C --workspace -q --quiet -v --verbose -h --help' ;;
         'flags split') REPLY='--train --test --unlabelled --labelled --probe --probe-per-class --labels --check --max-errors --seed --follow-links --workers --overwrite --dry-run --json -C --workspace -q --quiet -v --verbose -h --help' ;;

@@ -354,7 +354,7 @@ end
 
 complete -c zoo -f
 complete -c zoo -n __zoo_at -s C -l workspace -x -a '(__fish_complete_directories)' -d 'Folder of zoo.toml and of the output.'
-complete -c zoo -n __zoo_at -l version -d 'Print the version.'
+complete -c zoo -n __zoo_at -s V -l version -d 'Print the version.'
 complete -c zoo -n __zoo_at -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at' -a init -d 'Write a commented zoo.toml.'
 complete -c zoo -n '__zoo_at' -a split -d 'Draw labelled, unlabelled and test images.'
@@ -787,7 +787,7 @@ complete -c zoo -n '__zoo_at predict' -s h -l help -d 'Show this message and exi
 complete -c zoo -n '__zoo_at predict' -F -k -a '(__zoo_value run)'
 complete -c zoo -n '__zoo_at export' -l format -x -k -a '(__zoo_value export)' -d 'onnx (extra onnx) or pt2, which torch reads.'
 complete -c zoo -n '__zoo_at export' -l with-preprocessing -d 'Take pixels as decoded, uint8, and normalise them inside.'
-complete -c zoo -n '__zoo_at export' -l quantize -x -k -a '(__zoo_value quantization)' -d 'int8: weights and activations of 8 bits.'
+complete -c zoo -n '__zoo_at export' -l quantize -x -k -a '(__zoo_value quantization)' -d 'int8 stores weights and activations in 8 bits.'
 complete -c zoo -n '__zoo_at export' -l out -r -F -d 'The file. [default: model.onnx in the folder of the run]'
 complete -c zoo -n '__zoo_at export' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at export' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'

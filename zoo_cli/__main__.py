@@ -158,9 +158,9 @@ def _explain(error: Any) -> tuple[int, str]:
         return error.exit_code, ""
     # As errors of zoo begin, and offer names.
     text = f"{message[:1].lower()}{message[1:]}".rstrip(".")
-    found = re.match(r"(.*?)(?:\. Did you mean (.*)\?| \((?:Did you mean|Possible options:) (.*?)\??\))$", text)
-    if found:
-        return error.exit_code, f"{found[1]}; did you mean {found[2] or found[3]}"
+    suggestion = re.match(r"(.*?)(?:\. Did you mean (.*)\?| \((?:Did you mean|Possible options:) (.*?)\??\))$", text)
+    if suggestion:
+        return error.exit_code, f"{suggestion[1]}; did you mean {suggestion[2] or suggestion[3]}"
     return error.exit_code, f"{text}; see {command} --help"
 
 

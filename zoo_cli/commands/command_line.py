@@ -101,7 +101,10 @@ def completion_script(shell: str) -> str:
 
 def describe_program() -> Program:
     """The command line as data."""
-    top = {"workspace": Workspace, "version": Annotated[bool, typer.Option("--version", help="Print the version.")]}
+    top = {
+        "workspace": Workspace,
+        "version": Annotated[bool, typer.Option("-V", "--version", help="Print the version.")],
+    }
     commands = []
     for name, target in COMMANDS.items():
         parameters = typing.get_type_hints(registry.import_target(target), include_extras=True)

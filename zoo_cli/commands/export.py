@@ -18,7 +18,7 @@ def export(
         bool, typer.Option("--with-preprocessing", help="Take pixels as decoded, uint8, and normalise them inside.")
     ] = False,
     quantize: Annotated[
-        str | None, typer.Option("--quantize", metavar="NAME", help="int8: weights and activations of 8 bits.")
+        str | None, typer.Option("--quantize", metavar="NAME", help="int8 stores weights and activations in 8 bits.")
     ] = None,
     out: Annotated[
         Path | None,

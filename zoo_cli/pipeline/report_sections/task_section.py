@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from zoo_cli.data.splits import find_duplicates
-from zoo_cli.images.decoding import ImageInfo
+from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.pipeline.report_sections.report_images import Thumbnails, spread_rows
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.pipeline.split_findings import SeenImage, collect_findings
