@@ -450,6 +450,7 @@ complete -c zoo -n '__zoo_at score' -l labels -x -k -a '(__zoo_value labels)' -d
 complete -c zoo -n '__zoo_at score' -l manifest -r -F -d 'Manifest of the task, instead of zoo.toml.'
 complete -c zoo -n '__zoo_at score' -l reference -r -F -d 'Stored features of a network trained on the task.'
 complete -c zoo -n '__zoo_at score' -l out -r -F -d 'Write the scores of one metric to this file.'
+complete -c zoo -n '__zoo_at score' -l intervals -x -k -a '(__zoo_value text)' -d 'full, or none: the values alone, without chance levels.'
 complete -c zoo -n '__zoo_at score' -l seed -x -k -a '(__zoo_value text)' -d 'Random seed. [default: the task\'s]'
 complete -c zoo -n '__zoo_at score' -l overwrite -d 'Replace the output, even if it is up to date.'
 complete -c zoo -n '__zoo_at score' -l refresh -d 'Make stale inputs again.'

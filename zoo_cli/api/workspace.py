@@ -175,6 +175,7 @@ class Workspace:
         sources: Names = (),
         reference: PathLike | None = None,
         probe_per_class: int | None = None,
+        intervals: bool = True,
         seed: int | None = None,
         overwrite: bool = False,
         refresh: bool = False,
@@ -183,7 +184,8 @@ class Workspace:
 
         `metric`: one or several, as NAME or NAME:key=value; higher is better. `on`: features or probs, the metric's own
         by default. `reference`: stored features of a network trained on the task, for rsa-ref. `probe_per_class`: use
-        at most so many images of each class of the probe set; None: all.
+        at most so many images of each class of the probe set; None: all. Without `intervals`: values alone, which
+        take much less time.
         """
         settings = self.config
         options = ScoreConfig(
@@ -193,6 +195,7 @@ class Workspace:
             reference=None if reference is None else Path(reference),
             overwrite=overwrite,
             refresh=refresh,
+            intervals=intervals,
         )
         return score_stage.score(settings, options)
 

@@ -47,6 +47,10 @@ def score(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the scores of one metric to this file.")
     ] = None,
+    intervals: Annotated[
+        str,
+        typer.Option("--intervals", metavar="NAME", help="full, or none: the values alone, without chance levels."),
+    ] = "full",
     seed: Seed = None,
     overwrite: Overwrite = False,
     refresh: Refresh = False,
@@ -64,7 +68,14 @@ def score(
     """
     from zoo_cli.commands.ensemble_notes import ensemble_notes
     from zoo_cli.pipeline import score as stage
-    from zoo_cli.pipeline.metric_specs import ScoreConfig, needed_inputs, parse_metric, parse_sizes, size_metrics
+    from zoo_cli.pipeline.metric_specs import (
+        ScoreConfig,
+        needed_inputs,
+        parse_intervals,
+        parse_metric,
+        parse_sizes,
+        size_metrics,
+    )
 
     settings = label_sets.load_config(workspace, labels, features=features, manifest=manifest)
     texts = metric or [name for name, entry in METRICS.items() if entry.cheap]
@@ -87,6 +98,7 @@ def score(
         out=out,
         overwrite=overwrite,
         refresh=refresh,
+        intervals=parse_intervals(intervals),
     )
     result = stage.score(settings, options)
     hidden = {"draws"} if probe_per_class else {"draws", "per_class"}

@@ -15,6 +15,9 @@ from zoo_cli.specs import Method
 SIZE_SUFFIX = "-per-class"
 WHOLE = "all"
 
+INTERVALS = ("full", "none")
+"""How `zoo score` computes them."""
+
 
 @dataclass(frozen=True)
 class MetricSpec:
@@ -53,7 +56,8 @@ class ScoreConfig:
     `seed`: of the replicates, None for the task's. `strict`: False leaves out a metric whose inputs no source has.
     `reference`: stored features of a network trained on the task. `out`: one file for all scores, instead of scores/.
     `features`: stored outputs by path, in place of the sources of a workspace, with their own labels or those of the
-    probe set of `manifest`. `specs` may be of several sizes of the probe set.
+    probe set of `manifest`. `specs` may be of several sizes of the probe set. Without `intervals` only values are
+    computed, and stored scores with intervals serve too.
     """
 
     specs: tuple[MetricSpec, ...]
@@ -66,11 +70,19 @@ class ScoreConfig:
     out: Path | None = None
     overwrite: bool = False
     refresh: bool = False
+    intervals: bool = True
 
     def by_size(self) -> list[Self]:
         """The same scores, in parts that are each of one size of the probe set."""
         sizes = dict.fromkeys(spec.per_class for spec in self.specs)
         return [replace(self, specs=tuple(spec for spec in self.specs if spec.per_class == size)) for size in sizes]
+
+
+def parse_intervals(text: str) -> bool:
+    """Whether scores have intervals, from full or none. Raises UsageError."""
+    if text not in INTERVALS:
+        raise specs.nearest("intervals", text, INTERVALS)
+    return text == INTERVALS[0]
 
 
 def parse_metric(text: str, on: str | None, *, strict: bool = True) -> MetricSpec:

@@ -38,7 +38,7 @@ from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.score_store import SIZE, load_scores, write_scores
+from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, has_intervals, load_scores, write_scores
 from zoo_cli.store.source_record import load_source_record
 
 
@@ -140,6 +140,8 @@ def are_stored(settings: Config, images: Images, options: ScoreConfig) -> bool:
     for spec in options.specs:
         for source in target.sources:
             path = settings.scores(spec.slug) / f"{source.name}.parquet"
+            if target.lacks_intervals(path):
+                return False
             if not provenance.is_current(path, target.score_inputs(spec, source, path), overwrite=False):
                 return False
         if spec.entry.joined:
@@ -159,7 +161,8 @@ def check_stored(settings: Config, images: Images, path: Path, sources: Sequence
     on = made_from.get("on")
     spec = parse_metric(str(made_from.get("metric")), on if on in ("features", "probs") else None)
     spec = replace(spec, per_class=made_from.get(SIZE))
-    target = ScoreTarget.of(settings, images, ScoreConfig((spec,), seed=made_from.get("seed")), list(sources))
+    options = ScoreConfig((spec,), seed=made_from.get("seed"), intervals=has_intervals(made_from))
+    target = ScoreTarget.of(settings, images, options, list(sources))
     if is_ensemble:
         inputs: Inputs = {**target.ensemble_inputs(spec), "left_out": made_from.get("left_out")}
     else:
@@ -222,11 +225,16 @@ def _pending(target: ScoreTarget, spec: MetricSpec) -> list[PendingScore]:
     for source in target.sources:
         path = settings.scores(spec.slug) / f"{source.name}.parquet"
         items.append(PendingScore(spec, source, path, target.score_inputs(spec, source, path)))
-    missing = [item for item in items if not _is_current(item.path, item.inputs, options, maker)]
+    made = {} if options.intervals else WITHOUT_INTERVALS
+    missing = [
+        replace(item, inputs={**item.inputs, **made})
+        for item in items
+        if target.lacks_intervals(item.path) or not _is_current(item.path, item.inputs, options, maker)
+    ]
     if spec.entry.joined:
         ensemble = ensemble_path(settings, options, spec)
         if missing or not _is_current(ensemble, target.ensemble_inputs(spec), options, maker):
-            return items
+            return [replace(item, inputs={**item.inputs, **made}) for item in items]
     if missing and "reference" in spec.entry.needs and options.reference is None:
         if options.strict:
             raise _no_reference(spec)
@@ -258,7 +266,9 @@ def _run(
         metrics = [item.spec for item in items]
         started = time.monotonic()
         outputs = _load_source(target, source, metrics, reference)
-        scores = score_source(outputs, metrics, target.classes, replicates, target.seed, progress)
+        scores = score_source(
+            outputs, metrics, target.classes, replicates, target.seed, progress, intervals=target.options.intervals
+        )
         seconds = time.monotonic() - started
         results = [(item, replace(score, seconds=seconds)) for item, score in zip(items, scores, strict=True)]
         if keep is not None:
@@ -266,7 +276,7 @@ def _run(
                 keep(item, score)
         return results
 
-    progress = score_progress([item.spec for item in pending], replicates)
+    progress = score_progress([item.spec for item in pending], replicates, intervals=target.options.intervals)
     with progress:
         # The seconds of a source are those of all its metrics: they share its products.
         results = parallel_map(run, sources, small=len(target.ids) <= SMALL)
@@ -305,14 +315,16 @@ def _score_to_file(target: ScoreTarget, out: Path) -> None:
     (spec,) = target.options.specs
     maker = f"{spec.command}{labels_flag(target.settings)}"
     sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
-    inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
+    kept = {**target.reference(spec, out), **target.intervals(out)}
+    inputs = {**target.shared_inputs(spec), "sources": sources, **kept}
     # A file that holds further sources serves these too; an ensemble depends on all of them.
     stored = {} if spec.entry.joined or not out.exists() else files.read_header(out).get("inputs", {})
     requested = {**inputs, "sources": {**stored.get("sources", {}), **sources}}
-    if _is_current(out, requested, target.options, maker):
+    if not target.lacks_intervals(out) and _is_current(out, requested, target.options, maker):
         return
     if "reference" in spec.entry.needs and target.options.reference is None:
         raise _no_reference(spec)
+    inputs = {**inputs, **({} if target.options.intervals else WITHOUT_INTERVALS)}
     items = [PendingScore(spec, source, out, inputs) for source in target.sources]
     scores = _run(target, items)
     rows = [scores[item].row for item in items]

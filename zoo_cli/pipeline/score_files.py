@@ -32,7 +32,7 @@ from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.output_columns import compare_labels
 from zoo_cli.store.output_summary import summarise_path
-from zoo_cli.store.score_store import SIZE, ScoreRow, write_scores
+from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, ScoreRow, write_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,9 @@ def _score_size(settings: Config, options: ScoreConfig, whole: _Samples) -> Scor
     replicates = uncertainty.draw_replicates(target, seed=seed)
     reference = load_reference(options.reference, samples.ids, samples.images)
     columns = metric_inputs.stored_columns({spec.on for spec in options.specs}, needed_inputs(options.specs))
-    progress = score_progress([spec for spec in options.specs for _ in samples.paths], replicates)
+    progress = score_progress(
+        [spec for spec in options.specs for _ in samples.paths], replicates, intervals=options.intervals
+    )
 
     def score_one(item: tuple[str, Path]) -> list[Score]:
         # Each source is in memory while it is scored, its rows in the order of the samples.
@@ -78,7 +80,7 @@ def _score_size(settings: Config, options: ScoreConfig, whole: _Samples) -> Scor
         folder = path if path.is_dir() else None
         collapsed = summarise_path(path, "softmax").collapsed
         source = SourceOutputs(None, name, samples.ids, outputs, "softmax", folder, reference, collapsed)
-        return score_source(source, options.specs, target, replicates, seed, progress)
+        return score_source(source, options.specs, target, replicates, seed, progress, intervals=options.intervals)
 
     with progress:
         scores = parallel_map(score_one, list(samples.paths.items()), small=len(target) <= SMALL)
@@ -99,6 +101,7 @@ def _score_size(settings: Config, options: ScoreConfig, whole: _Samples) -> Scor
                 "seed": seed,
                 "sources": digests,
                 **({} if size is None else {SIZE: size}),
+                **({} if options.intervals else WITHOUT_INTERVALS),
             }
             if "reference" in spec.entry.needs and options.reference is not None:
                 made_from["reference"] = feature_files.content_digest(options.reference)

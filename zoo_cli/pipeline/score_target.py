@@ -15,7 +15,7 @@ from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.store import feature_files, files, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
-from zoo_cli.store.score_store import SIZE
+from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, has_intervals
 from zoo_cli.store.source_record import load_source_record
 
 
@@ -69,7 +69,17 @@ class ScoreTarget:
     def score_inputs(self, spec: MetricSpec, source: Source, existing: Path) -> Inputs:
         """What the score of a source is made from. `existing`: its file, see `reference`."""
         own = {"source": self.source_inputs(spec, source)}
-        return {**self.shared_inputs(spec), **own, **self.reference(spec, existing)}
+        return {**self.shared_inputs(spec), **own, **self.reference(spec, existing), **self.intervals(existing)}
+
+    def intervals(self, existing: Path) -> Inputs:
+        """What tells scores without intervals from others. If none are asked for, existing scores keep theirs."""
+        if self.options.intervals or (existing.exists() and _has_intervals(existing)):
+            return {}
+        return WITHOUT_INTERVALS
+
+    def lacks_intervals(self, existing: Path) -> bool:
+        """Whether existing scores lack the intervals that are asked for: they are made again, as missing ones are."""
+        return self.options.intervals and existing.exists() and not _has_intervals(existing)
 
     def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
         """The digest of the reference; if none is named, of the one that existing scores were made with."""
@@ -110,3 +120,7 @@ def ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> P
     if options.out is not None:
         return options.out.with_suffix(".json")
     return settings.scores(spec.slug).with_name(f"{spec.slug}.json")
+
+
+def _has_intervals(path: Path) -> bool:
+    return has_intervals(files.read_header(path).get("inputs", {}))

@@ -59,15 +59,15 @@ def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> boo
     return True
 
 
-def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates) -> console.Progress:
+def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates, *, intervals: bool) -> console.Progress:
     """The progress of scores, one metric for each of them. Many samples, with fewer replicates, are announced."""
     parts, permutations = replicates.half_samples.parts, replicates.permutations
-    if permutations and len(permutations[0]) > uncertainty.MANY:
+    if intervals and permutations and len(permutations[0]) > uncertainty.MANY:
         console.say(
             f"score on {len(permutations[0]):,} samples: intervals from {len(parts)} subsamples, chance from "
             f"{len(permutations)} permutations, fewer than on up to {uncertainty.MANY:,}"
         )
-    return console.Progress("score", _count_evaluations(metrics, replicates), "evaluations")
+    return console.Progress("score", _count_evaluations(metrics, replicates, intervals), "evaluations")
 
 
 def load_reference(path: Path | None, ids: np.ndarray, images: Images | None) -> np.ndarray | None:
@@ -89,13 +89,17 @@ def score_source(
     replicates: Replicates,
     seed: int,
     progress: console.Progress,
+    *,
+    intervals: bool,
 ) -> list[Score]:
     """The scores of one source by all metrics, in their order, with one probe per representation.
+
+    `intervals`: with intervals and chance levels, see `uncertainty.estimate_scores`.
 
     Raises ZooError, before any work, where a metric needs more memory than is free.
     """
     progress.title = f"score {source.name}"
-    remaining = _count_evaluations(metrics, replicates)
+    remaining = _count_evaluations(metrics, replicates, intervals)
     if source.collapsed:
         progress.advance(remaining)
         return [Score(undefine(_row(source, spec, target))) for spec in metrics]
@@ -121,7 +125,9 @@ def score_source(
                 scores[i] = _skipped(source, group.pop(i), target, reasons[0])
         score_memory.check_memory(source.name, list(group.values()), probe)
         pairs = [(spec.method, spec.entry) for spec in group.values()]
-        estimates = uncertainty.estimate_scores(pairs, probe, seed=seed, replicates=replicates, advance=advance)
+        estimates = uncertainty.estimate_scores(
+            pairs, probe, seed=seed, replicates=replicates, advance=advance, intervals=intervals
+        )
         for (i, spec), estimate in zip(group.items(), estimates, strict=True):
             row = replace(_row(source, spec, target), dim=probe.matrix.width, classes=len(target.counts))
             if isinstance(estimate, Undefined):
@@ -146,8 +152,8 @@ def score_source(
     return [scores[i] for i in range(len(metrics))]
 
 
-def _count_evaluations(metrics: Iterable[MetricSpec], replicates: Replicates) -> int:
-    return uncertainty.count_evaluations([spec.entry for spec in metrics], replicates)
+def _count_evaluations(metrics: Iterable[MetricSpec], replicates: Replicates, intervals: bool) -> int:
+    return uncertainty.count_evaluations([spec.entry for spec in metrics], replicates, intervals=intervals)
 
 
 def undefine(row: ScoreRow) -> ScoreRow:

@@ -33,6 +33,7 @@ FEW_SUBSAMPLES = 16  # their standard deviation is exact to 18 %, which costs th
 FEW_PERMUTATIONS = 3
 QUANTILE = 1.6448536269514722  # of the normal distribution at 95 %: 90 % two-sided
 KEPT_MIX = 1 << 22  # numbers of a random mix of all samples that are drawn at once
+NOT_COMPUTED = "not_computed"
 SATURATED = 1e-9  # a score this close to its ceiling no longer separates sources
 
 
@@ -95,8 +96,10 @@ def draw_replicates(target: Classes, *, seed: int, permutations: int | None = No
     )
 
 
-def count_evaluations(metrics: Iterable[Metric], replicates: Replicates) -> int:
+def count_evaluations(metrics: Iterable[Metric], replicates: Replicates, *, intervals: bool = True) -> int:
     """How often `estimate_scores` evaluates these metrics on probes, if none of them is undefined."""
+    if not intervals:
+        return sum(1 for _ in metrics)
     count = 0
     for entry in metrics:
         subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
@@ -112,14 +115,15 @@ def estimate_scores(
     seed: int,
     replicates: Replicates | None = None,
     advance: Callable[[], None] = lambda: None,
+    intervals: bool = True,
 ) -> list[Estimate | Undefined]:
     """The scores of one source by several metrics, each a method and its entry, with intervals and chance levels.
 
     A metric whose entry names functions of many subsamples or permutations is evaluated by them. On all others every
     subsample and every permutation is one sub-probe, so that they share its products. The entry of a metric says how
     its interval is made: by the jackknife if it names its leave-one-out scores, else from subsamples. `replicates`:
-    those of the target, if drawn already; `advance` is called after each evaluation. A score without a value is the
-    Undefined that says why.
+    those of the target, if drawn already; `advance` is called after each evaluation. Without `intervals` only the
+    values are computed, each for the reason NOT_COMPUTED. A score without a value is the Undefined that says why.
     """
     replicates = draw_replicates(probe.target, seed=seed) if replicates is None else replicates
     functions = [Scorer.of(method, entry, advance) for method, entry in metrics]
@@ -127,6 +131,8 @@ def estimate_scores(
         _score_whole(function, method, entry, probe)
         for function, (method, entry) in zip(functions, metrics, strict=True)
     ]
+    if not intervals:
+        return [replace(each, reason=NOT_COMPUTED) if isinstance(each, Estimate) else each for each in results]
     estimates = {i: result for i, result in enumerate(results) if isinstance(result, Estimate)}
     variances: dict[int, float | None] = {}
     for i, estimate in estimates.items():

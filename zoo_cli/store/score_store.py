@@ -13,6 +13,14 @@ from zoo_cli.store.provenance import Inputs
 
 SIZE = "per_class"
 """The key of the inputs in a header that holds the chosen size of a probe set."""
+INTERVALS = "intervals"
+WITHOUT_INTERVALS: Inputs = {INTERVALS: "none"}
+"""What the inputs in a header hold beside others where scores are values alone."""
+
+
+def has_intervals(made_from: Inputs) -> bool:
+    """Whether scores with these inputs were computed with intervals and chance levels."""
+    return bool(made_from.get(INTERVALS) != WITHOUT_INTERVALS[INTERVALS])
 
 
 @dataclass(frozen=True)
