@@ -46,7 +46,9 @@ SPOKEN = [
     ("show", "manifest.parquet"),
     ("show", "runs/a-run-with-quite-a-long-name-too"),
 ]
-SILENT = {"init", "expert", "tune", "demo", "completion", "evaluate transfer", "evaluate ranking", "report"}
+SILENT = {"init", "expert", "tune", "demo", "completion", "doctor", "export", "report"} | {
+    *("evaluate transfer", "evaluate ranking"),
+}
 """Commands that print no table of their own, take minutes, or whose tables are those of commands that are here."""
 NAMES = (LONG, "alpha", "beta", "a-run-with-quite-a-long-name-too", "another-run-with-quite-a-long-name", "features")
 

@@ -293,7 +293,7 @@ PARTS = {
 }
 
 
-@every()
+@every(without={"nleep"})  # which fits mixtures for seconds, and shares nothing
 @pytest.mark.parametrize("shape", PARTS)
 def test_parts_scored_together_are_parts_scored_alone(spec: str, shape: str) -> None:
     """Sharing is a matter of speed: each part has the score of its own samples, or none for the same reason."""

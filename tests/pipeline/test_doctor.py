@@ -209,7 +209,7 @@ def test_extra_that_a_source_needs_fails(tmp_path: Path, monkeypatch: pytest.Mon
 def test_extras_are_those_of_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {
-        extra: dict(package.split(">=") for package in packages)
+        extra: {name.partition("[")[0]: lowest for name, lowest in (package.split(">=") for package in packages)}
         for extra, packages in project["optional-dependencies"].items()
         if extra not in ("dev", "demo")
     }

@@ -32,6 +32,7 @@ ARGUMENTS = {
     "evaluate ranking": ("a", "b"),
     "evaluate transfer": ("a", "b"),
     "init": ("--train", "folder:a"),
+    "export": ("a",),
     "expert": ("--data", "folder:a", "--model", "student", "--out", "a"),
     "predict": ("a", "--data", "b"),
     "show": ("a",),

@@ -27,9 +27,11 @@ PAIR = 15
 """torch 2.N belongs to torchvision 0.(N + 15)."""
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "metrics": {"scikit-learn": "1.4"},
-    "plot": {"matplotlib": "3.8"},
+    "plot": {"matplotlib": "3.8", "jinja2": "3.1"},
     "timm": {"timm": "1.0.26"},
     "onnx": {"onnx": "1.17", "onnxruntime": "1.20", "onnxscript": "0.3"},
+    "transformers": {"transformers": "5"},
+    "ray": {"ray": "2.60"},
 }
 """The packages of each extra, with their lowest versions."""
 FIND_MISSING = "zoo_cli.models.cached_weights:find_missing"
