@@ -205,6 +205,8 @@ _QUERY = re.compile(r"([^?]+(?:\?[^?]*)*?)\?([a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*)
 _PROVIDERS = {
     ("data provider", ".parquet"): "parquet",
     ("data provider", ".csv"): "csv",
+    ("data provider", ".tsv"): "csv",
+    ("data provider", ".jsonl"): "jsonl",
     ("model provider", ".parquet"): "features",
 }
 """The provider of a path by its ending, for a hint."""
