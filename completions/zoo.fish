@@ -189,7 +189,7 @@ function __zoo_words
             printf '%s\n' 'auto'
         case 'shell'
             printf '%s\n' 'bash' 'zsh' 'fish'
-        case 'file' 'weighting file' 'model python' 'model file' 'model onnx' 'model features' 'data parquet' 'data csv' 'data jsonl' 'source python' 'source file' 'source onnx' 'source features'
+        case 'file' 'weighting file' 'model python' 'model file' 'model onnx' 'model features' 'data parquet' 'data csv' 'data jsonl' 'data arrow' 'source python' 'source file' 'source onnx' 'source features'
             printf '%s\n' '@file'
         case 'folder' 'model transformers' 'data folder' 'source transformers'
             printf '%s\n' '@folder'
@@ -329,6 +329,7 @@ function __zoo_words
                 'parquet:' 'parquet:GLOB?label=COLUMN in the Hugging Face layout, or a URI (s3://)' \
                 'csv:' 'csv:FILE?path=COLUMN&label=COLUMN&root=FOLDER with columns path, label, id, group' \
                 'jsonl:' 'jsonl:FILE?path=COLUMN&label=COLUMN&root=FOLDER, one JSON object a line' \
+                'arrow:' 'arrow:FOLDER?label=COLUMN, as save_to_disk of Hugging Face datasets writes it' \
                 'torchvision:' 'torchvision:NAME?root=PATH&train=true, a data set on disk'
         case 'source'
             printf '%s\t%s\n' '@source' '' \

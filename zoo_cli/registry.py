@@ -313,6 +313,10 @@ DATA: dict[str, Entry] = {
     "jsonl": Entry(
         "zoo_cli.data.json_table:read_jsonl", "jsonl:FILE?path=COLUMN&label=COLUMN&root=FOLDER, one JSON object a line"
     ),
+    "arrow": Entry(
+        "zoo_cli.data.arrow_folder:read_arrow",
+        "arrow:FOLDER?label=COLUMN, as save_to_disk of Hugging Face datasets writes it",
+    ),
     "torchvision": Entry(
         "zoo_cli.data.torchvision:read_torchvision", "torchvision:NAME?root=PATH&train=true, a data set on disk"
     ),

@@ -207,6 +207,7 @@ _PROVIDERS = {
     ("data provider", ".csv"): "csv",
     ("data provider", ".tsv"): "csv",
     ("data provider", ".jsonl"): "jsonl",
+    ("data provider", ".arrow"): "arrow",
     ("model provider", ".parquet"): "features",
 }
 """The provider of a path by its ending, for a hint."""

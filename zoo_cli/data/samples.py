@@ -113,6 +113,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "parquet": ("label",),
     "csv": ("path", "label", "root", "delimiter"),
     "jsonl": ("path", "label", "root"),
+    "arrow": ("label",),
 }
 """What may follow the path of a provider, as in `csv:t.csv?label=kind&root=images`."""
 

@@ -42,6 +42,8 @@ def _check_data(spec: str, root: Path) -> None:
         _check_folder(path, spec)
     elif provider in ("csv", "jsonl"):
         _check_file(path, spec)
+    elif provider == "arrow" and path.is_dir():
+        _check_folder(path, spec)
     elif not (matches := samples.match_data(path, root)):
         raise UsageError(f"no file matches {spec}", RELATIVE)
     else:
