@@ -317,6 +317,10 @@ DATA: dict[str, Entry] = {
         "zoo_cli.data.arrow_folder:read_arrow",
         "arrow:FOLDER?label=COLUMN, as save_to_disk of Hugging Face datasets writes it",
     ),
+    "wds": Entry(
+        "zoo_cli.data.tar_shards:read_shards",
+        "wds:PATTERN?label=NAME, WebDataset shards: NAME.jpg, NAME.cls, NAME.json",
+    ),
     "torchvision": Entry(
         "zoo_cli.data.torchvision:read_torchvision", "torchvision:NAME?root=PATH&train=true, a data set on disk"
     ),

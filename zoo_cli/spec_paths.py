@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo_cli import specs
 
-PATH_PROVIDERS = ("folder", "parquet", "csv", "jsonl", "arrow", "file", "python", "features", "onnx")
+PATH_PROVIDERS = ("folder", "parquet", "csv", "jsonl", "arrow", "wds", "file", "python", "features", "onnx")
 """The providers whose specs hold a path."""
 WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".pt2", ".onnx")
 

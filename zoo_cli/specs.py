@@ -208,6 +208,7 @@ _PROVIDERS = {
     ("data provider", ".tsv"): "csv",
     ("data provider", ".jsonl"): "jsonl",
     ("data provider", ".arrow"): "arrow",
+    ("data provider", ".tar"): "wds",
     ("model provider", ".parquet"): "features",
 }
 """The provider of a path by its ending, for a hint."""

@@ -69,7 +69,7 @@ def read_files(files: Sequence[File], spec: str, label: str | None, root: Path, 
         return int(position)
 
     def samples() -> Iterator[Sample]:
-        for file, stem in zip(files, _unique_stems(files), strict=True):
+        for file, stem in zip(files, unique_stems(files), strict=True):
             for row, (row_group, position, cells) in enumerate(_read_rows(file, columns)):
                 where = f"{file}, row {row}"
                 name = cells.get("id") if columns.id else f"{stem}/{row}"
@@ -119,7 +119,7 @@ def _name_file(file: File, root: Path) -> str:
     return str(file) if isinstance(file, RemoteFile) else sample_path(file, root)
 
 
-def _unique_stems(files: Sequence[File]) -> list[str]:
+def unique_stems(files: Sequence[File]) -> list[str]:
     """The prefixes of default ids: file stems, or paths below the common folder if two files share a stem."""
     paths = [file.path if isinstance(file, RemoteFile) else file for file in files]
     stems = [path.stem for path in paths]

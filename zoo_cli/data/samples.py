@@ -114,6 +114,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "csv": ("path", "label", "root", "delimiter"),
     "jsonl": ("path", "label", "root"),
     "arrow": ("label",),
+    "wds": ("label", "image"),
 }
 """What may follow the path of a provider, as in `csv:t.csv?label=kind&root=images`."""
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from zoo_cli.errors import ContractError
 from zoo_cli.store.arrow_images import ArrowImages, is_arrow
 from zoo_cli.store.remote_files import File, RemoteFile, read_error, resolve_file
+from zoo_cli.store.tar_images import is_tar, read_member
 from zoo_cli.store.text_column import decode_few, to_numbers
 
 BLOCK_BYTES = 8_000_000
@@ -32,7 +33,8 @@ _AGAIN = "put it back, or zoo split --overwrite reads it again"
 class ImagePlace:
     """Where an image without a file of its own is: a parquet file, its column, a row group, and a row of that group.
 
-    In an arrow file, a record batch is the row group.
+    In an arrow file, a record batch is the row group. In a tar file, the column is the ending of the image, the row
+    group its size in bytes, and the row its first byte.
     `file`: a posix path, relative to the workspace if it lies inside, else absolute; or a URI.
     """
 
@@ -100,7 +102,8 @@ class ParquetImages:
         self._kept_bytes = 0
         self._cursors: OrderedDict[ImagePlace, _Cursor] = OrderedDict()
         self._block_rows: dict[ImagePlace, int] = {}
-        self._arrow: dict[str, ArrowImages | None] = {}  # None for a parquet file
+        self._arrow: dict[str, ArrowImages | None] = {}  # None for any other file
+        self._tar: set[str] = set()
         self._lock = Lock()
 
     def read(self, place: ImagePlace) -> bytes:
@@ -127,9 +130,13 @@ class ParquetImages:
         if min(place.row_group, place.row) < 0:
             raise IndexError(place)
         if place.file not in self._arrow:
+            if is_tar(path):
+                self._tar.add(place.file)
             self._arrow[place.file] = ArrowImages(path) if isinstance(path, Path) and is_arrow(path) else None
         if (arrow := self._arrow[place.file]) is not None:
             return arrow.read(place.column, place.row_group, place.row)
+        if isinstance(path, Path) and place.file in self._tar:
+            return read_member(path, place.row, place.row_group)
         group = ImagePlace(place.file, place.column, place.row_group, 0)
         if group not in self._block_rows:
             self._cursors[group] = _Cursor(path, group)
