@@ -1,8 +1,8 @@
 """`wds:PATTERN?label=NAME&image=ENDING`: WebDataset shards, tar files whose members of one name are a sample.
 
-The image is NAME.jpg, or of any other image format. The label is the content of `.cls`, or the key `label` of `.json`; `?label=` chooses
-another ending or key. Numbers and names are labels as in a CSV table. The id is "<file stem>/<NAME>". Shards are read in
-the order of their sorted names.
+The image is NAME.jpg, or of any other image format. The label is the content of NAME.cls, or the key `label` of
+NAME.json; `?label=` chooses another ending or key. Numbers and names are labels as in a CSV table. The id is
+"<file stem>/<NAME>". Shards are read in the order of their sorted names.
 """
 
 import tarfile
