@@ -189,7 +189,7 @@ function __zoo_words
             printf '%s\n' 'auto'
         case 'shell'
             printf '%s\n' 'bash' 'zsh' 'fish'
-        case 'file' 'weighting file' 'model python' 'model file' 'model onnx' 'model features' 'data parquet' 'data csv' 'source python' 'source file' 'source onnx' 'source features'
+        case 'file' 'weighting file' 'model python' 'model file' 'model onnx' 'model features' 'data parquet' 'data csv' 'data jsonl' 'data arrow' 'data wds' 'source python' 'source file' 'source onnx' 'source features'
             printf '%s\n' '@file'
         case 'folder' 'model transformers' 'data folder' 'source transformers'
             printf '%s\n' '@folder'
@@ -327,7 +327,10 @@ function __zoo_words
         case 'data'
             printf '%s\t%s\n' 'folder:' 'folder:PATH, one folder per class, or flat for unlabelled images' \
                 'parquet:' 'parquet:GLOB?label=COLUMN in the Hugging Face layout, or a URI (s3://)' \
-                'csv:' 'csv:FILE?label=COLUMN&root=FOLDER with columns path, label, id, group' \
+                'csv:' 'csv:FILE?path=COLUMN&label=COLUMN&root=FOLDER with columns path, label, id, group' \
+                'jsonl:' 'jsonl:FILE?path=COLUMN&label=COLUMN&root=FOLDER, one JSON object a line' \
+                'arrow:' 'arrow:FOLDER?label=COLUMN, as save_to_disk of Hugging Face datasets writes it' \
+                'wds:' 'wds:PATTERN?label=NAME, WebDataset shards: NAME.jpg, NAME.cls, NAME.json' \
                 'torchvision:' 'torchvision:NAME?root=PATH&train=true, a data set on disk'
         case 'source'
             printf '%s\t%s\n' '@source' '' \

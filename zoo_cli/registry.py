@@ -307,7 +307,19 @@ DATA: dict[str, Entry] = {
         "zoo_cli.data.parquet:read_parquet", "parquet:GLOB?label=COLUMN in the Hugging Face layout, or a URI (s3://)"
     ),
     "csv": Entry(
-        "zoo_cli.data.csv_table:read_csv", "csv:FILE?label=COLUMN&root=FOLDER with columns path, label, id, group"
+        "zoo_cli.data.csv_table:read_csv",
+        "csv:FILE?path=COLUMN&label=COLUMN&root=FOLDER with columns path, label, id, group",
+    ),
+    "jsonl": Entry(
+        "zoo_cli.data.json_table:read_jsonl", "jsonl:FILE?path=COLUMN&label=COLUMN&root=FOLDER, one JSON object a line"
+    ),
+    "arrow": Entry(
+        "zoo_cli.data.arrow_folder:read_arrow",
+        "arrow:FOLDER?label=COLUMN, as save_to_disk of Hugging Face datasets writes it",
+    ),
+    "wds": Entry(
+        "zoo_cli.data.tar_shards:read_shards",
+        "wds:PATTERN?label=NAME, WebDataset shards: NAME.jpg, NAME.cls, NAME.json",
     ),
     "torchvision": Entry(
         "zoo_cli.data.torchvision:read_torchvision", "torchvision:NAME?root=PATH&train=true, a data set on disk"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo_cli import specs
 
-PATH_PROVIDERS = ("folder", "parquet", "csv", "file", "python", "features", "onnx")
+PATH_PROVIDERS = ("folder", "parquet", "csv", "jsonl", "arrow", "wds", "file", "python", "features", "onnx")
 """The providers whose specs hold a path."""
 WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".pt2", ".onnx")
 
@@ -20,7 +20,7 @@ def rebase_spec(spec: str, root: Path, base: Path = Path()) -> str:
     if provider not in PATH_PROVIDERS or is_uri(rest):
         return spec
     path, sign, factory = rest.rpartition(":") if provider == "python" and ":" in rest else (rest, "", "")
-    if provider == "csv" and not os.path.exists(base / rest):
+    if provider in ("csv", "jsonl") and not os.path.exists(base / rest):
         path, options = specs.split_query(rest)
         if options:
             values = {key: rebase_path(value, root, base) if key == "root" else value for key, value in options.items()}

@@ -205,6 +205,10 @@ _QUERY = re.compile(r"([^?]+(?:\?[^?]*)*?)\?([a-z_]+=[^&?]*(?:&[a-z_]+=[^&?]*)*)
 _PROVIDERS = {
     ("data provider", ".parquet"): "parquet",
     ("data provider", ".csv"): "csv",
+    ("data provider", ".tsv"): "csv",
+    ("data provider", ".jsonl"): "jsonl",
+    ("data provider", ".arrow"): "arrow",
+    ("data provider", ".tar"): "wds",
     ("model provider", ".parquet"): "features",
 }
 """The provider of a path by its ending, for a hint."""

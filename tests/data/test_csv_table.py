@@ -122,6 +122,52 @@ def test_the_label_column_can_be_chosen(tmp_path: Path) -> None:
         open_data(f"{spec}?labels=fine", tmp_path)
 
 
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("quoted", ["", '"'])
+def test_the_header_tells_the_delimiter(tmp_path: Path, sign: str, quoted: str) -> None:
+    rows = [["path", "label"], ["a.png", "tench, Tinca" if sign != "," else "eel"], ["b.png", "cat"]]
+    text = "".join(sign.join(f"{quoted}{cell}{quoted}" for cell in row) + "\n" for row in rows)
+    for option in ("", f"?delimiter={sign}"):
+        data = open_data(write_table(tmp_path, text) + option, tmp_path)
+        assert data.classes == ("cat", rows[1][1])
+        assert [sample.id for sample in data.samples()] == ["a.png", "b.png"]
+
+
+def test_an_option_names_the_delimiter(tmp_path: Path) -> None:
+    spec = write_table(tmp_path, "path;label\ta\nx.png;cat\t1\ny.png;dog\t2\n")
+    assert open_data(f"{spec}?label=label\ta", tmp_path).classes == ("cat\t1", "dog\t2")
+    assert open_data(f"{spec}?delimiter=tab&path=path;label&label=a", tmp_path).classes == ("0", "1", "2")
+    with pytest.raises(UsageError, match="did you mean semicolon"):
+        open_data(f"{spec}?delimiter=semicolons", tmp_path)
+
+
+def test_the_path_column_can_be_chosen(tmp_path: Path) -> None:
+    spec = write_table(tmp_path, "image;path;class\nim/a.png;old/1.png;cat\nim/b.png;old/2.png;dog\n")
+    data = open_data(f"{spec}?path=image&label=class", tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert [(s.id, s.path) for s in data.samples()] == [("im/a.png", "t/im/a.png"), ("im/b.png", "t/im/b.png")]
+    with pytest.raises(UsageError, match="did you mean image"):
+        open_data(f"{spec}?path=images", tmp_path)
+    with pytest.raises(UsageError, match="names the images"):
+        open_data(f"{spec}?path=image&label=image", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("photo,class", r"csv:t/x.csv\?path=photo"),
+        ("photo,mask", r'choose one of "photo", "mask": csv:t/x.csv\?path=photo'),
+        ("path,file_name", r'"path" and "file_name": which one .*csv:t/x.csv\?path=path'),
+    ],
+)
+def test_candidates_for_the_path_column_are_offered(tmp_path: Path, header: str, hint: str) -> None:
+    spec = write_table(tmp_path, f"{header}\na.png,{'b.png' if 'class' not in header else 'cat'}\n")
+    with pytest.raises(ContractError, match=hint):
+        open_data(spec, tmp_path)
+    column = header.partition(",")[2]
+    assert next(open_data(f"{spec}?path={column}", tmp_path).samples()).id in ("b.png", "cat")
+
+
 @pytest.mark.parametrize(
     "labels",
     [
@@ -155,8 +201,7 @@ def test_one_hot_columns_are_refused_by_name(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         (b"", "not a header"),
-        (b"path\tlabel\na.png\tx\n", "by commas, not by '.t'"),
-        (b"path;label\na.png;x\n", "by commas, not by ';'"),
+        (b"path;label\na.png;x;y\n", "3 cells where the header has 2 .*line 2.*quote a cell that holds a semicolon"),
         (b"file,label\na,b\n", "not a header"),
         (b"path,path\na,b\n", "not a header"),
         (b"path,label\na.png\n", "1 cells where the header has 2 .*line 2"),

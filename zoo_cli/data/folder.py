@@ -33,7 +33,11 @@ def read_folder(rest: str, root: Path, follow_links: bool = False) -> Data:
     path, options = split_options("folder", rest, root)
     top = resolve_path(path, root)
     if not top.is_dir():
-        kind = {".parquet": "parquet", ".csv": "csv"}.get(top.suffix) if top.is_file() else None
+        kind = (
+            {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl"}.get(top.suffix)
+            if top.is_file()
+            else None
+        )
         hint = f"write {kind}:{path}" if kind else "paths are relative to the workspace"
         raise UsageError(f"no folder {quote(str(top))}", hint)
     table = find_metadata(top, f"folder:{path}")
@@ -89,7 +93,7 @@ def _read_classes(path: str, top: Path, root: Path, follow_links: bool, table: I
     if folders and loose:
         notes.append(f"{len(loose)} images of {path} are outside class folders and left out, e.g. {quote(loose[0])}")
     if table is not None:
-        others = [name for name in table.columns if name not in KEYS]
+        others = [name for name in table.columns if name not in (*KEYS, table.path)]
         chosen = f"folder:{path}?label={others[0]}" if others else "a column label"
         notes.append(f"{table.file.name} of {path} has no column label, so classes are the folders; or {chosen}")
     data = Data(

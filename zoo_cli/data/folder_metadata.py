@@ -4,7 +4,7 @@ Its column `file_name` names each image relative to the folder; labels are in th
 user chooses.
 """
 
-import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from zoo_cli.data.csv_table import open_csv
 from zoo_cli.data.image_table import ImageTable
+from zoo_cli.data.json_table import cell_text, read_json_lines
 from zoo_cli.errors import ContractError, UsageError
 
 FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -33,8 +34,8 @@ def find_metadata(folder: Path, spec: str) -> ImageTable | None:
     (file,) = files
     if file.suffix == ".csv":
         with file.open(encoding="utf-8-sig", errors="replace") as lines:
-            header = lines.readline().split(",")
-        return open_csv(file, spec) if FILE_NAME in [name.strip(' "\r\n') for name in header] else None
+            header = re.split(r"[,;\t|]", lines.readline())
+        return open_csv(file, spec, FILE_NAME) if FILE_NAME in [name.strip(' "\r\n') for name in header] else None
     columns = _read_columns(file)
     if FILE_NAME not in columns:
         return None
@@ -43,7 +44,7 @@ def find_metadata(folder: Path, spec: str) -> ImageTable | None:
     def rows() -> Iterator[tuple[str, dict[str, str]]]:
         for number, row in enumerate(_read_rows(file), 1):
             where = f"{file}, row {number}"
-            yield where, {name: _to_text(row.get(key)) for name, key in zip(names, columns, strict=True)}
+            yield where, {name: cell_text(row.get(key)) for name, key in zip(names, columns, strict=True)}
 
     return ImageTable(spec, file, names, rows)
 
@@ -60,16 +61,8 @@ def _read_rows(file: Path) -> Iterable[Mapping[str, Any]]:
             for batch in stream.iter_batches():
                 yield from batch.to_pylist()
         return
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise ContractError(f"not an object ({file}, line {number})", "write one JSON object a line")
-                    yield row
-    except (ValueError, RecursionError) as error:
-        raise ContractError(f"not valid JSON lines in UTF-8: {error} ({file})", "fix that line") from None
+    for _, row in read_json_lines(file):
+        yield row
 
 
 def _open_parquet(file: Path) -> pq.ParquetFile:
@@ -77,10 +70,3 @@ def _open_parquet(file: Path) -> pq.ParquetFile:
         return pq.ParquetFile(file, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise ContractError(f"{file} cannot be read as parquet: {error}", "fetch or write the file again") from None
-
-
-def _to_text(value: Any) -> str:
-    """A cell as text: nothing for null, true and false for booleans, JSON for lists and objects."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, default=str)

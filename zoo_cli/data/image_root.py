@@ -17,12 +17,13 @@ class ImageRoot:
     """The folder to which the paths of a table are relative.
 
     `named`: whether the user named it by `?root=`, so that absolute paths inside it are allowed.
-    `follow_links`: whether links may leave it.
+    `follow_links`: whether links may leave it. `provider`: of the table, for hints.
     """
 
     folder: Path
     named: bool = False
     follow_links: bool = False
+    provider: str = "csv"
 
     def resolve(self, text: str, where: str) -> Path:
         """The file that a cell names. Outer spaces and backslashes count as written only if such a file exists.
@@ -55,5 +56,5 @@ class ImageRoot:
             return "it names a drive of Windows: write paths relative to the table"
         if text.startswith("/"):
             root = self.folder if self.named else "FOLDER"
-            return f"write paths relative to the table, or inside the root: csv:TABLE?root={root}"
+            return f"write paths relative to the table, or inside the root: {self.provider}:TABLE?root={root}"
         return "write paths relative to the table, without .."

@@ -21,12 +21,14 @@ from zoo_cli.data.parquet_columns import (
     common_columns,
     damage_error,
     describe_columns,
+    file_schema,
     is_text,
     open_parquet,
 )
 from zoo_cli.data.samples import Data, Sample, match_data, resolve_path, sample_path, split_options
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.spec_paths import is_uri
+from zoo_cli.store.arrow_images import is_arrow, iterate_batches
 from zoo_cli.store.parquet_images import ImagePlace, block_rows
 from zoo_cli.store.remote_files import File, RemoteFile, match_uris
 
@@ -42,12 +44,16 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
     the class list.
     """
     pattern, options = split_options("parquet", rest, root)
-    files = _find_files(pattern, root)
-    columns = common_columns(files, options.get("label"))
+    return read_files(_find_files(pattern, root), f"parquet:{pattern}", options.get("label"), root, follow_links)
+
+
+def read_files(files: Sequence[File], spec: str, label: str | None, root: Path, follow_links: bool) -> Data:
+    """The rows of parquet or arrow files, of which all have the same columns. `spec`: as the user named them."""
+    columns = common_columns(files, label)
     classes = columns.class_names
     text_labels = False
     if columns.label is not None:
-        text_labels = is_text(open_parquet(files[0]).schema_arrow.field(columns.label).type)
+        text_labels = is_text(file_schema(files[0]).field(columns.label).type)
         classes = classes or collect_classes(files, columns.label, text_labels)
     numbers = {name: position for position, name in enumerate(classes or ())}
 
@@ -63,7 +69,7 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
         return int(position)
 
     def samples() -> Iterator[Sample]:
-        for file, stem in zip(files, _unique_stems(files), strict=True):
+        for file, stem in zip(files, unique_stems(files), strict=True):
             for row, (row_group, position, cells) in enumerate(_read_rows(file, columns)):
                 where = f"{file}, row {row}"
                 name = cells.get("id") if columns.id else f"{stem}/{row}"
@@ -83,8 +89,8 @@ def read_parquet(rest: str, root: Path, follow_links: bool = False) -> Data:
 
     def label_hint() -> str:
         if columns.label is not None:
-            return f"column {columns.label} of parquet:{pattern} is empty: fill it"
-        return describe_columns(f"parquet:{pattern}", files, columns.image)
+            return f"column {columns.label} of {spec} is empty: fill it"
+        return describe_columns(spec, files, columns.image)
 
     data = Data(classes, samples, own_ids=columns.id, label_hint=label_hint)
     return tidy_classes(data, sort=text_labels and columns.class_names is None)
@@ -113,7 +119,7 @@ def _name_file(file: File, root: Path) -> str:
     return str(file) if isinstance(file, RemoteFile) else sample_path(file, root)
 
 
-def _unique_stems(files: Sequence[File]) -> list[str]:
+def unique_stems(files: Sequence[File]) -> list[str]:
     """The prefixes of default ids: file stems, or paths below the common folder if two files share a stem."""
     paths = [file.path if isinstance(file, RemoteFile) else file for file in files]
     stems = [path.stem for path in paths]
@@ -125,6 +131,9 @@ def _unique_stems(files: Sequence[File]) -> list[str]:
 
 def _read_rows(file: File, columns: ParquetColumns) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """The cells of every row by column, with its row group and its row in that group."""
+    if isinstance(file, Path) and is_arrow(file):
+        yield from _read_arrow_rows(file, columns)
+        return
     with open_parquet(file) as source:
         for group in range(source.num_row_groups):
             batches = source.iter_batches(
@@ -145,6 +154,17 @@ def _read_rows(file: File, columns: ParquetColumns) -> Iterator[tuple[int, int, 
                 for position, each in enumerate(cells, row):
                     yield group, position, each
                 row += len(cells)
+
+
+def _read_arrow_rows(file: Path, columns: ParquetColumns) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    try:
+        for number, batch in enumerate(iterate_batches(file)):
+            chosen = batch.select(columns.names)
+            for start in range(0, len(chosen), BATCH):
+                for position, cells in enumerate(chosen.slice(start, BATCH).to_pylist(), start):
+                    yield number, position, cells
+    except BROKEN as error:
+        raise damage_error(file, error) from None
 
 
 def _path_or_bytes(cell: Any, folder: ImageRoot | None, where: str) -> tuple[Path | None, bytes | None]:

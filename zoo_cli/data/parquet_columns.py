@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from zoo_cli import specs
 from zoo_cli.data.class_labels import KEYS, MULTI_LABEL, ONE_LABEL, column_hint, refuse_several
 from zoo_cli.data.samples import number_classes, quote
 from zoo_cli.errors import ContractError, ZooError
+from zoo_cli.store.arrow_images import is_arrow, iterate_batches, read_schema
 from zoo_cli.store.json_text import parse_json
 from zoo_cli.store.parquet_images import open_stream
 from zoo_cli.store.remote_files import File, read_error
@@ -46,12 +48,34 @@ def open_parquet(file: File) -> pq.ParquetFile:
         raise damage_error(file, error) from None
 
 
+def file_schema(file: File) -> pa.Schema:
+    """The columns of a parquet or arrow file. Raises ContractError if it is damaged."""
+    try:
+        schema = read_schema(file) if isinstance(file, Path) and is_arrow(file) else open_parquet(file).schema_arrow
+        for field in schema:  # pyarrow decodes a name when it is asked for it
+            _ = [field.name, *(inner.name for inner in (field.type if pa.types.is_struct(field.type) else ()))]
+        return schema
+    except BROKEN as error:
+        raise damage_error(file, error) from None
+
+
+def _distinct_values(file: File, name: str) -> set[Any]:
+    """The values that occur in a column of a parquet or arrow file."""
+    try:
+        if not (isinstance(file, Path) and is_arrow(file)):
+            return set(pc.unique(open_parquet(file).read(columns=[name]).column(name)).to_pylist())
+        return {value for batch in iterate_batches(file) for value in pc.unique(batch.column(name)).to_pylist()}
+    except BROKEN as error:
+        raise damage_error(file, error) from None
+
+
 def damage_error(file: File, error: BaseException) -> ZooError:
     if (failure := read_error(file, error)) is not None:
         return failure
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     hint = f"write csv:{file.name}" if file.suffix == ".csv" else "fetch or write the file again"
-    return ContractError(f"{quote(str(file))} cannot be read as parquet: {reason}", hint)
+    kind = "arrow" if is_arrow(file) or file.suffix == ".arrow" else "parquet"
+    return ContractError(f"{quote(str(file))} cannot be read as {kind}: {reason}", hint)
 
 
 def common_columns(files: Sequence[File], chosen: str | None) -> ParquetColumns:
@@ -69,13 +93,15 @@ def common_columns(files: Sequence[File], chosen: str | None) -> ParquetColumns:
 
 
 def _read_columns(file: File, chosen: str | None) -> ParquetColumns:
-    schema = open_parquet(file).schema_arrow
+    schema = file_schema(file)
     features = _hugging_face_features(schema, file)
     image = _find_column(schema, features, "image", "Image")
     if image is None or not _is_image(schema.field(image).type):
         raise ContractError(
             f"no column image with encoded images in {file} (columns: {', '.join(map(quote, schema.names))})",
-            "it must hold structs of bytes and path, or binary",
+            f"call one of {', '.join(map(quote, marked))} image"
+            if len(marked := _marked_columns(schema, features, "Image")) > 1
+            else "it must hold structs of bytes and path, or binary",
         )
     if chosen is not None and chosen not in schema.names:
         raise specs.nearest(f"column of {file}", chosen, [name for name in schema.names if name != image])
@@ -104,16 +130,31 @@ def _find_column(schema: pa.Schema, features: dict[str, Any], name: str, kind: s
     """The column called `name`, else the only one that the Hugging Face metadata marks with this kind."""
     if name in schema.names:
         return name
-    marked = [key for key, value in features.items() if value.get("_type") == kind]
-    return marked[0] if len(marked) == 1 and marked[0] in schema.names else None
+    marked = _marked_columns(schema, features, kind)
+    return marked[0] if len(marked) == 1 else None
+
+
+def _marked_columns(schema: pa.Schema, features: dict[str, Any], kind: str) -> list[str]:
+    return [key for key, value in features.items() if value.get("_type") == kind and key in schema.names]
 
 
 def _hugging_face_features(schema: pa.Schema, file: File) -> dict[str, Any]:
     values = _read_metadata(schema, b"huggingface", file)
     for key in ("info", "features"):
         values = values.get(key) if isinstance(values, dict) else None
+    if values is None and is_arrow(file) and isinstance(file, Path):
+        values = _read_card(file.with_name("dataset_info.json"))
     values = values if isinstance(values, dict) else {}
     return {name: feature for name, feature in values.items() if isinstance(feature, dict)}
+
+
+def _read_card(card: Path) -> Any:
+    """The features that the card of a data set on disk lists; None without one."""
+    try:
+        content = parse_json(card.read_bytes()) if card.is_file() else None
+    except (ValueError, OSError):
+        raise ContractError(f"{card} is not valid JSON", "write the data set again") from None
+    return content.get("features") if isinstance(content, dict) else None
 
 
 def _read_metadata(schema: pa.Schema, key: bytes, file: File) -> Any:
@@ -139,11 +180,7 @@ def collect_classes(files: Sequence[File], label: str, text: bool) -> tuple[str,
     """The classes of files that do not list them, from a pass over the labels alone. None if all labels are null."""
     labels: set[Any] = set()
     for file in files:
-        try:
-            column = open_parquet(file).read(columns=[label]).column(label)
-            labels.update(pc.unique(column).to_pylist())
-        except BROKEN as error:
-            raise damage_error(file, error) from None
+        labels |= _distinct_values(file, label)
     labels.discard(None)
     if not labels:
         return None
@@ -157,7 +194,7 @@ def collect_classes(files: Sequence[File], label: str, text: bool) -> tuple[str,
 
 def describe_columns(spec: str, files: Sequence[File], image: str) -> str:
     """Why the files have no label column, from their types and the values of the columns that may be one-hot."""
-    schema = open_parquet(files[0]).schema_arrow
+    schema = file_schema(files[0])
     others = [field for field in schema if field.name != image and field.name not in KEYS]
     lists = [field.name for field in others if pa.types.is_list(field.type) or pa.types.is_large_list(field.type)]
     if lists:
@@ -174,11 +211,7 @@ def describe_columns(spec: str, files: Sequence[File], image: str) -> str:
 
 def _is_binary_column(files: Sequence[File], name: str) -> bool:
     """Whether a column holds only 0 and 1, or true and false."""
-    try:
-        columns = [open_parquet(file).read(columns=[name]).column(name) for file in files]
-    except BROKEN as error:
-        raise damage_error(files[0], error) from None
-    return {value for column in columns for value in pc.unique(column).to_pylist()} <= {0, 1, None}
+    return {value for file in files for value in _distinct_values(file, name)} <= {0, 1, None}
 
 
 def _is_image(kind: pa.DataType) -> bool:

@@ -108,7 +108,14 @@ def align_labels(data: Data, classes: tuple[str, ...], where: str, *, forget: bo
     return replace(data, classes=classes, samples=samples)
 
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {"folder": ("label",), "parquet": ("label",), "csv": ("label", "root")}
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "folder": ("label",),
+    "parquet": ("label",),
+    "csv": ("path", "label", "root", "delimiter"),
+    "jsonl": ("path", "label", "root"),
+    "arrow": ("label",),
+    "wds": ("label", "image"),
+}
 """What may follow the path of a provider, as in `csv:t.csv?label=kind&root=images`."""
 
 

@@ -40,8 +40,10 @@ def _check_data(spec: str, root: Path) -> None:
     path = samples.data_path(spec, root)
     if provider == "folder":
         _check_folder(path, spec)
-    elif provider == "csv":
+    elif provider in ("csv", "jsonl"):
         _check_file(path, spec)
+    elif provider == "arrow" and path.is_dir():
+        _check_folder(path, spec)
     elif not (matches := samples.match_data(path, root)):
         raise UsageError(f"no file matches {spec}", RELATIVE)
     else:

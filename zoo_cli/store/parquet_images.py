@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zoo_cli.errors import ContractError
+from zoo_cli.store.arrow_images import ArrowImages, is_arrow
 from zoo_cli.store.remote_files import File, RemoteFile, read_error, resolve_file
+from zoo_cli.store.tar_images import is_tar, read_member
 from zoo_cli.store.text_column import decode_few, to_numbers
 
 BLOCK_BYTES = 8_000_000
@@ -31,6 +33,8 @@ _AGAIN = "put it back, or zoo split --overwrite reads it again"
 class ImagePlace:
     """Where an image without a file of its own is: a parquet file, its column, a row group, and a row of that group.
 
+    In an arrow file, a record batch is the row group. In a tar file, the column is the ending of the image, the row
+    group its size in bytes, and the row its first byte.
     `file`: a posix path, relative to the workspace if it lies inside, else absolute; or a URI.
     """
 
@@ -98,6 +102,8 @@ class ParquetImages:
         self._kept_bytes = 0
         self._cursors: OrderedDict[ImagePlace, _Cursor] = OrderedDict()
         self._block_rows: dict[ImagePlace, int] = {}
+        self._arrow: dict[str, ArrowImages | None] = {}  # None for any other file
+        self._tar: set[str] = set()
         self._lock = Lock()
 
     def read(self, place: ImagePlace) -> bytes:
@@ -114,7 +120,8 @@ class ParquetImages:
                 if (failure := read_error(path, error)) is not None:
                     raise failure from None
                 line = str(error).splitlines()[0] if str(error) else "unreadable"
-                raise ContractError(f"{path} is not an intact parquet file: {line}", _AGAIN) from None
+                kind = "parquet" if self._arrow.get(place.file) is None else "arrow"
+                raise ContractError(f"{path} is not an intact {kind} file: {line}", _AGAIN) from None
         if cell is None:
             raise _changed_error(path)
         return cell
@@ -122,6 +129,14 @@ class ParquetImages:
     def _find_cell(self, path: File, place: ImagePlace) -> bytes | None:
         if min(place.row_group, place.row) < 0:
             raise IndexError(place)
+        if place.file not in self._arrow:
+            if is_tar(path):
+                self._tar.add(place.file)
+            self._arrow[place.file] = ArrowImages(path) if isinstance(path, Path) and is_arrow(path) else None
+        if (arrow := self._arrow[place.file]) is not None:
+            return arrow.read(place.column, place.row_group, place.row)
+        if isinstance(path, Path) and place.file in self._tar:
+            return read_member(path, place.row, place.row_group)
         group = ImagePlace(place.file, place.column, place.row_group, 0)
         if group not in self._block_rows:
             self._cursors[group] = _Cursor(path, group)
