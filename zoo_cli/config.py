@@ -102,7 +102,7 @@ class Source:
     )
     prompts: tuple[str, ...] = field(
         default=(),
-        metadata=_key("clip: texts in which the class name replaces {}; their mean counts", ("a photo of a {}.",)),
+        metadata=_key("clip: texts with {} for the class name, averaged; default: a photo of a {}.", ()),
     )
     class_embeddings: str = field(
         default="",

@@ -154,6 +154,7 @@ def test_preprocessing_is_known_of_tags_alone(root: Path) -> None:
         ({"prompts": PROMPTS, "class_embeddings": "classes.parquet"}, UsageError, "both prompts and class_embeddings"),
         ({"class_embeddings": "clases.parquet"}, UsageError, "no file"),
         ({"classes": ("owls",), "class_embeddings": "classes.parquet"}, ContractError, 'has no class "owls"'),
+        ({"classes": 0, "prompts": PROMPTS}, UsageError, "no head to make of them"),
         ({"classes": 4}, UsageError, "4 classes are declared, but the model has 3"),
     ],
 )
@@ -176,6 +177,8 @@ def test_without_a_network_the_way_out_is_said(root: Path, tmp_path: Path, monke
         loading.load_model(declare(weights="openai"), root)
     assert caught.value.hint == "connect once, or give a weights file"
     assert find_missing(declare(weights="openai"), root) == "timm/vit_base_patch32_clip_224.openai/"
+    error = catch_error(Source("s", "clip:roberta-ViT-B-32", weights="none"), root)
+    assert "its text encoder roberta-base: the hub cannot be reached" in error.message
     with pytest.raises(ZooError, match="the tokenizer timm/ViT-B-16-SigLIP") as caught:
         clip._load_tokenizer(object(), "ViT-B-16-SigLIP", "source s")
     assert "class_embeddings = " in (caught.value.hint or "")

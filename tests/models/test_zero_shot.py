@@ -60,6 +60,8 @@ def test_files_are_read_by_class(kind: pa.DataType, tmp_path: Path) -> None:
     rows = [np.array(row, np.float16) for row in ([0, 2], [9, 9], [3, 0], [-1, 0], [0, 1])]
     path = write(tmp_path / "c.parquet", labels, pa.array([list(row) for row in rows], kind))
     np.testing.assert_allclose(read(path), [[-1, 0], [0.5**0.5, 0.5**0.5], [0, 1]], rtol=1e-6)
+    twice = zero_shot.read_embeddings(path, ("crow", "wren", "crow"), 2, "source s")
+    np.testing.assert_allclose(twice, [[0.5**0.5] * 2, [0, 1], [0.5**0.5] * 2], rtol=1e-6)
 
 
 def test_what_a_file_lacks_is_one_line(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ def load_clip(source: Source, rest: str, root: Path, seed: int) -> ProviderResul
         args = {"quick_gelu": True, **args}
     declared = count_declared_classes(source)
     names = _find_classes(source, root, where) if source.weights and declared != 0 and source.head else ()
+    if not names and (source.prompts or source.class_embeddings):
+        raise UsageError(f"{where}: prompts or class_embeddings, but no head to make of them", "drop them")
     model = _create_model(rest, args, checkpoint, seed, where)
     digest = weights.weights_sha256(model.visual, checkpoint.file)
     head: nn.Module = nn.Identity()
@@ -169,8 +171,13 @@ def _check_args(source: Source, where: str) -> dict[str, Any]:
 def _create_model(name: str, args: Mapping[str, Any], checkpoint: _Checkpoint, seed: int, where: str) -> Any:
     open_clip = _import_open_clip()
     what = where + (f" with args {dict(args)}" if args else "")
-    with _quiet(), guarded(what, "fix the args of the source", fetches=True), seeded(seed), tensors_only():
-        # The configuration of a text encoder of transformers comes from the hub, its weights from the checkpoint.
+    reaching: AbstractContextManager[None] = nullcontext()
+    # The configuration of a text encoder of transformers comes from the hub, its weights from the checkpoint.
+    encoder = open_clip.get_model_config(name)["text_cfg"].get("hf_model_name", "")
+    if encoder and hub.find_cached(encoder, "", (hub.CONFIG,)) is None:
+        hint = "connect once, or name a model whose text encoder is open_clip's own"
+        reaching = hub.reaching_hub(encoder, "", f"{where}: its text encoder {encoder}", hint)
+    with reaching, _quiet(), guarded(what, "fix the args of the source", fetches=True), seeded(seed), tensors_only():
         model = open_clip.create_model(name, precision="fp32", pretrained_text=False, **args)
     if checkpoint.file is not None:
         with _quiet(), guarded(f"{where}: {checkpoint.file}", "name the model that it is of"), tensors_only():

@@ -93,7 +93,8 @@ def read_embeddings(path: Path, names: Sequence[str], dim: int, where: str) -> N
     """
     table = _read_table(path, where)
     labels = table.column(CLASS).cast(pa.string()).to_pylist()
-    positions = {name: position for position, name in enumerate(names)}
+    unique = tuple(dict.fromkeys(names))  # ImageNet has two cranes
+    positions = {name: position for position, name in enumerate(unique)}
     rows = np.array([row for row, label in enumerate(labels) if label in positions], np.int64)
     missing = sorted(positions.keys() - set(labels), key=positions.__getitem__)
     if missing:
@@ -110,10 +111,11 @@ def read_embeddings(path: Path, names: Sequence[str], dim: int, where: str) -> N
     values = pc.list_flatten(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
     groups = np.array([positions[labels[row]] for row in rows], np.int64)
     try:
-        return average_embeddings(values.reshape(len(rows), dim), groups, len(names))
+        means = average_embeddings(values.reshape(len(rows), dim), groups, len(unique))
     except ValueError as error:
         group = error.args[0]
-        raise ContractError(f'{path}: the embedding of "{names[group]}" is zero or not finite', WRITE_AGAIN) from None
+        raise ContractError(f'{path}: the embedding of "{unique[group]}" is zero or not finite', WRITE_AGAIN) from None
+    return means[[positions[name] for name in names]]
 
 
 def digest_head(
