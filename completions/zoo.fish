@@ -318,6 +318,7 @@ function __zoo_words
             printf '%s\t%s\n' 'torchvision:' 'torchvision:resnet50, weights by name or file' \
                 'timm:' 'timm:NAME or timm:hf-hub:ORG/NAME (extra timm), weights by tag or file' \
                 'transformers:' 'transformers:ORG/NAME or a folder with a slash (extra transformers)' \
+                'clip:' 'clip:NAME of open_clip (extra clip), zero-shot in the classes of the task' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a folder of timm or transformers' \
                 'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
@@ -337,6 +338,7 @@ function __zoo_words
                 'torchvision:' 'torchvision:resnet50, weights by name or file' \
                 'timm:' 'timm:NAME or timm:hf-hub:ORG/NAME (extra timm), weights by tag or file' \
                 'transformers:' 'transformers:ORG/NAME or a folder with a slash (extra transformers)' \
+                'clip:' 'clip:NAME of open_clip (extra clip), zero-shot in the classes of the task' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a folder of timm or transformers' \
                 'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \
@@ -348,6 +350,7 @@ function __zoo_words
                 'torchvision:' 'torchvision:resnet50, weights by name or file' \
                 'timm:' 'timm:NAME or timm:hf-hub:ORG/NAME (extra timm), weights by tag or file' \
                 'transformers:' 'transformers:ORG/NAME or a folder with a slash (extra transformers)' \
+                'clip:' 'clip:NAME of open_clip (extra clip), zero-shot in the classes of the task' \
                 'python:' 'python:FILE.py:FACTORY with args and a weights file' \
                 'file:' 'file:FOLDER, a run of zoo or a folder of timm or transformers' \
                 'onnx:' 'onnx:FILE (extra onnx), to be run but not trained' \

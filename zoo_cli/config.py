@@ -100,6 +100,14 @@ class Source:
         default="",
         metadata=_key("part of the output that is the feature; NAME:cls or NAME:mean of tokens", ""),
     )
+    prompts: tuple[str, ...] = field(
+        default=(),
+        metadata=_key("clip: texts with {} for the class name, averaged; default: a photo of a {}.", ()),
+    )
+    class_embeddings: str = field(
+        default="",
+        metadata=_key("clip: parquet file with class and embedding, instead of prompts", ""),
+    )
     gradient_layer: str = field(
         default="", metadata=_key("layer of the lgc metric; default: the last one before the features", "")
     )
@@ -247,8 +255,9 @@ class Config:
         """The declaration on which a source's features and logits depend, as values of JSON."""
         skipped = ("name", "trained_on", "depth", "gradient_layer", "card", "trained_images")
         values = {key.name: getattr(source, key.name) for key in fields(Source) if key.name not in skipped}
-        if not source.feature_output:  # features from before there was this key stay up to date
-            del values["feature_output"]
+        for key in ("feature_output", "prompts", "class_embeddings"):
+            if not values[key]:  # features from before there was this key stay up to date
+                del values[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @property

@@ -291,6 +291,9 @@ MODELS: dict[str, Entry] = {
         "zoo_cli.models.transformers:load_transformers",
         "transformers:ORG/NAME or a folder with a slash (extra transformers)",
     ),
+    "clip": Entry(
+        "zoo_cli.models.clip:load_clip", "clip:NAME of open_clip (extra clip), zero-shot in the classes of the task"
+    ),
     "python": Entry("zoo_cli.models.python:load_python", "python:FILE.py:FACTORY with args and a weights file"),
     "file": Entry("zoo_cli.models.file:load_folder", "file:FOLDER, a run of zoo or a folder of timm or transformers"),
     "onnx": Entry("zoo_cli.models.onnx:load_onnx", "onnx:FILE (extra onnx), to be run but not trained"),

@@ -14,7 +14,7 @@ from zoo_cli import source_card, spec_paths, specs, system_errors
 from zoo_cli.errors import UsageError
 
 INCLUDED_KEYS = ("include", "source")
-PATH_KEYS = ("card", "trained_images")
+PATH_KEYS = ("card", "trained_images", "class_embeddings")
 """The keys of a source that hold a path, and nothing else."""
 
 

@@ -45,7 +45,7 @@ OFFERED = {
     "zoo rank --weighting p=": "1 2 3 6 9 12 15 inf",
     "zoo rank --weighting=p=": "1 2 3 6 9 12 15 inf",
     "zoo extract --source ": (
-        "birds cars birds-resnet50 plants torchvision: timm: transformers: python: file: onnx: features:"
+        "birds cars birds-resnet50 plants torchvision: timm: transformers: clip: python: file: onnx: features:"
     ),
     "zoo extract --device=cuda:": "0 1 2 3 4 5 6 7",
     "zoo distill --student torchvision:resnet1": "resnet101 resnet152 resnet18",

@@ -40,7 +40,7 @@ CASES = {
 OFFERED = {
     "zoo rank --metric ": " ".join(registry.METRICS),
     "zoo rank --weighting=p=": " ".join(f"--weighting=p={p}" for p in (1, 2, 3, 6, 9, 12, 15, "inf")),
-    "zoo extract -C else --source ": "far torchvision: timm: transformers: python: file: onnx: features:",
+    "zoo extract -C else --source ": "far torchvision: timm: transformers: clip: python: file: onnx: features:",
     "zoo evaluate ": "accuracy flips ranking transfer",
 }
 

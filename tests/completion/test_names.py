@@ -15,7 +15,7 @@ from .test_bash import START
 NAMES = {
     "a": "a$(touch ran)",
     "b": "b`touch ran`",
-    "c": 'c"d',
+    "m": 'm"d',
     "e": "e'f",
     "g": "g  h",
     "i": "i!touch!!",

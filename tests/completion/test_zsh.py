@@ -40,7 +40,7 @@ CASES = {
 OFFERED = {
     "zoo rank --metric ": " ".join(registry.METRICS),
     "zoo rank --weighting p=": "p=1 p=2 p=3 p=6 p=9 p=12 p=15 p=inf",
-    "zoo extract -C else --source ": "far torchvision: timm: transformers: python: file: onnx: features:",
+    "zoo extract -C else --source ": "far torchvision: timm: transformers: clip: python: file: onnx: features:",
     "zoo evaluate ": "accuracy flips transfer ranking overlap cost",
 }
 

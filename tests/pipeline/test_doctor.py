@@ -228,7 +228,10 @@ def test_weights_that_are_not_here_are_named(tmp_path: Path, monkeypatch: pytest
     Path(file).parent.mkdir(parents=True)
     Path(file).write_bytes(b"")
     (diagnosis,) = doctor_libraries.check_caches(Config(tmp_path, sources=sources[:2]))
-    assert (diagnosis.state, diagnosis.text) == ("ok", "all sources of torchvision and timm, 2, load without a network")
+    assert (diagnosis.state, diagnosis.text) == (
+        "ok",
+        "all sources of torchvision, timm and clip, 2, load without a network",
+    )
     assert cached_weights.find_missing(Source("d", "file:runs/a"), tmp_path) is None
 
 

@@ -88,7 +88,7 @@ CHOICES = {
 POWERS = ("1", "2", "3", "6", "9", "12", "15", "inf")
 """The powers p that paper 000 compares."""
 
-FILES_AFTER = {"timm": "", "torchvision": "", "folder": "@folder", "transformers": "@folder"}
+FILES_AFTER = {"timm": "", "clip": "", "torchvision": "", "folder": "@folder", "transformers": "@folder"}
 """What follows the colon of a provider; a file unless listed here."""
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from zoo_cli import specs
 from zoo_cli.config import Source
-from zoo_cli.models import timm, torchvision
+from zoo_cli.models import clip, timm, torchvision
 from zoo_cli.models.weights import is_file_name
 from zoo_cli.store import weights_origin
 
@@ -22,4 +22,6 @@ def find_missing(source: Source, root: Path) -> str | None:
     if provider == "torchvision":
         file = torchvision.cached_file(rest, named)
         return None if file is None or file.is_file() else str(file)
+    if provider == "clip":
+        return clip.find_uncached(rest, named)
     return timm.find_uncached(name, tag or ("" if named == "pretrained" else named))

@@ -76,6 +76,9 @@ def load_model(source: Source, root: Path, *, seed: int = 0, untrained: bool = F
     if they cannot be fetched.
     """
     provider, rest = specs.provider("model provider", source.model)
+    if provider != "clip" and (source.prompts or source.class_embeddings):
+        key = "prompts" if source.prompts else "class_embeddings"
+        raise UsageError(f"source {source.name}: {key} for {source.model}", "only clip:NAME reads class names: drop it")
     if not untrained:
         require_weights(source)
     declaration, source = source, replace(source, classes=_read_classes(source, root))

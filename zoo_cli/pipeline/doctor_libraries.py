@@ -15,6 +15,7 @@ from zoo_cli.config import Config
 from zoo_cli.errors import ZooError
 from zoo_cli.pipeline.diagnosis import Diagnosis, State
 from zoo_cli.pipeline.doctor_probe import STEPS
+from zoo_cli.store import weights_origin
 from zoo_cli.store.free_space import describe
 
 PROBE = "zoo_cli.pipeline.doctor_probe"
@@ -32,6 +33,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "onnx": {"onnx": "1.17", "onnxruntime": "1.20", "onnxscript": "0.3"},
     "transformers": {"transformers": "5"},
     "ray": {"ray": "2.60"},
+    "clip": {"open_clip_torch": "3.3"},
 }
 """The packages of each extra, with their lowest versions."""
 FIND_MISSING = "zoo_cli.models.cached_weights:find_missing"
@@ -154,7 +156,7 @@ def check_caches(settings: Config) -> Iterator[Diagnosis]:
     """Whether the weights that sources name are on this machine, for nodes without a network."""
     missing, unknown, count = [], [], 0
     for source in settings.models:
-        if specs.provider("model provider", source.model)[0] not in ("torchvision", "timm"):
+        if specs.provider("model provider", source.model)[0] not in weights_origin.NAMED:
             continue
         count += 1
         try:
@@ -170,7 +172,7 @@ def check_caches(settings: Config) -> Iterator[Diagnosis]:
         yield Diagnosis("caches", "warn", f"not on this machine: {', '.join(missing)}", hint)
     if not unknown and not missing:
         text = (
-            f"all sources of torchvision and timm, {count}, load without a network"
+            f"all sources of torchvision, timm and clip, {count}, load without a network"
             if count
             else "no source fetches weights"
         )

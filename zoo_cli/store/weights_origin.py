@@ -4,7 +4,7 @@ from zoo_cli import specs
 
 RANDOM = "none"
 """The value of the key `weights` that asks for random weights."""
-NAMED = ("torchvision", "timm")
+NAMED = ("torchvision", "timm", "clip")
 """Providers whose networks are random unless weights are named."""
 HUB = "hf-hub:"
 """The prefix of timm's names of models on the Hugging Face hub."""
