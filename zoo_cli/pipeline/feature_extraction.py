@@ -64,10 +64,12 @@ def extract_features(
     devices.check_precision(options.precision, device)
     ranks.first_does(lambda: _check_stored_space(settings, sources, images, options))
     # Every model loads before anything is made.
-    models = [
-        loading.load_model(source, settings.root, seed=settings.task.seed, untrained=source.name == STUDENT)
-        for source in sources
-    ]
+    models = []
+    with console.Progress("loading sources", len(sources), "sources") as progress:
+        for source in sources:
+            untrained = source.name == STUDENT
+            models.append(loading.load_model(source, settings.root, seed=settings.task.seed, untrained=untrained))
+            progress.advance(1)
     if not options.overwrite and not options.refresh:
         for model in models:
             confirm_weights(settings, model, record=False)
