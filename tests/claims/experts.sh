@@ -82,7 +82,9 @@ for labels in few many; do
   ranking=(zoo evaluate ranking "$work/targets" --labels "$labels" --format md)
   "${ranking[@]}" "$work/targets/*/runs/finetune-*-$labels" --reference tin-objects --out "$work/$labels.json" \
     > "$work/$labels.md"
-  "${ranking[@]}" "$work/targets/*/runs/finetune-multi-bn-*-$labels" --reference "$work/experts/multi-bn#tin-objects" \
+  # The workspace tells what the source of that domain is called.
+  "${ranking[@]}" "$work/targets/*/runs/finetune-multi-bn-*-$labels" -C "$work/targets/${TARGETS%% *}" \
+    --reference "$work/experts/multi-bn#tin-objects" \
     --out "$work/$labels-domains.json" > "$work/$labels-domains.md"
 done
 zoo evaluate accuracy $(printf "$work/targets/%s " $TARGETS) --by source --format md > "$work/gains.md"
