@@ -40,9 +40,9 @@ def test_files_are_scored_in_several_threads(tmp_path: Path, monkeypatch: pytest
     threads: set[threading.Thread] = set()
     score_source = score_files.score_source
 
-    def score(*arguments: Any) -> Any:
+    def score(*arguments: Any, **options: Any) -> Any:
         threads.add(threading.current_thread())
-        return score_source(*arguments)
+        return score_source(*arguments, **options)
 
     monkeypatch.setattr(score_files, "score_source", score)
     score_paths(tmp_path, write_sources(tmp_path, 4))

@@ -73,13 +73,15 @@ class ScoreTarget:
 
     def intervals(self, existing: Path) -> Inputs:
         """What tells scores without intervals from others. If none are asked for, existing scores keep theirs."""
-        if self.options.intervals or (existing.exists() and _has_intervals(existing)):
+        if self.options.intervals or (not self.options.overwrite and existing.exists() and _has_intervals(existing)):
             return {}
         return WITHOUT_INTERVALS
 
     def lacks_intervals(self, existing: Path) -> bool:
         """Whether existing scores lack the intervals that are asked for: they are made again, as missing ones are."""
-        return self.options.intervals and existing.exists() and not _has_intervals(existing)
+        if not self.options.intervals or self.options.overwrite:  # what is overwritten may be damaged
+            return False
+        return existing.exists() and not _has_intervals(existing)
 
     def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
         """The digest of the reference; if none is named, of the one that existing scores were made with."""
