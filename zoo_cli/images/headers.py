@@ -24,7 +24,7 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def header_info(source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Hash an image's encoded bytes and read its upright size from its header; nothing is said of its pixels.
+    """Hash an image's encoded bytes and read its upright size from its header; its pixels are not looked at.
 
     A PNG that may be turned by what comes after its pixels is decoded. Raises BadImage for what the header alone shows:
     an empty file, an unknown format, too many pixels, floating-point pixels; not for damage after it.

@@ -36,7 +36,7 @@ def nce(probe: Probe) -> float:
 
 
 def _most_probable(matrix: Matrix) -> Array:
-    """The most probable class of each row (N,), found once for a matrix and all that is taken from it."""
+    """The most probable class of each row (N,), computed once for a matrix and all that is taken from it."""
     if matrix.whole is not None:
         whole, rows = matrix.whole
         return np.asarray(_most_probable(whole)[rows])

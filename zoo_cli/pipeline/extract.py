@@ -95,7 +95,7 @@ def make_features(
 def _finish(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
     """Keep a summary of the outputs of each source beside them, once all shards are there.
 
-    Failures that two processes recorded at the same time, so that one was lost, are found again.
+    Failures that two processes recorded at the same time, so that one was lost, are recovered.
     """
     if part_state.unexplained_ids(settings, sources, images, failures.failed_ids(settings, "extract")):
         registry.import_target(EXPLAINER)(settings, images, sources, options)

@@ -2,7 +2,7 @@
 
 Ray Data deals the missing parts, starts actors again that are lost, and repeats what they had begun. An actor holds all
 sources, decodes each image of a part once for them, and commits the part itself, as `zoo extract` does: only its number
-of rows and its failures travel. The cluster is that of RAY_ADDRESS, else one that is found here, else started here.
+of rows and its failures travel. The cluster is that of RAY_ADDRESS, else one that runs here, else one started here.
 Needs the extra ray.
 """
 

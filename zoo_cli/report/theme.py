@@ -10,7 +10,7 @@ LIGHT = {
     "accent": "#0b6a94",
     "contrast": "#b5501b",
 }
-"""Blue for what is looked at, an orange for what was lost: told apart with every kind of colour blindness."""
+"""Blue for what is looked at, an orange for what was lost: different with every kind of colour blindness."""
 DARK = {
     "paper": "#15191c",
     "panel": "#1d2225",

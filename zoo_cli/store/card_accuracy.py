@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from zoo_cli import console
-from zoo_cli.errors import ContractError, ZooError
+from zoo_cli.errors import ZooError
 from zoo_cli.store import lease
 from zoo_cli.store.checksums import RECORD, hash_file, is_finished, read_sums, write_digests
 from zoo_cli.store.commits import replacing
@@ -34,8 +34,8 @@ def add_accuracy(run: Path, n: int, accuracy: float, low: float, high: float) ->
     if not (run / RECORD).is_file() or not is_finished(run) or lease.find_holder(run)[1]:
         return
     text = TABLE.format(n=n, accuracy=accuracy, low=low, high=high)
-    # A folder that is not ours to change says no in many ways, and the accuracy is told all the same.
-    with suppress(OSError, UnicodeDecodeError, ContractError):
+    # A folder that cannot be changed fails in many ways; the answer of the command does not depend on it.
+    with suppress(OSError, UnicodeDecodeError):
         before = card.read_text(encoding="utf-8")
         pattern = re.compile(f"{re.escape(BEGIN)}\n.*?\n{re.escape(END)}", re.DOTALL)
         after = pattern.sub(lambda _: accuracy_block(text), before, count=1)

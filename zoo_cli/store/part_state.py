@@ -30,7 +30,7 @@ def are_all_made(settings: Config, source: Source, images: Images, record: Sourc
 
 
 def summarize_unfinished(settings: Config, source: Source) -> SourceSummary:
-    """What is stored of a source by now, without what can only be said of all its parts."""
+    """What is stored of a source by now, without what holds only for all its parts together."""
     record = load_source_record(settings, source.name)
     folder = settings.features(source.name)
     count = sum(files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
