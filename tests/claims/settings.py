@@ -2,8 +2,8 @@
 
     python -m tests.claims.settings WORKSPACE fixmatch nearest p=12
 
-Reads WORKSPACE/tune/tune.json, whose candidates `targets.py` names METHOD-NUMBER. The best setting of a method has the
-greatest gain over labels only on held-out labels. "single" and "random" train with the settings of "equal".
+Reads WORKSPACE/tune/tune.json, whose candidates `targets.py` names METHOD-NUMBER, or that of a label set, --labels. The
+best setting of a method has the greatest gain over labels only on held-out labels. Methods in ALIKE are not searched.
 """
 
 import argparse
@@ -54,8 +54,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("workspace", type=Path)
     parser.add_argument("method", nargs="+")
-    arguments = parser.parse_args()
-    record = files.read_json(arguments.workspace / "tune" / "tune.json")
+    parser.add_argument("--labels", help="the label set of the search")
+    arguments = parser.parse_intermixed_args()
+    place = arguments.workspace if arguments.labels is None else arguments.workspace / "labels" / arguments.labels
+    record = files.read_json(place / "tune" / "tune.json")
     for flags, names in plan_commands(record["rows"], arguments.method, record["inputs"]).items():
         print(f"{flags}:{' '.join(names)}")
 

@@ -3,7 +3,6 @@
 from zoo_cli import ranks, specs
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError
-from zoo_cli.models import torchvision
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.torchvision_files import URL_DIGEST
 from zoo_cli.store import files, first_weights
@@ -38,7 +37,11 @@ def confirm_weights(settings: Config, model: LoadedModel, *, record: bool = True
 def _check_download(model: str, weights: str) -> None:
     """Raise ContractError if the weights are a file in the cache of torchvision with another digest than its name."""
     provider, rest = specs.provider("model provider", model)
-    file = torchvision.cached_file(rest, weights) if provider == "torchvision" else None
+    if provider != "torchvision":
+        return
+    from zoo_cli.models import torchvision  # takes as long as importing torch, and most models have no use for it
+
+    file = torchvision.cached_file(rest, weights)
     match = None if file is None or not file.is_file() else URL_DIGEST.search(file.name)
     if file is not None and match is not None and not files.digest(file).startswith(match[1]):
         raise ContractError(
