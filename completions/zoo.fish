@@ -693,6 +693,7 @@ complete -c zoo -n '__zoo_at tune' -l trust -x -a '(__fish_complete_directories)
 complete -c zoo -n '__zoo_at tune' -s h -l help -d 'Show this message and exit.'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l by -x -k -a '(__zoo_value text)' -d 'A table of targets by method, or by source, averaged over seeds.'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l baseline -x -k -a '(__zoo_value text)' -d 'With --by: the method or run to compare with. [default: labels only]'
+complete -c zoo -n '__zoo_at evaluate accuracy' -l across -x -k -a '(__zoo_value text)' -d 'With --by: runs that differ in this alone are one method, e.g. lr where it was chosen on each task; labels: label sets of as many labels are draws. Repeatable.'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l out -r -F -d 'Write the answer to a .json file, or its rows to a .parquet file.'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l device -x -k -a '(__zoo_value device)' -d 'auto (CUDA if there is any), cpu, cuda or cuda:N.'
 complete -c zoo -n '__zoo_at evaluate accuracy' -l workers -x -k -a '(__zoo_value text)' -d 'Threads that decode images. [default: one per core]'

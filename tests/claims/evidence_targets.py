@@ -1,9 +1,9 @@
 """The targets, sources and candidates of the evidence (protocol.md): prints names, flags, and the zoo.toml of a target.
 
-    python -m tests.claims.evidence_targets targets                    # eight, drawn with seed 18
-    python -m tests.claims.evidence_targets domains                    # what experts are trained on
-    python -m tests.claims.evidence_targets toml dtd10 scratch small --experts WORK/experts > zoo.toml
-    python -m tests.claims.evidence_targets candidates small           # of a search, for zoo tune
+python -m tests.claims.evidence_targets targets                    # eight, drawn with seed 18
+python -m tests.claims.evidence_targets domains                    # what experts are trained on
+python -m tests.claims.evidence_targets toml dtd10 scratch small --experts WORK/experts > zoo.toml
+python -m tests.claims.evidence_targets candidates small           # of a search, for zoo tune
 """
 
 import argparse
@@ -149,7 +149,10 @@ def main() -> None:
             images = image_specs(names[0])
             print(f"--data {names[0]}={images['train']} --test {names[0]}={images['test']}")
         case "network":
-            tables = format_table("[task]", {"name": "experts"}), format_table("[[source]]", {"name": "network", **network()})
+            tables = (
+                format_table("[task]", {"name": "experts"}),
+                format_table("[[source]]", {"name": "network", **network()}),
+            )
             print(*tables, sep="")
         case "toml":
             target, student, size = names

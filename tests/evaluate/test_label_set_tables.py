@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.evaluate.made_runs import draw_labels, draw_predictions, make_run, make_workspace
@@ -32,6 +34,14 @@ def make_runs(workspace: Path, truth: np.ndarray, label_set: str | None, names: 
                 inputs={"labelled images": str(label_set), "test images": "y"},
             )
             assert json.loads((place / "run.json").read_text())["asked"]["epochs"] == 30
+
+
+def make_label_set(workspace: Path, name: str, labelled: str) -> None:
+    """The manifest of a label set, of which the tables read how many labels it was asked to have."""
+    header = {"schema": "zoo.manifest/1", "inputs": {"labelled": labelled}, "made_by": "zoo"}
+    table = pa.table({"id": ["a"]}).replace_schema_metadata({"zoo": json.dumps(header)})
+    (workspace / "labels" / name).mkdir(parents=True)
+    pq.write_table(table, workspace / "labels" / name / "manifest.parquet")
 
 
 def accuracy(workspace: Path, *names: str) -> float:
@@ -129,3 +139,49 @@ def test_ranking_is_judged_within_a_label_set(tmp_path: Path) -> None:
     assert main.data != few.data
     error = run("evaluate", "ranking", str(tmp_path), "--labels", "fw", "--json", workspace=place).error
     assert re.search('no label set "fw"; did you mean few', error)
+
+
+def test_draws_of_as_many_labels_are_one_method(tmp_path: Path) -> None:
+    place, truth = make_workspace(tmp_path / "pets", "pets"), draw_labels(N, 0)
+    for first, (name, labelled) in enumerate((("a", "5/class"), ("b", "5/class"), ("many", "20/class"))):
+        make_label_set(place, name, labelled)
+        make_runs(place, truth, name, ("labels-only", "p2"), 10 * first)
+    result = run("evaluate", "accuracy", str(place), "--by", "method", "--across", "labels", "--json")
+    cells = {cell["name"]: cell for cell in result.data["cells"]}
+    assert cells.keys() == {
+        f"{name} labels={labelled}"
+        for name in ("labels-only", "cross-task p=2")
+        for labelled in ("5/class", "20/class")
+    }  # fmt: skip
+    few = cells["cross-task p=2 labels=5/class"]
+    assert (few["runs"], few["seeds"]) == (4, 4)
+    assert few["accuracy"] == pytest.approx(accuracy(place, "x2", "x3", "x12", "x13"))
+    base = accuracy(place, "x0", "x1", "x10", "x11")
+    assert few["gain"] == pytest.approx(few["accuracy"] - base)
+
+
+def test_a_setting_that_was_chosen_on_each_task_splits_no_method(tmp_path: Path) -> None:
+    for position, (task, lr) in enumerate((("pets", 0.1), ("cars", 0.03))):
+        place, truth = make_workspace(tmp_path / task, task), draw_labels(N, position)
+        make_run(place, "a", truth, truth, asked={}, options={"lr": 0.01})
+        make_run(place, "b", truth, truth, asked=P2, options={"lr": lr})
+    apart = run("evaluate", "accuracy", str(tmp_path), "--by", "method", "--json")
+    assert len(apart.data["rows"]) == 3
+    merged = run("evaluate", "accuracy", str(tmp_path), "--by", "method", "--across", "lr", "--json")
+    assert [(row["name"], row["targets"]) for row in merged.data["rows"]] == [("labels-only", 2), ("cross-task p=2", 2)]
+
+
+def test_runs_that_differ_in_a_merged_setting_alone_are_refused(tmp_path: Path) -> None:
+    place, truth = make_workspace(tmp_path / "pets", "pets"), draw_labels(N, 0)
+    for lr in (0.1, 0.03):
+        make_run(place, f"lr{lr}", truth, truth, asked=P2, options={"lr": lr})
+    result = run("evaluate", "accuracy", str(place), "--by", "method", "--across", "lr")
+    assert result.code == 3
+    assert "--across" in result.err
+
+
+def test_an_unknown_setting_to_average_over_names_the_nearest(workspace: Path) -> None:
+    result = run("evaluate", "accuracy", str(workspace), "--by", "method", "--across", "lrr")
+    assert result.code == 2
+    assert "did you mean lr?" in result.err.replace("\n", " ")
+    assert run("evaluate", "accuracy", str(workspace), "--across", "lr").code == 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtrit
@@ -9,6 +10,8 @@ from scipy.special import stdtrit
 from zoo_cli.evaluation.accuracy_intervals import QUANTILE, TAIL, difference_interval
 
 Array = np.ndarray
+Seed = TypeVar("Seed", int, tuple[str, int])
+"""A seed, or the draw of labels from which its run learned, and a seed."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class SeedGain:
     paired: bool
 
 
-def seed_gain(after: Mapping[int, Array], before: Mapping[int, Array]) -> SeedGain:
+def seed_gain(after: Mapping[Seed, Array], before: Mapping[Seed, Array]) -> SeedGain:
     """The gain of a method over another: by seed, how right (N,) each is on the same N samples, in [0, 1].
 
     Seeds that both have are compared with one another, and those that only one has are left out. Without a common seed
@@ -38,7 +41,7 @@ def seed_gain(after: Mapping[int, Array], before: Mapping[int, Array]) -> SeedGa
     if common:
         differences = np.stack([after[seed] - before[seed].astype(float) for seed in common])
         return SeedGain(*_interval([differences], differences.mean(axis=0)), len(common), paired=True)
-    sides = [np.stack([*side.values()]).astype(float) for side in (after, before)]
+    sides = [np.stack([*after.values()]).astype(float), np.stack([*before.values()]).astype(float)]
     gains = sides[0].mean(axis=0) - sides[1].mean(axis=0)
     return SeedGain(*_interval(sides, gains), min(len(after), len(before)), paired=False)
 

@@ -27,6 +27,15 @@ def accuracy(
             "--baseline", metavar="NAME", help="With --by: the method or run to compare with. [default: labels only]"
         ),
     ] = None,
+    across: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--across",
+            metavar="SETTING",
+            help="With --by: runs that differ in this alone are one method, e.g. lr where it was chosen on each task; "
+            "labels: label sets of as many labels are draws. Repeatable.",
+        ),
+    ] = None,
     out: Out = None,
     device: Device = "auto",
     workers: Workers = None,
@@ -51,6 +60,7 @@ def accuracy(
     zoo evaluate accuracy
     zoo evaluate accuracy runs/a theirs.parquet file:experts/b --json
     zoo evaluate accuracy tasks/* --by method --format md
+    zoo evaluate accuracy tasks/* --by method --across lr --across labels
     """
     from zoo_cli.commands.evaluate.accuracy_answer import print_accuracy
     from zoo_cli.commands.evaluate.method_table_answer import print_method_table
@@ -58,10 +68,11 @@ def accuracy(
     from zoo_cli.pipeline.evaluate.method_table import MethodTableConfig, check_by, tabulate_methods
 
     check_out(out)
-    check_by(by, baseline)
+    check_by(by, baseline, across or ())
     if by is not None:
         places = tuple(map(Path, run or [str(workspace)]))
-        print_method_table(tabulate_methods(MethodTableConfig(places, by, baseline)), out, "json" if json else form)
+        config = MethodTableConfig(places, by, baseline, tuple(across or ()))
+        print_method_table(tabulate_methods(config), out, "json" if json else form)
         return
     result = evaluate_accuracy(AccuracyConfig(workspace, tuple(run or ()), device, workers))
     print_accuracy(result, out, "json" if json else form)

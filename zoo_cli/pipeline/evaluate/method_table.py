@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from zoo_cli import config, console, specs
-from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.evaluation import flip_statistics, methods, named_runs, predictions
-from zoo_cli.evaluation.methods import LABELS_ONLY, MethodRun, Settings
-from zoo_cli.evaluation.predictions import Predictions
+from zoo_cli.errors import UsageError
+from zoo_cli.evaluation import methods
+from zoo_cli.evaluation.methods import LABELS_ONLY, Settings
 from zoo_cli.evaluation.ranking_quality import mean_interval
 from zoo_cli.evaluation.seed_gains import SeedGain, seed_gain
+from zoo_cli.pipeline.evaluate.method_columns import Column, Key, Target, read_column
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.path_patterns import match_paths
 
@@ -23,8 +23,6 @@ BY = ("method", "source")
 GAINS, ACCURACIES = (-1.0, 1.0), (0.0, 1.0)
 """The ranges of gains and of accuracies."""
 
-Key = tuple[str, tuple[tuple[str, str], ...]]
-"""The objective and the settings of a row, hashable."""
 Baselines = Mapping[str | None, Key]
 """The baseline of each label set that has one; None: the main one."""
 
@@ -35,20 +33,14 @@ class MethodTableConfig:
 
     `baseline`: the method that the others are compared with, by its name in the table or by the name of a run of it;
     None: labels only, where there is such a run. Each label set has that method on its own labels as its baseline.
+    `across`: settings in which runs of one method may differ, as one that was chosen for each task; of `labels`, label
+    sets drawn alike are draws of one.
     """
 
     places: tuple[Path, ...]
     by: str
     baseline: str | None = None
-
-
-@dataclass(frozen=True)
-class Target:
-    """A column: a task, its workspace, and its number of test images."""
-
-    name: str
-    workspace: Path
-    n: int
+    across: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,24 +96,12 @@ class MethodTable:
     shared: Settings
 
 
-@dataclass(frozen=True)
-class _Group:
-    """The runs of one row on one target: how right (N,) each seed is, the mean over the members of the row."""
-
-    right: Mapping[int, Array]
-    runs: tuple[MethodRun, ...]
-
-
-@dataclass(frozen=True)
-class _Column:
-    target: Target
-    groups: Mapping[Key, _Group]
-
-
-def check_by(by: str | None, baseline: str | None) -> None:
-    """Raise UsageError for an unknown grouping, and for a baseline without one."""
+def check_by(by: str | None, baseline: str | None, across: Sequence[str] = ()) -> None:
+    """Raise UsageError for an unknown grouping, and for a baseline or settings to average over without one."""
     if by is None and baseline is not None:
         raise UsageError("--baseline belongs to --by", "without it, all runs are compared with the first")
+    if by is None and across:
+        raise UsageError("--across belongs to --by", "without it, every run has a row of its own")
     if by is not None and by not in BY:
         raise UsageError(f'--by is "{by}"', f"one of: {', '.join(BY)}")
 
@@ -133,7 +113,11 @@ def tabulate_methods(options: MethodTableConfig) -> MethodTable:
     name with other classes; ContractError for runs of one workspace that predict other test images.
     """
     workspaces = _find_workspaces(options.places)
-    columns = [_read_column(name, workspace, options) for workspace, name in _name_targets(workspaces).items()]
+    columns = [
+        read_column(name, workspace, options.by, options.across)
+        for workspace, name in _name_targets(workspaces).items()
+    ]
+    _check_across(options.across, columns)
     keys = list(dict.fromkeys(key for column in columns for key in column.groups))
     names = dict(zip(keys, methods.name_methods([(objective, dict(rest)) for objective, rest in keys]), strict=True))
     baselines = _find_baselines(options.baseline, columns, names)
@@ -150,6 +134,16 @@ def tabulate_methods(options: MethodTableConfig) -> MethodTable:
         tuple(cell for key in ordered for column in columns if (cell := cells[key, column.target.name]) is not None),
         methods.shared_settings([(objective, dict(rest)) for objective, rest in keys]),
     )
+
+
+def _check_across(across: Sequence[str], columns: Sequence[Column]) -> None:
+    """Raise UsageError for a setting that no run has."""
+    known = {
+        key for column in columns for group in column.groups.values() for run in group.runs for key in run.settings
+    }
+    for name in across:
+        if name not in known:
+            raise specs.nearest("setting", name, known)
 
 
 def _find_workspaces(places: Sequence[Path]) -> list[Path]:
@@ -196,68 +190,11 @@ def _class_names(workspace: Path) -> object:
     return load_class_names(workspace / "classes.json") if (workspace / "classes.json").exists() else None
 
 
-def _read_column(name: str, workspace: Path, options: MethodTableConfig) -> _Column:
-    """The groups of a workspace, all on the same test images."""
-    folders = [Path(run) for run in named_runs.finished_runs(workspace)]
-    runs: dict[Key, dict[int, list[tuple[MethodRun, Array]]]] = {}
-    reference: Predictions | None = None
-    for folder in folders:
-        run = methods.read_method_run(folder)
-        stored = predictions.load_predictions(folder)
-        reference = reference or stored
-        right = np.asarray(flip_statistics.predicted_classes(_align(stored, reference)) == reference.labels)
-        key = _row_key(run, options.by)
-        if key is not None:
-            runs.setdefault(key, {}).setdefault(run.seed, []).append((run, right))
-    if reference is None or not runs:
-        raise UsageError(f"no finished run in {workspace / 'runs'}", "zoo distill makes one")
-    groups = {key: _make_group(seeds) for key, seeds in runs.items()}
-    return _Column(Target(name, workspace, len(reference.ids)), groups)
-
-
-def _align(stored: Predictions, reference: Predictions) -> Array:
-    try:
-        return stored.align_logits(reference)
-    except ContractError as error:
-        raise ContractError(error.message, "make the older one again with --overwrite, or move it away") from None
-
-
-def _row_key(run: MethodRun, by: str) -> Key | None:
-    """The row of a run; None for a run of several sources in a table of sources."""
-    settings = dict(run.settings)
-    if by == "source" and not run.is_source and run.objective != LABELS_ONLY:
-        return None
-    if by == "method" and run.is_source:
-        settings["source"] = methods.EACH
-    return run.objective, tuple(settings.items())
-
-
-def _make_group(seeds: Mapping[int, Sequence[tuple[MethodRun, Array]]]) -> _Group:
-    """The runs of a row on one target. Raises ContractError if two of them were asked the same, or of other labels."""
-    for each in seeds.values():
-        members = [run.member for run, _ in each]
-        if len(set(members)) < len(members):
-            first, second = [run for run, _ in each if members.count(run.member) > 1][:2]
-            raise ContractError(
-                f"{first.path} and {second.path} were asked the same and have the same seed",
-                "one of them was made from other inputs: move it away",
-            )
-    runs = [run for each in seeds.values() for run, _ in each]
-    other = next((run for run in runs if run.labelled != runs[0].labelled), None)
-    if other is not None:
-        raise ContractError(
-            f"{runs[0].path} and {other.path} were asked the same and learned from other labels",
-            "make the older one again with --overwrite, or move it away",
-        )
-    ordered = sorted(seeds.items())
-    return _Group({seed: np.mean([right for _, right in each], axis=0) for seed, each in ordered}, tuple(runs))
-
-
 def _label_set(key: Key) -> str | None:
     return dict(key[1]).get(methods.LABELS)
 
 
-def _find_baselines(text: str | None, columns: Sequence[_Column], names: Mapping[Key, str]) -> Baselines:
+def _find_baselines(text: str | None, columns: Sequence[Column], names: Mapping[Key, str]) -> Baselines:
     """The baseline of each label set. Raises UsageError for one that no workspace has."""
     label_sets = list(dict.fromkeys(map(_label_set, names)))
     if text is None:
@@ -287,7 +224,7 @@ def _without_labels(key: Key) -> Key:
     return key[0], tuple(setting for setting in key[1] if setting[0] != methods.LABELS)
 
 
-def _warn_of_missing_baselines(columns: Sequence[_Column], names: Mapping[Key, str], baselines: Baselines) -> None:
+def _warn_of_missing_baselines(columns: Sequence[Column], names: Mapping[Key, str], baselines: Baselines) -> None:
     missing: dict[str, None] = {}
     for labels in dict.fromkeys(map(_label_set, names)) if baselines else ():
         for column in columns:
@@ -297,7 +234,7 @@ def _warn_of_missing_baselines(columns: Sequence[_Column], names: Mapping[Key, s
         console.warn(f"no run of the baseline for {', '.join(missing)}: no gains there")
 
 
-def _make_cell(key: Key, column: _Column, names: Mapping[Key, str], baselines: Baselines) -> Cell | None:
+def _make_cell(key: Key, column: Column, names: Mapping[Key, str], baselines: Baselines) -> Cell | None:
     group = column.groups.get(key)
     if group is None:
         return None
@@ -309,7 +246,7 @@ def _make_cell(key: Key, column: _Column, names: Mapping[Key, str], baselines: B
         names[key],
         column.target.name,
         len(group.runs),
-        tuple(group.right),
+        tuple(seed for _, seed in group.right),
         math.fsum(accuracies) / len(accuracies),
         float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
         None if base is None else seed_gain(group.right, base.right),
@@ -318,7 +255,7 @@ def _make_cell(key: Key, column: _Column, names: Mapping[Key, str], baselines: B
 
 
 def _make_row(
-    key: Key, name: str, columns: Sequence[_Column], cells: Mapping[tuple[Key, str], Cell | None]
+    key: Key, name: str, columns: Sequence[Column], cells: Mapping[tuple[Key, str], Cell | None]
 ) -> MethodRow:
     own = [cell for column in columns if (cell := cells[key, column.target.name]) is not None]
     gains = np.array([cell.gain.gain for cell in own if cell.gain is not None])
