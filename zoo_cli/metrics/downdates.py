@@ -4,7 +4,6 @@ A subsample lacks some rows of the whole. Its Gram matrix is that of the whole l
 its inverse follows from the inverse of the whole by Woodbury's identity, at the size of the rows that are left out.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import condition
-from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import score_or_nan as score_or_nan
 
 Array = NDArray[Any]
 Part = tuple[Array, Classes]
@@ -79,11 +77,3 @@ class Downdate:
         inner = linalg.solve_triangular(factor, columns, lower=True, check_finite=False)
         forms = np.einsum("ij,ij->j", inner, inner)
         return np.asarray(forms + np.einsum("ij,ij->i", sums, sums) if by_rows else forms)
-
-
-def score_or_nan(function: Callable[..., float], probe: Probe, **params: Any) -> float:
-    """The score of a probe, NaN where it is undefined."""
-    try:
-        return function(probe, **params)
-    except Undefined:
-        return float("nan")

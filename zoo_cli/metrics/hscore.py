@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from zoo_cli.errors import Undefined
-from zoo_cli.metrics.downdates import STABLE, Downdate, Part, score_or_nan
+from zoo_cli.metrics.downdates import STABLE, Downdate, Part
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import PRECISE, Matrix, condition, well_conditioned
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.metrics.subsamples import Subsamples
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 
 Array = NDArray[Any]
 
