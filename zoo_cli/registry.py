@@ -28,6 +28,8 @@ METRICS: dict[str, Metric] = {
         cheap=True,
         margin=0.02,
         pairs=True,
+        on_subsamples="zoo_cli.metrics.rsa:on_subsamples",
+        on_permutations="zoo_cli.metrics.rsa:on_permutations",
     ),
     "cka": Metric(
         "zoo_cli.metrics.cka:cka",
