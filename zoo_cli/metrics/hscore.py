@@ -92,7 +92,7 @@ def on_subsamples(probe: Probe, subsamples: Subsamples, *, shrunk: bool = False)
     if shrunk:
         values = [_shrunk_part(probe, part) for part in subsamples.parts]
     else:
-        products = _products(probe, subsamples)
+        products = whole_products(probe, subsamples)
         values = [_plain_part(probe, part, products, number) for number, part in enumerate(subsamples.parts)]
     if all(value is None for value in values):
         return None
@@ -129,7 +129,7 @@ def _whiten(matrix: Matrix) -> Array | None:
     return matrix.cached("white rows", compute)
 
 
-def _products(probe: Probe, subsamples: Subsamples) -> Products | None:
+def whole_products(probe: Probe, subsamples: Subsamples) -> Products | None:
     """The products of the white rows of the whole, if these take less time and not too much memory."""
     count, kept = probe.size, min(len(rows) for rows, _ in subsamples.parts)
     left_out = count - kept

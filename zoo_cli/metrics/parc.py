@@ -72,19 +72,15 @@ def leave_one_out(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
     share = similarities.variance / untied
     if share <= 0:
         raise Undefined("constant_features")
-    # U counts the couples of a same-class and another pair in which the first is nearer. Without a sample, the couples
-    # with its same-class pairs and those with its other pairs are gone; couples of two of its pairs are in both.
-    other_below, same_below, total = similarities.separate_classes(target)
-    results, same_pairs = np.empty(probe.size), target.same_pairs
-    for i, near, far in similarities.pairs_by_sample(target):
-        removed = other_below(near).sum() + (same_pairs - same_below(far)).sum() - below(far, near).sum()
-        pairs, equal = similarities.count - (probe.size - 1), same_pairs - len(near)
-        if equal == 0 or equal == pairs:
-            results[i] = np.nan
-            continue
-        variance = share * (float(pairs) ** 3 - pairs) / 12
-        excess = total - removed - equal * (pairs - equal) / 2
-        results[i] = _score(excess, pairs, equal, variance, normalized)
+    # Without a sample, the couples with its same-class pairs and those with its other pairs are gone.
+    total, removed = similarities.count_couples(target)
+    results, pairs = np.full(probe.size, np.nan), similarities.count - (probe.size - 1)
+    variance = share * (float(pairs) ** 3 - pairs) / 12
+    remaining = target.same_pairs - (target.counts[target.codes] - 1)
+    for i, equal in enumerate(remaining.tolist()):
+        if 0 < equal < pairs:
+            excess = total - removed[i] - equal * (pairs - equal) / 2
+            results[i] = _score(excess, pairs, equal, variance, normalized)
     return results
 
 
