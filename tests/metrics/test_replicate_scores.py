@@ -75,6 +75,20 @@ def test_all_at_once_equals_one_by_one(spec: str, kind: str) -> None:
     np.testing.assert_allclose(at_once, one_by_one, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["leep", "nce"])
+def test_scores_of_probabilities_are_those_of_probes_made_anew(name: str) -> None:
+    method, entry = specs.resolve("metric", name), registry.METRICS[name]
+    probe = _probe("plain", ("probs",))
+    replicates = uncertainty.draw_replicates(probe.target, seed=1, permutations=3)
+    scorer, inputs, codes = Scorer.of(method, entry), probe.inputs, probe.target.codes
+    (halves,) = score_subsamples([scorer], probe, replicates.half_samples)
+    anew = [method.function(Probe.of(inputs[rows], codes[rows])) for rows, _ in replicates.half_samples.parts]
+    np.testing.assert_allclose(halves, anew, rtol=1e-12)
+    (permuted,) = score_permutations([scorer], probe, replicates.permutations)
+    anew = [method.function(Probe.of(inputs, target.codes)) for target in replicates.permutations]
+    np.testing.assert_allclose(permuted, anew, rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["plain", "repeated", "far"])
 def test_hscore_of_many_subsamples_from_products_equals_one_by_one(kind: str) -> None:
     probe = _probe(kind, ("features",))

@@ -13,7 +13,7 @@ from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics.counted_pairs import CountedPairs
 from zoo_cli.metrics.kept_pairs import KeptPairs
 from zoo_cli.metrics.labels import Classes
-from zoo_cli.metrics.pairs import below
+from zoo_cli.metrics.pairs import below, rank_variance
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -46,6 +46,16 @@ def correlation(similarities: KeptPairs | CountedPairs, target: Classes, *, norm
     # A pair itself counts as half an equal one, so that this is the sum of mid-ranks less half for each pair.
     excess = similarities.same_below(target) - equal * pairs / 2
     return float(_score(excess, pairs, equal, similarities.variance, normalized))
+
+
+def correlation_in_place(values: Array, target: Classes) -> float:
+    """The same of the similarities of all pairs (M,), which are sorted."""
+    same = np.sort(values[target.same_positions])
+    values.sort()
+    variance, equal = rank_variance(values), target.same_pairs
+    if variance <= 0:
+        raise Undefined("constant_features")
+    return float(_score(below(values, same).sum() - equal * len(values) / 2, len(values), equal, variance, False))
 
 
 def ceiling(probe: Probe, *, normalized: bool = False, **_: object) -> float:

@@ -5,7 +5,7 @@ Dwivedi and Roig 2019, in the form of paper 000 (arXiv 2304.12314, A.8): against
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.counted_pairs import LEVELS, CountedPairs, below_levels, rank_variance
-from zoo_cli.metrics.kept_pairs import KeptPairs
 from zoo_cli.metrics.labels import Classes
-from zoo_cli.metrics.parc import correlation
+from zoo_cli.metrics.parc import correlation, correlation_in_place
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.metrics.subsample_pairs import SubsamplePairs
 from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
@@ -48,12 +47,8 @@ def on_subsamples(probe: Probe, subsamples: Subsamples) -> Array | None:
     each = SubsamplePairs(probe.matrix, subsamples)
     if not each.are_small:
         return None
-    return np.array(
-        [
-            score_or_nan(_score, probe.take(*part), similarities=similarities)
-            for part, similarities in zip(subsamples.parts, each, strict=True)
-        ]
-    )
+    parts = zip(subsamples.parts, each, strict=True)
+    return np.array([score_or_nan(_score_values, probe.take(*part), values=values) for part, values in parts])
 
 
 def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array | None:
@@ -61,28 +56,34 @@ def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array | None:
     similarities = probe.matrix.pairs()
     if isinstance(similarities, CountedPairs) or similarities.count > 1 << INDEX_BITS:
         return None
-    ranks = partial(probe.matrix.cached, "pair ranks", lambda: _rank_pairs(similarities.values, probe.size))
+    ranks = cache(partial(_rank_pairs, similarities.values, probe.size))
     return np.array([score_or_nan(_score, probe.with_labels(target), ranks=ranks) for target in targets])
 
 
-def _score(
-    probe: Probe,
-    *,
-    similarities: KeptPairs | CountedPairs | None = None,
-    ranks: Callable[[], tuple[Array, float]] | None = None,
-) -> float:
-    """The score, with the similarities of the pairs or their ranks, as of `_rank_pairs`, where they exist already."""
-    target = probe.require_pairs()
-    similarities = probe.matrix.pairs() if similarities is None else similarities
+def _score(probe: Probe, *, ranks: Callable[[], tuple[Array, float]] | None = None) -> float:
+    """The score; `ranks` returns those of the pairs, as `_rank_pairs` does."""
+    target, similarities = probe.require_pairs(), probe.matrix.pairs()
     groups = _group_labels(target)
     if len(groups.pairs) == 2:
         return correlation(similarities, target)
     if ranks is not None:
-        covariance, variance = _sum_by_class(*ranks(), target, groups)
-    elif isinstance(similarities, CountedPairs):
-        covariance, variance = _count(similarities, target, groups)
-    else:
-        covariance, variance = _sort(similarities.values, target, groups)
+        return _divide(*_sum_by_class(*ranks(), target, groups), groups)
+    if isinstance(similarities, CountedPairs):
+        return _divide(*_count(similarities, target, groups), groups)
+    return _divide(*_sort(similarities.values, target, groups), groups)
+
+
+def _score_values(probe: Probe, *, values: Array) -> float:
+    """The score from the similarities of all pairs (M,), which are overwritten."""
+    target = probe.require_pairs()
+    groups = _group_labels(target)
+    if len(groups.pairs) == 2:
+        return correlation_in_place(values, target)
+    return _divide(*_sort(values, target, groups), groups)
+
+
+def _divide(covariance: float, variance: float, groups: "_Groups") -> float:
+    """The correlation. Raises Undefined `constant_features`."""
     if variance <= 0:
         raise Undefined("constant_features")
     return covariance / float(np.sqrt(variance * groups.spread))

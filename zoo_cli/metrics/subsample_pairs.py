@@ -14,22 +14,24 @@ from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from zoo_cli.metrics import pairs
-from zoo_cli.metrics.kept_pairs import KeptPairs
 from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.subsamples import Subsamples
 
 Array = NDArray[Any]
 
+TILE = 64  # rows that are standardised together, so that they stay in the cache
 # A variance is a difference of sums. Where it is a smaller share of them than this, rounding would show, and the
 # subsample is standardised from its own rows.
-TILE = 64  # rows that are standardised together, so that they stay in the cache
 COLUMN_SHARE = 1e-4
 ROW_SHARE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
 class SubsamplePairs:
-    """The pairs of samples of each subsample of a matrix, as `Matrix.pairs` of its rows has them."""
+    """The similarities of all pairs i < j of each subsample of a matrix, row by row, as `Matrix.pairs` has them.
+
+    Iterating overwrites the last ones.
+    """
 
     matrix: Matrix
     subsamples: Subsamples
@@ -41,15 +43,20 @@ class SubsamplePairs:
         narrow = largest <= pairs.FLOAT64_ROWS or width < pairs.FLOAT64_WIDTH
         return narrow and pairs.fit_in_memory(largest, width) and not self.matrix.streamed
 
-    def __iter__(self) -> Iterator[KeptPairs]:
-        for number in range(len(self.subsamples)):
-            unit = self._unit_rows(number)
-            if len(unit) > pairs.WHOLE:
-                yield KeptPairs(pairs.similarities(unit))
+    def __iter__(self) -> Iterator[Array]:
+        unit, products, values = np.empty((0, 0)), np.empty((0, 0)), np.empty(0)
+        for number, (rows, _) in enumerate(self.subsamples.parts):
+            if len(unit) != len(rows):
+                unit = np.empty((len(rows), self.matrix.width))
+                values = np.empty(len(rows) * (len(rows) - 1) // 2)
+                products = np.empty((len(rows), len(rows)), order="F")
+            self._standardise(number, unit)
+            if len(rows) > pairs.WHOLE:
+                yield pairs.similarities(unit)
                 continue
             # Half of the product, without a copy of it to the other half.
-            products = blas.dsyrk(1.0, unit.T, trans=1, lower=1).T
-            yield KeptPairs(products.take(pairs.triangle(len(unit)), mode="clip"))
+            products = blas.dsyrk(1.0, unit.T, c=products, trans=1, lower=1, overwrite_c=1)
+            yield products.T.take(pairs.triangle(len(rows)), out=values, mode="clip")
 
     @cached_property
     def _columns(self) -> tuple[Array, Array, Array]:
@@ -81,13 +88,13 @@ class SubsamplePairs:
         exact = squares > ROW_SHARE * before
         return row_means, 1 / np.sqrt(np.where(exact, squares, 1.0)), exact
 
-    def _unit_rows(self, number: int) -> Array:
-        """As `pairs.unit_rows` of a subsample (M, D)."""
+    def _standardise(self, number: int, unit: Array) -> None:
+        """Write the rows of a subsample, as `pairs.unit_rows` makes them, to unit (M, D)."""
         rows = self.subsamples.parts[number][0]
         (means, scales, exact_columns), (row_means, inverse_lengths, exact_rows) = self._columns, self._rows
         if not exact_columns[number] or not exact_rows[rows, number].all():
-            return pairs.unit_rows(self.matrix.inputs[rows])
-        unit = np.empty((len(rows), self.matrix.width))
+            unit[:] = pairs.unit_rows(self.matrix.inputs[rows])
+            return
         for start in range(0, len(rows), TILE):
             own = rows[start : start + TILE]
             block = self.matrix.centred.take(own, axis=0, out=unit[start : start + TILE], mode="clip")
@@ -95,4 +102,3 @@ class SubsamplePairs:
             block *= scales[number]
             block -= row_means[own, number, None]
             block *= inverse_lengths[own, number, None]
-        return unit
