@@ -13,7 +13,7 @@ from zoo_cli.metrics.labels import Classes
 
 Array = NDArray[Any]
 
-RANKED = 1 << 22  # pairs that are ranked at once
+RANKED = 1 << 21  # pairs that are ranked at once, in some ten arrays of as many numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.counted_pairs import LEVELS, CountedPairs, below_levels, rank_variance
+from zoo_cli.metrics.kept_pairs import RANKED
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.parc import correlation, correlation_in_place
 from zoo_cli.metrics.probe import Probe
@@ -54,7 +55,7 @@ def on_subsamples(probe: Probe, subsamples: Subsamples) -> Array | None:
 def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array | None:
     """The scores (P,) under other labels of the same samples; None where each is computed by itself."""
     similarities = probe.matrix.pairs()
-    if isinstance(similarities, CountedPairs) or similarities.count > 1 << INDEX_BITS:
+    if isinstance(similarities, CountedPairs) or similarities.count > RANKED:
         return None
     ranks = cache(partial(_rank_pairs, similarities.values, probe.size))
     return np.array([score_or_nan(_score, probe.with_labels(target), ranks=ranks) for target in targets])
