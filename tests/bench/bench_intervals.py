@@ -18,7 +18,10 @@ import pytest
 
 from tests.bench.bench_scores import run_child
 
-LIMITS = {"lfc": 5.0, "cka": 5.0, "parc": 5.0, "transrate": 15.0}
+LIMITS = {
+    **dict.fromkeys(("lfc", "cka", "parc"), 5.0),
+    **dict.fromkeys(("rsa", "leep", "nce", "knn", "transrate", "hscore", "sparsity"), 15.0),
+}
 ROUNDS = 3
 
 
