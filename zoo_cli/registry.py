@@ -28,6 +28,8 @@ METRICS: dict[str, Metric] = {
         cheap=True,
         margin=0.02,
         pairs=True,
+        on_subsamples="zoo_cli.metrics.rsa:on_subsamples",
+        on_permutations="zoo_cli.metrics.rsa:on_permutations",
     ),
     "cka": Metric(
         "zoo_cli.metrics.cka:cka",
@@ -38,6 +40,7 @@ METRICS: dict[str, Metric] = {
         cheap=True,
         margin=0.02,
         streams=True,
+        on_subsamples="zoo_cli.metrics.cka:on_subsamples",
     ),
     "lfc": Metric(
         "zoo_cli.metrics.lfc:lfc",
@@ -48,6 +51,7 @@ METRICS: dict[str, Metric] = {
         cheap=True,
         margin=0.02,
         streams=True,
+        on_subsamples="zoo_cli.metrics.lfc:on_subsamples",
     ),
     "lgc": Metric(
         "zoo_cli.metrics.lgc:lgc",
@@ -57,6 +61,7 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         needs=("gradients_sum", "projected_gradients"),
         margin=0.02,
+        on_subsamples="zoo_cli.metrics.lgc:on_subsamples",
     ),
     "leep": Metric(
         "zoo_cli.metrics.leep:leep",
@@ -65,6 +70,7 @@ METRICS: dict[str, Metric] = {
         ceiling=0.0,
         distribution=True,
         cheap=True,
+        on_subsamples="zoo_cli.metrics.leep:on_subsamples",
     ),
     "random": Metric("zoo_cli.metrics.random_score:random", "a random number: the control", cheap=True, chance=0.5),
     "logme": Metric(
@@ -95,6 +101,7 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         margin=0.02,
         pairs=True,
+        on_subsamples="zoo_cli.metrics.knn:on_subsamples",
     ),
     "ridge": Metric(
         "zoo_cli.metrics.ridge:ridge",
@@ -166,6 +173,7 @@ METRICS: dict[str, Metric] = {
         distribution=True,
         member="zoo_cli.metrics.leep:predictions",
         joined="zoo_cli.metrics.ms_leep:joined",
+        on_subsamples="zoo_cli.metrics.leep:on_subsamples",
     ),
     "e-leep": Metric(
         "zoo_cli.metrics.e_leep:e_leep",
@@ -175,6 +183,7 @@ METRICS: dict[str, Metric] = {
         distribution=True,
         member="zoo_cli.metrics.leep:predictions",
         joined="zoo_cli.metrics.e_leep:joined",
+        on_subsamples="zoo_cli.metrics.leep:on_subsamples",
     ),
 }
 

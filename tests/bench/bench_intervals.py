@@ -1,6 +1,6 @@
 """What intervals and chance levels cost on top of the value, for each metric and for the default ones together.
 
-    python -m tests.bench.bench_intervals [NAME ...]    prints one JSON object; names of metrics, or "default"
+    python -m tests.bench.bench_intervals [NAME[:key=value] ...]    prints one JSON object; metrics, or "default"
     pytest -m bench tests/bench/bench_intervals.py      asserts the ratios
 
 n = 1,000, d = 512, K = 1,000, C = 100. One BLAS thread; the value alone and with both, in turns in one process,
@@ -18,7 +18,10 @@ import pytest
 
 from tests.bench.bench_scores import run_child
 
-LIMITS = {"lfc": 5.0, "cka": 5.0, "parc": 5.0, "transrate": 15.0}
+LIMITS = {
+    **dict.fromkeys(("lfc", "cka", "parc"), 5.0),
+    **dict.fromkeys(("rsa", "leep", "nce", "knn", "transrate", "hscore", "sparsity"), 15.0),
+}
 ROUNDS = 3
 
 
@@ -53,8 +56,9 @@ def measure(names: list[str], count: int = 1000, width: int = 512, classes: int 
         group = default if name == "default" else [name]
         methods: dict[str, list[Any]] = {}
         for each in group:
-            entry = registry.METRICS[each]
-            methods.setdefault(entry.on[0], []).append((specs.resolve("metric", each), entry))
+            method = specs.resolve("metric", each)
+            entry = registry.METRICS[method.name]
+            methods.setdefault(entry.on[0], []).append((method, entry))
 
         def score_values(methods: dict[str, list[Any]] = methods) -> None:
             for on, pairs in methods.items():
@@ -83,5 +87,5 @@ def _compare(value: Callable[[], None], intervals: Callable[[], None]) -> dict[s
 
 
 if __name__ == "__main__":
-    NAMES = ["default", "parc", "lfc", "cka", "rsa", "leep", "nce", "knn", "transrate", "sparsity"]
+    NAMES = ["default", *LIMITS, "logme"]
     print(json.dumps(measure(sys.argv[1:] or NAMES), indent=1))

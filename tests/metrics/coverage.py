@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zoo_cli import registry, specs
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.replicate_scores import Scorer
 from zoo_cli.specs import Method
 
 Array = NDArray[Any]
@@ -82,7 +83,7 @@ def interval(method: Method, probe: Probe, value: float, *, seed: int) -> uncert
         return uncertainty.jackknife_interval(value, others, seed=seed)
     replicates = uncertainty.draw_replicates(probe.target, seed=seed, permutations=0)
     subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
-    (scores,) = uncertainty.score_subsamples([partial(method.function, **method.params)], probe, subsamples)
+    (scores,) = uncertainty.score_subsamples([Scorer.of(method, entry)], probe, subsamples)
     logarithmic = entry.logarithmic and not method.params.get("log", False)
     return uncertainty.half_sample_interval(value, scores, subsamples.share, seed=seed, logarithmic=logarithmic)
 

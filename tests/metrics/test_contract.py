@@ -12,7 +12,9 @@ from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 from zoo_cli.ranking import uncertainty
+from zoo_cli.ranking.replicate_scores import Scorer, score_subsamples
 
 from .probes import features, further, one_hot, probabilities
 from .probes import score as scored
@@ -296,7 +298,7 @@ PARTS = {
 @every(without={"nleep"})  # which fits mixtures for seconds, and shares nothing
 @pytest.mark.parametrize("shape", PARTS)
 def test_parts_scored_together_are_parts_scored_alone(spec: str, shape: str) -> None:
-    """Sharing is a matter of speed: each part has the score of its own samples, or none for the same reason."""
+    """Sharing is a matter of speed: each part has the score of its own samples, or none."""
     method = specs.resolve("metric", spec)
     entry = registry.METRICS[method.name]
     x, y = probe(entry.on[0], *PARTS[shape], seed=4)
@@ -307,29 +309,7 @@ def test_parts_scored_together_are_parts_scored_alone(spec: str, shape: str) -> 
     whole = Probe.of(x, y, **further(entry.needs, x))
     replicates = uncertainty.draw_replicates(whole.target, seed=1)
     function = partial(accept_probe(method.function), **method.params)
-
-    def score_or_reason(part: Probe) -> float | str:
-        try:
-            return function(part)
-        except Undefined as undefined:
-            return undefined.reason
-
-    parts = (*replicates.half_samples.parts[:12], *replicates.four_fifth_samples.parts[:4])
-    together = list(whole.take_each(parts))
-    for position in (3, 0, *range(len(parts))):  # in any order, and again
-        alone = score_or_reason(whole.take(*parts[position]))
-        assert score_or_reason(together[position]) == pytest.approx(alone, rel=1e-9, abs=1e-9)
-
-
-@every()
-def test_parts_with_permuted_labels_are_scored_on_their_own_labels(spec: str) -> None:
-    method = specs.resolve("metric", spec)
-    entry = registry.METRICS[method.name]
-    x, y = probe(entry.on[0], (30,) * 6, 40, seed=4)
-    whole = Probe.of(x, y, **further(entry.needs, x))
-    rows, target = uncertainty.draw_replicates(whole.target, seed=1).half_samples.parts[0]
-    permuted = target.permuted(np.random.default_rng(0).permutation(len(rows)))
-    (part,) = whole.take_each([(rows, target)])
-    function = partial(accept_probe(method.function), **method.params)
-    alone = function(whole.take(rows).with_labels(permuted))
-    assert function(part.with_labels(permuted)) == pytest.approx(alone, rel=1e-9, abs=1e-9)
+    for parts in (replicates.half_samples.parts[:12], replicates.four_fifth_samples.parts[:4]):
+        (together,) = score_subsamples([Scorer.of(method, entry)], whole, Subsamples(parts, 1.0))
+        alone = [score_or_nan(function, whole.take(*part)) for part in parts]
+        np.testing.assert_allclose(together, alone, rtol=1e-9, atol=1e-9)

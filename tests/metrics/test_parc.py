@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from zoo_cli import specs
 from zoo_cli.errors import Undefined, UsageError
-from zoo_cli.metrics import pairs
+from zoo_cli.metrics import kept_pairs, pairs
 from zoo_cli.metrics import parc as module
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import uncertainty
@@ -73,6 +73,14 @@ def test_leave_one_out_with_ties_is_nearly_exact() -> None:
     x[:4] = x[10]
     np.testing.assert_allclose(leave_one_out(x, y, normalized=True), without_each(x, y, True), atol=1e-12)
     np.testing.assert_allclose(leave_one_out(x, y), without_each(x, y, False), atol=1e-4)
+
+
+def test_leave_one_out_is_the_same_without_ranking_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = features((12, 9, 6, 1), 7, seed=3)
+    x[:4] = x[10]
+    ranked = leave_one_out(x, y)
+    monkeypatch.setattr(kept_pairs, "RANKED", 0)
+    np.testing.assert_allclose(leave_one_out(x, y), ranked, atol=1e-12)
 
 
 def test_leave_one_out_is_in_sample_order() -> None:

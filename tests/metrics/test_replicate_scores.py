@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from zoo_cli import registry, specs
+from zoo_cli.metrics import hscore, rsa
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.metrics.subsamples import Subsamples
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.replicate_scores import Scorer, score_permutations, score_subsamples
 
@@ -72,6 +73,46 @@ def test_all_at_once_equals_one_by_one(spec: str, kind: str) -> None:
     (one_by_one,) = score_permutations([plain], fresh, replicates.permutations)
     (at_once,) = score_permutations([scorer], probe, replicates.permutations)
     np.testing.assert_allclose(at_once, one_by_one, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["leep", "nce"])
+def test_scores_of_probabilities_are_those_of_probes_made_anew(name: str) -> None:
+    method, entry = specs.resolve("metric", name), registry.METRICS[name]
+    probe = _probe("plain", ("probs",))
+    replicates = uncertainty.draw_replicates(probe.target, seed=1, permutations=3)
+    scorer, inputs, codes = Scorer.of(method, entry), probe.inputs, probe.target.codes
+    (halves,) = score_subsamples([scorer], probe, replicates.half_samples)
+    anew = [method.function(Probe.of(inputs[rows], codes[rows])) for rows, _ in replicates.half_samples.parts]
+    np.testing.assert_allclose(halves, anew, rtol=1e-12)
+    (permuted,) = score_permutations([scorer], probe, replicates.permutations)
+    anew = [method.function(Probe.of(inputs, target.codes)) for target in replicates.permutations]
+    np.testing.assert_allclose(permuted, anew, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["plain", "repeated", "far"])
+def test_hscore_of_many_subsamples_from_products_equals_one_by_one(kind: str) -> None:
+    probe = _probe(kind, ("features",))
+    subsamples = uncertainty.draw_replicates(probe.target, seed=1, permutations=1).four_fifth_samples
+    assert hscore.whole_products(probe, subsamples) is not None
+    one_by_one = [hscore.hscore(probe.take(*part)) for part in subsamples.parts]
+    np.testing.assert_allclose(hscore.on_subsamples(probe, subsamples), one_by_one, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["constant in some", "one row varies little", "narrow"])
+def test_rsa_standardises_what_the_sums_cannot(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    inputs, labels = _features("plain", 46, 7, draw)
+    if kind == "constant in some":  # columns that are zero but for a row or two
+        inputs[:, 3:6] = 0.0
+        inputs[7, 3], inputs[9, 4], inputs[[3, 30], 5] = 1.0, 1e6, 2.0
+    if kind == "one row varies little":
+        inputs[4] = inputs.mean(axis=0) + 1e-3 * inputs[4] + 30 * inputs.std(axis=0)
+    if kind == "narrow":
+        inputs = inputs[:, :2]
+    probe = Probe.of(inputs, labels)
+    subsamples = uncertainty.draw_replicates(probe.target, seed=1, permutations=1).half_samples
+    one_by_one = [score_or_nan(rsa.rsa, probe.take(*part)) for part in subsamples.parts]
+    np.testing.assert_allclose(rsa.on_subsamples(probe, subsamples), one_by_one, rtol=1e-9, atol=1e-12)
 
 
 def test_a_batch_of_nothing_leaves_the_loop() -> None:

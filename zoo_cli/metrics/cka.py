@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsample_sums import score_by_sums
+from zoo_cli.metrics.subsamples import Subsamples
 
 Array = NDArray[Any]
 
@@ -31,7 +33,7 @@ def cka(probe: Probe, *, debiased: bool = False) -> float:
         return _debiased(probe, target)
     count, sizes = float(probe.size), target.sizes
     spread = (sizes**2).sum() - 2 * (sizes**3).sum() / count + ((sizes**2).sum() / count) ** 2
-    return float(probe.squared_sums / np.sqrt(probe.matrix.squared_gram * spread))
+    return float(probe.squared_sums / np.sqrt(probe.squared_gram * spread))
 
 
 def _debiased(probe: Probe, target: Classes) -> float:
@@ -41,14 +43,14 @@ def _debiased(probe: Probe, target: Classes) -> float:
     if count < 4:
         raise Undefined("too_few_examples")
     probe.require_pairs()
-    diagonal, mates = probe.matrix.lengths, target.sizes[target.codes] - 1
+    diagonal, mates = probe.lengths, target.sizes[target.codes] - 1
 
     def inner(products: float, first: Array, second: Array) -> float:
         total = float(first.sum() * second.sum()) / ((count - 1) * (count - 2))
         return products + total - 2 * float(first @ second) / (count - 2)
 
     cross = inner(probe.squared_sums - float(diagonal.sum()), -diagonal, mates)
-    features = inner(probe.matrix.squared_gram - float(diagonal @ diagonal), -diagonal, -diagonal)
+    features = inner(probe.squared_gram - float(diagonal @ diagonal), -diagonal, -diagonal)
     targets = inner(float(mates.sum()), mates, mates)
     # Both are squared norms; a zero that is off by rounding stays far below these bounds.
     if targets <= 1e-12 * mates.sum():
@@ -56,3 +58,8 @@ def _debiased(probe: Probe, target: Classes) -> float:
     if features <= 1e-14 * float(diagonal.sum()) ** 2:
         raise Undefined("constant_features")
     return cross / float(np.sqrt(features * targets))
+
+
+def on_subsamples(probe: Probe, subsamples: Subsamples, *, debiased: bool = False) -> Array | None:
+    """The scores of all subsamples (H,), NaN where undefined; None where each is computed by itself."""
+    return score_by_sums(cka, probe, subsamples, debiased=debiased)

@@ -6,7 +6,7 @@ over pairs are sums over levels, in memory that does not grow with their number;
 in every pass.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -91,14 +91,18 @@ class CountedPairs:
             same = upper & (target.codes[rows][:, None] == target.codes[columns])
             yield products[upper], products[same]
 
-    def separate_classes(self, target: Classes) -> tuple[Callable[[Array], Array], Callable[[Array], Array], float]:
-        """How many pairs of two classes, and of one class, are less similar than a pair of a level, equal ones counting
-        half: two functions of levels. Third, the first of them summed over the pairs of one class."""
+    def count_couples(self, target: Classes) -> tuple[float, Array]:
+        """How many couples of a pair of one class and a less similar pair of two there are, equal ones counting half;
+        and how many of them each sample belongs to (N,)."""
         same = self.same_counts(target)
         other_below, same_below = below_levels(self.counts - same), below_levels(same)
-        return other_below.__getitem__, same_below.__getitem__, float(same @ other_below)
+        couples = np.empty(len(self.rows))
+        for i, near, far in self._pairs_by_sample(target):
+            couples[i] = other_below[near].sum() + (target.same_pairs - same_below[far]).sum()
+            couples[i] -= pairs.below(far, near).sum()  # both pairs are the sample's
+        return float(same @ other_below), couples
 
-    def pairs_by_sample(self, target: Classes) -> Iterator[tuple[int, Array, Array]]:
+    def _pairs_by_sample(self, target: Classes) -> Iterator[tuple[int, Array, Array]]:
         """For each sample the levels of its pairs with its class, and with others, ascending."""
         for block, levels in self.lines(np.arange(len(self.rows))):
             for i, line in zip(block.tolist(), levels, strict=True):

@@ -4,7 +4,7 @@ A subsample lacks some rows of the whole. Its Gram matrix is that of the whole l
 its inverse follows from the inverse of the whole by Woodbury's identity, at the size of the rows that are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import condition
-from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples
+from zoo_cli.metrics.subsamples import score_or_nan as score_or_nan
 
 Array = NDArray[Any]
 Part = tuple[Array, Classes]
@@ -71,19 +71,59 @@ class Downdate:
             lacking, sums = lacking * np.sqrt(weights), sums * np.sqrt(weights)
         by_rows = len(lacking) < lacking.shape[1]  # Woodbury's identity, where it is the smaller one
         rest = -(lacking @ lacking.T) if by_rows else -(lacking.T @ lacking)
-        rest.flat[:: len(rest) + 1] += 1.0
-        factor, share = condition(rest)
-        if factor is None or share < STABLE:
-            return None
-        columns = lacking @ sums.T if by_rows else sums.T
-        inner = linalg.solve_triangular(factor, columns, lower=True, check_finite=False)
-        forms = np.einsum("ij,ij->j", inner, inner)
-        return np.asarray(forms + np.einsum("ij,ij->i", sums, sums) if by_rows else forms)
+        forms = _solve_forms(rest, sums @ lacking.T if by_rows else sums)
+        if forms is None or not by_rows:
+            return forms
+        return np.asarray(forms + np.einsum("ij,ij->i", sums, sums))
 
 
-def score_or_nan(function: Callable[..., float], probe: Probe, **params: Any) -> float:
-    """The score of a probe, NaN where it is undefined."""
-    try:
-        return function(probe, **params)
-    except Undefined:
-        return float("nan")
+@dataclass(frozen=True, eq=False)
+class Products:
+    """As the quadratic forms of `Downdate`, with weights 1, of all subsamples from the products (N, N) of all rows.
+
+    `classes`: the rows of each class of the whole, all of which have rows in each subsample.
+    """
+
+    products: Array
+    classes: Sequence[Array]
+    subsamples: Subsamples
+
+    @cached_property
+    def _within(self) -> Array:
+        """The products within each class of each subsample, added up (C, H)."""
+        indicators = self.subsamples.indicators(len(self.products))
+        own = [(self.products[np.ix_(rows, rows)] @ indicators[rows], indicators[rows]) for rows in self.classes]
+        return np.array([np.einsum("ih,ih->h", sums, inside) for sums, inside in own])
+
+    def quadratic_forms(self, number: int) -> Array | None:
+        """Of the sums of each class (C,) in a subsample; None where what is left is too nearly singular."""
+        rows, target = self.subsamples.parts[number]
+        lacking, size = np.ones(len(self.products), dtype=bool), len(rows)
+        lacking[rows] = False
+        places = np.flatnonzero(lacking)
+        left_out = self.products.take(places, axis=0)
+        inner = left_out.take(places, axis=1)
+        # With the mean of the kept rows, minus the sum of the others over their number, times the root of that number.
+        border = -inner.sum(axis=1) / np.sqrt(size)
+        corner = -border.sum() / np.sqrt(size)
+        rest = np.empty((len(inner) + 1, len(inner) + 1))
+        rest[:-1, :-1], rest[-1, :-1], rest[:-1, -1], rest[-1, -1] = -inner, -border, -border, -corner
+        # The products of the class sums (C,) with the rows left out, with the mean, and with themselves.
+        sums = np.add.reduceat(left_out.take(rows[target.order], axis=1), target.starts, axis=1).T
+        means = -sums.sum(axis=1) / size
+        forms = self._within[:, number] - 2 * target.sizes * means + target.sizes**2 * corner / size
+        sums = sums - target.sizes[:, None] * (border / np.sqrt(size))
+        means = means - target.sizes * corner / size
+        solved = _solve_forms(rest, np.column_stack([sums, means * np.sqrt(size)]))
+        return None if solved is None else np.asarray(forms + solved)
+
+
+def _solve_forms(negative: Array, columns: Array) -> Array | None:
+    """c' (I - G)^-1 c for the rows c of columns (C, M) and negative = -G (M, M), which is overwritten; None where I - G
+    is too nearly singular."""
+    negative.flat[:: len(negative) + 1] += 1.0
+    factor, share = condition(negative)
+    if factor is None or share < STABLE:
+        return None
+    inner = linalg.solve_triangular(factor, columns.T, lower=True, check_finite=False)
+    return np.asarray(np.einsum("ij,ij->j", inner, inner))

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 from zoo_cli.errors import Undefined
-from zoo_cli.metrics.downdates import STABLE, Downdate, Part, score_or_nan
+from zoo_cli.metrics.downdates import STABLE, Downdate, Part, Products
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import PRECISE, Matrix, condition, well_conditioned
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.metrics.subsamples import Subsamples
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 
 Array = NDArray[Any]
+
+KEPT_PRODUCTS = 1 << 24  # of two rows each, at once
 
 
 def hscore(probe: Probe, *, shrunk: bool = False) -> float:
@@ -87,8 +89,11 @@ def on_subsamples(probe: Probe, subsamples: Subsamples, *, shrunk: bool = False)
 
     None where each is computed by itself.
     """
-    score = _shrunk_part if shrunk else _plain_part
-    values = [score(probe, part) for part in subsamples.parts]
+    if shrunk:
+        values = [_shrunk_part(probe, part) for part in subsamples.parts]
+    else:
+        products = whole_products(probe, subsamples)
+        values = [_plain_part(probe, part, products, number) for number, part in enumerate(subsamples.parts)]
     if all(value is None for value in values):
         return None
     return np.array(
@@ -124,7 +129,21 @@ def _whiten(matrix: Matrix) -> Array | None:
     return matrix.cached("white rows", compute)
 
 
-def _plain_part(probe: Probe, part: Part) -> float | None:
+def whole_products(probe: Probe, subsamples: Subsamples) -> Products | None:
+    """The products of the white rows of the whole, if these take less time and not too much memory."""
+    count, kept = probe.size, min(len(rows) for rows, _ in subsamples.parts)
+    left_out = count - kept
+    if not _is_defined(probe) or count**2 > min(KEPT_PRODUCTS, len(subsamples) * left_out**2):
+        return None
+    white = _whiten(probe.matrix) if probe.matrix.tall and left_out < probe.matrix.width else None
+    complete = all(len(target.counts) == len(probe.target.counts) for _, target in subsamples.parts)
+    if white is None or not complete:
+        return None
+    products = probe.matrix.cached("products of white rows", lambda: white @ white.T)
+    return Products(products, probe.target.members, subsamples)
+
+
+def _plain_part(probe: Probe, part: Part, products: Products | None, number: int) -> float | None:
     """The score of a subsample; None where it must be computed by itself."""
     rows, target = part
     if len(rows) < 3 or len(target.counts) == 1 or probe.matrix.constant:
@@ -134,8 +153,7 @@ def _plain_part(probe: Probe, part: Part) -> float | None:
     white = _whiten(probe.matrix)
     if white is None or len(rows) <= probe.matrix.width:
         return None
-    sub = Downdate(white, rows, target)
-    forms = sub.quadratic_forms()
+    forms = Downdate(white, rows, target).quadratic_forms() if products is None else products.quadratic_forms(number)
     return None if forms is None else float((forms / target.sizes).sum())
 
 

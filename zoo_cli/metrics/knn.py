@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics import pairs
+from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 
 Array = NDArray[Any]
 
@@ -33,15 +35,45 @@ def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = 
     """
     if k < 1:
         raise UsageError(f"k={k} is below 1")
-    target = probe.require_classes()
-    if probe.size <= k:
-        raise Undefined("too_few_examples")
-    matrix, correct = probe.matrix, 0
-    within = None if probe.subset is None else _neighbours_in_subset(matrix, k, distance)
-    blocks: Iterable[tuple[int, Array]] = _neighbours(matrix, k, distance) if within is None else [(0, within)]
+    _require_neighbours(probe, k)
+    matrix = probe.matrix
+    blocks: Iterable[tuple[int, Array]] = _neighbours(matrix, k, distance)
     if k <= matrix.width:  # permuted labels need them again
         blocks = matrix.cached(f"neighbours {k} {distance}", partial(list, blocks))
+    return _accuracy(probe.target, blocks)
+
+
+def on_subsamples(
+    probe: Probe, subsamples: Subsamples, *, k: int = 5, distance: Literal["euclidean", "cosine"] = "euclidean"
+) -> Array | None:
+    """The scores of all subsamples (H,), NaN where undefined, from lists of neighbours in the whole probe.
+
+    None where each is computed by itself.
+    """
+    count = min(probe.size - 1, LISTED * k)
+    if count > probe.matrix.width:
+        return None
+    lists = np.concatenate([neighbours for _, neighbours in _neighbours(probe.matrix, count, distance)])
+
+    def score(part: Probe, rows: Array) -> float:
+        _require_neighbours(part, k)
+        near = _nearest_in_subsample(lists, rows, k)
+        return knn(part, k=k, distance=distance) if near is None else _accuracy(part.target, [(0, near)])
+
+    return np.array([score_or_nan(score, probe.take(rows, target), rows=rows) for rows, target in subsamples.parts])
+
+
+def _require_neighbours(probe: Probe, k: int) -> None:
+    probe.require_classes()
+    if probe.size <= k:
+        raise Undefined("too_few_examples")
+
+
+def _accuracy(target: Classes, blocks: Iterable[tuple[int, Array]]) -> float:
+    """The share of samples whose label wins the vote; `blocks` as from `_neighbours`."""
+    correct = 0
     for start, neighbours in blocks:
+        k = neighbours.shape[1]
         labels, true = target.codes[neighbours], target.codes[start : start + len(neighbours)]
         if k <= FEW:
             votes = (labels[:, :, None] == labels[:, None, :]).sum(axis=2)
@@ -50,26 +82,17 @@ def knn(probe: Probe, *, k: int = 5, distance: Literal["euclidean", "cosine"] = 
             counts = np.bincount((own + labels).ravel(), minlength=len(labels) * len(target.counts))
             votes = counts[own + labels]
         correct += int((labels[np.arange(len(labels)), votes.argmax(axis=1)] == true).sum())
-    return correct / probe.size
+    return correct / len(target)
 
 
-def _neighbours_in_subset(matrix: Matrix, k: int, distance: str) -> Array | None:
-    """The k nearest other rows of each row (M, k), from longer lists of the whole that its subsets share.
+def _nearest_in_subsample(lists: Array, rows: Array, k: int) -> Array | None:
+    """The k nearest other rows of each row of a subsample (M, k), from lists of neighbours in the whole (N, L).
 
-    None where the list of a row holds fewer than k rows of the subset.
+    None where the list of a row holds fewer than k rows of the subsample.
     """
-    assert matrix.whole is not None
-    whole, rows = matrix.whole
-    count = min(len(whole) - 1, LISTED * k)
-    if count > whole.width:
-        return None
-
-    def list_neighbours() -> Array:
-        return np.concatenate([neighbours for _, neighbours in _neighbours(whole, count, distance)])
-
-    places = np.full(len(whole), -1)
+    places = np.full(len(lists), -1)
     places[rows] = np.arange(len(rows))
-    near = places[whole.cached(f"neighbours {count} {distance} of all", list_neighbours)[rows]]
+    near = places[lists[rows]]
     if ((near >= 0).sum(axis=1) < k).any():
         return None
     return np.asarray(np.take_along_axis(near, np.argsort(near < 0, axis=1, kind="stable")[:, :k], axis=1))

@@ -14,7 +14,7 @@ from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probabilities import invalid_rows
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.metrics.subsets import Subsets
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 
 Array = NDArray[Any]
 
@@ -40,20 +40,33 @@ def predictions(probe: Probe) -> Array:
     """
     target = probe.require_classes()
     check_probabilities(probe.matrix)
-    if probe.subset is None:
-        return expected_predictions(probe.inputs, target)
-    subsets, number = probe.subset.subsets, probe.subset.number
-    table = subsets.cached("expected predictions", lambda: _predict_subsets(subsets))
-    return np.asarray(table[subsets.rows[number], number][target.order])
+    return expected_predictions(probe.inputs, target)
 
 
-def _predict_subsets(subsets: Subsets) -> Array:
-    """The expected empirical predictions of all samples in each of H subsets (N, H); those of its own samples count."""
-    probs, indicators = subsets.matrix.inputs, subsets.indicators
+def on_subsamples(probe: Probe, subsamples: Subsamples) -> Array:
+    """The scores of all subsamples (H,), NaN where undefined."""
+    check_probabilities(probe.matrix)
+    table = _predict_subsamples(probe, subsamples)
+    return np.array(
+        [
+            score_or_nan(_average, probe.take(rows, target), predictions=table[rows, number])
+            for number, (rows, target) in enumerate(subsamples.parts)
+        ]
+    )
+
+
+def _average(probe: Probe, predictions: Array) -> float:
+    probe.require_classes()
+    return float(np.log(predictions).mean())
+
+
+def _predict_subsamples(probe: Probe, subsamples: Subsamples) -> Array:
+    """The expected empirical predictions of all samples in each of H subsamples (N, H); those of its own count."""
+    probs, indicators = probe.inputs, subsamples.indicators(probe.size)
     mass = indicators.T @ probs.astype(np.float64)
     inverse = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
     table = np.empty_like(indicators)
-    for members in subsets.classes:
+    for members in probe.target.members:
         rows = probs[members].astype(np.float64)
         table[members] = rows @ ((indicators[members].T @ rows) * inverse).T
     return table

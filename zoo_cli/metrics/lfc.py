@@ -4,10 +4,17 @@ Deshpande et al. 2021, "A linearized framework and a new benchmark for model sel
 (arXiv 2102.00084), eq. 8 with the features themselves in place of the gradients.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsample_sums import score_by_sums
+from zoo_cli.metrics.subsamples import Subsamples
+
+Array = NDArray[Any]
 
 
 def lfc(probe: Probe, *, offdiag: bool = False) -> float:
@@ -26,13 +33,13 @@ def lfc(probe: Probe, *, offdiag: bool = False) -> float:
     count, sizes = float(probe.size), target.sizes
     # With features mean + g the Gram matrix less its mean has the entries g_i g_j + a_i + a_j, a = g mean. The rows of
     # g_i g_j and the a sum to 0, so that no large terms cancel, however far the features lie from 0.
-    tilt = probe.matrix.tilt
+    tilt = probe.tilt
     cross = 2 * probe.squared_sums + 4 * float(tilt @ sizes[target.codes])
-    squares = probe.matrix.squared_gram + 2 * count * float(tilt @ tilt)
+    squares = probe.squared_gram + 2 * count * float(tilt @ tilt)
     entries, agree = count**2, 2 * float(sizes @ sizes) - count**2
     total = 0.0
     if offdiag:
-        diagonal = probe.matrix.lengths + 2 * tilt
+        diagonal = probe.lengths + 2 * tilt
         entries, agree, total = entries - count, agree - count, -float(diagonal.sum())
         cross -= float(diagonal.sum())
         squares -= float(diagonal @ diagonal)
@@ -40,3 +47,8 @@ def lfc(probe: Probe, *, offdiag: bool = False) -> float:
     if variance <= 1e-14 * squares:
         raise Undefined("constant_features")
     return (cross - total * agree / entries) / float(np.sqrt(variance * (entries - agree**2 / entries)))
+
+
+def on_subsamples(probe: Probe, subsamples: Subsamples, *, offdiag: bool = False) -> Array | None:
+    """The scores of all subsamples (H,), NaN where undefined; None where each is computed by itself."""
+    return score_by_sums(lfc, probe, subsamples, offdiag=offdiag)

@@ -5,14 +5,19 @@ Deshpande et al. 2021, "A linearized framework and a new benchmark for model sel
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.lfc import lfc
 from zoo_cli.metrics.matrix import Matrix
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsample_sums import score_by_sums
+from zoo_cli.metrics.subsamples import Subsamples
+
+Array = NDArray[Any]
 
 SEEDS = 5  # independent projections side by side in a projected gradient, as `models.projection` makes them
 
@@ -32,9 +37,7 @@ def lgc(probe: Probe, *, outputs: Literal["trace", "sum"] = "trace") -> float:
     Raises Undefined: `too_few_examples`, `single_class`, `constant_features` where all gradients are equal,
     `no_gradients_of_sum` with `outputs=sum` where only the trace was extracted.
     """
-    if outputs == "sum" and probe.gradients_sum is None:
-        raise Undefined("no_gradients_of_sum")
-    matrix = probe.matrix if outputs == "trace" else probe.further_matrix("gradients_sum")
+    matrix = _gradients(probe, outputs)
     value = _score(probe, matrix)
     # Only for the whole probe: the spread over samples has an interval of its own.
     if outputs in probe.projected_gradients and matrix.whole is None:
@@ -44,8 +47,25 @@ def lgc(probe: Probe, *, outputs: Literal["trace", "sum"] = "trace") -> float:
     return value
 
 
+def on_subsamples(probe: Probe, subsamples: Subsamples, *, outputs: Literal["trace", "sum"] = "trace") -> Array | None:
+    """The scores of all subsamples (H,), NaN where undefined; None where each is computed by itself."""
+    return score_by_sums(lfc, _with_matrix(probe, _gradients(probe, outputs)), subsamples)
+
+
+def _gradients(probe: Probe, outputs: Literal["trace", "sum"]) -> Matrix:
+    if outputs == "trace":
+        return probe.matrix
+    if probe.gradients_sum is None:
+        raise Undefined("no_gradients_of_sum")
+    return probe.further_matrix("gradients_sum")
+
+
 def _score(probe: Probe, matrix: Matrix) -> float:
-    return lfc(replace(probe, matrix=matrix, further_matrices={}, notes=[]))
+    return lfc(_with_matrix(probe, matrix))
+
+
+def _with_matrix(probe: Probe, matrix: Matrix) -> Probe:
+    return replace(probe, matrix=matrix, further_matrices={}, notes=[])
 
 
 def _split_projections(matrix: Matrix) -> list[Matrix]:

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo_cli.metrics.downdates import score_or_nan
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import PRECISE, Spectrum
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.metrics.subsamples import Subsamples
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 
 Array = NDArray[Any]
 
 EPS = 1e-5  # added to both denominators while iterating, as in the published code: without it no fixed point may exist
-CLOSE = 1e-13
+CLOSE, SECANT_CLOSE = 1e-13, 1e-9
 ENTRIES = 1 << 18  # of a block of classes
 ROUNDS = 20_000
 SECANT_ROUNDS = 40
@@ -95,18 +94,22 @@ def _fit(probe: Probe, spectrum: Spectrum, secant: bool) -> _Fit:
         rest = np.zeros_like(rest)
 
     def measure(lam: Array, t: Array, top: Array, rest: Array) -> tuple[Array, Array, Array, Array, Array]:
-        inverse = 1.0 / (s[:, None] + lam)
+        inverse = s[:, None] + lam
+        np.divide(1.0, inverse, out=inverse)
         kappa = z**2 @ inverse + outside / lam
         scaled = t * inverse
         tau = (top - (z * root) @ scaled) / (1 + kappa)
-        weights = root[:, None] * scaled + (z[:, None] * inverse) * tau
-        residuals = lam * scaled - ((z * root)[:, None] * inverse) * tau
+        weights, shift = root[:, None] * scaled, z[:, None] * inverse
+        weights += np.multiply(shift, tau, out=shift)
         m2 = np.einsum("ij,ij->j", weights, weights) + outside * (tau / lam) ** 2
+        np.multiply((z * root)[:, None], inverse, out=shift)
+        residuals = np.multiply(lam, scaled, out=scaled)
+        residuals -= np.multiply(shift, tau, out=shift)
         r2 = np.einsum("ij,ij->j", residuals, residuals) + tau**2 + rest
-        inverse2 = inverse**2
-        bend = lam * (z**2 @ inverse2 + outside / lam**2) / (1 + kappa)
-        gamma = s @ inverse + bend
-        free = (count - 1 - len(s)) + lam * inverse.sum(axis=0) + (1 + (z**2 * s) @ inverse2) / (1 + kappa)
+        share, trace = s @ inverse, inverse.sum(axis=0)
+        squares = np.multiply(inverse, inverse, out=inverse)
+        gamma = share + lam * (z**2 @ squares + outside / lam**2) / (1 + kappa)
+        free = (count - 1 - len(s)) + lam * trace + (1 + (z**2 * s) @ squares) / (1 + kappa)
         return m2, r2, gamma, free, kappa
 
     def solve(t: Array, top: Array, rest: Array) -> tuple[Array, Array, Array]:
@@ -114,9 +117,8 @@ def _fit(probe: Probe, spectrum: Spectrum, secant: bool) -> _Fit:
             m2, r2, gamma, free, _ = measure(lam, t[:, moving], top[moving], rest[moving])
             return np.asarray(gamma / (m2 + EPS) / (free / (r2 + EPS)))
 
-        lam = _accelerate(update, len(top)) if secant else np.ones(len(top))
-        moving = np.arange(len(top))
-        for _ in range(ROUNDS):
+        lam, moving = _accelerate(update, len(top)) if secant else (np.ones(len(top)), np.arange(len(top)))
+        for _ in range(ROUNDS if len(moving) else 0):
             new = update(lam[moving], moving)
             far = np.abs(new - lam[moving]) > CLOSE * new
             lam[moving] = new
@@ -139,11 +141,13 @@ def _fit(probe: Probe, spectrum: Spectrum, secant: bool) -> _Fit:
     return _Fit(*(np.concatenate(parts) for parts in zip(*fits, strict=True)))
 
 
-def _accelerate(update: Callable[[Array, Array], Array], count: int) -> Array:
-    """Points (C,) close to the fixed points of `update`, which takes some of them and their positions, from 1 on.
+def _accelerate(update: Callable[[Array, Array], Array], count: int) -> tuple[Array, Array]:
+    """The fixed points (C,) of `update`, which takes some of them and their positions, from 1 on; and the positions of
+    those that are not reached.
 
     Secant steps on the logarithm: the plain iteration converges linearly, often slowly. Where a slope is not that of a
-    contraction, a plain step is taken.
+    contraction, a plain step is taken. The error of a secant step is about the product of the two before it, so that
+    one below SECANT_CLOSE is the last.
     """
     place = np.zeros(count)
     moving = np.arange(count)
@@ -156,10 +160,10 @@ def _accelerate(update: Callable[[Array, Array], Array], count: int) -> Array:
                 slope = 1 + (step - before[moving]) / last[moving]
             contracts = (slope > 0) & (slope < 1)
             factor[contracts] = np.minimum(1 / (1 - slope[contracts]), LONGEST_STEP)
-        far = np.abs(step) > CLOSE
+        far = np.abs(step) > SECANT_CLOSE
         before[moving], last[moving] = step, step * factor
         place[moving] += last[moving]
         moving = moving[far]
         if not len(moving):
             break
-    return np.exp(place)
+    return np.exp(place), moving

@@ -14,7 +14,6 @@ from zoo_cli.metrics import pairs
 from zoo_cli.metrics.caching import Cached
 from zoo_cli.metrics.counted_pairs import CountedPairs
 from zoo_cli.metrics.kept_pairs import KeptPairs
-from zoo_cli.metrics.subsets import Subset
 
 Array = NDArray[Any]
 
@@ -44,13 +43,11 @@ class Matrix(Cached):
     """Inputs (N, D) of any precision and what follows from them without labels. All products are float64.
 
     `whole`: the matrix that these rows were taken from, and their indices (N,), so that its Gram matrix is reused here.
-    `subset`: these rows among other subsets of the whole, whose sums are computed together. `all_inputs`: the inputs,
-    those of the whole if there is one: rows are copied when they are read.
+    `all_inputs`: the inputs, those of the whole if there is one: rows are copied when they are read.
     """
 
     all_inputs: Array
     whole: "tuple[Matrix, Array] | None" = None
-    subset: Subset | None = None
 
     @classmethod
     def of(cls, inputs: Array) -> Self:
@@ -62,9 +59,9 @@ class Matrix(Cached):
         _check_finite(inputs)
         return cls(inputs)
 
-    def take(self, rows: Array, subset: Subset | None = None) -> Self:
+    def take(self, rows: Array) -> Self:
         """The rows at indices rows (M,)."""
-        return type(self)(self.inputs, (self, rows), subset)
+        return type(self)(self.inputs, (self, rows))
 
     @cached_property
     def inputs(self) -> Array:
@@ -130,8 +127,6 @@ class Matrix(Cached):
     @cached_property
     def squared_gram(self) -> float:
         """The squared Frobenius norm of the Gram matrix. Large products are float32, summed in float64."""
-        if self.subset is not None and self.subset.subsets.share_products:
-            return float(self.subset.subsets.squared_grams[self.subset.number])
         if self.is_cached("gram") or pairs.small(self.inputs):
             return float(np.vdot(self.gram, self.gram))
         if self.tall:
@@ -148,8 +143,6 @@ class Matrix(Cached):
     @cached_property
     def lengths(self) -> Array:
         """Squared lengths of the centred rows (N,)."""
-        if self.subset is not None and self.subset.subsets.share_products:
-            return self.subset.subsets.lengths(self.subset.number)
         if not self.tall:
             return np.asarray(self.gram.diagonal())
         if self.streamed:
@@ -160,8 +153,6 @@ class Matrix(Cached):
     @cached_property
     def tilt(self) -> Array:
         """The products of the centred rows with the mean row (N,). They sum to 0."""
-        if self.subset is not None and self.subset.subsets.share_products:
-            return self.subset.subsets.tilts(self.subset.number)
         block = self._block
         if self.streamed:
             return np.concatenate([centred @ self.mean for centred in self.centred_blocks()])

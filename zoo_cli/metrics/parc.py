@@ -13,7 +13,7 @@ from zoo_cli.errors import Undefined, UsageError
 from zoo_cli.metrics.counted_pairs import CountedPairs
 from zoo_cli.metrics.kept_pairs import KeptPairs
 from zoo_cli.metrics.labels import Classes
-from zoo_cli.metrics.pairs import below
+from zoo_cli.metrics.pairs import below, rank_variance
 from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
@@ -48,6 +48,16 @@ def correlation(similarities: KeptPairs | CountedPairs, target: Classes, *, norm
     return float(_score(excess, pairs, equal, similarities.variance, normalized))
 
 
+def correlation_in_place(values: Array, target: Classes) -> float:
+    """The same of the similarities of all pairs (M,), which are sorted."""
+    same = np.sort(values[target.same_positions])
+    values.sort()
+    variance, equal = rank_variance(values), target.same_pairs
+    if variance <= 0:
+        raise Undefined("constant_features")
+    return float(_score(below(values, same).sum() - equal * len(values) / 2, len(values), equal, variance, False))
+
+
 def ceiling(probe: Probe, *, normalized: bool = False, **_: object) -> float:
     """The PARC of features where every same-class pair is nearer than every other pair and no two distances tie.
 
@@ -72,19 +82,15 @@ def leave_one_out(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
     share = similarities.variance / untied
     if share <= 0:
         raise Undefined("constant_features")
-    # U counts the couples of a same-class and another pair in which the first is nearer. Without a sample, the couples
-    # with its same-class pairs and those with its other pairs are gone; couples of two of its pairs are in both.
-    other_below, same_below, total = similarities.separate_classes(target)
-    results, same_pairs = np.empty(probe.size), target.same_pairs
-    for i, near, far in similarities.pairs_by_sample(target):
-        removed = other_below(near).sum() + (same_pairs - same_below(far)).sum() - below(far, near).sum()
-        pairs, equal = similarities.count - (probe.size - 1), same_pairs - len(near)
-        if equal == 0 or equal == pairs:
-            results[i] = np.nan
-            continue
-        variance = share * (float(pairs) ** 3 - pairs) / 12
-        excess = total - removed - equal * (pairs - equal) / 2
-        results[i] = _score(excess, pairs, equal, variance, normalized)
+    # Without a sample, the couples with its same-class pairs and those with its other pairs are gone.
+    total, removed = similarities.count_couples(target)
+    results, pairs = np.full(probe.size, np.nan), similarities.count - (probe.size - 1)
+    variance = share * (float(pairs) ** 3 - pairs) / 12
+    remaining = target.same_pairs - (target.counts[target.codes] - 1)
+    for i, equal in enumerate(remaining.tolist()):
+        if 0 < equal < pairs:
+            excess = total - removed[i] - equal * (pairs - equal) / 2
+            results[i] = _score(excess, pairs, equal, variance, normalized)
     return results
 
 

@@ -1,6 +1,5 @@
 """What a metric reads: one source on the probe set."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from zoo_cli.errors import ContractError, Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import Matrix, Spectrum
-from zoo_cli.metrics.subsets import Subset, Subsets
 
 Array = NDArray[Any]
 
@@ -27,8 +25,7 @@ class Probe:
     `target`: the label side, shared by all sources. `logits`, `probs` (N, K); `gradients_sum` (N, P);
     `projected_gradients`: for which outputs, "trace" or "sum", the gradients are projected; `reference` (N, D'):
     features of a network trained on the target; `source_means` (K, D), `source_counts` (K,): the source's own classes.
-    `name`: the source's; `subset`: these samples among other subsets of a probe, with its labels. A metric adds to
-    `notes` what a reader must know about the value, machine readable.
+    `name`: the source's. A metric adds to `notes` what a reader must know about the value, machine readable.
     """
 
     matrix: Matrix
@@ -43,7 +40,6 @@ class Probe:
     source_counts: Array | None = None
     notes: list[str] = field(default_factory=list)
     further_matrices: dict[str, Matrix] = field(default_factory=dict)
-    subset: Subset | None = None
 
     @classmethod
     def of(cls, inputs: Array, labels: Array | Classes, *, name: str = "", **further: Any) -> Self:
@@ -71,26 +67,17 @@ class Probe:
         """N."""
         return len(self.target)
 
-    def take(self, rows: Array, target: Classes | None = None, subset: Subset | None = None) -> Self:
+    def take(self, rows: Array, target: Classes | None = None) -> Self:
         """The sub-probe of the samples at rows (M,), indices. `target`: its label side, where it exists already."""
         arrays = {key: value[rows] for key in PER_SAMPLE if (value := getattr(self, key)) is not None}
         target = self.target.take(rows) if target is None else target
         further = {key: matrix.take(rows) for key, matrix in self.further_matrices.items()}
-        matrix = self.matrix.take(rows, subset)
-        return replace(self, matrix=matrix, target=target, notes=[], further_matrices=further, subset=subset, **arrays)
-
-    def take_each(self, parts: Sequence[tuple[Array, Classes]]) -> Iterator[Self]:
-        """The sub-probes of parts, the rows of each and its label side, a restriction of this one's.
-
-        The sums that several metrics need of them are computed for all parts at once.
-        """
-        subsets = Subsets(self.matrix, self.target.members, [rows for rows, _ in parts])
-        for number, (rows, target) in enumerate(parts):
-            yield self.take(rows, target, Subset(subsets, number))
+        matrix = self.matrix.take(rows)
+        return replace(self, matrix=matrix, target=target, notes=[], further_matrices=further, **arrays)
 
     def with_labels(self, target: Classes) -> Self:
         """The same samples with other labels. Whatever is computed without labels is shared."""
-        return replace(self, target=target, notes=[], subset=None)
+        return replace(self, target=target, notes=[])
 
     def further_matrix(self, name: str) -> Matrix:
         """A further array with one row per sample as a matrix, whose products are shared as those of the inputs are."""
@@ -140,11 +127,24 @@ class Probe:
             return np.asarray(self.target.sums(spectrum.left).T)
         return np.asarray((self.sums @ spectrum.right).T / np.sqrt(spectrum.values)[:, None])
 
+    @property
+    def squared_gram(self) -> float:
+        """See `Matrix.squared_gram`."""
+        return self.matrix.squared_gram
+
+    @property
+    def lengths(self) -> Array:
+        """See `Matrix.lengths`."""
+        return self.matrix.lengths
+
+    @property
+    def tilt(self) -> Array:
+        """See `Matrix.tilt`."""
+        return self.matrix.tilt
+
     @cached_property
     def squared_sums(self) -> float:
         """The squared lengths of the class sums of the centred inputs, added up."""
-        if self.subset is not None and self.subset.subsets.share_products:
-            return float(self.subset.subsets.squared_sums[self.subset.number])
         if self.matrix.tall:
             return float(np.vdot(self.sums, self.sums))
         return float(self.class_gram[self.target.codes, np.arange(self.size)].sum())

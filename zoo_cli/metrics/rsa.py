@@ -3,8 +3,9 @@
 Dwivedi and Roig 2019, in the form of paper 000 (arXiv 2304.12314, A.8): against labels, not a trained network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.counted_pairs import LEVELS, CountedPairs, below_levels, rank_variance
+from zoo_cli.metrics.kept_pairs import RANKED
 from zoo_cli.metrics.labels import Classes
-from zoo_cli.metrics.parc import correlation
+from zoo_cli.metrics.parc import correlation, correlation_in_place
 from zoo_cli.metrics.probe import Probe
+from zoo_cli.metrics.subsample_pairs import SubsamplePairs
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 
 Array = NDArray[Any]
 
@@ -36,14 +40,51 @@ def rsa(probe: Probe) -> float:
 
     Raises Undefined: `too_few_examples`, `single_class`, `no_same_class_pair`, `constant_features`.
     """
+    return _score(probe)
+
+
+def on_subsamples(probe: Probe, subsamples: Subsamples) -> Array | None:
+    """The scores of all subsamples (H,), NaN where undefined; None where each is computed by itself."""
+    each = SubsamplePairs(probe.matrix, subsamples)
+    if not each.are_small:
+        return None
+    parts = zip(subsamples.parts, each, strict=True)
+    return np.array([score_or_nan(_score_values, probe.take(*part), values=values) for part, values in parts])
+
+
+def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array | None:
+    """The scores (P,) under other labels of the same samples; None where each is computed by itself."""
+    similarities = probe.matrix.pairs()
+    if isinstance(similarities, CountedPairs) or similarities.count > RANKED:
+        return None
+    ranks = cache(partial(_rank_pairs, similarities.values, probe.size))
+    return np.array([score_or_nan(_score, probe.with_labels(target), ranks=ranks) for target in targets])
+
+
+def _score(probe: Probe, *, ranks: Callable[[], tuple[Array, float]] | None = None) -> float:
+    """The score; `ranks` returns those of the pairs, as `_rank_pairs` does."""
     target, similarities = probe.require_pairs(), probe.matrix.pairs()
     groups = _group_labels(target)
     if len(groups.pairs) == 2:
         return correlation(similarities, target)
+    if ranks is not None:
+        return _divide(*_sum_by_class(*ranks(), target, groups), groups)
     if isinstance(similarities, CountedPairs):
-        covariance, variance = _count(similarities, target, groups)
-    else:
-        covariance, variance = _sort(similarities.values, target, groups)
+        return _divide(*_count(similarities, target, groups), groups)
+    return _divide(*_sort(similarities.values, target, groups), groups)
+
+
+def _score_values(probe: Probe, *, values: Array) -> float:
+    """The score from the similarities of all pairs (M,), which are overwritten."""
+    target = probe.require_pairs()
+    groups = _group_labels(target)
+    if len(groups.pairs) == 2:
+        return correlation_in_place(values, target)
+    return _divide(*_sort(values, target, groups), groups)
+
+
+def _divide(covariance: float, variance: float, groups: "_Groups") -> float:
+    """The correlation. Raises Undefined `constant_features`."""
     if variance <= 0:
         raise Undefined("constant_features")
     return covariance / float(np.sqrt(variance * groups.spread))
@@ -129,31 +170,54 @@ def _count(similarities: CountedPairs, target: Classes, groups: _Groups) -> tupl
 
 def _sort(values: Array, target: Classes, groups: _Groups) -> tuple[float, float]:
     """As `_count`, of similarities (M,) that are kept."""
-    ordered = _pack_pairs(values, target, groups)
-    count = float(len(ordered))
-    ranks, middle = groups.ranks, (count + 1) / 2
+    count = float(len(values))
+    ranks, middle = groups.ranks - (count + 1) / 2, (count + 1) / 2
     covariance, tied = 0.0, 0.0
-    for start, level, distances in _split_chunks(ordered):
-        edges = np.flatnonzero(np.diff(level, prepend=level[0] - 2) > 1)
-        sizes = np.diff(edges, append=len(level))
-        mid = np.repeat(start + edges + (sizes + 1) / 2, sizes)
-        covariance -= float((mid - middle) @ (ranks[distances] - middle))
+    for mid, distances, sizes in _rank_chunks(_pack_pairs(values, _label_distances(target, groups))):
+        covariance -= float((mid - middle) @ ranks[distances])
         tied += float((sizes.astype(np.float64) ** 3 - sizes).sum())
     return covariance, (count**3 - count - tied) / 12
 
 
-def _pack_pairs(values: Array, target: Classes, groups: _Groups) -> Array:
-    """The pairs as sorted integers, most distant first: similarity above the index of the label distance."""
-    if len(target) <= KEPT_ROWS:
-        # Kept with a small target, which many sources share.
-        packed = target.cached("label distances", lambda: _distance_indices(target, groups).astype(np.uint32))
-        packed = packed.astype(np.uint64)
-    else:
-        packed = _distance_indices(target, groups)
+def _rank_pairs(values: Array, size: int) -> tuple[Array, float]:
+    """The mid-ranks of similarities (M,), less their mean, as a symmetric matrix (size, size) with diagonal 0, and the
+    sum of their squares over the pairs."""
+    count = float(len(values))
+    ranks, tied = np.empty(len(values)), 0.0
+    for mid, pairs, sizes in _rank_chunks(_pack_pairs(values, np.arange(len(values), dtype=np.uint64))):
+        ranks[pairs] = mid - (count + 1) / 2
+        tied += float((sizes.astype(np.float64) ** 3 - sizes).sum())
+    square = np.zeros((size, size))
+    square[np.triu_indices(size, 1)] = ranks
+    square += square.T
+    return square, (count**3 - count - tied) / 12
+
+
+def _sum_by_class(ranks: Array, variance: float, target: Classes, groups: _Groups) -> tuple[float, float]:
+    """As `_count`, from the ranks (N, N) of the pairs: their sums over the pairs of two classes decide."""
+    sums = target.sums(target.sums(ranks).T)
+    kinds = groups.kinds[target.order[target.starts]]
+    labels = groups.ranks - (groups.pairs.sum() + 1) / 2
+    of_classes = labels[groups.of_kinds[kinds[:, None], kinds]]
+    np.fill_diagonal(of_classes, labels[0])
+    return -float(np.vdot(sums, of_classes)) / 2, variance
+
+
+def _label_distances(target: Classes, groups: _Groups) -> Array:
+    """As `_distance_indices`, kept with a small target, which many sources share."""
+    if len(target) > KEPT_ROWS:
+        return _distance_indices(target, groups)
+    indices = target.cached("label distances", lambda: _distance_indices(target, groups).astype(np.uint32))
+    return np.asarray(indices.astype(np.uint64))
+
+
+def _pack_pairs(values: Array, packed: Array) -> Array:
+    """The pairs as sorted integers, most distant first: similarity above an index, `packed`, which is overwritten."""
     for start in range(0, len(values), STEP):
-        near = np.clip(values[start : start + STEP].astype(np.float64), -1, 1)
-        level = np.rint((near + 1) * GRID).astype(np.uint64)
-        packed[start : start + STEP] |= level << np.uint64(INDEX_BITS)
+        level = np.clip(values[start : start + STEP].astype(np.float64), -1, 1)
+        level += 1
+        level *= GRID
+        packed[start : start + STEP] |= np.rint(level, out=level).astype(np.uint64) << np.uint64(INDEX_BITS)
     packed.sort()
     return packed
 
@@ -166,8 +230,21 @@ def _distance_indices(target: Classes, groups: _Groups) -> Array:
     return np.asarray(indices)
 
 
+def _rank_chunks(ordered: Array) -> Iterator[tuple[Array, Array, Array]]:
+    """Chunks of the sorted packed pairs: their mid-ranks, their indices, and the sizes of groups of equal ones,
+    among them all of two and more."""
+    for start, level, indices in _split_chunks(ordered):
+        apart = level[1:] - level[:-1] > 1
+        if apart.all():  # nearly always: no ties
+            yield np.arange(start + 1.0, start + len(level) + 1), indices, np.ones(1)
+            continue
+        edges = np.append(0, np.flatnonzero(apart) + 1)
+        sizes = np.diff(edges, append=len(level))
+        yield np.repeat(start + edges + (sizes + 1) / 2, sizes), indices, sizes
+
+
 def _split_chunks(ordered: Array) -> Iterator[tuple[int, Array, Array]]:
-    """Chunks of the sorted packed pairs: start, similarities on the grid, int64, and indices of label distances. No
+    """Chunks of the sorted packed pairs: start, similarities on the grid, and indices, both int64. No
     chunk ends within a group of equal similarities."""
     count, bits, mask = len(ordered), np.uint64(INDEX_BITS), np.uint64((1 << INDEX_BITS) - 1)
     start = 0

@@ -1,14 +1,16 @@
 """The subsamples of a target, on which a metric may be computed one by one or all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo_cli.errors import Undefined
 from zoo_cli.metrics.caching import Cached
 from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.probe import Probe
 
 Array = NDArray[Any]
 
@@ -37,3 +39,11 @@ class Subsamples(Cached):
         for column, (rows, _) in enumerate(self.parts):
             indicators[rows, column] = 1.0
         return indicators
+
+
+def score_or_nan(function: Callable[..., float], probe: Probe, **params: Any) -> float:
+    """The score of a probe, NaN where it is undefined."""
+    try:
+        return function(probe, **params)
+    except Undefined:
+        return float("nan")

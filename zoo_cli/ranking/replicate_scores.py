@@ -1,4 +1,10 @@
-"""The scores of the replicates of a probe: by a metric's function of all of them at once, else one by one."""
+"""The scores of the replicates of a probe: by a metric's function of all of them at once, else one by one.
+
+A metric is made fast in one place, the functions of many replicates that its entry names. What they compute of the
+whole probe for several metrics is kept with its matrix, as `metrics.subsample_sums` does; what follows from labels
+alone is kept with the subsamples and label sides, which all sources share. A metric without such functions is a
+function of one probe, and is given the sub-probe of every replicate.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,11 +16,10 @@ from numpy.typing import NDArray
 
 from zoo_cli import registry
 from zoo_cli.entries import Metric
-from zoo_cli.errors import Undefined
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.metrics.subsamples import Subsamples
+from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 from zoo_cli.specs import Method
 
 Array = NDArray[Any]
@@ -56,7 +61,7 @@ def score_subsamples(functions: Sequence[Score], probe: Probe, subsamples: Subsa
     if not functions or subsamples.share == 0:
         return np.full((len(functions), len(subsamples)), np.nan)
     batches = [_score_batch(function, "on_subsamples", probe, subsamples) for function in functions]
-    return _complete(functions, batches, probe.take_each(subsamples.parts))
+    return _complete(functions, batches, (probe.take(*part) for part in subsamples.parts))
 
 
 def score_permutations(functions: Sequence[Score], probe: Probe, targets: Sequence[Classes]) -> Array:
@@ -78,14 +83,7 @@ def _complete(functions: Sequence[Score], batches: Sequence[Array | None], probe
     """All scores (M, P): those of `batches`, and in place of None those of the functions, probe by probe, so that they
     share the products of each."""
     rest = [function for function, scores in zip(functions, batches, strict=True) if scores is None]
-    columns = [[_score_or_nan(function, probe) for function in rest] for probe in probes] if rest else []
+    columns = [[score_or_nan(function, probe) for function in rest] for probe in probes] if rest else []
     rows = iter(np.array(columns, dtype=np.float64).T)
     table = [next(rows) if scores is None else scores for scores in batches]
     return np.array(table, dtype=np.float64)
-
-
-def _score_or_nan(function: Score, probe: Probe) -> float:
-    try:
-        return function(probe)
-    except Undefined:
-        return float("nan")
