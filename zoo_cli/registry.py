@@ -123,6 +123,8 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         four_fifths=True,
         pairs=True,
+        on_subsamples="zoo_cli.metrics.sfda_replicates:on_subsamples",
+        on_permutations="zoo_cli.metrics.sfda_replicates:on_permutations",
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",

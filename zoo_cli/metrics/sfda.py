@@ -22,6 +22,7 @@ Array = NDArray[Any]
 
 ENTRIES = 1 << 20  # of a block of logits
 MIN_SHRINKAGE = 1e-10
+LEAST_LOGIT = -700.0  # below the largest: exp of less is not a normal number, with which arithmetic is 20 times slower
 WIDE = 2  # more columns for each row than this are rotated
 
 
@@ -47,7 +48,7 @@ def sfda(probe: Probe) -> float:
     sums = probe.sums if rows is matrix.centred else target.sums(rows)
     fit = _fit(rows, sums, matrix.gram if matrix.tall else None, target, matrix.width, start, None)
     confidence = np.concatenate(
-        [softmax(softmax(logits, axis=1), axis=1)[own, codes] for logits, own, codes in fit.logits(target)]
+        [softmax(find_shares(logits), axis=1)[own, codes] for logits, own, codes in fit.logits(target)]
     )[np.argsort(target.order)][:, None]
     means = sums / target.sizes[:, None]
     others = (means.sum(axis=0) - means) / (len(means) - 1)
@@ -55,7 +56,7 @@ def sfda(probe: Probe) -> float:
     mixed += (1 - confidence) * others[target.codes]
     gram = mixed.T @ mixed if matrix.tall else None
     fit = _fit(mixed, target.sums(mixed), gram, target, matrix.width, start, fit.share)
-    right = sum(float(softmax(logits, axis=1)[own, codes].sum()) for logits, own, codes in fit.logits(target))
+    right = sum(float(find_shares(logits)[own, codes].sum()) for logits, own, codes in fit.logits(target))
     return right / probe.size
 
 
@@ -92,9 +93,8 @@ class _Discriminant:
     def logits(self, target: Classes) -> Iterator[tuple[Array, Array, Array]]:
         """The logits (R, C) of some samples at a time, in the order of `target.order`; the positions (R,) and codes
         (R,) of their own classes."""
-        step = max(1, ENTRIES // len(self.offsets))
-        for start in range(0, len(self.rows), step):
-            block = target.order[start : start + step]
+        for part in split_rows(len(self.rows), len(self.offsets)):
+            block = target.order[part]
             own, codes = np.arange(len(block)), target.codes[block]
             logits = self.rows[block] @ self.directions
             if self.apart:
@@ -134,16 +134,28 @@ def _fit(
     return _Discriminant(share, np.ascontiguousarray(white[:, :count].T), white[:, count:], prior, True)
 
 
+def split_rows(count: int, classes: int) -> list[slice]:
+    """Blocks of rows whose logits (R, C) are kept at once."""
+    step = max(1, ENTRIES // classes)
+    return [slice(start, start + step) for start in range(0, count, step)]
+
+
+def find_shares(logits: Array) -> Array:
+    """The softmax of each row of logits (N, C)."""
+    return np.asarray(softmax(np.maximum(logits - logits.max(axis=1, keepdims=True), LEAST_LOGIT), axis=1))
+
+
 def _share(within: Array, start: Array) -> float:
     """max(exp(-5 s), 1e-10), s the largest eigenvalue of a covariance (D, D) by power iteration from start (D,)."""
     vector = other = within @ start
     for _ in range(3):
-        other = _unit(within @ vector)
-        vector = _unit(within @ other)
+        other = find_unit(within @ vector)
+        vector = find_unit(within @ other)
     return max(float(np.exp(-5 * (vector @ within @ other))), MIN_SHRINKAGE)
 
 
-def _unit(vector: Array) -> Array:
+def find_unit(vector: Array) -> Array:
+    """A vector scaled to length 1, 0 if it is 0."""
     length = float(np.linalg.norm(vector))
     return vector / length if length else vector
 
