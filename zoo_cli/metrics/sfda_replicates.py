@@ -31,11 +31,14 @@ def on_subsamples(probe: Probe, subsamples: Subsamples) -> Array | None:
         return None
     centred = probe.matrix.centred
     scores = np.full(len(subsamples), np.nan)
+    memory = np.empty((max(len(rows) for rows, _ in subsamples.parts), probe.matrix.width))  # new pages cost time
     for i, (rows, target) in enumerate(subsamples.parts):
         score = None
         if len(rows) > probe.matrix.width:
             part = Downdate(centred, rows, target)
-            score = _score(centred[rows] - part.mean, target, probe.matrix.gram, part.left_out)
+            own = np.take(centred, rows, axis=0, out=memory[: len(rows)], mode="clip")
+            own -= part.mean
+            score = _score(own, target, probe.matrix.gram, part.left_out, own)
         if score is None and not i:
             return None  # nor will the others share anything
         scores[i] = score_or_nan(sfda, probe.take(rows, target)) if score is None else score
@@ -47,7 +50,8 @@ def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array | None:
     if not _is_regular(probe):
         return None
     matrix, nothing = probe.matrix, np.empty((0, probe.matrix.width))
-    scores = [_score(matrix.centred, target, matrix.gram, nothing) for target in targets]
+    memory = np.empty_like(matrix.centred)
+    scores = [_score(matrix.centred, target, matrix.gram, nothing, memory) for target in targets]
     return np.array(
         [
             score_or_nan(sfda, probe.with_labels(target)) if score is None else score
@@ -60,9 +64,12 @@ def _is_regular(probe: Probe) -> bool:
     return probe.matrix.tall and not probe.matrix.streamed and not probe.matrix.constant
 
 
-def _score(rows: Array, target: Classes, gram: Array, lacking: Array) -> float | None:
-    """The SFDA of centred rows (N, D). The products of their columns are gram (D, D) less those of lacking (O, D). None
-    where rounding may be seen in it."""
+def _score(rows: Array, target: Classes, gram: Array, lacking: Array, memory: Array) -> float | None:
+    """The SFDA of centred rows (N, D). None where rounding may be seen in it.
+
+    The products of their columns are gram (D, D) less those of lacking (O, D). `memory` (N, D), which may be that of
+    the rows, is overwritten.
+    """
     if len(target.counts) < 2 or target.same_pairs == 0:
         return None
     sizes, codes = target.sizes, target.codes
@@ -82,10 +89,11 @@ def _score(rows: Array, target: Classes, gram: Array, lacking: Array) -> float |
     # Each sample is moved to kept * row + lost * others[code].
     lost = 1 - kept
     others = (means.sum(axis=0) - means) / (len(means) - 1)
-    moved, crossed = _weighted_sums(rows, target, kept), _weighted_sums(rows, target, kept * lost)
+    rows = np.multiply(rows, kept[:, None], out=memory)
+    moved, crossed = target.sums(rows), _weighted_sums(rows, target, lost)
     share = np.bincount(codes, lost) / sizes
     weight = np.bincount(codes, lost**2) - sizes * share**2
-    within = blas.dsyrk(1.0, (rows * kept[:, None]).T, lower=1)
+    within = blas.dsyrk(1.0, rows.T, beta=0.0, c=within, lower=1, overwrite_c=1)
     within = blas.dsyrk(-1.0, (moved / np.sqrt(sizes)[:, None]).T, beta=1.0, c=within, lower=1, overwrite_c=1)
     beside = crossed - share[:, None] * moved + (weight / 2)[:, None] * others
     within = blas.dsyr2k(1.0, others.T, beside.T, beta=1.0, c=within, lower=1, overwrite_c=1)
@@ -96,7 +104,6 @@ def _score(rows: Array, target: Classes, gram: Array, lacking: Array) -> float |
     for block in blocks:
         present, place = np.unique(codes[block], return_inverse=True)
         logits = rows[block] @ fit.directions
-        logits *= kept[block, None]
         logits += lost[block, None] * (others[present] @ fit.directions)[place]
         right += float(find_shares(logits + fit.offsets)[np.arange(len(logits)), codes[block]].sum())
     return right / len(rows)
