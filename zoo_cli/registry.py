@@ -122,6 +122,7 @@ METRICS: dict[str, Metric] = {
         ceiling="zoo_cli.metrics.gbc:ceiling",
         four_fifths=True,
         logarithmic=True,
+        on_subsamples="zoo_cli.metrics.gbc:on_subsamples",
     ),
     "sfda": Metric(
         "zoo_cli.metrics.sfda:sfda",

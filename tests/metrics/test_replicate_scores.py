@@ -14,7 +14,11 @@ from zoo_cli.metrics.subsamples import Subsamples, score_or_nan
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.replicate_scores import Scorer, score_permutations, score_subsamples
 
-PARAMS = {"transrate": ("", ":form=paper"), "hscore": ("", ":shrunk=true")}
+PARAMS = {
+    "transrate": ("", ":form=paper"),
+    "hscore": ("", ":shrunk=true"),
+    "gbc": ("", ":pca=4", ":pca=4,log=true", ":form=diagonal,pca=4", ":pca=0"),
+}
 BATCHED = [
     name + params
     for name, entry in registry.METRICS.items()

@@ -14,6 +14,7 @@ from zoo_cli.metrics import pairs
 from zoo_cli.metrics.caching import Cached
 from zoo_cli.metrics.counted_pairs import CountedPairs
 from zoo_cli.metrics.kept_pairs import KeptPairs
+from zoo_cli.metrics.leading import find_leading
 
 Array = NDArray[Any]
 
@@ -186,6 +187,21 @@ class Matrix(Cached):
         if count is None or self.is_cached("scores") or self.spectrum.right is None:
             return self.cached("scores", self._compute_scores)[:, :count]
         return np.asarray(self.centred @ self.spectrum.right[:, :count])
+
+    def leading_scores(self, count: int) -> Array:
+        """The same without the other components, if they are not known, for less than the whole `spectrum` costs."""
+        if "spectrum" in self.__dict__:
+            return self.scores(count)
+        return self.cached(f"leading scores {count}", lambda: self._compute_leading(count))
+
+    def _compute_leading(self, count: int) -> Array:
+        leading = find_leading(self.gram, count)
+        if leading is None:
+            return self.scores(count)
+        values, vectors = leading
+        kept = int((values[:count] > values[0] * len(values) * np.finfo(np.float64).eps).sum())
+        vectors = vectors[:, :kept]
+        return np.asarray(self.centred @ vectors if self.tall else vectors * np.sqrt(values[:kept]))
 
     def _compute_scores(self) -> Array:
         spectrum = self.spectrum

@@ -12,6 +12,7 @@ Array = NDArray[Any]
 
 ENTRIES = 1 << 21  # of a block of errors
 PENALTIES = 10.0 ** np.arange(-5, 4)
+ROUNDING = 1e-12  # of the labels' variance, more than rounding can hide
 
 
 def ridge(probe: Probe) -> float:
@@ -28,19 +29,41 @@ def ridge(probe: Probe) -> float:
     target, count = probe.require_classes(), float(probe.size)
     rows, values = probe.matrix.scores(), probe.matrix.spectrum.values
     inner, labels, outside = _rotate(target.sums(rows), target)
-    baseline = (count - float(target.sizes @ target.sizes) / count) * (count / (count - 1)) ** 2
-    penalties = PENALTIES * float(values.sum()) / count
-    press = np.zeros(len(penalties))
+    spread = count - float(target.sizes @ target.sizes) / count
+    shrinkage = 1 / (values + PENALTIES[:, None] * float(values.sum()) / count)
+    free = probe.matrix.cached("ridge free shares", lambda: _free_shares(rows, shrinkage))
+    # The sum of squares of the errors without leaving out: the score's denominators are at most `free`.
+    fitted = (shrinkage * (2 - values * shrinkage)) @ np.einsum("ij,ij->j", inner, inner)
+    bounds = (spread - fitted - ROUNDING * spread) / free.max(axis=1) ** 2
+    least = np.inf
+    for i in np.argsort(bounds, kind="stable"):
+        if bounds[i] < least:
+            least = min(least, _press(rows, target, inner * shrinkage[i], labels, outside, free[i]))
+    return 1 - least / (spread * (count / (count - 1)) ** 2)
+
+
+def _free_shares(rows: Array, shrinkage: Array) -> Array:
+    """1 less the leverage of each of the rows (N, R), for each of the penalties, shrinkage (P, R): (P, N)."""
+    free = np.empty((len(shrinkage), len(rows)))
+    step = max(1, ENTRIES // max(rows.shape[1], 1))
+    for start in range(0, len(rows), step):
+        squares = rows[start : start + step] ** 2
+        for i, shrink in enumerate(shrinkage):
+            free[i, start : start + step] = 1 - (1 / len(rows) + squares @ shrink)
+    return free
+
+
+def _press(rows: Array, target: Classes, weights: Array, labels: Array, outside: Array, free: Array) -> float:
+    """The sum of squares of the errors on left-out samples. Weights (B, R), labels (C, B) and outside (C,) as from
+    `_rotate`; free (N,)."""
+    press = 0.0
     step = max(1, ENTRIES // max(labels.shape))
-    for start in range(0, probe.size, step):
-        block, codes = rows[start : start + step], target.codes[start : start + step]
-        squares = block**2
-        for i, penalty in enumerate(penalties):
-            shrink = 1 / (values + penalty)
-            leverage = 1 / count + squares @ shrink
-            errors = labels[codes] - block @ (inner * shrink).T
-            press[i] += ((np.einsum("ij,ij->i", errors, errors) + outside[codes]) / (1 - leverage) ** 2).sum()
-    return 1 - float(press.min()) / baseline
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        codes = target.codes[block]
+        errors = labels[codes] - rows[block] @ weights.T
+        press += float(((np.einsum("ij,ij->i", errors, errors) + outside[codes]) / free[block] ** 2).sum())
+    return press
 
 
 def _rotate(inner: Array, target: Classes) -> tuple[Array, Array, Array]:

@@ -22,6 +22,7 @@ Array = NDArray[Any]
 
 ENTRIES = 1 << 20  # of a block of logits
 MIN_SHRINKAGE = 1e-10
+LEAST_LOGIT = -700.0  # below the largest: exp of less is not a normal number, with which arithmetic is 20 times slower
 WIDE = 2  # more columns for each row than this are rotated
 
 
@@ -47,7 +48,7 @@ def sfda(probe: Probe) -> float:
     sums = probe.sums if rows is matrix.centred else target.sums(rows)
     fit = _fit(rows, sums, matrix.gram if matrix.tall else None, target, matrix.width, start, None)
     confidence = np.concatenate(
-        [softmax(softmax(logits, axis=1), axis=1)[own, codes] for logits, own, codes in fit.logits(target)]
+        [softmax(_find_shares(logits), axis=1)[own, codes] for logits, own, codes in fit.logits(target)]
     )[np.argsort(target.order)][:, None]
     means = sums / target.sizes[:, None]
     others = (means.sum(axis=0) - means) / (len(means) - 1)
@@ -55,7 +56,7 @@ def sfda(probe: Probe) -> float:
     mixed += (1 - confidence) * others[target.codes]
     gram = mixed.T @ mixed if matrix.tall else None
     fit = _fit(mixed, target.sums(mixed), gram, target, matrix.width, start, fit.share)
-    right = sum(float(softmax(logits, axis=1)[own, codes].sum()) for logits, own, codes in fit.logits(target))
+    right = sum(float(_find_shares(logits)[own, codes].sum()) for logits, own, codes in fit.logits(target))
     return right / probe.size
 
 
@@ -132,6 +133,11 @@ def _fit(
     both = np.concatenate([rows - means[target.codes], means])
     white = _whiten(within, both.T, share * floor)
     return _Discriminant(share, np.ascontiguousarray(white[:, :count].T), white[:, count:], prior, True)
+
+
+def _find_shares(logits: Array) -> Array:
+    """The softmax of each row of logits (N, C)."""
+    return np.asarray(softmax(np.maximum(logits - logits.max(axis=1, keepdims=True), LEAST_LOGIT), axis=1))
 
 
 def _share(within: Array, start: Array) -> float:
