@@ -94,23 +94,27 @@ run_cell() { # DRAW LABELS STUDENT TARGET
   zoo finetune "best:$network" $flags ${chosen[labels-only]} > /dev/null
 }
 
-# What the student of few labels learns from others of its task: itself, a weaker and a stronger one. In workspaces of their own.
+# What the student of few labels learns from others of its task: itself, a weaker and a stronger one, all trained with the
+# settings of labels only. In workspaces of their own, whose sources are these networks.
 run_transfers() { # DRAW TARGET
-  local origin=$work/scratch/$2/runs place=$work/transfers/$2 labels=few-$1 flags recalibrate objective teacher
+  local place=$work/transfers/$2 few=few-$1 many=many-$1 flags settings recalibrate objective teacher
   mkdir -p "$place"
-  cp "$work/scratch/$2/zoo.toml" "$place/zoo.toml"
+  python3 -m tests.claims.evidence_targets networks "$work/scratch/$2/zoo.toml" "$1" > "$place/zoo.toml"
   zoo split -C "$place" --quiet > /dev/null
-  zoo split -C "$place" --labels "$labels" --labelled 5/class --seed "$1" --quiet > /dev/null
-  local before=$origin/labels-only-s$1-$labels stronger=$origin/labels-only-s$1-many-$1 weaker=$place/runs/weaker-$labels
-  flags="-C $place --labels $labels --seed $1 --batch-size 64 --quiet"
-  zoo distill $flags --lam 1 --steps $((STEPS / 5)) --lr 0.03 --schedule cosine --name "weaker-$labels" > /dev/null
-  flags+=" --student file:$before --steps $TRANSFER_STEPS"
+  zoo split -C "$place" --labels "$few" --labelled 5/class --seed "$1" --quiet > /dev/null
+  zoo split -C "$place" --labels "$many" --labelled 20/class --seed "$1" --quiet > /dev/null
+  settings=$(sed -n 's/:.*labels-only.*//p' "$work/scratch/$2/settings-$few")
+  flags="-C $place --seed $1 --batch-size 64 --quiet"
+  zoo distill $flags --labels "$few" --lam 1 --steps "$STEPS" --schedule cosine $settings --name "before-$1" > /dev/null
+  zoo distill $flags --labels "$few" --lam 1 --steps $((STEPS / 5)) --schedule cosine $settings --name "weaker-$1" > /dev/null
+  zoo distill $flags --labels "$many" --lam 1 --steps "$STEPS" --schedule cosine $settings --name "stronger-$1" > /dev/null
+  flags+=" --labels $few --student file:$place/runs/before-$1 --steps $TRANSFER_STEPS"
   for recalibrate in "" --recalibrate; do
-    zoo distill $flags --objective kl --source "file:$before" --name "kl-self$recalibrate-$labels" $recalibrate > /dev/null
+    zoo distill $flags --objective kl --source before --name "kl-self$recalibrate-$1" $recalibrate > /dev/null
     for objective in kl xe-kl mcl dp; do
       for teacher in weaker stronger; do
-        zoo distill $flags --objective $objective --source "file:${!teacher}" $recalibrate \
-          --name "$objective-$teacher$recalibrate-$labels" > /dev/null
+        zoo distill $flags --objective $objective --source "$teacher" --name "$objective-$teacher$recalibrate-$1" \
+          $recalibrate > /dev/null
       done
     done
   done

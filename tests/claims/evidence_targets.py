@@ -115,6 +115,13 @@ def describe_source(name: str, experts: Path) -> dict[str, object]:
     return {"name": name, **pretrained(name), "trained_on": [name.split("_")[0]]}
 
 
+def format_networks(toml: Path, draw: str) -> str:
+    """The zoo.toml of a target, and as its sources the networks that teach one another, see evidence.sh."""
+    task = toml.read_text().partition("[[source]]")[0]
+    sources = [{"name": name, "model": f"file:runs/{name}-{draw}"} for name in ("before", "weaker", "stronger")]
+    return task + "\n".join(format_table("[[source]]", source) for source in sources)
+
+
 def format_candidates(size: Size) -> str:
     """The candidates of a search: every method with the same settings. The first of labels only is not among them: all
     are compared with it."""
@@ -135,7 +142,8 @@ def format_base(size: Size) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("targets", "domains", "data", "network", "toml", "candidates", "base"))
+    kinds = ("targets", "domains", "data", "network", "toml", "networks", "candidates", "base")
+    parser.add_argument("what", choices=kinds)
     parser.add_argument("name", nargs="*")
     parser.add_argument("--experts", type=Path, default=Path("experts"))
     arguments = parser.parse_args()
@@ -157,6 +165,8 @@ def main() -> None:
         case "toml":
             target, student, size = names
             print(format_toml(target, student, SIZES[size], arguments.experts), end="")
+        case "networks":
+            print(format_networks(Path(names[0]), names[1]), end="")
         case "candidates":
             print(format_candidates(SIZES[names[0]]))
         case "base":

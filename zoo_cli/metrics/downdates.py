@@ -16,7 +16,6 @@ from scipy import linalg, sparse
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.matrix import condition
 from zoo_cli.metrics.subsamples import Subsamples
-from zoo_cli.metrics.subsamples import score_or_nan as score_or_nan
 
 Array = NDArray[Any]
 Part = tuple[Array, Classes]
