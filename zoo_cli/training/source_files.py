@@ -15,7 +15,7 @@ FOLDER_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
 
 
 def file_digests(settings: Config, source: Source) -> dict[str, str]:
-    """The digests of a source's files by their paths: weights, code, a folder, names, embeddings, files among its args."""
+    """The digests of a source's files by their paths: weights, code, folder, class names, embeddings, its args."""
     provider, rest = specs.provider("model provider", source.model)
     if provider == "file":
         rest = split_domain(rest, settings.root)[0]
