@@ -320,6 +320,13 @@ def test_show_describes_an_export(template: Path) -> None:
     assert (result.code, result.data["schema"], result.data["comparison"]["images"]) == (0, "zoo.export/1", 12)
 
 
+def test_folder_as_a_file_is_refused(place: Path) -> None:
+    folder = place / "x.onnx"
+    folder.mkdir()
+    result = run("export", "a", "--out", str(folder), "--overwrite", workspace=place)
+    assert (result.code, f"--out {folder} is a folder; name a file in it" in result.error) == (2, True)
+
+
 def test_other_programs_as_onnx_are_named(template: Path) -> None:
     result = run("predict", f"onnx:{template}/raw.pt2", "--data", f"folder:{template}/images", workspace=template)
     assert (result.code, "raw.pt2 is a pt2 program of torch.export, not an ONNX file" in result.error) == (2, True)
