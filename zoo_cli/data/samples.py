@@ -151,11 +151,9 @@ def match_data(pattern: Path, root: Path) -> list[Path]:
         files.update(matches)
         missing += [] if matches else [each]
     if files and missing:
-        raise ContractError(
-            f"{len(missing):,} of the {len(patterns):,} files of {quote(str(pattern))} are missing, "
-            f"e.g. {quote(missing[0].name)}",
-            "fetch them, or leave them out of the braces",
-        )
+        count = f"{len(missing):,} of {len(patterns):,} files are missing, e.g. {quote(missing[0].name)}"
+        what = f"{quote(missing[0].name)} is missing" if len(missing) == 1 else count
+        raise ContractError(f"{quote(str(pattern))}: {what}", "fetch it, or leave it out of the braces")
     return sorted(files, key=str)
 
 
