@@ -91,7 +91,8 @@ def _choose_automatically(purpose: str) -> Any:
         problem = f"{_card_name(gpu)} cannot be used: {device_errors.describe(error)}"
     if problem:
         console.warn(f"{problem}; the CPU is used instead")
-    console.say(f"{purpose} on CPU, {torch.get_num_threads()} threads")
+    count = torch.get_num_threads()
+    console.say(f"{purpose} on CPU, {count} {'thread' if count == 1 else 'threads'}")
     return torch.device("cpu")
 
 

@@ -132,7 +132,19 @@ def test_what_is_not_a_tar_file_is_refused(tmp_path: Path) -> None:
     write_shard(tmp_path / "x.tar.gz", {"a.jpg": b"x"}, "w:gz")
     with pytest.raises(ContractError, match="gzip -d"):
         open_data("wds:x.tar.gz", tmp_path)
-    with pytest.raises(UsageError, match="braces are not a pattern"):
-        open_data("wds:s-{0..1}.tar", tmp_path)
     write_shard(tmp_path / "x.tar", {"a.jpg": b"x", "a.json": b'{"kind": "x"}'})
     assert "wds:x.tar?label=kind" in open_data("wds:x.tar", tmp_path).label_hint()
+
+
+def test_braces_name_every_shard(tmp_path: Path) -> None:
+    for number in range(3):
+        write_shard(tmp_path / f"d/s-{number:03}.tar", {"a.jpg": b"x"})
+    ids = [sample.id for sample in open_data("wds:d/s-{000..002}.tar", tmp_path).samples()]
+    assert ids == ["s-000/a", "s-001/a", "s-002/a"]
+    with pytest.raises(UsageError, match="no file matches"):
+        open_data("wds:d/t-{000..002}.tar", tmp_path)
+    (tmp_path / "d/s-001.tar").unlink()
+    with pytest.raises(ContractError, match=r'2 of 4 files are missing, e.g. "s-001.tar"'):
+        open_data("wds:d/s-{000..003}.tar", tmp_path)
+    with pytest.raises(ContractError, match=r'001\}\.tar": "s-001.tar" is missing'):
+        open_data("wds:d/s-{000..001}.tar", tmp_path)

@@ -16,7 +16,9 @@ from PIL import Image
 
 from tests.export.extra import needs_onnx
 from tests.workspaces import CLASSES, edit, make, run, sign_run
+from zoo_cli.api.workspace import Workspace
 from zoo_cli.config import Source
+from zoo_cli.errors import ZooError
 from zoo_cli.models import loading
 from zoo_cli.store import files, image_lists, schemas
 
@@ -117,6 +119,27 @@ def test_int8_states_its_cost(template: Path) -> None:
     assert 0 < cost["largest_difference"] < 1
     assert {tensor.data_type for tensor in graph(template / "int8.onnx").initializer} >= {3}  # INT8
     assert result.data["largest_difference"] <= 1e-4  # of the float32 network
+
+
+def test_int8_row_is_about_the_file(template: Path) -> None:
+    result = run("export", "a", "--quantize", "int8", "--out", str(template / "int8.onnx"), workspace=template)
+    names, values = (line.split("\t") for line in result.out.strip().splitlines())
+    row = dict(zip(names, values, strict=True))
+    document = json.loads((template / "int8.onnx.json").read_text(encoding="utf-8"))
+    assert float(row["largest_difference"]) == document["int8"]["largest_difference"]
+    assert "before quantization, its logits differed from predictions.parquet by up to" in result.err
+    assert "ms in float32" in result.err
+
+
+def test_python_exports_as_the_command_does(template: Path) -> None:
+    workspace = Workspace(template)
+    result = workspace.export("a")
+    assert (result.is_new, result.form, result.comparison.images) == (False, "onnx", 12)
+    int8 = workspace.export("a", quantize="int8", out=template / "int8.onnx").int8
+    assert int8 is not None
+    assert int8.n == 12
+    with pytest.raises(ZooError, match="`quantize` int8 belongs to `format` onnx"):
+        workspace.export("a", format="pt2", quantize="int8")
 
 
 def graph(path: Path) -> Any:
@@ -295,6 +318,18 @@ def test_export_of_an_earlier_student_is_stale(place: Path) -> None:
 def test_show_describes_an_export(template: Path) -> None:
     result = run("show", "runs/a/model.onnx", "--json", workspace=template)
     assert (result.code, result.data["schema"], result.data["comparison"]["images"]) == (0, "zoo.export/1", 12)
+
+
+def test_folder_as_a_file_is_refused(place: Path) -> None:
+    folder = place / "x.onnx"
+    folder.mkdir()
+    result = run("export", "a", "--out", str(folder), "--overwrite", workspace=place)
+    assert (result.code, f"--out {folder} is a folder; name a file in it" in result.error) == (2, True)
+
+
+def test_other_programs_as_onnx_are_named(template: Path) -> None:
+    result = run("predict", f"onnx:{template}/raw.pt2", "--data", f"folder:{template}/images", workspace=template)
+    assert (result.code, "raw.pt2 is a pt2 program of torch.export, not an ONNX file" in result.error) == (2, True)
 
 
 def test_file_as_a_run_is_named(template: Path) -> None:

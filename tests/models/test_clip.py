@@ -214,3 +214,21 @@ def test_zero_shot_sources_are_scored_and_pooled(tmp_path: Path) -> None:
     pq.write_table(table.slice(1), workspace / "classes.parquet")
     error = workspaces.run("extract", "--overwrite", "--source", "zeta", workspace=workspace).error
     assert 'has no class "red"' in error
+
+
+def test_a_file_of_weights_is_compared_without_torch(root: Path, tmp_path: Path) -> None:
+    workspace = workspaces.make(tmp_path / "task", upto="split")
+    names = json.loads((workspace / "classes.json").read_text())["names"]
+    rows = np.random.default_rng(0).normal(size=(3, 16)).tolist()
+    pq.write_table(pa.table({"class": names, "embedding": rows}), workspace / "classes.parquet")
+    (workspace / "clip.safetensors").write_bytes((root / "clip.safetensors").read_bytes())
+    args, prepared = json.dumps(ARGS).replace('": ', '" = '), "input_size = 32\nmean = [0.5, 0.5, 0.5]\nstd = [1, 1, 1]"
+    with (workspace / "zoo.toml").open("a") as file:
+        file.write(f'\n[[source]]\nname = "zeta"\nmodel = "clip:ViT-B-32"\nargs = {args}\n{prepared}\n')
+        file.write('weights = "clip.safetensors"\nclass_embeddings = "classes.parquet"\n')
+    for command in ("extract", "score"):
+        result = workspaces.run(command, "--source", "zeta", workspace=workspace)
+        assert result.code == 0, result.err
+    pq.write_table(pa.table({"class": names, "embedding": rows[::-1]}), workspace / "classes.parquet")
+    error = workspaces.run("score", "--source", "zeta", workspace=workspace).error
+    assert "made from other inputs: class_embeddings" in error

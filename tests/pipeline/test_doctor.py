@@ -1,5 +1,6 @@
 """`zoo doctor`: what each check says of a sound machine and of one with a fault, and what it costs the exit code."""
 
+import errno
 import os
 import subprocess
 import tomllib
@@ -109,6 +110,18 @@ def test_failure_is_exit_code_1(plant: Callable[..., None], tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("steps", [{**SOUND, "torchvision": {"error": "RuntimeError: nms"}}, {"torch": SOUND["torch"]}])
+def test_libraries_that_fail_are_not_imported(
+    steps: Change, plant: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(steps, "was ended by signal 6")
+    monkeypatch.setattr(doctor_libraries, "FIND_MISSING", "zoo_cli.models.nowhere:ended")
+    (tmp_path / "zoo.toml").write_text('[[source]]\nmodel = "torchvision:resnet18"\nweights = "DEFAULT"\n')
+    examination = doctor.examine(tmp_path)
+    assert examination.failed == ("torchvision",)
+    assert examination.diagnoses[-1] == doctor_libraries.UNCHECKED_CACHES
+
+
 @pytest.mark.usefixtures("plant")
 def test_damaged_zoo_toml_is_a_failure(tmp_path: Path) -> None:
     for text in ("[task", '[[source]]\nmodel = "nowhere:x"\n'):
@@ -131,13 +144,15 @@ def test_disk(free: float, inodes: int, state: str, tmp_path: Path, monkeypatch:
     assert states(doctor_machine.check_disk(Config(tmp_path))) == {"disk": state}
 
 
-def test_disk_that_cannot_sync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "hint"), [(errno.EIO, "change its permissions"), (errno.ENOSPC, "free some space")])
+def test_disk_that_cannot_sync_fails(number: int, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: Any) -> None:
-        raise OSError(5, "Input/output error")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(commits, "sync", refuse)
     (diagnosis,) = doctor_machine.check_sync(Config(tmp_path))
-    assert (diagnosis.state, "Input/output error" in diagnosis.text) == ("fail", True)
+    assert (diagnosis.state, os.strerror(number) in diagnosis.text) == ("fail", True)
+    assert diagnosis.hint.startswith(hint)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,11 +16,11 @@ from zoo_cli.errors import ZooError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SWITCHES = ("overwrite", "refresh", "gradients", "with-student", "follow-links")
+SWITCHES = ("overwrite", "refresh", "gradients", "with-student", "with-preprocessing", "follow-links")
 """The flags in texts that take no value."""
 RENAMED = {"source": "sources"}
 """Flags that have another name than their parameter."""
-CALLS = ("split", "extract", "score", "rank", "pseudo-label", "distill", "finetune", "predict")
+CALLS = ("split", "extract", "score", "rank", "pseudo-label", "distill", "finetune", "predict", "export")
 """The commands that are methods of a workspace, but for what they do with --features."""
 FLAGS = re.compile(
     rf"zoo (?P<command>{'|'.join(CALLS)})"

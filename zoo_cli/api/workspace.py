@@ -11,6 +11,7 @@ from zoo_cli.api.silence import silent
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.pipeline import distill as distill_stage
+from zoo_cli.pipeline import export as export_stage
 from zoo_cli.pipeline import extract as extract_stage
 from zoo_cli.pipeline import finetune as finetune_stage
 from zoo_cli.pipeline import head_labels, label_split, view_choice
@@ -20,6 +21,7 @@ from zoo_cli.pipeline import rank as rank_stage
 from zoo_cli.pipeline import score as score_stage
 from zoo_cli.pipeline import split as split_stage
 from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig, HeadsConfig
+from zoo_cli.pipeline.export import ExportConfig, ExportResult
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.pipeline.head_config import configure_heads
@@ -422,6 +424,29 @@ class Workspace:
         result = predict_stage.predict(settings, options)
         predict_stage.record_failures(settings, options, result)
         return result
+
+    @silent
+    def export(
+        self,
+        run: PathLike,
+        *,
+        format: str = ExportConfig.form,
+        with_preprocessing: bool = False,
+        quantize: str | None = None,
+        out: PathLike | None = None,
+        overwrite: bool = False,
+        workers: int | None = None,
+    ) -> ExportResult:
+        """Export the student of a run as one file, after comparing its logits on the test images with the run's.
+
+        `run`: by folder or name; a domain of an expert as FOLDER#NAME. `format`: onnx or pt2. `with_preprocessing`:
+        take decoded pixels, uint8, and normalise them inside. `quantize`: int8, with what it costs in `int8`. `out`:
+        model.onnx in the folder of the run by default.
+        """
+        options = ExportConfig(
+            str(run), format, with_preprocessing, quantize, None if out is None else Path(out), overwrite, workers
+        )
+        return export_stage.export_run(self.config, options)
 
 
 def _texts(values: Names) -> tuple[str, ...]:

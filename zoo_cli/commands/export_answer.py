@@ -27,8 +27,12 @@ def print_export(result: ExportResult, form: str | None) -> None:
     console.say(f"input: {result.input.type} ({shape}); {'; '.join(result.steps)}")
     if result.log is not None:
         threads = "1 thread" if result.log.threads == 1 else f"{result.log.threads} threads"
-        console.say(f"latency: median of single images on this CPU, {threads}")
+        before = result.log.float32_latency_ms
+        float32 = "" if before is None else f"; {before:.3g} ms in float32"
+        console.say(f"latency: median of single images on this CPU, {threads}{float32}")
     if result.int8 is not None:
+        float32 = f"{result.comparison.largest_difference:.2g} on {result.comparison.images:,} images"
+        console.say(f"before quantization, its logits differed from {result.comparison.reference} by up to {float32}")
         _say_cost(result.int8)
     log = None if result.log is None else asdict(result.log)
     row = {
@@ -45,7 +49,7 @@ def print_export(result: ExportResult, form: str | None) -> None:
         "made": result.is_new,
     }
     fields = FIELDS if result.int8 is None else FIELDS + INT8
-    table = [row if result.int8 is None else {**row, **asdict(result.int8), **asdict(result.comparison)}]
+    table = [row if result.int8 is None else {**row, **asdict(result.int8)}]
     console.answer("zoo.export/1", row, fields, form=form, table=table)
 
 

@@ -63,6 +63,8 @@ def choose_path(chosen: str | None, columns: Sequence[str], spec: str, file: Pat
         hint = f"name its column: {spec}?path={guesses[0]}" if guesses else "write path,label,id,group"
         if len(guesses) > 1:
             hint = f"choose one of {', '.join(map(quote, guesses))}: {spec}?path={guesses[0]}"
+        if spec.startswith("jsonl:"):
+            raise ContractError(f"no key {' or '.join(PATHS)} in {file}", hint)
         raise ContractError(f"the first line is not a header with one path column ({file})", hint)
     if len(set(fitting)) == 1:
         raise ContractError(f"the first line is not a header with one path column ({file})", "rename or drop one")

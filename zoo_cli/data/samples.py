@@ -10,7 +10,7 @@ from zoo_cli import registry, specs
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.spec_paths import is_uri
 from zoo_cli.store.parquet_images import ImagePlace
-from zoo_cli.store.path_patterns import match_paths
+from zoo_cli.store.path_patterns import expand_braces, match_paths
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,23 @@ def split_options(provider: str, rest: str, root: Path) -> tuple[str, dict[str, 
 
 
 def match_data(pattern: Path, root: Path) -> list[Path]:
-    """The files that match a path or pattern, sorted. A pattern leaves out what zoo itself writes into `root`."""
+    """The files that match a path or pattern, sorted. A pattern leaves out what zoo itself writes into `root`.
+
+    Braces stand for several patterns, as in `shard-{000..009}.tar`. Raises ContractError if only some of them match.
+    """
     written = {root / "manifest.parquet", root / "ranking.parquet"}
-    return [path for path in match_paths(pattern) if path.is_file() and (path == pattern or path not in written)]
+    patterns = expand_braces(pattern)
+    files: set[Path] = set()
+    missing: list[Path] = []
+    for each in patterns:
+        matches = [path for path in match_paths(each) if path.is_file() and (path == each or path not in written)]
+        files.update(matches)
+        missing += [] if matches else [each]
+    if files and missing:
+        count = f"{len(missing):,} of {len(patterns):,} files are missing, e.g. {quote(missing[0].name)}"
+        what = f"{quote(missing[0].name)} is missing" if len(missing) == 1 else count
+        raise ContractError(f"{quote(str(pattern))}: {what}", "fetch it, or leave it out of the braces")
+    return sorted(files, key=str)
 
 
 def data_path(spec: str, root: Path) -> Path:

@@ -2,7 +2,8 @@
 
 The image is NAME.jpg, or of any other image format. The label is the content of NAME.cls, or the key `label` of
 NAME.json; `?label=` chooses another ending or key. Numbers and names are labels as in a CSV table. The id is
-"<file stem>/<NAME>". Shards are read in the order of their sorted names.
+"<file stem>/<NAME>". Shards are read in the order of their sorted names. PATTERN may have braces, `{000..009}.tar`:
+then every shard of the range must be there.
 """
 
 import tarfile
@@ -42,7 +43,7 @@ def read_shards(rest: str, root: Path, _follow_links: bool = False) -> Data:
     pattern, options = split_options("wds", rest, root)
     files = match_data(resolve_path(pattern, root), root)
     if not files:
-        raise UsageError(f"no file matches wds:{pattern}", "write wds:FOLDER/*.tar; braces are not a pattern")
+        raise UsageError(f"no file matches wds:{pattern}", "write wds:FOLDER/*.tar, or wds:FOLDER/{000..009}.tar")
     spec, chosen = f"wds:{pattern}", options.get("label")
     names: dict[str, None] = {}
     cells = set()

@@ -137,7 +137,11 @@ def describe_export(model: LoadedModel, classes: tuple[str, ...], *, raw: bool) 
 
 
 def _list_steps(preprocessing: Preprocessing, raw: bool) -> Iterator[str]:
-    """How an image becomes the input. Pillow's resizing rounds to 8 bits, which no operator of a graph repeats."""
+    """How an image becomes the input.
+
+    Pillow resizes in two passes, each rounded to 8 bits, in an order that differs between its versions: a graph that
+    resizes would not answer as the run does.
+    """
     size, how = preprocessing.input_size, f"{preprocessing.interpolation}, as Pillow does"
     yield f"decode to {'RGB' if preprocessing.channels == 3 else 'grey'}, turned upright by its EXIF orientation"
     if preprocessing.resize is None:

@@ -16,6 +16,7 @@ from zoo_cli import specs
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.guard import guarded, one_line
 from zoo_cli.models.onnx_runtime import import_library
+from zoo_cli.models.program_files import ONNX, find_kind
 from zoo_cli.store.export_files import METADATA
 
 PASSED = ("Identity", "Softmax", "LogSoftmax", "Sigmoid", "Cast", "Flatten", "Reshape", "Squeeze", "Dropout")
@@ -23,6 +24,7 @@ ACTIVATED = ("Softmax", "LogSoftmax", "Sigmoid")
 POOLED = ("GlobalAveragePool", "ReduceMean", "AveragePool")
 COUNTED = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8")
 SAVE_AGAIN = "fetch it or export it again"
+OTHER_PROGRAM = "write it as ONNX: zoo export --format onnx, or torch.onnx.export"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def parse_graph(data: bytes, path: Path) -> Any:
         with guarded(str(path)):
             model = onnx.load_model_from_string(data)
     except UsageError as error:  # protobuf has several errors for damaged bytes
+        if (kind := find_kind(path)) is not None and kind != ONNX:
+            raise UsageError(f"{path} is {kind}, not an ONNX file", OTHER_PROGRAM) from None
         raise ContractError(
             f"{path} is not a complete ONNX file: {one_line(error.__cause__ or error)}", SAVE_AGAIN
         ) from None

@@ -51,6 +51,13 @@ def examine(workspace: Path) -> Examination:
     with console.Progress("doctor", len(CHECKS), "checks") as progress:
         for check in CHECKS:
             interruption.check()
-            diagnoses += check(settings)
+            if check is doctor_libraries.check_caches and _fails(diagnoses, "torch", "torchvision"):
+                diagnoses.append(doctor_libraries.UNCHECKED_CACHES)  # the modules that look them up import both
+            else:
+                diagnoses += check(settings)
             progress.advance(1)
     return Examination(tuple(diagnoses))
+
+
+def _fails(diagnoses: list[Diagnosis], *checks: str) -> bool:
+    return any(diagnosis.state == "fail" and diagnosis.check in checks for diagnosis in diagnoses)

@@ -39,6 +39,8 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
 FIND_MISSING = "zoo_cli.models.cached_weights:find_missing"
 REINSTALL = "pip install --force-reinstall torch torchvision, both from the same index"
 
+UNCHECKED_CACHES = Diagnosis("caches", "warn", "not looked up, because torch or torchvision fails", REINSTALL)
+
 Steps = Mapping[str, Mapping[str, Any]]
 
 

@@ -1,5 +1,6 @@
 """The checks of `zoo doctor` that ask the machine: its disk, memory and cores."""
 
+import errno
 import os
 import statistics
 import tempfile
@@ -48,7 +49,9 @@ def check_sync(settings: Config) -> Iterator[Diagnosis]:
             links = _can_link(Path(place))
     except OSError as error:
         text = f"{folder} cannot be written: {error.strerror or error}"
-        yield Diagnosis("fsync", "fail", text, "change its permissions, or choose another workspace")
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space" if is_full else "change its permissions"
+        yield Diagnosis("fsync", "fail", text, f"{hint}, or choose another workspace")
         return
     text = f"a file is safe on the disk of {folder} after {1000 * seconds:,.1f} ms"
     if seconds > SLOW_SYNC:

@@ -100,6 +100,8 @@ def export_run(settings: Config, options: ExportConfig) -> ExportResult:
     options.check()
     plan = _plan(settings, options)
     document = export_files.record_file(plan.out)
+    if plan.out.is_dir():
+        raise UsageError(f"--out {plan.out} is a folder", "name a file in it")
     if plan.out.exists() and not document.exists() and not options.overwrite:
         raise UsageError(f"{plan.out} exists, and zoo has not written it", "use --overwrite to replace it")
     is_there = document.exists() and plan.out.exists()

@@ -24,7 +24,7 @@ from zoo_cli.store import failures, feature_store, free_space, part_state, prove
 from zoo_cli.store.failures import BESIDE_STAGE, Failure
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.source_record import SourceRecord, has_source_record, load_source_record
+from zoo_cli.store.source_record import FILES, SourceRecord, has_source_record, load_source_record
 
 CPU_BATCH, CUDA_BATCH = 64, 512
 
@@ -164,6 +164,8 @@ def auto_batch(device: torch.device) -> int:
 def describe_source(settings: Config, source: Source, model: LoadedModel, precision: str) -> SourceRecord:
     """The record of a source as it would be stored with features that were extracted now."""
     described = {**loading.describe_model(model), "precision": precision, "declared": settings.declared(source)}
+    if digests := feature_store.zero_shot_files(settings, source):
+        described[FILES] = digests
     return SourceRecord(feature_store.to_json_values(described))
 
 

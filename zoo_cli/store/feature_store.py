@@ -22,6 +22,7 @@ from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import (
     DOCUMENT,
+    FILES,
     OLD_DOCUMENT,
     SourceRecord,
     has_source_record,
@@ -327,12 +328,26 @@ def _changed_files(settings: Config, source: Source, record: SourceRecord) -> li
         gone = not path_patterns.match_paths(path)
         same = gone or feature_files.content_digest(path) == record.content.get("weights_sha256")
         return [] if same else ["weights_sha256"]
+    if provider == "clip":  # the digest of its weights is also of its text
+        recorded = record.content.get(FILES) or {}
+        digests = zero_shot_files(settings, source)
+        return [name for name, digest in digests.items() if recorded.get(name, digest) != digest]
+    own_weights = {"file": f"{rest}/model.safetensors", "transformers": f"{rest}/model.safetensors", "onnx": rest}
     names = {
-        "weights_sha256": source.weights or (f"{rest}/model.safetensors" if provider == "file" else ""),
+        "weights_sha256": source.weights or own_weights.get(provider, ""),
         "code_sha256": rest.rpartition(":")[0] if provider == "python" else "",
     }
     paths = {key: settings.root / name for key, name in names.items() if name}
     return [key for key, path in paths.items() if path.is_file() and files.digest(path) != record.content.get(key)]
+
+
+def zero_shot_files(settings: Config, source: Source) -> dict[str, str]:
+    """The digests of the files of a zero-shot source, by the keys that declare them; none for other sources."""
+    if specs.provider("model provider", source.model)[0] != "clip":
+        return {}
+    named = {"weights": source.weights, "class_embeddings": source.class_embeddings}
+    paths = {key: settings.root / name for key, name in named.items() if name}
+    return {key: files.digest(path) for key, path in paths.items() if path.is_file()}
 
 
 def _check_ids(settings: Config, outputs: StoredOutputs, images: Images, path: Path) -> None:

@@ -15,8 +15,10 @@ from zoo_cli.store import files, provenance, replacement, weights_origin
 from zoo_cli.store.records import build_record
 
 DOCUMENT, OLD_DOCUMENT = "_source.json", "source.json"
-UNUSED = ("name", "trained_on", "depth")
-"""Keys on which no output depends."""
+FILES = "files"
+"""The key of the digests of a zero-shot source's files, whose `weights_sha256` is also of its text."""
+UNUSED = ("name", "trained_on", "depth", FILES)
+"""Keys on which no output depends, or none that others do not cover."""
 MISSING = object()
 
 

@@ -15,11 +15,11 @@ FOLDER_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
 
 
 def file_digests(settings: Config, source: Source) -> dict[str, str]:
-    """The digests of a source's files by their paths: weights, code, a folder, class names, files among its args."""
+    """The digests of a source's files by their paths: weights, code, folder, class names, embeddings, its args."""
     provider, rest = specs.provider("model provider", source.model)
     if provider == "file":
         rest = split_domain(rest, settings.root)[0]
-    paths = [source.weights, rest.rpartition(":")[0] if provider == "python" else rest]
+    paths = [source.weights, source.class_embeddings, rest.rpartition(":")[0] if provider == "python" else rest]
     paths += [value for value in source.args.values() if isinstance(value, str)]
     paths += [source.classes[0]] if isinstance(source.classes, tuple) and len(source.classes) == 1 else []
     paths = [path for path in paths if path]
