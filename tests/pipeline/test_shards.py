@@ -181,6 +181,19 @@ def test_a_record_of_failures_that_another_process_removes(tmp_path: Path, monke
     assert failures.load_record(settings, "extract") is None
 
 
+def test_record_of_a_process_that_was_killed_is_completed(tmp_path: Path) -> None:
+    place = build(tmp_path / "task")
+    do(place, *EXTRACT)
+    settings = config.load(place)
+    path, known = settings.errors("extract"), failures.load_failures(settings, "extract")
+    complete = path.read_bytes()
+    failures.write_failures(path, "extract", known, None, "2")  # as parts are stored, before the last is
+    assert "2 of 36 images failed, more than --max-errors 1" in do(place, "extract", "--max-errors", "1", code=4)
+    failures.write_failures(path, "extract", known, None, "2")
+    do(place, *EXTRACT)
+    assert path.read_bytes() == complete
+
+
 def start_shards(place: Path, folder: Path, *command: str, count: int = 4, pause: float = 0.0) -> list[Process]:
     before = SMALL_PARTS.format(pause=pause).replace("= 4", f"= {FEW}") + PSEUDO_PARTS
     return [

@@ -48,7 +48,7 @@ def record_failed_views(
 
 
 def _record(settings: Config, images: Images, failed: Sequence[Failure], options: ExtractConfig) -> None:
-    total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
+    total = part_state.count_images(images)
     failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
 
 

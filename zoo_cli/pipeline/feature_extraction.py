@@ -142,7 +142,7 @@ def _record_failures(
         if not options.refresh:  # which makes views again
             gone |= view_store.missing_ids(settings, settings.models, images)
     failed = [failure for name, failure in known.items() if name in gone]
-    total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
+    total = part_state.count_images(images)
     failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
 
 

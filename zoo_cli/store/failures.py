@@ -115,6 +115,21 @@ def add_failures(settings: Config, stage: str, failures: Sequence[Failure], max_
     write_failures(settings.errors(stage), stage, known, None, max_errors)
 
 
+def add_total(settings: Config, stage: str, total: int, max_errors: str | None) -> None:
+    """Complete the record that `add_failures` left when its process ended. `max_errors`: None keeps its limit."""
+    path = settings.errors(stage)
+
+    def read_limit() -> str | None:
+        inputs = files.read_header(path).get("inputs")
+        if not isinstance(inputs, dict) or inputs.get("total", 0) is not None:
+            return None
+        return max_errors or str(inputs.get("max_errors"))
+
+    limit = _read_if_there(path, read_limit, None)
+    if limit is not None and (known := load_failures(settings, stage)):
+        write_failures(path, stage, known, total, limit)
+
+
 def load_failures(settings: Config, stage: str) -> list[Failure]:
     """The recorded failures of a stage; empty if nothing failed."""
     path = settings.errors(stage)

@@ -12,6 +12,11 @@ from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import SourceRecord, has_source_record, load_source_record
 
 
+def count_images(images: Images) -> int:
+    """Of how many images outputs are stored, if none fails."""
+    return len(images.where(data="train")) + len(images.where(data="unlabelled"))
+
+
 def count_parts(settings: Config, sources: Sequence[Source], images: Images) -> tuple[int, int]:
     """How many of the planned parts of sources are stored, and how many there are."""
     planned = [path for source in sources for path, _ in feature_store.planned_parts(settings, source, images)]
