@@ -14,6 +14,7 @@ import torch
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.store import commits, files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
+from zoo_cli.store.score_store import ScoreRow, load_scores, write_scores, write_together
 from zoo_cli.store.writers import Writer
 
 
@@ -211,3 +212,31 @@ def test_invalid_json_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ContractError, match="not valid JSON"):
         files.read_json(tmp_path / "x.json")
+
+
+def test_many_scores_look_at_their_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+    synced: list[Path] = []
+    sweep, sync = commits.remove_leftovers, commits.sync
+    monkeypatch.setattr(commits, "remove_leftovers", lambda folder: (folders.append(folder), sweep(folder)))
+    monkeypatch.setattr(commits, "sync", lambda path, flags: (synced.append(path), sync(path, flags)))
+    rows = [ScoreRow(f"s{number}", "parc", "", "features", 10, value=number / 40) for number in range(40)]
+    scores = [(tmp_path / "parc" / f"{row.source}.parquet", row, {"seed": 1}) for row in rows]
+    write_together(scores, {tmp_path / "parc" / "_s0.log.json": "{}"})
+    assert folders == [tmp_path / "parc"]
+    assert len(synced) == len(set(synced)) + 1 == 41 + 2  # each file; the folder before the last one is in its place
+    for path, row, inputs in scores:
+        alone = tmp_path / "alone.parquet"
+        write_scores(alone, [row], inputs)
+        assert path.read_bytes() == alone.read_bytes()
+        assert load_scores(path) == [row]
+    assert sorted(p.name for p in (tmp_path / "parc").iterdir() if p.name.endswith(".tmp")) == []
+
+
+def test_interrupted_scores_leave_none_behind(tmp_path: Path) -> None:
+    rows = [ScoreRow(f"s{number}", "parc", "", "features", 10) for number in range(3)]
+    bad = replace(rows[2], draws=["text"])  # type: ignore[list-item]
+    scores = [(tmp_path / f"{row.source}.parquet", row, {}) for row in (*rows[:2], bad)]
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
+        write_together(scores, {})
+    assert list(tmp_path.iterdir()) == []

@@ -1,16 +1,19 @@
 """Writing and reading features: megabytes of embeddings per second.
 
-python -m tests.bench.bench_files
+python -m tests.bench.bench_files             a part, written and read back
+python -m tests.bench.bench_files scattered   500 scattered rows of 60,000, beside a filter of Arrow
 """
 
 import json
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from zoo_cli.store import feature_files, files, schemas
@@ -52,10 +55,38 @@ def measure() -> dict[str, float]:
     }
 
 
+def measure_scattered(rounds: int = 7) -> dict[str, float]:
+    """Processor seconds, medians in turns, of 500 rows of 60,000 of 512 numbers, which lie in every row group."""
+    draw = np.random.default_rng(0)
+    ids = np.array([f"train/{row:08}.jpg" for row in range(60_000)])
+    chosen = [str(name) for name in ids[np.sort(draw.choice(len(ids), 500, replace=False))]]
+    with tempfile.TemporaryDirectory() as folder:
+        for start in range(0, len(ids), ROWS):
+            own = ids[start : start + ROWS]
+            values = np.maximum(draw.standard_normal((len(own), 512), dtype=np.float32), 0)
+            table = pa.table({"id": own, "embedding": to_list_column(values)})
+            files.write_table(Path(folder) / f"part-{start:05}.parquet", table, schemas.FEATURES, {})
+        filters, columns = [("id", "in", chosen)], ["id", "embedding"]
+        forms = {
+            "ours": lambda: feature_files.load_outputs(Path(folder), ids=np.array(chosen), columns=("embedding",)),
+            "Arrow's filter": lambda: pq.read_table(folder, filters=filters, columns=columns),
+            "Arrow's filter, one thread": lambda: pq.read_table(
+                folder, filters=filters, columns=columns, use_threads=False
+            ),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in forms}
+        for _ in range(rounds):
+            for name, read in forms.items():
+                start_seconds = time.process_time()
+                read()
+                seconds[name].append(time.process_time() - start_seconds)
+    return {name: round(statistics.median(values), 3) for name, values in seconds.items()}
+
+
 @pytest.mark.bench
 def test_write_speed_is_measured() -> None:
     assert measure()["write MB/s"] > 0
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=1))
+    print(json.dumps(measure_scattered() if sys.argv[1:] == ["scattered"] else measure(), indent=1))

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import failed_images, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.shards import WHOLE, Shard, parse_shard
-from zoo_cli.store import failures, feature_store, output_summary, schemas
+from zoo_cli.store import failures, feature_store, files, output_summary, schemas
 from zoo_cli.store.failures import Failure
 
 FEW = 10
@@ -143,6 +144,56 @@ def test_failures_lost_to_another_process_are_recorded_again(tmp_path: Path) -> 
     assert failures.load_failures(settings, "extract") == [other, *known]
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_views_before_the_outputs_of_another_shard(tmp_path: Path) -> None:
+    alone, shared = (build(tmp_path / name) for name in ("alone", "shared"))
+    do(alone, *EXTRACT, "--views", "2")
+    # Of seven, the first has the last image's views and the fourth its plain outputs.
+    do(shared, *EXTRACT, "--views", "2", "--shard", "1/7")
+    do(shared, *EXTRACT, "--views", "2", "--shard", "2/7")
+    assert len(failures.failed_ids(config.load(shared), "extract")) == 2
+    do(shared, *EXTRACT, "--views", "2", "--shard", "2/2")
+    do(shared, *EXTRACT, "--views", "2", "--shard", "1/2")
+    assert contents(shared) == contents(alone)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_views_of_an_image_that_failed_after_its_outputs_were_made(tmp_path: Path) -> None:
+    place = build(tmp_path / "task")
+    do(place, *EXTRACT)
+    manifest = prepare.prepare(config.load(place))
+    (place / str(manifest.paths[7])).unlink()
+    assert f"{manifest.ids[7]}: cannot be read" in do(place, *EXTRACT, "--views", "2", "--shard", "2/4", code=3)
+
+
+def test_a_record_of_failures_that_another_process_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = build(tmp_path / "task")
+    do(place, *EXTRACT)
+    settings, read_header = config.load(place), files.read_header
+
+    def remove_and_read(path: Path) -> dict[str, Any]:
+        settings.errors("extract").unlink(missing_ok=True)
+        return read_header(path)
+
+    monkeypatch.setattr(files, "read_header", remove_and_read)
+    assert failures.load_failures(settings, "extract") == []
+    failures.write_failures(settings.errors("extract"), "extract", [Failure("a", None, "b")], 1, "0")
+    assert failures.load_record(settings, "extract") is None
+
+
+def test_record_of_a_process_that_was_killed_is_completed(tmp_path: Path) -> None:
+    place = build(tmp_path / "task")
+    do(place, *EXTRACT)
+    settings = config.load(place)
+    path, known = settings.errors("extract"), failures.load_failures(settings, "extract")
+    complete = path.read_bytes()
+    failures.write_failures(path, "extract", known, None, "2")  # as parts are stored, before the last is
+    assert "2 of 36 images failed, more than --max-errors 1" in do(place, "extract", "--max-errors", "1", code=4)
+    failures.write_failures(path, "extract", known, None, "2")
+    do(place, *EXTRACT)
+    assert path.read_bytes() == complete
+
+
 def start_shards(place: Path, folder: Path, *command: str, count: int = 4, pause: float = 0.0) -> list[Process]:
     before = SMALL_PARTS.format(pause=pause).replace("= 4", f"= {FEW}") + PSEUDO_PARTS
     return [
@@ -201,7 +252,7 @@ def test_random_kills_of_four_processes(seed: int, tmp_path: Path) -> None:
     command, labels = (*EXTRACT, *views, "--workers", "0"), ("pseudo-label", *views)
     do(alone, *command)
     do(alone, *labels)
-    for words, files in ((command, "features"), (labels, "pseudo")):
+    for words, stage in ((command, "features"), (labels, "pseudo")):
         for _ in range(4):
             count = draw.choice((2, 4, 4, 7))
             processes = start_shards(shared, tmp_path, *words, count=count, pause=draw.uniform(0, 0.05))
@@ -209,7 +260,7 @@ def test_random_kills_of_four_processes(seed: int, tmp_path: Path) -> None:
             for process in draw.sample(processes, draw.randint(1, count)):
                 process.send(signal.SIGKILL)
             codes = [process.result().code for process in processes]
-            assert set(codes) <= {0, -9}, (files, codes)
+            assert set(codes) <= {0, -9}, (stage, codes)
         for process in start_shards(shared, tmp_path, *words):
             assert process.result().code == 0
     made, expected = ({k: v for k, v in contents(p).items() if not k.endswith(".tmp")} for p in (shared, alone))

@@ -41,6 +41,8 @@ def extract(settings: Config, sources: Sequence[Source], options: ExtractConfig 
     if views is not None:
         sources_with_views = extract_views.view_sources(sources)
         extract_views.extract_views(settings, images, sources_with_views, views, options)
+        if not options.dry_run:
+            ranks.first_does(lambda: _complete_failures(settings, images, sources, options))
     if options.gradients:
         ranks.first_does(lambda: prepare.maker("gradients")(settings, images, sources, options))
     if options.dry_run:
@@ -93,15 +95,22 @@ def make_features(
 
 
 def _finish(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
-    """Keep a summary of the outputs of each source beside them, once all shards are there.
-
-    Failures that two processes recorded at the same time, so that one was lost, are recovered.
-    """
-    if part_state.unexplained_ids(settings, sources, images, failures.failed_ids(settings, "extract")):
-        registry.import_target(EXPLAINER)(settings, images, sources, options)
+    """Complete the record of failures; keep a summary of the outputs of each source beside them, once all are there."""
+    _complete_failures(settings, images, sources, options)
     for source in sources:
         if options.shard.is_whole or part_state.has_all_parts(settings, source, images):
             output_summary.load_summary(settings, source.name, overwrite=options.overwrite)
+
+
+def _complete_failures(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> None:
+    """Recover failures that two processes recorded at the same time, so that one was lost, and a count never written.
+
+    The count of all images is written last, by a process that may have been killed before.
+    """
+    if part_state.unexplained_ids(settings, sources, images, failures.failed_ids(settings, "extract")):
+        registry.import_target(EXPLAINER)(settings, images, sources, options)
+    if all(part_state.has_all_parts(settings, source, images) for source in sources):
+        failures.add_total(settings, "extract", part_state.count_images(images), options.max_errors)
 
 
 def _import_missing(settings: Config, images: Images, sources: Sequence[Source], options: ExtractConfig) -> list[str]:

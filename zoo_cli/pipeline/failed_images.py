@@ -1,9 +1,10 @@
-"""Images that failed and whose failure is not recorded, because another process wrote the record at the same time."""
+"""Images that failed and whose failure is not recorded: another process wrote the record, or has not come to them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from zoo_cli import devices
 from zoo_cli.config import Config, Source
+from zoo_cli.errors import ContractError
 from zoo_cli.images.decoding import BadImage, Geometry
 from zoo_cli.images.view_batches import view_batches
 from zoo_cli.pipeline.extract_config import ExtractConfig
@@ -27,8 +28,28 @@ def record_unexplained(settings: Config, images: Images, sources: Sequence[Sourc
         unexplained = _decode(images, lacking, options)
         if not unexplained:
             return
-        total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
-        failures.record_failures(settings, "extract", [*known, *unexplained], total, options.max_errors or "0")
+        _record(settings, images, [*known, *unexplained], options)
+
+
+def record_failed_views(
+    settings: Config, images: Images, sources: Sequence[Source], failed: Mapping[int, Failure], options: ExtractConfig
+) -> None:
+    """Record images, by their rows, that failed while the views of sources were made: before the parts that lack them.
+
+    The plain outputs of a range of images may be those of another shard, which has not come to them yet. Raises
+    ContractError for an image whose plain outputs are stored: it has failed since.
+    """
+    for row, failure in failed.items():
+        if any(part_state.has_output(settings, source, images, row) for source in sources):
+            raise ContractError(f"{failure.id}: {failure.error}", "zoo split --overwrite leaves it out")
+    new = {failure.id: failure for failure in failed.values()}
+    known = [failure for failure in failures.load_failures(settings, "extract") if failure.id not in new]
+    _record(settings, images, [*known, *new.values()], options)
+
+
+def _record(settings: Config, images: Images, failed: Sequence[Failure], options: ExtractConfig) -> None:
+    total = part_state.count_images(images)
+    failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
 
 
 def _decode(images: Images, ids: frozenset[str], options: ExtractConfig) -> list[Failure]:

@@ -20,7 +20,16 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.store import failures, feature_store, free_space, part_state, provenance, replacement, stage_log
+from zoo_cli.store import (
+    failures,
+    feature_store,
+    free_space,
+    part_state,
+    provenance,
+    replacement,
+    stage_log,
+    view_store,
+)
 from zoo_cli.store.failures import BESIDE_STAGE, Failure
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
@@ -126,10 +135,14 @@ def _record_failures(
 ) -> None:
     # An earlier, interrupted run may have met some of the failures; others may be whole by now. The new ones are in the
     # file already, unless another process replaced it at the same time.
-    gone = feature_store.missing_ids(settings, [*settings.models, *sources], images)
     known = {failure.id: failure for failure in [*failures.load_failures(settings, "extract"), *new]}
+    gone = feature_store.missing_ids(settings, [*settings.models, *sources], images)
+    if not options.shard.is_whole:
+        gone |= part_state.pending_ids(settings, sources, images)
+        if not options.refresh:  # which makes views again
+            gone |= view_store.missing_ids(settings, settings.models, images)
     failed = [failure for name, failure in known.items() if name in gone]
-    total = len(images.where(data="train")) + len(images.where(data="unlabelled"))
+    total = part_state.count_images(images)
     failures.record_failures(settings, "extract", failed, total, options.max_errors or "0")
 
 

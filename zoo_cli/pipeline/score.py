@@ -18,6 +18,7 @@ from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.probe_set import probe_rows, say_short_classes
 from zoo_cli.pipeline.score_files import score_files
+from zoo_cli.pipeline.score_logs import seconds_logs
 from zoo_cli.pipeline.score_target import PendingScore, ScoreTarget, are_made, ensemble_path
 from zoo_cli.pipeline.scoring import (
     SMALL,
@@ -38,7 +39,7 @@ from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, has_intervals, load_scores, write_scores
+from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, has_intervals, load_scores, write_scores, write_together
 from zoo_cli.store.source_record import load_source_record
 
 
@@ -123,9 +124,7 @@ def _score_size(settings: Config, images: Images, options: ScoreConfig) -> None:
         kept = options.strict or len(items) < len(target.sources)
         if not items or not is_reported(spec, rows, kept):
             continue
-        for item in items:
-            write_scores(item.path, [scores[item].row], item.inputs)
-            _log_seconds(item, scores)
+        write_together([(item.path, scores[item].row, item.inputs) for item in items], seconds_logs(items, scores))
         if spec.entry.joined:
             parts = {item.source.name: part for item in items if (part := scores[item].part) is not None}
             _write_ensemble(ensemble_path(target.settings, options, spec), target, spec, parts)
@@ -209,8 +208,7 @@ def _overwrite_scores(target: ScoreTarget) -> None:
             replacement.commit(new, new.place / ensemble.name, _write_ensemble, target, spec, parts)
             targets[ensemble.name] = f"../{ensemble.name}"
         new.swap(targets=targets, remember=True)
-        for item in items:
-            _log_seconds(item, scores)
+        stage_log.write_texts(seconds_logs(items, scores))
         if not are_made(target, spec, items):
             raise ZooError(f"{new.place}: another process has stored other scores", "run the same command again")
     replacement.forget(target.settings.scores(spec.slug) for spec in target.options.specs)
@@ -255,14 +253,17 @@ def _run(
     target: ScoreTarget, pending: Sequence[PendingScore], keep: Callable[[PendingScore, Score], None] | None = None
 ) -> dict[PendingScore, Score]:
     """Compute the pending scores, each source read once. `keep`: called with each as soon as it is known."""
-    sources = [source for source in target.sources if any(item.source is source for item in pending)]
+    by_source: dict[str, list[PendingScore]] = {}
+    for item in pending:
+        by_source.setdefault(item.source.name, []).append(item)
+    sources = [source for source in target.sources if source.name in by_source]
     if not sources:
         return {}
     replicates = uncertainty.draw_replicates(target.classes, seed=target.seed)
     reference = load_reference(target.options.reference, target.ids, target.images)
 
     def run(source: Source) -> list[tuple[PendingScore, Score]]:
-        items = [item for item in pending if item.source is source]
+        items = by_source[source.name]
         metrics = [item.spec for item in items]
         started = time.monotonic()
         outputs = _load_source(target, source, metrics, reference)
@@ -281,15 +282,6 @@ def _run(
         # The seconds of a source are those of all its metrics: they share its products.
         results = parallel_map(run, sources, small=len(target.ids) <= SMALL)
     return {item: score for result in results for item, score in result}
-
-
-def _log_seconds(item: PendingScore, scores: Mapping[PendingScore, Score]) -> None:
-    """Log how long a score took, with the metrics that were computed of its source in the same seconds."""
-    seconds = scores[item].seconds
-    if seconds is not None:
-        own = [each for each, score in scores.items() if each.source is item.source and score.seconds is not None]
-        same = [each.spec.slug for each in own]
-        stage_log.write_seconds(item.path, seconds, same if len(same) > 1 else ())
 
 
 def _load_source(

@@ -1,7 +1,7 @@
 """What the scores of a command are made from, and whether they are stored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ class ScoreTarget:
     probe: str
     fingerprints: dict[str, str]
     left_out: dict[str, str]
+    _with_intervals: dict[Path, bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Config, images: Images, options: ScoreConfig, sources: list[Source]) -> Self:
@@ -73,15 +74,19 @@ class ScoreTarget:
 
     def intervals(self, existing: Path) -> Inputs:
         """What tells scores without intervals from others. If none are asked for, existing scores keep theirs."""
-        if self.options.intervals or (not self.options.overwrite and existing.exists() and _has_intervals(existing)):
-            return {}
-        return WITHOUT_INTERVALS
+        is_kept = not self.options.overwrite and existing.exists()
+        return {} if self.options.intervals or (is_kept and self._has_intervals(existing)) else WITHOUT_INTERVALS
 
     def lacks_intervals(self, existing: Path) -> bool:
         """Whether existing scores lack the intervals that are asked for: they are made again, as missing ones are."""
         if not self.options.intervals or self.options.overwrite:  # what is overwritten may be damaged
             return False
-        return existing.exists() and not _has_intervals(existing)
+        return existing.exists() and not self._has_intervals(existing)
+
+    def _has_intervals(self, path: Path) -> bool:
+        if path not in self._with_intervals:
+            self._with_intervals[path] = has_intervals(files.read_header(path).get("inputs", {}))
+        return self._with_intervals[path]
 
     def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
         """The digest of the reference; if none is named, of the one that existing scores were made with."""
@@ -122,7 +127,3 @@ def ensemble_path(settings: Config, options: ScoreConfig, spec: MetricSpec) -> P
     if options.out is not None:
         return options.out.with_suffix(".json")
     return settings.scores(spec.slug).with_name(f"{spec.slug}.json")
-
-
-def _has_intervals(path: Path) -> bool:
-    return has_intervals(files.read_header(path).get("inputs", {}))

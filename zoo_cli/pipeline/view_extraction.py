@@ -1,6 +1,6 @@
 """Run sources on the stored augmented views of a task's images; each image is decoded once for all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -9,16 +9,17 @@ import torch
 
 from zoo_cli import console, devices, interruption, ranks
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import ContractError
 from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
 from zoo_cli.images.decoding import BadImage, Geometry
 from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.recorded_weights import confirm_weights
+from zoo_cli.pipeline import failed_images
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.feature_extraction import auto_batch
 from zoo_cli.store import failures, feature_store, replacement, view_store
+from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import load_source_record
@@ -47,8 +48,8 @@ def extract_views(
 ) -> None:
     """Run sources on the views of the parts that they lack, and store the outputs of each view.
 
-    `new`: where they are made, if they replace others. Images that failed in `zoo extract` are left out. Raises
-    ContractError for one that fails only now.
+    `new`: where they are made, if they replace others. Images that failed in `zoo extract` are left out, and those that
+    fail here before another shard has come to them. Raises ContractError for one that fails only now.
     """
     device = devices.choose(options.device, purpose="extracting")
     runners: dict[str, ViewRunner] = {}
@@ -71,7 +72,16 @@ def extract_views(
                 break
             sound = np.array([row for row in rows if str(images.ids[row]) not in known_bad], dtype=np.int64)
             part_runners = {source.name: runners[source.name] for source, _ in parts}
-            outputs = _run_part(images, sound, views, part_runners, passes, options.workers, progress)
+            failed: dict[int, Failure] = {}
+
+            def on_bad(row: int, error: BadImage, failed: dict[int, Failure] = failed) -> None:
+                failed[row] = Failure(str(images.ids[row]), images.paths[row], str(error))
+
+            outputs = _run_part(images, sound, views, part_runners, passes, options.workers, progress, on_bad)
+            if failed:
+                part_sources = [source for source, _ in parts]
+                failed_images.record_failed_views(settings, images, part_sources, failed, options)
+                sound = np.setdiff1d(sound, list(failed), assume_unique=True)
             for source, part in parts:
                 fingerprint = load_source_record(settings, source.name).fingerprint
                 for view, path in enumerate(part.paths):
@@ -90,11 +100,15 @@ def _run_part(
     passes: ForwardPasses,
     workers: int | None,
     progress: console.Progress,
+    on_bad: Callable[[int, BadImage], None],
 ) -> dict[str, Outputs]:
-    """The outputs of every source on all views of rows (M,), in forward passes of several views."""
+    """The outputs of every source on all views of those of rows (M,) that can be decoded, in passes of several views.
+
+    `on_bad`: called with each of the others.
+    """
     geometries = {name: runner.geometry for name, runner in runners.items()}
     collected: dict[str, list[Outputs]] = {name: [] for name in runners}
-    decoded = _decode(images, rows, views, list(geometries.values()), devices.workers(workers))
+    decoded = _decode(images, rows, views, list(geometries.values()), devices.workers(workers), on_bad)
     for batch in _batches(decoded, max(1, passes.size // views.count)):
         pixels = {
             geometry: torch.from_numpy(np.concatenate([each[geometry] for each in batch]))
@@ -118,14 +132,20 @@ def _batches(items: Iterator[dict[Geometry, np.ndarray]], size: int) -> Iterator
 
 
 def _decode(
-    images: Images, rows: np.ndarray, views: ViewSet, geometries: Sequence[Geometry], workers: int
+    images: Images,
+    rows: np.ndarray,
+    views: ViewSet,
+    geometries: Sequence[Geometry],
+    workers: int,
+    on_bad: Callable[[int, BadImage], None],
 ) -> Iterator[dict[Geometry, np.ndarray]]:
-    """All views (V, H, W, C) of each row, by geometry."""
+    """All views (V, H, W, C) of each row that can be decoded, by geometry."""
     items = ((images.getter(row), str(images.ids[row]), range(views.count)) for row in rows)
     for position, pixels in load_augmented_views(items, views, geometries, workers):
         if isinstance(pixels, BadImage):
-            raise ContractError(f"{images.ids[rows[position]]}: {pixels}", "zoo split --overwrite leaves it out")
-        yield pixels
+            on_bad(int(rows[position]), pixels)
+        else:
+            yield pixels
 
 
 def _split_views(outputs: np.ndarray | None, views: ViewSet) -> np.ndarray | None:

@@ -1,10 +1,12 @@
 """How files come into their place: written under a temporary name, fsynced, and renamed; several of them in order."""
 
 import errno
+import fnmatch
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from zoo_cli.store.writers import Writer, is_gone
 
 LEFTOVERS = (".*.tmp", ".lease-*", ".DS_Store", ".nfs*")
 """Files that nobody has put there: our own of a process that was killed, and those of file managers and of NFS."""
+FEW = 16
+"""Files that are written to the disk at a time."""
 BESIDE = ".beside"
 """The ending of folders in which a result is made that replaces another one, see `store.replacement`."""
 
@@ -29,31 +33,36 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_together(*paths: Path, obsolete: Sequence[Path] = ()) -> Iterator[tuple[Path, ...]]:
     """Temporary paths beside several files, which replace them on success, in this order; on failure none changes.
 
-    All of them are on the disk before the first is replaced. The last file vouches for the others: readers see from it
-    whether it belongs to them. `obsolete`: files that are removed right before it comes. Raises UsageError for a pipe
-    or a device, which a file must not replace: root may, with `--out /dev/null`.
+    All of them are on the disk before the first is replaced, and the others are in their places before the last, which
+    vouches for them: readers see from it whether it belongs to them. `obsolete`: files that are removed right before it
+    comes. Raises UsageError for a pipe or a device, which a file must not replace: root may, with `--out /dev/null`.
     """
     for path in paths:
         _check_target(path)
     token = Writer.current().token
     temporaries = tuple(path.parent / f".{path.name}.{token}.{secrets.token_hex(4)}.tmp" for path in paths)
-    place = paths[-1]
+    place = last = paths[-1]
     try:
+        prepared: set[Path] = set()
         for place, temporary in zip(paths, temporaries, strict=True):
-            # A result that another process has brought into its place must not begin again with one file.
-            if not any(folder.name.endswith(BESIDE) for folder in place.parents):
-                place.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(place.parent)
+            if place.parent not in prepared:
+                # A result that another process has brought into its place must not begin again with one file.
+                if not any(folder.name.endswith(BESIDE) for folder in place.parents):
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                remove_leftovers(place.parent)
+                prepared.add(place.parent)
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporaries
-        for temporary in temporaries:
-            sync(temporary, os.O_RDWR)
-        for place, temporary in zip(paths, temporaries, strict=True):
-            if place == paths[-1]:
-                for path in obsolete:
-                    path.unlink(missing_ok=True)
+        _sync_files(temporaries)
+        for place, temporary in zip(paths[:-1], temporaries, strict=False):
             os.replace(temporary, place)
-            sync(place.parent, os.O_RDONLY)
+        for folder in dict.fromkeys(path.parent for path in paths[:-1]):
+            sync(folder, os.O_RDONLY)
+        place = last
+        for path in obsolete:
+            path.unlink(missing_ok=True)
+        os.replace(temporaries[-1], last)
+        sync(last.parent, os.O_RDONLY)
     except OSError as error:
         raise write_error(place, error) from None
     finally:
@@ -64,12 +73,15 @@ def replacing_together(*paths: Path, obsolete: Sequence[Path] = ()) -> Iterator[
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of processes that have certainly ended; one of another container may be at work."""
-    place = Writer.current().place
-    for temporary in folder.glob(f".*.{place}.*.tmp"):
-        pid, _, started = temporary.name.split(".")[-3].partition("-")
-        if pid.isdigit() and is_gone(int(pid), started):
-            with suppress(OSError):
-                temporary.unlink()
+    pattern = f".*.{Writer.current().place}.*.tmp"
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:  # many: the end of the name is looked at before the pattern
+            if not entry.name.endswith(".tmp") or not fnmatch.fnmatchcase(entry.name, pattern):
+                continue
+            pid, _, started = entry.name.split(".")[-3].partition("-")
+            if pid.isdigit() and is_gone(int(pid), started):
+                with suppress(OSError):
+                    os.unlink(entry.path)
 
 
 def folders_below(folder: Path) -> list[Path]:
@@ -92,6 +104,16 @@ def sync(path: Path, flags: int) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _sync_files(paths: Sequence[Path]) -> None:
+    """Write many files to the disk side by side: it does so together, while one waits for the next."""
+    if len(paths) <= FEW:
+        for path in paths:
+            sync(path, os.O_RDWR)
+        return
+    with ThreadPoolExecutor(FEW) as pool:
+        list(pool.map(lambda path: sync(path, os.O_RDWR), paths))
 
 
 def write_error(path: Path, error: OSError) -> ZooError:

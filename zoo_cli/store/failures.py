@@ -1,9 +1,10 @@
 """Samples that failed: written to errors/STAGE.parquet; too many of them end the program with exit code 4."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -12,6 +13,8 @@ from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, TooManyErrors, UsageError
 from zoo_cli.store import files, schemas
 from zoo_cli.store.columns import arrow_schema
+
+T = TypeVar("T")
 
 BESIDE_STAGE = ".extract.beside"
 """Where failures are kept while outputs that lack these samples are made beside those that have them."""
@@ -73,13 +76,15 @@ def warn_of_failures(path: Path, failures: Sequence[Failure], total: int) -> Non
 def load_record(settings: Config, stage: str) -> FailureRecord | None:
     """The record of a stage; None if nothing failed, or if an earlier version of zoo wrote it."""
     path = settings.errors(stage)
-    if not path.exists():
-        return None
-    inputs = files.read_header(path).get("inputs")
-    total, max_errors = (inputs.get(key) if isinstance(inputs, dict) else None for key in ("total", "max_errors"))
-    if not isinstance(total, int) or not isinstance(max_errors, str):
-        return None
-    return FailureRecord(path, files.row_count(path), total, max_errors)
+
+    def read() -> FailureRecord | None:
+        inputs = files.read_header(path).get("inputs")
+        total, max_errors = (inputs.get(key) if isinstance(inputs, dict) else None for key in ("total", "max_errors"))
+        if not isinstance(total, int) or not isinstance(max_errors, str):
+            return None
+        return FailureRecord(path, files.row_count(path), total, max_errors)
+
+    return _read_if_there(path, read, None)
 
 
 def check_failures(settings: Config, stage: str, max_errors: str | None) -> None:
@@ -110,13 +115,30 @@ def add_failures(settings: Config, stage: str, failures: Sequence[Failure], max_
     write_failures(settings.errors(stage), stage, known, None, max_errors)
 
 
+def add_total(settings: Config, stage: str, total: int, max_errors: str | None) -> None:
+    """Complete the record that `add_failures` left when its process ended. `max_errors`: None keeps its limit."""
+    path = settings.errors(stage)
+
+    def read_limit() -> str | None:
+        inputs = files.read_header(path).get("inputs")
+        if not isinstance(inputs, dict) or inputs.get("total", 0) is not None:
+            return None
+        return max_errors or str(inputs.get("max_errors"))
+
+    limit = _read_if_there(path, read_limit, None)
+    if limit is not None and (known := load_failures(settings, stage)):
+        write_failures(path, stage, known, total, limit)
+
+
 def load_failures(settings: Config, stage: str) -> list[Failure]:
     """The recorded failures of a stage; empty if nothing failed."""
     path = settings.errors(stage)
-    if not path.exists():
-        return []
     columns = [column.name for column in schemas.ERRORS.columns]
-    return [Failure(**row) for row in files.read_table(path, schemas.ERRORS, columns).to_pylist()]
+
+    def read() -> list[Failure]:
+        return [Failure(**row) for row in files.read_table(path, schemas.ERRORS, columns).to_pylist()]
+
+    return _read_if_there(path, read, [])
 
 
 def discard_damaged(settings: Config, stage: str) -> None:
@@ -139,3 +161,15 @@ def parse_limit(max_errors: str, total: int) -> float:
     if not match:
         raise UsageError(f'--max-errors "{max_errors}"', "expected a number or N%")
     return total * float(match[1]) / 100 if match[2] else float(match[1])
+
+
+def _read_if_there(path: Path, read: Callable[[], T], absent: T) -> T:
+    """What a function reads of a file that another process may remove meanwhile."""
+    if not path.exists():
+        return absent
+    try:
+        return read()
+    except UsageError:
+        if path.exists():
+            raise
+        return absent

@@ -274,7 +274,13 @@ def read_header(path: Path) -> dict[str, Any]:
     Raises ContractError for one that is damaged: not JSON, or of other types than those of `Header`.
     """
     with _reading(path), _parquet(path):
-        metadata = pq.read_schema(path).metadata or {}
+        schema = pq.read_schema(path)
+    return parse_header(path, schema)
+
+
+def parse_header(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    """The header of the parquet file at a path, of which this is the schema; see `read_header`."""
+    metadata = schema.metadata or {}
     if HEADER not in metadata:
         return {}
     try:
@@ -290,10 +296,11 @@ def read_table(path: Path, schema: Schema, columns: Sequence[str] | None = None)
 
     Raises ContractError for a damaged file, another artifact, a newer version or a broken column.
     """
-    tag = read_header(path).get("schema")
-    if tag is not None and tag != schema.tag:
-        raise ContractError(f"{path} is a {tag}, not a {schema.tag}", "a newer zoo may have written it")
-    table = read_parquet(path, columns)
+    with open_parquet(path) as stream:
+        tag = parse_header(path, stream.schema_arrow).get("schema")
+        if tag is not None and tag != schema.tag:
+            raise ContractError(f"{path} is a {tag}, not a {schema.tag}", "a newer zoo may have written it")
+        table = read_groups(stream, range(stream.num_row_groups), columns)
     _check_columns(path, table.schema, schema, only=columns)
     for column in schema.columns:
         if column.name in table.column_names and not column.nullable and table.column(column.name).null_count:

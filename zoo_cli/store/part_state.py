@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from zoo_cli.config import Config, Source
 from zoo_cli.store import feature_store, files, provenance
 from zoo_cli.store.feature_store import SourceSummary
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import SourceRecord, has_source_record, load_source_record
+
+
+def count_images(images: Images) -> int:
+    """Of how many images outputs are stored, if none fails."""
+    return len(images.where(data="train")) + len(images.where(data="unlabelled"))
 
 
 def count_parts(settings: Config, sources: Sequence[Source], images: Images) -> tuple[int, int]:
@@ -35,6 +42,25 @@ def summarize_unfinished(settings: Config, source: Source) -> SourceSummary:
     folder = settings.features(source.name)
     count = sum(files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
     return SourceSummary(source.name, count, record.features, record.classes, str(folder), note=record.weights_note)
+
+
+def has_output(settings: Config, source: Source, images: Images, row: int) -> bool:
+    """Whether the plain outputs of a row of the manifest are stored."""
+    for path, rows in feature_store.planned_parts(settings, source, images):
+        if row in rows:
+            return path.exists() and images.ids[row] in files.read_parquet(path, ["id"]).column("id").to_pylist()
+    return False
+
+
+def pending_ids(settings: Config, sources: Sequence[Source], images: Images) -> frozenset[str]:
+    """The ids of parts that are not stored of all sources: the shards that make them may have met their failures."""
+    rows = [
+        rows
+        for source in sources
+        for path, rows in feature_store.planned_parts(settings, source, images)
+        if not path.exists()
+    ]
+    return frozenset(images.ids[np.unique(np.concatenate(rows))]) if rows else frozenset()
 
 
 def unexplained_ids(

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from zoo_cli.errors import ContractError
-from zoo_cli.store import files, schemas
+from zoo_cli.store import commits, files, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.provenance import Inputs
 
@@ -60,21 +61,44 @@ class ScoreRow:
 
 def write_scores(path: Path, rows: Sequence[ScoreRow], inputs: Inputs) -> None:
     """Store scores. `inputs`: what they were made from."""
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=arrow_schema(schemas.SCORES))
-    files.write_table(path, table, schemas.SCORES, inputs)
+    files.write_table(path, _to_table(rows), schemas.SCORES, inputs)
+
+
+def write_together(scores: Sequence[tuple[Path, ScoreRow, Inputs]], texts: Mapping[Path, str]) -> None:
+    """Store many scores, each in its own file, and texts, by their files: all are on the disk before any is in place.
+
+    One after another each would wait for the disk, twice.
+    """
+    paths = [path for path, _, _ in scores]
+    with commits.replacing_together(*paths, *texts) as temporaries:
+        for (path, row, inputs), temporary in zip(scores, temporaries, strict=False):
+            table = _to_table([row])
+            with files.table_writer(path, schemas.SCORES, inputs, table.schema, temporary=temporary) as write:
+                write(table)
+        for text, temporary in zip(texts.values(), temporaries[len(paths) :], strict=True):
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _to_table(rows: Sequence[ScoreRow]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=arrow_schema(schemas.SCORES))
 
 
 def load_scores(path: Path) -> list[ScoreRow]:
     """The scores in a file. Raises ContractError if it breaks the schema."""
     names = {field.name for field in fields(ScoreRow)} - {SIZE}
-    rows = files.read_table(path, schemas.SCORES).to_pylist()
-    size = load_size(path)
+    table = files.read_table(path, schemas.SCORES)
+    size = _find_size(path, files.parse_header(path, table.schema))
+    rows = table.to_pylist()
     return [ScoreRow(**{key: value for key, value in row.items() if key in names}, per_class=size) for row in rows]
 
 
 def load_size(path: Path) -> int | None:
     """The most images of a class that the scores in a file were computed on; None: the whole probe set."""
-    made_from = files.read_header(path).get("inputs")
+    return _find_size(path, files.read_header(path))
+
+
+def _find_size(path: Path, header: Mapping[str, Any]) -> int | None:
+    made_from = header.get("inputs")
     size = made_from.get(SIZE) if isinstance(made_from, Mapping) else None
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise ContractError(f"{path}: {SIZE} in its header is {size!r}", "zoo score makes it again")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zoo_cli.errors import ContractError
 from zoo_cli.store import files
+from zoo_cli.store.commits import replacing_together
 from zoo_cli.store.records import build_record
 
 ENDING = ".log.json"
@@ -37,8 +38,20 @@ def log_file(place: Path) -> Path:
 
 def write_seconds(place: Path, seconds: float, together: Sequence[str] = ()) -> None:
     """Log how long the artifact at a place took."""
-    content = {"seconds": round(seconds, 3), **({"together": list(together)} if together else {})}
-    files.write_json(log_file(place), content)
+    files.write_text(log_file(place), seconds_text(seconds, together))
+
+
+def seconds_text(seconds: float, together: Sequence[str] = ()) -> str:
+    """The content of such a log."""
+    return files.to_json_text({"seconds": round(seconds, 3), **({"together": list(together)} if together else {})})
+
+
+def write_texts(logs: Mapping[Path, str]) -> None:
+    """Write logs by their files, see `seconds_text`; they are brought to the disk together."""
+    if logs:
+        with replacing_together(*logs) as temporaries:
+            for text, temporary in zip(logs.values(), temporaries, strict=True):
+                temporary.write_text(text, encoding="utf-8")
 
 
 def add_part(place: Path, part: str, seconds: float) -> None:

@@ -5,6 +5,7 @@ view alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.records import build_record
 from zoo_cli.store.replacement import Replacement
 from zoo_cli.store.source_record import has_source_record, load_source_record
+from zoo_cli.store.text_column import TextColumn
 from zoo_cli.store.view_set import ViewSet
 
 DOCUMENT = "_views.json"
@@ -229,6 +231,21 @@ def is_current(settings: Config, sources: Sequence[Source], images: Images, view
     return load_view_set(settings) == views and not any(
         missing_parts(settings, source, images, views, remake=True) for source in sources
     )
+
+
+def missing_ids(settings: Config, sources: Sequence[Source], images: Images) -> frozenset[str]:
+    """The ids that are missing from stored parts of views, because their images failed."""
+    missing: set[str] = set()
+    with suppress(ContractError):  # damaged views are made again
+        views = load_view_set(settings)
+        parts = [part for source in sources if views for part in planned_parts(settings, source, images, views)]
+        for part in parts:
+            path = part.paths[0]  # all views of an image are stored, or none
+            if path.exists() and files.row_count(path) < len(part.rows):
+                stored = TextColumn.of(files.read_parquet(path, ["id"]).column("id"))
+                planned = images.ids.take(part.rows)
+                missing.update(planned[~planned.isin(stored)])
+    return frozenset(missing)
 
 
 def existing_parts(settings: Config, source: str) -> set[Path]:
