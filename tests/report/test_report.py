@@ -50,6 +50,7 @@ def test_ranking_says_what_rank_says(reported: Path, page: Page) -> None:
     for row in result.data:
         assert f"{row['source']} {row['rank']} {row['value']:.3f}".replace("-", "−") in page.sections["ranking"]
     assert "student, untrained" in page.sections["ranking"]
+    assert f"{result.data[0]['source']} leads" in page.sections["ranking"], "a name keeps its letters"
 
 
 def test_weights_are_those_of_the_weighting(reported: Path, page: Page) -> None:

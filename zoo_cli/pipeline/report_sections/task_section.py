@@ -15,7 +15,7 @@ from zoo_cli.pipeline.split_findings import SeenImage, collect_findings
 from zoo_cli.report.blocks import Block, Column, Fact, Facts, Gallery, Listing, Missing, Paragraph, PictureRow, Plot
 from zoo_cli.report.blocks import Table as TableBlock
 from zoo_cli.report.classes_plot import plot_classes
-from zoo_cli.report.wording import count_things, show_count, show_name
+from zoo_cli.report.wording import LONGEST_TITLE, count_things, show_count, show_name
 from zoo_cli.store import failures, files, schemas, split_notes
 from zoo_cli.store.manifest import NO_LABEL, Images
 
@@ -133,7 +133,9 @@ def _contact_sheet(
     every = [row for rows in chosen.values() for row in rows]
     thumbnails.load(every)
     rows = [
-        PictureRow(show_name(names[label]), count_things(int((inputs.truth == label).sum()), "image"), pictures)
+        PictureRow(
+            show_name(names[label], LONGEST_TITLE), count_things(int((inputs.truth == label).sum()), "image"), pictures
+        )
         for label, rows in chosen.items()
         if (pictures := tuple(thumbnails.picture(row, f"an image of {show_name(names[label])}") for row in rows))
     ]
