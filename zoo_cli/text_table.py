@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 LEAST_TEXT = 8
-"""Characters of free text that a narrow table keeps."""
+"""Characters of free text that a narrow table keeps, beside its whole title."""
 PIPE = 1000
 """The width of a table that no terminal shows."""
 EMPTY = ("", "-")
@@ -34,14 +34,14 @@ def render_table(
         for position in range(len(titles))
         if not (terminal and free[position] and rows and all(row[position] in EMPTY for row in rows))
     ]
-    widths = dict(zip(shown, _widest([[line[column] for column in shown] for line in (titles, *rows)]), strict=True))
-    _shrink([column for column in shown if free[column]], widths, shown, width)
+    widest = dict(zip(shown, _widest([[line[column] for column in shown] for line in (titles, *rows)]), strict=True))
+    least = {column: max(LEAST_TEXT, len(titles[column])) for column in shown if free[column]}
+    widths = _shrink(widest, least, width)
     tables = []
     for block in _split_columns(shown, keys, widths, width):
-        # Free text that stands alone may take the whole line.
-        _shrink([column for column in block if free[column]], widths, block, width)
+        # Free text that stands with fewer columns has more room.
+        sizes = list(_shrink({column: widest[column] for column in block}, least, width).values())
         parts = [[line[column] for column in block] for line in (titles, *rows)]
-        sizes = [widths[column] for column in block]
         tables.append(_render(parts, [numbers[column] for column in block], sizes, terminal, width))
     return "\n\n".join(tables)
 
@@ -57,13 +57,15 @@ def _split_columns(shown: Sequence[int], keys: int, widths: Mapping[int, int], w
     return [first + block for block in blocks]
 
 
-def _shrink(free: Sequence[int], widths: dict[int, int], columns: Sequence[int], width: int) -> None:
-    """Cut the widest free texts until the columns fit, down to LEAST_TEXT."""
-    while free and _line_length([widths[column] for column in columns]) > width:
-        widest = max(free, key=lambda column: widths[column])
-        if widths[widest] <= LEAST_TEXT:
-            return
-        widths[widest] -= 1
+def _shrink(widths: Mapping[int, int], least: Mapping[int, int], width: int) -> dict[int, int]:
+    """The widths after the widest texts are cut until the columns fit, each down to `least`; others stay whole."""
+    sizes = dict(widths)
+    while _line_length(list(sizes.values())) > width:
+        free = [column for column in sizes if sizes[column] > least.get(column, sizes[column])]
+        if not free:
+            break
+        sizes[max(free, key=lambda column: sizes[column])] -= 1
+    return sizes
 
 
 def _render(

@@ -310,7 +310,7 @@ def test_the_draw_is_pinned() -> None:
 def test_duplicates_and_leaks_are_counted() -> None:
     notes = find_duplicates(["a", "b", "c", "d"], ["labelled", "test", "test", "unlabelled"], ["x", "x", "y", "x"])
     assert len(notes) == 2
-    assert "1 images occur under more than one id" in notes[0]
-    assert "1 test images are also among" in notes[1]
-    assert "'b'" in notes[1]
+    assert "1 image occurs under more than one id" in notes[0]
+    assert "1 test image is also among" in notes[1]
+    assert '"b"' in notes[1]
     assert find_duplicates(["a", "b"], ["labelled", "test"], ["x", "y"]) == []

@@ -36,7 +36,8 @@ EXCLUDED = (
 FOLDERS = {
     GUIDE: ("images",),
     "Without a zoo.toml": ("images in pets", "outputs", "student"),
-    "A page to look at": ("images in T/pets", "zoo.toml in T/pets"),
+    "A page to look at": ("images", "zoo.toml"),
+    "Shipping the student": (GUIDE,),
     "Several label sets": ("images", "zoo.toml"),
     "In a batch script": (UNTRAINED,),
     "Many sources, tasks and seeds": ("images in T/pets", "zoo.toml in T/pets"),
@@ -47,7 +48,6 @@ FOLDERS = {
     "Checking a machine": (),
     "Several cards": ("images", "zoo.toml"),
     "New images": (GUIDE,),
-    "Exporting a student": (GUIDE,),
     "Completions": (),
 }
 """What the folder of each section holds at first."""
@@ -63,7 +63,7 @@ SLOW = {
     ),
     "Many sources, tasks and seeds",
     "Training sources of your own",
-    "Exporting a student",
+    "Shipping the student",
     "Checking a machine",
 }
 """Sections that take most of the time."""

@@ -94,15 +94,30 @@ def test_accuracy_comes_into_the_card_when_it_is_evaluated(workspace: Path) -> N
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_card_whose_digest_was_left_behind_is_repaired(workspace: Path) -> None:
-    sums = workspace / "runs" / "mine" / "SHA256SUMS"
-    before = sums.read_bytes()
+def test_card_that_a_kill_left_behind_is_written(workspace: Path) -> None:
+    path = workspace / "runs" / "mine" / "README.md"
+    before = path.read_bytes()
     run("evaluate", "accuracy", "mine", workspace=workspace)
-    after = sums.read_bytes()
-    sums.write_bytes(before)  # as after a kill between the two
+    after = path.read_bytes()
+    path.write_bytes(before)  # as after a kill between the digest and the card
     assert run("verify", workspace=workspace).code == 3
     run("evaluate", "accuracy", "mine", workspace=workspace)
-    assert sums.read_bytes() == after != before
+    assert path.read_bytes() == after != before
+    assert run("verify", workspace=workspace).code == 0
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_foreign_change_of_a_card_stays_visible(workspace: Path, evaluated: bool) -> None:
+    path = workspace / "runs" / "mine" / "README.md"
+    if evaluated:
+        run("evaluate", "accuracy", "mine", workspace=workspace)
+    path.write_text(path.read_text(encoding="utf-8") + "\nBy another hand.\n", encoding="utf-8")
+    before = path.read_bytes()
+    result = run("evaluate", "accuracy", "mine", workspace=workspace)
+    assert result.code == 0
+    assert "was changed after it was written" in result.err
+    assert path.read_bytes() == before
+    assert run("verify", workspace=workspace).code == 3
 
 
 def test_card_stays_while_the_run_is_made_again(workspace: Path) -> None:

@@ -57,14 +57,14 @@ def test_every_kind_is_counted_with_an_example(tmp_path: Path) -> None:
     seen = [line.removeprefix("saw: ") for line in result.err.splitlines() if line.startswith("saw: ")]
     assert seen == [
         '4 files are not images and were passed over: .txt (2), no ending (1), .heic (1), e.g. "a/more.TXT"',
-        "1 images failed",
-        '1 classes have no training image: "empty"',
-        '1 images are of one colour, e.g. "train/a/flat.png"',
-        "1 images of 16 bits use few of their levels; without a value from 4096 on they are read as 12 bits, "
+        "1 image failed",
+        '1 class has no training image: "empty"',
+        '1 image is of one colour, e.g. "train/a/flat.png"',
+        "1 image of 16 bits uses few of its levels; without a value from 4096 on it is read as 12 bits, "
         'from 256 on as 8 bits, e.g. "train/a/deep.png"',
-        '1 images are of one colour once transparency is dropped, e.g. "train/b/drawing.png"',
+        '1 image is of one colour once transparency is dropped, e.g. "train/b/drawing.png"',
         '2 images occur under more than one id, e.g. "train/a/1.png" and "train/a/copy.png"',
-        '1 images occur under more than one label, e.g. "train/a/2.png" and "train/b/conflict.png"',
+        '1 image occurs under more than one label, e.g. "train/a/2.png" and "train/b/conflict.png"',
     ]
 
 

@@ -1,12 +1,14 @@
 """The page in a browser: nothing is wider than the screen, nothing leaves the page, and nothing is complained about."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.report.chromium import PROGRAM, Chromium
 from tests.report.test_page import HOSTILE, build_target
+from zoo_cli.report.blocks import Column, Section, Table
 from zoo_cli.report.page import render_page
 from zoo_cli.report.wording import show_name
 
@@ -19,6 +21,10 @@ OUTSIDE = """
   const box = node.getBoundingClientRect();
   return box.width && (box.right > innerWidth + 1 || box.left < -1);
 }).map(node => node.outerHTML.slice(0, 80))
+"""
+SCROLLING = """
+[...document.querySelectorAll(".scroll")].filter(node => node.scrollWidth > node.clientWidth + 1)
+  .map(node => node.getAttribute("aria-label"))
 """
 COLOURS = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
 
@@ -60,6 +66,20 @@ def test_one_of_two_drawings_is_shown(browser: Chromium, pages: dict[str, Path])
         browser.open(pages["whole"].as_uri(), width)
         assert browser.evaluate(count % shown) == 12
         assert browser.evaluate(count % hidden) == 0
+
+
+def test_no_open_table_scrolls_on_a_wide_screen(browser: Chromium, pages: dict[str, Path]) -> None:
+    browser.open(pages["whole"].as_uri(), 1400)
+    assert browser.evaluate(SCROLLING) == []
+
+
+def test_wide_tables_fit_on_paper(browser: Chromium, tmp_path: Path) -> None:
+    names = [f"a-run-s{number}" for number in range(24)]
+    table = Table("many", (Column("run", False), *map(Column, names)), tuple((name, *["12.3"] * 24) for name in names))
+    page = tmp_path / "report.html"
+    page.write_text(render_page([replace(build_target("plain"), sections=(Section("all", "All", (table,)),))]))
+    browser.open(page.as_uri(), 700, media="print")
+    assert browser.evaluate(WIDEST) == 700
 
 
 def test_paper_is_light(browser: Chromium, pages: dict[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""A report on 50,000 images and 40 runs: how long it takes, and how large it is."""
+"""A report on 50,000 images, 40 runs, a ranking and a pool of heads: how long it takes, and how large it is."""
 
 import hashlib
 import time
@@ -11,12 +11,21 @@ import pytest
 from PIL import Image
 
 from tests.evaluate.made_runs import make_run, make_workspace
+from tests.report.html_reader import read_page
+from tests.workspaces import run
 from zoo_cli.pipeline.report import ReportConfig, write_report
 from zoo_cli.store import checksums, files, schemas
 from zoo_cli.store.columns import arrow_schema
 
 IMAGES, TEST, RUNS, CLASSES, FILES = 50_000, 10_000, 40, 100, 200
+SOURCES, DIM = 3, 32
 SECONDS, BYTES = 60, 15_000_000
+INPUTS = {"train": ["folder:images"], "test": [], "unlabelled": [], "labelled": "10%", "probe": "500"} | {
+    "probe_per_class": 0,
+    "seed": 0,
+    "test_fraction": 0.2,
+}
+"""What the manifest says it was made from, as zoo.toml has it."""
 
 
 def make_large(folder: Path) -> Path:
@@ -51,10 +60,28 @@ def make_large(folder: Path) -> Path:
     }
     schema = arrow_schema(schemas.MANIFEST, schemas.PLACE)
     manifest = pa.table({name: pa.array(table[name], schema.field(name).type) for name in schema.names}, schema=schema)
-    files.write_table(workspace / "manifest.parquet", manifest, schemas.MANIFEST, {"train": ["folder:images"]})
+    files.write_table(workspace / "manifest.parquet", manifest, schemas.MANIFEST, INPUTS)
+    add_sources(workspace, labels[~test], ids[:-TEST])
     for number in range(RUNS):
         add_run(workspace, number, labels[test], ids[-TEST:], names)
     return workspace
+
+
+def add_sources(workspace: Path, labels: np.ndarray, ids: list[str]) -> None:
+    """Let zoo.toml name sources of which only the outputs are known, the later ones better."""
+    random = np.random.default_rng(1)
+    text = '[task]\nname = "large"\ntrain = "folder:images"\nlabelled = "10%"\nprobe = 500\n'
+    for number in range(SOURCES):
+        centres = random.normal(size=(CLASSES, DIM))
+        features = centres[labels] * (0.2 + 0.2 * number) + random.normal(size=(len(labels), DIM))
+        logits = features @ random.normal(size=(DIM, 20))
+        outputs = {
+            name: pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float32).ravel()), values.shape[1])
+            for name, values in (("embedding", features), ("logits", logits))
+        }
+        pq.write_table(pa.table({"id": ids, **outputs}), workspace / f"source-{number}.parquet")
+        text += f'\n[[source]]\nname = "source-{number}"\nmodel = "features:source-{number}.parquet"\n'
+    (workspace / "zoo.toml").write_text(text, encoding="utf-8")
 
 
 def add_run(workspace: Path, number: int, labels: np.ndarray, ids: list[str], names: tuple[str, ...]) -> None:
@@ -77,9 +104,15 @@ def add_run(workspace: Path, number: int, labels: np.ndarray, ids: list[str], na
 @pytest.mark.slow
 def test_large_workspace_takes_a_minute_at_most(tmp_path: Path) -> None:
     workspace = make_large(tmp_path / "large")
+    for words in (("rank", "--metric", "parc"), ("pseudo-label", "--head", "ridge")):
+        made = run(*words, workspace=workspace)
+        assert made.code == 0, made.err
     # Seconds of processor time, which do not depend on what else the machine does.
     start = time.process_time()
     result = write_report(ReportConfig((workspace,), workspace / "report.html"))
     assert time.process_time() - start < SECONDS
     assert result.size < BYTES
-    assert "40 runs" in result.path.read_text(encoding="utf-8")
+    page = read_page(result.path.read_text(encoding="utf-8"))
+    assert "40 runs" in page.sections["training"]
+    assert "source-2 1" in page.sections["ranking"]
+    assert f"A product of {SOURCES} ridge heads" in page.sections["heads"]

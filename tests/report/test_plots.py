@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from zoo_cli.report import figures
+from zoo_cli.report import figures, matrix_plot
 from zoo_cli.report.classes_plot import plot_classes
 from zoo_cli.report.curves_plot import Curve, list_quantities, plot_curves
 from zoo_cli.report.figures import NARROW, WIDE, Figure, draw_svg, report_style, space_out
@@ -84,6 +84,43 @@ def test_matrix_shows_numbers_where_there_is_room() -> None:
     names = [f"c{i}" for i in range(40)]
     many = np.full((40, 40), "9", dtype=object)
     assert "9" not in texts(draw(lambda width: plot_matrix(np.eye(40), names, names, ("x", "y"), width, many)))
+
+
+def test_matrix_shortens_names_visibly() -> None:
+    names = ["labels-only", "a-run-with-a-long-name-s0"]
+    shown = texts(draw(lambda width: plot_matrix(np.eye(2), names, names, ("x", "y"), width), NARROW))
+    assert shown.count("labels-only") == 2
+    assert not [text for text in shown if text.startswith("a-run") and "…" not in text]
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK])
+def test_numbers_stand_out_from_their_cells(scheme: dict[str, str]) -> None:
+    colours = {value: scheme[name] for name, value in LIGHT.items()}
+    paper, accent = _channels(scheme["paper"]), _channels(scheme["accent"])
+    for opacity in {matrix_plot._opacity(share) for share in np.linspace(0.001, 1, 200)}:
+        cell = _luminance(opacity * accent + (1 - opacity) * paper)
+        number = _luminance(_channels(colours[matrix_plot._ink(opacity)]))
+        assert (max(cell, number) + 0.05) / (min(cell, number) + 0.05) > 3.5
+
+
+def _channels(colour: str) -> np.ndarray:
+    return np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+def _luminance(channels: np.ndarray) -> float:
+    """The relative luminance of WCAG."""
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_names_of_weights_stay_beside_their_lines() -> None:
+    weights = np.tile([0.5, 0.33, 0.15, 0.02, 0, 0, 0, 0], (len(POWERS), 1))
+    with report_style():
+        (axes,) = plot_weights([*"abcdefgh"], weights, None, WIDE).axes
+    heights = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert heights["a"] == pytest.approx(0.5, abs=0.01)
+    assert heights["b"] == pytest.approx(0.33, abs=0.01)
+    assert heights["h"] < 0
 
 
 def test_weights_name_the_power_in_use() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import zoo_cli as zoo
 from tests.report.html_reader import Page, read_page
 from tests.workspaces import CLASSES, make, run
 from zoo_cli.pipeline.evaluate.flips import FlipsConfig, compare_flips
@@ -49,6 +50,7 @@ def test_ranking_says_what_rank_says(reported: Path, page: Page) -> None:
     for row in result.data:
         assert f"{row['source']} {row['rank']} {row['value']:.3f}".replace("-", "−") in page.sections["ranking"]
     assert "student, untrained" in page.sections["ranking"]
+    assert f"{result.data[0]['source']} leads" in page.sections["ranking"], "a name keeps its letters"
 
 
 def test_weights_are_those_of_the_weighting(reported: Path, page: Page) -> None:
@@ -151,3 +153,13 @@ def test_the_headline_names_the_best(page: Page, reported: Path) -> None:
     assert "<dt>best student</dt>" in text
     assert "<h1>patterns</h1>" in text
     assert page.attributes("html", "lang") == ["en"]
+
+
+def test_workspace_reports_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_page, "_draw_twice", lambda *_: [("wide", ""), ("narrow", "")])
+    workspace = zoo.Workspace(make(tmp_path / "task", upto="split"))
+    result = workspace.report(plots=tmp_path / "figures")
+    assert result.path == tmp_path / "task" / "report.html"
+    assert {path.name for path in result.plots} == {"classes.svg", "classes.png"}
+    assert workspace.report(tmp_path / "page.html").path.read_bytes() == result.path.read_bytes()
+    assert "no ranking of the sources" in result.missing[str(tmp_path / "task")]

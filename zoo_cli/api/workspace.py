@@ -30,6 +30,7 @@ from zoo_cli.pipeline.predict import PredictConfig, PredictResult
 from zoo_cli.pipeline.pseudo_label import PseudoLabelSummary
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.ranking_spec import parse_ranking
+from zoo_cli.pipeline.report import FILE, ReportConfig, ReportResult, write_report
 from zoo_cli.pipeline.scoring import ScoreResult
 from zoo_cli.pipeline.sources import SourceSummary, list_sources
 from zoo_cli.pipeline.split import SplitConfig, SplitSummary
@@ -447,6 +448,15 @@ class Workspace:
             str(run), format, with_preprocessing, quantize, None if out is None else Path(out), overwrite, workers
         )
         return export_stage.export_run(self.config, options)
+
+    @silent
+    def report(self, out: PathLike | None = None, *, plots: PathLike | None = None) -> ReportResult:
+        """Write one HTML page of what is stored, and name what is missing; nothing is made. Needs the extra `plot`.
+
+        `out`: the file, report.html in the workspace by default; `plots`: a folder for every plot as SVG and PNG.
+        """
+        page = self.root / FILE if out is None else Path(out)
+        return write_report(ReportConfig((self.root,), page, None if plots is None else Path(plots)))
 
 
 def _texts(values: Names) -> tuple[str, ...]:

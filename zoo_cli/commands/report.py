@@ -43,7 +43,7 @@ def report(
     result = write_report(ReportConfig(places, out or default, plots))
     for place, texts in result.missing.items():
         for text in texts:
-            console.say(f"{place}: {text}")
+            console.say(f"missing: {text}" if len(places) == 1 else f"missing in {place}: {text}")
     if result.plots:
         console.say(f"wrote {len(result.plots):,} files of plots to {plots}")
     console.current().answer(str(result.path))

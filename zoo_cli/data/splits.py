@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from zoo_cli.data.hold_out import draw_hold_out, hash_id
+from zoo_cli.data.samples import quote
 from zoo_cli.errors import ContractError, UsageError
 
 TEST_SHARE = 0.2
@@ -169,11 +170,13 @@ def find_duplicates(ids: Sequence[str], split: Sequence[str], sha256: Sequence[s
     repeated = [same for same in positions.values() if len(same) > 1]
     notes = []
     if repeated:
-        first = " and ".join(repr(ids[i]) for i in repeated[0][:2])
-        notes.append(f"{len(repeated)} images occur under more than one id, e.g. {first}")
+        first = " and ".join(quote(ids[i]) for i in repeated[0][:2])
+        occur = "1 image occurs" if len(repeated) == 1 else f"{len(repeated):,} images occur"
+        notes.append(f"{occur} under more than one id, e.g. {first}")
     leaks = [i for same in repeated if len({split[i] == "test" for i in same}) == 2 for i in same if split[i] == "test"]
     if leaks:
-        notes.append(f"{len(leaks)} test images are also among the training images, e.g. {ids[leaks[0]]!r}")
+        are = "1 test image is" if len(leaks) == 1 else f"{len(leaks):,} test images are"
+        notes.append(f"{are} also among the training images, e.g. {quote(ids[leaks[0]])}")
     return notes
 
 

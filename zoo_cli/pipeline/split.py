@@ -16,7 +16,7 @@ from zoo_cli.images import decoding, headers, in_order
 from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
-from zoo_cli.store import commits, failures, files, provenance, schemas
+from zoo_cli.store import commits, failures, files, provenance, schemas, split_notes
 from zoo_cli.store.class_names import check_beside, class_names_text, load_class_names
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.failures import Failure
@@ -264,7 +264,10 @@ def _write(settings: Config, parts: list[DataPart], inputs: Inputs, options: Spl
     total = len(rows) + len(failed)
     schema = arrow_schema(schemas.MANIFEST, () if any(row.file for row in rows) else schemas.PLACE)
     max_errors = options.max_errors or MAX_ERRORS
-    _commit(settings, classes, failed, total, max_errors, inputs, schema, _with_images(rows, parts, schema))
+    passed_over = (file for part in parts for file in part.data.passed_over())
+    findings = collect_findings(seen, len(failed), passed_over, classes, only_headers=only_headers)
+    pieces = _with_images(rows, parts, schema)
+    _commit(settings, classes, failed, total, max_errors, findings, inputs, schema, pieces)
     duplicates = splits.find_duplicates([row.id for row in rows], draw.split, [row.sha256 for row in rows])
     for note in [*draw.notes, *duplicates]:
         console.warn(note)
@@ -273,8 +276,6 @@ def _write(settings: Config, parts: list[DataPart], inputs: Inputs, options: Spl
         f"wrote {settings.manifest}: {counts['labelled']:,} labelled, {counts['unlabelled']:,} unlabelled, "
         f"{counts['test']:,} test, {sum(draw.probe):,} in the probe, {len(classes)} classes, seed {settings.task.seed}"
     )
-    passed_over = (file for part in parts for file in part.data.passed_over())
-    findings = collect_findings(seen, len(failed), passed_over, classes, only_headers=only_headers)
     for line in findings.lines:
         console.say(f"saw: {line}")
     if failed:
@@ -288,15 +289,21 @@ def _commit(
     failed: Sequence[Failure],
     total: int,
     max_errors: str,
+    findings: SplitFindings,
     inputs: Inputs,
     schema: pa.Schema,
     pieces: Iterator[pa.Table],
 ) -> None:
     """Write class names, failures and, last, the manifest: it marks the split as done, and holds their digests."""
-    errors = settings.errors("split")
+    errors, notes = settings.errors("split"), split_notes.notes_file(settings)
     before = [settings.classes, *([errors] if failed else [])]
-    with commits.replacing_together(*before, settings.manifest, obsolete=() if failed else (errors,)) as temporaries:
+    present = {errors: bool(failed), notes: findings.beyond_manifest}
+    obsolete = [path for path, written in present.items() if not written]
+    seen = [notes] if findings.beyond_manifest else []
+    with commits.replacing_together(*before, *seen, settings.manifest, obsolete=obsolete) as temporaries:
         *companions, manifest = temporaries
+        if seen:
+            companions.pop().write_text(split_notes.notes_text(findings.lines), encoding="utf-8")
         companions[0].write_text(class_names_text(classes), encoding="utf-8")
         if failed:
             failures.write_failures(errors, "split", failed, total, max_errors, temporary=companions[1])

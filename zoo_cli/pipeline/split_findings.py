@@ -59,6 +59,12 @@ class SplitFindings:
     label_conflicts: Examples
 
     @property
+    def beyond_manifest(self) -> bool:
+        """Whether something was seen that the manifest does not hold."""
+        pixels = (self.one_colour, self.few_levels, self.lost_transparency)
+        return bool(self.passed_over) or any(examples is None or examples.count for examples in pixels)
+
+    @property
     def lines(self) -> list[str]:
         """One line for each kind that was seen."""
         lines = []
@@ -66,31 +72,36 @@ class SplitFindings:
             total = sum(kind.count for kind in self.passed_over)
             kinds = ", ".join(f"{kind.ending or 'no ending'} ({kind.count:,})" for kind in self.passed_over[:SHOWN])
             more = ", …" if len(self.passed_over) > SHOWN else ""
-            lines.append(
-                f"{total:,} files are not images and were passed over: {kinds}{more}, "
-                f"e.g. {quote(self.passed_over[0].example)}"
+            were = _count(
+                total, "file is not an image and was passed over", "files are not images and were passed over"
             )
+            lines.append(f"{were}: {kinds}{more}, e.g. {quote(self.passed_over[0].example)}")
         if self.failed:
-            lines.append(f"{self.failed:,} images failed")
+            lines.append(_count(self.failed, "image failed", "images failed"))
         if self.empty_classes:
             names = _shorten([quote(name) for name in self.empty_classes])
-            lines.append(f"{len(self.empty_classes):,} classes have no training image: {names}")
+            have = _count(len(self.empty_classes), "class has", "classes have")
+            lines.append(f"{have} no training image: {names}")
         if self.label_gaps:
             numbers = _shorten([str(number) for number in self.label_gaps])
-            lines.append(f"{len(self.label_gaps):,} label numbers have no training image: {numbers}")
-        for examples, text in (
-            (self.one_colour, "images are of one colour"),
+            have = _count(len(self.label_gaps), "label number has", "label numbers have")
+            lines.append(f"{have} no training image: {numbers}")
+        scaled = "without a value from 4096 on {} read as 12 bits, from 256 on as 8 bits"
+        bleached = "of one colour once transparency is dropped"
+        for examples, one, several in (
+            (self.one_colour, "image is of one colour", "images are of one colour"),
             (
                 self.few_levels,
-                "images of 16 bits use few of their levels; without a value from 4096 on they are read as 12 bits, "
-                "from 256 on as 8 bits",
+                f"image of 16 bits uses few of its levels; {scaled.format('it is')}",
+                f"images of 16 bits use few of their levels; {scaled.format('they are')}",
             ),
-            (self.lost_transparency, "images are of one colour once transparency is dropped"),
-            (self.copies, "images occur under more than one id"),
-            (self.label_conflicts, "images occur under more than one label"),
+            (self.lost_transparency, f"image is {bleached}", f"images are {bleached}"),
+            (self.copies, "image occurs under more than one id", "images occur under more than one id"),
+            (self.label_conflicts, "image occurs under more than one label", "images occur under more than one label"),
         ):
             if examples is not None and examples.count:
-                lines.append(f"{examples.count:,} {text}, e.g. {' and '.join(map(quote, examples.first[:2]))}")
+                first = " and ".join(map(quote, examples.first[:2]))
+                lines.append(f"{_count(examples.count, one, several)}, e.g. {first}")
         if self.one_colour is None:
             lines.append("only headers: damaged pixels, images of one colour and 16 bits were not looked for")
         return lines
@@ -127,6 +138,10 @@ def collect_findings(
         copies=_first_copies(copies),
         label_conflicts=_first_copies(conflicts),
     )
+
+
+def _count(count: int, one: str, several: str) -> str:
+    return f"1 {one}" if count == 1 else f"{count:,} {several}"
 
 
 def _count_endings(files: Iterable[str]) -> tuple[PassedOver, ...]:

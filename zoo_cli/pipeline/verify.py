@@ -16,7 +16,7 @@ from zoo_cli.pipeline.verify_answers import list_answers
 from zoo_cli.pipeline.verify_checks import Check, Known, Reported, State, join_command, report_missing, try_to_read
 from zoo_cli.pipeline.verify_runs import list_runs
 from zoo_cli.pipeline.verify_sources import list_sources
-from zoo_cli.store import class_names, failures, files, schemas
+from zoo_cli.store import class_names, failures, files, schemas, split_notes
 from zoo_cli.store.manifest import check_embedded, load_manifest
 from zoo_cli.store.provenance import Stale
 
@@ -128,6 +128,8 @@ def _list_split(known: Known) -> Iterator[Check]:
         return
     yield Check(settings.classes, partial(class_names.load_class_names, settings.classes), command)
     yield Check(settings.errors("split"), partial(_read_failures, settings, "split"), command)
+    if split_notes.notes_file(settings).exists():
+        yield Check(split_notes.notes_file(settings), partial(split_notes.load_notes, settings), command)
 
 
 def _split_command(settings: Config) -> str:

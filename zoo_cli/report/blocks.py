@@ -17,6 +17,13 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A list of short sentences."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Missing:
     """Something that the report cannot show, why, and what to do about it."""
 
@@ -93,14 +100,18 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Rows of thumbnails. `rest`: how many more there are, in words; `dense`: two rows beside each other."""
+    """Rows of thumbnails. `rest`: how many more there are, in words.
+
+    `dense`: two rows beside each other; `listed`: one thumbnail a row, before its title.
+    """
 
     rows: tuple[PictureRow, ...]
     rest: str = ""
     dense: bool = False
+    listed: bool = False
 
 
-Block = Paragraph | Missing | Facts | Table | Plot | Gallery
+Block = Paragraph | Listing | Missing | Facts | Table | Plot | Gallery
 
 
 @dataclass(frozen=True)
@@ -129,5 +140,5 @@ class Target:
 
     @property
     def missing(self) -> list[str]:
-        """What its sections cannot show."""
-        return [text for section in self.sections for text in section.missing]
+        """What its sections cannot show, once each."""
+        return list(dict.fromkeys(text for section in self.sections for text in section.missing))

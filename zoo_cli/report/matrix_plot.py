@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo_cli.report.figures import Axes, Figure, is_narrow, new_figure, show_label
-from zoo_cli.report.theme import ACCENT, FAINT, INK, MUTED, PAPER
+from zoo_cli.report.figures import Axes, Figure, is_narrow, new_figure
+from zoo_cli.report.theme import ACCENT, CELL, FAINT, INK, MUTED, PAPER
+from zoo_cli.report.wording import show_name
 
 LEVELS = 20
 """The number of shades."""
 FAINTEST, STRONGEST = 0.12, 0.92
 EDGE = 0.47
 """Half of the side of a cell."""
-DARK = 0.55
-"""From this opacity on the numbers in cells are light."""
+HALF, STRONG = 0.62, 0.78
+"""From these opacities on the numbers in cells are CELL, and PAPER: their contrast with the cell is 3.5 at least."""
 
 
 def plot_matrix(
@@ -32,17 +33,17 @@ def plot_matrix(
     `titles`: of the lines and of the columns.
     """
     rows, count = values.shape
-    label = 58 if is_narrow(width) else 130
+    label = 80 if is_narrow(width) else 130
     side = max(9.0, min(46.0, (width - label) / count))
     figure = new_figure(width, side * rows * (0.72 if side > 36 else 1.0) + (90 if is_narrow(width) else 110))
     axes = figure.subplots()
     size = 11.5 if side >= 19 else max(5.0, side * 0.62)
     _draw_cells(axes, values / top if top > 0 else values, texts if side >= 25 else None, min(size, 11.0))
-    name = 9 if is_narrow(width) else 16
-    titles_above = [show_label(each, width)[:name] for each in columns]
+    longest = 12 if is_narrow(width) else 20
+    titles_above = [show_name(each, longest) for each in columns]
     fits = max(map(len, titles_above), default=0) * size * 0.62 < (width - label) / count
     axes.set_xticks(range(count), titles_above, rotation=0 if fits else 90, fontsize=size)
-    axes.set_yticks(range(rows), [show_label(each, width)[: name + 6] for each in lines], fontsize=size)
+    axes.set_yticks(range(rows), [show_name(each, longest + 2) for each in lines], fontsize=size)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set(xlim=(-0.5, count - 0.5), ylim=(rows - 0.5, -0.5))
@@ -72,8 +73,14 @@ def _draw_cells(axes: Axes, shares: np.ndarray, texts: np.ndarray | None, size: 
         return
     for (line, column), opacity in zip(cells, opacities, strict=True):
         if texts[line, column]:
-            colour = PAPER if opacity >= DARK else INK if opacity else MUTED
-            axes.text(column, line, texts[line, column], ha="center", va="center", fontsize=size, color=colour)
+            axes.text(column, line, texts[line, column], ha="center", va="center", fontsize=size, color=_ink(opacity))
+
+
+def _ink(opacity: float) -> str:
+    """The colour of a number on a cell."""
+    if opacity >= HALF:
+        return PAPER if opacity >= STRONG else CELL
+    return INK if opacity else MUTED
 
 
 def _opacity(share: float) -> float:

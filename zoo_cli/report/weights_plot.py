@@ -33,6 +33,10 @@ POWERS = (
 TICKS = (0, 1, 2, 4, 8, 16, 32)
 MOST = 8
 """How many sources are named: those that weigh most at some power."""
+LEADER = 14.0
+"""The length in CSS pixels of the lines that lead from the curves to their names."""
+BELOW = -0.12
+"""How far below 0 the names of lines that end there may stand."""
 
 
 def plot_weights(names: Sequence[str], weights: np.ndarray, chosen: float | None, width: float) -> Figure:
@@ -54,7 +58,7 @@ def plot_weights(names: Sequence[str], weights: np.ndarray, chosen: float | None
     axes.set_xlim(places[0], places[-1])
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_xlabel("power p: 0 weighs all alike, more turns to the best")
+    axes.set_xlabel("power p: 0 weighs all alike, larger favours the best")
     axes.grid(axis="y", color=FAINT)
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="y", colors=MUTED)
@@ -67,13 +71,15 @@ def _name_lines(axes: Axes, names: Sequence[str], ends: np.ndarray, order: np.nd
     heights = [float(ends[i]) for i in order]
     # Equal ends are named in the order of the largest weights.
     heights = [height - 1e-6 * position for position, height in enumerate(heights)]
-    spaced = space_out(heights, 0.07)
+    spaced = space_out(heights, 0.07, BELOW)
     for i, height in zip(order, spaced, strict=True):
         first = i == order[0]
+        line = (1, float(ends[i])), (1 + LEADER / width, height)
+        axes.plot(*zip(*line, strict=True), color=SOFT, linewidth=0.8, transform=axes.transAxes, clip_on=False)
         axes.annotate(
             show_label(names[i], width),
-            (1, height),
-            (7, 0),
+            (1 + LEADER / width, height),
+            (3, 0),
             xycoords="axes fraction",
             textcoords="offset points",
             va="center",

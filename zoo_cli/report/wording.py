@@ -6,6 +6,8 @@ from zoo_cli.text_escapes import printable
 
 LONGEST = 80
 """The characters of a name that a table shows; a longer one is cut in its middle."""
+LONGEST_TITLE = 48
+"""The characters of a name beside thumbnails."""
 MISSING = "–"
 PERCENT = "\u00a0%"
 """The sign behind a number, never at the beginning of a line."""

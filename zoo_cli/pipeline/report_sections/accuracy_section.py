@@ -82,11 +82,15 @@ def _difference_row(row: AccuracyRow, best: AccuracyRow) -> IntervalRow:
 
 
 def _accuracy_table(rows: list[AccuracyRow], best: AccuracyRow) -> Table:
-    columns = ("run", "accuracy", LEVEL, "difference", LEVEL, "p (Holm)", "balanced", "top 5", "nll", "ece", "images")
+    columns = ["run", "accuracy", LEVEL, "difference", LEVEL, "p (Holm)", "balanced", "top 5", "nll", "ece"]
+    lines = [_accuracy_cells(row) for row in rows]
+    if len({row.n for row in rows}) > 1:
+        columns.append("images")
+        lines = [(*line, f"{row.n:,}") for line, row in zip(lines, rows, strict=True)]
     return Table(
         "All runs. Differences are in percentage points; p: McNemar's exact test, corrected for all runs",
         (Column(columns[0], False), *map(Column, columns[1:])),
-        tuple(_accuracy_cells(row) for row in rows),
+        tuple(lines),
         frozenset(i for i, row in enumerate(rows) if row is best),
     )
 
@@ -105,7 +109,6 @@ def _accuracy_cells(row: AccuracyRow) -> tuple[str, ...]:
         show_percent(row.top5),
         show_number(row.nll),
         show_number(row.ece),
-        f"{row.n:,}",
     )
 
 

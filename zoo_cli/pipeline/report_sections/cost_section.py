@@ -23,10 +23,10 @@ def score_section(inputs: ReportInputs) -> Iterator[Block]:
         raise UsageError("no scores of the sources", "zoo score makes them")
     try:
         result = evaluate_ranking(RankingEvaluationConfig(inputs.settings.root))
-    except UsageError as error:
+    except UsageError:
         yield Missing(
-            "Scores are compared with the accuracies of two or more students that learned from one source each",
-            f"{show_name(error.message, 200)}; zoo distill --each-source trains them",
+            "fewer than two students that each learned from one scored source, to compare scores with accuracies",
+            "zoo distill --each-source trains them",
         )
         return
     metrics = [row for row in result.metrics if not row.control]

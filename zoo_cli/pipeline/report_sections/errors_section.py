@@ -48,7 +48,7 @@ def confusion_section(inputs: ReportInputs) -> Iterator[Block]:
         "confusions",
         f"Confusion matrix of {count_things(len(chosen), 'class')}: {show_percent(run_set.best.accuracy)} of all "
         "images are on the diagonal",
-        "Lines are true classes, columns the classes predicted; the shade is the share of the line." + more,
+        "Rows are true classes, columns predicted ones; the shade is the share of the row." + more,
         partial(plot_matrix, shares, shown, shown, ("true class", "predicted class"), texts=texts),
     )
     if pairs:

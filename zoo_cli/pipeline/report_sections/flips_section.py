@@ -20,7 +20,7 @@ from zoo_cli.report.blocks import (
     Table,
 )
 from zoo_cli.report.flips_plot import plot_flips
-from zoo_cli.report.wording import count_things, quote_name, show_name, show_percent, show_points
+from zoo_cli.report.wording import LONGEST_TITLE, count_things, quote_name, show_name, show_percent, show_points
 
 MOST_LINES = 30
 """The number of classes in the plot."""
@@ -105,10 +105,11 @@ def _gallery(run_set: RunSet, changed: Sequence[ClassRow], thumbnails: Thumbnail
             for mark, names in (("gained", row.positive_ids), ("lost", row.negative_ids))
             for name in names[:A_CLASS]
         ]
-        lines.append(PictureRow(show_name(row.name), _describe_row(row), tuple(pictures)))
+        lines.append(PictureRow(show_name(row.name, LONGEST_TITLE), _describe_row(row), tuple(pictures)))
     if lines:
         yield Paragraph(
-            "Gained images have a blue frame, lost ones an orange frame; the classes that changed most come first.",
+            "Gained images have a blue frame, lost ones an orange frame; the classes that changed most come first. "
+            "The pointer on an image shows what both runs take it for.",
             "note",
         )
         rest = len(changed) - len(shown)

@@ -1,6 +1,6 @@
 """The section on what the sources know together: target heads, their pools, and the images to label next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from zoo_cli.errors import UsageError, ZooError
@@ -12,7 +12,7 @@ from zoo_cli.report.blocks import Block, Column, Gallery, Missing, Paragraph, Pi
 from zoo_cli.report.interval_plot import IntervalPanel, IntervalRow, plot_intervals
 from zoo_cli.report.wording import LEVEL, count_things, show_name, show_number, show_percent, show_range
 from zoo_cli.store import head_store
-from zoo_cli.store.head_store import HeadRecord
+from zoo_cli.store.head_store import HeadRecord, SourceHead
 
 TO_LABEL = 14
 MOST = 60
@@ -25,11 +25,12 @@ def heads_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterat
     if not records:
         raise UsageError("no pool of target heads", "zoo pseudo-label --head ridge makes one")
     record = next(iter(records.values()))
+    heads = sorted(record.sources, key=lambda head: -(head.accuracy or 0.0))
     yield Paragraph(_describe_estimate(record), "lead")
     intervals = _head_intervals(inputs)
     lines = [
         IntervalRow(source.source, source.accuracy, *intervals.get(source.source, (None, None)))
-        for source in record.sources[:MOST]
+        for source in heads[:MOST]
     ]
     estimate = record.estimate
     pool = IntervalRow(f"pool of {len(record.sources)}", estimate.accuracy, estimate.low, estimate.high, strong=True)
@@ -41,7 +42,7 @@ def heads_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterat
         f"Bars are {LEVEL} intervals.",
         partial(plot_intervals, [IntervalPanel("right answers", [pool, *lines])]),
     )
-    yield _heads_table(record)
+    yield _heads_table(record, heads)
     if len(records) > 1:
         yield _pools_table(records)
     if record.missing:
@@ -89,7 +90,7 @@ def _head_intervals(inputs: ReportInputs) -> dict[str, tuple[float | None, float
     return {row.source: (row.head_low, row.head_high) for row in rows}
 
 
-def _heads_table(record: HeadRecord) -> Table:
+def _heads_table(record: HeadRecord, heads: Sequence[SourceHead]) -> Table:
     columns = ("source", "weight in the pool", "leave one out", "nll", "temperature", "penalty")
     return Table(
         f"Heads of the pool: {record.head}, {record.pool}",
@@ -103,7 +104,7 @@ def _heads_table(record: HeadRecord) -> Table:
                 f"{head.temperature:.2f}",
                 show_number(head.lam, ".3g"),
             )
-            for head in record.sources
+            for head in heads
         ),
     )
 

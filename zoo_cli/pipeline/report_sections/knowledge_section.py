@@ -10,7 +10,7 @@ from zoo_cli.evaluation import flip_statistics
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs, RunSet
 from zoo_cli.report.blocks import Block, Column, Paragraph, Plot, Table
 from zoo_cli.report.matrix_plot import plot_matrix
-from zoo_cli.report.wording import quote_name, show_name, show_percent
+from zoo_cli.report.wording import quote_name, show_name, show_number, show_percent
 
 MOST = 24
 """The number of runs in the matrix: the most accurate ones, and the first."""
@@ -44,15 +44,15 @@ def knowledge_section(inputs: ReportInputs) -> Iterator[Block]:
         "knowledge",
         f"Complementary knowledge of {len(names)} runs, at most {show_percent(top)}: what {show_name(names[teacher])} "
         f"knows and {show_name(names[student])} does not",
-        "The share of the test images, in percent, that the run of a line has right and the run of a column wrong."
+        "The share of the test images, in percent, that the run of a row has right and the run of a column wrong."
         + more,
         partial(plot_matrix, shares, names, names, ("has it right", "has it wrong"), texts=texts, top=top, marked=best),
     )
     yield Table(
-        "The same as a table: lines are right, columns wrong",
+        "The same as a table, in percent: rows are right, columns wrong",
         (Column("run", False), *(Column(show_name(name, 24)) for name in names)),
         tuple(
-            (show_name(name), *(show_percent(float(share)) for share in line))
+            (show_name(name), *(show_number(100 * float(share), ".1f") for share in line))
             for name, line in zip(names, shares, strict=True)
         ),
         folded=True,

@@ -82,7 +82,8 @@ def ranking_section(inputs: ReportInputs) -> Iterator[Block]:
     """The blocks of the section on the order of the sources."""
     stored = load_ranking(inputs.settings)
     ranking = stored.ranking
-    yield Paragraph(_sentence(show_name(ranking.verdict.sentence, 400)), "lead")
+    names = [row.source for row in ranking.rows]
+    yield Paragraph(_sentence(show_name(ranking.verdict.sentence, 400), names), "lead")
     rows = [row for row in ranking.rows if row.value is not None][:MOST]
     student = ranking.student
     lines = [
@@ -110,8 +111,10 @@ def ranking_section(inputs: ReportInputs) -> Iterator[Block]:
         yield table
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+def _sentence(text: str, names: Sequence[str]) -> str:
+    """A verdict as a sentence; the name of a source at its beginning stays as it is."""
+    first = text[:1] if text.startswith(tuple(names)) else text[:1].upper()
+    return f"{first}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def _chance(stored: StoredRanking, source: str) -> float | None:

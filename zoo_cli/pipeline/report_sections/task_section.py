@@ -6,15 +6,17 @@ from functools import partial
 import numpy as np
 
 from zoo_cli.data.splits import find_duplicates
+from zoo_cli.errors import ContractError
 from zoo_cli.images.image_info import ImageInfo
+from zoo_cli.pipeline.report_sections.copies import show_copies
 from zoo_cli.pipeline.report_sections.report_images import Thumbnails, spread_rows
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.pipeline.split_findings import SeenImage, collect_findings
-from zoo_cli.report.blocks import Block, Column, Fact, Facts, Gallery, Missing, Paragraph, PictureRow, Plot
+from zoo_cli.report.blocks import Block, Column, Fact, Facts, Gallery, Listing, Missing, Paragraph, PictureRow, Plot
 from zoo_cli.report.blocks import Table as TableBlock
 from zoo_cli.report.classes_plot import plot_classes
-from zoo_cli.report.wording import count_things, show_count, show_name
-from zoo_cli.store import failures, files, schemas
+from zoo_cli.report.wording import LONGEST_TITLE, count_things, show_count, show_name
+from zoo_cli.store import failures, files, schemas, split_notes
 from zoo_cli.store.manifest import NO_LABEL, Images
 
 PARTS = ("labelled", "unlabelled", "test")
@@ -42,10 +44,11 @@ def task_section(inputs: ReportInputs, thumbnails: Thumbnails | None) -> Iterato
     )
     if "classes" in inputs.problems:
         yield Missing(show_name(inputs.problems["classes"], 300))
+    names = _names(inputs)
     yield from _list_findings(inputs, images, 0 if failed is None else failed.failed)
+    yield from show_copies(images, inputs.truth, names, thumbnails)
     yield _list_data(images)
     labelled = inputs.truth != NO_LABEL
-    names = _names(inputs)
     table = np.stack(
         [np.bincount(inputs.truth[labelled & (images.split == part)], minlength=len(names)) for part in PARTS]
     )
@@ -86,14 +89,17 @@ def _list_findings(inputs: ReportInputs, images: Images, failed: int) -> Iterato
     ]
     findings = collect_findings(seen, failed, (), inputs.classes)
     duplicates = find_duplicates(list(images.ids), list(images.split), list(images.sha256))
-    lines = [*findings.lines, *(line for line in duplicates if "test images" in line)]
+    try:
+        noted = split_notes.load_notes(inputs.settings)
+    except ContractError as error:
+        yield Missing(show_name(error.message, 300), show_name(error.hint, 300))
+        noted = ()
+    lines = [*(noted or findings.lines), *(line for line in duplicates if "among the training" in line)]
     if lines:
-        yield Paragraph("Seen in the data: " + "; ".join(show_name(line, 300) for line in lines) + ".")
+        yield Paragraph("What zoo split saw:")
+        yield Listing(tuple(show_name(line, 300) for line in lines))
     else:
         yield Paragraph("No copies, no image that failed, no class without a training image.")
-    yield Paragraph(
-        "Files that are not images, and images of one colour, are named by zoo split while it reads them.", "note"
-    )
 
 
 def _list_data(images: Images) -> TableBlock:
@@ -127,7 +133,9 @@ def _contact_sheet(
     every = [row for rows in chosen.values() for row in rows]
     thumbnails.load(every)
     rows = [
-        PictureRow(show_name(names[label]), count_things(int((inputs.truth == label).sum()), "image"), pictures)
+        PictureRow(
+            show_name(names[label], LONGEST_TITLE), count_things(int((inputs.truth == label).sum()), "image"), pictures
+        )
         for label, rows in chosen.items()
         if (pictures := tuple(thumbnails.picture(row, f"an image of {show_name(names[label])}") for row in rows))
     ]
