@@ -21,6 +21,7 @@ from zoo_cli.objectives.supervised import Batch, Objective
 from zoo_cli.training.batches_ahead import BatchesAhead
 from zoo_cli.training.checkpoints import CheckpointWriter, State, copy_state
 from zoo_cli.training.schedules import scheduled_rate
+from zoo_cli.training.sgd import Sgd
 from zoo_cli.training.step_graph import StepGraph
 from zoo_cli.training.step_start import StepStart, take_step
 from zoo_cli.training.training_config import LoopOptions
@@ -131,25 +132,22 @@ class Trainer:
         self.options = options
         self.device = device
         trained = {name: p for name, p in _named(student, objective, "named_parameters") if p.requires_grad}
-        # Fused: one pass over parameter, gradient and momentum; and it obeys `found_inf` without waiting for a GPU.
-        self.optimiser = torch.optim.SGD(
-            trained.values(),
-            # As a tensor on a GPU, where a CUDA graph reads it anew in every step.
-            lr=torch.tensor(options.lr, device=device) if device.type == "cuda" else options.lr,
-            momentum=options.momentum,
-            weight_decay=options.weight_decay,
-            nesterov=options.nesterov,
-            fused=True,
-        )
         self.momentum: dict[str, Tensor] = {}
         if options.momentum:
-            for name, parameter in trained.items():
-                # A buffer of zeros gives the same first step as none, and can be saved.
-                buffer = self.momentum[f"momentum/{name}"] = torch.zeros_like(parameter)
-                self.optimiser.state[parameter]["momentum_buffer"] = buffer
+            # Buffers of zeros give the same first step as none, and can be saved.
+            self.momentum = {f"momentum/{name}": torch.zeros_like(parameter) for name, parameter in trained.items()}
+        parameters: list[Tensor] = [*trained.values()]
+        self.optimiser = Sgd(
+            parameters,
+            [*self.momentum.values()] or [None] * len(parameters),
+            torch.tensor(options.lr, device=device) if device.type == "cuda" else options.lr,
+            options.momentum,
+            options.weight_decay,
+            options.nesterov,
+            found_inf=torch.zeros((), device=device),
+        )
         self.trained = trained
         self.healthy = torch.ones((), device=device)
-        self.optimiser.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
         self.row_start = 0
         self.names: list[str] = []
         self.sums = torch.zeros(0, dtype=torch.float64, device=device)
@@ -157,12 +155,7 @@ class Trainer:
 
     def step(self, step: int, batch: Batch) -> None:
         """The step numbered `step` from 0."""
-        group = self.optimiser.param_groups[0]
-        rate = learning_rate(self.options, step)
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+        self.optimiser.set_rate(learning_rate(self.options, step))
         if self.graph is None:
             self.compute(batch)
         else:
@@ -193,7 +186,7 @@ class Trainer:
         the next row or checkpoint, and the optimiser skips the steps until then.
         """
         self.healthy *= torch.isfinite(loss)
-        torch.eq(self.healthy, 0, out=self.optimiser.found_inf)  # type: ignore[attr-defined]
+        torch.eq(self.healthy, 0, out=self.optimiser.found_inf)
         values = {"healthy": self.healthy, "loss": loss, **terms}
         if not len(self.sums):
             self.names = list(values)

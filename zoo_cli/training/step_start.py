@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from zoo_cli import device_errors, ranks
 from zoo_cli.objectives.supervised import Batch
 from zoo_cli.training.batches_ahead import BatchesAhead
+from zoo_cli.training.sgd import Sgd
 
 
 class Steps(Protocol):
     """The state of training. `changes_weights` is true from the optimiser's step to the end of a step."""
 
     student: nn.Module
-    optimiser: torch.optim.SGD
+    optimiser: Sgd
     healthy: Tensor
     sums: Tensor
     changes_weights: bool
