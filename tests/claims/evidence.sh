@@ -127,15 +127,9 @@ score_target() { # DRAW TARGET
   zoo score -C "$work/scratch/$2" --labels "few-$1" $flags --quiet > /dev/null
 }
 
-list_cells() {
-  local draw labels student target
-  for draw in $DRAWS; do
-    for labels in few many; do
-      for student in scratch pretrained; do
-        for target in $TARGETS; do echo "$draw $labels $student $target"; done
-      done
-    done
-  done
+list_cells() { # DRAW LABELS
+  local student target
+  for student in scratch pretrained; do for target in $TARGETS; do echo "$1 $2 $student $target"; done; done
 }
 
 mkdir -p "$work"/{experts,time,errors}
@@ -143,8 +137,11 @@ mkdir -p "$work"/{experts,time,errors}
 python3 -m tests.claims.evidence_targets candidates "$size" > "$work/candidates.toml"
 printf '%s\n' "${domains[@]}" | for_each train_expert
 tr ' ' '\n' <<< "$TARGETS" | for_each make_target
-list_cells | for_each run_cell
-for draw in $DRAWS; do for target in $TARGETS; do echo "$draw $target"; done; done | for_each run_transfers
-for draw in $DRAWS; do for target in $TARGETS; do echo "$draw $target"; done; done | for_each score_target
+for draw in $DRAWS; do
+  list_cells "$draw" few | for_each run_cell
+  for target in $TARGETS; do echo "$draw $target"; done | for_each run_transfers
+  for target in $TARGETS; do echo "$draw $target"; done | for_each score_target
+  list_cells "$draw" many | for_each run_cell
+done
 bash tests/claims/evidence_tables.sh "$work"
 echo "$(basename "$0") $size: $SECONDS s, load $(cut -d ' ' -f 1-3 /proc/loadavg)"
