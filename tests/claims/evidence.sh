@@ -20,7 +20,7 @@ esac
 : "${JOBS:=2}" "${UNTIL:=}" "${TARGETS:=$(python3 -m tests.claims.evidence_targets targets)}"
 searched=(labels-only fixmatch equal p=12 heads)
 read -ra domains <<< "$(python3 -m tests.claims.evidence_targets domains)" # the first is that of the pretrained student
-trust="--trust $work/experts/${domains[0]}"
+trust=$(printf -- "--trust $work/experts/%s " "${domains[@]}") # the student, and the source that is fine-tuned
 common="--steps $STEPS --batch-size 64 --schedule cosine $trust"
 network=$PWD/tests/claims/four_convolutions.py:build
 
