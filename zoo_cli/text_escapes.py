@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def quote(name: str) -> str:
+    """A name in quotes, safe for one line of a terminal: unprintable characters are escaped."""
+    return f'"{name}"' if name.isprintable() else ascii(name)
+
+
 def markdown(text: str) -> str:
     """The text as Markdown shows it, on one line: no markup, no HTML, no link."""
     return MARKDOWN.sub(lambda match: ENTITIES.get(match[0], f"\\{match[0]}"), printable(text))

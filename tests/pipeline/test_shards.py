@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import failed_images, prepare
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.shards import WHOLE, Shard, parse_shard
-from zoo_cli.store import failures, feature_store, files, output_summary, schemas
+from zoo_cli.store import checksums, failures, feature_store, output_summary, schemas
 from zoo_cli.store.failures import Failure
 
 FEW = 10
@@ -169,13 +168,9 @@ def test_views_of_an_image_that_failed_after_its_outputs_were_made(tmp_path: Pat
 def test_a_record_of_failures_that_another_process_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = build(tmp_path / "task")
     do(place, *EXTRACT)
-    settings, read_header = config.load(place), files.read_header
-
-    def remove_and_read(path: Path) -> dict[str, Any]:
-        settings.errors("extract").unlink(missing_ok=True)
-        return read_header(path)
-
-    monkeypatch.setattr(files, "read_header", remove_and_read)
+    settings = config.load(place)
+    # Called when a file is about to be read.
+    monkeypatch.setattr(checksums, "check_file", lambda _: settings.errors("extract").unlink(missing_ok=True))
     assert failures.load_failures(settings, "extract") == []
     failures.write_failures(settings.errors("extract"), "extract", [Failure("a", None, "b")], 1, "0")
     assert failures.load_record(settings, "extract") is None

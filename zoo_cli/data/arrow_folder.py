@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli.data.parquet import read_files
-from zoo_cli.data.samples import Data, match_data, quote, resolve_path, split_options
+from zoo_cli.data.samples import Data, match_data, resolve_path, split_options
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store.arrow_images import is_arrow
 from zoo_cli.store.json_text import parse_json
+from zoo_cli.text_escapes import quote
 
 
 def read_arrow(rest: str, root: Path, follow_links: bool = False) -> Data:

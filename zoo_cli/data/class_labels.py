@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from zoo_cli import specs
-from zoo_cli.data.samples import Data, Sample, number_classes, quote
+from zoo_cli.data.samples import Data, Sample, number_classes
 from zoo_cli.errors import ContractError
+from zoo_cli.text_escapes import quote
 
 MULTI_LABEL = "images with several labels (multi-label) are not supported yet"
 ONE_LABEL = "give every image one label"

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from zoo_cli import specs
 from zoo_cli.data.image_table import ImageTable, choose_path, open_table_root, read_image_table
-from zoo_cli.data.samples import Data, quote, resolve_path, split_options
+from zoo_cli.data.samples import Data, resolve_path, split_options
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.text_escapes import quote
 
 COLUMNS = ("path", "label", "id", "group")
 DELIMITERS: Mapping[str, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}

@@ -17,8 +17,9 @@ from zoo_cli.data.folder_metadata import find_metadata
 from zoo_cli.data.folder_tree import FolderTree
 from zoo_cli.data.image_root import ImageRoot
 from zoo_cli.data.image_table import ImageTable, read_image_table
-from zoo_cli.data.samples import Data, Sample, quote, resolve_path, sample_path, split_options
+from zoo_cli.data.samples import Data, Sample, resolve_path, sample_path, split_options
 from zoo_cli.errors import UsageError
+from zoo_cli.text_escapes import quote
 
 _TRAIN = re.compile(r"(train|training)([ _-]?(set|images|data|split))?", re.IGNORECASE)
 _OTHER = re.compile(r"(test|testing|val|valid|validation|dev|eval)([ _-]?(set|images|data|split))?", re.IGNORECASE)

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoo_cli.data.image_root import LINKS_HINT
-from zoo_cli.data.samples import is_within, quote
+from zoo_cli.data.samples import is_within
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.images import signatures
+from zoo_cli.text_escapes import quote
 
 SYSTEM = {
     "__macosx",

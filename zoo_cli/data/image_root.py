@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from zoo_cli.data.samples import is_within, quote
+from zoo_cli.data.samples import is_within
 from zoo_cli.errors import ContractError
+from zoo_cli.text_escapes import quote
 
 LINKS_HINT = "to read it, set follow_links = true in [task] of zoo.toml, or use zoo split --follow-links"
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")

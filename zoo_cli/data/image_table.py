@@ -8,8 +8,9 @@ from pathlib import Path
 from zoo_cli import specs
 from zoo_cli.data.class_labels import KEYS, change_note, choose_column, collect_names, column_hint, tidy_name
 from zoo_cli.data.image_root import ImageRoot
-from zoo_cli.data.samples import Data, Sample, quote, resolve_path, sample_path
+from zoo_cli.data.samples import Data, Sample, resolve_path, sample_path
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.text_escapes import quote
 
 PATHS = ("path", "file_name")
 """The columns that name image files where the user names none."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli.data.image_table import ImageTable, choose_path, open_table_root, read_image_table
-from zoo_cli.data.samples import Data, quote, resolve_path, split_options
+from zoo_cli.data.samples import Data, resolve_path, split_options
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.text_escapes import quote
 
 
 def read_jsonl(rest: str, root: Path, follow_links: bool = False) -> Data:

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from zoo_cli import specs
 from zoo_cli.data.class_labels import KEYS, MULTI_LABEL, ONE_LABEL, column_hint, refuse_several
-from zoo_cli.data.samples import number_classes, quote
+from zoo_cli.data.samples import number_classes
 from zoo_cli.errors import ContractError, ZooError
 from zoo_cli.store.arrow_images import is_arrow, iterate_batches, read_schema
 from zoo_cli.store.json_text import parse_json
 from zoo_cli.store.parquet_images import open_stream
 from zoo_cli.store.remote_files import File, read_error
+from zoo_cli.text_escapes import quote
 
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for a damaged file."""

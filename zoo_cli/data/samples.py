@@ -11,6 +11,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.spec_paths import is_uri
 from zoo_cli.store.parquet_images import ImagePlace
 from zoo_cli.store.path_patterns import expand_braces, match_paths
+from zoo_cli.text_escapes import quote
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,6 @@ def sample_path(path: Path, root: Path) -> str:
 def is_within(path: Path | str, real: str) -> bool:
     """Whether a path, all links followed, lies inside the folder with the real path `real`."""
     return Path(os.path.realpath(path)).is_relative_to(real)
-
-
-def quote(name: str) -> str:
-    """A name in quotes, safe for one line of a terminal: unprintable characters are escaped."""
-    return f'"{name}"' if name.isprintable() else ascii(name)
 
 
 def number_classes(largest: int, where: str) -> tuple[str, ...]:

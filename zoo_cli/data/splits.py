@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from zoo_cli.data.hold_out import draw_hold_out, hash_id
-from zoo_cli.data.samples import quote
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.text_escapes import quote
 
 TEST_SHARE = 0.2
 

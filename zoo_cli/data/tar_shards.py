@@ -16,11 +16,12 @@ from zoo_cli import specs
 from zoo_cli.data.class_labels import change_note, collect_names, column_hint, tidy_name
 from zoo_cli.data.json_table import cell_text
 from zoo_cli.data.parquet import unique_stems
-from zoo_cli.data.samples import Data, Sample, match_data, quote, resolve_path, sample_path, split_options
+from zoo_cli.data.samples import Data, Sample, match_data, resolve_path, sample_path, split_options
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.store.json_text import parse_json
 from zoo_cli.store.parquet_images import ImagePlace
 from zoo_cli.store.tar_images import is_tar
+from zoo_cli.text_escapes import quote
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif")
 _AGAIN = "fetch or write the shard again"

@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 
 from zoo_cli import console
 from zoo_cli.config import Config, Source
-from zoo_cli.data.samples import quote
 from zoo_cli.errors import ContractError
 from zoo_cli.store import files, image_lists, schemas
+from zoo_cli.text_escapes import quote
 
 SHOWN = 5
 """The number of ids that are named."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from zoo_cli import config, source_tables, specs, system_errors
+from zoo_cli import config, source_tables, specs, system_errors, text_escapes
 from zoo_cli.config import Config, Source
 from zoo_cli.data import samples, splits
 from zoo_cli.errors import UsageError
@@ -65,16 +65,16 @@ def _check_model(source: Source, root: Path) -> None:
 
 def _check_folder(path: Path, spec: str) -> None:
     if not path.is_dir():
-        raise UsageError(f"no folder {samples.quote(system_errors.shorten(path))} ({spec})", RELATIVE)
+        raise UsageError(f"no folder {text_escapes.quote(system_errors.shorten(path))} ({spec})", RELATIVE)
     if not os.access(path, os.R_OK | os.X_OK):
-        raise UsageError(f"{samples.quote(str(path))} cannot be read ({spec})", "change its permissions")
+        raise UsageError(f"{text_escapes.quote(str(path))} cannot be read ({spec})", "change its permissions")
 
 
 def _check_file(path: Path, spec: str) -> None:
     if not path.is_file():
-        raise UsageError(f"no file {samples.quote(system_errors.shorten(path))} ({spec})", RELATIVE)
+        raise UsageError(f"no file {text_escapes.quote(system_errors.shorten(path))} ({spec})", RELATIVE)
     if not os.access(path, os.R_OK):
-        raise UsageError(f"{samples.quote(str(path))} cannot be read ({spec})", "change its permissions")
+        raise UsageError(f"{text_escapes.quote(str(path))} cannot be read ({spec})", "change its permissions")
 
 
 def _check_writable(folder: Path) -> None:

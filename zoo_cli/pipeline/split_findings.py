@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from zoo_cli.data.samples import quote
 from zoo_cli.images.image_info import ImageInfo
+from zoo_cli.text_escapes import quote
 
 SHOWN = 5
 """How many names a line lists."""

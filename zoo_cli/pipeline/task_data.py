@@ -8,10 +8,11 @@ from typing import Any
 from zoo_cli import console
 from zoo_cli.config import Config
 from zoo_cli.data import class_labels, samples, splits
-from zoo_cli.data.samples import Data, Sample, quote
+from zoo_cli.data.samples import Data, Sample
 from zoo_cli.errors import UsageError
 from zoo_cli.store import provenance
 from zoo_cli.store.remote_files import list_uris
+from zoo_cli.text_escapes import quote
 
 
 @dataclass(frozen=True)
