@@ -37,12 +37,12 @@ for_each() {
   return $failed
 }
 
-# Run a function and note its wall and processor time in seconds. Ends the subshell at the first command that fails.
+# Run a function and note its wall and processor time in seconds, a line each time. Ends the subshell at the first command that fails.
 timed() {
   local TIMEFORMAT="%R %U %S" name
   name=$(tr ' ' - <<< "$*")
   trap "[ \$? = 0 ] || echo 'failed: $*; see $work/errors/$name' >&3" EXIT
-  { time "$@" 2> "$work/errors/$name"; } 2> "$work/time/$name"
+  { time "$@" 2> "$work/errors/$name"; } 2>> "$work/time/$name"
 }
 
 train_expert() { # DOMAIN
