@@ -4,7 +4,7 @@
 #   tests/claims/evidence_tables.sh WORK
 #
 # For each student the methods by targets, with gains over labels only, and again with gains over each of the methods that a
-# claim compares others with; how well scores predict the students of single sources; the transfers; the pools' estimates.
+# claim compares others with; how well scores predict the students of single sources; the transfers.
 set -euo pipefail
 work=$(realpath "${1:?the WORK of evidence.sh}") tables=$(realpath "$1")/tables
 mkdir -p "$tables"
@@ -12,9 +12,8 @@ across=(--across lr --across augment --across labels)
 for student in scratch pretrained; do
   table=(zoo evaluate accuracy "$work/$student" --by method "${across[@]}" --quiet)
   "${table[@]}" --out "$tables/$student.json" --format md > "$tables/$student.md"
-  for draw in "$work/$student"/*/labels/few-*; do seed=${draw##*-}; done
-  for run in cross-task-parc-equal cross-task-parc-p1 cross-task-parc-p12 fixmatch-student heads-ridge-product; do
-    "${table[@]}" --baseline "$run-s$seed-few-$seed" --format md > "$tables/$student-over-$run.md" || true
+  for run in cross-task-parc-{equal,p1,p12,random-seed0} fixmatch-student heads-ridge-product; do
+    "${table[@]}" --baseline "$run-s0-few-0" --format md > "$tables/$student-over-$run.md"
   done
 done
 for draw in "$work"/scratch/*/labels/few-*; do echo "${draw##*/}"; done | sort -u | while read -r labels; do

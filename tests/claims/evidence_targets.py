@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from .expert_targets import DOMAINS, image_specs
+from .expert_targets import DOMAINS, image_specs, network
 from .settings import BASE, method_slug
-from .targets import ALIASES, SIZE, format_table, pretrained
+from .targets import ALIASES, format_table, pretrained
 
 ELIGIBLE = (
     *("asl36", "cifar10", "covid-xray", "dtd10", "flowers5", "gtsrb", "magnetic-tile", "medical-mnist", "mnist"),
@@ -31,6 +31,8 @@ NETWORKS = (
     *("imagenet_mobilenet_v1_025_128", "imagenet_mobilenet_v1_05_160", "cifar10_resnet20", "vww_mobilenet_v1_025_96"),
     *("mnist_lenet5", "miniimagenet_conv4_encoder", "omniglot_conv4_encoder"),
 )
+NETWORK = "four_convolutions"
+"""The module of the student, and of the network of every expert."""
 SOURCES = 10
 SEED = 18
 METHODS: Mapping[str, Mapping[str, object]] = {
@@ -74,16 +76,6 @@ def choose_sources(target: str) -> tuple[str, ...]:
     return tuple(sorted(random.Random(f"{SEED} {target}").sample(unseen, SOURCES)))
 
 
-def network() -> dict[str, object]:
-    """The student, and the network of every expert, with random weights."""
-    return {
-        "model": f"python:{Path(__file__).with_name('four_convolutions.py')}:build",
-        "input_size": SIZE,
-        "mean": [0.5] * 3,
-        "std": [0.25] * 3,
-    }
-
-
 def make_images(target: str, size: Size, folder: Path) -> Mapping[str, str]:
     """The images of a target, train and test: its packs, or their first images, written beside the workspaces."""
     images = dict(image_specs(target))
@@ -101,7 +93,7 @@ def format_toml(target: str, student: str, size: Size, experts: Path) -> str:
     """The zoo.toml of a target for one of the students. Labels come from label sets."""
     images = make_images(target, size, experts.parent / "images")
     keys = {"name": target, "aliases": list(ALIASES.get(target, ())), **images, "labelled": "5/class", "seed": 0}
-    own = network()
+    own = network(NETWORK)
     if student == "pretrained":
         own = {"model": f"file:{experts.resolve() / PRETRAINING}"}
     parts = [format_table("[task]", keys), format_table("[student]", own)]

@@ -46,18 +46,19 @@ def image_specs(name: str) -> Mapping[str, str]:
     return {part: f"parquet:{SHARED / 'data' / f'{name}-{part}.parquet'}" for part in ("train", "test")}
 
 
-def network() -> dict[str, object]:
-    """The network of every expert and of the student, with random weights."""
+def network(module: str = "small_resnet") -> dict[str, object]:
+    """The network of every expert and of the student, with random weights: that of a module beside this one."""
     return {
-        "model": f"python:{Path(__file__).with_name('small_resnet.py')}:build",
+        "model": f"python:{Path(__file__).with_name(f'{module}.py')}:build",
         "input_size": SIZE,
         "mean": [0.5] * 3,
         "std": [0.25] * 3,
     }
 
 
-def format_network() -> str:
-    return format_table("[task]", {"name": "experts"}) + format_table("[[source]]", {"name": "network", **network()})
+def format_network(module: str = "small_resnet") -> str:
+    source = {"name": "network", **network(module)}
+    return format_table("[task]", {"name": "experts"}) + format_table("[[source]]", source)
 
 
 def format_toml(target: str, size: str, experts: Path) -> str:

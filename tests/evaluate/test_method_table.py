@@ -207,3 +207,20 @@ def test_table_is_whole_at_eighty_columns(tasks: Path, monkeypatch: pytest.Monke
     assert max(map(len, grids.splitlines())) <= 80
     assert text.count("cross-task equal") == 4, "two tables of two blocks each"
     assert "…" not in text
+
+
+def test_transfers_from_two_teachers_are_two_methods(tmp_path: Path) -> None:
+    place, labels = make_workspace(tmp_path / "pets", "pets"), draw_labels(N, 0)
+    for number, teacher in enumerate(("big", "small")):
+        predicted = draw_predictions(labels, 0.5, number)
+        make_run(
+            place,
+            teacher,
+            labels,
+            predicted,
+            objective="kl",
+            asked={"teachers": [teacher]},
+            options={"teachers": "one"},
+        )
+    names = [row["name"] for row in tabulate(place, "--by", "method").data["rows"]]
+    assert sorted(names) == ["kl big", "kl small"]

@@ -24,6 +24,8 @@ CAPTION = ("student", "labels", "epochs", "steps", "metric", "head", "pool")
 """Settings that the caption of a table names if all methods share them."""
 UNASKED = ("seed", "steps", "cross_task_weights")
 """Options of run.json that follow from what was asked and from the task."""
+RENAMED = {"teachers": "combination"}
+"""Options of run.json under the name of another setting: how teachers are combined, beside which they are."""
 CLASS_ARGUMENTS = ("classes", "num_classes")
 
 Settings = Mapping[str, str]
@@ -74,7 +76,7 @@ def _parse_record(path: Path, record: RunRecord) -> MethodRun:
     settings |= {key: _text(value) for key, value in (asked or {}).items() if key in ("epochs", "steps", "labels")}
     if asked is None:
         settings["steps"] = _text(options["steps"])
-    settings |= {key: _text(value) for key, value in options.items() if key not in UNASKED}
+    settings |= {RENAMED.get(key, key): _text(value) for key, value in options.items() if key not in UNASKED}
     if settings.get("weighting", "").startswith(f"{RANDOM}:"):
         member, settings["weighting"] = settings["weighting"], RANDOM
     elif not is_source:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ def read_column(name: str, workspace: Path, by: str, across: Collection[str]) ->
     folders = [Path(run) for run in named_runs.finished_runs(workspace)]
     runs: dict[Key, dict[Replicate, list[tuple[MethodRun, Array]]]] = {}
     reference: Predictions | None = None
+    describe_draw = cache(partial(_describe_draw, workspace))
     for folder in folders:
         run = methods.read_method_run(folder)
         stored = predictions.load_predictions(folder)
@@ -62,7 +64,7 @@ def read_column(name: str, workspace: Path, by: str, across: Collection[str]) ->
         draw, merged = "", run
         if LABELS in across:
             draw = run.settings.get(LABELS, "")
-            merged = replace(run, settings={**run.settings, LABELS: _describe_draw(workspace, draw or None)})
+            merged = replace(run, settings={**run.settings, LABELS: describe_draw(draw or None)})
         key = _row_key(merged, by, across)
         if key is not None:
             runs.setdefault(key, {}).setdefault((draw, run.seed), []).append((run, right))
