@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 from zoo_cli import console, device_errors, ranks
+from zoo_cli.counts import count_things
 from zoo_cli.errors import UsageError, ZooError
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -91,8 +92,7 @@ def _choose_automatically(purpose: str) -> Any:
         problem = f"{_card_name(gpu)} cannot be used: {device_errors.describe(error)}"
     if problem:
         console.warn(f"{problem}; the CPU is used instead")
-    count = torch.get_num_threads()
-    console.say(f"{purpose} on CPU, {count} {'thread' if count == 1 else 'threads'}")
+    console.say(f"{purpose} on CPU, {count_things(torch.get_num_threads(), 'thread')}")
     return torch.device("cpu")
 
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from zoo_cli import console
+from zoo_cli.counts import count_things
 from zoo_cli.pipeline.export import ExportResult
 from zoo_cli.store.export_files import QuantizationCost
 
@@ -26,7 +27,7 @@ def print_export(result: ExportResult, form: str | None) -> None:
     shape = ", ".join(map(str, result.input.shape))
     console.say(f"input: {result.input.type} ({shape}); {'; '.join(result.steps)}")
     if result.log is not None:
-        threads = "1 thread" if result.log.threads == 1 else f"{result.log.threads} threads"
+        threads = count_things(result.log.threads, "thread")
         before = result.log.float32_latency_ms
         float32 = "" if before is None else f"; {before:.3g} ms in float32"
         console.say(f"latency: median of single images on this CPU, {threads}{float32}")

@@ -9,6 +9,7 @@ import typer
 from zoo_cli import console
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
+from zoo_cli.counts import count_things
 
 FIELDS = (
     console.Field("source"),
@@ -59,7 +60,7 @@ def sources(
             "trained_on": ", ".join(summary.trained_on) or "unknown",
             "excluded": summary.excluded,
             "note": summary.note,
-            "stored": ", ".join(f"{data} ({_count_parts(count)})" for data, count in summary.parts.items())
+            "stored": ", ".join(f"{data} ({count_things(count, 'part')})" for data, count in summary.parts.items())
             or "nothing yet",
         }
         for summary in list_sources(workspace)
@@ -83,7 +84,3 @@ def _check_models(workspace: Path, form: str | None) -> None:
         notes = [f"{each.source}: {each.line}" for each in checks if each.problem is not None]
     console.answer("zoo.sources-check/1", rows, fields, form=form, table=table, notes=notes)
     refuse_unsound(checks)
-
-
-def _count_parts(count: int) -> str:
-    return "1 part" if count == 1 else f"{count} parts"

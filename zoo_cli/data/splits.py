@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from zoo_cli.counts import count_cases
 from zoo_cli.data.hold_out import draw_hold_out, hash_id
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.text_escapes import quote
@@ -171,11 +172,11 @@ def find_duplicates(ids: Sequence[str], split: Sequence[str], sha256: Sequence[s
     notes = []
     if repeated:
         first = " and ".join(quote(ids[i]) for i in repeated[0][:2])
-        occur = "1 image occurs" if len(repeated) == 1 else f"{len(repeated):,} images occur"
+        occur = count_cases(len(repeated), "image occurs", "images occur")
         notes.append(f"{occur} under more than one id, e.g. {first}")
     leaks = [i for same in repeated if len({split[i] == "test" for i in same}) == 2 for i in same if split[i] == "test"]
     if leaks:
-        are = "1 test image is" if len(leaks) == 1 else f"{len(leaks):,} test images are"
+        are = count_cases(len(leaks), "test image is", "test images are")
         notes.append(f"{are} also among the training images, e.g. {quote(ids[leaks[0]])}")
     return notes
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from zoo_cli.counts import count_cases
 from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.text_escapes import quote
 
@@ -72,19 +73,19 @@ class SplitFindings:
             total = sum(kind.count for kind in self.passed_over)
             kinds = ", ".join(f"{kind.ending or 'no ending'} ({kind.count:,})" for kind in self.passed_over[:SHOWN])
             more = ", …" if len(self.passed_over) > SHOWN else ""
-            were = _count(
+            were = count_cases(
                 total, "file is not an image and was passed over", "files are not images and were passed over"
             )
             lines.append(f"{were}: {kinds}{more}, e.g. {quote(self.passed_over[0].example)}")
         if self.failed:
-            lines.append(_count(self.failed, "image failed", "images failed"))
+            lines.append(count_cases(self.failed, "image failed", "images failed"))
         if self.empty_classes:
             names = _shorten([quote(name) for name in self.empty_classes])
-            have = _count(len(self.empty_classes), "class has", "classes have")
+            have = count_cases(len(self.empty_classes), "class has", "classes have")
             lines.append(f"{have} no training image: {names}")
         if self.label_gaps:
             numbers = _shorten([str(number) for number in self.label_gaps])
-            have = _count(len(self.label_gaps), "label number has", "label numbers have")
+            have = count_cases(len(self.label_gaps), "label number has", "label numbers have")
             lines.append(f"{have} no training image: {numbers}")
         scaled = "without a value from 4096 on {} read as 12 bits, from 256 on as 8 bits"
         bleached = "of one colour once transparency is dropped"
@@ -101,7 +102,7 @@ class SplitFindings:
         ):
             if examples is not None and examples.count:
                 first = " and ".join(map(quote, examples.first[:2]))
-                lines.append(f"{_count(examples.count, one, several)}, e.g. {first}")
+                lines.append(f"{count_cases(examples.count, one, several)}, e.g. {first}")
         if self.one_colour is None:
             lines.append("only headers: damaged pixels, images of one colour and 16 bits were not looked for")
         return lines
@@ -138,10 +139,6 @@ def collect_findings(
         copies=_first_copies(copies),
         label_conflicts=_first_copies(conflicts),
     )
-
-
-def _count(count: int, one: str, several: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count:,} {several}"
 
 
 def _count_endings(files: Iterable[str]) -> tuple[PassedOver, ...]:

@@ -73,9 +73,3 @@ def show_seconds(seconds: float | None) -> str:
     if seconds >= 3600:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
     return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.3g} s"
-
-
-def count_things(count: int, thing: str) -> str:
-    """A count with the name of what is counted: `1 image`, `2 images`, `3 classes`."""
-    plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
-    return f"{count:,} {thing if count == 1 else plural}"

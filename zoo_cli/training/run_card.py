@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from zoo_cli.config import Preprocessing
+from zoo_cli.counts import count_things
 from zoo_cli.models.architecture import HeadSpec, head_name
 from zoo_cli.models.student import Student
 from zoo_cli.store.card_accuracy import NOT_EVALUATED, accuracy_block
@@ -65,7 +66,7 @@ In `zoo`, {code_span(f"file:{name}")} names it as a source or a student, and
 
 ## Input
 
-{_count_channels(student.preprocessing.channels)}, {_describe_view(student.preprocessing)}, values in [0, 1],
+{count_things(student.preprocessing.channels, "channel")}, {_describe_view(student.preprocessing)}, values in [0, 1],
 mean {list(student.preprocessing.mean)}, std {list(student.preprocessing.std)}.
 
 ## Learned from
@@ -146,10 +147,6 @@ def _assign_head(head: HeadSpec, module: nn.Module) -> str:
     if head.tap.pool:
         return f"{place} = torch.nn.Conv2d({head.tap.dim}, {head.outputs}, 1{bias})"
     return f"{place} = torch.nn.Linear({head.tap.dim}, {head.outputs}{bias})"
-
-
-def _count_channels(channels: int) -> str:
-    return "1 channel" if channels == 1 else f"{channels} channels"
 
 
 def _describe_view(preprocessing: Preprocessing) -> str:

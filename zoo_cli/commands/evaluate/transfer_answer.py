@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zoo_cli import console
 from zoo_cli.commands.evaluate.answers import Row, print_answer
+from zoo_cli.counts import count_things
 from zoo_cli.evaluation.teacher_strength import TeacherPlace
 from zoo_cli.pipeline.evaluate.transfer import TeacherUptake, TransferResult, TransferRow, TransferSummary
 
@@ -121,7 +122,7 @@ def _lines(row: TransferRow) -> list[Row]:
 def _notes(result: TransferResult) -> list[str]:
     summary, outcomes, corrected = result.summary, result.summary.outcomes, result.summary.outcomes_holm
     notes = [
-        f"{summary.transfers:,} transfer{'s' * (summary.transfers > 1)} from {result.before}: "
+        f"{count_things(summary.transfers, 'transfer')} from {result.before}: "
         f"{outcomes.success:,} success, {outcomes.failure:,} failure, {outcomes.undecided:,} undecided "
         "at 5 % (McNemar's exact test)"
     ]

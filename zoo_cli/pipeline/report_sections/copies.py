@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoo_cli.counts import count_things
 from zoo_cli.pipeline.report_sections.report_images import Thumbnails
 from zoo_cli.report.blocks import Block, Gallery, Paragraph, PictureRow
-from zoo_cli.report.wording import count_things, show_name
+from zoo_cli.report.wording import show_name
 from zoo_cli.store.manifest import NO_LABEL, Images
 
 MOST, NAMED = 8, 2

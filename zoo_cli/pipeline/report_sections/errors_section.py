@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from zoo_cli.counts import count_things
 from zoo_cli.evaluation.confidence_bins import bin_confidences
 from zoo_cli.evaluation.confusions import confusion_counts, frequent_confusions
 from zoo_cli.evaluation.predictions import load_predictions
@@ -12,7 +13,7 @@ from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.report.blocks import Block, Column, Paragraph, Plot, Table
 from zoo_cli.report.matrix_plot import plot_matrix
 from zoo_cli.report.reliability_plot import Reliability, plot_reliability
-from zoo_cli.report.wording import count_things, quote_name, show_name, show_number, show_percent
+from zoo_cli.report.wording import quote_name, show_name, show_number, show_percent
 
 MOST_CLASSES = 30
 """The number of classes in the matrix: those with the most errors."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+from zoo_cli.counts import count_things
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline.evaluate.flips import ClassRow, FlipsConfig, FlipsResult, compare_flips
 from zoo_cli.pipeline.report_sections.report_images import Thumbnails
@@ -20,7 +21,7 @@ from zoo_cli.report.blocks import (
     Table,
 )
 from zoo_cli.report.flips_plot import plot_flips
-from zoo_cli.report.wording import LONGEST_TITLE, count_things, quote_name, show_name, show_percent, show_points
+from zoo_cli.report.wording import LONGEST_TITLE, quote_name, show_name, show_percent, show_points
 
 MOST_LINES = 30
 """The number of classes in the plot."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from zoo_cli.counts import count_things
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.report_sections.ranking_section import load_ranking
@@ -10,7 +11,7 @@ from zoo_cli.pipeline.report_sections.report_images import Thumbnails
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.report.blocks import Block, Column, Gallery, Missing, Paragraph, PictureRow, Plot, Table
 from zoo_cli.report.interval_plot import IntervalPanel, IntervalRow, plot_intervals
-from zoo_cli.report.wording import LEVEL, count_things, show_name, show_number, show_percent, show_range
+from zoo_cli.report.wording import LEVEL, show_name, show_number, show_percent, show_range
 from zoo_cli.store import head_store
 from zoo_cli.store.head_store import HeadRecord, SourceHead
 

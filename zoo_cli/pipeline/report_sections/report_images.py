@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from zoo_cli import devices
+from zoo_cli.counts import count_things
 from zoo_cli.errors import ContractError
 from zoo_cli.images import decoding, in_order
 from zoo_cli.images.decoding import BadImage
 from zoo_cli.report.blocks import Missing, Picture
 from zoo_cli.report.thumbnails import Thumbnail, make_thumbnail
-from zoo_cli.report.wording import count_things, show_name
+from zoo_cli.report.wording import show_name
 from zoo_cli.store.manifest import Images
 
 

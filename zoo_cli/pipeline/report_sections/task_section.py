@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from zoo_cli.counts import count_things
 from zoo_cli.data.splits import find_duplicates
 from zoo_cli.errors import ContractError
 from zoo_cli.images.image_info import ImageInfo
@@ -15,7 +16,7 @@ from zoo_cli.pipeline.split_findings import SeenImage, collect_findings
 from zoo_cli.report.blocks import Block, Column, Fact, Facts, Gallery, Listing, Missing, Paragraph, PictureRow, Plot
 from zoo_cli.report.blocks import Table as TableBlock
 from zoo_cli.report.classes_plot import plot_classes
-from zoo_cli.report.wording import LONGEST_TITLE, count_things, show_count, show_name
+from zoo_cli.report.wording import LONGEST_TITLE, show_count, show_name
 from zoo_cli.store import failures, files, schemas, split_notes
 from zoo_cli.store.manifest import NO_LABEL, Images
 

@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zoo_cli.counts import count_things
 from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.pipeline.report_sections.report_inputs import ReportInputs
 from zoo_cli.report.blocks import Block, Missing, Paragraph, Plot
 from zoo_cli.report.curves_plot import Curve, plot_curves
-from zoo_cli.report.wording import count_things, show_name
+from zoo_cli.report.wording import show_name
 from zoo_cli.store import files
 
 NOT_DRAWN = ("step", "lr", "epoch", "seconds")
