@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m tests.bench.bench_stored [SOURCES]    prints one JSON object
 
-500 samples in 20 uneven classes; sources of 512 features and 100 logits, a few different ones under many names, which
-the disk holds once. All are scored by the default metrics, without intervals and with them; processor time of all
-threads, of a command with its start. `arrays`: the same scores of the same arrays without a workspace. `differences`:
-of the stored scores of a source from the published forms of `published_forms`, on the same arrays.
+500 samples in 20 uneven classes, 400 of them the probe set, the rest the test part; sources of 512 features and 100
+logits, a few different ones under many names, which the disk holds once. All are scored by the default metrics, without
+intervals and with them; processor time of all threads, of a command with its start. `arrays`: the same scores of the
+same arrays without a workspace. `differences`: of the stored scores of a source from the published forms of
+`published_forms`, on the same arrays.
 """
 
 import json
@@ -35,6 +36,7 @@ from zoo_cli.ranking import uncertainty
 from zoo_cli.registry import METRICS
 from zoo_cli.store import feature_files, source_record
 from zoo_cli.store.columns import to_list_column
+from zoo_cli.store.manifest import load_manifest
 from zoo_cli.store.score_store import load_scores
 from zoo_cli.store.source_record import SourceRecord
 
@@ -135,8 +137,11 @@ def score_arrays(place: Path, specs: list[MetricSpec], sources: int, intervals: 
 
 
 def load_arrays(place: Path, number: int) -> dict[str, Any]:
-    """Features (N, D), probabilities (N, K) and labels (N,) of a source, in the order of the manifest."""
-    outputs = feature_files.load_outputs(config.load(place).features(f"source-{number:04}"))
+    """Features (N, D), probabilities (N, K) and labels (N,) of a source on the probe set, in canonical order."""
+    settings = config.load(place)
+    images = load_manifest(settings.manifest, settings.root)
+    ids = images.ids[images.where(probe=True)]
+    outputs = feature_files.load_outputs(settings.features(f"source-{number:04}"), ids=ids)
     labels = np.array([int(str(name).split("/")[1].removeprefix("class-")) for name in outputs.ids])
     return {"features": outputs.embedding, "probs": outputs.probabilities(), "labels": labels}
 
