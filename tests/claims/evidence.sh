@@ -88,6 +88,7 @@ run_cell() { # DRAW LABELS STUDENT TARGET
   zoo finetune student $flags --objective fixmatch ${chosen[fixmatch]} > /dev/null
   zoo distill $flags --objective heads ${chosen[heads]} > /dev/null
   zoo distill $flags --objective heads:cross_task=0.5 ${chosen[heads]} > /dev/null
+  zoo distill $flags --objective heads --pool best ${chosen[heads]} > /dev/null
   zoo distill $flags --weighting equal --weighting inverse:form=complement --draws 1 ${chosen[equal]} > /dev/null
   zoo distill $flags --weighting p=12 --weighting p=1 --weighting p=6 --weighting nearest ${chosen[p=12]} > /dev/null
   if [ "$2 $3" = "few scratch" ]; then zoo distill $flags --each-source ${chosen[equal]} > /dev/null; fi
@@ -118,6 +119,8 @@ run_transfers() { # DRAW TARGET
       done
     done
   done
+  zoo distill $flags --objective dp --source weaker --source stronger --name "dp-both-$1" > /dev/null
+  zoo distill $flags --objective dp:labels=false --source stronger --name "dp-unlabelled-$1" > /dev/null
 }
 
 # Scores of the single sources' targets, of every metric of the claims.

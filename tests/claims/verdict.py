@@ -107,6 +107,12 @@ def load_features(workspace: Path) -> tuple[str, list[np.ndarray], np.ndarray]:
     return workspace.name, features, images.labels[rows]
 
 
+def tasks_of_packs(work: Path, metric: str) -> Iterator[Task]:
+    """The tasks of the workspaces in a folder, by name."""
+    for folder in sorted(path.parent for path in work.glob("*/manifest.parquet")):
+        yield _make_task(*load_features(folder), metric)
+
+
 def _make_task(name: str, features: list[np.ndarray], labels: np.ndarray, metric: str) -> Task:
     method = specs.resolve("metric", metric)
     truth = [method.function(Probe.of(inputs, Classes.of(labels)), **method.params) for inputs in features]
@@ -212,8 +218,7 @@ def main() -> None:
     if arguments.what == "simulated":
         tasks, draws = (simulate_task(seed, metric) for seed in range(arguments.draws)), 1
     else:
-        folders = sorted(path.parent for path in arguments.work.glob("*/manifest.parquet"))
-        tasks, draws = (_make_task(*load_features(folder), metric) for folder in folders), arguments.draws
+        tasks, draws = tasks_of_packs(arguments.work, metric), arguments.draws
     counts = measure(tasks, arguments.size or SIZES, draws, metric, not arguments.plain)
     print("| labels | draws | " + " | ".join(TITLES) + " |\n|---:|" + "---:|" * len(TITLES) + "---|")
     for size, count in counts.items():
