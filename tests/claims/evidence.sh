@@ -6,7 +6,7 @@
 # A cell is a draw of labels, a number of labels a class, a student and a target: a search of zoo tune over the settings of
 # every method, then the final students. Cells run in the order of draws, so that whatever is finished
 # has all targets. small: one draw. full: three draws, longer training, a wider search. Environment variables override a
-# size: DRAWS, STEPS (of every student), BUDGET (runs of a search), EXPERT_STEPS, TRANSFER_STEPS, TARGETS, JOBS (in parallel),
+# size: DRAWS, LABELS (few, many), STUDENTS (scratch, pretrained), STEPS (of every student), BUDGET (runs of a search), EXPERT_STEPS, TRANSFER_STEPS, TARGETS, JOBS (in parallel),
 # UNTIL (HH:MM: no cell begins later). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material
 # (ZOO_SHARED, see tests/shared_material.py). Finished steps are not repeated: an interrupted script resumes.
 set -euo pipefail
@@ -17,7 +17,7 @@ case $size in
   full) : "${DRAWS:=0 1 2}" "${STEPS:=600}" "${BUDGET:=72}" "${EXPERT_STEPS:=8000}" "${TRANSFER_STEPS:=300}" ;;
   *) echo "$size is neither small nor full" >&2; exit 2 ;;
 esac
-: "${JOBS:=2}" "${UNTIL:=}" "${TARGETS:=$(python3 -m tests.claims.evidence_targets targets)}"
+: "${JOBS:=2}" "${UNTIL:=}" "${LABELS:=few many}" "${STUDENTS:=scratch pretrained}" "${TARGETS:=$(python3 -m tests.claims.evidence_targets targets)}"
 searched=(labels-only fixmatch equal p=12 heads)
 read -ra domains <<< "$(python3 -m tests.claims.evidence_targets domains)" # the first is that of the pretrained student
 trust=$(printf -- "--trust $work/experts/%s " "${domains[@]}") # the student, and the source that is fine-tuned
@@ -132,7 +132,7 @@ score_target() { # DRAW TARGET
 
 list_cells() { # DRAW LABELS
   local student target
-  for student in scratch pretrained; do for target in $TARGETS; do echo "$1 $2 $student $target"; done; done
+  for student in $STUDENTS; do for target in $TARGETS; do echo "$1 $2 $student $target"; done; done
 }
 
 mkdir -p "$work"/{experts,time,errors}
@@ -141,10 +141,12 @@ python3 -m tests.claims.evidence_targets candidates "$size" > "$work/candidates.
 printf '%s\n' "${domains[@]}" | for_each train_expert
 tr ' ' '\n' <<< "$TARGETS" | for_each make_target
 for draw in $DRAWS; do
-  list_cells "$draw" few | for_each run_cell
-  for target in $TARGETS; do echo "$draw $target"; done | for_each run_transfers
-  for target in $TARGETS; do echo "$draw $target"; done | for_each score_target
-  list_cells "$draw" many | for_each run_cell
+  for labels in $LABELS; do
+    list_cells "$draw" "$labels" | for_each run_cell
+    [[ $labels = few && $STUDENTS = *scratch* ]] || continue
+    for target in $TARGETS; do echo "$draw $target"; done | for_each run_transfers
+    for target in $TARGETS; do echo "$draw $target"; done | for_each score_target
+  done
 done
 bash tests/claims/evidence_tables.sh "$work"
 echo "$(basename "$0") $size: $SECONDS s, load $(cut -d ' ' -f 1-3 /proc/loadavg)"
