@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from .expert_targets import DOMAINS, image_specs, network
+from .expert_targets import DOMAINS, format_network, image_specs, network
 from .settings import BASE, method_slug
 from .targets import ALIASES, format_table, pretrained
 
@@ -149,11 +149,7 @@ def main() -> None:
             images = image_specs(names[0])
             print(f"--data {names[0]}={images['train']} --test {names[0]}={images['test']}")
         case "network":
-            tables = (
-                format_table("[task]", {"name": "experts"}),
-                format_table("[[source]]", {"name": "network", **network()}),
-            )
-            print(*tables, sep="")
+            print(format_network(NETWORK), end="")
         case "toml":
             target, student, size = names
             print(format_toml(target, student, SIZES[size], arguments.experts), end="")

@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from zoo_cli.store import files
 from zoo_cli.store.manifest import NO_LABEL, load_manifest
 
 from .. import workspaces
-from . import defaults, defaults_tables, defaults_workspaces, held_out, pools, settings, targets
+from . import defaults, defaults_tables, defaults_workspaces, evidence_targets, held_out, pools, settings, targets
+from .expert_targets import network
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.sh"))
@@ -30,6 +33,14 @@ def test_scripts_name_no_machine_paths() -> None:
     for path in (*SCRIPTS, *HERE.glob("*.py")):
         assert "/root" + "/" not in path.read_text()
         assert "/work" + "/" not in path.read_text()
+
+
+def test_experts_of_the_evidence_have_the_students_network(capsys: pytest.CaptureFixture[str]) -> None:
+    # The pretrained student is one of them, and the best of them is fine-tuned in its place.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["evidence_targets", "network"])
+        evidence_targets.main()
+    assert tomllib.loads(capsys.readouterr().out)["source"] == [{"name": "network", **network("four_convolutions")}]
 
 
 def test_search_trains_on_no_held_out_or_test_image(tmp_path: Path) -> None:
