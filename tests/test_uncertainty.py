@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from tests.marks import slow_unless
 from zoo_cli import registry, specs
 from zoo_cli.entries import Metric
 from zoo_cli.errors import ContractError, Undefined
+from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.ranking import standings, uncertainty
 from zoo_cli.ranking.uncertainty import Estimate
@@ -138,6 +140,25 @@ def test_singleton_classes_have_no_interval() -> None:
     x, _ = features((6,), 3)
     result = from_half_samples(first_column, x, np.arange(6), 0.5)
     assert result == uncertainty.Estimate(0.5, reason="no_class_with_two_examples")
+
+
+def test_few_subsamples_widen_an_interval_by_students_quantile() -> None:
+    scores = np.random.default_rng(0).standard_normal(64)
+    many = uncertainty.half_sample_interval(0.0, scores, 1.0, seed=0)
+    few = uncertainty.half_sample_interval(0.0, scores[:16], 1.0, seed=0)
+    assert many.high == pytest.approx(stats.norm.ppf(0.95) * scores.std(ddof=1))
+    assert few.high == pytest.approx(stats.t.ppf(0.95, 15) * scores[:16].std(ddof=1))
+
+
+@pytest.mark.parametrize(("name", "count"), [("rsa", 16), ("ridge", 16), ("lfc", 64), ("hscore", 64)])
+def test_a_metric_says_how_many_subsamples_it_needs(name: str, count: int) -> None:
+    replicates = uncertainty.draw_replicates(Classes.of(np.arange(40) % 4), seed=0, permutations=0)
+    entry = registry.METRICS[name]
+    own, drawn = replicates.subsamples_of(entry), replicates.half_samples
+    assert len(own) == count
+    if not entry.four_fifths:
+        assert all((rows == other).all() for (rows, _), (other, _) in zip(own.parts, drawn.parts, strict=False))
+    assert replicates.subsamples_of(entry) is own, "what is computed of them is kept for the next source"
 
 
 def test_interval_needs_most_half_samples() -> None:

@@ -82,7 +82,7 @@ def interval(method: Method, probe: Probe, value: float, *, seed: int) -> uncert
         others = registry.import_target(entry.leave_one_out)(probe, **method.params)
         return uncertainty.jackknife_interval(value, others, seed=seed)
     replicates = uncertainty.draw_replicates(probe.target, seed=seed, permutations=0)
-    subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
+    subsamples = replicates.subsamples_of(entry)
     (scores,) = uncertainty.score_subsamples([Scorer.of(method, entry)], probe, subsamples)
     logarithmic = entry.logarithmic and not method.params.get("log", False)
     return uncertainty.half_sample_interval(value, scores, subsamples.share, seed=seed, logarithmic=logarithmic)

@@ -68,7 +68,7 @@ def test_all_at_once_equals_one_by_one(spec: str, kind: str) -> None:
     scorer = Scorer.of(method, entry)
     plain = partial(accept_probe(method.function), **method.params)
     replicates = uncertainty.draw_replicates(probe.target, seed=1, permutations=3)
-    subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
+    subsamples = replicates.subsamples_of(entry)
     subsamples = Subsamples(subsamples.parts[:5], subsamples.share)
     fresh = _probe(kind, entry.on)
     (one_by_one,) = score_subsamples([plain], fresh, subsamples)

@@ -10,7 +10,7 @@ import pytest
 from tests.workspaces import edit, make, run
 from zoo_cli.metrics import parc
 from zoo_cli.models import extraction
-from zoo_cli.store import files, schemas
+from zoo_cli.store import files, schemas, score_store
 from zoo_cli.store.columns import to_list_column
 
 
@@ -39,6 +39,22 @@ def test_each_metric_and_source_has_a_file(tmp_path: Path) -> None:
     assert sorted(digests(place / "scores")) == sorted(
         f"{spec}/{name}.parquet" for spec in ("lfc", "parc-cosinetrue-pca4") for name in names
     )
+
+
+def test_intervals_from_other_subsamples_are_stale(tmp_path: Path) -> None:
+    place = make(tmp_path / "task", upto="extract")
+    command = ("score", "--metric", "rsa")
+    assert run(*command, workspace=place).code == 0
+    path, before = place / "scores/rsa/alpha.parquet", digests(place / "scores")
+    made_from = dict(files.read_header(path)["inputs"])
+    assert made_from.pop("subsamples") == 16
+    score_store.write_scores(path, score_store.load_scores(path), made_from)  # as an earlier version wrote it
+    result = run(*command, workspace=place)
+    assert result.code == 2
+    assert "subsamples" in result.err
+    assert "stale" in run("verify", workspace=place).out
+    assert run(*command, "--refresh", workspace=place).code == 0
+    assert digests(place / "scores") == before
 
 
 def test_added_source_is_scored_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

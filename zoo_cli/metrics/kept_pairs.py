@@ -27,6 +27,23 @@ class KeptPairs:
         """The same, ascending."""
         return np.sort(self.values)
 
+    @cached_property
+    def order(self) -> Array:
+        """The positions of the values, ascending."""
+        return np.argsort(self.values)
+
+    @cached_property
+    def apart(self) -> bool:
+        """Whether no two values are equal."""
+        return bool((np.diff(self.ordered) > pairs.tolerance(self.values)).all())
+
+    @cached_property
+    def ranks(self) -> Array:
+        """How many of all pairs are less similar than each, itself and equal ones counting half (M,)."""
+        ranks = np.empty(self.count)
+        ranks[self.order] = np.arange(self.count) + 0.5 if self.apart else pairs.below(self.ordered, self.ordered)
+        return ranks
+
     @property
     def count(self) -> int:
         """The number of pairs."""
@@ -40,40 +57,62 @@ class KeptPairs:
     def same_below(self, target: Classes) -> float:
         """How many of all pairs are less similar than a pair of one class, itself and equal ones counting half, added
         up over the pairs of one class."""
+        if "ranks" in vars(self):  # known already, for the jackknife: other labels are a sum of them
+            return float(self.ranks[target.same_positions].sum())
         return float(pairs.below(self.ordered, np.sort(self.values[target.same_positions])).sum())
 
     def count_couples(self, target: Classes) -> tuple[float, Array]:
         """How many couples of a pair of one class and a less similar pair of two there are, equal ones counting half;
         and how many of them each sample belongs to (N,)."""
         same = np.sort(self.values[target.same_positions])
-        other_below = pairs.below(self.ordered, same) - pairs.below(same, same)
         ranked = self.count <= RANKED
         couples = self._couples_of_pairs(target, same) if ranked else np.zeros(len(target))
+        other_below = self.same_below(target) - len(same) ** 2 / 2
+        # Couples of which both pairs are the sample's are in there twice.
+        if ranked and self.apart:
+            return other_below, couples - self._couples_of_samples(target)
         for i, near, far in self._pairs_by_sample(target):
             if not ranked:
                 couples[i] = (pairs.below(self.ordered, near) - pairs.below(same, near)).sum()
                 couples[i] += (len(same) - pairs.below(same, far)).sum()
-            couples[i] -= pairs.below(far, near).sum()  # both pairs are the sample's
-        return float(other_below.sum()), couples
+            couples[i] -= pairs.below(far, near).sum()
+        return other_below, couples
 
     def _couples_of_pairs(self, target: Classes, same: Array) -> Array:
         """The couples of the pairs of each sample, added up (N,). `same`: the similarities within classes, ascending.
 
         One sort of all pairs ranks them among those of one class, in place of a search for each of them.
         """
-        slack, count = pairs.tolerance(self.values), len(target)
+        couples, near = np.empty(self.count), target.same_positions
+        if self.apart:
+            is_same = np.zeros(self.count, dtype=bool)
+            is_same[near] = True
+            is_same = is_same[self.order]
+            seen = np.cumsum(is_same)
+            couples[self.order] = np.where(is_same, np.arange(1, self.count + 1) - seen, len(same) - seen)
+            return np.asarray(_square(couples, len(target)).sum(axis=1))
+        slack = pairs.tolerance(self.values)
         steps = np.bincount(np.searchsorted(self.ordered, same + slack, side="right"), minlength=self.count + 1)
         steps += np.bincount(np.searchsorted(self.ordered, same - slack, side="left"), minlength=self.count + 1)
-        couples = np.empty(self.count)
-        couples[np.argsort(self.values)] = len(same) - np.cumsum(steps[:-1]) / 2
-        near = self.values[target.same_positions]
-        couples[target.same_positions] = pairs.below(self.ordered, near) - pairs.below(same, near)
-        total = np.zeros(count)
-        for i, start in enumerate(pairs.row_starts(count)[:-1]):
-            line = couples[start : start + count - i - 1]
-            total[i] += line.sum()
-            total[i + 1 :] += line
-        return total
+        couples[self.order] = len(same) - np.cumsum(steps[:-1]) / 2
+        couples[near] = self.ranks[near] - pairs.below(same, self.values[near])
+        return np.asarray(_square(couples, len(target)).sum(axis=1))
+
+    def _couples_of_samples(self, target: Classes) -> Array:
+        """How many couples of a pair of one class and a less similar pair of two each sample has in its own pairs (N,).
+
+        Of pairs that no other equals. In a row of ranks, in ascending order, a pair of one class has as many of two
+        below it as its position, less the pairs of one class before it.
+        """
+        ranks = np.empty(self.count, np.int32)
+        ranks[self.order] = np.arange(self.count, dtype=np.int32)
+        ranks *= 2  # at most 2^22
+        ranks[target.same_positions] += 1
+        rows = _square(ranks, len(target))
+        rows.flat[:: len(target) + 1] = np.iinfo(np.int32).max - 1  # a sample with itself: last, and no pair
+        rows.sort(axis=1)
+        same = target.counts[target.codes] - 1
+        return np.asarray((rows & 1) @ np.arange(len(target)) - same * (same - 1) / 2)
 
     def _pairs_by_sample(self, target: Classes) -> Iterator[tuple[int, Array, Array]]:
         """For each sample the similarities of its pairs with its class, and with others, ascending."""
@@ -89,3 +128,11 @@ class KeptPairs:
                 line[members] = np.inf
                 line.sort()
                 yield int(i), near, line[: count - len(members)]
+
+
+def _square(values: Array, count: int) -> Array:
+    """The values of the pairs i < j, row by row, as a symmetric matrix (count, count) with diagonal 0."""
+    square = np.zeros((count, count), values.dtype)
+    square.ravel()[pairs.triangle(count)] = values
+    square += square.T
+    return square

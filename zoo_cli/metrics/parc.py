@@ -113,7 +113,7 @@ def pair_variance(probe: Probe, *, normalized: bool = False, pca: int = 0, cosin
         raise Undefined("constant_features")
     assert isinstance(similarities, KeptPairs), "so few pairs are kept"
     pairs, same = similarities.count, target.same_pairs
-    ranks = below(similarities.ordered, similarities.values) - pairs / 2
+    ranks = similarities.ranks - pairs / 2
     ranks /= np.sqrt((ranks**2).sum())
     rows, columns = np.triu_indices(probe.size, 1)
     labels = np.where(target.codes[rows] == target.codes[columns], 1.0, 0.0) - same / pairs

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,12 @@ class Subsamples(Cached):
 
     def __len__(self) -> int:
         return len(self.parts)
+
+    def first(self, count: int) -> Self:
+        """The first `count` of them, of which what is computed is kept as well; all, if there are fewer."""
+        if count >= len(self):
+            return self
+        return self.cached(f"first {count}", lambda: type(self)(self.parts[:count], self.share))
 
     def indicators(self, size: int) -> Array:
         """Which of the `size` samples each subsample holds: (size, H) float64, 1 or 0."""

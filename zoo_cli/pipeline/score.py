@@ -19,7 +19,7 @@ from zoo_cli.pipeline.prepare import Needs
 from zoo_cli.pipeline.probe_set import probe_rows, say_short_classes
 from zoo_cli.pipeline.score_files import score_files
 from zoo_cli.pipeline.score_logs import seconds_logs
-from zoo_cli.pipeline.score_target import PendingScore, ScoreTarget, are_made, ensemble_path
+from zoo_cli.pipeline.score_target import PendingScore, ScoreTarget, are_made, ensemble_path, interval_inputs
 from zoo_cli.pipeline.scoring import (
     SMALL,
     Score,
@@ -39,7 +39,7 @@ from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
 from zoo_cli.store.replacement import Replacement
-from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, has_intervals, load_scores, write_scores, write_together
+from zoo_cli.store.score_store import SIZE, has_intervals, load_scores, write_scores, write_together
 from zoo_cli.store.source_record import load_source_record
 
 
@@ -223,21 +223,24 @@ def _pending(target: ScoreTarget, spec: MetricSpec) -> list[PendingScore]:
     for source in target.sources:
         path = settings.scores(spec.slug) / f"{source.name}.parquet"
         items.append(PendingScore(spec, source, path, target.score_inputs(spec, source, path)))
-    made = {} if options.intervals else WITHOUT_INTERVALS
     missing = [
-        replace(item, inputs={**item.inputs, **made})
+        _made_anew(target, item)
         for item in items
         if target.lacks_intervals(item.path) or not _is_current(item.path, item.inputs, options, maker)
     ]
     if spec.entry.joined:
         ensemble = ensemble_path(settings, options, spec)
         if missing or not _is_current(ensemble, target.ensemble_inputs(spec), options, maker):
-            return [replace(item, inputs={**item.inputs, **made}) for item in items]
+            return [_made_anew(target, item) for item in items]
     if missing and "reference" in spec.entry.needs and options.reference is None:
         if options.strict:
             raise _no_reference(spec)
         return []
     return missing
+
+
+def _made_anew(target: ScoreTarget, item: PendingScore) -> PendingScore:
+    return replace(item, inputs=target.new_inputs(item.spec, item.source, item.path))
 
 
 def _is_current(path: Path, inputs: Inputs, options: ScoreConfig, maker: str) -> bool:
@@ -307,16 +310,15 @@ def _score_to_file(target: ScoreTarget, out: Path) -> None:
     (spec,) = target.options.specs
     maker = f"{spec.command}{labels_flag(target.settings)}"
     sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
-    kept = {**target.reference(spec, out), **target.intervals(out)}
-    inputs = {**target.shared_inputs(spec), "sources": sources, **kept}
+    inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
     # A file that holds further sources serves these too; an ensemble depends on all of them.
     stored = {} if spec.entry.joined or not out.exists() else files.read_header(out).get("inputs", {})
-    requested = {**inputs, "sources": {**stored.get("sources", {}), **sources}}
+    requested = {**inputs, **target.intervals(spec, out), "sources": {**stored.get("sources", {}), **sources}}
     if not target.lacks_intervals(out) and _is_current(out, requested, target.options, maker):
         return
     if "reference" in spec.entry.needs and target.options.reference is None:
         raise _no_reference(spec)
-    inputs = {**inputs, **({} if target.options.intervals else WITHOUT_INTERVALS)}
+    inputs = {**inputs, **interval_inputs(spec, target.options.intervals)}
     items = [PendingScore(spec, source, out, inputs) for source in target.sources]
     scores = _run(target, items)
     rows = [scores[item].row for item in items]

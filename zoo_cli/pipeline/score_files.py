@@ -16,6 +16,7 @@ from zoo_cli.pipeline.metric_inputs import SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig, needed_inputs
 from zoo_cli.pipeline.parallel import parallel_map
 from zoo_cli.pipeline.probe_set import draw_per_class, say_short_classes
+from zoo_cli.pipeline.score_target import interval_inputs
 from zoo_cli.pipeline.scoring import (
     SMALL,
     Score,
@@ -32,7 +33,7 @@ from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.output_columns import compare_labels
 from zoo_cli.store.output_summary import summarise_path
-from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, ScoreRow, write_scores
+from zoo_cli.store.score_store import SIZE, ScoreRow, write_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ def _score_size(settings: Config, options: ScoreConfig, whole: _Samples) -> Scor
                 "seed": seed,
                 "sources": digests,
                 **({} if size is None else {SIZE: size}),
-                **({} if options.intervals else WITHOUT_INTERVALS),
+                **interval_inputs(spec, options.intervals),
             }
             if "reference" in spec.entry.needs and options.reference is not None:
                 made_from["reference"] = feature_files.content_digest(options.reference)

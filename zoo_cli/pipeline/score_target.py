@@ -12,11 +12,20 @@ from zoo_cli.metrics.labels import Classes
 from zoo_cli.pipeline import leakage, metric_inputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
+from zoo_cli.ranking.uncertainty import FEW_SUBSAMPLES
 from zoo_cli.store import feature_files, files, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, has_intervals
 from zoo_cli.store.source_record import load_source_record
+
+
+def interval_inputs(spec: MetricSpec, intervals: bool) -> Inputs:
+    """What tells scores with intervals from those without, and from those of an earlier version, which drew as many
+    subsamples for every metric: their replicates do not pair with these."""
+    if not intervals:
+        return WITHOUT_INTERVALS
+    return {"subsamples": FEW_SUBSAMPLES} if spec.entry.few_subsamples else {}
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,21 @@ class ScoreTarget:
         return [fingerprint, further] if further else fingerprint
 
     def score_inputs(self, spec: MetricSpec, source: Source, existing: Path) -> Inputs:
-        """What the score of a source is made from. `existing`: its file, see `reference`."""
-        own = {"source": self.source_inputs(spec, source)}
-        return {**self.shared_inputs(spec), **own, **self.reference(spec, existing), **self.intervals(existing)}
+        """What the score of a source is made from. `existing`: its file, see `reference` and `intervals`."""
+        return {**self._own_inputs(spec, source, existing), **self.intervals(spec, existing)}
 
-    def intervals(self, existing: Path) -> Inputs:
-        """What tells scores without intervals from others. If none are asked for, existing scores keep theirs."""
-        is_kept = not self.options.overwrite and existing.exists()
-        return {} if self.options.intervals or (is_kept and self._has_intervals(existing)) else WITHOUT_INTERVALS
+    def new_inputs(self, spec: MetricSpec, source: Source, existing: Path) -> Inputs:
+        """What the score of a source is made from if it is made now, in place of `existing`."""
+        return {**self._own_inputs(spec, source, existing), **interval_inputs(spec, self.options.intervals)}
+
+    def _own_inputs(self, spec: MetricSpec, source: Source, existing: Path) -> Inputs:
+        own = {"source": self.source_inputs(spec, source)}
+        return {**self.shared_inputs(spec), **own, **self.reference(spec, existing)}
+
+    def intervals(self, spec: MetricSpec, existing: Path) -> Inputs:
+        """The `interval_inputs` of a score. If no intervals are asked for, existing scores keep theirs."""
+        is_kept = not self.options.overwrite and existing.exists() and self._has_intervals(existing)
+        return interval_inputs(spec, self.options.intervals or is_kept)
 
     def lacks_intervals(self, existing: Path) -> bool:
         """Whether existing scores lack the intervals that are asked for: they are made again, as missing ones are."""

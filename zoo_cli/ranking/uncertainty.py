@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from zoo_cli import registry
 from zoo_cli.entries import Metric
@@ -29,7 +30,7 @@ DRAWS = 200  # replicates kept of each score
 SUBSAMPLES = 64  # behind them: their standard deviation is exact to 9 %, which costs the interval 0.3 % of coverage
 PERMUTATIONS = 10
 MANY = 8192  # samples above which there are fewer of both, as one replicate takes seconds
-FEW_SUBSAMPLES = 16  # their standard deviation is exact to 18 %, which costs the interval 2 % of coverage
+FEW_SUBSAMPLES = 16  # exact to 18 %: Student's quantile, 1.066 times the normal one, keeps the coverage
 FEW_PERMUTATIONS = 3
 QUANTILE = 1.6448536269514722  # of the normal distribution at 95 %: 90 % two-sided
 KEPT_MIX = 1 << 22  # numbers of a random mix of all samples that are drawn at once
@@ -74,6 +75,11 @@ class Replicates:
     four_fifth_samples: Subsamples
     permutations: tuple[Classes, ...]
 
+    def subsamples_of(self, entry: Metric) -> Subsamples:
+        """The subsamples that give the interval of a metric."""
+        drawn = self.four_fifth_samples if entry.four_fifths else self.half_samples
+        return drawn.first(FEW_SUBSAMPLES) if entry.few_subsamples else drawn
+
 
 def draw_replicates(target: Classes, *, seed: int, permutations: int | None = None) -> Replicates:
     """Draw the subsamples and permutations of a target. They depend on its labels and the seed alone.
@@ -102,7 +108,7 @@ def count_evaluations(metrics: Iterable[Metric], replicates: Replicates, *, inte
         return sum(1 for _ in metrics)
     count = 0
     for entry in metrics:
-        subsamples = replicates.four_fifth_samples if entry.four_fifths else replicates.half_samples
+        subsamples = replicates.subsamples_of(entry)
         count += 1 + (1 if entry.leave_one_out else len(subsamples.parts) if subsamples.share else 0)
         count += len(replicates.permutations) if entry.chance == "labels" else 0
     return count
@@ -142,9 +148,11 @@ def estimate_scores(
             estimates[i] = _with_interval(estimate, jackknife_interval(estimate.value, scores, seed=seed))
             variances[i] = within_classes(scores, probe.target.codes, probe.target.counts)
             advance()
-    from_subsamples = [i for i in estimates if not metrics[i][1].leave_one_out]
-    for four_fifths, subsamples in ((False, replicates.half_samples), (True, replicates.four_fifth_samples)):
-        group = [i for i in from_subsamples if metrics[i][1].four_fifths is four_fifths]
+    groups: dict[Subsamples, list[int]] = {}
+    for i in estimates:
+        if not metrics[i][1].leave_one_out:
+            groups.setdefault(replicates.subsamples_of(metrics[i][1]), []).append(i)
+    for subsamples, group in groups.items():
         table = score_subsamples([functions[i] for i in group], probe, subsamples)
         for i, scores in zip(group, table, strict=True):
             method, entry = metrics[i]
@@ -213,7 +221,7 @@ def half_sample_interval(
     class c by n_c / k_c - 1 times its variance between whole probes; `share` is the mean of that factor, and is divided
     out. It is 1 for half samples of even classes and smaller for odd classes and classes of one sample. A statistic of
     pairs varies a little more, so that its intervals are conservative; tests/metrics/README.md has the measured
-    coverage of each metric.
+    coverage of each metric. From fewer than SUBSAMPLES the spread is widened by Student's quantile over the normal one.
 
     `logarithmic`: the score is minus a sum of exponentials, and the spread is taken of -log(-score).
 
@@ -235,7 +243,9 @@ def half_sample_interval(
         return Estimate(value, reason="constant_on_halves")
     # A subsample without a score contributes 0 but keeps its position, so that the others still pair over sources.
     deviations = np.where(defined, scores - scores[defined].mean(), 0.0)
-    return _spread(value, deviations / np.sqrt((defined.sum() - 1) * share), seed, count)
+    freedom = defined.sum() - 1
+    widening = stdtrit(freedom, 0.95) / QUANTILE if len(scores) < SUBSAMPLES else 1.0
+    return _spread(value, widening * deviations / np.sqrt(freedom * share), seed, count)
 
 
 def _import_function(target: str) -> Callable[..., Any]:
