@@ -1,7 +1,7 @@
 """Whether the verdict asks for the right number of labels: those asked for, over draws, against those that decide.
 
     OMP_NUM_THREADS=1 python -m tests.claims.labels_asked simulated --tasks 20
-    OMP_NUM_THREADS=1 python -m tests.claims.labels_asked packs WORK      # WORK as verdict.sh leaves it
+    OMP_NUM_THREADS=1 python -m tests.claims.labels_asked targets WORK/scratch    # WORK as evidence.sh leaves it
 
 A source is decided by a number of labels if at least 80 % of its draws say that it fits or that it does not, there and
 at every larger number of the grid; between two numbers the share is interpolated in the logarithm. The labels asked
@@ -114,7 +114,7 @@ def format_rows(rows: Sequence[Asked]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("simulated", "packs"))
+    parser.add_argument("what", choices=("simulated", "targets"))
     parser.add_argument("work", type=Path, nargs="?")
     parser.add_argument("--tasks", type=int, default=20)
     parser.add_argument("--draws", type=int, default=20)
@@ -126,7 +126,7 @@ def main() -> None:
     if arguments.what == "simulated":
         tasks = (simulate_task(seed, metric) for seed in range(arguments.tasks))
     else:
-        tasks = tasks_of_packs(arguments.work, metric)
+        tasks = tasks_of_packs(arguments.work, metric, everything=True)
     rows = [row for task in tasks for row in ask(task, arguments.draws, metric)]
     if arguments.each:
         for row in rows:

@@ -89,28 +89,29 @@ def simulate_task(seed: int, metric: str) -> Task:
     return _make_task(f"simulated {seed}", features, labels, metric)
 
 
-def load_features(workspace: Path) -> tuple[str, list[np.ndarray], np.ndarray]:
+def load_features(workspace: Path, *, everything: bool = False) -> tuple[str, list[np.ndarray], np.ndarray]:
     """The name of a workspace, the stored features of its sources but those that have seen its task, and its labels.
 
-    The student's are the last.
+    The student's are the last. `everything`: of all training images, with the labels that the task hides.
     """
     settings = config.load(workspace)
     excluded = leakage.excluded_sources(settings, [source.name for source in settings.sources])
     images = load_manifest(workspace / "manifest.parquet", workspace)
-    rows = images.where(probe=True)
+    rows = images.where(split=("labelled", "unlabelled")) if everything else images.where(probe=True)
+    labels = images.truth() if everything else images.labels
     names = [source.name for source in settings.sources if source.name not in excluded]
     features = []
     for name in [*names, config.STUDENT]:
         stored = feature_files.load_outputs(settings.features(name), ids=images.ids[rows], columns=("embedding",))
         assert stored.embedding is not None
         features.append(stored.embedding)
-    return workspace.name, features, images.labels[rows]
+    return workspace.name, features, labels[rows]
 
 
-def tasks_of_packs(work: Path, metric: str) -> Iterator[Task]:
-    """The tasks of the workspaces in a folder, by name."""
+def tasks_of_packs(work: Path, metric: str, *, everything: bool = False) -> Iterator[Task]:
+    """The tasks of the workspaces in a folder, by name. `everything`: see `load_features`."""
     for folder in sorted(path.parent for path in work.glob("*/manifest.parquet")):
-        yield _make_task(*load_features(folder), metric)
+        yield _make_task(*load_features(folder, everything=everything), metric)
 
 
 def _make_task(name: str, features: list[np.ndarray], labels: np.ndarray, metric: str) -> Task:
