@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +114,25 @@ def test_a_dead_head_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert result.code == 1
     expected = "the head of Ray at 127.0.0.1:1 does not answer; start it, or unset RAY_ADDRESS to run here"
     assert result.error == expected
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 400 Bad request\r\n\r\n", b"", b"\0\0"])
+def test_a_server_that_is_not_ray_is_one_line(answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make(tmp_path / "task", upto="split")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1000)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        result = run(*COMMAND, workspace=place)
+        server.shutdown()
+    assert result.code == 1
+    assert result.error == f"what answers at {address} is no head of Ray; correct RAY_ADDRESS, or unset it to run here"
 
 
 def test_without_the_extra_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

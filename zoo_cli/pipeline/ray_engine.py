@@ -40,6 +40,9 @@ SETTINGS = {
 """Settings of Ray, unless the user has set them: no reports to its makers, no warning of a change, time to start."""
 POLL_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+SETTINGS_FRAME = 4
+"""The beginning of a connection of HTTP/2, which gRPC and so Ray's head speak, and the type of frame of its answer."""
 LOST_POLLS = 8
 """After so many vain attempts to connect, the head is lost: Ray itself would end this process after a minute."""
 ERRORS: dict[int, type[ZooError]] = {kind.code: kind for kind in (ZooError, UsageError, ContractError)}
@@ -191,6 +194,9 @@ def _connected() -> Iterator[Any]:
     address = os.environ.get(ADDRESS, "")
     if ":" in address and not _answers(address):
         raise ZooError(f"the head of Ray at {address} does not answer", f"start it, or unset {ADDRESS} to run here")
+    if ":" in address and os.environ.get("RAY_USE_TLS", "0") == "0" and not _answers(address, GREETING, SETTINGS_FRAME):
+        # Ray itself would go on trying for minutes.
+        raise ZooError(f"what answers at {address} is no head of Ray", f"correct {ADDRESS}, or unset it to run here")
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
@@ -261,11 +267,17 @@ def _follow(ray: Any, made: Any) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _answers(address: str) -> bool:
-    """Whether something listens at HOST:PORT, also with a scheme before it."""
+def _answers(address: str, greeting: bytes = b"", frame: int | None = None) -> bool:
+    """Whether something listens at HOST:PORT, also with a scheme before it, and answers a greeting with this frame."""
     host, _, port = address.rpartition("://")[2].rstrip("/").rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
-            return True
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as connection:
+            if frame is None:
+                return True
+            connection.sendall(greeting)
+            answer = b""
+            while len(answer) < 4 and (more := connection.recv(4 - len(answer))):
+                answer += more
+            return len(answer) == 4 and answer[3] == frame
     except (OSError, ValueError, OverflowError):
         return False
