@@ -16,7 +16,17 @@ from zoo_cli.store import files
 from zoo_cli.store.manifest import NO_LABEL, load_manifest
 
 from .. import workspaces
-from . import defaults, defaults_tables, defaults_workspaces, evidence_targets, held_out, pools, settings, targets
+from . import (
+    defaults,
+    defaults_tables,
+    defaults_workspaces,
+    evidence_targets,
+    held_out,
+    labels_asked,
+    pools,
+    settings,
+    targets,
+)
 from .expert_targets import network
 
 HERE = Path(__file__).parent
@@ -59,6 +69,14 @@ def test_search_trains_on_no_held_out_or_test_image(tmp_path: Path) -> None:
     labels = search.truth()[search.where(split=("test",))]
     assert len(set(Counter(labels.tolist()).values())) == 1, "equally many of every class"
     assert search.encoded(0) == whole.encoded(list(whole.ids).index(search.ids[0]))
+
+
+def test_the_number_of_labels_that_decides_is_where_most_draws_do() -> None:
+    sizes = (30, 60, 120)
+    assert labels_asked.number_that_decides(sizes, (0.2, 0.6, 1.0)) == pytest.approx(np.sqrt(60 * 120))
+    assert labels_asked.number_that_decides(sizes, (0.9, 0.6, 1.0)) == pytest.approx(np.sqrt(60 * 120)), "and stays so"
+    assert labels_asked.number_that_decides(sizes, (0.9, 0.9, 1.0)) == 30
+    assert labels_asked.number_that_decides(sizes, (0.9, 0.9, 0.7)) is None
 
 
 def test_duplicates_of_held_out_images_are_left_out() -> None:
