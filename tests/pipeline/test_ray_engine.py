@@ -132,7 +132,9 @@ def test_a_server_that_is_not_ray_is_one_line(answer: bytes, tmp_path: Path, mon
         result = run(*COMMAND, workspace=place)
         server.shutdown()
     assert result.code == 1
-    assert result.error == f"what answers at {address} is no head of Ray; correct RAY_ADDRESS, or unset it to run here"
+    assert (
+        result.error == f"{address} answers, but not as the head of Ray; correct RAY_ADDRESS, or unset it to run here"
+    )
 
 
 def test_without_the_extra_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,13 +90,13 @@ class KeptPairs:
             is_same = is_same[self.order]
             seen = np.cumsum(is_same)
             couples[self.order] = np.where(is_same, np.arange(1, self.count + 1) - seen, len(same) - seen)
-            return np.asarray(_square(couples, len(target)).sum(axis=1))
+            return np.asarray(pairs.square(couples, len(target)).sum(axis=1))
         slack = pairs.tolerance(self.values)
         steps = np.bincount(np.searchsorted(self.ordered, same + slack, side="right"), minlength=self.count + 1)
         steps += np.bincount(np.searchsorted(self.ordered, same - slack, side="left"), minlength=self.count + 1)
         couples[self.order] = len(same) - np.cumsum(steps[:-1]) / 2
         couples[near] = self.ranks[near] - pairs.below(same, self.values[near])
-        return np.asarray(_square(couples, len(target)).sum(axis=1))
+        return np.asarray(pairs.square(couples, len(target)).sum(axis=1))
 
     def _couples_of_samples(self, target: Classes) -> Array:
         """How many couples of a pair of one class and a less similar pair of two each sample has in its own pairs (N,).
@@ -108,7 +108,7 @@ class KeptPairs:
         ranks[self.order] = np.arange(self.count, dtype=np.int32)
         ranks *= 2  # at most 2^22
         ranks[target.same_positions] += 1
-        rows = _square(ranks, len(target))
+        rows = pairs.square(ranks, len(target))
         rows.flat[:: len(target) + 1] = np.iinfo(np.int32).max - 1  # a sample with itself: last, and no pair
         rows.sort(axis=1)
         same = target.counts[target.codes] - 1
@@ -128,11 +128,3 @@ class KeptPairs:
                 line[members] = np.inf
                 line.sort()
                 yield int(i), near, line[: count - len(members)]
-
-
-def _square(values: Array, count: int) -> Array:
-    """The values of the pairs i < j, row by row, as a symmetric matrix (count, count) with diagonal 0."""
-    square = np.zeros((count, count), values.dtype)
-    square.ravel()[pairs.triangle(count)] = values
-    square += square.T
-    return square

@@ -97,6 +97,14 @@ def triangle(count: int) -> Array:
     return np.flatnonzero(np.triu(np.ones((count, count), dtype=bool), 1))
 
 
+def square(values: Array, count: int) -> Array:
+    """The values (M,) of the pairs i < j, row by row, as a symmetric matrix (count, count) with diagonal 0."""
+    matrix = np.zeros((count, count), values.dtype)
+    matrix.ravel()[triangle(count)] = values
+    matrix += matrix.T
+    return matrix
+
+
 def row_starts(count: int) -> Array:
     """Where the pairs (i, i+1), (i, i+2), … of each row i begin in `similarities`: (N,)."""
     rows = np.arange(count)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from zoo_cli.errors import Undefined
 from zoo_cli.metrics.counted_pairs import LEVELS, CountedPairs, below_levels, rank_variance
-from zoo_cli.metrics.kept_pairs import RANKED
+from zoo_cli.metrics.kept_pairs import RANKED, KeptPairs
 from zoo_cli.metrics.labels import Classes
+from zoo_cli.metrics.pairs import square
 from zoo_cli.metrics.parc import correlation, correlation_in_place
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.metrics.subsample_pairs import SubsamplePairs
@@ -57,7 +58,7 @@ def on_permutations(probe: Probe, targets: Sequence[Classes]) -> Array | None:
     similarities = probe.matrix.pairs()
     if isinstance(similarities, CountedPairs) or similarities.count > RANKED:
         return None
-    ranks = cache(partial(_rank_pairs, similarities.values, probe.size))
+    ranks = cache(partial(_rank_pairs, similarities, probe.size))
     return np.array([score_or_nan(_score, probe.with_labels(target), ranks=ranks) for target in targets])
 
 
@@ -179,18 +180,17 @@ def _sort(values: Array, target: Classes, groups: _Groups) -> tuple[float, float
     return covariance, (count**3 - count - tied) / 12
 
 
-def _rank_pairs(values: Array, size: int) -> tuple[Array, float]:
-    """The mid-ranks of similarities (M,), less their mean, as a symmetric matrix (size, size) with diagonal 0, and the
+def _rank_pairs(similarities: KeptPairs, size: int) -> tuple[Array, float]:
+    """The mid-ranks of the similarities, less their mean, as a symmetric matrix (size, size) with diagonal 0, and the
     sum of their squares over the pairs."""
-    count = float(len(values))
+    values, count = similarities.values, float(similarities.count)
+    if similarities.apart:  # nearly always: then they are those of the jackknife of PARC
+        return square(similarities.ranks - count / 2, size), similarities.variance
     ranks, tied = np.empty(len(values)), 0.0
     for mid, pairs, sizes in _rank_chunks(_pack_pairs(values, np.arange(len(values), dtype=np.uint64))):
         ranks[pairs] = mid - (count + 1) / 2
         tied += float((sizes.astype(np.float64) ** 3 - sizes).sum())
-    square = np.zeros((size, size))
-    square[np.triu_indices(size, 1)] = ranks
-    square += square.T
-    return square, (count**3 - count - tied) / 12
+    return square(ranks, size), (count**3 - count - tied) / 12
 
 
 def _sum_by_class(ranks: Array, variance: float, target: Classes, groups: _Groups) -> tuple[float, float]:

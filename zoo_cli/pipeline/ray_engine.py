@@ -196,7 +196,7 @@ def _connected() -> Iterator[Any]:
         raise ZooError(f"the head of Ray at {address} does not answer", f"start it, or unset {ADDRESS} to run here")
     if ":" in address and os.environ.get("RAY_USE_TLS", "0") == "0" and not _answers(address, GREETING, SETTINGS_FRAME):
         # Ray itself would go on trying for minutes.
-        raise ZooError(f"what answers at {address} is no head of Ray", f"correct {ADDRESS}, or unset it to run here")
+        raise ZooError(f"{address} answers, but not as the head of Ray", f"correct {ADDRESS}, or unset it to run here")
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
