@@ -6,8 +6,8 @@
 # A cell is a draw of labels, a number of labels a class, a student and a target: a search of zoo tune over the settings of
 # every method, then the final students. Cells run in the order of draws, so that whatever is finished
 # has all targets. small: one draw. full: three draws, longer training, a wider search. Environment variables override a
-# size: DRAWS, LABELS (few, many), STUDENTS (scratch, pretrained), STEPS (of every student), BUDGET (runs of a search), EXPERT_STEPS, TRANSFER_STEPS, TARGETS, JOBS (in parallel),
-# UNTIL (HH:MM: no cell begins later). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material
+# size: DRAWS, LABELS (few, many), STUDENTS (scratch, pretrained), STEPS (of every student), BUDGET (runs of a search),
+# EXPERT_STEPS, TRANSFER_STEPS, TARGETS, JOBS (in parallel), UNTIL (HH:MM: no cell begins later). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material
 # (ZOO_SHARED, see tests/shared_material.py). Finished steps are not repeated: an interrupted script resumes.
 set -euo pipefail
 size=${1:?small or full} work=$(realpath -m "${2:?a folder to work in}")
@@ -17,7 +17,8 @@ case $size in
   full) : "${DRAWS:=0 1 2}" "${STEPS:=600}" "${BUDGET:=72}" "${EXPERT_STEPS:=8000}" "${TRANSFER_STEPS:=300}" ;;
   *) echo "$size is neither small nor full" >&2; exit 2 ;;
 esac
-: "${JOBS:=2}" "${UNTIL:=}" "${LABELS:=few many}" "${STUDENTS:=scratch pretrained}" "${TARGETS:=$(python3 -m tests.claims.evidence_targets targets)}"
+: "${JOBS:=2}" "${UNTIL:=}" "${LABELS:=few many}" "${STUDENTS:=scratch pretrained}"
+: "${TARGETS:=$(python3 -m tests.claims.evidence_targets targets)}"
 searched=(labels-only fixmatch equal p=12 heads)
 read -ra domains <<< "$(python3 -m tests.claims.evidence_targets domains)" # the first is that of the pretrained student
 trust=$(printf -- "--trust $work/experts/%s " "${domains[@]}") # the student, and the source that is fine-tuned

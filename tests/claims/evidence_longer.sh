@@ -3,8 +3,8 @@
 #
 #   OMP_NUM_THREADS=1 tests/claims/evidence_longer.sh WORK [STEPS]
 #
-# After evidence.sh small WORK, whose searches have chosen the settings. STEPS: 600 by default. Workspaces of their own, WORK/longer/TARGET,
-# whose outputs of sources are those of WORK/scratch. Finished runs are not repeated. JOBS: in parallel.
+# After evidence.sh small WORK, whose searches have chosen the settings. STEPS: 600 by default. Workspaces of their own,
+# WORK/longer/TARGET, whose outputs of sources are those of WORK/scratch. Finished runs are not repeated. JOBS: in parallel.
 set -euo pipefail
 work=$(realpath "${1:?the WORK of evidence.sh}") steps=${2:-600}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -14,7 +14,9 @@ trust=$(printf -- "--trust $work/experts/%s " "${domains[@]}")
 train_longer() { # TARGET
   local place=$work/longer/$1 from=$work/scratch/$1 labels flags names common
   mkdir -p "$place"
-  for part in zoo.toml classes.json manifest.parquet features pseudo labels; do [ -e "$place/$part" ] || cp -al "$from/$part" "$place"; done
+  for part in zoo.toml classes.json manifest.parquet features pseudo labels; do
+    [ -e "$place/$part" ] || cp -al "$from/$part" "$place"
+  done
   rm -rf "$place"/labels/*/tune
   for labels in few-0 many-0; do
     common="-C $place --labels $labels --seed 0 --steps $steps --batch-size 64 --schedule cosine --quiet $trust"
@@ -31,11 +33,9 @@ train_longer() { # TARGET
   done
 }
 
-running=0
-for target in $(python3 -m tests.claims.evidence_targets targets); do
-  if ((running == ${JOBS:-2})); then wait -n; running=$((running - 1)); fi
-  train_longer "$target" < /dev/null &
-  running=$((running + 1))
-done
-while ((running)); do wait -n; running=$((running - 1)); done
-zoo evaluate accuracy "$work/longer" --by method --across lr --across augment --across labels --quiet --format md > "$work/tables/longer.md"
+export -f train_longer
+export work steps trust
+python3 -m tests.claims.evidence_targets targets | tr ' ' '\n' | xargs -P "${JOBS:-2}" -I TARGET bash -euo pipefail -c "train_longer TARGET"
+mkdir -p "$work/tables"
+zoo evaluate accuracy "$work/longer" --by method --across lr --across augment --across labels --quiet --format md \
+  > "$work/tables/longer.md"

@@ -64,13 +64,14 @@ class KeptPairs:
     def count_couples(self, target: Classes) -> tuple[float, Array]:
         """How many couples of a pair of one class and a less similar pair of two there are, equal ones counting half;
         and how many of them each sample belongs to (N,)."""
-        same = np.sort(self.values[target.same_positions])
-        ranked = self.count <= RANKED
-        couples = self._couples_of_pairs(target, same) if ranked else np.zeros(len(target))
-        other_below = self.same_below(target) - len(same) ** 2 / 2
-        # Couples of which both pairs are the sample's are in there twice.
+        ranked, among_same = self.count <= RANKED, float(target.same_pairs) ** 2 / 2
+        # Couples of which both pairs are the sample's are in the couples of its pairs twice.
         if ranked and self.apart:
-            return other_below, couples - self._couples_of_samples(target)
+            other_below = float(self.ranks[target.same_positions].sum()) - among_same
+            return other_below, self._couples_of_ranks(target) - self._couples_of_samples(target)
+        same = np.sort(self.values[target.same_positions])
+        couples = self._couples_of_pairs(target, same) if ranked else np.zeros(len(target))
+        other_below = self.same_below(target) - among_same
         for i, near, far in self._pairs_by_sample(target):
             if not ranked:
                 couples[i] = (pairs.below(self.ordered, near) - pairs.below(same, near)).sum()
@@ -84,18 +85,20 @@ class KeptPairs:
         One sort of all pairs ranks them among those of one class, in place of a search for each of them.
         """
         couples, near = np.empty(self.count), target.same_positions
-        if self.apart:
-            is_same = np.zeros(self.count, dtype=bool)
-            is_same[near] = True
-            is_same = is_same[self.order]
-            seen = np.cumsum(is_same)
-            couples[self.order] = np.where(is_same, np.arange(1, self.count + 1) - seen, len(same) - seen)
-            return np.asarray(pairs.square(couples, len(target)).sum(axis=1))
         slack = pairs.tolerance(self.values)
         steps = np.bincount(np.searchsorted(self.ordered, same + slack, side="right"), minlength=self.count + 1)
         steps += np.bincount(np.searchsorted(self.ordered, same - slack, side="left"), minlength=self.count + 1)
         couples[self.order] = len(same) - np.cumsum(steps[:-1]) / 2
         couples[near] = self.ranks[near] - pairs.below(same, self.values[near])
+        return np.asarray(pairs.square(couples, len(target)).sum(axis=1))
+
+    def _couples_of_ranks(self, target: Classes) -> Array:
+        """As `_couples_of_pairs`, of pairs that no other equals: each has those before it, or after it, in their order."""
+        is_same = np.zeros(self.count, dtype=bool)
+        is_same[target.same_positions] = True
+        is_same = is_same[self.order]
+        seen, couples = np.cumsum(is_same), np.empty(self.count)
+        couples[self.order] = np.where(is_same, np.arange(1, self.count + 1) - seen, target.same_pairs - seen)
         return np.asarray(pairs.square(couples, len(target)).sum(axis=1))
 
     def _couples_of_samples(self, target: Classes) -> Array:
