@@ -93,7 +93,7 @@ class KeptPairs:
         return np.asarray(pairs.square(couples, len(target)).sum(axis=1))
 
     def _couples_of_ranks(self, target: Classes) -> Array:
-        """As `_couples_of_pairs`, of pairs that no other equals: each has those before it, or after it, in their order."""
+        """As `_couples_of_pairs`, of pairs that no other equals: each has all before it, or after it, in order."""
         is_same = np.zeros(self.count, dtype=bool)
         is_same[target.same_positions] = True
         is_same = is_same[self.order]
