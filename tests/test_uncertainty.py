@@ -150,7 +150,7 @@ def test_few_subsamples_widen_an_interval_by_students_quantile() -> None:
     assert few.high == pytest.approx(stats.t.ppf(0.95, 15) * scores[:16].std(ddof=1))
 
 
-@pytest.mark.parametrize(("name", "count"), [("rsa", 16), ("ridge", 16), ("lfc", 64), ("hscore", 64)])
+@pytest.mark.parametrize(("name", "count"), [("rsa", 16), ("ridge", 16), ("sfda", 8), ("lfc", 64), ("hscore", 64)])
 def test_a_metric_says_how_many_subsamples_it_needs(name: str, count: int) -> None:
     replicates = uncertainty.draw_replicates(Classes.of(np.arange(40) % 4), seed=0, permutations=0)
     entry = registry.METRICS[name]
@@ -159,6 +159,26 @@ def test_a_metric_says_how_many_subsamples_it_needs(name: str, count: int) -> No
     if not entry.four_fifths:
         assert all((rows == other).all() for (rows, _), (other, _) in zip(own.parts, drawn.parts, strict=False))
     assert replicates.subsamples_of(entry) is own, "what is computed of them is kept for the next source"
+
+
+@pytest.mark.parametrize(("name", "count"), [("sfda", 5), ("lfc", 10), ("rsa-ref", 0)])
+def test_a_metric_says_how_many_permutations_its_chance_level_needs(name: str, count: int) -> None:
+    replicates = uncertainty.draw_replicates(Classes.of(np.arange(40) % 4), seed=0)
+    own = replicates.permutations_of(registry.METRICS[name])
+    assert len(own) == count
+    assert all(mine is drawn for mine, drawn in zip(own, replicates.permutations, strict=False))
+
+
+def test_metrics_with_fewer_permutations_have_their_chance_level_from_these() -> None:
+    x, y = features((10, 10, 10), 3)
+    metrics = [(specs.resolve("metric", name), registry.METRICS[name]) for name in ("sfda", "lfc")]
+    probe = Probe.of(x, y)
+    replicates = uncertainty.draw_replicates(probe.target, seed=0)
+    for (method, entry), result in zip(metrics, uncertainty.estimate_scores(metrics, probe, seed=0), strict=True):
+        assert isinstance(result, uncertainty.Estimate)
+        scores = [method.function(probe.with_labels(each)) for each in replicates.permutations[: entry.permutations]]
+        assert result.chance == pytest.approx(np.mean(scores))
+        assert result.chance_error == pytest.approx(np.std(scores, ddof=1) / np.sqrt(entry.permutations))
 
 
 def test_interval_needs_most_half_samples() -> None:

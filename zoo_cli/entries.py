@@ -23,8 +23,9 @@ class Metric(Entry):
     under permuted "labels" or a number known from theory; None: it does not measure agreement with labels. `member`,
     `joined`: if it also scores ensembles, the function of one source's part (N,) and that of the parts of several
     (S, N), see `ranking.ensembles`. `four_fifths`: four-fifth samples give its interval, because it saturates or bends
-    on half samples; `logarithmic`: on the logarithm of its absolute value; `few_subsamples`: from 16 of them, not 64,
-    because each takes a large part of the time of the value. `distribution`: reads a distribution over the source's
+    on half samples; `logarithmic`: on the logarithm of its absolute value; `subsamples`, `permutations`: how
+    many give its interval and its chance level, fewer where each takes a large part of the time of the value.
+    `distribution`: reads a distribution over the source's
     classes, which "sigmoid" outputs are not. `pair_variance`: the function of the part of its variance that the
     jackknife counts twice. `margin`: the smallest gap between two scores that matters. `memory`: the function
     of the bytes that it needs for a probe, if these grow faster than the features and the smaller of their Gram
@@ -45,7 +46,8 @@ class Metric(Entry):
     joined: str = ""
     four_fifths: bool = False
     logarithmic: bool = False
-    few_subsamples: bool = False
+    subsamples: int = 64
+    permutations: int = 10
     distribution: bool = False
     pair_variance: str = ""
     margin: float = 0.0

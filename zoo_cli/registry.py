@@ -30,7 +30,7 @@ METRICS: dict[str, Metric] = {
         pairs=True,
         on_subsamples="zoo_cli.metrics.rsa:on_subsamples",
         on_permutations="zoo_cli.metrics.rsa:on_permutations",
-        few_subsamples=True,
+        subsamples=16,
     ),
     "cka": Metric(
         "zoo_cli.metrics.cka:cka",
@@ -79,7 +79,7 @@ METRICS: dict[str, Metric] = {
         "log evidence of a linear model on the features (You 2021)",
         on_subsamples="zoo_cli.metrics.logme:on_subsamples",
         on_permutations="zoo_cli.metrics.logme:on_permutations",
-        few_subsamples=True,
+        subsamples=16,
     ),
     "hscore": Metric(
         "zoo_cli.metrics.hscore:hscore",
@@ -111,7 +111,7 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         margin=0.02,
         pairs=True,
-        few_subsamples=True,
+        subsamples=16,
     ),
     "transrate": Metric(
         "zoo_cli.metrics.transrate:transrate",
@@ -126,7 +126,7 @@ METRICS: dict[str, Metric] = {
         four_fifths=True,
         logarithmic=True,
         on_subsamples="zoo_cli.metrics.gbc:on_subsamples",
-        few_subsamples=True,
+        subsamples=16,
     ),
     "sfda": Metric(
         "zoo_cli.metrics.sfda:sfda",
@@ -134,7 +134,8 @@ METRICS: dict[str, Metric] = {
         ceiling=1.0,
         four_fifths=True,
         pairs=True,
-        few_subsamples=True,
+        subsamples=8,
+        permutations=5,
     ),
     "rsa-ref": Metric(
         "zoo_cli.metrics.rsa_ref:rsa_ref",
@@ -145,7 +146,7 @@ METRICS: dict[str, Metric] = {
         needs=("reference",),
         cheap=True,
         chance=0.0,
-        few_subsamples=True,
+        subsamples=16,
     ),
     "domain-similarity": Metric(
         "zoo_cli.metrics.domain_similarity:domain_similarity",
@@ -171,7 +172,7 @@ METRICS: dict[str, Metric] = {
         on=("features", "probs"),
         ceiling=0.0,
         memory="zoo_cli.metrics.nleep:needed_memory",
-        few_subsamples=True,
+        subsamples=16,
     ),
     "ms-leep": Metric(
         "zoo_cli.metrics.ms_leep:ms_leep",

@@ -21,7 +21,7 @@ from tests.bench.bench_scores import run_child
 LIMITS = {
     **dict.fromkeys(("lfc", "cka", "parc"), 5.0),
     **dict.fromkeys(("rsa", "leep", "nce", "knn", "transrate", "hscore", "sparsity"), 15.0),
-    **dict.fromkeys(("logme", "ridge", "gbc"), 15.0),
+    **dict.fromkeys(("logme", "ridge", "gbc", "sfda"), 15.0),
     "default": 8.0,
 }
 ROUNDS = 3
@@ -89,5 +89,4 @@ def _compare(value: Callable[[], None], intervals: Callable[[], None]) -> dict[s
 
 
 if __name__ == "__main__":
-    NAMES = [*LIMITS, "sfda"]
-    print(json.dumps(measure(sys.argv[1:] or NAMES), indent=1))
+    print(json.dumps(measure(sys.argv[1:] or list(LIMITS)), indent=1))

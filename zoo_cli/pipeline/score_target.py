@@ -12,7 +12,7 @@ from zoo_cli.metrics.labels import Classes
 from zoo_cli.pipeline import leakage, metric_inputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
-from zoo_cli.ranking.uncertainty import FEW_SUBSAMPLES
+from zoo_cli.ranking.uncertainty import SUBSAMPLES
 from zoo_cli.store import feature_files, files, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
@@ -25,7 +25,7 @@ def interval_inputs(spec: MetricSpec, intervals: bool) -> Inputs:
     subsamples for every metric: their replicates do not pair with these."""
     if not intervals:
         return WITHOUT_INTERVALS
-    return {"subsamples": FEW_SUBSAMPLES} if spec.entry.few_subsamples else {}
+    return {"subsamples": spec.entry.subsamples} if spec.entry.subsamples != SUBSAMPLES else {}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,11 @@ class Replicates:
     def subsamples_of(self, entry: Metric) -> Subsamples:
         """The subsamples that give the interval of a metric."""
         drawn = self.four_fifth_samples if entry.four_fifths else self.half_samples
-        return drawn.first(FEW_SUBSAMPLES) if entry.few_subsamples else drawn
+        return drawn.first(entry.subsamples)
+
+    def permutations_of(self, entry: Metric) -> tuple[Classes, ...]:
+        """The permutations that give the chance level of a metric; none where it has no such level."""
+        return self.permutations[: entry.permutations] if entry.chance == "labels" else ()
 
 
 def draw_replicates(target: Classes, *, seed: int, permutations: int | None = None) -> Replicates:
@@ -110,7 +114,7 @@ def count_evaluations(metrics: Iterable[Metric], replicates: Replicates, *, inte
     for entry in metrics:
         subsamples = replicates.subsamples_of(entry)
         count += 1 + (1 if entry.leave_one_out else len(subsamples.parts) if subsamples.share else 0)
-        count += len(replicates.permutations) if entry.chance == "labels" else 0
+        count += len(replicates.permutations_of(entry))
     return count
 
 
@@ -172,11 +176,15 @@ def estimate_scores(
         variance = variances.get(i) or ((estimate.high - estimate.low) / (2 * QUANTILE)) ** 2
         error, error_half = standard_errors(variance, pairs)
         estimates[i] = replace(estimate, error=error, error_half=error_half)
-    group = [i for i in estimates if metrics[i][1].chance == "labels"]
-    scores = score_permutations([functions[i] for i in group], probe, replicates.permutations)
-    for i, row in zip(group, scores, strict=True):
-        level, level_error = _chance(row)
-        estimates[i] = replace(estimates[i], chance=level, chance_error=level_error)
+    relabelled: dict[tuple[Classes, ...], list[int]] = {}
+    for i in estimates:
+        if metrics[i][1].chance == "labels":
+            relabelled.setdefault(replicates.permutations_of(metrics[i][1]), []).append(i)
+    for permutations, group in relabelled.items():
+        table = score_permutations([functions[i] for i in group], probe, permutations)
+        for i, row in zip(group, table, strict=True):
+            level, level_error = _chance(row)
+            estimates[i] = replace(estimates[i], chance=level, chance_error=level_error)
     return [estimates.get(i, result) for i, result in enumerate(results)]
 
 
