@@ -147,7 +147,7 @@ def load_outputs(
 def load_parts(path: Path, output: str) -> Iterator[StoredOutputs]:
     """The rows of each file at a path, one file in memory at a time. Raises ContractError as `load_outputs` does."""
     for part in find_parts(path):
-        piece = _read_part(part, None, COLUMNS)
+        (piece,) = _read_parts([part], None, COLUMNS)
         ids = np.asarray(piece.ids)
         for column in COLUMNS:
             if (values := piece.arrays.get(column)) is not None:
@@ -205,24 +205,40 @@ def lacks_column(path: Path, column: str) -> ContractError:
 
 
 def _read_parts(parts: Sequence[Path], selected: TextColumn | None, columns: Sequence[str]) -> list[_Piece]:
-    """The selected rows of files, as many files at a time as Arrow uses threads."""
+    """The selected rows of files, as many files at a time as Arrow uses threads.
+
+    The ids of all files are looked up at once: each lookup hashes everything that is selected.
+    """
     with ThreadPoolExecutor(max(1, min(len(parts), pa.cpu_count()))) as pool:
-        return list(pool.map(lambda part: _read_part(part, selected, columns), parts))
-
-
-def _read_part(part: Path, selected: TextColumn | None, columns: Sequence[str]) -> _Piece:
-    """The rows of a file whose ids are selected; only the row groups that hold one are read, one after another."""
-    names = check_part(part)
-    here = [column for column in (*columns, "label") if column in names]
-    with files.open_parquet(part) as stream:
-        everything = range(stream.num_row_groups)
-        ids = output_columns.read_ids(files.read_groups(stream, everything, ["id"]).column("id"), part)
-        kept = np.arange(len(ids)) if selected is None else np.flatnonzero(ids.isin(selected))
-        if len(kept) == len(ids):
-            table = files.read_groups(stream, everything, here)
+        ids = list(pool.map(_read_ids, parts))
+        if selected is None or not parts:
+            kept = [np.ones(len(own), dtype=bool) for own in ids]
         else:
-            ids = ids.take(kept)
-            table = pa.concat_tables(_read_rows(stream, kept, here))
+            kept = np.split(TextColumn.join(ids).isin(selected), np.cumsum([len(own) for own in ids])[:-1])
+        return list(pool.map(lambda part, own, rows: _read_part(part, own, rows, columns), parts, ids, kept))
+
+
+def _read_ids(part: Path) -> TextColumn:
+    """The ids of a file."""
+    check_part(part)
+    with files.open_parquet(part) as stream:
+        groups = range(stream.num_row_groups)
+        return output_columns.read_ids(files.read_groups(stream, groups, ["id"]).column("id"), part)
+
+
+def _read_part(part: Path, ids: TextColumn, kept: Array, columns: Sequence[str]) -> _Piece:
+    """The rows of a file that are kept (N,), of its ids (N,); only the row groups that hold one are read, one after
+    another."""
+    here = [column for column in (*columns, "label") if column in files.column_types(part)]
+    with files.open_parquet(part) as stream:
+        if stream.metadata.num_rows != len(ids):
+            raise ContractError(f"{part} was replaced while it was read", "run the same command again")
+        if kept.all():
+            table = files.read_groups(stream, range(stream.num_row_groups), here)
+        else:
+            rows = np.flatnonzero(kept)
+            ids = ids.take(rows)
+            table = pa.concat_tables(_read_rows(stream, rows, here))
     arrays = {}
     for column in here:
         if column == "label":
