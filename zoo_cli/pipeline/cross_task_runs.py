@@ -226,7 +226,7 @@ class StoredTargets:
 
     def _load(self, path: Path, output: str, rows: np.ndarray) -> np.ndarray:
         probs = feature_files.load_outputs(
-            path, ids=self.images.ids[rows], columns=("probs",), output=output, images=self.images
+            path, ids=self.images.ids.take(rows), columns=("probs",), output=output, images=self.images
         ).probs
         if probs is None:
             raise ContractError(f"{path} has no column probs", "make it with zoo pseudo-label")
