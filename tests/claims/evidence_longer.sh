@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# What longer training changes: labels only, FixMatch, p = 12 and heads from scratch with the settings of the first draw.
+# What longer training changes: labels only, FixMatch, p = 12 and heads from scratch with the settings of the first draw. And
+# whether the cross-task term costs heads because it halves the share of the pool: heads with that term, and heads without
+# it in which labels and pool have the shares that it leaves them, 0.2 to 0.4.
 #
 #   OMP_NUM_THREADS=1 tests/claims/evidence_longer.sh WORK [STEPS]
 #
@@ -25,7 +27,11 @@ train_longer() { # TARGET
         case $name in
           labels-only) zoo distill --lam 1 $common $flags ;;
           fixmatch) zoo finetune student --objective fixmatch $common $flags ;;
-          heads) zoo distill --objective heads $common $flags ;;
+          heads)
+            zoo distill --objective heads $common $flags
+            zoo distill --objective heads:cross_task=0.5 $common $flags
+            zoo distill --objective heads $common $flags --lam 0.3333
+            ;;
           p=12) zoo distill --weighting p=12 $common $flags ;;
         esac > /dev/null
       done
