@@ -15,15 +15,16 @@ os.environ.update(
 )
 """
 ON_STEP = """
+from zoo_cli.progress import Progress
 from zoo_cli import console
-_advance, _steps = console.Progress.advance, []
+_advance, _steps = Progress.advance, []
 def _count(self, more):
     _advance(self, more)
     if self.title == "train" and more:
         _steps.append(more)
         if len(_steps) == {step}:
             os.kill(os.getpid(), {signum})
-console.Progress.advance = _count
+Progress.advance = _count
 """
 """A signal to the process itself after a training step."""
 

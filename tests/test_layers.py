@@ -16,7 +16,17 @@ LEVELS = (
     {"config", "console", "specs", "registry", "entries", "command_table", "interruption", "devices", "text_table"}
     | {"ranks", "collectives", "pixel_range", "trust", "config_values", "label_sets"}
     | {"source_tables", "source_card", "spec_paths", "shards"}
-    | {"guard", "answer_stream", "text_escapes", "counts", "invocation", "json_layout"},
+    | {
+        "guard",
+        "answer_stream",
+        "answer_tables",
+        "progress",
+        "quantities",
+        "text_escapes",
+        "counts",
+        "invocation",
+        "json_layout",
+    },
     {"images", "data", "models", "metrics", "weighting", "heads", "objectives", "store"},
     {"training", "ranking", "evaluation", "report", "demo"},
     {"pipeline"},

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from zoo_cli import console
+from zoo_cli import console, progress
+from zoo_cli.progress import Progress
+from zoo_cli.quantities import duration
 
 CLEAR_LINE = "\x1b[2K"
 
@@ -33,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(console.time, "monotonic", clock)
+    monkeypatch.setattr(progress.time, "monotonic", clock)
     return clock
 
 
@@ -73,7 +75,7 @@ def screen(text: str) -> tuple[list[str], list[str]]:
 
 
 def test_unknown_total_is_a_count(log: io.StringIO, clock: Clock) -> None:
-    with console.Progress("split", None, "images") as progress:
+    with Progress("split", None, "images") as progress:
         for _ in range(31):
             clock.now += 1
             progress.advance(10)
@@ -81,7 +83,7 @@ def test_unknown_total_is_a_count(log: io.StringIO, clock: Clock) -> None:
 
 
 def test_known_total_has_a_share_and_a_rest(log: io.StringIO, clock: Clock) -> None:
-    with console.Progress("extract", 310, "images") as progress:
+    with Progress("extract", 310, "images") as progress:
         for _ in range(31):
             clock.now += 1
             progress.advance(10)
@@ -93,7 +95,7 @@ def test_known_total_has_a_share_and_a_rest(log: io.StringIO, clock: Clock) -> N
 
 
 def test_long_work_has_an_early_line(log: io.StringIO, clock: Clock) -> None:
-    with console.Progress("score", 100, "scores") as progress:
+    with Progress("score", 100, "scores") as progress:
         for _ in range(4):
             clock.now += 2
             progress.advance(1)
@@ -101,17 +103,17 @@ def test_long_work_has_an_early_line(log: io.StringIO, clock: Clock) -> None:
 
 
 def test_more_than_expected_is_a_count(log: io.StringIO, clock: Clock) -> None:
-    with console.Progress("extract", 10, "images") as progress:
+    with Progress("extract", 10, "images") as progress:
         clock.now += 2
         progress.advance(30)
         progress.say_end()
     assert log.getvalue() == "extract 30 images, 15/s\n"
-    assert console.duration(-30) == "0 s"
+    assert duration(-30) == "0 s"
 
 
 @pytest.mark.parametrize("total", [0, None])
 def test_nothing_to_do_shows_nothing(log: io.StringIO, clock: Clock, total: int | None) -> None:
-    with console.Progress("extract", total, "images") as progress:
+    with Progress("extract", total, "images") as progress:
         clock.now += 60
         progress.advance(0)
         progress.say_end()
@@ -119,14 +121,14 @@ def test_nothing_to_do_shows_nothing(log: io.StringIO, clock: Clock, total: int 
 
 
 def test_finished_work_shows_no_bar(terminal: Terminal) -> None:
-    with console.Progress("train", 100, "steps") as progress:
+    with Progress("train", 100, "steps") as progress:
         progress.skip(100)
         progress.say_end()
     assert terminal.getvalue() == ""
 
 
 def test_bar_leaves_nothing_behind(terminal: Terminal, clock: Clock) -> None:
-    with console.Progress("extract", 4, "images") as progress:
+    with Progress("extract", 4, "images") as progress:
         for _ in range(4):
             clock.now += 1
             progress.advance(1)
@@ -137,7 +139,7 @@ def test_bar_leaves_nothing_behind(terminal: Terminal, clock: Clock) -> None:
 
 
 def test_bar_of_unknown_total_is_a_count(terminal: Terminal, clock: Clock) -> None:
-    with console.Progress("split", None, "images") as progress:
+    with Progress("split", None, "images") as progress:
         for _ in range(190):
             clock.now += 1
             progress.advance(1)
@@ -148,7 +150,7 @@ def test_bar_of_unknown_total_is_a_count(terminal: Terminal, clock: Clock) -> No
 
 
 def test_message_has_a_line_of_its_own(terminal: Terminal, clock: Clock) -> None:
-    with console.Progress("extract [1]", 9, "images") as progress:
+    with Progress("extract [1]", 9, "images") as progress:
         for number in range(9):
             clock.now += 1
             progress.advance(1)
@@ -162,7 +164,7 @@ def test_message_has_a_line_of_its_own(terminal: Terminal, clock: Clock) -> None
 
 def test_warning_of_a_library_has_a_line_of_its_own(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
-    with warnings.catch_warnings(), console.Progress("extract", 2, "images") as progress:
+    with warnings.catch_warnings(), Progress("extract", 2, "images") as progress:
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_: sys.stderr.write(f"{message}\n")  # type: ignore[assignment, misc]
         progress.advance(1)
@@ -173,9 +175,9 @@ def test_warning_of_a_library_has_a_line_of_its_own(terminal: Terminal, monkeypa
 
 
 def test_inner_bar_takes_the_place_of_the_outer(terminal: Terminal, clock: Clock) -> None:
-    with console.Progress("train", 2, "steps") as outer:
+    with Progress("train", 2, "steps") as outer:
         outer.advance(1)
-        with console.Progress("decode", 2, "images") as inner:
+        with Progress("decode", 2, "images") as inner:
             for _ in range(2):
                 clock.now += 1
                 inner.advance(1)
@@ -192,14 +194,14 @@ def test_inner_bar_takes_the_place_of_the_outer(terminal: Terminal, clock: Clock
 
 def test_quiet_shows_no_bar(terminal: Terminal) -> None:
     console.current().verbosity = -1
-    with console.Progress("extract", 2, "images") as progress:
+    with Progress("extract", 2, "images") as progress:
         progress.advance(2)
         progress.say_end()
     assert terminal.getvalue() == ""
 
 
 def test_threads_share_a_bar(terminal: Terminal) -> None:
-    with console.Progress("score", 800, "scores") as progress:
+    with Progress("score", 800, "scores") as progress:
 
         def work() -> None:
             for _ in range(200):

@@ -33,6 +33,7 @@ from zoo_cli import (
     system_errors,
     trust,
 )
+from zoo_cli.answer_tables import check_csv_safe, check_format
 from zoo_cli.command_table import COMMANDS, GROUPS, OF_SEVERAL_PROCESSES
 from zoo_cli.commands.help_sections import SectionedCommand, SectionedGroup
 from zoo_cli.commands.options import shared_flags
@@ -204,10 +205,10 @@ def _with_shared_flags(name: str, function: Callable[..., None]) -> Callable[...
         trust.trust_folders(kwargs.pop("trust", None) or ())
         trust.name_files(_texts(kwargs.values()))
         _check_values(kwargs)
-        console.check_format(kwargs.get("form"))
+        check_format(kwargs.get("form"))
         console.current().csv_safe = kwargs.pop("csv_safe", False)
         if console.current().csv_safe:
-            console.check_csv_safe("json" if kwargs.get("json") else kwargs.get("form"), kwargs.get("out"))
+            check_csv_safe("json" if kwargs.get("json") else kwargs.get("form"), kwargs.get("out"))
         if kwargs.get("shard") == shards.AUTO:
             ranks.stand_alone()
         if name not in OF_SEVERAL_PROCESSES:

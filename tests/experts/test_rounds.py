@@ -12,8 +12,8 @@ import pytest
 from tests.experts.single_workspace import expert, make
 from tests.pipeline.test_bytes import contents
 from tests.workspaces import CLASSES, run
-from zoo_cli import console
 from zoo_cli.pipeline.expert_config import KINDS
+from zoo_cli.progress import Progress
 from zoo_cli.store import files
 from zoo_cli.training.round_plan import RoundPlan
 from zoo_cli.training.rounds import draw_step
@@ -79,11 +79,11 @@ def test_term_inside_a_round_resumes_bit_equal(workspace: Path, monkeypatch: pyt
     assert train(workspace, "adapter") == 0
     expected = contents(workspace / "zoo/adapter")
     shutil.rmtree(workspace / "zoo/adapter")
-    advance = console.Progress.advance
+    advance = Progress.advance
     stops = iter((1, 4, 3))
     left = [next(stops)]
 
-    def count(self: console.Progress, more: int) -> None:
+    def count(self: Progress, more: int) -> None:
         advance(self, more)
         left[0] -= self.title == "train" and more > 0
         if left[0] == 0:
@@ -91,7 +91,7 @@ def test_term_inside_a_round_resumes_bit_equal(workspace: Path, monkeypatch: pyt
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(console.Progress, "advance", count)
+        patch.setattr(Progress, "advance", count)
         assert [train(workspace, "adapter") for _ in range(4)] == [143, 143, 143, 0]
     assert contents(workspace / "zoo/adapter") == expected
 

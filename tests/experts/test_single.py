@@ -14,10 +14,10 @@ import torch
 from tests.experts.single_workspace import expert, make
 from tests.pipeline.test_bytes import contents
 from tests.workspaces import CLASSES, PER_CLASS, edit, run
-from zoo_cli import console
 from zoo_cli.config import Source
 from zoo_cli.images.decoding import decode, make_view
 from zoo_cli.models import loading
+from zoo_cli.progress import Progress
 from zoo_cli.store import checksums, files, schemas
 
 
@@ -106,9 +106,9 @@ def test_term_resumes_bit_equal(trained: Path, tmp_path: Path, monkeypatch: pyte
     workspace = shutil.copytree(trained, tmp_path / "task")
     expected = contents(workspace / "zoo/shapes")
     shutil.rmtree(workspace / "zoo")
-    advance, steps = console.Progress.advance, [0]
+    advance, steps = Progress.advance, [0]
 
-    def count(self: console.Progress, more: int) -> None:
+    def count(self: Progress, more: int) -> None:
         advance(self, more)
         steps[0] += self.title == "train" and more > 0
         if steps[0] == 7:
@@ -116,7 +116,7 @@ def test_term_resumes_bit_equal(trained: Path, tmp_path: Path, monkeypatch: pyte
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(console.Progress, "advance", count)
+        patch.setattr(Progress, "advance", count)
         assert expert(workspace).code == 143
     assert expert(workspace).code == 0
     assert contents(workspace / "zoo/shapes") == expected

@@ -14,7 +14,9 @@ import pytest
 from tests.faults.test_terminal import on_terminal, printable
 from tests.workspaces import Result, edit, run
 from zoo_cli import text_escapes
-from zoo_cli.console import Console, Field, Progress, answer, use
+from zoo_cli.answer_tables import Field, show_answer
+from zoo_cli.console import Console, use
+from zoo_cli.progress import Progress
 
 Make = Callable[..., Path]
 
@@ -128,7 +130,7 @@ def test_usage_errors_show_hostile_flags_as_text(arguments: tuple[str, ...]) -> 
 def test_titles_and_bars_are_text() -> None:
     out, err = io.StringIO(), io.StringIO()
     with use(Console(out, err)):
-        answer("zoo.x/1", [{"a": "[b]"}], [Field("a", "[red]:smile:\x1b")], form="table")
+        show_answer("zoo.x/1", [{"a": "[b]"}], [Field("a", "[red]:smile:\x1b")], form="table")
         progress = Progress("[red]\x1b[31m", 1, "images")
         progress.done = 1
         progress.say_end()

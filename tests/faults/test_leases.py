@@ -16,8 +16,8 @@ from tests.faults.processes import Process, start
 from tests.faults.test_interruption import digests
 from tests.ranks import start_ranks
 from tests.workspaces import run
-from zoo_cli import console
 from zoo_cli.errors import UsageError, ZooError
+from zoo_cli.progress import Progress
 from zoo_cli.store import lease
 from zoo_cli.store.writers import Writer
 
@@ -191,7 +191,7 @@ def test_holder_that_was_taken_over_stops(tmp_path: Path) -> None:
 def test_signs_are_given_while_work_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = lease.take(tmp_path / "run", "a", wait=0)
     os.utime(own.path, (0, 0))
-    with console.Progress("train", 2, "step") as progress:
+    with Progress("train", 2, "step") as progress:
         progress.advance(1)
         assert own.path.stat().st_mtime == 0
         monkeypatch.setattr(lease, "BEAT_SECONDS", 0.0)

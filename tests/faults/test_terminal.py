@@ -15,6 +15,7 @@ from tests.faults.tables import IDS, LABELS, SAMPLES, VALUES, table
 from tests.marks import slow
 from tests.workspaces import Result, make, run
 from zoo_cli import __main__, console
+from zoo_cli.answer_tables import FORMATS
 
 Make = Callable[..., Path]
 ANSWERS = [
@@ -92,7 +93,7 @@ def test_a_metric_without_a_value_is_null_in_evaluate(tmp_path: Path) -> None:
     assert json.loads(result.out, parse_constant=strict)["data"]["transfer_rate"] is None
 
 
-@pytest.mark.parametrize("form", console.FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_no_control_sequence_in_a_pipe(finished: Path, form: str) -> None:
     for arguments in ANSWERS:
         result = run(*arguments, "--format", form, workspace=finished)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.processes import start
-from zoo_cli import console
+from zoo_cli.progress import Progress
 from zoo_cli.store import files
 
 from ..workspaces import Result, make, run, unseal
@@ -41,9 +41,9 @@ def stopped_at(
 ) -> Result:
     """Run the command, with a signal that arrives in this step of the invocation."""
     counted = 0
-    advance = console.Progress.advance
+    advance = Progress.advance
 
-    def count(self: console.Progress, more: int) -> None:
+    def count(self: Progress, more: int) -> None:
         nonlocal counted
         advance(self, more)
         if self.title == "train" and more:
@@ -52,7 +52,7 @@ def stopped_at(
                 os.kill(os.getpid(), signum)
 
     with monkeypatch.context() as patch:
-        patch.setattr(console.Progress, "advance", count)
+        patch.setattr(Progress, "advance", count)
         return run("distill", *student, workspace=workspace)
 
 
@@ -108,8 +108,8 @@ def test_signals_of_batch_systems_save_first(
 SLOW_STEPS = """
 import time
 from zoo_cli import console
-_advance = console.Progress.advance
-console.Progress.advance = lambda *arguments: (time.sleep(0.01), _advance(*arguments))[1]
+_advance = Progress.advance
+Progress.advance = lambda *arguments: (time.sleep(0.01), _advance(*arguments))[1]
 """
 
 
@@ -162,9 +162,9 @@ def test_killed_run_resumes_from_last_checkpoint(
     def die(*_arguments: object) -> None:
         raise AssertionError("killed")
 
-    advance, counted = console.Progress.advance, []
+    advance, counted = Progress.advance, []
 
-    def count(self: console.Progress, more: int) -> None:
+    def count(self: Progress, more: int) -> None:
         advance(self, more)
         if self.title == "train" and more:
             counted.append(more)
@@ -172,7 +172,7 @@ def test_killed_run_resumes_from_last_checkpoint(
                 die()
 
     with monkeypatch.context() as patch:
-        patch.setattr(console.Progress, "advance", count)
+        patch.setattr(Progress, "advance", count)
         assert run("distill", *STUDENT, workspace=workspace).code == 70
     assert files.read_json(workspace / NAME / "state" / "state.json")["step"] == 14
     result = run("distill", *STUDENT, workspace=workspace)

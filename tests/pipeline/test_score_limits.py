@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.tables import VALUES, table
 from tests.workspaces import run
-from zoo_cli import console
+from zoo_cli import progress
 from zoo_cli.metrics import parc
 from zoo_cli.pipeline import score_memory
 from zoo_cli.ranking import uncertainty
@@ -41,8 +41,8 @@ def test_failed_allocation_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_progress_counts_every_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "LINE_EVERY", 0.0)
-    monkeypatch.setattr(console, "EARLY", 0.0)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(progress, "EARLY", 0.0)
     paths = [table(tmp_path / "a.parquet", embedding=VALUES), table(tmp_path / "flat.parquet", embedding=VALUES * 0)]
     features = [text for path in paths for text in ("--features", str(path))]
     result = run("score", *features, "--metric", "cka", "--metric", "parc", "--metric", "leep")

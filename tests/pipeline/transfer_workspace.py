@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from zoo_cli import console, registry
+from zoo_cli import registry
 from zoo_cli.config import Config
 from zoo_cli.pipeline import training_task
 from zoo_cli.pipeline.training_task import TrainingTask
+from zoo_cli.progress import Progress
 from zoo_cli.training.training_config import TrainingConfig
 
 from ..evaluate import task_models
@@ -82,9 +83,9 @@ def model(run_folder: Path) -> bytes:
 def on_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Call `act` after a number of training steps of this process, over all of its runs."""
     counted = 0
-    advance = console.Progress.advance
+    advance = Progress.advance
 
-    def count(self: console.Progress, more: int) -> None:
+    def count(self: Progress, more: int) -> None:
         nonlocal counted
         advance(self, more)
         if self.title == "train" and more:
@@ -92,7 +93,7 @@ def on_step(step: int, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch)
             if counted == step:
                 act()
 
-    monkeypatch.setattr(console.Progress, "advance", count)
+    monkeypatch.setattr(Progress, "advance", count)
 
 
 def term() -> None:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import command_table, console, devices, registry, specs
+from zoo_cli import command_table, devices, registry, specs
+from zoo_cli.answer_tables import FORMATS
 from zoo_cli.command_table import COMMANDS, GROUPS
 from zoo_cli.commands import completions
 from zoo_cli.commands.completions import HELP, Command, Flag, Program, Words
@@ -67,7 +68,7 @@ CHOICES = {
     "device cuda": tuple(map(str, range(8))),
     "precision": typing.get_args(devices.Precision),
     "compile": ("auto", "off", "graph"),
-    "format": console.FORMATS,
+    "format": FORMATS,
     "export": ("onnx", "pt2"),
     "quantization": ("int8",),
     "schedule": ("constant", "cosine", "steps"),

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field, show_answer
 
 FIELDS = (
-    console.Field("student"),
-    console.Field("n", style=","),
-    console.Field("accuracy", style="percent"),
-    console.Field("gained", style=","),
-    console.Field("lost", style=","),
+    Field("student"),
+    Field("n", style=","),
+    Field("accuracy", style="percent"),
+    Field("gained", style=","),
+    Field("lost", style=","),
 )
 NOTE = "gained: test images that labels-only has wrong and this student right; lost: the reverse; n: all test images"
 
@@ -37,4 +38,4 @@ def demo(
 
     rows = run_demo(out, seed)
     console.current().answer("\n")
-    console.answer("zoo.demo/1", [asdict(row) for row in rows], FIELDS, form=None, notes=[NOTE])
+    show_answer("zoo.demo/1", [asdict(row) for row in rows], FIELDS, form=None, notes=[NOTE])

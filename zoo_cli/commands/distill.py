@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo_cli import console, label_sets
+from zoo_cli.answer_tables import show_answer
 from zoo_cli.commands.options import (
     HERE,
     DryRun,
@@ -239,7 +240,7 @@ def distill(
             console.say(f"would train {run}")
         return
     results = stage.distill(settings, options, training, paths, manifest, refresh=refresh)
-    console.answer("zoo.distill/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
+    show_answer("zoo.distill/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
 
 
 def read_config(flags: Mapping[str, Any]) -> DistillConfig:

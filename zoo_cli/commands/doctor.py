@@ -1,10 +1,10 @@
 """`zoo doctor`: whether this machine can run the stages."""
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.errors import ZooError
 
-FIELDS = (console.Field("state"), console.Field("check"), console.Field("text"), console.Field("hint", "what to do"))
+FIELDS = (Field("state"), Field("check"), Field("text"), Field("hint", "what to do"))
 
 
 def doctor(form: Format = None, json: Json = False, workspace: Workspace = HERE) -> None:
@@ -22,7 +22,7 @@ def doctor(form: Format = None, json: Json = False, workspace: Workspace = HERE)
     examination = examine(workspace)
     rows = [vars(diagnosis) for diagnosis in examination.diagnoses]
     answer = {"healthy": not examination.failed, "checks": rows}
-    console.answer("zoo.doctor/1", answer, FIELDS, form="json" if json else form, table=rows)
+    show_answer("zoo.doctor/1", answer, FIELDS, form="json" if json else form, table=rows)
     if examination.failed:
         count = f"{len(examination.failed)} of {len(rows)} checks fail"
         raise ZooError(f"{count}: {', '.join(examination.failed)}", "do what their lines say")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli import config, console
+from zoo_cli.answer_tables import show_answer
 from zoo_cli.commands.options import HERE, DryRun, Format, Json, Overwrite, Seed, Workspace
 from zoo_cli.commands.training_flags import RUN_FIELDS, with_config_flags
 from zoo_cli.pipeline.expert_config import KINDS, PER_DOMAIN, ExpertConfig, parse_domains
@@ -121,4 +122,4 @@ def expert(
         console.say(f"would train {stage.preview(settings, options, training)}")
         return
     result = stage.expert(settings, options, training)
-    console.answer("zoo.expert/1", [result.row], RUN_FIELDS, form="json" if json else form)
+    show_answer("zoo.expert/1", [result.row], RUN_FIELDS, form="json" if json else form)

@@ -3,22 +3,23 @@
 from dataclasses import asdict
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.counts import count_things
 from zoo_cli.pipeline.export import ExportResult
 from zoo_cli.store.export_files import QuantizationCost
 
 FIELDS = (
-    console.Field("out"),
-    console.Field("bytes", style=","),
-    console.Field("images", style=","),
-    console.Field("largest_difference", "difference", ".2g"),
-    console.Field("latency_ms", "ms/image", ".3g"),
+    Field("out"),
+    Field("bytes", style=","),
+    Field("images", style=","),
+    Field("largest_difference", "difference", ".2g"),
+    Field("latency_ms", "ms/image", ".3g"),
 )
 INT8 = (
-    console.Field("accuracy_before", "float32", "percent"),
-    console.Field("accuracy_after", "int8", "percent"),
-    console.Field("positive", "gained", "d"),
-    console.Field("negative", "lost", "d"),
+    Field("accuracy_before", "float32", "percent"),
+    Field("accuracy_after", "int8", "percent"),
+    Field("positive", "gained", "d"),
+    Field("negative", "lost", "d"),
 )
 
 
@@ -51,7 +52,7 @@ def print_export(result: ExportResult, form: str | None) -> None:
     }
     fields = FIELDS if result.int8 is None else FIELDS + INT8
     table = [row if result.int8 is None else {**row, **asdict(result.int8)}]
-    console.answer("zoo.export/1", row, fields, form=form, table=table)
+    show_answer("zoo.export/1", row, fields, form=form, table=table)
 
 
 def _say_cost(cost: QuantizationCost) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console, label_sets
+from zoo_cli import config, label_sets
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import (
     HERE,
@@ -26,11 +27,11 @@ from zoo_cli.errors import UsageError
 from zoo_cli.shards import parse_shard
 
 FIELDS = (
-    console.Field("source"),
-    console.Field("images", style=","),
-    console.Field("features", style="d"),
-    console.Field("classes", style="d"),
-    console.Field("answered", style="d"),
+    Field("source"),
+    Field("images", style=","),
+    Field("features", style="d"),
+    Field("classes", style="d"),
+    Field("answered", style="d"),
 )
 
 
@@ -119,4 +120,4 @@ def extract(
     rows = stage.extract(settings, sources, options)
     if not dry_run:
         table, fields = add_notes([asdict(row) for row in rows], FIELDS)
-        console.answer("zoo.extract/1", table, fields, form="json" if json else form)
+        show_answer("zoo.extract/1", table, fields, form="json" if json else form)

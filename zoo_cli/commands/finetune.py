@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo_cli import console, label_sets, registry
+from zoo_cli.answer_tables import show_answer
 from zoo_cli.commands.options import (
     HERE,
     DryRun,
@@ -166,7 +167,7 @@ def finetune(
             console.say(f"would train {run}")
         return
     results = stage.finetune(settings, options, training, paths, manifest, refresh=refresh)
-    console.answer("zoo.finetune/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
+    show_answer("zoo.finetune/1", [result.row for result in results], RUN_FIELDS, form="json" if json else form)
 
 
 def read_config(flags: Mapping[str, Any]) -> FinetuneConfig:

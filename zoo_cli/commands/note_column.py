@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field
 
-NOTE = console.Field("note", free=True)
+NOTE = Field("note", free=True)
 
 
 def add_notes(
-    rows: Sequence[Mapping[str, Any]], fields: Sequence[console.Field], notes: Mapping[str, str] | None = None
-) -> tuple[list[dict[str, Any]], tuple[console.Field, ...]]:
+    rows: Sequence[Mapping[str, Any]], fields: Sequence[Field], notes: Mapping[str, str] | None = None
+) -> tuple[list[dict[str, Any]], tuple[Field, ...]]:
     """The rows with their key `note`, and the fields with its column; without both if no row has a note.
 
     `notes`: by source, for rows that do not have theirs yet.

@@ -1,14 +1,15 @@
 """What `zoo predict` prints."""
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.pipeline.predict import PredictResult
 
-FIELDS = (console.Field("image"), console.Field("class"), console.Field("probability", style="percent"))
+FIELDS = (Field("image"), Field("class"), Field("probability", style="percent"))
 SUMMARY = (
-    console.Field("out"),
-    console.Field("images", style=","),
-    console.Field("failed", style=","),
-    console.Field("classes", style="d"),
+    Field("out"),
+    Field("images", style=","),
+    Field("failed", style=","),
+    Field("classes", style="d"),
 )
 SHOWN = 5
 
@@ -25,7 +26,7 @@ def print_predictions(result: PredictResult, form: str | None) -> None:
             "failed": len(result.failed),
             "classes": len(result.classes),
         }
-        console.answer("zoo.predict-file/1", [row], SUMMARY, form=form)
+        show_answer("zoo.predict-file/1", [row], SUMMARY, form=form)
         return
     rows = [
         {"id": row.id, "path": row.path, "class": row.label, "probability": row.probability, "probs": row.probs}
@@ -33,4 +34,4 @@ def print_predictions(result: PredictResult, form: str | None) -> None:
     ]
     table = [{**row, "image": row["path"] or row["id"]} for row in rows]
     meta = {"classes": result.classes, "failed": [failure.id for failure in result.failed]}
-    console.answer("zoo.predict/1", rows, FIELDS, form=form, meta=meta, table=table)
+    show_answer("zoo.predict/1", rows, FIELDS, form=form, meta=meta, table=table)

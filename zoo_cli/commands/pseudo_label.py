@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console, label_sets
+from zoo_cli import config, label_sets
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import HERE, Format, Json, Labels, Overwrite, Refresh, Shard, Sources, Workspace
 from zoo_cli.config import STUDENT
@@ -14,7 +15,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.registry import DEFAULT_POOL
 from zoo_cli.shards import parse_shard
 
-FIELDS = (console.Field("source"), console.Field("images", style=","), console.Field("classes", style="d"))
+FIELDS = (Field("source"), Field("images", style=","), Field("classes", style="d"))
 
 
 def pseudo_label(
@@ -121,4 +122,4 @@ def pseudo_label(
             settings, sources, overwrite=overwrite, refresh=refresh, views=chosen_views, shard=parse_shard(shard)
         )
     table, fields = add_notes([asdict(row) for row in rows], FIELDS)
-    console.answer("zoo.pseudo-label/1", table, fields, form=form)
+    show_answer("zoo.pseudo-label/1", table, fields, form=form)

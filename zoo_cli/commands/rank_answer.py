@@ -4,49 +4,51 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.config import STUDENT
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.pipeline.explanation import ClassRow
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.score_table import StudentPlace
+from zoo_cli.quantities import percent
 from zoo_cli.store.head_store import HeadRecord
 
 FIELDS = (
-    console.Field("rank", style="d"),
-    console.Field("source"),
-    console.Field("value", "score", "score"),
-    console.Field("low", style="score"),
-    console.Field("high", style="score"),
-    console.Field("p_best", "P(best)", ".2f"),
-    console.Field("ranks", style=">"),
-    console.Field("weight", style=".4f"),
-    console.Field("teaches"),
-    console.Field("fit"),
-    console.Field("labels_needed", "labels needed", ","),
-    console.Field("head", style="percent"),
-    console.Field("head_interval", "90 %", ">"),
-    console.Field("excluded", free=True),
+    Field("rank", style="d"),
+    Field("source"),
+    Field("value", "score", "score"),
+    Field("low", style="score"),
+    Field("high", style="score"),
+    Field("p_best", "P(best)", ".2f"),
+    Field("ranks", style=">"),
+    Field("weight", style=".4f"),
+    Field("teaches"),
+    Field("fit"),
+    Field("labels_needed", "labels needed", ","),
+    Field("head", style="percent"),
+    Field("head_interval", "90 %", ">"),
+    Field("excluded", free=True),
 )
 COMPACT = (
-    console.Field("rank", style="d"),
-    console.Field("source"),
-    console.Field("value", "score", "score"),
-    console.Field("interval", "90 %", ">"),
-    console.Field("share", "weight", ">"),
-    console.Field("fit", style=">"),
-    console.Field("labels_needed", "labels", ","),
-    console.Field("head", style="percent"),
+    Field("rank", style="d"),
+    Field("source"),
+    Field("value", "score", "score"),
+    Field("interval", "90 %", ">"),
+    Field("share", "weight", ">"),
+    Field("fit", style=">"),
+    Field("labels_needed", "labels", ","),
+    Field("head", style="percent"),
 )
 """On a terminal, for 80 columns. The weight of a source that cannot teach is "no head"."""
-EXCLUDED = console.Field("excluded", free=True)
+EXCLUDED = Field("excluded", free=True)
 UNDEFINED = f"undefined: {COLLAPSED}"
-BORDA = console.Field("borda", style=".1f")
+BORDA = Field("borda", style=".1f")
 EXPLANATION = (
-    console.Field("class"),
-    console.Field("n", style="d"),
-    console.Field("auc", "same class is nearer", "percent"),
-    console.Field("student", "to the student", "percent"),
+    Field("class"),
+    Field("n", style="d"),
+    Field("auc", "same class is nearer", "percent"),
+    Field("student", "to the student", "percent"),
 )
 
 
@@ -99,16 +101,16 @@ def answer_ranking(ranking: Ranking, form: str | None) -> None:
         notes.append(_pool_sentence(ranking.pool))
     if (step := _next_step(ranking)) is not None:
         notes.append(f"next: {next_command(ranking)}{_PURPOSES[step]}")
-    console.answer("zoo.rank/1", rows, fields, form=form, meta=meta, notes=notes, table=table)
+    show_answer("zoo.rank/1", rows, fields, form=form, meta=meta, notes=notes, table=table)
 
 
 def answer_explanation(rows: Sequence[ClassRow], source: str, on: str, form: str | None) -> None:
     """Print how well each class is separated by a source."""
     table = [{"class": row.name, "n": row.n, "auc": row.auc, "student": row.student} for row in rows]
-    console.answer("zoo.explain/1", table, EXPLANATION, form=form, meta={"source": source, "representation": on})
+    show_answer("zoo.explain/1", table, EXPLANATION, form=form, meta={"source": source, "representation": on})
 
 
-def _fields(form: str | None, *, excluded: bool) -> tuple[console.Field, ...]:
+def _fields(form: str | None, *, excluded: bool) -> tuple[Field, ...]:
     """Every value in a file; on a terminal those that decide."""
     if form == "table" or (form is None and console.current().out.isatty()):
         return (*COMPACT, *((EXCLUDED,) if excluded else ()))
@@ -138,9 +140,9 @@ def _next_step(ranking: Ranking) -> str | None:
 
 def _pool_sentence(pool: HeadRecord) -> str:
     estimate = pool.estimate
-    interval = f"[{console.percent(estimate.low)}, {console.percent(estimate.high)}]"
+    interval = f"[{percent(estimate.low)}, {percent(estimate.high)}]"
     return (
-        f"{pool.pool} of {len(pool.sources)} {pool.head} heads: about {console.percent(estimate.accuracy)} {interval} "
+        f"{pool.pool} of {len(pool.sources)} {pool.head} heads: about {percent(estimate.accuracy)} {interval} "
         "of the answers for the unlabelled images are right"
     )
 
@@ -151,7 +153,7 @@ def _describe_pool(pool: HeadRecord) -> dict[str, object]:
 
 def _head(ranking: Ranking) -> str:
     head = ranking.student_head
-    return "" if head is None else f"; head {console.percent(head.accuracy)} [{_interval(head.low, head.high)}]"
+    return "" if head is None else f"; head {percent(head.accuracy)} [{_interval(head.low, head.high)}]"
 
 
 def _interval(low: float, high: float) -> str:

@@ -4,28 +4,28 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid, show_answer
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.config import STUDENT
 
 FIELDS = (
-    console.Field("source"),
-    console.Field("metric"),
-    console.Field("representation", "on"),
-    console.Field("value", style="score"),
-    console.Field("low", style="score"),
-    console.Field("high", style="score"),
-    console.Field("chance", style="score"),
-    console.Field("n", style="d"),
-    console.Field("dim", style="d"),
-    console.Field("status"),
-    console.Field("reason", free=True),
-    console.Field("flags", free=True),
+    Field("source"),
+    Field("metric"),
+    Field("representation", "on"),
+    Field("value", style="score"),
+    Field("low", style="score"),
+    Field("high", style="score"),
+    Field("chance", style="score"),
+    Field("n", style="d"),
+    Field("dim", style="d"),
+    Field("status"),
+    Field("reason", free=True),
+    Field("flags", free=True),
 )
-SIZE = console.Field("per_class", "a class", "d")
-MARK = console.Field("best", free=True)
+SIZE = Field("per_class", "a class", "d")
+MARK = Field("best", free=True)
 BEST = "*"
-STATUS = console.Field("status", free=True)
+STATUS = Field("status", free=True)
 """On a terminal it is there only where it is not ok."""
 GROUPED = ("metric", "representation", "per_class")
 
@@ -44,10 +44,10 @@ def answer_scores(
     """Print the scores. `by_size`: on probe sets of several sizes, which stand beside them."""
     rows, fields = add_notes(rows, [*FIELDS[:3], SIZE, *FIELDS[3:]] if by_size else FIELDS, source_notes)
     grids = list(_group(rows, fields))
-    console.answer("zoo.score/1", rows, fields, form=form, meta=meta, notes=notes, grids=grids)
+    show_answer("zoo.score/1", rows, fields, form=form, meta=meta, notes=notes, grids=grids)
 
 
-def _group(rows: Rows, fields: Sequence[console.Field]) -> Iterator[console.Grid]:
+def _group(rows: Rows, fields: Sequence[Field]) -> Iterator[Grid]:
     """A table for each metric, representation and size, in their order; the best source stands first, with a mark."""
     keys = [field.key for field in fields if field.key in GROUPED]
     shown = [MARK, *(STATUS if field.key == "status" else field for field in fields if field.key not in keys)]
@@ -66,7 +66,7 @@ def _group(rows: Rows, fields: Sequence[console.Field]) -> Iterator[console.Grid
             }
             for row in ordered
         ]
-        yield console.Grid(_title(*group), lines, shown, keys=2)
+        yield Grid(_title(*group), lines, shown, keys=2)
 
 
 def _title(metric: str, representation: str, *sizes: int | None) -> str:

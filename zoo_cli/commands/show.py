@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid, show_answer
 from zoo_cli.commands.options import HERE, Format, Json, Labels, Workspace
 
-FIELDS = (console.Field("key"), console.Field("value", free=True))
+FIELDS = (Field("key"), Field("value", free=True))
 WIDTH = 120
 """Characters of a value that a table shows."""
 CELL, NUMBER = 32, ".6g"
@@ -34,23 +34,21 @@ def show(
     artifact = describe_artifact(path, workspace, labels)
     rows = [{"key": key, "value": _shorten(value)} for key, value in artifact.entries.items()]
     grids = _show_rows(artifact.path, rows, artifact.first_rows)
-    console.answer("zoo.show/1", artifact.entries, FIELDS, form="json" if json else form, table=rows, grids=grids)
+    show_answer("zoo.show/1", artifact.entries, FIELDS, form="json" if json else form, table=rows, grids=grids)
 
 
-def _show_rows(
-    path: Path, entries: Sequence[Mapping[str, str]], first_rows: Sequence[Mapping[str, Any]]
-) -> list[console.Grid]:
+def _show_rows(path: Path, entries: Sequence[Mapping[str, str]], first_rows: Sequence[Mapping[str, Any]]) -> list[Grid]:
     """What is known of a file, and its first rows below; nothing for a file without rows."""
     if not first_rows:
         return []
-    fields = [console.Field(name, style=NUMBER if _is_number(first_rows, name) else "") for name in first_rows[0]]
+    fields = [Field(name, style=NUMBER if _is_number(first_rows, name) else "") for name in first_rows[0]]
     rows = [
         {key: value if isinstance(value, float | int | None) else _shorten(value, CELL) for key, value in row.items()}
         for row in first_rows
     ]
     return [
-        console.Grid(str(path), entries, FIELDS),
-        console.Grid(f"the first {len(rows)} rows" if len(rows) > 1 else "the first row", rows, fields),
+        Grid(str(path), entries, FIELDS),
+        Grid(f"the first {len(rows)} rows" if len(rows) > 1 else "the first row", rows, fields),
     ]
 
 

@@ -7,27 +7,28 @@ from typing import Annotated
 import typer
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.commands.note_column import add_notes
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.counts import count_things
 
 FIELDS = (
-    console.Field("source"),
-    console.Field("model"),
-    console.Field("features", style="d"),
-    console.Field("classes", style="d"),
-    console.Field("parameters", style=","),
-    console.Field("input_size", "input", "d"),
-    console.Field("trained_on", free=True),
-    console.Field("stored", free=True),
+    Field("source"),
+    Field("model"),
+    Field("features", style="d"),
+    Field("classes", style="d"),
+    Field("parameters", style=","),
+    Field("input_size", "input", "d"),
+    Field("trained_on", free=True),
+    Field("stored", free=True),
 )
 
 
-CHECKS: tuple[console.Field, ...] = (
-    console.Field("source"),
-    console.Field("model"),
-    console.Field("problem", free=True),
-    console.Field("hint", free=True),
+CHECKS: tuple[Field, ...] = (
+    Field("source"),
+    Field("model"),
+    Field("problem", free=True),
+    Field("hint", free=True),
 )
 
 
@@ -65,9 +66,9 @@ def sources(
         }
         for summary in list_sources(workspace)
     ]
-    excluded = (console.Field("excluded"),) if any(row["excluded"] for row in rows) else ()
+    excluded = (Field("excluded"),) if any(row["excluded"] for row in rows) else ()
     rows, fields = add_notes(rows, (*FIELDS, *excluded))
-    console.answer("zoo.sources/1", rows, fields, form=form)
+    show_answer("zoo.sources/1", rows, fields, form=form)
 
 
 def _check_models(workspace: Path, form: str | None) -> None:
@@ -79,8 +80,8 @@ def _check_models(workspace: Path, form: str | None) -> None:
     fields, notes = CHECKS, list[str]()
     if form == "table" or (form is None and console.current().out.isatty()):
         # Problems stand below, where they are not cut.
-        fields = (*CHECKS[:2], console.Field("state", style=">"))
+        fields = (*CHECKS[:2], Field("state", style=">"))
         table = [{**row, "state": "sound" if row["problem"] is None else "faulty"} for row in rows]
         notes = [f"{each.source}: {each.line}" for each in checks if each.problem is not None]
-    console.answer("zoo.sources-check/1", rows, fields, form=form, table=table, notes=notes)
+    show_answer("zoo.sources-check/1", rows, fields, form=form, table=table, notes=notes)
     refuse_unsound(checks)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from zoo_cli import config, console
+from zoo_cli import config
+from zoo_cli.answer_tables import show_answer
 from zoo_cli.commands.options import HERE, DryRun, FollowLinks, MaxErrors, Overwrite, Seed, Workers, Workspace
 
 Specs = list[str] | None
@@ -83,4 +84,4 @@ def split(
     else:
         summary = stage.split(settings, options)
     if json and summary is not None:
-        console.answer("zoo.split/1", asdict(summary), (), form="json")
+        show_answer("zoo.split/1", asdict(summary), (), form="json")

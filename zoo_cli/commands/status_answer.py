@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid, show_answer
 from zoo_cli.pipeline.status import Status
 from zoo_cli.pipeline.unit_states import FAILED, RUNNING, STALE, STATES, UnitState
+from zoo_cli.quantities import duration
 
 FIELDS = (
-    console.Field("stage"),
-    console.Field("workspace"),
-    console.Field("labels"),
-    *(console.Field(state, style="d") for state in STATES),
-    console.Field("rest"),
+    Field("stage"),
+    Field("workspace"),
+    Field("labels"),
+    *(Field(state, style="d") for state in STATES),
+    Field("rest"),
 )
 SHOWN = 5
 """The number of units of a state that are explained."""
@@ -23,7 +24,7 @@ def answer_status(status: Status, form: str | None) -> None:
         {"stage": row.stage, "workspace": row.workspace, "labels": row.labels, **row.counts, "rest": row.rest}
         for row in status.rows
     ]
-    table = [{**row, "rest": console.duration(row["rest"]) if row["rest"] else None} for row in rows]
+    table = [{**row, "rest": duration(row["rest"]) if row["rest"] else None} for row in rows]
     fields = [field for field in FIELDS if field.key not in ("labels", "rest") or any(row[field.key] for row in rows)]
     meta = {
         "rest": status.rest,
@@ -34,8 +35,8 @@ def answer_status(status: Status, form: str | None) -> None:
     # On a terminal only what there is.
     rare = (RUNNING, STALE, FAILED)
     shown = [field for field in fields if field.key not in rare or any(row[field.key] for row in rows)]
-    grids = [console.Grid("units of each stage", table, shown, keys)]
-    console.answer("zoo.status/1", rows, fields, form=form, meta=meta, notes=_notes(status), grids=grids)
+    grids = [Grid("units of each stage", table, shown, keys)]
+    show_answer("zoo.status/1", rows, fields, form=form, meta=meta, notes=_notes(status), grids=grids)
 
 
 def _describe(state: UnitState) -> dict[str, object]:
@@ -65,7 +66,7 @@ def _notes(status: Status) -> list[str]:
         lines.append("stale units need --refresh or --overwrite: their commands end with exit code 2")
     if status.rest:
         without = f", without {', '.join(status.unknown)}" if status.unknown else ""
-        lines.append(f"the rest takes about {console.duration(status.rest)} in one process{without}")
+        lines.append(f"the rest takes about {duration(status.rest)} in one process{without}")
     if status.next_command:
         lines.append(f"next: {status.next_command}")
     return lines

@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from zoo_cli import console, registry, specs
+from zoo_cli import registry, specs
+from zoo_cli.answer_tables import Field
 from zoo_cli.entries import Objective
 from zoo_cli.errors import ParameterError, UsageError
 
 FLAGS = {"weightings": "--weighting", "sources": "--source", "seeds": "--seed", "rates": "--lr"}
 """The flags of parameters that repeat; any other parameter has the name of its flag."""
 RUN_FIELDS = (
-    console.Field("run"),
-    console.Field("steps", style=","),
-    console.Field("loss", style=".4f"),
-    console.Field("labelled_accuracy", "labelled", "percent"),
-    console.Field("path"),
+    Field("run"),
+    Field("steps", style=","),
+    Field("loss", style=".4f"),
+    Field("labelled_accuracy", "labelled", "percent"),
+    Field("path"),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli import console, label_sets
+from zoo_cli.answer_tables import check_format
 from zoo_cli.commands.options import (
     HERE,
     DryRun,
@@ -70,7 +71,7 @@ def tune(
     from zoo_cli.commands.tune_answer import print_search
     from zoo_cli.pipeline import tune as stage
 
-    console.check_format(form)
+    check_format(form)
     config = TuneConfig(candidates, budget, tuple(source or ()), student, seed)
     settings = label_sets.load_config(workspace, labels)
     if dry_run:

@@ -2,19 +2,19 @@
 
 from dataclasses import asdict, fields
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid, show_answer
 from zoo_cli.commands.evaluate.difference_text import format_gain
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.pipeline.tune import TuneResult
 from zoo_cli.pipeline.tune_record import CandidateRow, TuneRecord
 
-FIELDS = tuple(console.Field(field.name) for field in fields(CandidateRow))
+FIELDS = tuple(Field(field.name) for field in fields(CandidateRow))
 SHOWN = (
-    console.Field("candidate"),
-    console.Field("splits", style="d"),
-    console.Field("accuracy", style="percent"),
-    console.Field("interval", "gain, points", ">"),
-    console.Field("reason", "dropped", free=True),
+    Field("candidate"),
+    Field("splits", style="d"),
+    Field("accuracy", style="percent"),
+    Field("interval", "gain, points", ">"),
+    Field("reason", "dropped", free=True),
 )
 
 
@@ -24,7 +24,7 @@ def print_search(result: TuneResult, form: str | None) -> None:
     rows = [asdict(row) for row in record.rows]
     shown = [{**row, "interval": _interval(each)} for row, each in zip(rows, record.rows, strict=True)]
     title = f"accuracy on held-out labels, mean over splits of {record.labels:,} labels"
-    console.answer(
+    show_answer(
         "zoo.tune/1",
         {**asdict(record), "rows": rows, "run": result.run.row},
         FIELDS,
@@ -32,7 +32,7 @@ def print_search(result: TuneResult, form: str | None) -> None:
         table=rows,
         meta={"path": str(result.path)},
         notes=[*describe_verdict(record), f"{result.run.path} is {record.chosen} on all labels"],
-        grids=[console.Grid(title, shown, SHOWN)],
+        grids=[Grid(title, shown, SHOWN)],
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid, check_format, show_answer
 from zoo_cli.commands.slurm_script import render_slurm
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline.work_units import Unit
@@ -10,12 +11,12 @@ from zoo_cli.pipeline.work_units import Unit
 SCRIPTS = ("sh", "slurm")
 """The formats that only a list of units has."""
 FIELDS = (
-    console.Field("stage"),
-    console.Field("workspace"),
-    console.Field("labels"),
-    console.Field("item"),
-    console.Field("seed", style="d"),
-    console.Field("command"),
+    Field("stage"),
+    Field("workspace"),
+    Field("labels"),
+    Field("item"),
+    Field("seed", style="d"),
+    Field("command"),
 )
 
 
@@ -24,7 +25,7 @@ def check_layout(layout: str | None, *, lists_units: bool = True) -> None:
     if layout in SCRIPTS and not lists_units:
         raise UsageError(f"--format {layout} is for a list of units", "add --missing")
     if layout not in SCRIPTS:
-        console.check_format(layout)
+        check_format(layout)
 
 
 def answer_units(schema: str, units: Sequence[Unit], layout: str | None) -> None:
@@ -48,4 +49,4 @@ def answer_units(schema: str, units: Sequence[Unit], layout: str | None) -> None
         ]
         # A command is too long for a terminal: --format sh prints them whole.
         shown = FIELDS if layout == "md" else FIELDS[:-1]
-        console.answer(schema, rows, FIELDS, form=layout, grids=[console.Grid("units", rows, shown, 4)])
+        show_answer(schema, rows, FIELDS, form=layout, grids=[Grid("units", rows, shown, 4)])

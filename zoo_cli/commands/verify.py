@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field, show_answer
 from zoo_cli.commands.options import HERE, Format, Json, Workspace
 from zoo_cli.errors import ContractError
 
-FIELDS = (console.Field("state"), console.Field("problem", free=True), console.Field("command", free=True))
+FIELDS = (Field("state"), Field("problem", free=True), Field("command", free=True))
 
 
 def verify(
@@ -46,7 +47,7 @@ def verify(
     form = "json" if json else form
     summary = f"{result.files:,} files of {place} checked: "
     if rows or form is not None:
-        console.answer("zoo.verify/1", answer, FIELDS, form=form, table=rows)
+        show_answer("zoo.verify/1", answer, FIELDS, form=form, table=rows)
     if result.damaged:
         damaged = f"{result.damaged} {'is' if result.damaged == 1 else 'are'} damaged"
         raise ContractError(summary + damaged, "run the commands above, in their order")

@@ -21,6 +21,7 @@ from zoo_cli.errors import UsageError, ZooError
 from zoo_cli.evaluation import flip_statistics, predictions
 from zoo_cli.images import augmentation, decoding, random_numbers
 from zoo_cli.objectives.supervised import Batch, Supervised
+from zoo_cli.quantities import percent
 from zoo_cli.store import commits, files
 from zoo_cli.training import loop, students
 from zoo_cli.training.training_config import LoopOptions
@@ -192,7 +193,7 @@ def _train_source(settings: Config, source: Source) -> None:
     files.write_tensors(path, network.plain_state_dict(), {"format": "pt"})
     console.say(
         f"trained {path} for {SOURCE_STEPS} steps on {SOURCE_IMAGES:,} drawn images of {len(source.classes)} classes, "
-        f"final accuracy {console.percent(log[-1]['labelled_accuracy'])}"
+        f"final accuracy {percent(log[-1]['labelled_accuracy'])}"
     )
 
 

@@ -8,6 +8,7 @@ from zoo_cli.pipeline import rank
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.source_heads import load_current_pool, score_heads
+from zoo_cli.quantities import percent
 from zoo_cli.ranking.verdict import join_names
 
 MOST = 0.5
@@ -33,7 +34,7 @@ def describe_misfits(ranking: Ranking) -> str | None:
     names = join_names([row.source for row in misfits])
     return (
         f"against the verdict of zoo rank: {names} {'does' if len(misfits) == 1 else 'do'} not fit this task, with "
-        f"{console.percent(share, 0)} of the weight ({ranking.spec.weighting.text})"
+        f"{percent(share, 0)} of the weight ({ranking.spec.weighting.text})"
     )
 
 
@@ -46,6 +47,6 @@ def describe_heads(settings: Config) -> str | None:
     if own is None or pool.estimate.low <= own.accuracy:
         return None
     return (
-        f"heads on the sources' features are about {console.percent(pool.estimate.accuracy)} right, a head on the "
-        f"student's own {console.percent(own.accuracy)}: zoo distill --objective heads learns from them"
+        f"heads on the sources' features are about {percent(pool.estimate.accuracy)} right, a head on the "
+        f"student's own {percent(own.accuracy)}: zoo distill --objective heads learns from them"
     )

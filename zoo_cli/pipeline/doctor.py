@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo_cli import config, console, interruption, specs
+from zoo_cli import config, interruption, specs
 from zoo_cli.config import Config
 from zoo_cli.errors import ZooError
 from zoo_cli.pipeline import doctor_libraries, doctor_machine
 from zoo_cli.pipeline.diagnosis import Diagnosis
+from zoo_cli.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def examine(workspace: Path) -> Examination:
     except ZooError as error:
         settings = Config(workspace)
         diagnoses.append(Diagnosis("workspace", "fail", error.message, error.hint))
-    with console.Progress("doctor", len(CHECKS), "checks") as progress:
+    with Progress("doctor", len(CHECKS), "checks") as progress:
         for check in CHECKS:
             interruption.check()
             if check is doctor_libraries.check_caches and _fails(diagnoses, "torch", "torchvision"):

@@ -20,6 +20,7 @@ from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import student_choice
 from zoo_cli.pipeline.extract_config import ExtractConfig
+from zoo_cli.progress import Progress
 from zoo_cli.store import (
     failures,
     feature_store,
@@ -74,7 +75,7 @@ def extract_features(
     ranks.first_does(lambda: _check_stored_space(settings, sources, images, options))
     # Every model loads before anything is made.
     models = []
-    with console.Progress("loading sources", len(sources), "sources") as progress:
+    with Progress("loading sources", len(sources), "sources") as progress:
         for source in sources:
             untrained = source.name == STUDENT
             models.append(loading.load_model(source, settings.root, seed=settings.task.seed, untrained=untrained))
@@ -259,7 +260,7 @@ class PartMaker:
         self.passes = ForwardPasses(device, options.batch, auto_batch(device))
 
     def make(
-        self, rows: Sequence[int], part_jobs: Sequence[tuple[ExtractionJob, Path]], progress: console.Progress
+        self, rows: Sequence[int], part_jobs: Sequence[tuple[ExtractionJob, Path]], progress: Progress
     ) -> list[Failure]:
         """Store a part of each of some sources; the images of it that failed."""
         settings, images, options = self.settings, self.images, self.options
@@ -278,7 +279,7 @@ def _run(maker: PartMaker, parts: Parts) -> list[Failure]:
     """Part by part: decode each image once, run every source that lacks the part, commit; the images that failed."""
     parts = ranks.own_parts(parts)
     failed: list[Failure] = []
-    with console.Progress("extract", sum(len(rows) for rows in parts), "images") as progress:
+    with Progress("extract", sum(len(rows) for rows in parts), "images") as progress:
         for rows, part_jobs in sorted(parts.items()):
             interruption.check()
             failed += maker.make(rows, part_jobs, progress)
@@ -315,7 +316,7 @@ def _run_part(
     runners: dict[str, SharedBodyRunner],
     passes: ForwardPasses,
     workers: int | None,
-    progress: console.Progress,
+    progress: Progress,
 ) -> PartOutputs:
     """Features (M, D) and logits (M, K) of every source that lacks a part, on the images that can be decoded."""
     failed: list[Failure] = []

@@ -23,6 +23,7 @@ from zoo_cli.models.projection import Projection
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.missing_gradients import MissingGradients
+from zoo_cli.progress import Progress
 from zoo_cli.store import free_space, gradient_store, stage_log
 from zoo_cli.store.gradient_store import PROJECTION, GradientRecord
 from zoo_cli.store.manifest import Images
@@ -147,7 +148,7 @@ def _run(
     card = devices.describe_device(device).get("card")
     passes = ForwardPasses(device, options.batch, BATCH)
     total = sum(len(rows) for rows in pieces)
-    with console.Progress("gradients", total, "images") as progress:
+    with Progress("gradients", total, "images") as progress:
         for rows, part_jobs in sorted(pieces.items(), key=lambda piece: piece[0]):
             interruption.check()
             part_jobs = [job for job in part_jobs if job.new is None or not job.new.is_taken]

@@ -16,6 +16,7 @@ from zoo_cli.images.decoding import BadImage
 from zoo_cli.images.sample_batches import NewImage, SampleBatch, sample_batches
 from zoo_cli.pipeline.new_samples import new_entries, open_new_data
 from zoo_cli.pipeline.predictor import Predictor
+from zoo_cli.progress import Progress
 from zoo_cli.store import failures, prediction_files
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.prediction_files import PredictedBatch
@@ -116,7 +117,7 @@ def predict(settings: Config, options: PredictConfig) -> PredictResult:
         failed.append(Failure(image.id, image.path, str(error)))
 
     with (
-        console.Progress("predict", None, "images") as progress,
+        Progress("predict", None, "images") as progress,
         _writer(options, predictor, inputs, rows) as write,
     ):
         batches = sample_batches(

@@ -27,6 +27,7 @@ from zoo_cli.models import loading
 from zoo_cli.pipeline import feature_extraction
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.feature_extraction import ExtractionJob, PartMaker, Parts, describe_source
+from zoo_cli.progress import Progress
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.replacement import Replacement
@@ -101,7 +102,7 @@ def _make_parts(settings: Config, jobs: Sequence[ExtractionJob], parts: Parts, o
             Actor, fn_constructor_args=(work,), compute=pool, num_cpus=crew.cpus, num_gpus=crew.gpus
         )
         console.say(f"extracting by up to {pool.max_size} actors of Ray, each on {crew.device}")
-        with console.Progress("extract", sum(len(rows) for rows in parts), "images") as progress:
+        with Progress("extract", sum(len(rows) for rows in parts), "images") as progress:
             for row in _follow(ray, made):
                 if row["error"]:
                     code, message, hint = json.loads(row["error"])
@@ -133,7 +134,7 @@ class Actor:
             maker = self._load()
             part_jobs = [(self._job(name, folder), Path(path)) for name, path, folder in described]
             with open(os.devnull, "w", encoding="utf-8") as nowhere, console.use(console.Console(nowhere, nowhere)):
-                failed = maker.make(rows, part_jobs, console.Progress("extract", None, "images"))
+                failed = maker.make(rows, part_jobs, Progress("extract", None, "images"))
         except (ZooError, RuntimeError, OSError, MemoryError) as error:
             failure = error if isinstance(error, ZooError) else device_errors.translate(error)
             failure = failure or system_errors.translate(error)

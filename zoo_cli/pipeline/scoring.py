@@ -14,6 +14,7 @@ from zoo_cli.pipeline import ensemble_choice, metric_inputs, score_memory
 from zoo_cli.pipeline.ensemble_choice import Ensemble
 from zoo_cli.pipeline.metric_inputs import MissingInput, SourceOutputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, needed_inputs
+from zoo_cli.progress import Progress
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
@@ -59,7 +60,7 @@ def is_reported(spec: MetricSpec, rows: Sequence[ScoreRow], strict: bool) -> boo
     return True
 
 
-def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates, *, intervals: bool) -> console.Progress:
+def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates, *, intervals: bool) -> Progress:
     """The progress of scores, one metric for each of them. Many samples, with fewer replicates, are announced."""
     parts, permutations = replicates.half_samples.parts, replicates.permutations
     if intervals and permutations and len(permutations[0]) > uncertainty.MANY:
@@ -67,7 +68,7 @@ def score_progress(metrics: Iterable[MetricSpec], replicates: Replicates, *, int
             f"score on {len(permutations[0]):,} samples: intervals from {len(parts)} subsamples, chance from "
             f"{len(permutations)} permutations, fewer than on up to {uncertainty.MANY:,}"
         )
-    return console.Progress("score", _count_evaluations(metrics, replicates, intervals), "evaluations")
+    return Progress("score", _count_evaluations(metrics, replicates, intervals), "evaluations")
 
 
 def load_reference(path: Path | None, ids: np.ndarray, images: Images | None) -> np.ndarray | None:
@@ -88,7 +89,7 @@ def score_source(
     target: Classes,
     replicates: Replicates,
     seed: int,
-    progress: console.Progress,
+    progress: Progress,
     *,
     intervals: bool,
 ) -> list[Score]:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo_cli import config, console, interruption, registry, specs
+from zoo_cli import config, interruption, registry, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.progress import Progress
 from zoo_cli.store import feature_files, feature_store, image_lists, path_patterns
 
 NETWORK_CHECK = "zoo_cli.models.network_check:check_network"
@@ -35,7 +36,7 @@ def check_sources(workspace: Path) -> tuple[SourceCheck, ...]:
     if not settings.models:
         raise UsageError(f"no source in {settings.root / config.FILE}", "add a [[source]] table")
     checks = []
-    with console.Progress("check", len(settings.models), "models") as progress:
+    with Progress("check", len(settings.models), "models") as progress:
         for source in settings.models:
             interruption.check()
             checks.append(_check_source(settings, source))

@@ -16,6 +16,7 @@ from zoo_cli.images import decoding, headers, in_order
 from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
+from zoo_cli.progress import Progress
 from zoo_cli.store import commits, failures, files, provenance, schemas, split_notes
 from zoo_cli.store.class_names import check_beside, class_names_text, load_class_names
 from zoo_cli.store.columns import arrow_schema
@@ -360,7 +361,7 @@ def check_images(
     rows: list[ManifestRow] = []
     seen: list[SeenImage] = []
     failed: list[Failure] = []
-    with console.Progress("split", None, "images") as progress:
+    with Progress("split", None, "images") as progress:
         results = in_order.map_in_order(
             check,
             entries,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_cli import console
 from zoo_cli.config import Config, Preprocessing, Source
 from zoo_cli.errors import ContractError, ParameterError
 from zoo_cli.models import label_space, loading
@@ -19,6 +18,7 @@ from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.models.student import Student
 from zoo_cli.models.teacher import Teacher
 from zoo_cli.pipeline import class_orders
+from zoo_cli.progress import Progress
 from zoo_cli.store import feature_files, feature_store, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.source_record import load_source_record
@@ -134,7 +134,7 @@ def compute_logits(
             continue
         network = teacher.build(student, cache.device)
         passes = ForwardPasses(cache.device, None, inference.BATCH)
-        with console.Progress(f"run {teacher.name}", len(rows), "images") as progress:
+        with Progress(f"run {teacher.name}", len(rows), "images") as progress:
             answer = partial(_answer, network, student.preprocessing, mirrored, cache, progress)
             logits.append(torch.cat(passes.run(teacher.name, network, answer, torch.from_numpy(rows)), 1))
     return torch.stack(logits, 1)
@@ -145,7 +145,7 @@ def _answer(
     preprocessing: Preprocessing,
     mirrored: bool,
     cache: ImageCache,
-    progress: console.Progress,
+    progress: Progress,
     rows: Tensor,
 ) -> Tensor:
     """The logits (V, B, C) of a teacher on rows (B,) of the manifest, on the CPU."""

@@ -22,6 +22,7 @@ from zoo_cli.pipeline import teachers
 from zoo_cli.pipeline.distill_plans import TransferPlan
 from zoo_cli.pipeline.teachers import TeacherSpec
 from zoo_cli.pipeline.training_task import TrainingTask
+from zoo_cli.quantities import percent
 from zoo_cli.store import files
 from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.image_cache import ImageCache
@@ -86,7 +87,7 @@ class _Transfer:
         if self.plan.config.order == "given":
             return list(self.teachers)
         pairs = teachers.order_by_accuracy(self.teachers, self.task.images, device, self.task.training.workers)
-        listed = ", ".join(f"{teacher.name} {console.percent(accuracy)}" for teacher, accuracy in pairs)
+        listed = ", ".join(f"{teacher.name} {percent(accuracy)}" for teacher, accuracy in pairs)
         console.say(f"teachers by accuracy on the labelled images: {listed}")
         ordered = [teacher for teacher, _ in pairs]
         return ordered if self.plan.config.order == "ascending" else ordered[::-1]

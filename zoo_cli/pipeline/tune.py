@@ -19,6 +19,7 @@ from zoo_cli.pipeline import training_task, tune_plans, tune_record
 from zoo_cli.pipeline.tune_config import TuneConfig
 from zoo_cli.pipeline.tune_plans import CandidatePlan, SearchPlan
 from zoo_cli.pipeline.tune_record import TuneRecord
+from zoo_cli.quantities import duration
 from zoo_cli.store import provenance
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult, recorded_options
@@ -147,9 +148,7 @@ def count_splits(
     one = max(statistics.median(map(measure_seconds, finished)), 1e-3)
     count = tuning.choose_splits(len(plan.tried), int(seconds / one))
     if count is None:
-        what = (
-            f"a run takes {console.duration(one)}, so that {plan.config.budget} is enough for {int(seconds / one)} runs"
-        )
+        what = f"a run takes {duration(one)}, so that {plan.config.budget} is enough for {int(seconds / one)} runs"
         raise tune_plans.too_small(what, len(plan.tried))
     return count
 

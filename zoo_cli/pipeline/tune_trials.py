@@ -20,6 +20,7 @@ from zoo_cli.pipeline.distill_plans import CrossTaskPlan, HeadsPlan
 from zoo_cli.pipeline.source_weights import NoWeight
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.pipeline.tune_plans import CandidatePlan, FixMatchPlan, SearchPlan
+from zoo_cli.progress import Progress
 from zoo_cli.store import feature_files, files, lease, provenance
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.manifest import Images
@@ -125,7 +126,7 @@ class Trials:
         """
         answers: dict[Trial, np.ndarray | str] = {}
         pending = list(trials)
-        with console.Progress("tune", len(trials), "runs") as progress:
+        with Progress("tune", len(trials), "runs") as progress:
             while pending:
                 trial = next((each for each in pending if not self._is_taken(each)), pending[0])
                 pending.remove(trial)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from zoo_cli import config, console
+from zoo_cli import config
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.images.decoding import BadImage
@@ -16,6 +16,7 @@ from zoo_cli.pipeline.verify_answers import list_answers
 from zoo_cli.pipeline.verify_checks import Check, Known, Reported, State, join_command, report_missing, try_to_read
 from zoo_cli.pipeline.verify_runs import list_runs
 from zoo_cli.pipeline.verify_sources import list_sources
+from zoo_cli.progress import Progress
 from zoo_cli.store import class_names, failures, files, schemas, split_notes
 from zoo_cli.store.manifest import check_embedded, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -60,7 +61,7 @@ def verify(workspace: Path) -> Verification:
     damaged: set[Path] = set()
     checked: set[Path] = set()
     checks = list(_list_checks(settings))
-    with console.Progress("verify", len(checks), "checks") as progress:
+    with Progress("verify", len(checks), "checks") as progress:
         for check in checks:
             finding = None if check.path in damaged else _run_check(check)
             if finding is not None:

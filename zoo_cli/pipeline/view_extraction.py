@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from zoo_cli import console, devices, interruption, ranks
+from zoo_cli import devices, interruption, ranks
 from zoo_cli.config import Config, Source
 from zoo_cli.images.augmented_views import load_augmented_views, whole_geometry
 from zoo_cli.images.decoding import BadImage, Geometry
@@ -18,6 +18,7 @@ from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import failed_images
 from zoo_cli.pipeline.extract_config import ExtractConfig
 from zoo_cli.pipeline.feature_extraction import auto_batch
+from zoo_cli.progress import Progress
 from zoo_cli.store import failures, feature_store, replacement, view_store
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import Images
@@ -65,7 +66,7 @@ def extract_views(
     known_bad = failures.failed_ids(settings, "extract")
     card = devices.describe_device(device).get("card")
     passes = ForwardPasses(device, options.batch, auto_batch(device))
-    with console.Progress("extract views", sum(len(rows) for rows in jobs), "images") as progress:
+    with Progress("extract views", sum(len(rows) for rows in jobs), "images") as progress:
         for rows, parts in sorted(jobs.items()):
             interruption.check()
             if new is not None and new.is_taken:
@@ -99,7 +100,7 @@ def _run_part(
     runners: dict[str, ViewRunner],
     passes: ForwardPasses,
     workers: int | None,
-    progress: console.Progress,
+    progress: Progress,
     on_bad: Callable[[int, BadImage], None],
 ) -> dict[str, Outputs]:
     """The outputs of every source on all views of those of rows (M,) that can be decoded, in passes of several views.

@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from zoo_cli import console
+from zoo_cli import console, progress
 from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.quantities import duration
 from zoo_cli.store.commits import remove_leftovers, sync, write_error
 from zoo_cli.store.json_text import parse_json
 from zoo_cli.store.records import build_record
@@ -38,7 +39,7 @@ class Holder:
     run: str
 
     def __str__(self) -> str:
-        age = console.duration(max(0.0, time.time() - self.since))
+        age = duration(max(0.0, time.time() - self.since))
         return f"process {self.writer.pid} on {self.writer.host} for {age}"
 
 
@@ -135,8 +136,8 @@ def take(folder: Path, run: str, wait: float | None) -> Lease:
                 if lease is not None:
                     lease.made_folder = made_folder
                     _held.append(lease)
-                    if beat_all not in console.watchers:
-                        console.watchers.append(beat_all)
+                    if beat_all not in progress.watchers:
+                        progress.watchers.append(beat_all)
                     return lease
                 time.sleep(random.uniform(0, POLL_SECONDS))
                 continue

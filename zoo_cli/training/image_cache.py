@@ -11,6 +11,7 @@ from zoo_cli.config import Preprocessing
 from zoo_cli.errors import ParameterError
 from zoo_cli.images import augmentation
 from zoo_cli.images.pixel_cache import PixelCache
+from zoo_cli.progress import Progress
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.view_set import ViewSet
 from zoo_cli.training.training_config import ImagePlace
@@ -56,7 +57,7 @@ class ImageCache:
         key = (preprocessing, rows.tobytes(), views)
         if key in self._pixels:
             return self._pixels[key]
-        with console.Progress("decode", len(rows), "images") as progress:
+        with Progress("decode", len(rows), "images") as progress:
             pixels = PixelCache(
                 [self.images.getter(row) for row in rows],
                 preprocessing,

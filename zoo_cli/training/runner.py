@@ -15,6 +15,8 @@ from zoo_cli.images import random_numbers
 from zoo_cli.models import batch_norm
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Batch
+from zoo_cli.progress import Progress
+from zoo_cli.quantities import duration
 from zoo_cli.store import feature_store, files, free_space
 from zoo_cli.store.checksums import SUMS, WRITTEN_LAST, is_finished
 from zoo_cli.store.lease import LeaseLost
@@ -192,7 +194,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
             layouts = [False, True]
         seconds = step_time.time_steps(student, objective, batch_fn, options, device, layouts)
         channels_last = ranks.first_does(lambda: step_time.choose_layout(seconds))
-        console.say(f"step {done:,} of {options.steps:,}, eta {console.duration(seconds[channels_last] * remaining)}")
+        console.say(f"step {done:,} of {options.steps:,}, eta {duration(seconds[channels_last] * remaining)}")
     if state is None:
         run.add_to_record("memory_format", "channels_last" if channels_last else "contiguous")
     run.truncate_log(done)
@@ -206,7 +208,7 @@ def _train(run: RunFolder, spec: RunSpec, training: ResolvedTraining, cache: Ima
         reason = collectives.greatest(_reason_to_stop(training))
         return reason != GO_ON
 
-    with interruption.deferred(), console.Progress("train", options.steps, "steps") as progress:
+    with interruption.deferred(), Progress("train", options.steps, "steps") as progress:
         progress.skip(done)
         outcome = loop.train(
             student,

@@ -11,6 +11,7 @@ from zoo_cli import console, ranks
 from zoo_cli.data.hold_out import hold_out_positions
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.evaluation import flip_statistics
+from zoo_cli.quantities import percent
 from zoo_cli.store import feature_files, files, schemas
 from zoo_cli.store.manifest import Images
 from zoo_cli.training import loop, runner
@@ -107,7 +108,7 @@ def _run_trials(
     best = max(accuracies, key=lambda row: row.accuracy)
     if ranks.is_first():
         files.write_json(path / "sweep.json", {"lr": best.lr, "rows": [asdict(row) for row in accuracies]})
-    listed = ", ".join(f"{row.lr:g} {console.percent(row.accuracy)}" for row in accuracies)
+    listed = ", ".join(f"{row.lr:g} {percent(row.accuracy)}" for row in accuracies)
     console.say(f"on {len(held_out):,} held-out labelled images: {listed}; {best.lr:g} trains on all of them")
     return runner.train_runs([make_spec(path, streams, best.lr, rates=rates)], training, cache=cache)[0]
 

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.commands.evaluate.difference_text import INTERVALS, TEST, format_accuracy, format_difference
 from zoo_cli.evaluation.accuracy_intervals import Interval
 from zoo_cli.pipeline.evaluate.accuracy import AccuracyResult, AccuracyRow, Comparison, SeedGroup
+from zoo_cli.quantities import percent
 
-RUN, N = console.Field("run"), console.Field("n", style=",")
-ACCURACY = console.Field("accuracy", style="percent")
-INTERVAL = console.Field("interval", "90 %", ">")
+RUN, N = Field("run"), Field("n", style=",")
+ACCURACY = Field("accuracy", style="percent")
+INTERVAL = Field("interval", "90 %", ">")
 MEASURES = (
-    console.Field("balanced_accuracy", "balanced", "percent"),
-    console.Field("top5", style="percent"),
-    console.Field("nll", style=".3f"),
-    console.Field("ece", style="percent"),
+    Field("balanced_accuracy", "balanced", "percent"),
+    Field("top5", style="percent"),
+    Field("nll", style=".3f"),
+    Field("ece", style="percent"),
 )
 COMPARISON = ("baseline", "difference", "difference_low", "difference_high", "p_value", "p_holm")
 TYPES = {"top5": "double", **dict.fromkeys(COMPARISON, "double"), "baseline": "string"}
@@ -52,10 +54,10 @@ def print_accuracy(result: AccuracyResult, out: Path | None, form: str | None) -
     )
 
 
-def _fields(form: str | None, rows: Sequence[AccuracyRow]) -> tuple[console.Field, ...]:
+def _fields(form: str | None, rows: Sequence[AccuracyRow]) -> tuple[Field, ...]:
     """Every value in a file; 80 columns on a terminal, where a number of images that all share stands below."""
     if form in ("csv", "tsv") or (form is None and not console.current().out.isatty()):
-        return (RUN, N, ACCURACY, *MEASURES, *map(console.Field, ("accuracy_low", "accuracy_high", *COMPARISON)))
+        return (RUN, N, ACCURACY, *MEASURES, *map(Field, ("accuracy_low", "accuracy_high", *COMPARISON)))
     shared = form != "md" and len({row.n for row in rows}) == 1
     return (RUN, *(() if shared else (N,)), ACCURACY, INTERVAL, *MEASURES)
 
@@ -67,7 +69,7 @@ def _notes(result: AccuracyResult, mean: float | None) -> list[str]:
     notes = [f"against {result.rows[0].run}, on the same images:"] if compared else []
     notes += [_describe(run, comparison, several=len(compared) > 1) for run, comparison in compared]
     if mean is not None:
-        notes.append(f"mean accuracy of these {len(result.rows)}: {console.percent(mean)}")
+        notes.append(f"mean accuracy of these {len(result.rows)}: {percent(mean)}")
     notes += [_describe_group(group) for group in result.seed_groups]
     notes.append(f"n = {images}; {INTERVALS}")
     if compared:

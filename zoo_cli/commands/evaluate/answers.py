@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid, plain, show_answer
 from zoo_cli.store import files
 from zoo_cli.store.columns import ARROW_TYPES
 
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 def print_answer(
     schema: str,
     data: Any,
-    fields: Sequence[console.Field],
+    fields: Sequence[Field],
     *,
     rows: Sequence[Row],
     out: Path | None,
@@ -25,16 +25,16 @@ def print_answer(
     notes: Sequence[str] = (),
     meta: Mapping[str, Any] | None = None,
     types: Mapping[str, str] = MappingProxyType({}),
-    grids: Sequence[console.Grid] = (),
+    grids: Sequence[Grid] = (),
 ) -> None:
     """Write an answer to --out, `data` as JSON or `rows` as parquet, then print it.
 
-    `table`: the rows that every form but JSON prints; by default `rows`. `grids`: see `console.answer`. `types`: the
-    column types, see `schemas`, of values that may all be undefined or empty.
+    `table`: the rows that every form but JSON prints; by default `rows`. `grids`: see `answer_tables.show_answer`.
+    `types`: the column types, see `schemas`, of values that may all be undefined or empty.
     """
     if out is not None and out.suffix == ".json":
-        files.write_json(out, {"schema": schema, "data": console.plain(data), "meta": {}})
+        files.write_json(out, {"schema": schema, "data": plain(data), "meta": {}})
     elif out is not None:
         files.write_rows(out, schema, rows, {name: ARROW_TYPES[kind] for name, kind in types.items()})
     printed = rows if table is None else table
-    console.answer(schema, data, fields, form=form, meta=meta, notes=notes, table=printed, grids=grids)
+    show_answer(schema, data, fields, form=form, meta=meta, notes=notes, table=printed, grids=grids)

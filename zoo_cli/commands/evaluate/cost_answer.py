@@ -8,34 +8,34 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.pipeline.evaluate.selection_cost import CostResult
 
 SECONDS = ("extraction", "scoring", "pseudo_labels", "fine_tuning")
 SOURCE_FIELDS = (
-    console.Field("source"),
-    console.Field("extraction", style=".1f"),
-    console.Field("scoring", "score", ".1f"),
-    console.Field("pseudo_labels", "pseudo-labels", ".1f"),
-    console.Field("fine_tuning", "fine-tuning", ".1f"),
-    console.Field("selection", style="percent"),
-    console.Field("missing", "no log of", ">"),
+    Field("source"),
+    Field("extraction", style=".1f"),
+    Field("scoring", "score", ".1f"),
+    Field("pseudo_labels", "pseudo-labels", ".1f"),
+    Field("fine_tuning", "fine-tuning", ".1f"),
+    Field("selection", style="percent"),
+    Field("missing", "no log of", ">"),
 )
 PLAN_FIELDS = (
-    console.Field("plan"),
-    console.Field("fine_tuned", "fine-tuned", "d"),
-    console.Field("selection", style=".1f"),
-    console.Field("fine_tuning", "fine-tuning", ".1f"),
-    console.Field("seconds", style=".1f"),
-    console.Field("relative", style=".2f"),
-    console.Field("speedup", "speed-up", ".1f"),
+    Field("plan"),
+    Field("fine_tuned", "fine-tuned", "d"),
+    Field("selection", style=".1f"),
+    Field("fine_tuning", "fine-tuning", ".1f"),
+    Field("seconds", style=".1f"),
+    Field("relative", style=".2f"),
+    Field("speedup", "speed-up", ".1f"),
 )
-MISSING = console.Field("missing", "no log of", ">")
+MISSING = Field("missing", "no log of", ">")
 FILE_FIELDS = (
-    *(console.Field(field.key) for field in PLAN_FIELDS),
-    console.Field("sources"),
-    console.Field("missing"),
+    *(Field(field.key) for field in PLAN_FIELDS),
+    Field("sources"),
+    Field("missing"),
 )
 TYPES = dict.fromkeys(("selection", "fine_tuning", "seconds", "relative", "speedup"), "double")
 
@@ -69,7 +69,7 @@ def print_cost(result: CostResult, out: Path | None, form: str | None) -> None:
     )
 
 
-def _grids(result: CostResult, sources: Sequence[Row], plans: Sequence[Row]) -> list[console.Grid]:
+def _grids(result: CostResult, sources: Sequence[Row], plans: Sequence[Row]) -> list[Grid]:
     unit = result.fine_tuning
     lines = [
         row
@@ -82,8 +82,8 @@ def _grids(result: CostResult, sources: Sequence[Row], plans: Sequence[Row]) -> 
     incomplete = any(row["missing"] for row in sources)
     ways = [row | {"missing": _list_missing(row["missing"])} for row in plans]
     return [
-        console.Grid("seconds of each source", lines, SOURCE_FIELDS if incomplete else SOURCE_FIELDS[:-1]),
-        console.Grid(
+        Grid("seconds of each source", lines, SOURCE_FIELDS if incomplete else SOURCE_FIELDS[:-1]),
+        Grid(
             f"seconds of brute force and of selection by {result.metric}",
             ways,
             (*PLAN_FIELDS, MISSING) if any(row["missing"] for row in plans) else PLAN_FIELDS,

@@ -1,8 +1,8 @@
 """Intervals and paired differences as one line of text."""
 
-from zoo_cli import console
 from zoo_cli.evaluation import flip_statistics
 from zoo_cli.evaluation.accuracy_intervals import Interval, PairedDifference
+from zoo_cli.quantities import percent
 
 VERDICTS = {"success": "better", "failure": "worse", "undecided": "no difference shown"}
 """By the outcome of McNemar's test, see `flip_statistics.outcome`."""
@@ -12,7 +12,7 @@ TEST = f"p: McNemar's exact test at {100 * flip_statistics.LEVEL:.0f} %"
 
 def format_accuracy(accuracy: float, interval: Interval) -> str:
     """`73.9 % [70.8, 76.7]`."""
-    return f"{console.percent(accuracy)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return f"{percent(accuracy)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def format_difference(difference: PairedDifference, corrected: float | None = None) -> str:

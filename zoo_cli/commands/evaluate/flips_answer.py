@@ -8,21 +8,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.commands.evaluate.difference_text import INTERVALS, TEST, format_accuracy, format_difference
 from zoo_cli.evaluation.flip_concentration import ChanceComparison, Concentration
 from zoo_cli.pipeline.evaluate.flips import ClassRow, FlipsResult
+from zoo_cli.quantities import percent
 
 SHOWN_CLASSES = 5
 """How many classes a note lists."""
 FIELDS = (
-    console.Field("class"),
-    console.Field("n", style=","),
-    console.Field("positive", "gained", ","),
-    console.Field("negative", "lost", ","),
-    console.Field("positive_rate", "gained %", "percent"),
-    console.Field("negative_rate", "lost %", "percent"),
+    Field("class"),
+    Field("n", style=","),
+    Field("positive", "gained", ","),
+    Field("negative", "lost", ","),
+    Field("positive_rate", "gained %", "percent"),
+    Field("negative_rate", "lost %", "percent"),
 )
 TYPES = {"positive_ids": "list<string>", "negative_ids": "list<string>"}
 
@@ -59,16 +60,16 @@ def _notes(result: FlipsResult) -> list[str]:
     after = format_accuracy(statistics.accuracy_after, result.after)
     notes = [
         f"accuracy {before} -> {after}, "
-        f"gained {statistics.positive:,} ({console.percent(statistics.positive_rate)}), "
-        f"lost {statistics.negative:,} ({console.percent(statistics.negative_rate)}) of {statistics.n:,}",
+        f"gained {statistics.positive:,} ({percent(statistics.positive_rate)}), "
+        f"lost {statistics.negative:,} ({percent(statistics.negative_rate)}) of {statistics.n:,}",
         format_difference(result.difference),
         INTERVALS,
         TEST,
     ]
     if statistics.uptake is not None:
         notes.append(
-            f"the teacher is right where the student was wrong on {console.percent(statistics.uptake.complementary)}; "
-            f"{statistics.uptake.transferred:,} of these samples ({console.percent(statistics.uptake.transfer_rate)}) "
+            f"the teacher is right where the student was wrong on {percent(statistics.uptake.complementary)}; "
+            f"{statistics.uptake.transferred:,} of these samples ({percent(statistics.uptake.transfer_rate)}) "
             "are right now"
         )
     return notes if result.concentration is None else notes + _concentration_notes(result, result.concentration)

@@ -8,7 +8,7 @@ each target; csv, tsv and --out FILE.parquet hold a row for each of these cells,
 from dataclasses import asdict
 from pathlib import Path
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.commands.evaluate.difference_text import format_gain
 from zoo_cli.evaluation.methods import LABELS
@@ -27,7 +27,7 @@ def print_method_table(result: MethodTable, out: Path | None, form: str | None) 
     print_answer(
         "zoo.evaluate-accuracy-by/1",
         {"rows": [asdict(row) for row in result.rows], "cells": cells, "targets": targets},
-        [console.Field(key, result.by if key == "name" else "") for key in CELL_FIELDS],
+        [Field(key, result.by if key == "name" else "") for key in CELL_FIELDS],
         rows=cells,
         out=out,
         form=form,
@@ -45,9 +45,9 @@ def _flatten(cell: Cell, n: int) -> Row:
     return {**own, "accuracy": cell.accuracy, "deviation": cell.deviation, **dict(zip(GAIN, values, strict=True))}
 
 
-def _grids(result: MethodTable) -> list[console.Grid]:
-    name = console.Field("name", result.by)
-    columns = [console.Field(target.name, style=">") for target in result.targets]
+def _grids(result: MethodTable) -> list[Grid]:
+    name = Field("name", result.by)
+    columns = [Field(target.name, style=">") for target in result.targets]
     accuracies, gains = [], []
     for row in result.rows:
         cells = {cell.target: cell for cell in result.cells if cell.row == row.name}
@@ -65,13 +65,13 @@ def _grids(result: MethodTable) -> list[console.Grid]:
                 if cell.gain is not None
             }
             gains.append({"name": row.name, **texts, "mean": format_gain(row.gain, row.gain_low, row.gain_high)})
-    several = [console.Field("mean", style=">")] if len(columns) > 1 else []
-    size = [console.Field("parameters", "M params", ">"), console.Field("macs", "GMACs", ">")]
+    several = [Field("mean", style=">")] if len(columns) > 1 else []
+    size = [Field("parameters", "M params", ">"), Field("macs", "GMACs", ">")]
     differ = len({(row.parameters, row.macs) for row in result.rows}) > 1
-    grids = [console.Grid("accuracy, %", accuracies, (name, *columns, *several, *(size if differ else ())))]
+    grids = [Grid("accuracy, %", accuracies, (name, *columns, *several, *(size if differ else ())))]
     if gains:
         title = f"gain over {result.baseline}, points, 90 % interval"
-        grids.append(console.Grid(title, gains, (name, *columns, *several)))
+        grids.append(Grid(title, gains, (name, *columns, *several)))
     return grids
 
 

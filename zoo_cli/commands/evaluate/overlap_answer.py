@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field
 from zoo_cli.commands.evaluate.answers import print_answer
 from zoo_cli.pipeline.image_overlap import Overlap, refuse_overlaps, warn_of_overlaps
 
 FIELDS = (
-    console.Field("source"),
-    console.Field("n", style=","),
-    console.Field("seen", style=">"),
-    console.Field("example"),
+    Field("source"),
+    Field("n", style=","),
+    Field("seen", style=">"),
+    Field("example"),
 )
 TYPES = {"seen": "int64", "examples": "list<string>"}
 

@@ -9,30 +9,32 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zoo_cli import console
+from zoo_cli.answer_tables import Field
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.commands.evaluate.difference_text import INTERVALS, format_points
 from zoo_cli.evaluation.accuracy_intervals import PairedDifference
 from zoo_cli.pipeline.evaluate.pairwise import OTHER_SEED, UNTRAINED, PairRow
+from zoo_cli.quantities import percent
 
 SHOWN = (
-    console.Field("teacher"),
-    console.Field("student"),
-    console.Field("ahead", "points ahead [90 %]", ">"),
-    console.Field("complementary", "compl.", "percent"),
+    Field("teacher"),
+    Field("student"),
+    Field("ahead", "points ahead [90 %]", ">"),
+    Field("complementary", "compl.", "percent"),
 )
 FIELDS = (
-    console.Field("teacher"),
-    console.Field("student"),
-    console.Field("teacher_accuracy", "teacher", "percent"),
-    console.Field("student_accuracy", "student", "percent"),
-    console.Field("difference", style="percent"),
-    console.Field("complementary", style="percent"),
-    console.Field("entropy", style=".3f"),
-    console.Field("p", style=".3f"),
-    console.Field("control"),
-    console.Field("difference_low", style="percent"),
-    console.Field("difference_high", style="percent"),
-    console.Field("p_value", style=".3f"),
+    Field("teacher"),
+    Field("student"),
+    Field("teacher_accuracy", "teacher", "percent"),
+    Field("student_accuracy", "student", "percent"),
+    Field("difference", style="percent"),
+    Field("complementary", style="percent"),
+    Field("entropy", style=".3f"),
+    Field("p", style=".3f"),
+    Field("control"),
+    Field("difference_low", style="percent"),
+    Field("difference_high", style="percent"),
+    Field("p_value", style=".3f"),
 )
 TYPES = {"entropy": "double", "p": "double", "control": "string"}
 
@@ -44,15 +46,13 @@ def print_pairs(pairs: Sequence[PairRow], out: Path | None, form: str | None) ->
     shares = [pair.complementary for pair in pairs if pair.control is None]
     if shares:
         notes.append(
-            f"complementary knowledge of {len(shares):,} pairs: {console.percent(min(shares))} to "
-            f"{console.percent(max(shares))}, median {console.percent(statistics.median(shares))}"
+            f"complementary knowledge of {len(shares):,} pairs: {percent(min(shares))} to "
+            f"{percent(max(shares))}, median {percent(statistics.median(shares))}"
         )
     for control in (UNTRAINED, OTHER_SEED):
         shares = [pair.complementary for pair in pairs if pair.control == control]
         if shares:
-            notes.append(
-                f"control, {control}: median {console.percent(statistics.median(shares))} (n = {len(shares):,})"
-            )
+            notes.append(f"control, {control}: median {percent(statistics.median(shares))} (n = {len(shares):,})")
     notes.append(
         "points ahead: accuracy of the teacher less that of the student"
         + ("; *: a control" if any(pair.control for pair in pairs) else "")

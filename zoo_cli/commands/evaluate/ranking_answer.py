@@ -12,26 +12,27 @@ from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.commands.evaluate.difference_text import format_gain
 from zoo_cli.evaluation.controls import PRIOR, AgainstPrior
 from zoo_cli.evaluation.reference_gains import MeanGain, ReferenceGain
 from zoo_cli.evaluation.score_tables import MetricKey
 from zoo_cli.pipeline.evaluate.ranking import MetricQuality, RankingQualityResult, TargetQuality
+from zoo_cli.quantities import percent
 
-KEYS = (console.Field("metric"), console.Field("representation", "on"), console.Field("per_class", "a class", ">"))
-TARGETS = console.Field("targets", style="d")
+KEYS = (Field("metric"), Field("representation", "on"), Field("per_class", "a class", ">"))
+TARGETS = Field("targets", style="d")
 CORRELATIONS = (
-    console.Field("spearman", style=".2f"),
-    console.Field("pearson", style=".2f"),
-    console.Field("kendall", style=".2f"),
-    console.Field("weighted_kendall", "weighted", ".2f"),
+    Field("spearman", style=".2f"),
+    Field("pearson", style=".2f"),
+    Field("kendall", style=".2f"),
+    Field("weighted_kendall", "weighted", ".2f"),
 )
 CHOICES = (
-    console.Field("relative_accuracy", "rel. acc.", "percent"),
-    console.Field("regret", style=".3f"),
-    console.Field("trials", style=".1f"),
+    Field("relative_accuracy", "rel. acc.", "percent"),
+    Field("regret", style=".3f"),
+    Field("trials", style=".1f"),
 )
 AGAINST_PRIOR = ("prior_difference", "prior_low", "prior_high", "beats_prior")
 GAIN = tuple(field.name for field in fields(ReferenceGain))
@@ -89,18 +90,18 @@ def _key(key: MetricKey) -> Row:
     return {"metric": key.metric, "representation": key.representation, "per_class": key.per_class}
 
 
-def _file_fields(result: RankingQualityResult) -> list[console.Field]:
+def _file_fields(result: RankingQualityResult) -> list[Field]:
     """Every value, for csv and tsv."""
     measures = [field.key for field in (*CORRELATIONS, *CHOICES)]
     ends = [f"{measure}{ending}" for measure in measures for ending in ("", "_low", "_high")]
     gains = [f"gain_{name}" for name in MEAN_GAIN] if result.reference is not None else []
     return [
-        console.Field(key)
+        Field(key)
         for key in ("metric", "representation", "per_class", "control", "targets", *ends, *AGAINST_PRIOR, *gains)
     ]
 
 
-def _grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[console.Grid]:
+def _grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[Grid]:
     """Correlations; what a choice by each metric is worth; and with a reference the gains, by target."""
     keys = [field for field in KEYS if any(row[field.key] is not None for row in metrics)]
     several = len(result.sources) > 1
@@ -117,20 +118,20 @@ def _grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[console
         *keys,
         *([TARGETS] if any(row["targets"] != len(result.sources) for row in metrics) else []),
         CORRELATIONS[0],
-        *([console.Field("interval", "90 %", ">")] if several else []),
-        *([console.Field("prior", "beats prior", ">")] if has_prior else []),
+        *([Field("interval", "90 %", ">")] if several else []),
+        *([Field("prior", "beats prior", ">")] if has_prior else []),
         *CORRELATIONS[1:],
     ]
-    grids: list[console.Grid] = [
-        console.Grid("correlation of scores with accuracies", correlations, shown, len(keys)),
-        console.Grid("accuracy of the choice", metrics, (*keys, *CHOICES), len(keys)),
+    grids: list[Grid] = [
+        Grid("correlation of scores with accuracies", correlations, shown, len(keys)),
+        Grid("accuracy of the choice", metrics, (*keys, *CHOICES), len(keys)),
     ]
     if result.reference is not None:
         grids += _gain_grids(result, metrics, keys)
     return [*grids, *_size_grids(result, metrics)]
 
 
-def _size_grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[console.Grid]:
+def _size_grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[Grid]:
     """How every metric changes with the size of its probe set; nothing where each has one size."""
     by_metric: dict[tuple[str, str | None], dict[int | None, Row]] = {}
     for row in metrics:
@@ -140,14 +141,14 @@ def _size_grids(result: RankingQualityResult, metrics: Sequence[Row]) -> list[co
     if not several:
         return []
     keys = [KEYS[0], *([KEYS[1]] if any(on is not None for _, on in several) else [])]
-    columns = [console.Field(_size_name(size), style=">") for size in sizes]
+    columns = [Field(_size_name(size), style=">") for size in sizes]
     measures = [("Spearman correlation", _spearman_text), ("relative accuracy of the first choice", _relative_text)]
     if result.reference is not None:
         scale = _fraction(result)
         title = f"gain of the best of top {result.top} over {result.reference}, points"
         measures.append((title, partial(_top_gain_text, scale=scale)))
     return [
-        console.Grid(
+        Grid(
             f"{title}, by images of a class in the probe set",
             [
                 {"metric": metric, "representation": on} | {_size_name(size): text(row) for size, row in rows.items()}
@@ -169,16 +170,14 @@ def _spearman_text(row: Row) -> str:
 
 
 def _relative_text(row: Row) -> str:
-    return console.percent(row["relative_accuracy"])
+    return percent(row["relative_accuracy"])
 
 
 def _top_gain_text(row: Row, scale: float) -> str:
     return "-" if row["gain_top"] is None else format_gain(scale * row["gain_top"])
 
 
-def _gain_grids(
-    result: RankingQualityResult, metrics: Sequence[Row], keys: Sequence[console.Field]
-) -> list[console.Grid]:
+def _gain_grids(result: RankingQualityResult, metrics: Sequence[Row], keys: Sequence[Field]) -> list[Grid]:
     """The gains over the reference: the means, and of every target."""
     scale = _fraction(result)
     means = [
@@ -187,13 +186,13 @@ def _gain_grids(
         if row["gain_first"] is not None
     ]
     columns = [
-        console.Field("first", "first choice", ">"),
-        console.Field("top", f"best of top {result.top}", ">"),
-        console.Field("best", "best source", ">"),
-        console.Field("gain_caught", "caught", "percent"),
+        Field("first", "first choice", ">"),
+        Field("top", f"best of top {result.top}", ">"),
+        Field("best", "best source", ">"),
+        Field("gain_caught", "caught", "percent"),
     ]
     title = f"gain over {result.reference}, points" + (", means over targets" if len(result.sources) > 1 else "")
-    grids = [console.Grid(title, means, (*keys, *columns), len(keys))]
+    grids = [Grid(title, means, (*keys, *columns), len(keys))]
     if len(result.sources) == 1:
         return grids
     names = list(dict.fromkeys(row.target or "" for row in result.targets if row.gain is not None))
@@ -206,10 +205,10 @@ def _gain_grids(
                 format_gain(scale * gain) for gain in (row.gain.first, row.gain.top)
             )
             best[f"target {row.target}"] = format_gain(scale * row.gain.best)
-    targets = [console.Field(f"target {name}", name, ">") for name in names]
+    targets = [Field(f"target {name}", name, ">") for name in names]
     title = f"gain over {result.reference} by target, points: first choice, best of top {result.top}"
     rows = [by_target[row.key] for row in result.metrics if row.key in by_target]
-    return [*grids, console.Grid(title, [*rows, best], (*keys, *targets), len(keys))]
+    return [*grids, Grid(title, [*rows, best], (*keys, *targets), len(keys))]
 
 
 def _fraction(result: RankingQualityResult) -> float:
@@ -244,7 +243,7 @@ def _notes(result: RankingQualityResult) -> list[str]:
     notes += _prior_notes(result)
     gaining = [row.gain for row in result.metrics if row.gain is not None]
     if gaining:
-        notes.append(f"{console.percent(gaining[0].gaining)} of the sources gain over {result.reference}")
+        notes.append(f"{percent(gaining[0].gaining)} of the sources gain over {result.reference}")
     return notes
 
 

@@ -3,47 +3,48 @@
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from zoo_cli import console
+from zoo_cli.answer_tables import Field, Grid
 from zoo_cli.commands.evaluate.answers import Row, print_answer
 from zoo_cli.counts import count_things
 from zoo_cli.evaluation.teacher_strength import TeacherPlace
 from zoo_cli.pipeline.evaluate.transfer import TeacherUptake, TransferResult, TransferRow, TransferSummary
+from zoo_cli.quantities import percent
 
 FIELDS = (
-    console.Field("after"),
-    console.Field("teacher"),
-    console.Field("delta", style="percent"),
-    console.Field("gain", style="percent"),
-    console.Field("loss", style="percent"),
-    console.Field("p", style=".3f"),
-    console.Field("outcome"),
-    console.Field("difference", "teacher ahead", "percent"),
-    console.Field("complementary", style="percent"),
-    console.Field("transfer_rate", "transferred", "percent"),
-    console.Field("class_transfer_rate", "in its classes", "percent"),
-    console.Field("strength"),
-    console.Field("ensemble_delta", "ensemble", "percent"),
+    Field("after"),
+    Field("teacher"),
+    Field("delta", style="percent"),
+    Field("gain", style="percent"),
+    Field("loss", style="percent"),
+    Field("p", style=".3f"),
+    Field("outcome"),
+    Field("difference", "teacher ahead", "percent"),
+    Field("complementary", style="percent"),
+    Field("transfer_rate", "transferred", "percent"),
+    Field("class_transfer_rate", "in its classes", "percent"),
+    Field("strength"),
+    Field("ensemble_delta", "ensemble", "percent"),
 )
 KEYS = FIELDS[:2]
 CHANGES = (*KEYS, *FIELDS[2:7])
 TEACHERS = (*KEYS, FIELDS[11], *FIELDS[7:11])
 CEILING = (
     *KEYS,
-    console.Field("accuracy_before", "before", "percent"),
-    console.Field("accuracy_after", "after it", "percent"),
-    console.Field("teacher_accuracy", "teacher alone", "percent"),
-    console.Field("ensemble_accuracy", "ensemble", "percent"),
+    Field("accuracy_before", "before", "percent"),
+    Field("accuracy_after", "after it", "percent"),
+    Field("teacher_accuracy", "teacher alone", "percent"),
+    Field("ensemble_accuracy", "ensemble", "percent"),
 )
 TYPES = {field.name: "string" if field.name == "strength" else "double" for field in fields(TeacherPlace)}
 STRENGTHS = (
-    console.Field("strength", "teacher"),
-    console.Field("transfers", style="d"),
-    console.Field("success_rate", "rose", "percent"),
-    console.Field("success", style="d"),
-    console.Field("failure", style="d"),
-    console.Field("undecided", style="d"),
-    console.Field("mean_delta", "mean delta", "percent"),
-    console.Field("mean_ensemble_delta", "of the ensemble", "percent"),
+    Field("strength", "teacher"),
+    Field("transfers", style="d"),
+    Field("success_rate", "rose", "percent"),
+    Field("success", style="d"),
+    Field("failure", style="d"),
+    Field("undecided", style="d"),
+    Field("mean_delta", "mean delta", "percent"),
+    Field("mean_ensemble_delta", "of the ensemble", "percent"),
 )
 
 
@@ -68,17 +69,17 @@ def print_transfer(result: TransferResult, out: Path | None, form: str | None) -
     )
 
 
-def _grids(result: TransferResult, rows: list[Row]) -> list[console.Grid]:
+def _grids(result: TransferResult, rows: list[Row]) -> list[Grid]:
     """The changes; where teachers are known what they offered, the ceiling, and the transfers by their strength."""
-    grids = [console.Grid(f"transfers from {result.before}", rows, CHANGES, len(KEYS))]
+    grids = [Grid(f"transfers from {result.before}", rows, CHANGES, len(KEYS))]
     if not any(row["teacher"] is not None for row in rows):
         return grids
     strengths = [asdict(row) for row in result.summary.strengths]
     return [
         *grids,
-        console.Grid("what the teachers offered, and what the student took", rows, TEACHERS, len(KEYS)),
-        console.Grid("accuracy, and the ensemble of the student before and its teacher", rows, CEILING, len(KEYS)),
-        console.Grid("transfers by the strength of the teacher", strengths, STRENGTHS),
+        Grid("what the teachers offered, and what the student took", rows, TEACHERS, len(KEYS)),
+        Grid("accuracy, and the ensemble of the student before and its teacher", rows, CEILING, len(KEYS)),
+        Grid("transfers by the strength of the teacher", strengths, STRENGTHS),
     ]
 
 
@@ -129,7 +130,7 @@ def _notes(result: TransferResult) -> list[str]:
     if summary.transfers > 1:
         notes.append(
             f"corrected for multiple tests (Holm): {corrected.success:,}, {corrected.failure:,}, "
-            f"{corrected.undecided:,}; accuracy rose in {console.percent(summary.success_rate)} of them"
+            f"{corrected.undecided:,}; accuracy rose in {percent(summary.success_rate)} of them"
         )
     if any(row.transfers for row in summary.strengths):
         notes.append(
