@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from zoo_cli.errors import ContractError, UsageError, ZooError
-from zoo_cli.store import commits, files, provenance, schemas
+from zoo_cli.store import commits, files, parquet_files, provenance, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
 from zoo_cli.store.score_store import ScoreRow, load_scores, write_scores, write_together
 from zoo_cli.store.writers import Writer
@@ -30,16 +30,16 @@ def features(rows: int, width: int = 8) -> pa.Table:
 
 def test_table_reads_back_as_written(tmp_path: Path) -> None:
     path, table = tmp_path / "deep" / "part.parquet", features(100)
-    files.write_table(path, table, schemas.FEATURES, {"seed": 3})
-    assert files.read_table(path, schemas.FEATURES).equals(table)
-    assert files.read_header(path)["inputs"] == {"seed": 3}
+    parquet_files.write_table(path, table, schemas.FEATURES, {"seed": 3})
+    assert parquet_files.read_table(path, schemas.FEATURES).equals(table)
+    assert parquet_files.read_header(path)["inputs"] == {"seed": 3}
     assert [p.name for p in path.parent.iterdir()] == ["part.parquet"]
 
 
 def test_equal_rows_give_equal_bytes_in_any_pieces(tmp_path: Path) -> None:
     table = features(20_000, 4)
-    files.write_table(tmp_path / "whole", table, schemas.FEATURES, {})
-    with files.table_writer(tmp_path / "pieces", schemas.FEATURES, {}, table.schema) as write:
+    parquet_files.write_table(tmp_path / "whole", table, schemas.FEATURES, {})
+    with parquet_files.table_writer(tmp_path / "pieces", schemas.FEATURES, {}, table.schema) as write:
         for start in range(0, 20_000, 777):
             write(table.slice(start, 777))
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "pieces").read_bytes()
@@ -49,7 +49,7 @@ def test_equal_rows_give_equal_bytes_in_any_pieces(tmp_path: Path) -> None:
 
 def test_every_flipped_bit_in_the_pages_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "part.parquet"
-    files.write_table(path, features(500), schemas.FEATURES, {})
+    parquet_files.write_table(path, features(500), schemas.FEATURES, {})
     whole = path.read_bytes()
     pages = pq.read_metadata(path).row_group(0).column(1)
     start, rng = pages.data_page_offset, np.random.default_rng(1)
@@ -58,7 +58,7 @@ def test_every_flipped_bit_in_the_pages_is_detected(tmp_path: Path) -> None:
         flipped = bytes([whole[position] ^ 1 << int(rng.integers(8))])
         path.write_bytes(whole[:position] + flipped + whole[position + 1 :])
         with pytest.raises(ContractError):
-            files.read_table(path, schemas.FEATURES)
+            parquet_files.read_table(path, schemas.FEATURES)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + bytes(100) + b"PAR1"])
@@ -66,15 +66,15 @@ def test_non_parquet_file_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(content)
     with pytest.raises(ContractError, match="not an intact parquet file") as raised:
-        files.read_table(path, schemas.FEATURES)
+        parquet_files.read_table(path, schemas.FEATURES)
     assert "\n" not in str(raised.value)
 
 
 def test_other_artifact_or_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
-    files.write_table(path, features(3), schemas.FEATURES, {})
+    parquet_files.write_table(path, features(3), schemas.FEATURES, {})
     with pytest.raises(ContractError, match=r"zoo.features/1, not a zoo.scores/1"):
-        files.read_table(path, schemas.SCORES)
+        parquet_files.read_table(path, schemas.SCORES)
 
 
 def test_failed_write_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_invalid_matrix_column_is_refused(column: pa.ChunkedArray, pattern: str)
 
 def test_stale_error_names_what_differs(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
-    files.write_table(path, features(3), schemas.FEATURES, {"seed": 0, "images": "0" * 32})
+    parquet_files.write_table(path, features(3), schemas.FEATURES, {"seed": 0, "images": "0" * 32})
     assert provenance.is_current(path, {"seed": 0, "images": "0" * 32}, overwrite=False)
     assert not provenance.is_current(path, {"seed": 1}, overwrite=True)
     assert not provenance.is_current(tmp_path / "none", {}, overwrite=False)

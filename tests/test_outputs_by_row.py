@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from zoo_cli.errors import ContractError
-from zoo_cli.store import feature_files, files
+from zoo_cli.store import feature_files, parquet_files
 from zoo_cli.store.text_column import TextColumn
 
 ROWS, GROUP = 90, 10
@@ -39,14 +39,14 @@ def test_rows_are_those_of_the_ids(stored: Path, rows: list[int]) -> None:
 
 def test_only_row_groups_with_a_selected_row_are_read(stored: Path) -> None:
     reads: list[tuple[int, ...]] = []
-    read = files.read_groups
+    read = parquet_files.read_groups
 
     def spy(stream: pq.ParquetFile, groups: range, columns: list[str]) -> pa.Table:
         if list(columns) != ["id"]:
             reads.append(tuple(groups))
         return read(stream, groups, columns)
 
-    with mock.patch.object(files, "read_groups", spy):
+    with mock.patch.object(parquet_files, "read_groups", spy):
         feature_files.load_outputs(stored, ids=np.array(["s51", "s33", "s38"], dtype=object))
     assert sorted(reads) == [(0,), (3,)]
 

@@ -8,28 +8,28 @@ import pyarrow.parquet as pq
 import pytest
 
 from zoo_cli.errors import ContractError
-from zoo_cli.store import files, schemas, seals
+from zoo_cli.store import files, parquet_files, schemas, seals
 
 ROWS = pa.table({"id": ["a", "b"], "embedding": [[1.0, 2.0], [3.0, 4.0]]})
 
 
 def write(path: Path) -> bytes:
-    files.write_table(path, ROWS, schemas.FEATURES, {"source": "s"})
+    parquet_files.write_table(path, ROWS, schemas.FEATURES, {"source": "s"})
     return path.read_bytes()
 
 
 def test_every_flipped_bit_of_a_parquet_file_is_detected_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "part.parquet"
     data = write(path)
-    whole, header = files.read_parquet(path), files.read_header(path)
+    whole, header = parquet_files.read_parquet(path), parquet_files.read_header(path)
     silent, detected = [], 0
     for position in range(len(data)):
         damaged = bytearray(data)
         damaged[position] ^= 1 << position % 8
         path.write_bytes(damaged)
         try:
-            table = files.read_parquet(path)
-            if files.read_header(path) != header or not table.equals(whole):
+            table = parquet_files.read_parquet(path)
+            if parquet_files.read_header(path) != header or not table.equals(whole):
                 silent.append(position)
         except ContractError:
             detected += 1
@@ -41,19 +41,19 @@ def test_page_that_counts_fewer_values_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "lists.parquet"
     pq.write_table(pa.table({"draws": [[float(n) for n in range(200)]]}), path, use_dictionary=False)
     data = path.read_bytes()
-    assert files.read_parquet(path).num_rows == 1
+    assert parquet_files.read_parquet(path).num_rows == 1
     place = data.index(b"\x90\x03")  # 200, as Thrift writes it
     path.write_bytes(data[:place] + b"\x90\x02" + data[place + 2 :])
     with pytest.raises(ContractError, match="136 values of draws instead of 200"):
-        files.read_parquet(path)
+        parquet_files.read_parquet(path)
 
 
 def test_lists_of_any_length_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "lists.parquet"
     table = pa.table({"a": [[1.0], [], None, [1.0, None]], "b.c": [["x"], ["y"], None, []]})
     pq.write_table(table, path, row_group_size=2)
-    assert files.read_parquet(path).equals(table)
-    assert files.read_parquet(path, ["a"]).equals(table.select(["a"]))
+    assert parquet_files.read_parquet(path).equals(table)
+    assert parquet_files.read_parquet(path, ["a"]).equals(table.select(["a"]))
 
 
 def test_table_that_another_program_wrote_anew_is_read(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_table_that_another_program_wrote_anew_is_read(tmp_path: Path) -> None:
     table = pq.read_table(path)
     assert seals.KEY.encode() in table.schema.metadata
     pq.write_table(table.append_column("note", [["x", "y"]]), path)
-    assert files.read_table(path, schemas.FEATURES).num_rows == 2
+    assert parquet_files.read_table(path, schemas.FEATURES).num_rows == 2
 
 
 def test_equal_rows_give_equal_seals(tmp_path: Path) -> None:

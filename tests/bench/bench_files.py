@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from zoo_cli.store import feature_files, files, schemas
+from zoo_cli.store import feature_files, parquet_files, schemas
 from zoo_cli.store.columns import to_list_column
 
 ROWS, WIDTH, ROUNDS = 8192, 2048, 5
@@ -34,7 +34,7 @@ def measure() -> dict[str, float]:
             start = time.perf_counter()
             ids = pa.array([f"train/{row:06}" for row in range(ROWS)])
             table = pa.table({"id": ids, "embedding": to_list_column(features)})
-            files.write_table(path, table, schemas.FEATURES, {})
+            parquet_files.write_table(path, table, schemas.FEATURES, {})
             middle = time.perf_counter()
             stored = feature_files.load_outputs(path, columns=("embedding",))
             end = time.perf_counter()
@@ -65,7 +65,7 @@ def measure_scattered(rounds: int = 7) -> dict[str, float]:
             own = ids[start : start + ROWS]
             values = np.maximum(draw.standard_normal((len(own), 512), dtype=np.float32), 0)
             table = pa.table({"id": own, "embedding": to_list_column(values)})
-            files.write_table(Path(folder) / f"part-{start:05}.parquet", table, schemas.FEATURES, {})
+            parquet_files.write_table(Path(folder) / f"part-{start:05}.parquet", table, schemas.FEATURES, {})
         filters, columns = [("id", "in", chosen)], ["id", "embedding"]
         forms = {
             "ours": lambda: feature_files.load_outputs(Path(folder), ids=np.array(chosen), columns=("embedding",)),

@@ -33,7 +33,7 @@ from zoo_cli.heads.principal_components import COMPONENTS, pool_rows
 from zoo_cli.heads.ridge import ridge
 from zoo_cli.heads.standardise import Features
 from zoo_cli.heads.target_labels import TargetLabels
-from zoo_cli.store import feature_files, files, schemas
+from zoo_cli.store import feature_files, parquet_files, schemas
 from zoo_cli.store.columns import to_list_column
 
 IMAGES, WIDTH, CLASSES, LABELS, ARRAYS = 10_000, 2048, 50, 10, 4
@@ -80,7 +80,7 @@ def write_sources(folder: Path) -> TargetLabels:
         centres = 0.3 * draw.standard_normal((CLASSES, WIDTH), dtype=np.float32)
         values = np.maximum(centres[truth] + draw.standard_normal((IMAGES, WIDTH), dtype=np.float32) - 0.3, 0)
         table = pa.table({"id": ids, "embedding": to_list_column(values)})
-        files.write_table(folder / f"source-{number}.parquet", table, schemas.FEATURES, {})
+        parquet_files.write_table(folder / f"source-{number}.parquet", table, schemas.FEATURES, {})
         np.save(folder / f"source-{number}.npy", values)
     labels = np.full(IMAGES, -1)
     for number in range(CLASSES):

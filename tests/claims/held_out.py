@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from zoo_cli.data.hold_out import hold_out_positions
-from zoo_cli.store import files, schemas
+from zoo_cli.store import files, parquet_files, schemas
 
 SHARE = 0.4
 
@@ -44,14 +44,14 @@ def select_rows(rows: list[dict[str, Any]], share: float, seed: int) -> list[dic
 def write_search(workspace: Path, search: Path, share: float = SHARE, seed: int = 0) -> int:
     """Write the search's manifest, with the images in it, and the class names; the number of images held out."""
     source = workspace / "manifest.parquet"
-    table = files.read_table(source, schemas.MANIFEST)
+    table = parquet_files.read_table(source, schemas.MANIFEST)
     rows = select_rows(table.to_pylist(), share, seed)
     for row in rows:
         if row["path"] is not None:
             row["image"], row["path"] = (workspace / row["path"]).read_bytes(), None
     made_from = {"manifest": files.digest(source), "held out": share, "seed": seed}
     arrow = table.schema.remove_metadata()
-    files.write_table(
+    parquet_files.write_table(
         search / "manifest.parquet", pa.Table.from_pylist(rows, schema=arrow), schemas.MANIFEST, made_from
     )
     files.write_json(search / "classes.json", files.read_json(workspace / "classes.json"))

@@ -19,7 +19,7 @@ from zoo_cli import __main__, config, registry
 from zoo_cli.demo import demo_data
 from zoo_cli.models import loading
 from zoo_cli.pipeline import demo
-from zoo_cli.store import files
+from zoo_cli.store import files, parquet_files
 
 STUDENTS = ["labels-only", "equal", "nearest", "weighted", "heads"]
 
@@ -237,7 +237,7 @@ def test_related_source_is_first_and_helps(tmp_path: Path, monkeypatch: pytest.M
     result = workspaces.run("demo")
     assert result.code == 0, result.err
     (place,) = tmp_path.iterdir()
-    ranking = files.read_parquet(place / "ranking.parquet").to_pylist()
+    ranking = parquet_files.read_parquet(place / "ranking.parquet").to_pylist()
     assert [row["source"] for row in ranking if row["rank"] == 1] == ["printed-digits"]
     accuracy = {row.student: row.accuracy for row in demo.compare_students(place)}
     assert list(accuracy) == STUDENTS

@@ -13,7 +13,7 @@ from typing import Any
 
 from zoo_cli import console
 from zoo_cli.pipeline import demo
-from zoo_cli.store import files
+from zoo_cli.store import parquet_files
 
 RELATED = "printed-digits"
 
@@ -24,7 +24,7 @@ def measure(place: Path, seed: int) -> dict[str, Any]:
         started = time.monotonic()
         rows = demo.run_demo(place, seed)
         seconds = time.monotonic() - started
-    ranking = files.read_parquet(place / "ranking.parquet").to_pylist()
+    ranking = parquet_files.read_parquet(place / "ranking.parquet").to_pylist()
     results = {row.student: row for row in rows}
     return {
         "seed": seed,

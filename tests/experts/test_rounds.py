@@ -14,7 +14,7 @@ from tests.pipeline.test_bytes import contents
 from tests.workspaces import CLASSES, run
 from zoo_cli.pipeline.expert_config import KINDS
 from zoo_cli.progress import Progress
-from zoo_cli.store import files
+from zoo_cli.store import parquet_files
 from zoo_cli.training.round_plan import RoundPlan
 from zoo_cli.training.rounds import draw_step
 
@@ -112,10 +112,14 @@ def test_folder_holds_each_domain(workspace: Path, kind: str) -> None:
     record = json.loads((folder / "config.json").read_text())["zoo"]
     assert [domain["name"] for domain in record["domains"]] == ["shapes", "few"] == record["trained_on"]
     for name, count in (("shapes", 6), ("few", 3)):
-        ids = files.read_parquet(folder / "domains" / name / "predictions.parquet", ["id"]).column("id").to_pylist()
+        ids = (
+            parquet_files.read_parquet(folder / "domains" / name / "predictions.parquet", ["id"])
+            .column("id")
+            .to_pylist()
+        )
         assert len(ids) == count
         assert all(each.startswith(f"{name}/train/") for each in ids)
-        means = files.read_parquet(folder / "domains" / name / "source_means.parquet")
+        means = parquet_files.read_parquet(folder / "domains" / name / "source_means.parquet")
         assert means.column("class").to_pylist() == list(CLASSES)
     listed = run("evaluate", "accuracy", str(folder / "domains/few"), "--json", workspace=workspace)
     assert [row["n"] for row in listed.data] == [3]

@@ -18,7 +18,7 @@ from zoo_cli.config import Source
 from zoo_cli.images.decoding import decode, make_view
 from zoo_cli.models import loading
 from zoo_cli.progress import Progress
-from zoo_cli.store import checksums, files, schemas
+from zoo_cli.store import checksums, parquet_files, schemas
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def workspace(trained: Path, tmp_path: Path) -> Path:
 
 def training_ids(workspace: Path) -> list[str]:
     """The images that are not test images, by their paths in the data set."""
-    tested = files.read_parquet(workspace / "zoo/shapes/predictions.parquet", ["id"]).column("id").to_pylist()
+    tested = parquet_files.read_parquet(workspace / "zoo/shapes/predictions.parquet", ["id"]).column("id").to_pylist()
     every = [f"shapes/train/{path.relative_to(workspace / 'images')}" for path in (workspace / "images").glob("*/*")]
     assert len(tested) == len(set(tested) & set(every))
     return sorted(set(every) - set(tested))
@@ -50,7 +50,7 @@ def test_folder_lists_its_training_images(trained: Path) -> None:
 
 
 def test_class_means_are_those_of_the_features(trained: Path) -> None:
-    table = files.read_table(trained / "zoo/shapes/source_means.parquet", schemas.SOURCE_MEANS)
+    table = parquet_files.read_table(trained / "zoo/shapes/source_means.parquet", schemas.SOURCE_MEANS)
     assert table.column("class").to_pylist() == list(CLASSES)
     model = loading.load_model(Source("shapes", "file:zoo/shapes"), trained)
     by_class: dict[str, list[np.ndarray]] = {name: [] for name in CLASSES}
@@ -175,4 +175,6 @@ def test_weights_of_other_channels_are_refused(workspace: Path) -> None:
 def test_test_images_of_their_own_are_predicted(trained: Path) -> None:
     result = expert(trained, "--test", f"folder:{trained / 'images'}", "--steps", "1", out="zoo/tested")
     assert result.code == 0, result.err
-    assert len(files.read_parquet(trained / "zoo/tested/predictions.parquet", ["id"])) == len(CLASSES) * PER_CLASS
+    assert (
+        len(parquet_files.read_parquet(trained / "zoo/tested/predictions.parquet", ["id"])) == len(CLASSES) * PER_CLASS
+    )

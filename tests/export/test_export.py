@@ -20,7 +20,7 @@ from zoo_cli.api.workspace import Workspace
 from zoo_cli.config import Source
 from zoo_cli.errors import ZooError
 from zoo_cli.models import loading
-from zoo_cli.store import files, image_lists, schemas
+from zoo_cli.store import image_lists, parquet_files, schemas
 
 pytestmark = needs_onnx
 
@@ -203,8 +203,8 @@ def write_logits(place: Path, change: float, rows: int | None = None) -> None:
     logits = [[value + change for value in row] for row in table.column("logits").to_pylist()]
     column = pa.array(logits, table.schema.field("logits").type)
     table = table.set_column(table.schema.get_field_index("logits"), "logits", column)
-    inputs = files.read_header(path)["inputs"]
-    files.write_table(path, table.replace_schema_metadata(None), schemas.PREDICTIONS, inputs)
+    inputs = parquet_files.read_header(path)["inputs"]
+    parquet_files.write_table(path, table.replace_schema_metadata(None), schemas.PREDICTIONS, inputs)
     sign_run(place / "runs/a")
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.marks import slow
 from tests.workspaces import edit, run, unseal
 from zoo_cli.errors import ZooError
-from zoo_cli.store import feature_files, files, schemas
+from zoo_cli.store import feature_files, parquet_files, schemas
 from zoo_cli.store.manifest import load_manifest
 
 Make = Callable[..., Path]
@@ -102,7 +102,7 @@ def test_every_flipped_bit_of_a_page_is_detected(workspace: Make, bits: tuple[in
     for position in range(4, pages_end(data), stride):
         path.write_bytes(flipped(data, position, bit))
         try:
-            table = files.read_parquet(path)
+            table = parquet_files.read_parquet(path)
         except ZooError:
             continue
         if not table.equals(whole):
@@ -118,14 +118,14 @@ def test_no_flipped_bit_gives_a_traceback(workspace: Make, artifact: str) -> Non
     data = path.read_bytes()
     read: dict[str, Callable[[], object]] = {
         FEATURES: lambda: feature_files.load_outputs(path),
-        SCORES: lambda: files.read_table(path, schemas.SCORES).to_pylist(),
+        SCORES: lambda: parquet_files.read_table(path, schemas.SCORES).to_pylist(),
         "manifest.parquet": lambda: load_manifest(path, place).truth(),
     }
     random = np.random.default_rng(0)
     for position in range(len(data)):
         path.write_bytes(flipped(data, position, int(random.integers(8))))
         with contextlib.suppress(ZooError):
-            files.read_header(path)
+            parquet_files.read_header(path)
             read[artifact]()
 
 

@@ -13,7 +13,7 @@ from tests.workspaces import run
 from zoo_cli import config
 from zoo_cli.errors import UsageError
 from zoo_cli.images import view_batches
-from zoo_cli.store import feature_store, files, free_space, schemas
+from zoo_cli.store import feature_store, free_space, parquet_files, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.training import runner
 
@@ -92,7 +92,7 @@ def test_estimate_is_a_lower_bound_near_the_size(tmp_path: Path) -> None:
     sparse = np.maximum(dense - 1.0, 0)
     for values, share, near in ((dense, free_space.DENSE_SHARE, 0.6), (sparse, free_space.SPARSE_SHARE, 0.2)):
         table = pa.table({"id": [f"{row:05}" for row in range(2000)], "embedding": to_list_column(values)})
-        files.write_table(tmp_path / "part.parquet", table, schemas.FEATURES, {})
+        parquet_files.write_table(tmp_path / "part.parquet", table, schemas.FEATURES, {})
         size, estimate = (tmp_path / "part.parquet").stat().st_size, values.size * 4 * share
         assert near * size <= estimate <= size
 

@@ -21,7 +21,7 @@ from tests.faults.test_interruption import digests
 from tests.workspaces import run
 from zoo_cli.errors import Interrupted
 from zoo_cli.pipeline import gradient_extraction
-from zoo_cli.store import feature_store, files, replacement
+from zoo_cli.store import feature_store, parquet_files, replacement
 from zoo_cli.store.commits import write_error
 
 Make = Callable[..., Path]
@@ -166,14 +166,14 @@ def test_processes_overwriting_at_once_lose_nothing(stored: Callable[[str], Path
 
 def interrupt(patch: pytest.MonkeyPatch, writes: int, error: BaseException) -> None:
     """Let the write of a part after so many others fail."""
-    write, left = files.write_table, itertools.count(writes, -1)
+    write, left = parquet_files.write_table, itertools.count(writes, -1)
 
     def failing(path: Path, *arguments: Any, **options: Any) -> None:
         if (path.name.startswith("part-") or "scores" in path.parts) and next(left) <= 0:
             raise error
         write(path, *arguments, **options)
 
-    patch.setattr(files, "write_table", failing)
+    patch.setattr(parquet_files, "write_table", failing)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from zoo_cli import config
 from zoo_cli.config import Config
 from zoo_cli.pipeline import prepare
 from zoo_cli.pipeline.head_config import HeadLabelConfig
-from zoo_cli.store import files, schemas
+from zoo_cli.store import parquet_files, schemas
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images, load_manifest
@@ -40,7 +40,7 @@ def write_answers(
     probs[np.arange(len(rows)), images.truth()[rows] % count] = right
     folder = settings.pseudo_head(slug)
     table = pa.table({"id": list(map(str, images.ids[rows])), "probs": to_list_column(probs.astype(np.float16))})
-    files.write_table(folder / "part-00000-of-00001.parquet", table, schemas.PSEUDO, {"right": right})
+    parquet_files.write_table(folder / "part-00000-of-00001.parquet", table, schemas.PSEUDO, {"right": right})
     sources = [{"source": name, "weight": weight} for name, weight in WEIGHTS.items()]
     (folder / "_head.json").write_text(json.dumps({"sources": sources}), encoding="utf-8")
     return folder

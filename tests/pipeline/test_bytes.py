@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zoo_cli.store import files, schemas
+from zoo_cli.store import files, parquet_files, schemas
 
 from ..workspaces import edit, make, run
 
@@ -93,7 +93,7 @@ def test_truth_is_only_in_the_labels_of_predictions(tmp_path: Path) -> None:
     run_files = {f"runs/cross-task-parc-p12-s0/{name}" for name in ("predictions.parquet", "SHA256SUMS")}
     assert differing == {"manifest.parquet", *run_files}
     tables = [
-        files.read_table(w / "runs/cross-task-parc-p12-s0/predictions.parquet", schemas.PREDICTIONS)
+        parquet_files.read_table(w / "runs/cross-task-parc-p12-s0/predictions.parquet", schemas.PREDICTIONS)
         for w in (knowing, blind)
     ]
     assert tables[0].drop_columns("label").equals(tables[1].drop_columns("label"))
@@ -103,7 +103,7 @@ def test_truth_is_only_in_the_labels_of_predictions(tmp_path: Path) -> None:
 
 def test_probe_is_labelled(tmp_path: Path) -> None:
     workspace = make(tmp_path / "task", upto="split")
-    table = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST)
+    table = parquet_files.read_table(workspace / "manifest.parquet", schemas.MANIFEST)
     rows = table.to_pylist()
     assert all(row["split"] == "labelled" for row in rows if row["probe"])
     assert all((row["label"] is None) == (row["split"] != "labelled") for row in rows)

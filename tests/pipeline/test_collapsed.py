@@ -11,7 +11,7 @@ import pytest
 from tests import workspaces
 from tests.workspaces import run
 from zoo_cli import config
-from zoo_cli.store import files, output_summary
+from zoo_cli.store import output_summary, parquet_files
 from zoo_cli.store.manifest import load_manifest
 
 RANDOM = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def test_scores_of_an_earlier_version_are_not_believed(place: Path) -> None:
     assert run("score", "--metric", "parc", workspace=place).code == 0
     path = place / "scores/parc/remote.parquet"
     other = pq.read_table(place / "scores/parc/alpha.parquet").to_pylist()[0]
-    header = files.read_header(path)
+    header = parquet_files.read_header(path)
     table = pa.Table.from_pylist([{**other, "source": "remote", "value": 0.99}], schema=pq.read_schema(path))
     pq.write_table(table.replace_schema_metadata({b"zoo": json.dumps(header).encode()}), path)
     assert row(place, "rank", "--metric", "parc")["excluded"] == "undefined: collapsed"

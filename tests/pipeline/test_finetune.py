@@ -16,7 +16,7 @@ from tests.marks import slow_unless
 from zoo_cli import config, free_memory
 from zoo_cli.images import augmentation, pixel_cache
 from zoo_cli.models import loading
-from zoo_cli.store import files, schemas
+from zoo_cli.store import files, parquet_files, schemas
 from zoo_cli.training import students
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
@@ -197,7 +197,9 @@ def test_interrupted_sweep_ends_as_plain_run_of_best_rate(
     summary = files.read_json(swept / "sweep.json")
     assert [row["lr"] for row in summary["rows"]] == [0, 0.3, 0.05]
     for row in summary["rows"]:
-        rows = files.read_table(swept / f"sweep/lr-{row['lr']:g}/predictions.parquet", schemas.PREDICTIONS).to_pylist()
+        rows = parquet_files.read_table(
+            swept / f"sweep/lr-{row['lr']:g}/predictions.parquet", schemas.PREDICTIONS
+        ).to_pylist()
         correct = [max(range(3), key=line["logits"].__getitem__) == line["label"] for line in rows]
         assert (row["accuracy"], row["n"]) == (sum(correct) / len(correct), len(correct))
     best = max(summary["rows"], key=lambda row: row["accuracy"])
@@ -228,7 +230,9 @@ def test_diverging_rate_leaves_the_sweep(workspace: Path) -> None:
 
 def predicted(folder: Path) -> set[str]:
     """The images of a run's predictions."""
-    return {row["id"] for row in files.read_table(folder / "predictions.parquet", schemas.PREDICTIONS).to_pylist()}
+    return {
+        row["id"] for row in parquet_files.read_table(folder / "predictions.parquet", schemas.PREDICTIONS).to_pylist()
+    }
 
 
 class Watched:
@@ -274,7 +278,7 @@ def test_held_out_images_are_never_trained_on(
     samples = uneven(workspace)
     add_normed(workspace)
     ok("split", workspace=workspace)
-    table = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
+    table = parquet_files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
     labelled = {row["id"]: samples[row["path"]] for row in table if row["split"] == "labelled"}
     assert len(labelled) == 18
     watched = Watched(monkeypatch)

@@ -8,7 +8,7 @@ import polars
 import pytest
 
 from tests.workspaces import make, run
-from zoo_cli.store import files, source_record
+from zoo_cli.store import parquet_files, source_record
 
 PATHS = (
     "manifest.parquet",
@@ -47,7 +47,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(path: Path) -> int:
     parts = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     assert parts
-    return sum(files.row_count(part) for part in parts)
+    return sum(parquet_files.row_count(part) for part in parts)
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -11,7 +11,7 @@ import pytest
 
 from zoo_cli.metrics.domain_similarity import domain_similarity
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.store import files, schemas
+from zoo_cli.store import parquet_files, schemas
 from zoo_cli.store.columns import to_list_column
 
 from ..workspaces import edit, make, run
@@ -188,7 +188,7 @@ def test_class_means_can_be_written_with_the_schema(workspace: Path) -> None:
     table = pa.table(
         {"class": ["a"], "count": pa.array([3], pa.int64()), "mean": to_list_column(np.ones((1, 8), np.float32))}
     )
-    files.write_table(path, table, schemas.SOURCE_MEANS, {})
+    parquet_files.write_table(path, table, schemas.SOURCE_MEANS, {})
     result = run("score", "--metric", "domain-similarity", "--json", workspace=workspace)
     assert values(result.data)["alpha"] is not None
 

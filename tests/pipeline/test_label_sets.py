@@ -14,9 +14,9 @@ from zoo_cli.config import Config
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.images import decoding
 from zoo_cli.pipeline import prepare
-from zoo_cli.store import files
-from zoo_cli.store.files import write_table
+from zoo_cli.store import parquet_files
 from zoo_cli.store.manifest import load_manifest
+from zoo_cli.store.parquet_files import write_table
 from zoo_cli.training.run_paths import RunPaths
 
 TRAIN = ("--steps", "2", "--batch-size", "8", "--augment", "none", "--device", "cpu")
@@ -139,7 +139,9 @@ def test_what_is_shared_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         monkeypatch.setattr(f"{module}.{name}", spy)
     written: list[Path] = []
-    monkeypatch.setattr(files, "write_table", lambda path, *rest: written.append(path) or write_table(path, *rest))
+    monkeypatch.setattr(
+        parquet_files, "write_table", lambda path, *rest: written.append(path) or write_table(path, *rest)
+    )
     distill = ("distill", "--weighting", "p=2", *TRAIN)
     succeed(*distill, "--labels", "few", workspace=place)
     shared = digests(place, "features", "pseudo")

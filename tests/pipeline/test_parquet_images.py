@@ -20,7 +20,7 @@ from tests.workspaces import make as make_workspace
 from tests.workspaces import run, toml
 from zoo_cli.errors import ContractError
 from zoo_cli.images import in_order
-from zoo_cli.store import files, parquet_images, schemas
+from zoo_cli.store import parquet_files, parquet_images, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.parquet_images import ImagePlace, ParquetImages
@@ -54,12 +54,12 @@ def load(place: Path) -> Images:
 
 def embed(place: Path) -> None:
     """Rewrite the manifest as earlier versions wrote it: with the images in it."""
-    header = files.read_header(place / "manifest.parquet")
+    header = parquet_files.read_header(place / "manifest.parquet")
     rows = pq.read_table(place / "manifest.parquet").to_pylist()
     for row, image in zip(rows, encoded(place), strict=True):
         row["image"] = image
     table = pa.Table.from_pylist(rows, arrow_schema(schemas.MANIFEST, schemas.PLACE))
-    files.write_table(place / "manifest.parquet", table, schemas.MANIFEST, header["inputs"])
+    parquet_files.write_table(place / "manifest.parquet", table, schemas.MANIFEST, header["inputs"])
 
 
 def test_the_manifest_refers_to_the_images(tmp_path: Path) -> None:
@@ -136,11 +136,11 @@ def test_a_changed_file_is_a_contract_error(tmp_path: Path, change: str) -> None
 def test_half_a_place_is_a_contract_error(tmp_path: Path) -> None:
     place = make(tmp_path / "task")
     assert run("split", workspace=place).code == 0
-    header = files.read_header(place / "manifest.parquet")
+    header = parquet_files.read_header(place / "manifest.parquet")
     rows = pq.read_table(place / "manifest.parquet").to_pylist()
     rows[3]["row_group"] = None
     table = pa.Table.from_pylist(rows, arrow_schema(schemas.MANIFEST))
-    files.write_table(place / "manifest.parquet", table, schemas.MANIFEST, header["inputs"])
+    parquet_files.write_table(place / "manifest.parquet", table, schemas.MANIFEST, header["inputs"])
     with pytest.raises(ContractError, match="half of the place"):
         load(place)
 
@@ -204,10 +204,10 @@ def test_manifests_that_hold_images_have_groups_of_bounded_bytes(tmp_path: Path)
     kind = schemas.Schema(
         "test", "t.parquet", (schemas.Column("id", "string", ""), schemas.Column("image", "binary", ""))
     )
-    with files.table_writer(tmp_path / "t.parquet", kind, {}, schema, group_bytes=2500) as write:
+    with parquet_files.table_writer(tmp_path / "t.parquet", kind, {}, schema, group_bytes=2500) as write:
         for piece in pieces:
             write(piece)
-    assert files.group_sizes(tmp_path / "t.parquet") == [3, 3, 3, 1]
+    assert parquet_files.group_sizes(tmp_path / "t.parquet") == [3, 3, 3, 1]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from zoo_cli.pipeline.probe_set import draw_per_class
-from zoo_cli.store import files
+from zoo_cli.store import parquet_files
 
 from ..workspaces import edit, make, run
 
@@ -47,9 +47,9 @@ def test_each_size_has_its_folder(scored: Path) -> None:
         *("leep", "leep-2-per-class", "leep-4-per-class"),
     }
     assert {(row["per_class"], row["n"]) for row in result.data} == {(2, 6), (4, 12), (None, 15)}
-    small = files.read_header(scored / "scores" / "parc-2-per-class" / "alpha.parquet")["inputs"]
+    small = parquet_files.read_header(scored / "scores" / "parc-2-per-class" / "alpha.parquet")["inputs"]
     assert small["per_class"] == 2
-    whole = files.read_header(scored / "scores" / "parc" / "alpha.parquet")["inputs"]
+    whole = parquet_files.read_header(scored / "scores" / "parc" / "alpha.parquet")["inputs"]
     assert "per_class" not in whole
 
 
@@ -120,7 +120,7 @@ def test_rank_by_one_size(scored: Path, workspace: Path) -> None:
     rows = run("score", "--metric", "parc", "--probe-per-class", "4", "--json", workspace=scored).data
     assert values == {row["source"]: row["value"] for row in rows if row["source"] != "@student"}
     assert not (workspace / "scores" / "parc").exists()
-    assert files.read_header(workspace / "ranking.parquet")["inputs"]["per_class"] == 4
+    assert parquet_files.read_header(workspace / "ranking.parquet")["inputs"]["per_class"] == 4
     folder = run("rank", "--scores", str(workspace / "scores" / "parc-4-per-class"), "--json", workspace=workspace)
     assert {row["source"]: row["value"] for row in folder.data} == values
     assert run("rank", "--probe-per-class", "4", "--explain", "alpha", workspace=workspace).code == 2
@@ -130,7 +130,7 @@ def test_overwrite_makes_every_size_again(workspace: Path) -> None:
     arguments = ("score", "--metric", "leep", "--probe-per-class", "2", "--probe-per-class", "4")
     assert run(*arguments, workspace=workspace).code == 0
     assert run(*arguments, "--seed", "5", "--overwrite", workspace=workspace).code == 0
-    headers = [files.read_header(path)["inputs"] for path in (workspace / "scores").rglob("*.parquet")]
+    headers = [parquet_files.read_header(path)["inputs"] for path in (workspace / "scores").rglob("*.parquet")]
     assert sorted((made_from["per_class"], made_from["seed"]) for made_from in headers) == [(2, 5)] * 4 + [(4, 5)] * 4
     refused = run(*arguments, workspace=workspace)
     assert refused.code == 2
@@ -160,7 +160,7 @@ def test_stored_outputs_by_path(scored: Path, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     values = {row["source"]: row["value"] for row in inside}
     assert {row["source"]: row["value"] for row in result.data} == {name: values[name] for name in ("alpha", "beta")}
-    assert files.read_header(out)["inputs"]["per_class"] == 4
+    assert parquet_files.read_header(out)["inputs"]["per_class"] == 4
 
 
 # evaluate ranking -----------------------------------------------------------------------------------------------------

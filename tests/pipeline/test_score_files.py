@@ -10,7 +10,7 @@ import pytest
 from tests.workspaces import edit, make, run
 from zoo_cli.metrics import parc
 from zoo_cli.models import extraction
-from zoo_cli.store import files, schemas, score_store
+from zoo_cli.store import files, parquet_files, schemas, score_store
 from zoo_cli.store.columns import to_list_column
 
 
@@ -46,7 +46,7 @@ def test_intervals_from_other_subsamples_are_stale(tmp_path: Path) -> None:
     command = ("score", "--metric", "rsa")
     assert run(*command, workspace=place).code == 0
     path, before = place / "scores/rsa/alpha.parquet", digests(place / "scores")
-    made_from = dict(files.read_header(path)["inputs"])
+    made_from = dict(parquet_files.read_header(path)["inputs"])
     assert made_from.pop("subsamples") == 16
     score_store.write_scores(path, score_store.load_scores(path), made_from)  # as an earlier version wrote it
     result = run(*command, workspace=place)
@@ -89,7 +89,7 @@ def test_scores_do_not_depend_on_other_sources(tmp_path: Path) -> None:
 def test_scores_of_earlier_versions_are_remade(tmp_path: Path) -> None:
     place = make(tmp_path / "task", upto="score")
     expected = digests(place / "scores")
-    old = files.read_table(place / "scores/parc/alpha.parquet", schemas.SCORES)
+    old = parquet_files.read_table(place / "scores/parc/alpha.parquet", schemas.SCORES)
     (place / "scores/parc/alpha.parquet").rename(place / "scores/parc.parquet")
     for path in (place / "scores/parc").iterdir():
         path.unlink()
@@ -122,7 +122,7 @@ def test_refresh_remakes_stale_inputs(tmp_path: Path, command: tuple[str, ...]) 
 def add_source_means(workspace: Path, name: str, width: int) -> None:
     table = pa.table({"class": ["a", "b"], "count": [3, 4], "mean": to_list_column(np.eye(2, width, dtype=np.float32))})
     folder = workspace / "features" / f"source={name}"
-    files.write_table(folder / "source_means.parquet", table, schemas.SOURCE_MEANS, {})
+    parquet_files.write_table(folder / "source_means.parquet", table, schemas.SOURCE_MEANS, {})
 
 
 def test_a_source_that_lacks_an_input_has_a_row_whenever_it_comes(tmp_path: Path) -> None:

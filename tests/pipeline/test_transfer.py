@@ -16,7 +16,7 @@ from zoo_cli import config
 from zoo_cli.images import pixel_cache
 from zoo_cli.models import loading
 from zoo_cli.objectives import teacher_context
-from zoo_cli.store import files, schemas
+from zoo_cli.store import files, parquet_files, schemas
 from zoo_cli.training import students
 from zoo_cli.training.image_cache import ImageCache
 from zoo_cli.training.run_folder import RunFolder
@@ -231,7 +231,9 @@ def test_clean_targets_work_with_any_augmentation(workspace: Path) -> None:
 @pytest.mark.parametrize("column", ["logits", "probs"])
 def test_teacher_with_stored_outputs_only(workspace: Path, column: str) -> None:
     ok("extract", "--source", "mirror", workspace=workspace)
-    parts = [files.read_parquet(path) for path in workspace.glob("features/source=mirror/data=*/part-*.parquet")]
+    parts = [
+        parquet_files.read_parquet(path) for path in workspace.glob("features/source=mirror/data=*/part-*.parquet")
+    ]
     table = pa.concat_tables(parts)
     values = np.array(table.column("logits").to_pylist())
     if column == "probs":
@@ -320,7 +322,7 @@ def test_objectives_use_their_splits(
     monkeypatch.setattr(pixel_cache.PixelCache, "batch", watch)
     command = ("distill", "--objective", objective, "--student", "normed", *QUICK, *LIVE, *more, "--json")
     ok(*command, workspace=workspace)
-    rows = files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
+    rows = parquet_files.read_table(workspace / "manifest.parquet", schemas.MANIFEST).to_pylist()
     assert seen == {row["id"] for row in rows if row["split"] in splits}
 
 

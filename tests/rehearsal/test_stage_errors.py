@@ -13,7 +13,7 @@ import pytest
 
 from zoo_cli.images import sample_batches, view_batches
 from zoo_cli.pipeline import view_extraction
-from zoo_cli.store import feature_store, files
+from zoo_cli.store import feature_store, parquet_files
 
 from ..pipeline.test_bytes import contents
 from ..pipeline.transfer_workspace import make
@@ -243,10 +243,10 @@ def test_card_without_kernels_is_noticed_before_any_work(workspace: Path, name: 
 
 def test_card_is_recorded_beside_what_it_computed(workspace: Path, finished: Callable[[str], Path]) -> None:
     on_card = next(finished("gradients").rglob("gradients/**/part-*.parquet"))
-    assert files.read_header(on_card)["card"]["name"] == "Pretended card"
+    assert parquet_files.read_header(on_card)["card"]["name"] == "Pretended card"
     parts = list(workspace.rglob("part-*.parquet"))
     assert parts
-    assert all("card" not in files.read_header(path) for path in parts)
+    assert all("card" not in parquet_files.read_header(path) for path in parts)
     assert pq.read_table(on_card).num_rows
     with pretend_card():
         result = run_command("extract", *ON_CARD, workspace=workspace)

@@ -14,7 +14,7 @@ from tests.evaluate.made_runs import make_run, make_workspace
 from tests.report.html_reader import read_page
 from tests.workspaces import run
 from zoo_cli.pipeline.report import ReportConfig, write_report
-from zoo_cli.store import checksums, files, schemas
+from zoo_cli.store import checksums, parquet_files, schemas
 from zoo_cli.store.columns import arrow_schema
 
 IMAGES, TEST, RUNS, CLASSES, FILES = 50_000, 10_000, 40, 100, 200
@@ -60,7 +60,7 @@ def make_large(folder: Path) -> Path:
     }
     schema = arrow_schema(schemas.MANIFEST, schemas.PLACE)
     manifest = pa.table({name: pa.array(table[name], schema.field(name).type) for name in schema.names}, schema=schema)
-    files.write_table(workspace / "manifest.parquet", manifest, schemas.MANIFEST, INPUTS)
+    parquet_files.write_table(workspace / "manifest.parquet", manifest, schemas.MANIFEST, INPUTS)
     add_sources(workspace, labels[~test], ids[:-TEST])
     for number in range(RUNS):
         add_run(workspace, number, labels[test], ids[-TEST:], names)

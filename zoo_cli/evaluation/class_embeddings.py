@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import csv_files, files
+from zoo_cli.store import csv_files, files, parquet_files
 from zoo_cli.store.columns import to_matrix
 
 Array = np.ndarray
@@ -58,11 +58,11 @@ def _read(file: Path) -> list[tuple[str, Any]]:
 
 
 def _read_parquet(file: Path) -> list[tuple[str, Any]]:
-    columns = files.column_types(file)
+    columns = parquet_files.column_types(file)
     key = next((name for name in ("class", "id") if name in columns), None)
     if key is None or "embedding" not in columns:
         raise ContractError(f"{file} lacks the columns class (or id) and embedding")
-    table = files.read_parquet(file, [key, "embedding"])
+    table = parquet_files.read_parquet(file, [key, "embedding"])
     vectors = to_matrix(table.column("embedding"), f"{file}: column embedding")
     return list(zip(map(str, table.column(key).to_pylist()), vectors, strict=True))
 

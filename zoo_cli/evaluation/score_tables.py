@@ -16,7 +16,7 @@ from zoo_cli.config import STUDENT
 from zoo_cli.errors import ContractError
 from zoo_cli.evaluation import tables
 from zoo_cli.evaluation.tables import Table
-from zoo_cli.store import files, schemas
+from zoo_cli.store import parquet_files, schemas
 from zoo_cli.store.score_store import load_size
 
 ACCURACY = ("accuracy", "oracle")
@@ -111,7 +111,7 @@ def read_score_files(paths: Iterable[Path], target: str) -> list[Score]:
         (path, row, size)
         for path in paths
         for size in [load_size(path)]
-        for row in files.read_table(path, schemas.SCORES, COLUMNS).to_pylist()
+        for row in parquet_files.read_table(path, schemas.SCORES, COLUMNS).to_pylist()
     )
     return [
         Score(

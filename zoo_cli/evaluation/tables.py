@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import csv_files, files
+from zoo_cli.store import csv_files, parquet_files
 
 SOURCE = ("source", "architecture", "source dataset")
 TARGET = ("target", "target dataset")
@@ -86,7 +86,7 @@ def load_table(path: Path) -> Table:
     if path.suffix.lower() == ".csv":
         columns = [(column[0] or "", column[1:]) for column in csv_files.read_csv(path)]
     elif path.suffix.lower() == ".parquet":
-        table = files.read_parquet(path)
+        table = parquet_files.read_parquet(path)
         columns = [(name, column.to_pylist()) for name, column in zip(table.column_names, table.columns, strict=True)]
     else:
         raise UsageError(f"{path} is not a table", "its name must end in .csv or .parquet")

@@ -23,7 +23,7 @@ from zoo_cli.pipeline.distill_plans import CrossTaskPlan, each_source_name
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.ranking_spec import RankingSpec
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_files, files, provenance, view_store
+from zoo_cli.store import feature_files, parquet_files, provenance, view_store
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.output_summary import find_collapsed, summarise_path
 from zoo_cli.store.source_record import load_source_record
@@ -337,7 +337,7 @@ def _load_targets_by_path(
 
 def _read_output(folder: Path) -> str:
     """What the logits were for of which a folder holds the probabilities: softmax or sigmoid."""
-    header = files.read_header(feature_files.find_parts(folder)[0])
+    header = parquet_files.read_header(feature_files.find_parts(folder)[0])
     return str(header.get("inputs", {}).get("output", "softmax"))
 
 

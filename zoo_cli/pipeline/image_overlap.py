@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from zoo_cli import console
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError
-from zoo_cli.store import files, image_lists, schemas
+from zoo_cli.store import image_lists, parquet_files, schemas
 from zoo_cli.text_escapes import quote
 
 SHOWN = 5
@@ -34,7 +34,7 @@ def count_overlaps(settings: Config, sources: Sequence[Source]) -> tuple[Overlap
 
     Raises UsageError for a list that is missing, ContractError for one that is damaged.
     """
-    manifest = files.read_table(settings.manifest, schemas.MANIFEST, ["id", "split", "sha256"])
+    manifest = parquet_files.read_table(settings.manifest, schemas.MANIFEST, ["id", "split", "sha256"])
     test = manifest.filter(pc.equal(manifest.column("split"), "test"))
     ids, digests = test.column("id").to_pylist(), test.column("sha256").to_pylist()
     overlaps = []

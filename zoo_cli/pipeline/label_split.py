@@ -19,7 +19,7 @@ from zoo_cli.label_sets import check_name, labels_flag
 from zoo_cli.pipeline import split
 from zoo_cli.pipeline.split import SplitConfig, SplitSummary
 from zoo_cli.pipeline.task_data import data_specs, list_files
-from zoo_cli.store import failures, files, provenance, schemas
+from zoo_cli.store import failures, parquet_files, provenance, schemas
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import ARROW_TYPES
 from zoo_cli.store.provenance import Inputs
@@ -72,7 +72,7 @@ def split_labels(settings: Config, name: str, options: SplitConfig) -> SplitSumm
 def is_main_current(settings: Config) -> bool:
     """Whether there is a main manifest whose images and test part are those of zoo.toml. Raises Stale."""
     main = settings.with_labels(None)
-    made_from = files.read_header(main.manifest).get("inputs", {}) if main.manifest.exists() else {}
+    made_from = parquet_files.read_header(main.manifest).get("inputs", {}) if main.manifest.exists() else {}
     # Without a drawn test part its seed concerns the labelled images alone.
     keys = [key for key in DRAW_KEYS if key != "seed" or not made_from.get("test_fraction")]
     return split.is_manifest_current(main, apart_from=keys)
@@ -124,7 +124,7 @@ def write_label_set(settings: Config, flags: Sequence[str]) -> None:
         table = table.append_column(name, values)
     table = table.select([name for name in names if name in table.column_names])
     inputs = {**_inputs(settings, images.fingerprint), "flags": sorted(set(flags))}
-    files.write_table(settings.manifest, table, schemas.MANIFEST, inputs)
+    parquet_files.write_table(settings.manifest, table, schemas.MANIFEST, inputs)
     for note in draw.notes:
         console.warn(note)
     counts = {part: draw.split.count(part) for part in ("labelled", "unlabelled", "test")}
@@ -162,9 +162,9 @@ class _MainImages:
 def _load_main(settings: Config) -> _MainImages:
     """The images of the main manifest. One that it holds itself is referred to as any image in a parquet file."""
     path = settings.with_labels(None).manifest
-    stored = files.column_types(path)
+    stored = parquet_files.column_types(path)
     names = [c.name for c in schemas.MANIFEST.columns if c.name != "image" and (c.required or c.name in stored)]
-    table = files.read_table(path, schemas.MANIFEST, names)
+    table = parquet_files.read_table(path, schemas.MANIFEST, names)
     labels = pc.coalesce(table.column("label"), table.column("truth"))
     is_test = pc.equal(table.column("split"), "test").to_pylist()
     table = table.drop_columns(list(DRAWN))
@@ -172,7 +172,7 @@ def _load_main(settings: Config) -> _MainImages:
     if "file" in names:
         held = [inside and file is None for inside, file in zip(held, table.column("file").to_pylist(), strict=True)]
     if any(held):
-        table = _refer_to_manifest(table, held, path.name, files.group_sizes(path))
+        table = _refer_to_manifest(table, held, path.name, parquet_files.group_sizes(path))
     return _MainImages(table, labels, is_test)
 
 
@@ -227,7 +227,7 @@ def _inputs(settings: Config, images: str) -> Inputs:
 
 def _check_current(settings: Config, maker: str) -> None:
     """Raise Stale unless the stored manifest was drawn with these settings from the present images."""
-    made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
+    made_from = dict(parquet_files.read_header(settings.manifest).get("inputs", {}))
     made_from.pop("flags", None)
     differing = provenance.differences(made_from, _inputs(settings, _load_main(settings).fingerprint))
     if differing:
@@ -238,7 +238,7 @@ def _check_main(settings: Config) -> None:
     """Raise Stale if the data of the main set is not what it was when its images were read."""
     is_main_current(settings)
     kept, _ = split.with_stored_flags(settings)
-    listing = files.read_header(settings.manifest).get("inputs", {}).get("images")
+    listing = parquet_files.read_header(settings.manifest).get("inputs", {}).get("images")
     if kept.task.train and listing is not None and listing != list_files(kept, data_specs(kept)):
         raise provenance.stale_error(str(settings.manifest), ["images"], "split")
 

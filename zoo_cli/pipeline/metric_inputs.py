@@ -12,7 +12,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.probe import Probe
-from zoo_cli.store import files, gradient_store, model_folders, schemas
+from zoo_cli.store import files, gradient_store, model_folders, parquet_files, schemas
 from zoo_cli.store.columns import to_matrix
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.gradient_store import GradientRecord
@@ -126,7 +126,7 @@ def _source_classes(source: SourceOutputs) -> pa.Table:
         path = _means_file(source.settings, source.name)
     if path is None or not path.exists():
         raise MissingInput("missing source class means")
-    table = files.read_table(path, schemas.SOURCE_MEANS)
+    table = parquet_files.read_table(path, schemas.SOURCE_MEANS)
     names = table.column("class").to_pylist()
     if len(set(names)) < len(names):
         raise ContractError(f"{path} names a class twice", "expected one row per class")

@@ -19,7 +19,7 @@ from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.models import architecture, label_space, loading
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.pipeline import class_orders
-from zoo_cli.store import failures, feature_store, files, provenance, schemas, weights_origin
+from zoo_cli.store import failures, feature_store, parquet_files, provenance, schemas, weights_origin
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
@@ -125,14 +125,14 @@ def _keep_predictions(
             "logits": to_list_column(logits),
         }
     )
-    files.write_table(path, table, schemas.PREDICTIONS, inputs)
+    parquet_files.write_table(path, table, schemas.PREDICTIONS, inputs)
     return classes
 
 
 def _read_inputs(path: Path) -> Inputs:
     """The inputs from which stored predictions were made; empty if the file is damaged."""
     try:
-        inputs: Inputs = files.read_header(path).get("inputs", {})
+        inputs: Inputs = parquet_files.read_header(path).get("inputs", {})
     except ContractError:
         return {}
     return inputs

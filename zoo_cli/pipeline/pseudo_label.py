@@ -19,7 +19,7 @@ from zoo_cli.store import (
     failures,
     feature_files,
     feature_store,
-    files,
+    parquet_files,
     provenance,
     replacement,
     schemas,
@@ -329,4 +329,4 @@ def _write(place: _Place, probs: _Probabilities, new: Replacement | None) -> Non
                 "probs": to_list_column(values),
             }
         )
-        replacement.commit(new, place.folder / name, files.write_table, table, schemas.PSEUDO, place.inputs)
+        replacement.commit(new, place.folder / name, parquet_files.write_table, table, schemas.PSEUDO, place.inputs)

@@ -24,7 +24,7 @@ from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import standings, verdict
 from zoo_cli.ranking.aggregation import LAYERS
 from zoo_cli.ranking.verdict import Verdict
-from zoo_cli.store import files, replacement, schemas
+from zoo_cli.store import files, parquet_files, replacement, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.score_store import SIZE, ScoreRow, load_scores
@@ -253,7 +253,7 @@ def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
     inputs: dict[str, Any] = {"metric": spec.metric, "on": spec.representation, "weighting": spec.weighting.text}
     if (size := spec.metrics[0].per_class) is not None:
         inputs[SIZE] = size
-    files.write_table(path, ranking.to_arrow(), schemas.RANKING, inputs)
+    parquet_files.write_table(path, ranking.to_arrow(), schemas.RANKING, inputs)
     files.write_json(
         path.with_name("weights.json"),
         {
@@ -268,7 +268,7 @@ def write_ranking(settings: Config, ranking: Ranking, path: Path) -> None:
 
 def _check_same_probe(paths: Sequence[Path], folder: Path, metric: str) -> None:
     """Replicates pair by position: raise UsageError unless the files of a folder are of one probe set and one seed."""
-    inputs = [files.read_header(path).get("inputs", {}) for path in paths] if len(paths) > 1 else []
+    inputs = [parquet_files.read_header(path).get("inputs", {}) for path in paths] if len(paths) > 1 else []
     if len({(str(made_from.get("probe")), str(made_from.get("seed"))) for made_from in inputs}) > 1:
         raise UsageError(
             f"{folder} has scores of different probe sets or seeds",

@@ -34,7 +34,7 @@ from zoo_cli.pipeline.source_notes import note_sources
 from zoo_cli.ranking import uncertainty
 from zoo_cli.ranking.ensembles import MemberPart
 from zoo_cli.ranking.uncertainty import Replicates
-from zoo_cli.store import feature_files, files, output_summary, provenance, replacement, stage_log
+from zoo_cli.store import feature_files, files, output_summary, parquet_files, provenance, replacement, stage_log
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs, Stale, fingerprint
@@ -156,7 +156,7 @@ def check_stored(settings: Config, images: Images, path: Path, sources: Sequence
     `sources`: of which it is. The seed is that of the file: a flag may have set it.
     """
     is_ensemble = path.suffix == ".json"
-    made_from = (files.read_json(path) if is_ensemble else files.read_header(path)).get("inputs", {})
+    made_from = (files.read_json(path) if is_ensemble else parquet_files.read_header(path)).get("inputs", {})
     on = made_from.get("on")
     spec = parse_metric(str(made_from.get("metric")), on if on in ("features", "probs") else None)
     spec = replace(spec, per_class=made_from.get(SIZE))
@@ -312,7 +312,7 @@ def _score_to_file(target: ScoreTarget, out: Path) -> None:
     sources = {source.name: target.source_inputs(spec, source) for source in target.sources}
     inputs = {**target.shared_inputs(spec), "sources": sources, **target.reference(spec, out)}
     # A file that holds further sources serves these too; an ensemble depends on all of them.
-    stored = {} if spec.entry.joined or not out.exists() else files.read_header(out).get("inputs", {})
+    stored = {} if spec.entry.joined or not out.exists() else parquet_files.read_header(out).get("inputs", {})
     requested = {**inputs, **target.intervals(spec, out), "sources": {**stored.get("sources", {}), **sources}}
     if not target.lacks_intervals(out) and _is_current(out, requested, target.options, maker):
         return

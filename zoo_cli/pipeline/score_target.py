@@ -13,7 +13,7 @@ from zoo_cli.pipeline import leakage, metric_inputs
 from zoo_cli.pipeline.metric_specs import MetricSpec, ScoreConfig
 from zoo_cli.pipeline.probe_set import probe_rows
 from zoo_cli.ranking.uncertainty import SUBSAMPLES
-from zoo_cli.store import feature_files, files, provenance
+from zoo_cli.store import feature_files, files, parquet_files, provenance
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.score_store import SIZE, WITHOUT_INTERVALS, has_intervals
@@ -101,7 +101,7 @@ class ScoreTarget:
 
     def _has_intervals(self, path: Path) -> bool:
         if path not in self._with_intervals:
-            self._with_intervals[path] = has_intervals(files.read_header(path).get("inputs", {}))
+            self._with_intervals[path] = has_intervals(parquet_files.read_header(path).get("inputs", {}))
         return self._with_intervals[path]
 
     def reference(self, spec: MetricSpec, existing: Path) -> Inputs:
@@ -110,7 +110,7 @@ class ScoreTarget:
             return {}
         if self.options.reference is not None:
             return {"reference": feature_files.content_digest(self.options.reference)}
-        header = files.read_header(existing).get("inputs", {}) if existing.exists() else {}
+        header = parquet_files.read_header(existing).get("inputs", {}) if existing.exists() else {}
         return {"reference": header.get("reference")}
 
     def ensemble_inputs(self, spec: MetricSpec) -> Inputs:

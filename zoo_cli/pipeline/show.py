@@ -8,7 +8,7 @@ from typing import Any
 from zoo_cli.errors import UsageError
 from zoo_cli.evaluation import named_runs
 from zoo_cli.label_sets import load_config
-from zoo_cli.store import export_files, files, source_record
+from zoo_cli.store import export_files, files, parquet_files, source_record
 from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.source_record import SourceRecord
 from zoo_cli.training.run_record import read_record
@@ -41,17 +41,17 @@ def describe_artifact(path: Path, workspace: Path, labels: str | None = None) ->
     if path.is_dir():
         return Artifact(path, _describe_run(path))
     entries = _describe_file(path)
-    return Artifact(path, entries, files.first_rows(path, FIRST_ROWS) if path.suffix == ".parquet" else ())
+    return Artifact(path, entries, parquet_files.first_rows(path, FIRST_ROWS) if path.suffix == ".parquet" else ())
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
     if path.suffix == ".parquet":
-        header = files.read_header(path)
+        header = parquet_files.read_header(path)
         return {
             "file": str(path),
             "schema": header.get("schema", "none of ours"),
-            "rows": files.row_count(path),
-            "columns": files.column_types(path),
+            "rows": parquet_files.row_count(path),
+            "columns": parquet_files.column_types(path),
             "inputs": header.get("inputs", {}),
             "made_by": header.get("made_by", "unknown"),
             **({"card": header["card"]} if "card" in header else {}),

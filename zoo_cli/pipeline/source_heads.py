@@ -16,7 +16,7 @@ from zoo_cli.pipeline.head_config import HeadLabelConfig
 from zoo_cli.pipeline.head_features import load_features
 from zoo_cli.pipeline.head_labels import SPLITS
 from zoo_cli.pipeline.parallel import parallel_map
-from zoo_cli.store import failures, feature_files, files, head_store
+from zoo_cli.store import failures, feature_files, head_store, parquet_files
 from zoo_cli.store.class_names import load_class_names
 from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.manifest import Images, load_manifest
@@ -92,7 +92,7 @@ def _is_current(settings: Config, folder: Path) -> bool:
     images = _load_images(settings)
     rows = images.where(split=SPLITS)
     try:
-        inputs = files.read_header(feature_files.find_parts(folder)[0]).get("inputs", {})
+        inputs = parquet_files.read_header(feature_files.find_parts(folder)[0]).get("inputs", {})
         check_value(Mapping[str, str], inputs.get("sources"), f"the header of {folder}")
         sources = {name: load_source_record(settings, name).fingerprint for name in inputs["sources"]}
         if find_collapsed(settings, sources):

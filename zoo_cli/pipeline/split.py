@@ -17,7 +17,7 @@ from zoo_cli.images.image_info import ImageInfo
 from zoo_cli.pipeline.split_findings import SeenImage, SplitFindings, collect_findings
 from zoo_cli.pipeline.task_data import DataPart, data_specs, list_files, one_class_error, open_parts
 from zoo_cli.progress import Progress
-from zoo_cli.store import commits, failures, files, provenance, schemas, split_notes
+from zoo_cli.store import commits, failures, files, parquet_files, provenance, schemas, split_notes
 from zoo_cli.store.class_names import check_beside, class_names_text, load_class_names
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.failures import Failure
@@ -85,7 +85,7 @@ def split(settings: Config, options: SplitConfig | None = None) -> SplitSummary 
     _check(changed, options)
     inputs = manifest_inputs(changed)
     if settings.manifest.exists() and not options.overwrite:
-        made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
+        made_from = dict(parquet_files.read_header(settings.manifest).get("inputs", {}))
         made_from.pop("flags", None)
         stored_check = made_from.pop("check", CHECKS[0])
         listing = made_from.pop("images", None)
@@ -118,7 +118,7 @@ def is_manifest_current(settings: Config, apart_from: Collection[str] = ()) -> b
         return False
     if not settings.task.train:
         return True
-    made_from = dict(files.read_header(settings.manifest).get("inputs", {}))
+    made_from = dict(parquet_files.read_header(settings.manifest).get("inputs", {}))
     for key in ("images", "flags", "check"):
         made_from.pop(key, None)
     kept, flags = with_stored_flags(settings)
@@ -142,7 +142,7 @@ def with_stored_flags(settings: Config) -> tuple[Config, list[str]]:
 
     A key that the present command has a flag for too is left to it.
     """
-    made_from = files.read_header(settings.manifest).get("inputs", {}) if settings.manifest.exists() else {}
+    made_from = parquet_files.read_header(settings.manifest).get("inputs", {}) if settings.manifest.exists() else {}
     flags = [key for key in made_from.get("flags", []) if key in made_from and key not in settings.typed]
     values: dict[str, Any] = {key: made_from[key] for key in flags}
     if values.get("test") == []:
@@ -153,7 +153,7 @@ def with_stored_flags(settings: Config) -> tuple[Config, list[str]]:
 
 def read_check(settings: Config) -> str:
     """How far the images of the existing manifest were read, one of CHECKS."""
-    return str(files.read_header(settings.manifest).get("inputs", {}).get("check", CHECKS[0]))
+    return str(parquet_files.read_header(settings.manifest).get("inputs", {}).get("check", CHECKS[0]))
 
 
 def write_manifest(
@@ -312,7 +312,7 @@ def _commit(
             path.relative_to(settings.root).as_posix(): files.digest(temporary)
             for path, temporary in zip(before, companions, strict=True)
         }
-        with files.table_writer(
+        with parquet_files.table_writer(
             settings.manifest,
             schemas.MANIFEST,
             inputs,

@@ -17,7 +17,7 @@ from zoo_cli.pipeline.verify_checks import Check, Known, Reported, State, join_c
 from zoo_cli.pipeline.verify_runs import list_runs
 from zoo_cli.pipeline.verify_sources import list_sources
 from zoo_cli.progress import Progress
-from zoo_cli.store import class_names, failures, files, schemas, split_notes
+from zoo_cli.store import class_names, failures, parquet_files, schemas, split_notes
 from zoo_cli.store.manifest import check_embedded, load_manifest
 from zoo_cli.store.provenance import Stale
 
@@ -121,7 +121,7 @@ def _list_split(known: Known) -> Iterator[Check]:
     if settings.manifest.exists():
         yield Check(settings.manifest, partial(_read_manifest, known), command)
     elif any((settings.root / "features").glob("source=*/data=*/part-*.parquet")):
-        yield Check(settings.manifest, partial(files.read_header, settings.manifest), command)
+        yield Check(settings.manifest, partial(parquet_files.read_header, settings.manifest), command)
     elif not settings.classes.exists():
         return
     else:
@@ -135,7 +135,7 @@ def _list_split(known: Known) -> Iterator[Check]:
 
 def _split_command(settings: Config) -> str:
     """The command that makes the manifest again, with the flags with which it was made as far as it names them."""
-    header = try_to_read(partial(files.read_header, settings.manifest)) or {}
+    header = try_to_read(partial(parquet_files.read_header, settings.manifest)) or {}
     made_from = header.get("inputs", {})
     words = ["split"]
     for key in made_from.get("flags", ()):
@@ -155,8 +155,8 @@ def _read_manifest(known: Known) -> None:
     settings = known.settings
     images = load_manifest(settings.manifest, settings.root)
     columns = [column.name for column in schemas.MANIFEST.columns if column.name != "image"]
-    present = files.column_types(settings.manifest)
-    files.read_table(settings.manifest, schemas.MANIFEST, [name for name in columns if name in present])
+    present = parquet_files.column_types(settings.manifest)
+    parquet_files.read_table(settings.manifest, schemas.MANIFEST, [name for name in columns if name in present])
     highest = int(max(images.labels.max(initial=-1), images.truth().max(initial=-1)))
     if known.classes is not None and highest >= known.classes:
         raise ContractError(f"{settings.manifest}: label {highest} is outside the {known.classes} classes")

@@ -25,7 +25,7 @@ from zoo_cli.pipeline.verify_checks import (
     try_to_read,
 )
 from zoo_cli.ranking.standings import effective_number
-from zoo_cli.store import files, head_store, provenance, schemas, view_store
+from zoo_cli.store import files, head_store, parquet_files, provenance, schemas, view_store
 from zoo_cli.store.head_store import HeadRecord
 from zoo_cli.store.score_store import SIZE, load_scores
 from zoo_cli.store.source_record import has_source_record, load_source_record
@@ -74,7 +74,7 @@ def _is_joined(slug: str) -> bool:
 def _score_command(path: Path, source: str) -> str:
     """The command that makes a score again, from what the files of its metric say; empty if they cannot be read."""
     for file in (path, *sorted(path.parent.glob("*.parquet"))):
-        made_from = (try_to_read(partial(files.read_header, file)) or {}).get("inputs", {})
+        made_from = (try_to_read(partial(parquet_files.read_header, file)) or {}).get("inputs", {})
         if isinstance(metric := made_from.get("metric"), str):
             break
     else:
@@ -134,7 +134,7 @@ def _list_ranking(root: Path) -> Iterator[Check]:
     path, weights = root / "ranking.parquet", root / "weights.json"
     if not path.exists() and not weights.exists():
         return
-    made_from = (try_to_read(partial(files.read_header, path)) or {}).get("inputs", {}) if path.exists() else {}
+    made_from = (try_to_read(partial(parquet_files.read_header, path)) or {}).get("inputs", {}) if path.exists() else {}
     flags = []
     metric, _, plasticity = str(made_from.get("metric", registry.DEFAULT_METRIC)).partition("+")
     if metric != registry.DEFAULT_METRIC:
@@ -153,7 +153,7 @@ def _list_ranking(root: Path) -> Iterator[Check]:
 
 
 def _read_ranking(path: Path) -> None:
-    table = files.read_table(path, schemas.RANKING)
+    table = parquet_files.read_table(path, schemas.RANKING)
     names = table.column("source").to_pylist()
     if len(set(names)) < len(names):
         raise ContractError(f"{path} ranks a source twice")
@@ -176,8 +176,8 @@ def _read_weights(path: Path, ranking: Path) -> None:
 
 def _weights_of_ranking(path: Path) -> dict[str, object]:
     """What weights.json holds beside a ranking."""
-    made_from = files.read_header(path).get("inputs", {})
-    rows = files.read_table(path, schemas.RANKING, ["source", "value", "weight"]).to_pylist()
+    made_from = parquet_files.read_header(path).get("inputs", {})
+    rows = parquet_files.read_table(path, schemas.RANKING, ["source", "value", "weight"]).to_pylist()
     weights = np.array([row["weight"] for row in rows], dtype=np.float64)
     return {
         "weighting": made_from.get("weighting"),
@@ -227,7 +227,7 @@ def _check_number_of_parts(folder: Path, is_recorded: bool) -> None:
 
 
 def _read_pseudo_labels(known: Known, name: str, path: Path, inputs: Mapping[str, Any]) -> None:
-    made_from = files.read_header(path).get("inputs", {})
+    made_from = parquet_files.read_header(path).get("inputs", {})
     outputs = read_outputs(path, schemas.PSEUDO, ("probs",), str(made_from.get("output", "softmax")))
     if known.images is None or known.failed is None or "samples" not in made_from:
         return  # of outputs by path, which no manifest lists
@@ -278,7 +278,7 @@ def _pool_command(folder: Path, record: HeadRecord | None, parts: list[Path], of
     if record is not None:
         head, pool, names = record.head, record.pool, [source.source for source in record.sources]
     else:
-        headers = (try_to_read(partial(files.read_header, part)) or {} for part in parts)
+        headers = (try_to_read(partial(parquet_files.read_header, part)) or {} for part in parts)
         inputs: Mapping[str, Any] = next((header["inputs"] for header in headers if "inputs" in header), {})
         head = str(inputs.get("head", registry.DEFAULT_HEAD))
         pool, names = str(inputs.get("pool", registry.DEFAULT_POOL)), list(inputs.get("sources", ()))
@@ -319,7 +319,7 @@ def _read_answers(known: Known, path: Path, of_views: bool) -> None:
     if known.images is None or known.failed is None or known.classes is None:
         return
     images = known.images.without(known.failed)
-    made_from = files.read_header(path).get("inputs", {})
+    made_from = parquet_files.read_header(path).get("inputs", {})
     views = view_store.load_view_set(known.settings) if of_views else None
     try:
         options = HeadLabelConfig(str(made_from.get("head")), str(made_from.get("pool")), views=views)

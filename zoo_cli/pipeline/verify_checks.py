@@ -11,7 +11,7 @@ import numpy as np
 
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, ZooError
-from zoo_cli.store import checksums, feature_files, files
+from zoo_cli.store import checksums, feature_files, parquet_files
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.schemas import Schema
@@ -103,7 +103,7 @@ def _check_sums(folder: Path, present: Sequence[Path]) -> None:
 
 def check_tag(path: Path, schema: Schema) -> None:
     """Raise ContractError unless a parquet file says that it is of this schema."""
-    tag = files.read_header(path).get("schema")
+    tag = parquet_files.read_header(path).get("schema")
     if tag != schema.tag:
         raise ContractError(f"{path} is {f'a {tag}' if tag else 'not a file of zoo'}, not a {schema.tag}")
 

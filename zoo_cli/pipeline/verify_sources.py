@@ -30,6 +30,7 @@ from zoo_cli.store import (
     first_weights,
     gradient_store,
     output_summary,
+    parquet_files,
     provenance,
     schemas,
     view_store,
@@ -89,7 +90,7 @@ def _list_features(known: Known, name: str) -> Iterator[Check]:
     for path in existing:
         yield Check(path, partial(_read_part, known, record, path, planned), command)
     was_complete = _count_summarised(folder) > sum(
-        try_to_read(partial(files.row_count, path)) or 0 for path in existing
+        try_to_read(partial(parquet_files.row_count, path)) or 0 for path in existing
     )
     for path in planned or ():
         if not path.exists():
@@ -100,7 +101,7 @@ def _list_features(known: Known, name: str) -> Iterator[Check]:
         yield Check(summary, partial(_read_summary, record, summary, is_whole), command)
     means = folder / schemas.SOURCE_MEANS.file
     if means.exists():
-        yield Check(means, partial(files.read_table, means, schemas.SOURCE_MEANS))
+        yield Check(means, partial(parquet_files.read_table, means, schemas.SOURCE_MEANS))
 
 
 def _plan_parts(known: Known, name: str) -> dict[Path, np.ndarray] | None:
@@ -128,7 +129,7 @@ def _read_part(
     outputs = read_outputs(
         path, schemas.FEATURES, ("embedding", "logits"), "softmax" if record is None else record.output
     )
-    made_from = files.read_header(path).get("inputs", {})
+    made_from = parquet_files.read_header(path).get("inputs", {})
     if record is not None:
         if made_from.get("source") != record.fingerprint:
             raise ContractError(f"{path} was not made by the source that {DOCUMENT} describes")
@@ -205,7 +206,7 @@ def _guess_views(sources: list[Path]) -> ViewSet | None:
     """The views that the headers of stored parts name; None if none can be read."""
     for folder in sources:
         for path in folder.glob("view=*/data=*/part-*.parquet"):
-            header = try_to_read(partial(files.read_header, path)) or {}
+            header = try_to_read(partial(parquet_files.read_header, path)) or {}
             text = re.fullmatch(r"(\d+) (\w+) views?, seed (\d+)", str(header.get("inputs", {}).get("views", "")))
             if text:
                 return ViewSet(int(text[1]), text[2], int(text[3]))
@@ -266,14 +267,14 @@ def _read_gradient_record(known: Known, name: str) -> None:
 
 def _read_gradients(known: Known, record: GradientRecord | None, path: Path) -> None:
     check_tag(path, schemas.GRADIENTS)
-    table = files.read_table(path, schemas.GRADIENTS)
+    table = parquet_files.read_table(path, schemas.GRADIENTS)
     ids = [str(name) for name in table.column("id").to_pylist()]
     if path.stem != f"part-{provenance.fingerprint(ids)[:16]}":
         raise ContractError(f"{path}: its ids are not those that its name stands for")
     for column in ("gradient", "gradient_sum"):
         if not np.isfinite(to_matrix(table.column(column), f"{path}: column {column}")).all():
             raise ContractError(f"{path}: column {column} is not finite")
-    made_from = files.read_header(path).get("inputs", {})
+    made_from = parquet_files.read_header(path).get("inputs", {})
     if record is not None and made_from.get("gradients") != provenance.fingerprint(asdict(record)):
         raise ContractError(f"{path} was not made as {gradient_store.DOCUMENT} describes")
     if record is None or known.images is None:
@@ -288,7 +289,7 @@ def _check_probe(known: Known, folder: Path, parts: list[Path]) -> None:
     assert known.images is not None
     stored: set[str] = set()
     for path in parts:
-        table = try_to_read(partial(files.read_parquet, path, ["id"]))
+        table = try_to_read(partial(parquet_files.read_parquet, path, ["id"]))
         if table is None:
             return  # that part is reported
         stored.update(map(str, table.column("id").to_pylist()))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli.errors import ContractError
-from zoo_cli.store import files
+from zoo_cli.store import files, parquet_files
 from zoo_cli.store.records import build_record, check_value
 
 MANIFEST = "manifest.parquet"
@@ -50,7 +50,7 @@ def load_student_classes(file: Path) -> tuple[str, ...]:
 
 def check_beside(manifest: Path, file: Path) -> None:
     """Raise ContractError if a manifest names another digest of a file than it has."""
-    beside = files.read_header(manifest).get("beside", {}) if manifest.exists() else {}
+    beside = parquet_files.read_header(manifest).get("beside", {}) if manifest.exists() else {}
     expected = beside.get(file.relative_to(manifest.parent).as_posix())
     if expected is not None and (not file.exists() or files.digest(file) != expected):
         raise ContractError(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from zoo_cli import console
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, TooManyErrors, UsageError
-from zoo_cli.store import files, schemas
+from zoo_cli.store import parquet_files, schemas
 from zoo_cli.store.columns import arrow_schema
 
 T = TypeVar("T")
@@ -57,11 +57,11 @@ def write_failures(
     max_errors: str,
     temporary: Path | None = None,
 ) -> None:
-    """Write the record of a stage, ordered by id. `temporary`: see `files.table_writer`."""
+    """Write the record of a stage, ordered by id. `temporary`: see `parquet_files.table_writer`."""
     ordered = sorted(failures, key=lambda failure: failure.id)
     table = pa.Table.from_pylist([asdict(failure) for failure in ordered], schema=arrow_schema(schemas.ERRORS))
     inputs = {"stage": stage, "total": total, "max_errors": max_errors}
-    with files.table_writer(path, schemas.ERRORS, inputs, table.schema, temporary=temporary) as write:
+    with parquet_files.table_writer(path, schemas.ERRORS, inputs, table.schema, temporary=temporary) as write:
         write(table)
 
 
@@ -78,11 +78,11 @@ def load_record(settings: Config, stage: str) -> FailureRecord | None:
     path = settings.errors(stage)
 
     def read() -> FailureRecord | None:
-        inputs = files.read_header(path).get("inputs")
+        inputs = parquet_files.read_header(path).get("inputs")
         total, max_errors = (inputs.get(key) if isinstance(inputs, dict) else None for key in ("total", "max_errors"))
         if not isinstance(total, int) or not isinstance(max_errors, str):
             return None
-        return FailureRecord(path, files.row_count(path), total, max_errors)
+        return FailureRecord(path, parquet_files.row_count(path), total, max_errors)
 
     return _read_if_there(path, read, None)
 
@@ -120,7 +120,7 @@ def add_total(settings: Config, stage: str, total: int, max_errors: str | None) 
     path = settings.errors(stage)
 
     def read_limit() -> str | None:
-        inputs = files.read_header(path).get("inputs")
+        inputs = parquet_files.read_header(path).get("inputs")
         if not isinstance(inputs, dict) or inputs.get("total", 0) is not None:
             return None
         return max_errors or str(inputs.get("max_errors"))
@@ -136,7 +136,7 @@ def load_failures(settings: Config, stage: str) -> list[Failure]:
     columns = [column.name for column in schemas.ERRORS.columns]
 
     def read() -> list[Failure]:
-        return [Failure(**row) for row in files.read_table(path, schemas.ERRORS, columns).to_pylist()]
+        return [Failure(**row) for row in parquet_files.read_table(path, schemas.ERRORS, columns).to_pylist()]
 
     return _read_if_there(path, read, [])
 

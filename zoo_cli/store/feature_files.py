@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.metrics.probabilities import restore_sums
-from zoo_cli.store import files, output_columns, path_patterns, provenance, replacement, schemas
+from zoo_cli.store import files, output_columns, parquet_files, path_patterns, provenance, replacement, schemas
 from zoo_cli.store.manifest import Images, check_unique
 from zoo_cli.store.output_columns import COLUMNS
 from zoo_cli.store.text_column import TextColumn, to_arrow
@@ -87,12 +87,12 @@ def display_name(path: Path) -> str:
 
 def has_outputs(path: Path) -> bool:
     """Whether logits or probabilities are stored at a path, in all its parts."""
-    return all({"logits", "probs"} & set(files.column_types(part)) for part in find_parts(path))
+    return all({"logits", "probs"} & set(parquet_files.column_types(part)) for part in find_parts(path))
 
 
 def output_width(path: Path) -> int | None:
     """The number of classes of the stored logits or probabilities; None without both."""
-    widths = (files.list_width(part, column) for part in find_parts(path) for column in ("logits", "probs"))
+    widths = (parquet_files.list_width(part, column) for part in find_parts(path) for column in ("logits", "probs"))
     return next((width for width in widths if width is not None), None)
 
 
@@ -100,7 +100,10 @@ def content_digest(path: Path) -> str:
     """A digest of the files at a path: of the headers of our parts, or of the bytes of other files."""
 
     def read() -> list[list[object]]:
-        return [[part.name, files.read_header(part).get("inputs") or files.digest(part)] for part in find_parts(path)]
+        return [
+            [part.name, parquet_files.read_header(part).get("inputs") or files.digest(part)]
+            for part in find_parts(path)
+        ]
 
     return provenance.fingerprint(replacement.read_whole(path, read))
 
@@ -190,10 +193,10 @@ def _join(path: Path, column: str, pieces: Sequence[_Piece], order: Array) -> Ar
 
 def check_part(part: Path) -> Collection[str]:
     """The names of the columns of a file. Raises ContractError unless it can hold outputs."""
-    tag = files.read_header(part).get("schema")
+    tag = parquet_files.read_header(part).get("schema")
     if tag is not None and tag not in OURS:
         raise ContractError(f"{part} is a {tag}, not one of {', '.join(OURS)}", "a newer zoo may have written it")
-    names = files.column_types(part)
+    names = parquet_files.column_types(part)
     if "id" not in names:
         raise ContractError(f"{part} has no column id")
     return names
@@ -221,20 +224,20 @@ def _read_parts(parts: Sequence[Path], selected: TextColumn | None, columns: Seq
 def _read_ids(part: Path) -> TextColumn:
     """The ids of a file."""
     check_part(part)
-    with files.open_parquet(part) as stream:
+    with parquet_files.open_parquet(part) as stream:
         groups = range(stream.num_row_groups)
-        return output_columns.read_ids(files.read_groups(stream, groups, ["id"]).column("id"), part)
+        return output_columns.read_ids(parquet_files.read_groups(stream, groups, ["id"]).column("id"), part)
 
 
 def _read_part(part: Path, ids: TextColumn, kept: Array, columns: Sequence[str]) -> _Piece:
     """The rows of a file that are kept (N,), of its ids (N,); only the row groups that hold one are read, one after
     another."""
-    here = [column for column in (*columns, "label") if column in files.column_types(part)]
-    with files.open_parquet(part) as stream:
+    here = [column for column in (*columns, "label") if column in parquet_files.column_types(part)]
+    with parquet_files.open_parquet(part) as stream:
         if stream.metadata.num_rows != len(ids):
             raise ContractError(f"{part} was replaced while it was read", "run the same command again")
         if kept.all():
-            table = files.read_groups(stream, range(stream.num_row_groups), here)
+            table = parquet_files.read_groups(stream, range(stream.num_row_groups), here)
         else:
             rows = np.flatnonzero(kept)
             ids = ids.take(rows)
@@ -257,7 +260,7 @@ def _read_rows(stream: pq.ParquetFile, rows: Array, columns: Sequence[str]) -> I
         yield stream.schema_arrow.empty_table().select(list(columns))
     for group in np.unique(groups).tolist():
         first = ends[group] - sizes[group]
-        yield files.read_groups(stream, [group], columns).take(to_arrow(rows[groups == group] - first))
+        yield parquet_files.read_groups(stream, [group], columns).take(to_arrow(rows[groups == group] - first))
 
 
 def find_rows(ids: TextColumn, stored: TextColumn, path: Path) -> Array:

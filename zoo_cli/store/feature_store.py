@@ -14,7 +14,16 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.shards import WHOLE, Shard
-from zoo_cli.store import feature_files, files, output_summary, path_patterns, provenance, replacement, schemas
+from zoo_cli.store import (
+    feature_files,
+    files,
+    output_summary,
+    parquet_files,
+    path_patterns,
+    provenance,
+    replacement,
+    schemas,
+)
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import Images
@@ -192,7 +201,7 @@ def write_part(
 ) -> None:
     """Commit one part: the rows `present` (M,) of the planned `rows`, features (M, D) and logits (M, K), if any.
 
-    `card`: the GPU that computed them, see `files.write_table`.
+    `card`: the GPU that computed them, see `parquet_files.write_table`.
 
     Raises ContractError if a value is not finite.
     """
@@ -215,7 +224,7 @@ def write_part(
             f"{source} gives neither features nor logits",
             "stored outputs need a column embedding, logits or probs; or leave the source out",
         )
-    files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from), card)
+    parquet_files.write_table(path, pa.table(columns), schemas.FEATURES, part_inputs(images, rows, made_from), card)
 
 
 def import_outputs(settings: Config, source: Source, images: Images, *, overwrite: bool, refresh: bool = False) -> None:
@@ -279,7 +288,7 @@ def stored_bytes(settings: Config, source: Source) -> float:
     """What the stored outputs of a source take per image in bytes; 0 where none can be read."""
     parts = list(settings.features(source.name).glob("data=*/part-*.parquet"))
     try:
-        rows = sum(files.row_count(part) for part in parts)
+        rows = sum(parquet_files.row_count(part) for part in parts)
         return sum(part.stat().st_size for part in parts) / rows if rows else 0.0
     except (ContractError, UsageError, FileNotFoundError):
         return 0.0
@@ -295,8 +304,8 @@ def missing_ids(settings: Config, sources: Iterable[Source], images: Images) -> 
             # A damaged part tells nothing, and must not keep another source from being made again.
             with suppress(ContractError):
                 # The number of rows is in the footer; the ids are read only if some are missing.
-                if path.exists() and files.row_count(path) < len(rows):
-                    stored = TextColumn.of(files.read_parquet(path, ["id"]).column("id"))
+                if path.exists() and parquet_files.row_count(path) < len(rows):
+                    stored = TextColumn.of(parquet_files.read_parquet(path, ["id"]).column("id"))
                     planned = images.ids.take(rows)
                     missing.update(planned[~planned.isin(stored)])
     return frozenset(missing)
@@ -306,7 +315,7 @@ def summarize_source(settings: Config, source: Source) -> SourceSummary:
     """What is stored of a source."""
     record = load_source_record(settings, source.name)
     folder = settings.features(source.name)
-    count = sum(files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
+    count = sum(parquet_files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
     outputs = output_summary.load_summary(settings, source.name)
     collapsed = COLLAPSED if outputs.collapsed and source.name != STUDENT else ""
     note = ", ".join(filter(None, (record.weights_note, collapsed)))

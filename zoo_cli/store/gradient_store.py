@@ -16,7 +16,7 @@ import pyarrow as pa
 from zoo_cli import specs
 from zoo_cli.config import Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
-from zoo_cli.store import commits, feature_store, files, provenance, replacement, schemas
+from zoo_cli.store import commits, feature_store, files, parquet_files, provenance, replacement, schemas
 from zoo_cli.store.columns import to_list_column, to_matrix
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
@@ -94,10 +94,10 @@ def missing_rows(
         raise provenance.stale_error(str(folder), changed, _maker(source.name))
     stored: set[str] = set()
     for part in stored_parts(settings, source.name):
-        ids = TextColumn.of(files.read_table(part, schemas.GRADIENTS, ["id"]).column("id"))
+        ids = TextColumn.of(parquet_files.read_table(part, schemas.GRADIENTS, ["id"]).column("id"))
         present = images.ids.positions(ids)
         inputs = part_inputs(images, present, record) if (present >= 0).all() else {"images": None}
-        changed = provenance.differences(files.read_header(part).get("inputs", {}), inputs)
+        changed = provenance.differences(parquet_files.read_header(part).get("inputs", {}), inputs)
         if changed:
             raise provenance.stale_error(str(part), changed, _maker(source.name))
         stored.update(ids)
@@ -109,7 +109,8 @@ def load_gradients(settings: Config, name: str, ids: np.ndarray, column: str) ->
 
     def read() -> list[tuple[list[str], np.ndarray]]:
         tables = [
-            (part, files.read_table(part, schemas.GRADIENTS, ["id", column])) for part in stored_parts(settings, name)
+            (part, parquet_files.read_table(part, schemas.GRADIENTS, ["id", column]))
+            for part in stored_parts(settings, name)
         ]
         return [
             (table.column("id").to_pylist(), to_matrix(table.column(column), f"{part}: column {column}"))
@@ -145,7 +146,7 @@ def open_gradients(settings: Config, name: str, record: GradientRecord) -> None:
         # Without a record, parts made in this very way may be those of another process that has just begun.
         made = provenance.fingerprint(asdict(record))
         for part in stored_parts(settings, name):
-            if files.read_header(part).get("inputs", {}).get("gradients") != made:
+            if parquet_files.read_header(part).get("inputs", {}).get("gradients") != made:
                 part.unlink(missing_ok=True)
     files.write_sealed_json(folder / DOCUMENT, asdict(record))
     (folder / OLD_DOCUMENT).unlink(missing_ok=True)
@@ -171,7 +172,7 @@ def begin_replacement(
     def find_current() -> set[Path]:
         current = set()
         for part in sorted(new.new.glob("part-*.parquet")):
-            ids = TextColumn.of(files.read_parquet(part, ["id"]).column("id"))
+            ids = TextColumn.of(parquet_files.read_parquet(part, ["id"]).column("id"))
             present = images.ids.positions(ids)
             if (present >= 0).all() and provenance.is_made_from(part, part_inputs(images, present, record)):
                 stored.update(ids)
@@ -221,7 +222,7 @@ def write_gradients(
     )
     path = settings.gradients(name) / f"part-{provenance.fingerprint(ids)[:16]}.parquet"
     inputs = part_inputs(images, rows, record)
-    replacement.commit(new, path, files.write_table, table, schemas.GRADIENTS, inputs, card)
+    replacement.commit(new, path, parquet_files.write_table, table, schemas.GRADIENTS, inputs, card)
     return path
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from zoo_cli.config import Config
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files, json_text, provenance, replacement, schemas
+from zoo_cli.store import files, json_text, parquet_files, provenance, replacement, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.records import build_record, check_value
@@ -139,7 +139,7 @@ def _write_parts(new: Replacement, folder: Path, ids: np.ndarray, probs: np.ndar
             }
         )
         path = folder / f"part-{part:05}-of-{count:05}.parquet"
-        replacement.commit(new, path, files.write_table, table, schemas.PSEUDO, inputs)
+        replacement.commit(new, path, parquet_files.write_table, table, schemas.PSEUDO, inputs)
 
 
 def _replace(new: Replacement, record: HeadRecord) -> None:
@@ -188,7 +188,7 @@ def _load_formula(folder: Path) -> tuple[StoredFormula, Inputs]:
     if weights is not None and weights.shape != (len(formula.sources),):
         raise ContractError(f"{path} names {len(formula.sources)} sources, but has weights {weights.shape}", again)
     for part in sorted(folder.glob("part-*.parquet")):
-        if provenance.differences(files.read_header(part).get("inputs", {}), inputs):
+        if provenance.differences(parquet_files.read_header(part).get("inputs", {}), inputs):
             raise ContractError(f"{part} and {path} are of different pools", again)
     return formula, inputs
 

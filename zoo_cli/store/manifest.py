@@ -13,7 +13,7 @@ import pyarrow as pa
 from zoo_cli.errors import ContractError
 from zoo_cli.images.decoding import BadImage
 from zoo_cli.images.in_order import paused
-from zoo_cli.store import files, provenance, schemas
+from zoo_cli.store import parquet_files, provenance, schemas
 from zoo_cli.store.parquet_images import ImagePlace, ImagePlaces, ParquetImages
 from zoo_cli.store.text_column import BLOCK, TextColumn, decode_few, to_numbers
 
@@ -90,7 +90,7 @@ class Images:
     def _stored(self, row: int) -> bytes:
         """The image of a row that the manifest itself holds."""
         if self._group_ends is None:
-            self._group_ends = np.cumsum(files.group_sizes(self.file))
+            self._group_ends = np.cumsum(parquet_files.group_sizes(self.file))
         ends = self._group_ends
         group = int(np.searchsorted(ends, row, side="right"))
         begin = int(ends[group - 1]) if group else 0
@@ -106,7 +106,7 @@ class Images:
 
     def truth(self) -> Array:
         """The known labels (N,) of every sample, -1 if unknown. Only for evaluation."""
-        truth = _labels(files.read_table(self.file, schemas.MANIFEST, ["truth"]).column("truth"))
+        truth = _labels(parquet_files.read_table(self.file, schemas.MANIFEST, ["truth"]).column("truth"))
         return np.where(self.labels != NO_LABEL, self.labels, truth)
 
 
@@ -130,7 +130,9 @@ def load_manifest(file: Path, root: Path) -> Images:
     """The images of a manifest. Raises ContractError for repeated ids or unknown splits."""
     names = ["id", "data", "path", "label", "split", "probe", "sha256"]
     # Each column as it was read is freed when the next one is taken.
-    columns = dict(zip(names, files.read_table(file, schemas.MANIFEST, names).select(names).columns, strict=True))
+    columns = dict(
+        zip(names, parquet_files.read_table(file, schemas.MANIFEST, names).select(names).columns, strict=True)
+    )
     ids = TextColumn.of(columns.pop("id"))
     check_unique(ids, str(file))
     split, splits = decode_few(columns.pop("split"))
@@ -174,9 +176,9 @@ def _blocks(column: Array | TextColumn, rows: Array) -> Iterator[list[str]]:
 
 def _places(file: Path) -> Mapping[int, ImagePlace]:
     """Where the images are that a manifest only refers to, by row."""
-    if not set(schemas.PLACE) <= set(files.column_types(file)):
+    if not set(schemas.PLACE) <= set(parquet_files.column_types(file)):
         return {}
-    table = files.read_table(file, schemas.MANIFEST, schemas.PLACE)
+    table = parquet_files.read_table(file, schemas.MANIFEST, schemas.PLACE)
     return ImagePlaces([table.column(name) for name in schemas.PLACE])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from zoo_cli.errors import ContractError, ZooError
-from zoo_cli.store import feature_files, files, output_columns, replacement, schemas
+from zoo_cli.store import feature_files, output_columns, parquet_files, replacement, schemas
 from zoo_cli.store.feature_files import StoredOutputs
 from zoo_cli.store.manifest import check_unique
 from zoo_cli.store.text_column import TextColumn
@@ -133,10 +133,10 @@ def _read_index(path: Path, columns: Sequence[str]) -> tuple[list[TextColumn], l
     stored: list[tuple[int, Collection[str]]] = []
     for part in feature_files.find_parts(path):
         names = feature_files.check_part(part)
-        with files.open_parquet(part) as stream:
+        with parquet_files.open_parquet(part) as stream:
             stored.append((stream.metadata.num_rows, names))
             groups = range(stream.num_row_groups)
-            ids.append(output_columns.read_ids(files.read_groups(stream, groups, ["id"]).column("id"), part))
+            ids.append(output_columns.read_ids(parquet_files.read_groups(stream, groups, ["id"]).column("id"), part))
             for group in groups:
                 size = stream.metadata.row_group(group).num_rows
                 starts = range(0, size, BLOCK)
@@ -154,9 +154,9 @@ def _decode_group(block: _Block, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The blocks of a row group, one after another."""
     if _stamp(block.part) != block.stamp:
         raise ZooError(f"{block.part} was replaced while it was read", "run the same command again")
-    with files.open_parquet(block.part, streaming=not block.is_whole) as stream:
+    with parquet_files.open_parquet(block.part, streaming=not block.is_whole) as stream:
         if block.is_whole:
-            yield files.read_groups(stream, [block.group], columns)
+            yield parquet_files.read_groups(stream, [block.group], columns)
             return
         batches = stream.iter_batches(BLOCK, row_groups=[block.group], columns=list(columns), use_threads=False)
         for batch in batches:

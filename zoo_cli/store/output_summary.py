@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo_cli.config import STUDENT, Config
 from zoo_cli.errors import ContractError, UsageError
 from zoo_cli.metrics.collapse import Block, OutputSummary, summarise_outputs
-from zoo_cli.store import feature_files, files, replacement, source_record
+from zoo_cli.store import feature_files, files, parquet_files, replacement, source_record
 from zoo_cli.store.records import build_record
 
 DOCUMENT = "_outputs.json"
@@ -42,7 +42,7 @@ def load_summary(settings: Config, name: str, *, overwrite: bool = False) -> Out
 
     def summarise() -> OutputSummary:
         for part in sorted(folder.glob("data=*/part-*.parquet")):
-            made_from = files.read_header(part).get("inputs")
+            made_from = parquet_files.read_header(part).get("inputs")
             if not isinstance(made_from, dict) or made_from.get("source") != record.fingerprint:
                 raise ContractError(
                     f"{part} is not of the source that {folder} records", f"zoo extract --source {name} --overwrite"

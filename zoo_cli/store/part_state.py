@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from zoo_cli.config import Config, Source
-from zoo_cli.store import feature_store, files, provenance
+from zoo_cli.store import feature_store, parquet_files, provenance
 from zoo_cli.store.feature_store import SourceSummary
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.replacement import Replacement
@@ -40,7 +40,7 @@ def summarize_unfinished(settings: Config, source: Source) -> SourceSummary:
     """What is stored of a source by now, without what holds only for all its parts together."""
     record = load_source_record(settings, source.name)
     folder = settings.features(source.name)
-    count = sum(files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
+    count = sum(parquet_files.row_count(part) for part in sorted(folder.glob("data=*/part-*.parquet")))
     return SourceSummary(source.name, count, record.features, record.classes, str(folder), note=record.weights_note)
 
 
@@ -48,7 +48,9 @@ def has_output(settings: Config, source: Source, images: Images, row: int) -> bo
     """Whether the plain outputs of a row of the manifest are stored."""
     for path, rows in feature_store.planned_parts(settings, source, images):
         if row in rows:
-            return path.exists() and images.ids[row] in files.read_parquet(path, ["id"]).column("id").to_pylist()
+            return (
+                path.exists() and images.ids[row] in parquet_files.read_parquet(path, ["id"]).column("id").to_pylist()
+            )
     return False
 
 

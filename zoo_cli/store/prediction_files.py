@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from zoo_cli.errors import UsageError
-from zoo_cli.store import commits, files, schemas
+from zoo_cli.store import commits, parquet_files, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.text_escapes import spreadsheet_text
@@ -71,7 +71,7 @@ def _write_parquet(path: Path, classes: Sequence[str], inputs: Inputs, logits: b
     empty = np.zeros((0, len(classes)), np.float32)
     header = {**inputs, "classes": list(classes)}
     schema = _to_table(PredictedBatch((), (), empty, empty if logits else None), classes).schema
-    with files.table_writer(path, schemas.NEW_PREDICTIONS, header, schema) as write:
+    with parquet_files.table_writer(path, schemas.NEW_PREDICTIONS, header, schema) as write:
         yield lambda batch: write(_to_table(batch, classes))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_cli.errors import ContractError, UsageError
-from zoo_cli.store import files
+from zoo_cli.store import files, parquet_files
 
 Inputs = Mapping[str, Any]
 """What an artifact is made from, as its header holds it: names with digests or other values of JSON."""
@@ -58,7 +58,7 @@ def is_current(path: Path, inputs: Inputs, *, overwrite: bool, name: str | None 
     """
     if not path.exists() or overwrite:
         return False
-    header = files.read_header(path) if path.suffix == ".parquet" else files.read_json(path)
+    header = parquet_files.read_header(path) if path.suffix == ".parquet" else files.read_json(path)
     made_from = header.get("inputs", {}) if isinstance(header, dict) else {}
     changed = differences(made_from if isinstance(made_from, dict) else {}, inputs)
     if changed:
@@ -69,7 +69,7 @@ def is_current(path: Path, inputs: Inputs, *, overwrite: bool, name: str | None 
 def is_made_from(path: Path, inputs: Mapping[str, Any]) -> bool:
     """Whether a parquet artifact exists, is intact and was made from these inputs."""
     try:
-        return path.exists() and files.read_header(path).get("inputs") == inputs
+        return path.exists() and parquet_files.read_header(path).get("inputs") == inputs
     except (ContractError, UsageError):
         return False
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from zoo_cli.errors import ContractError
-from zoo_cli.store import commits, files, schemas
+from zoo_cli.store import commits, parquet_files, schemas
 from zoo_cli.store.columns import arrow_schema
 from zoo_cli.store.provenance import Inputs
 
@@ -61,7 +61,7 @@ class ScoreRow:
 
 def write_scores(path: Path, rows: Sequence[ScoreRow], inputs: Inputs) -> None:
     """Store scores. `inputs`: what they were made from."""
-    files.write_table(path, _to_table(rows), schemas.SCORES, inputs)
+    parquet_files.write_table(path, _to_table(rows), schemas.SCORES, inputs)
 
 
 def write_together(scores: Sequence[tuple[Path, ScoreRow, Inputs]], texts: Mapping[Path, str]) -> None:
@@ -73,7 +73,7 @@ def write_together(scores: Sequence[tuple[Path, ScoreRow, Inputs]], texts: Mappi
     with commits.replacing_together(*paths, *texts) as temporaries:
         for (path, row, inputs), temporary in zip(scores, temporaries, strict=False):
             table = _to_table([row])
-            with files.table_writer(path, schemas.SCORES, inputs, table.schema, temporary=temporary) as write:
+            with parquet_files.table_writer(path, schemas.SCORES, inputs, table.schema, temporary=temporary) as write:
                 write(table)
         for text, temporary in zip(texts.values(), temporaries[len(paths) :], strict=True):
             temporary.write_text(text, encoding="utf-8")
@@ -86,15 +86,15 @@ def _to_table(rows: Sequence[ScoreRow]) -> pa.Table:
 def load_scores(path: Path) -> list[ScoreRow]:
     """The scores in a file. Raises ContractError if it breaks the schema."""
     names = {field.name for field in fields(ScoreRow)} - {SIZE}
-    table = files.read_table(path, schemas.SCORES)
-    size = _find_size(path, files.parse_header(path, table.schema))
+    table = parquet_files.read_table(path, schemas.SCORES)
+    size = _find_size(path, parquet_files.parse_header(path, table.schema))
     rows = table.to_pylist()
     return [ScoreRow(**{key: value for key, value in row.items() if key in names}, per_class=size) for row in rows]
 
 
 def load_size(path: Path) -> int | None:
     """The most images of a class that the scores in a file were computed on; None: the whole probe set."""
-    return _find_size(path, files.read_header(path))
+    return _find_size(path, parquet_files.read_header(path))
 
 
 def _find_size(path: Path, header: Mapping[str, Any]) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
-from zoo_cli.store import feature_store, files, provenance, replacement
+from zoo_cli.store import feature_store, files, parquet_files, provenance, replacement
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.provenance import Inputs
 from zoo_cli.store.records import build_record
@@ -241,8 +241,8 @@ def missing_ids(settings: Config, sources: Sequence[Source], images: Images) -> 
         parts = [part for source in sources if views for part in planned_parts(settings, source, images, views)]
         for part in parts:
             path = part.paths[0]  # all views of an image are stored, or none
-            if path.exists() and files.row_count(path) < len(part.rows):
-                stored = TextColumn.of(files.read_parquet(path, ["id"]).column("id"))
+            if path.exists() and parquet_files.row_count(path) < len(part.rows):
+                stored = TextColumn.of(parquet_files.read_parquet(path, ["id"]).column("id"))
                 planned = images.ids.take(part.rows)
                 missing.update(planned[~planned.isin(stored)])
     return frozenset(missing)

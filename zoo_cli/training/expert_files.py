@@ -12,7 +12,7 @@ from zoo_cli.models.capture import FeatureExtractor
 from zoo_cli.models.domain_student import DomainStudent
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.student import Student
-from zoo_cli.store import files, image_lists, provenance, schemas
+from zoo_cli.store import files, image_lists, parquet_files, provenance, schemas
 from zoo_cli.store.checksums import DOMAINS, IMAGES, MEANS, PREDICTIONS
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.text_escapes import code_span, markdown
@@ -120,7 +120,7 @@ def write_class_means(path: Path, run: RunFolder, expert: Student, cache: ImageC
             "mean": to_list_column(means),
         }
     )
-    files.write_table(path, table, schemas.SOURCE_MEANS, {"run": provenance.fingerprint(run.record)})
+    parquet_files.write_table(path, table, schemas.SOURCE_MEANS, {"run": provenance.fingerprint(run.record)})
 
 
 def average_features(

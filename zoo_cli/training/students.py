@@ -14,7 +14,7 @@ from zoo_cli.models import cost, label_space, loading, student
 from zoo_cli.models.loading import LoadedModel
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.models.student import Student
-from zoo_cli.store import files, image_lists, provenance, schemas, weights_origin
+from zoo_cli.store import files, image_lists, parquet_files, provenance, schemas, weights_origin
 from zoo_cli.store.checksums import IMAGES
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.training import inference, loop
@@ -149,7 +149,7 @@ def write_predictions(path: Path, run: RunFolder, cache: ImageCache, rows: np.nd
             "logits": to_list_column(logits.astype(np.float32, copy=False)),
         }
     )
-    files.write_table(path, table, schemas.PREDICTIONS, {"run": provenance.fingerprint(run.record)})
+    parquet_files.write_table(path, table, schemas.PREDICTIONS, {"run": provenance.fingerprint(run.record)})
 
 
 def measure_size(trained: Student) -> dict[str, int]:

@@ -12,7 +12,7 @@ from zoo_cli.data.hold_out import hold_out_positions
 from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.evaluation import flip_statistics
 from zoo_cli.quantities import percent
-from zoo_cli.store import feature_files, files, schemas
+from zoo_cli.store import feature_files, files, parquet_files, schemas
 from zoo_cli.store.manifest import Images
 from zoo_cli.training import loop, runner
 from zoo_cli.training.image_cache import ImageCache
@@ -122,5 +122,5 @@ def _evaluate(trial: RunSpec, rate: float) -> RateAccuracy:
 
 def load_groups(images: Images) -> np.ndarray:
     """The group (N,) of each sample, or None."""
-    table = files.read_table(images.file, schemas.MANIFEST, ["group"])
+    table = parquet_files.read_table(images.file, schemas.MANIFEST, ["group"])
     return np.array(table.column("group").to_pylist(), dtype=object)

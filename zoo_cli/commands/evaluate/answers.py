@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from zoo_cli.answer_tables import Field, Grid, plain, show_answer
-from zoo_cli.store import files
+from zoo_cli.store import files, parquet_files
 from zoo_cli.store.columns import ARROW_TYPES
 
 Row = dict[str, Any]
@@ -35,6 +35,6 @@ def print_answer(
     if out is not None and out.suffix == ".json":
         files.write_json(out, {"schema": schema, "data": plain(data), "meta": {}})
     elif out is not None:
-        files.write_rows(out, schema, rows, {name: ARROW_TYPES[kind] for name, kind in types.items()})
+        parquet_files.write_rows(out, schema, rows, {name: ARROW_TYPES[kind] for name, kind in types.items()})
     printed = rows if table is None else table
     show_answer(schema, data, fields, form=form, meta=meta, notes=notes, table=printed, grids=grids)

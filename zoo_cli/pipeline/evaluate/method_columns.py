@@ -12,7 +12,7 @@ from zoo_cli.evaluation import flip_statistics, methods, named_runs, predictions
 from zoo_cli.evaluation.methods import LABELS, LABELS_ONLY, MethodRun
 from zoo_cli.evaluation.predictions import Predictions
 from zoo_cli.label_sets import load_config
-from zoo_cli.store import files
+from zoo_cli.store import parquet_files
 
 Array = np.ndarray
 
@@ -76,7 +76,7 @@ def read_column(name: str, workspace: Path, by: str, across: Collection[str]) ->
 
 def _describe_draw(workspace: Path, labels: str | None) -> str:
     """How many labels a label set was asked to have: "5/class". None: the main one."""
-    header = files.read_header(load_config(workspace, labels).manifest)
+    header = parquet_files.read_header(load_config(workspace, labels).manifest)
     return str(header.get("inputs", {}).get("labelled", labels))
 
 

@@ -9,7 +9,7 @@ from zoo_cli.evaluation import score_tables, tables
 from zoo_cli.evaluation.score_tables import Score, Scores
 from zoo_cli.pipeline import leakage
 from zoo_cli.pipeline.evaluate import ranking_controls
-from zoo_cli.store import files, replacement, schemas
+from zoo_cli.store import parquet_files, replacement, schemas
 
 
 def load_scores(path: Path, labels: str | None = None) -> Scores:
@@ -36,7 +36,7 @@ def load_scores(path: Path, labels: str | None = None) -> Scores:
 
 
 def _is_scores_file(path: Path) -> bool:
-    return path.suffix == ".parquet" and files.read_header(path).get("schema") == schemas.SCORES.tag
+    return path.suffix == ".parquet" and parquet_files.read_header(path).get("schema") == schemas.SCORES.tag
 
 
 def _score_folders(path: Path, labels: str | None) -> dict[Path, list[Path]]:

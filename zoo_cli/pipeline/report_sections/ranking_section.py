@@ -19,7 +19,7 @@ from zoo_cli.report.blocks import Block, Column, Missing, Paragraph, Plot, Table
 from zoo_cli.report.interval_plot import IntervalPanel, IntervalRow, plot_intervals
 from zoo_cli.report.weights_plot import POWERS, plot_weights
 from zoo_cli.report.wording import LEVEL, MISSING, show_count, show_name, show_number, show_percent, show_range
-from zoo_cli.store import files, replacement, schemas
+from zoo_cli.store import parquet_files, replacement, schemas
 from zoo_cli.store.score_store import SIZE, ScoreRow, load_scores
 
 PLASTICITY = "+plasticity"
@@ -57,7 +57,7 @@ def _load_spec(settings: Config) -> tuple[RankingSpec, list[RankRow]]:
     """How the last ranking was made, and its rows."""
     if not settings.ranking.exists():
         raise UsageError("no ranking of the sources", "zoo rank makes it")
-    made_from = files.read_header(settings.ranking).get("inputs", {})
+    made_from = parquet_files.read_header(settings.ranking).get("inputs", {})
     metric, on, weighting = (made_from.get(key) for key in ("metric", "on", "weighting"))
     if not isinstance(metric, str) or not isinstance(weighting, str):
         raise ContractError(f"{settings.ranking} does not say how it was made", "zoo rank makes it again")
@@ -65,7 +65,7 @@ def _load_spec(settings: Config) -> tuple[RankingSpec, list[RankRow]]:
     spec = parse_ranking(names, on if len(names) == 1 else None, weighting, metric.endswith(PLASTICITY))
     spec = replace(spec, metrics=size_metrics(spec.metrics, [made_from.get(SIZE)]))
     known = {field.name for field in fields(RankRow)}
-    rows = files.read_table(settings.ranking, schemas.RANKING).to_pylist()
+    rows = parquet_files.read_table(settings.ranking, schemas.RANKING).to_pylist()
     return spec, [RankRow(**{key: value for key, value in row.items() if key in known}) for row in rows]
 
 

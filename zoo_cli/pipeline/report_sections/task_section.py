@@ -17,7 +17,7 @@ from zoo_cli.report.blocks import Block, Column, Fact, Facts, Gallery, Listing, 
 from zoo_cli.report.blocks import Table as TableBlock
 from zoo_cli.report.classes_plot import plot_classes
 from zoo_cli.report.wording import LONGEST_TITLE, show_count, show_name
-from zoo_cli.store import failures, files, schemas, split_notes
+from zoo_cli.store import failures, parquet_files, schemas, split_notes
 from zoo_cli.store.manifest import NO_LABEL, Images
 
 PARTS = ("labelled", "unlabelled", "test")
@@ -75,7 +75,7 @@ def _names(inputs: ReportInputs) -> list[str]:
 
 
 def _describe_sizes(images: Images) -> str:
-    table = files.read_table(images.file, schemas.MANIFEST, ["width", "height"])
+    table = parquet_files.read_table(images.file, schemas.MANIFEST, ["width", "height"])
     sides = [np.array(table.column(name).to_pylist(), dtype=np.int64) for name in ("width", "height")]
     low, high = (f"{int(ends[0])} × {int(ends[1])}" for ends in ([s.min() for s in sides], [s.max() for s in sides]))
     return f"images of {low} pixels" if low == high else f"images up to {high} pixels"
@@ -104,7 +104,7 @@ def _list_findings(inputs: ReportInputs, images: Images, failed: int) -> Iterato
 
 
 def _list_data(images: Images) -> TableBlock:
-    made_from = files.read_header(images.file).get("inputs", {})
+    made_from = parquet_files.read_header(images.file).get("inputs", {})
     keys = ("train", "test", "unlabelled", "labelled", "probe", "seed")
     rows = [(key, _show_value(made_from[key])) for key in keys if made_from.get(key) not in (None, [], "")]
     return TableBlock(
