@@ -21,6 +21,7 @@ import pytest
 
 from zoo_cli import config, specs
 from zoo_cli.config import Config
+from zoo_cli.images import decoding
 from zoo_cli.images.decoding import ImageInfo
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.pipeline import prepare, pseudo_label, split
@@ -77,7 +78,7 @@ def write_split(settings: Config) -> object:
     def look(_source: object) -> ImageInfo:
         return ImageInfo(hashlib.sha256(str(next(numbers)).encode()).hexdigest(), 32, 32)
 
-    with mock.patch.object(split.decoding, "image_info", look):
+    with mock.patch.object(decoding, "image_info", look):
         return split.split(settings, split.SplitConfig(workers=0))
 
 

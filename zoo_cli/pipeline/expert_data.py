@@ -12,7 +12,7 @@ from zoo_cli.data import splits
 from zoo_cli.data.hold_out import draw_hold_out
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.pipeline.expert_config import DomainSpec
-from zoo_cli.pipeline.split import ManifestRow, check_images
+from zoo_cli.pipeline.manifest_rows import ManifestRow, check_images
 from zoo_cli.pipeline.task_data import DataPart, one_class_error, open_parts
 from zoo_cli.store.domain_images import DomainImages
 from zoo_cli.store.manifest import NO_LABEL
