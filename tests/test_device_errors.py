@@ -10,7 +10,7 @@ import torch
 import zoo_cli as zoo
 from tests.workspaces import make, run
 from zoo_cli.device_errors import MEMORY_HINT, is_out_of_memory, translate
-from zoo_cli.pipeline import feature_extraction
+from zoo_cli.pipeline import part_maker
 
 REAL_LINE = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.21 GiB is "
@@ -91,7 +91,7 @@ def fail_to_load(*_: object, **__: object) -> NoReturn:
 
 def test_command_and_method_fail_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = make(tmp_path / "task", upto="split")
-    monkeypatch.setattr(feature_extraction, "SharedBodyRunner", fail_to_load)
+    monkeypatch.setattr(part_maker, "SharedBodyRunner", fail_to_load)
     result = run("extract", workspace=workspace)
     assert result.code == 1
     assert result.error.startswith("the GPU failed: CUDA error: unspecified launch failure; what is finished is kept")

@@ -23,7 +23,7 @@ from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.pipeline import extract
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.pipeline.feature_extraction import CPU_BATCH
+from zoo_cli.pipeline.part_maker import CPU_BATCH
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 RANDOM: dict[str, Any] = {"weights": "none", "mean": MEAN, "std": STD}

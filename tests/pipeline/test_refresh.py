@@ -9,7 +9,7 @@ import pytest
 from tests.pipeline.test_bytes import contents
 from tests.workspaces import edit, make, run
 from zoo_cli import config
-from zoo_cli.pipeline import feature_extraction
+from zoo_cli.pipeline import part_maker
 from zoo_cli.store import feature_store, gradient_store
 
 GRADIENTS = ("extract", "--gradients", "--projection", "20")
@@ -49,8 +49,8 @@ def test_missing_and_stale_sources_are_run_together(
     for workspace in (place, fresh):
         other_views(workspace)
     passes: list[object] = []
-    batches = feature_extraction.view_batches
-    monkeypatch.setattr(feature_extraction, "view_batches", lambda *given: passes.append(1) or batches(*given))
+    batches = part_maker.view_batches
+    monkeypatch.setattr(part_maker, "view_batches", lambda *given: passes.append(1) or batches(*given))
     ok("extract", *flags, workspace=place)
     assert len(passes) == 1
     ok("extract", workspace=fresh)

@@ -227,8 +227,8 @@ def test_auto_under_torchrun_lets_no_process_wait(tmp_path: Path) -> None:
     alone, shared = (build(tmp_path / name) for name in ("alone", "shared"))
     do(alone, *EXTRACT)
     before = SMALL_PARTS.format(pause=0.02).replace("= 4", f"= {FEW}") + PSEUDO_PARTS
-    kill = "from zoo_cli.images import view_batches\nimport os\nfrom zoo_cli.pipeline import feature_extraction\n"
-    kill += "feature_extraction.view_batches = lambda *_: os.kill(os.getpid(), 9)\n"
+    kill = "from zoo_cli.images import view_batches\nimport os\nfrom zoo_cli.pipeline import part_maker\n"
+    kill += "part_maker.view_batches = lambda *_: os.kill(os.getpid(), 9)\n"
     command = (*EXTRACT, "--shard", "auto")
     results = run_ranks(*command, workspace=shared, place=tmp_path / "a", count=3, before=before, only=[kill])
     assert [result.code for result in results] == [-9, 0, 0]

@@ -18,7 +18,7 @@ from zoo_cli.models import loading
 from zoo_cli.models.extraction import FeatureRunner
 from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.loading import LoadedModel
-from zoo_cli.pipeline import feature_extraction, head_labels
+from zoo_cli.pipeline import feature_extraction, head_labels, part_maker
 from zoo_cli.pipeline.head_config import HeadLabelConfig, configure_heads
 from zoo_cli.pipeline.predict import PredictConfig
 from zoo_cli.pipeline.predictor import Answers, Predictor
@@ -60,7 +60,7 @@ def load_pool_predictor(settings: Config, options: PredictConfig) -> Predictor:
         for model, record in zip(models, records.values(), strict=True)
     ]
     geometries = [view_geometry(model.preprocessing) for model in models]
-    passes = ForwardPasses(device, options.batch_size, feature_extraction.auto_batch(device))
+    passes = ForwardPasses(device, options.batch_size, part_maker.auto_batch(device))
 
     def answer(views: Mapping[Geometry, np.ndarray]) -> Answers:
         tensors = {geometry: torch.from_numpy(pixels) for geometry, pixels in views.items()}

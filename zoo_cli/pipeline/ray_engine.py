@@ -26,7 +26,8 @@ from zoo_cli.guard import guarded
 from zoo_cli.models import loading
 from zoo_cli.pipeline import feature_extraction
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.pipeline.feature_extraction import ExtractionJob, PartMaker, Parts, describe_source
+from zoo_cli.pipeline.feature_extraction import describe_source
+from zoo_cli.pipeline.part_maker import ExtractionJob, PartMaker, Parts
 from zoo_cli.progress import Progress
 from zoo_cli.store.failures import Failure
 from zoo_cli.store.manifest import Images, load_manifest

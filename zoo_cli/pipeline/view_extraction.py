@@ -17,7 +17,7 @@ from zoo_cli.models.forward_passes import ForwardPasses
 from zoo_cli.models.recorded_weights import confirm_weights
 from zoo_cli.pipeline import failed_images
 from zoo_cli.pipeline.extract_config import ExtractConfig
-from zoo_cli.pipeline.feature_extraction import auto_batch
+from zoo_cli.pipeline.part_maker import auto_batch
 from zoo_cli.progress import Progress
 from zoo_cli.store import failures, feature_store, replacement, view_store
 from zoo_cli.store.failures import Failure
