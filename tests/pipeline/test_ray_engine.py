@@ -21,7 +21,7 @@ PROGRAM = """
 import os, sys
 from zoo_cli.store import feature_store
 feature_store.PART_ROWS = 2
-from zoo_cli.pipeline import feature_extraction, part_maker
+from zoo_cli.pipeline import feature_extraction
 if "{slow}":
     from zoo_cli.pipeline import ray_engine
     _call = ray_engine.Actor.__call__
