@@ -16,7 +16,6 @@ os.environ.update(
 """
 ON_STEP = """
 from zoo_cli.progress import Progress
-from zoo_cli import console
 _advance, _steps = Progress.advance, []
 def _count(self, more):
     _advance(self, more)

@@ -107,7 +107,7 @@ def test_signals_of_batch_systems_save_first(
 
 SLOW_STEPS = """
 import time
-from zoo_cli import console
+from zoo_cli.progress import Progress
 _advance = Progress.advance
 Progress.advance = lambda *arguments: (time.sleep(0.01), _advance(*arguments))[1]
 """
