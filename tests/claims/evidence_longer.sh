@@ -30,7 +30,7 @@ train_longer() { # TARGET
           heads)
             zoo distill --objective heads $common $flags
             zoo distill --objective heads:cross_task=0.5 $common $flags
-            zoo distill --objective heads $common $flags --lam 0.3333
+            zoo distill --objective heads $common $flags --lam 0.3333 --name "heads-third-$labels"
             ;;
           p=12) zoo distill --weighting p=12 $common $flags ;;
         esac > /dev/null
