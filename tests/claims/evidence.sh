@@ -7,8 +7,8 @@
 # every method, then the final students. Cells run in the order of draws, so that whatever is finished
 # has all targets. small: one draw. full: three draws, longer training, a wider search. Environment variables override a
 # size: DRAWS, LABELS (few, many), STUDENTS (scratch, pretrained), STEPS (of every student), BUDGET (runs of a search),
-# EXPERT_STEPS, TRANSFER_STEPS, TARGETS, JOBS (in parallel), UNTIL (HH:MM: no cell begins later). Needs `zoo` and `python3` with zoo_cli on the PATH, and the development material
-# (ZOO_SHARED, see tests/shared_material.py). Finished steps are not repeated: an interrupted script resumes.
+# EXPERT_STEPS, TRANSFER_STEPS, TARGETS, JOBS (in parallel), UNTIL (HH:MM: no cell begins later). Needs `zoo` and `python3`
+# with zoo_cli on the PATH, and the development material (ZOO_SHARED, see tests/shared_material.py). Finished steps are not repeated: an interrupted script resumes.
 set -euo pipefail
 size=${1:?small or full} work=$(realpath -m "${2:?a folder to work in}")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -232,8 +232,8 @@ def _read_ids(part: Path) -> TextColumn:
 def _read_part(part: Path, ids: TextColumn, kept: Array, columns: Sequence[str]) -> _Piece:
     """The rows of a file that are kept (N,), of its ids (N,); only the row groups that hold one are read, one after
     another."""
-    here = [column for column in (*columns, "label") if column in parquet_files.column_types(part)]
     with parquet_files.open_parquet(part) as stream:
+        here = [column for column in (*columns, "label") if column in stream.schema_arrow.names]
         if stream.metadata.num_rows != len(ids):
             raise ContractError(f"{part} was replaced while it was read", "run the same command again")
         if kept.all():
