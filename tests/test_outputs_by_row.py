@@ -53,20 +53,26 @@ def test_only_row_groups_with_a_selected_row_are_read(stored: Path) -> None:
 
 def test_the_ids_of_all_files_are_looked_up_at_once(stored: Path) -> None:
     names = np.array([f"s{row}" for row in range(10, ROWS)], dtype=object)
-    with mock.patch.object(TextColumn, "isin", autospec=True, side_effect=TextColumn.isin) as lookup:
+    with mock.patch.object(TextColumn, "positions", autospec=True, side_effect=TextColumn.positions) as lookup:
         feature_files.load_outputs(stored, ids=names)
     assert lookup.call_count == 1, "a lookup for each file grows with the square of the rows"
+
+
+def test_an_id_that_is_selected_twice_is_given_twice(stored: Path) -> None:
+    outputs = feature_files.load_outputs(stored, ids=np.array(["s5", "s60", "s5"], dtype=object))
+    assert outputs.labels is not None
+    assert outputs.labels.tolist() == [5, 60, 5]
 
 
 def test_a_file_that_is_replaced_between_its_ids_and_its_rows_is_an_error(stored: Path, tmp_path: Path) -> None:
     part = shutil.copy(stored / "0.parquet", tmp_path / "a.parquet")
 
-    def replace(ids: TextColumn, _names: TextColumn) -> np.ndarray:
+    def replace(_selected: TextColumn, ids: TextColumn) -> np.ndarray:
         shutil.copy(stored / "1.parquet", part)
-        return np.ones(len(ids), dtype=bool)
+        return np.arange(len(ids))
 
     with (
-        mock.patch.object(TextColumn, "isin", autospec=True, side_effect=replace),
+        mock.patch.object(TextColumn, "positions", autospec=True, side_effect=replace),
         pytest.raises(ContractError, match=r"a\.parquet was replaced while it was read"),
     ):
         feature_files.load_outputs(part, ids=np.array(["s1"], dtype=object))

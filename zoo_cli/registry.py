@@ -73,7 +73,13 @@ METRICS: dict[str, Metric] = {
         cheap=True,
         on_subsamples="zoo_cli.metrics.leep:on_subsamples",
     ),
-    "random": Metric("zoo_cli.metrics.random_score:random", "a random number: the control", cheap=True, chance=0.5),
+    "random": Metric(
+        "zoo_cli.metrics.random_score:random",
+        "a random number: the control",
+        cheap=True,
+        chance=0.5,
+        on_subsamples="zoo_cli.metrics.random_score:on_subsamples",
+    ),
     "logme": Metric(
         "zoo_cli.metrics.logme:logme",
         "log evidence of a linear model on the features (You 2021)",

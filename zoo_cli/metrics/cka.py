@@ -31,9 +31,7 @@ def cka(probe: Probe, *, debiased: bool = False) -> float:
     target = probe.require_classes()
     if debiased:
         return _debiased(probe, target)
-    count, sizes = float(probe.size), target.sizes
-    spread = (sizes**2).sum() - 2 * (sizes**3).sum() / count + ((sizes**2).sum() / count) ** 2
-    return float(probe.squared_sums / np.sqrt(probe.squared_gram * spread))
+    return float(probe.squared_sums / np.sqrt(probe.squared_gram * target.squared_gram))
 
 
 def _debiased(probe: Probe, target: Classes) -> float:

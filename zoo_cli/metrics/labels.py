@@ -16,6 +16,7 @@ from zoo_cli.metrics.caching import Cached
 Array = NDArray[Any]
 
 KEPT_POSITIONS = 1 << 18  # the replicates of a target keep theirs side by side
+SPARSE = 1 << 16  # a range of labels from which on they are sorted, unless there are as many samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,10 @@ class Classes(Cached):
             raise ContractError(f"labels have shape {labels.shape}", "a score takes labels of shape (N,)")
         if labels.dtype.kind not in "iu":
             raise ContractError(f"labels are {labels.dtype}, not integers")
-        _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        return cls(codes, counts, np.argsort(codes, kind="stable"), np.cumsum(counts) - counts)
+        codes, counts = _count_classes(labels)
+        # Of 8 or 16 bits numpy sorts codes by counting them.
+        order = np.argsort(codes.astype(np.min_scalar_type(len(counts))), kind="stable")
+        return cls(codes, counts, order, np.cumsum(counts) - counts)
 
     def take(self, rows: Array) -> Self:
         """The label side of the samples at rows (M,), indices."""
@@ -61,6 +64,12 @@ class Classes(Cached):
     def sizes(self) -> Array:
         """The class sizes as float64 (C,)."""
         return self.counts.astype(np.float64)
+
+    @cached_property
+    def squared_gram(self) -> float:
+        """The squared Frobenius norm of the Gram matrix of the centred one-hot labels."""
+        count, squares = float(len(self)), self.sizes**2
+        return float(squares.sum() - 2 * (self.sizes**3).sum() / count + (squares.sum() / count) ** 2)
 
     @cached_property
     def members(self) -> list[Array]:
@@ -103,3 +112,14 @@ class Classes(Cached):
         """The transposed one-hot labels (C, N). A product with them reads each row once and moves none."""
         ends = np.append(self.starts, len(self))
         return sparse.csr_matrix((np.ones(len(self)), self.order, ends), shape=(len(self.counts), len(self)))
+
+
+def _count_classes(labels: Array) -> tuple[Array, Array]:
+    """The codes (N,) of labels and the samples of each class (C,). Sorts only labels that are far apart."""
+    if not len(labels) or int(labels.max()) - int(labels.min()) >= max(len(labels), SPARSE):
+        _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        return codes, counts
+    offsets = labels.astype(np.int64) - labels.min().astype(np.int64)
+    counts = np.bincount(offsets)
+    present = counts > 0
+    return (np.cumsum(present) - 1)[offsets], counts[present]

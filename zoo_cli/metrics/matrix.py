@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 BLOCK = 1024
 # Inputs of more numbers are centred a block at a time by products that do not need all of them at once.
-STREAMED = 1 << 26
+STREAMED = 1 << 25
 # Eigenvalues of a Gram matrix are exact to about 1e-16 of the largest one. Where one below this share of it matters,
 # singular values are computed from the rows themselves.
 PRECISE = 1e-9
@@ -86,7 +86,7 @@ class Matrix(Cached):
     def constant(self) -> bool:
         """Whether all rows are equal. Stops at the first row that differs, so that it usually costs nothing."""
         rows = range(len(self)) if self.whole is None else self.whole[1]
-        return all(np.array_equal(self.all_inputs[rows[0]], self.all_inputs[row]) for row in rows[1:])
+        return all((self.all_inputs[rows[0]] == self.all_inputs[row]).all() for row in rows[1:])
 
     @cached_property
     def mean(self) -> Array:

@@ -105,10 +105,10 @@ def score_source(
         progress.advance(remaining)
         return [Score(undefine(_row(source, spec, target))) for spec in metrics]
 
-    def advance() -> None:
+    def advance(count: int) -> None:
         nonlocal remaining
-        remaining -= 1
-        progress.advance(1)
+        remaining -= count
+        progress.advance(count)
 
     scores: dict[int, Score] = {}
     for on in dict.fromkeys(spec.on for spec in metrics):

@@ -31,16 +31,17 @@ class Scorer:
     """The function of a metric with its parameters, and those of many replicates at once, if its entry names them.
 
     `on_subsamples` takes a probe and its subsamples, `on_permutations` a probe and label sides; each returns the scores
-    (P,), NaN where undefined, or None where it offers nothing for this probe. `advance` is called once a score.
+    (P,), NaN where undefined, or None where it offers nothing for this probe. `advance` is told how many
+    were computed.
     """
 
     function: Score
     on_subsamples: Callable[[Probe, Subsamples], Array | None] | None = None
     on_permutations: Callable[[Probe, Sequence[Classes]], Array | None] | None = None
-    advance: Callable[[], None] = lambda: None
+    advance: Callable[[int], None] = lambda _: None
 
     @classmethod
-    def of(cls, method: Method, entry: Metric, advance: Callable[[], None] = lambda: None) -> "Scorer":
+    def of(cls, method: Method, entry: Metric, advance: Callable[[int], None] = lambda _: None) -> "Scorer":
         """That of a method and its entry."""
         return cls(
             partial(accept_probe(method.function), **method.params),
@@ -53,7 +54,7 @@ class Scorer:
         try:
             return self.function(probe)
         finally:
-            self.advance()
+            self.advance(1)
 
 
 def score_subsamples(functions: Sequence[Score], probe: Probe, subsamples: Subsamples) -> Array:
@@ -74,8 +75,7 @@ def _score_batch(function: Score, kind: str, probe: Probe, replicates: Subsample
     batch = getattr(function, kind) if isinstance(function, Scorer) else None
     scores: Array | None = None if batch is None else batch(probe, replicates)
     if scores is not None and isinstance(function, Scorer):
-        for _ in range(len(replicates)):
-            function.advance()
+        function.advance(len(replicates))
     return scores
 
 

@@ -124,7 +124,7 @@ def estimate_scores(
     *,
     seed: int,
     replicates: Replicates | None = None,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[int], None] = lambda _: None,
     intervals: bool = True,
 ) -> list[Estimate | Undefined]:
     """The scores of one source by several metrics, each a method and its entry, with intervals and chance levels.
@@ -132,8 +132,8 @@ def estimate_scores(
     A metric whose entry names functions of many subsamples or permutations is evaluated by them. On all others every
     subsample and every permutation is one sub-probe, so that they share its products. The entry of a metric says how
     its interval is made: by the jackknife if it names its leave-one-out scores, else from subsamples. `replicates`:
-    those of the target, if drawn already; `advance` is called after each evaluation. Without `intervals` only the
-    values are computed, each for the reason NOT_COMPUTED. A score without a value is the Undefined that says why.
+    those of the target, if drawn already; `advance` is told of evaluations that are done. Without `intervals` only
+    the values are computed, each for the reason NOT_COMPUTED. A score without a value is the Undefined that says why.
     """
     replicates = draw_replicates(probe.target, seed=seed) if replicates is None else replicates
     functions = [Scorer.of(method, entry, advance) for method, entry in metrics]
@@ -151,7 +151,7 @@ def estimate_scores(
             scores = _import_function(entry.leave_one_out)(probe, **method.params)
             estimates[i] = _with_interval(estimate, jackknife_interval(estimate.value, scores, seed=seed))
             variances[i] = within_classes(scores, probe.target.codes, probe.target.counts)
-            advance()
+            advance(1)
     groups: dict[Subsamples, list[int]] = {}
     for i in estimates:
         if not metrics[i][1].leave_one_out:
@@ -299,10 +299,12 @@ def _spread(value: float, parts: Array, seed: int, count: int) -> Estimate:
 def _draw_subsamples(target: Classes, seed: int, sizes: Array) -> Subsamples:
     """Subsamples with sizes (C,) samples of each class, their rows ascending."""
     generator = np.random.default_rng([seed, 0])
-    members = [np.flatnonzero(target.codes == label) for label in np.unique(target.codes)]
-    samples = [
-        np.sort(np.concatenate([generator.permutation(rows)[:size] for rows, size in zip(members, sizes, strict=True)]))
-        for _ in range(SUBSAMPLES if len(target) <= MANY else FEW_SUBSAMPLES)
-    ]
+    members = target.members
+    samples = []
+    for _ in range(SUBSAMPLES if len(target) <= MANY else FEW_SUBSAMPLES):
+        drawn = np.zeros(len(target), dtype=bool)
+        for rows, size in zip(members, sizes, strict=True):
+            drawn[generator.permutation(rows)[:size]] = True
+        samples.append(np.flatnonzero(drawn))
     share = float((target.counts * (target.counts / sizes - 1)).sum()) / max(1, len(target))
     return Subsamples(tuple((rows, target.take(rows)) for rows in samples), share)

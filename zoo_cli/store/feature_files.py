@@ -133,8 +133,7 @@ def load_outputs(
         if column not in present:
             raise lacks_column(path, column)
     stored = TextColumn.join([piece.ids for piece in pieces])
-    check_unique(stored, str(path))
-    order = np.arange(len(stored)) if selected is None else find_rows(selected, stored, path)
+    order = _find_order(selected, stored, pieces, path)
     arrays = {column: _join(path, column, pieces, order) for column in present}
     stored_ids = np.asarray(stored if selected is None else selected)
     for column in columns:
@@ -160,10 +159,12 @@ def load_parts(path: Path, output: str) -> Iterator[StoredOutputs]:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Rows of one file: their ids, and the arrays of the columns that it has, by name."""
+    """Rows of one file: their ids, the arrays of the columns that it has, by name, and where each row is among the
+    selected ones (N,)."""
 
     ids: TextColumn
     arrays: dict[str, Array]
+    places: Array
 
 
 def _join(path: Path, column: str, pieces: Sequence[_Piece], order: Array) -> Array:
@@ -214,11 +215,10 @@ def _read_parts(parts: Sequence[Path], selected: TextColumn | None, columns: Seq
     """
     with ThreadPoolExecutor(max(1, min(len(parts), pa.cpu_count()))) as pool:
         ids = list(pool.map(_read_ids, parts))
-        if selected is None or not parts:
-            kept = [np.ones(len(own), dtype=bool) for own in ids]
-        else:
-            kept = np.split(TextColumn.join(ids).isin(selected), np.cumsum([len(own) for own in ids])[:-1])
-        return list(pool.map(lambda part, own, rows: _read_part(part, own, rows, columns), parts, ids, kept))
+        sizes = [len(own) for own in ids]
+        places = np.arange(sum(sizes)) if selected is None else selected.positions(TextColumn.join(ids))
+        split = np.split(places, np.cumsum(sizes)[:-1])
+        return list(pool.map(lambda part, own, here: _read_part(part, own, here, columns), parts, ids, split))
 
 
 def _read_ids(part: Path) -> TextColumn:
@@ -229,18 +229,18 @@ def _read_ids(part: Path) -> TextColumn:
         return output_columns.read_ids(parquet_files.read_groups(stream, groups, ["id"]).column("id"), part)
 
 
-def _read_part(part: Path, ids: TextColumn, kept: Array, columns: Sequence[str]) -> _Piece:
-    """The rows of a file that are kept (N,), of its ids (N,); only the row groups that hold one are read, one after
-    another."""
+def _read_part(part: Path, ids: TextColumn, places: Array, columns: Sequence[str]) -> _Piece:
+    """The rows of a file that have a place (N,), of its ids (N,); the others have -1. Only the row groups that hold one
+    are read, one after another."""
     with parquet_files.open_parquet(part) as stream:
         here = [column for column in (*columns, "label") if column in stream.schema_arrow.names]
         if stream.metadata.num_rows != len(ids):
             raise ContractError(f"{part} was replaced while it was read", "run the same command again")
-        if kept.all():
+        rows = np.flatnonzero(places >= 0)
+        if len(rows) == len(ids):
             table = parquet_files.read_groups(stream, range(stream.num_row_groups), here)
         else:
-            rows = np.flatnonzero(kept)
-            ids = ids.take(rows)
+            ids, places = ids.take(rows), places[rows]
             table = pa.concat_tables(_read_rows(stream, rows, here))
     arrays = {}
     for column in here:
@@ -248,7 +248,7 @@ def _read_part(part: Path, ids: TextColumn, kept: Array, columns: Sequence[str])
             arrays[column] = output_columns.read_labels(table.column(column), part)
         elif (values := output_columns.read_matrix(table.column(column), column, part)) is not None:
             arrays[column] = values
-    return _Piece(ids, arrays)
+    return _Piece(ids, arrays, places)
 
 
 def _read_rows(stream: pq.ParquetFile, rows: Array, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -261,6 +261,21 @@ def _read_rows(stream: pq.ParquetFile, rows: Array, columns: Sequence[str]) -> I
     for group in np.unique(groups).tolist():
         first = ends[group] - sizes[group]
         yield parquet_files.read_groups(stream, [group], columns).take(to_arrow(rows[groups == group] - first))
+
+
+def _find_order(selected: TextColumn | None, stored: TextColumn, pieces: Sequence[_Piece], path: Path) -> Array:
+    """Where each of the selected ids (M,), or each id in the order stored, is among those of all pieces.
+
+    Where every id was found once, nothing is looked up again.
+    """
+    if selected is not None:
+        places = np.concatenate([piece.places for piece in pieces])
+        if len(places) == len(selected) and (np.bincount(places, minlength=len(selected)) == 1).all():
+            order = np.empty_like(places)
+            order[places] = np.arange(len(places))
+            return order
+    check_unique(stored, str(path))
+    return np.arange(len(stored)) if selected is None else find_rows(selected, stored, path)
 
 
 def find_rows(ids: TextColumn, stored: TextColumn, path: Path) -> Array:

@@ -5,6 +5,8 @@
 no label. Where the same ids have labels elsewhere, both agree.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from zoo_cli.store.text_column import TextColumn, to_numbers
 Array = np.ndarray
 COLUMNS = ("embedding", "logits", "probs")
 LISTED = 5
+BLOCK = 1024
+"""Rows that are checked at a time."""
 
 
 def read_ids(column: pa.ChunkedArray, part: Path) -> TextColumn:
@@ -57,15 +61,14 @@ def check_values(values: Array, column: str, ids: Array, path: Path, output: str
     """
     if len(values) and not values.shape[1]:
         raise ContractError(f"{path}: column {column} holds empty lists")
-    # Beyond float32 the squares that metrics take would overflow even float64.
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(values.astype(np.float32, copy=False)).all(axis=1)
+    bad = _find_rows(values, _not_finite)
     if bad.any():
         raise ContractError(
             f"{path}: column {column} is not finite (or beyond float32) in {bad.sum():,} rows, e.g. {_list(ids[bad])}",
             "make these rows again, or leave the source out",
         )
-    if column == "probs" and (wrong := invalid_rows(values, distribution=output == "softmax")).any():
+    no_probabilities = partial(invalid_rows, distribution=output == "softmax")
+    if column == "probs" and (wrong := _find_rows(values, no_probabilities)).any():
         raise ContractError(
             f"{path}: probabilities of {wrong.sum():,} rows do not sum to 1, e.g. {_list(ids[wrong])}",
             "name the column logits if that is what it holds",
@@ -90,6 +93,20 @@ def compare_labels(
             f"e.g. {names[wrong[0]]}: {joined[wrong[0]]} and {other_labels[wrong[0]]}",
             "its rows belong to other ids, or its classes have another order or are of another task",
         )
+
+
+def _not_finite(values: Array) -> Array:
+    """Which rows (N,) are not finite in float32; beyond it the squares that metrics take overflow even float64."""
+    with np.errstate(over="ignore"):
+        return np.asarray(~np.isfinite(values.astype(np.float32, copy=False)).all(axis=1))
+
+
+def _find_rows(values: Array, test: Callable[[Array], Array]) -> Array:
+    """Which rows (N,) of values (N, W) a test finds, by blocks whose copies stay in the processor's cache."""
+    wrong = np.zeros(len(values), dtype=bool)
+    for start in range(0, len(values), BLOCK):
+        wrong[start : start + BLOCK] = test(values[start : start + BLOCK])
+    return wrong
 
 
 def _list(ids: Array) -> str:
