@@ -58,12 +58,6 @@ def test_the_ids_of_all_files_are_looked_up_at_once(stored: Path) -> None:
     assert lookup.call_count == 1, "a lookup for each file grows with the square of the rows"
 
 
-def test_an_id_that_is_selected_twice_is_given_twice(stored: Path) -> None:
-    outputs = feature_files.load_outputs(stored, ids=np.array(["s5", "s60", "s5"], dtype=object))
-    assert outputs.labels is not None
-    assert outputs.labels.tolist() == [5, 60, 5]
-
-
 def test_a_file_that_is_replaced_between_its_ids_and_its_rows_is_an_error(stored: Path, tmp_path: Path) -> None:
     part = shutil.copy(stored / "0.parquet", tmp_path / "a.parquet")
 
@@ -114,3 +108,25 @@ def test_columns_of_all_rows_come_in_the_order_of_the_ids(stored: Path) -> None:
     twice = feature_files.load_outputs(stored, ids=np.array(["s80", "s2", "s80"], dtype=object))
     assert twice.labels is not None
     assert twice.labels.tolist() == [80, 2, 80]
+
+
+@pytest.mark.parametrize("first", [pa.float16(), pa.float64()])
+def test_files_of_other_precisions_are_joined_in_the_wider_one(tmp_path: Path, first: pa.DataType) -> None:
+    for name, kind, value in (("a", first, 0.5), ("b", pa.float32(), 1 / 3)):
+        table = pa.table({"id": [name], "embedding": pa.array([[value]], pa.list_(kind))})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    outputs = feature_files.load_outputs(tmp_path, ids=np.array(["b", "a"], dtype=object))
+    assert outputs.embedding is not None
+    assert outputs.embedding.tolist() == [[float(np.float32(1 / 3))], [0.5]]
+
+
+@pytest.mark.parametrize("lacking", ["0.parquet", "1.parquet"])
+def test_only_columns_of_all_files_are_given(stored: Path, tmp_path: Path, lacking: str) -> None:
+    for part in stored.glob("*.parquet"):
+        table = pq.read_table(part)
+        table = table.append_column("logits", table.column("embedding"))
+        pq.write_table(table.drop_columns(["embedding"]) if part.name == lacking else table, tmp_path / part.name)
+    outputs = feature_files.load_outputs(tmp_path)
+    assert outputs.embedding is None
+    assert outputs.logits is not None
+    assert outputs.logits[:, 0].tolist() == list(range(ROWS))

@@ -1,6 +1,6 @@
 """Stored outputs of a source: embeddings, logits or probabilities by sample id, from our parts or any parquet file."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,16 +125,19 @@ def load_outputs(
     `output_columns`.
     """
     selected = None if ids is None else TextColumn.of(ids)
-    pieces = replacement.read_whole(path, lambda: _read_parts(find_parts(path), selected, columns))
-    # Parts without rows, whose images all failed, may lack columns.
-    filled = [piece for piece in pieces if len(piece.ids)] or pieces[:1]
-    present = [column for column in (*columns, "label") if all(column in piece.arrays for piece in filled)]
+    stored, places, arrays = replacement.read_whole(
+        path, lambda: _read_parts(path, find_parts(path), selected, columns)
+    )
     for column in needed:
-        if column not in present:
+        if column not in arrays:
             raise lacks_column(path, column)
-    stored = TextColumn.join([piece.ids for piece in pieces])
-    order = _find_order(selected, stored, pieces, path)
-    arrays = {column: _join(path, column, pieces, order) for column in present}
+    if selected is None:
+        check_unique(stored, str(path))
+    elif not (np.bincount(places[places >= 0], minlength=len(selected)) == 1).all():
+        check_unique(stored.take(places >= 0), str(path))
+        find_rows(selected, stored, path)
+        firsts = selected.positions(selected)  # nothing is wrong but that an id is selected again
+        arrays = {column: values[firsts] for column, values in arrays.items()}
     stored_ids = np.asarray(stored if selected is None else selected)
     for column in columns:
         if column in arrays:
@@ -149,47 +152,12 @@ def load_outputs(
 def load_parts(path: Path, output: str) -> Iterator[StoredOutputs]:
     """The rows of each file at a path, one file in memory at a time. Raises ContractError as `load_outputs` does."""
     for part in find_parts(path):
-        (piece,) = _read_parts([part], None, COLUMNS)
-        ids = np.asarray(piece.ids)
+        stored, _, arrays = _read_parts(part, [part], None, COLUMNS)
+        ids = np.asarray(stored)
         for column in COLUMNS:
-            if (values := piece.arrays.get(column)) is not None:
+            if (values := arrays.get(column)) is not None:
                 output_columns.check_values(values, column, ids, path, output)
-        yield StoredOutputs(part.stem, ids, *(piece.arrays.get(name) for name in COLUMNS))
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Rows of one file: their ids, the arrays of the columns that it has, by name, and where each row is among the
-    selected ones (N,)."""
-
-    ids: TextColumn
-    arrays: dict[str, Array]
-    places: Array
-
-
-def _join(path: Path, column: str, pieces: Sequence[_Piece], order: Array) -> Array:
-    """The rows `order` (M,) of a column of all pieces (N, …), which lose it, so that it is in memory once."""
-    # Parts without rows may not know their width; if all are empty, the first one stands for the column.
-    filled = [piece for piece in pieces if len(piece.ids)] or pieces[:1]
-    first = filled[0].arrays[column]
-    if len({piece.arrays[column].shape[1:] for piece in filled}) > 1:
-        raise ContractError(f"{path}: the parts disagree on the width of {column}")
-    total = sum(len(piece.ids) for piece in filled)
-    in_order = np.array_equal(order, np.arange(total))
-    if len(filled) == 1 or len(order) != total:
-        values = np.concatenate([piece.arrays.pop(column) for piece in filled]) if len(filled) > 1 else first
-        return values if in_order else values[order]
-    place = np.empty(total, np.int64)
-    place[order] = np.arange(total)
-    kind = np.result_type(*(piece.arrays[column].dtype for piece in filled))
-    values = np.empty((total, *first.shape[1:]), kind)
-    del first
-    begin = 0
-    for piece in filled:
-        end = begin + len(piece.ids)
-        values[slice(begin, end) if in_order else place[begin:end]] = piece.arrays.pop(column)
-        begin = end
-    return values
+        yield StoredOutputs(part.stem, ids, *(arrays.get(name) for name in COLUMNS))
 
 
 def check_part(part: Path) -> Collection[str]:
@@ -208,17 +176,52 @@ def lacks_column(path: Path, column: str) -> ContractError:
     return ContractError(f"{path} has no column {column} in all its parts", "make it again, or fetch it again")
 
 
-def _read_parts(parts: Sequence[Path], selected: TextColumn | None, columns: Sequence[str]) -> list[_Piece]:
-    """The selected rows of files, as many files at a time as Arrow uses threads.
+def _read_parts(
+    path: Path, parts: Sequence[Path], selected: TextColumn | None, columns: Sequence[str]
+) -> tuple[TextColumn, Array, dict[str, Array]]:
+    """The ids (N,) of files, where each is among the M selected ones, of equal ones the first, or -1, and the arrays
+    (M, W) of the columns that every file has, by name. A row whose id no file has is not filled. Without a selection
+    every row is in its own place.
 
-    The ids of all files are looked up at once: each lookup hashes everything that is selected.
+    As many files at a time as Arrow uses threads. The ids of all are looked up at once: each lookup hashes everything
+    that is selected.
     """
     with ThreadPoolExecutor(max(1, min(len(parts), pa.cpu_count()))) as pool:
         ids = list(pool.map(_read_ids, parts))
-        sizes = [len(own) for own in ids]
-        places = np.arange(sum(sizes)) if selected is None else selected.positions(TextColumn.join(ids))
-        split = np.split(places, np.cumsum(sizes)[:-1])
-        return list(pool.map(lambda part, own, here: _read_part(part, own, here, columns), parts, ids, split))
+        stored = TextColumn.join(ids)
+        places = np.arange(len(stored)) if selected is None else selected.positions(stored)
+        of_parts = np.split(places, np.cumsum([len(own) for own in ids])[:-1])
+        pieces = pool.map(lambda part, own: _read_part(part, own, columns), parts, of_parts)
+        return stored, places, _gather(pieces, len(stored if selected is None else selected), path)
+
+
+def _gather(pieces: Iterable[tuple[Array, dict[str, Array]]], count: int, path: Path) -> dict[str, Array]:
+    """The rows of all pieces, each at its place among `count`: arrays by column, of the columns that all pieces have.
+
+    A piece is let go before the next one is looked at, so that a column is in memory once. Raises ContractError for
+    pieces of different widths.
+    """
+    arrays: dict[str, Array] = {}
+    lacking: set[str] = set()
+    empty: dict[str, Array] = {}
+    for places, own in pieces:
+        if not len(places):  # of images that all failed: it may lack columns, or not know their width
+            empty = empty or own
+            continue
+        if len(places) == count and np.array_equal(places, np.arange(count)):
+            return own
+        if arrays:
+            lacking |= set(arrays) ^ set(own)
+        for column in [*own]:
+            values = own.pop(column)
+            if column not in arrays:
+                arrays[column] = np.empty((count, *values.shape[1:]), values.dtype)
+            total = arrays[column]
+            if total.shape[1:] != values.shape[1:]:
+                raise ContractError(f"{path}: the parts disagree on the width of {column}")
+            arrays[column] = total.astype(np.result_type(total.dtype, values.dtype), copy=False)
+            arrays[column][places] = values
+    return {column: values for column, values in (arrays or empty).items() if column not in lacking}
 
 
 def _read_ids(part: Path) -> TextColumn:
@@ -229,18 +232,18 @@ def _read_ids(part: Path) -> TextColumn:
         return output_columns.read_ids(parquet_files.read_groups(stream, groups, ["id"]).column("id"), part)
 
 
-def _read_part(part: Path, ids: TextColumn, places: Array, columns: Sequence[str]) -> _Piece:
-    """The rows of a file that have a place (N,), of its ids (N,); the others have -1. Only the row groups that hold one
-    are read, one after another."""
+def _read_part(part: Path, places: Array, columns: Sequence[str]) -> tuple[Array, dict[str, Array]]:
+    """The rows of a file (N,) that have a place; the others have -1: their places, and the arrays of the columns that
+    the file has, by name. Only the row groups that hold one are read, one after another."""
     with parquet_files.open_parquet(part) as stream:
         here = [column for column in (*columns, "label") if column in stream.schema_arrow.names]
-        if stream.metadata.num_rows != len(ids):
+        if stream.metadata.num_rows != len(places):
             raise ContractError(f"{part} was replaced while it was read", "run the same command again")
         rows = np.flatnonzero(places >= 0)
-        if len(rows) == len(ids):
+        if len(rows) == len(places):
             table = parquet_files.read_groups(stream, range(stream.num_row_groups), here)
         else:
-            ids, places = ids.take(rows), places[rows]
+            places = places[rows]
             table = pa.concat_tables(_read_rows(stream, rows, here))
     arrays = {}
     for column in here:
@@ -248,7 +251,7 @@ def _read_part(part: Path, ids: TextColumn, places: Array, columns: Sequence[str
             arrays[column] = output_columns.read_labels(table.column(column), part)
         elif (values := output_columns.read_matrix(table.column(column), column, part)) is not None:
             arrays[column] = values
-    return _Piece(ids, arrays, places)
+    return places, arrays
 
 
 def _read_rows(stream: pq.ParquetFile, rows: Array, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -261,21 +264,6 @@ def _read_rows(stream: pq.ParquetFile, rows: Array, columns: Sequence[str]) -> I
     for group in np.unique(groups).tolist():
         first = ends[group] - sizes[group]
         yield parquet_files.read_groups(stream, [group], columns).take(to_arrow(rows[groups == group] - first))
-
-
-def _find_order(selected: TextColumn | None, stored: TextColumn, pieces: Sequence[_Piece], path: Path) -> Array:
-    """Where each of the selected ids (M,), or each id in the order stored, is among those of all pieces.
-
-    Where every id was found once, nothing is looked up again.
-    """
-    if selected is not None:
-        places = np.concatenate([piece.places for piece in pieces])
-        if len(places) == len(selected) and (np.bincount(places, minlength=len(selected)) == 1).all():
-            order = np.empty_like(places)
-            order[places] = np.arange(len(places))
-            return order
-    check_unique(stored, str(path))
-    return np.arange(len(stored)) if selected is None else find_rows(selected, stored, path)
 
 
 def find_rows(ids: TextColumn, stored: TextColumn, path: Path) -> Array:
