@@ -11,10 +11,13 @@ import pytest
 from tests import workspaces
 from tests.workspaces import Result, run
 from zoo_cli import config, console
+from zoo_cli.commands.tune_answer import describe_verdict
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
-from zoo_cli.evaluation.tuning import Trial
+from zoo_cli.evaluation.tuning import Gain, SearchResult, Trial
 from zoo_cli.pipeline import tune, tune_plans
+from zoo_cli.pipeline.tune_candidates import BASELINE, Candidate
 from zoo_cli.pipeline.tune_config import TuneConfig
+from zoo_cli.pipeline.tune_record import describe_search
 from zoo_cli.pipeline.tune_trials import ABSENT, Split, Trials, draw_splits
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.text_column import TextColumn
@@ -266,6 +269,31 @@ def test_labels_only_is_kept_without_a_gain(workspace: Path) -> None:
     assert "tuned-s0 is labels-only on all labels" in result.out
     options = json.loads((workspace / "runs" / "tuned-s0" / "run.json").read_text())["options"]
     assert options["lr"] == 0.000001
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        ({"objective": "heads"}, "zoo distill --objective heads"),
+        (
+            {"objective": "heads", "pool": "logmean", "lam": 0.5},
+            "zoo distill --objective heads --lam 0.5 --pool logmean",
+        ),
+        ({"objective": "cross-task", "weighting": "p=6"}, "zoo distill --weighting p=6"),
+        ({"objective": LABELS_ONLY, "lr": 0.03}, "zoo distill --lam 1 --lr 0.03"),
+        ({"objective": "fixmatch", "augment": "flip"}, "zoo finetune student --objective fixmatch --augment flip"),
+    ],
+)
+def test_a_gain_that_is_not_certain_names_the_command_that_trains_it(settings: dict[str, object], command: str) -> None:
+    candidate = Candidate("c", **settings)  # type: ignore[arg-type]
+    accuracies = {LABELS_ONLY: [0.5], "c": [0.6]}
+    searched = SearchResult(accuracies, {"c": Gain(0.1, -0.2, 0.4, 1)}, (), "c")
+    record = describe_search(searched, [BASELINE, candidate], 20, [4], 10)
+    assert describe_verdict(record)[-1] == f"{command} trains it all the same, with the other options of this search"
+    without = replace(searched, gains={"c": Gain(-0.1, -0.2, 0.1, 1)})
+    assert "all the same" not in " ".join(
+        describe_verdict(describe_search(without, [BASELINE, candidate], 20, [4], 10))
+    )
 
 
 def test_stopped_search_goes_on(workspace: Path, searched: Path) -> None:

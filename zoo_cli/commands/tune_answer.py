@@ -1,10 +1,13 @@
 """What `zoo tune` prints: a row for each candidate, and what the search is certain of."""
 
+import shlex
 from dataclasses import asdict, fields
 
 from zoo_cli.answer_tables import Field, Grid, show_answer
 from zoo_cli.commands.evaluate.difference_text import format_gain
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
+from zoo_cli.pipeline.distill_config import CROSS_TASK, HEADS
+from zoo_cli.pipeline.finetune_config import FIXMATCH
 from zoo_cli.pipeline.tune import TuneResult
 from zoo_cli.pipeline.tune_record import CandidateRow, TuneRecord
 
@@ -16,6 +19,13 @@ SHOWN = (
     Field("interval", "gain, points", ">"),
     Field("reason", "dropped", free=True),
 )
+COMMANDS = {
+    LABELS_ONLY: ("zoo", "distill", "--lam", "1"),
+    CROSS_TASK: ("zoo", "distill"),
+    HEADS: ("zoo", "distill", "--objective", HEADS),
+    FIXMATCH: ("zoo", "finetune", "student", "--objective", FIXMATCH),
+}
+"""What trains the student with an objective."""
 
 
 def print_search(result: TuneResult, form: str | None) -> None:
@@ -47,11 +57,23 @@ def describe_verdict(record: TuneRecord) -> list[str]:
     if record.chosen != LABELS_ONLY:
         return [f"{gain}: it is better", interval]
     reach = 100 * (best.high - best.low) / 2
-    return [
+    notes = [
         f"{LABELS_ONLY}: no candidate is certain to be better; {gain}",
         f"with {record.labels:,} labels and {best.splits} splits, gains below {reach:.0f} points are not certain",
         interval,
     ]
+    if best.gain > 0:
+        notes.append(f"{format_command(best)} trains it all the same, with the other options of this search")
+    return notes
+
+
+def format_command(row: CandidateRow) -> str:
+    """The command that trains a candidate on all labels."""
+    words = [*COMMANDS[row.objective]]
+    for key in ("lam", "lr", "augment", "pool", "weighting"):
+        if (value := getattr(row, key)) is not None:
+            words += [f"--{key}", str(value)]
+    return shlex.join(words)
 
 
 def _interval(row: CandidateRow) -> str | None:
