@@ -96,32 +96,9 @@ run_cell() { # DRAW LABELS STUDENT TARGET
   zoo finetune "best:$network" $flags ${chosen[labels-only]} > /dev/null
 }
 
-# What the student of few labels learns from others of its task: itself, a weaker and a stronger one, all trained with the
-# settings of labels only. In workspaces of their own, whose sources are these networks.
+# What the student of few labels learns from others of its task.
 run_transfers() { # DRAW TARGET
-  local place=$work/transfers/$2 few=few-$1 many=many-$1 flags settings recalibrate objective teacher
-  mkdir -p "$place"
-  python3 -m tests.claims.evidence_targets networks "$work/scratch/$2/zoo.toml" "$1" > "$place/zoo.toml"
-  zoo split -C "$place" --quiet > /dev/null
-  zoo split -C "$place" --labels "$few" --labelled 5/class --seed "$1" --quiet > /dev/null
-  zoo split -C "$place" --labels "$many" --labelled 20/class --seed "$1" --quiet > /dev/null
-  settings=$(sed -n 's/:.*labels-only.*//p' "$work/scratch/$2/settings-$few")
-  flags="-C $place --seed $1 --batch-size 64 --quiet"
-  zoo distill $flags --labels "$few" --lam 1 --steps "$STEPS" --schedule cosine $settings --name "before-$1" > /dev/null
-  zoo distill $flags --labels "$few" --lam 1 --steps $((STEPS / 5)) --schedule cosine $settings --name "weaker-$1" > /dev/null
-  zoo distill $flags --labels "$many" --lam 1 --steps "$STEPS" --schedule cosine $settings --name "stronger-$1" > /dev/null
-  flags+=" --labels $few --student file:$place/runs/before-$1 --steps $TRANSFER_STEPS"
-  for recalibrate in "" --recalibrate; do
-    zoo distill $flags --objective kl --source before --name "kl-self$recalibrate-$1" $recalibrate > /dev/null
-    for objective in kl xe-kl mcl dp; do
-      for teacher in weaker stronger; do
-        zoo distill $flags --objective $objective --source "$teacher" --name "$objective-$teacher$recalibrate-$1" \
-          $recalibrate > /dev/null
-      done
-    done
-  done
-  zoo distill $flags --objective dp --source weaker --source stronger --name "dp-both-$1" > /dev/null
-  zoo distill $flags --objective dp:labels=false --source stronger --name "dp-unlabelled-$1" > /dev/null
+  bash tests/claims/evidence_transfers.sh "$work" "$work/transfers" "$STEPS" "$TRANSFER_STEPS" "$@"
 }
 
 # Scores of the single sources' targets, of every metric of the claims.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What longer training changes: labels only, FixMatch, p = 12 and heads with the settings that the searches of small chose.
+# What longer training changes: labels only, FixMatch, p = 12 and heads with the settings that the searches of small chose,
+# and transfers between students of the same task, half as long.
 # And, for draw 0 from scratch, whether the cross-task term costs heads because it halves the share of the pool: heads with
 # that term, and heads without it in which labels and pool have the shares that it leaves them, 0.2 to 0.4.
 #
@@ -53,8 +54,14 @@ list_cells() {
 
 export -f train_longer
 export work steps trust
-list_cells | xargs -P "${JOBS:-2}" -L 1 bash -euo pipefail -c 'train_longer "$@"' train_longer
 mkdir -p "$work/tables"
+list_cells | xargs -P "${JOBS:-2}" -L 1 bash -euo pipefail -c 'train_longer "$@"' train_longer
+if [[ $LABELS = *few* && $STUDENTS = *scratch* ]]; then
+  for draw in $DRAWS; do for target in $TARGETS; do echo "$draw $target"; done; done |
+    xargs -P "${JOBS:-2}" -L 1 bash tests/claims/evidence_transfers.sh "$work" "$work/longer/transfers" "$steps" $((steps / 2))
+  zoo evaluate accuracy "$work/longer/transfers" --by method --across lr --across augment --across labels --across student \
+    --baseline before-0 --quiet --format md > "$work/tables/longer-transfers.md"
+fi
 for student in $STUDENTS; do
   table=(zoo evaluate accuracy "$work/longer/$student" --by method --across lr --across augment --across labels --quiet --format md)
   "${table[@]}" > "$work/tables/longer-$student.md"

@@ -289,7 +289,7 @@ def test_a_gain_that_is_not_certain_names_the_command_that_trains_it(settings: d
     accuracies = {LABELS_ONLY: [0.5], "c": [0.6]}
     searched = SearchResult(accuracies, {"c": Gain(0.1, -0.2, 0.4, 1)}, (), "c")
     record = describe_search(searched, [BASELINE, candidate], 20, [4], 10)
-    assert describe_verdict(record)[-1] == f"{command} trains it all the same, with the other options of this search"
+    assert describe_verdict(record)[-1] == f"{command} trains c all the same, with the other options of this search"
     without = replace(searched, gains={"c": Gain(-0.1, -0.2, 0.1, 1)})
     assert "all the same" not in " ".join(
         describe_verdict(describe_search(without, [BASELINE, candidate], 20, [4], 10))

@@ -63,7 +63,8 @@ def describe_verdict(record: TuneRecord) -> list[str]:
         interval,
     ]
     if best.gain > 0:
-        notes.append(f"{format_command(best)} trains it all the same, with the other options of this search")
+        other = "with the other options of this search"
+        notes.append(f"{format_command(best)} trains {best.candidate} all the same, {other}")
     return notes
 
 
