@@ -28,7 +28,7 @@ from zoo_cli.pipeline import prepare, pseudo_label, split
 from zoo_cli.pipeline.cross_task_runs import PseudoLabels, StoredTargets
 from zoo_cli.ranking import uncertainty
 from zoo_cli.registry import METRICS
-from zoo_cli.store import feature_files, feature_store, manifest, schemas
+from zoo_cli.store import feature_files, imported_outputs, manifest, schemas
 from zoo_cli.store.columns import to_list_column
 from zoo_cli.store.manifest import Images
 
@@ -89,7 +89,7 @@ def open_images(settings: Config) -> Images:
 
 def import_features(settings: Config) -> object:
     """`zoo extract` of a source whose outputs are known: joined by id, and written in parts."""
-    return feature_store.import_outputs(settings, settings.sources[0], open_images(settings), overwrite=True)
+    return imported_outputs.import_outputs(settings, settings.sources[0], open_images(settings), overwrite=True)
 
 
 def check_features(settings: Config) -> object:

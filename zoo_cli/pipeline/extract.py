@@ -9,7 +9,7 @@ from zoo_cli.pipeline import extract_views, prepare
 from zoo_cli.pipeline.extract_config import ENGINES, ExtractConfig
 from zoo_cli.pipeline.split import SplitConfig, write_manifest
 from zoo_cli.shards import WHOLE
-from zoo_cli.store import failures, feature_store, output_summary, part_state, replacement, view_store
+from zoo_cli.store import failures, feature_store, imported_outputs, output_summary, part_state, replacement, view_store
 from zoo_cli.store.feature_store import SourceSummary
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
@@ -134,5 +134,7 @@ def _import_missing(settings: Config, images: Images, sources: Sequence[Source],
         pending.append(source)
     for source in pending:
         if feature_store.is_outputs_only(source) and not options.dry_run:
-            feature_store.import_outputs(settings, source, images, overwrite=options.overwrite, refresh=options.refresh)
+            imported_outputs.import_outputs(
+                settings, source, images, overwrite=options.overwrite, refresh=options.refresh
+            )
     return [source.name for source in pending if not feature_store.is_outputs_only(source)]

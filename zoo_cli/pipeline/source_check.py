@@ -7,7 +7,7 @@ from zoo_cli import config, interruption, registry, specs
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import ContractError, UsageError, ZooError
 from zoo_cli.progress import Progress
-from zoo_cli.store import feature_files, feature_store, image_lists, path_patterns
+from zoo_cli.store import feature_files, image_lists, imported_outputs, path_patterns
 
 NETWORK_CHECK = "zoo_cli.models.network_check:check_network"
 
@@ -79,4 +79,4 @@ def _check_stored(settings: Config, source: Source) -> None:
     logits = outputs.logits if outputs.logits is not None else outputs.probs
     if outputs.embedding is None and logits is None:
         raise ContractError(f"{path} has no column embedding, logits or probs", "store one of them")
-    feature_store.check_width(source, logits)
+    imported_outputs.check_width(source, logits)
