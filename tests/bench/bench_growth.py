@@ -25,7 +25,7 @@ from zoo_cli.images import decoding
 from zoo_cli.images.decoding import ImageInfo
 from zoo_cli.metrics.probe import Probe
 from zoo_cli.pipeline import prepare, pseudo_label, split
-from zoo_cli.pipeline.cross_task_runs import PseudoLabels, StoredTargets
+from zoo_cli.pipeline.stored_targets import PseudoLabels, StoredTargets
 from zoo_cli.ranking import uncertainty
 from zoo_cli.registry import METRICS
 from zoo_cli.store import feature_files, imported_outputs, manifest, schemas

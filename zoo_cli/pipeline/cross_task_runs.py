@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from zoo_cli import console
 from zoo_cli.config import Config, Source
-from zoo_cli.errors import ContractError, ParameterError, UsageError
+from zoo_cli.errors import ParameterError, UsageError
 from zoo_cli.label_sets import asked_labels
 from zoo_cli.metrics.collapse import COLLAPSED
 from zoo_cli.models.student import Student
@@ -22,9 +21,9 @@ from zoo_cli.pipeline import distill_notes, rank, source_weights
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, each_source_name
 from zoo_cli.pipeline.rank import Ranking
 from zoo_cli.pipeline.ranking_spec import RankingSpec
+from zoo_cli.pipeline.stored_targets import PseudoLabels, StoredTargets, describe_targets, describe_views, digest_views
 from zoo_cli.pipeline.training_task import TrainingTask
-from zoo_cli.store import feature_files, parquet_files, provenance, view_store
-from zoo_cli.store.manifest import Images
+from zoo_cli.store import feature_files, parquet_files, view_store
 from zoo_cli.store.output_summary import find_collapsed, summarise_path
 from zoo_cli.store.source_record import load_source_record
 from zoo_cli.store.view_set import ViewSet
@@ -32,24 +31,6 @@ from zoo_cli.training import runner, source_files, students
 from zoo_cli.training.run_paths import RunPaths
 from zoo_cli.training.run_record import RunResult
 from zoo_cli.training.run_spec import RunSpec
-
-LISTED = 4
-"""The number of sources in the description of a run."""
-
-
-@dataclass(frozen=True)
-class PseudoLabels:
-    """The stored pseudo-labels of one source, and its weight in the loss.
-
-    `views`: their number where `path` has a folder for each stored view; 0: of the plain view.
-    """
-
-    name: str
-    path: Path
-    weight: float
-    output: str
-    digest: str
-    views: int = 0
 
 
 @dataclass(frozen=True)
@@ -186,58 +167,6 @@ def no_teacher(names: Sequence[str]) -> ParameterError:
     )
 
 
-def describe_targets(targets: Sequence[PseudoLabels]) -> str:
-    """The sources and weights as a phrase."""
-    if not targets:
-        return "labels only"
-    ordered = sorted(targets, key=lambda target: -target.weight)
-    listed = ", ".join(f"{target.name} {target.weight:.2f}" for target in ordered[:LISTED])
-    return f"from {listed}" + (f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else "")
-
-
-class StoredTargets:
-    """The pseudo-labels of the sources, each read once for all students of a command."""
-
-    def __init__(self, images: Images):
-        self.images = images
-        self._probs: dict[Path, np.ndarray] = {}
-
-    def read(self, target: PseudoLabels, rows: np.ndarray) -> np.ndarray:
-        """The probabilities (Nu, K) of one source on rows (Nu,) of the manifest, the same rows in every call.
-
-        (V, Nu, K) where the source has answered for V stored views.
-        """
-        if target.path not in self._probs:
-            folders = [view_store.view_folder(target.path, view) for view in range(target.views)]
-            probs = [self._load(folder, target.output, rows) for folder in folders or [target.path]]
-            self._probs[target.path] = np.stack(probs) if target.views else probs[0]
-        return self._probs[target.path]
-
-    def concatenate(self, targets: Sequence[PseudoLabels], rows: np.ndarray) -> Tensor:
-        """The probabilities (Nu, sum K) of several sources, side by side, or (V, Nu, sum K).
-
-        A source that has answered for the plain view only has the same answers in every view.
-        """
-        arrays = [self.read(target, rows) for target in targets]
-        views = np.broadcast_shapes(*(array.shape[:-2] for array in arrays))
-        return torch.from_numpy(
-            np.concatenate([np.broadcast_to(array, (*views, *array.shape[-2:])) for array in arrays], axis=-1)
-        )
-
-    def _load(self, path: Path, output: str, rows: np.ndarray) -> np.ndarray:
-        probs = feature_files.load_outputs(
-            path, ids=self.images.ids.take(rows), columns=("probs",), output=output, images=self.images
-        ).probs
-        if probs is None:
-            raise ContractError(f"{path} has no column probs", "make it with zoo pseudo-label")
-        return probs
-
-
-def describe_views(views: ViewSet | None) -> dict[str, str]:
-    """The option of run.json that names the stored views; empty without any."""
-    return {} if views is None else {"views": str(views)}
-
-
 def _build_objective(
     plan: CrossTaskPlan,
     targets: Sequence[PseudoLabels],
@@ -293,12 +222,6 @@ def _load_target(settings: Config, name: str, weight: float, views: ViewSet | No
         return PseudoLabels(name, path, weight, output, digest_views(path, views), views.count)
     path = settings.pseudo(name)
     return PseudoLabels(name, path, weight, output, feature_files.content_digest(path))
-
-
-def digest_views(folder: Path, views: ViewSet) -> str:
-    """A digest of what is stored in a folder for each view."""
-    folders = [view_store.view_folder(folder, view) for view in range(views.count)]
-    return provenance.fingerprint([feature_files.content_digest(each) for each in folders])
 
 
 def _load_targets_by_path(

@@ -13,15 +13,9 @@ from zoo_cli.errors import ContractError
 from zoo_cli.label_sets import asked_labels
 from zoo_cli.models.student import Student
 from zoo_cli.objectives.supervised import Objective
-from zoo_cli.pipeline.cross_task_runs import (
-    PseudoLabels,
-    StoredTargets,
-    describe_targets,
-    describe_views,
-    digest_views,
-    weigh_sources,
-)
+from zoo_cli.pipeline.cross_task_runs import weigh_sources
 from zoo_cli.pipeline.distill_plans import HeadsPlan
+from zoo_cli.pipeline.stored_targets import PseudoLabels, StoredTargets, describe_targets, describe_views, digest_views
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.store import feature_files, files, head_store, view_store
 from zoo_cli.store.records import build_record
