@@ -39,6 +39,16 @@ from zoo_cli import __main__
 sys.exit(__main__.main(sys.argv[1:]))
 """
 """Small parts, dealt by this process, and an own cluster of three CPUs; in `slow`, actors that tell of themselves."""
+JOINING = """
+import os, signal, sys
+import ray
+def init(**_options):
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(signum))  # what ray.init does first
+    os.kill(os.getpid(), signal.SIGTERM)
+ray.init = init
+from zoo_cli import __main__
+sys.exit(__main__.main(sys.argv[1:]))
+"""
 COMMAND = ("extract", "--engine", "ray", "--device", "cpu")
 
 
@@ -161,3 +171,14 @@ def test_what_no_engine_can_do_is_refused(flags: str, message: str, tmp_path: Pa
     result = run("extract", *flags.split(), workspace=make(tmp_path / "task"))
     assert result.code == 2
     assert result.error.startswith(message)
+
+
+def test_a_signal_while_ray_starts_is_not_an_error_of_ray(tmp_path: Path) -> None:
+    pytest.importorskip("ray.data", reason="needs the extra ray")
+    place = make(tmp_path / "task", upto="split")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-c", JOINING, *COMMAND, "-C", str(place)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 128 + signal.SIGTERM, result.stderr
+    assert "cannot join" not in result.stderr

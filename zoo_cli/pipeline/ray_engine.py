@@ -21,7 +21,7 @@ from typing import Any
 
 from zoo_cli import __version__, console, device_errors, devices, interruption, system_errors, trust
 from zoo_cli.config import STUDENT, Config, Source
-from zoo_cli.errors import ContractError, UsageError, ZooError
+from zoo_cli.errors import ContractError, Interrupted, UsageError, ZooError
 from zoo_cli.guard import guarded
 from zoo_cli.models import loading
 from zoo_cli.pipeline import feature_extraction
@@ -191,6 +191,20 @@ def _size_crew(ray: Any, options: ExtractConfig) -> Crew:
 
 
 @contextmanager
+def _own_handler_of_sigterm() -> Iterator[None]:
+    """Put the handler of SIGTERM back that Ray replaces by one that exits where the process stands."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as end:
+        raise Interrupted(signal.SIGTERM) from end
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
 def _connected() -> Iterator[Any]:
     """Ray, connected to a cluster; one that was started here ends with the context."""
     address = os.environ.get(ADDRESS, "")
@@ -208,12 +222,11 @@ def _connected() -> Iterator[Any]:
         raise UsageError("--engine ray needs the extra ray", "pip install 'zoo-cli[ray]'") from None
     is_own = not ray.is_initialized()
     if is_own:
-        in_main = threading.current_thread() is threading.main_thread()
-        handler = signal.getsignal(signal.SIGTERM)
-        with guarded("cannot join a Ray cluster", f"start its head, or unset {ADDRESS} to run here"):
+        with (
+            guarded("cannot join a Ray cluster", f"start its head, or unset {ADDRESS} to run here"),
+            _own_handler_of_sigterm(),
+        ):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
-        if in_main:
-            signal.signal(signal.SIGTERM, handler)  # Ray's would end the process where it stands
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
