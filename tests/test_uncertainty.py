@@ -150,7 +150,9 @@ def test_few_subsamples_widen_an_interval_by_students_quantile() -> None:
     assert few.high == pytest.approx(stats.t.ppf(0.95, 15) * scores[:16].std(ddof=1))
 
 
-@pytest.mark.parametrize(("name", "count"), [("rsa", 16), ("ridge", 16), ("sfda", 8), ("lfc", 64), ("hscore", 64)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("rsa", 16), ("ridge", 16), ("sfda", 8), ("hscore", 16), ("lfc", 64), ("transrate", 64)]
+)
 def test_a_metric_says_how_many_subsamples_it_needs(name: str, count: int) -> None:
     replicates = uncertainty.draw_replicates(Classes.of(np.arange(40) % 4), seed=0, permutations=0)
     entry = registry.METRICS[name]

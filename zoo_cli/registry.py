@@ -95,6 +95,7 @@ METRICS: dict[str, Metric] = {
         pairs=True,
         on_subsamples="zoo_cli.metrics.hscore:on_subsamples",
         on_permutations="zoo_cli.metrics.hscore:on_permutations",
+        subsamples=16,
     ),
     "nce": Metric(
         "zoo_cli.metrics.nce:nce",

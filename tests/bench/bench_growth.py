@@ -145,6 +145,11 @@ STAGES: dict[str, Callable[[Config], object]] = {
 }
 
 
+WRITING = ("split", "extract", "pseudo-label")
+REPEATS = 3
+"""Processes of each stage that only reads; the median of their times."""
+
+
 def run_stage(name: str, root: Path) -> dict[str, float]:
     """Processor seconds of a stage in this process, and by how many MB its memory grew at most."""
     settings = config.load(root)
@@ -163,14 +168,17 @@ def memory(key: str) -> float:
 
 
 def measure(sizes: Sequence[int] = ROWS) -> dict[str, dict[int, dict[str, float]]]:
-    """Each stage in a process of its own, in their order, for each number of rows."""
+    """Each stage in processes of its own, in their order, for each number of rows."""
     table: dict[str, dict[int, dict[str, float]]] = {name: {} for name in STAGES}
     for rows in sizes:
         with tempfile.TemporaryDirectory() as folder:
             make_task(Path(folder), rows)
             for name in STAGES:
-                with multiprocessing.get_context("fork").Pool(1) as process:
-                    table[name][rows] = process.apply(run_stage, (name, Path(folder)))
+                cells = []
+                for _ in range(1 if name in WRITING else REPEATS):
+                    with multiprocessing.get_context("fork").Pool(1) as process:
+                        cells.append(process.apply(run_stage, (name, Path(folder))))
+                table[name][rows] = sorted(cells, key=lambda cell: cell["seconds"])[len(cells) // 2]
                 print(rows, name, table[name][rows], file=sys.stderr, flush=True)
     return table
 
