@@ -85,6 +85,7 @@ def test_sources_that_have_seen_a_task_have_no_unit(tasks: Path) -> None:
         ("score --metric parc:pca=2 --source beta", ["zoo score --source beta --metric parc:pca=2 -C T/one"]),
         ("score --metric e-leep", ["zoo score --metric e-leep -C T/one"]),
         ("finetune student --lr 0.1,0.2", ["zoo finetune student --seed 0 --lr 0.1,0.2 -C T/one"]),
+        ("tune --budget 40 --steps 9", ["zoo tune --seed 0 --budget 40 --steps 9 -C T/one"]),
     ],
 )
 def test_each_run_has_a_command(stage: str, expected: list[str]) -> None:
@@ -173,6 +174,7 @@ def test_a_long_stage_is_several_arrays(tasks: Path) -> None:
         (("T/one", "--stage", "distill --out x"), "--out cannot be used in a stage"),
         (("T/one", "--stage", "distill --lam 2"), "--lam is 2"),
         (("T/one", "--stage", "extract --source nose"), 'no source "nose"'),
+        (("T/one", "--stage", "tune", "--seed", "0", "--seed", "1"), "a workspace has one search: tune"),
         (("T/one", "--stage", "finetune best"), "best has no name before the sources are scored"),
         (("T/one", "T/one", "--stage", "extract"), "a workspace is named twice"),
         (("T/one", "--stage", "extract", "--stage", "extract"), "two stages ask for the same work"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.workspaces import edit, make, run
+from zoo_cli.commands.stage_flags import parse_stages
+from zoo_cli.pipeline import unit_states, work_units
 from zoo_cli.store import lease
 
 TRAIN = "--steps 2 --batch-size 4"
@@ -108,6 +111,53 @@ def test_units_made_from_other_inputs_are_stale(workspace: Path) -> None:
     assert "was made from other inputs: args" in shown.out + shown.err
     edit(workspace, "seed = 0" if "seed = 0" in (workspace / "zoo.toml").read_text() else 'probe = "all"', "probe = 5")
     assert counts(workspace, "--stage", "split") == {"stale": 1}
+
+
+def test_a_search_is_a_unit_with_its_trials(workspace: Path) -> None:
+    file = workspace / "candidates.toml"
+    file.write_text('[[candidate]]\nobjective = "labels-only"\nlr = 0.1\n')
+    stage = f"tune --candidates {file} --budget 8 {TRAIN}"
+    (unit,) = run("plan", str(workspace), "--stage", stage, "--json").data
+    assert counts(workspace, "--stage", stage) == {"missing": 1}
+    stopped = run(*shlex.split(unit["command"])[1:], "--max-time", "0s")
+    assert stopped.code == 75
+    trial = workspace / "tune" / "split-00" / "runs" / "labels-only"
+    held = lease.take(trial, "digest", None)
+    try:
+        assert counts(workspace, "--stage", stage) == {"running": 1}
+    finally:
+        held.release()
+    (row,) = json.loads(run("status", str(workspace), "--stage", stage, "--json").out)["meta"]["units"]
+    assert (row["state"], row["detail"]) == ("missing", "stopped, with 0 trials finished")
+    assert run(*shlex.split(unit["command"])[1:]).code == 0
+    assert (Path(unit["path"]) / "predictions.parquet").is_file()
+    for log in workspace.glob("tune/split-*/runs/*.log.json"):
+        log.write_text('{"seconds": 3.0}')
+    (workspace / "runs" / "tuned-s0.log.json").write_text('{"seconds": 2.0}')
+    (state,) = unit_states.check_units(work_units.list_units(parse_stages([stage], ()), [workspace]))
+    assert (state.state, state.seconds) == ("done", 8 * 3.0 + 2.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        ("--budget 9", "budget"),
+        ("--budget 8 --momentum 0.5", "momentum"),
+        ("--budget 8 --seed 1", "seed"),
+        ("--budget 8 --candidates other.toml", "candidates"),
+    ],
+)
+def test_a_search_for_other_things_is_stale(
+    flags: str, what: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace)
+    for name, rate in (("candidates.toml", 0.1), ("other.toml", 0.2)):
+        Path(name).write_text(f'[[candidate]]\nname = "faster"\nobjective = "labels-only"\nlr = {rate}\n')
+    assert run("tune", "--candidates", "candidates.toml", "--budget", "8", *TRAIN.split()).code == 0
+    asked = flags if "--candidates" in flags else f"--candidates candidates.toml {flags}"
+    (row,) = json.loads(run("status", "--stage", f"tune {asked} {TRAIN}", "--json").out)["meta"]["units"]
+    assert row["state"] == "stale"
+    assert what in row["detail"]
 
 
 def test_other_labels_make_runs_and_scores_stale(tmp_path: Path) -> None:

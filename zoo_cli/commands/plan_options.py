@@ -11,7 +11,7 @@ Stages = Annotated[
     typer.Option(
         "--stage",
         metavar="COMMAND",
-        help="split, extract, score, pseudo-label, distill or finetune, with its flags: "
+        help="split, extract, score, pseudo-label, distill, finetune or tune, with its flags: "
         '"distill --lam 1". Repeatable, in order.',
     ),
 ]

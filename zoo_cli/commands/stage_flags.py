@@ -18,6 +18,7 @@ from zoo_cli.errors import UsageError
 from zoo_cli.pipeline.distill_config import CrossTaskConfig
 from zoo_cli.pipeline.metric_specs import parse_metric
 from zoo_cli.pipeline.plan_stages import PoolRequest, Stage
+from zoo_cli.pipeline.tune_config import TuneConfig
 from zoo_cli.registry import import_target
 from zoo_cli.shards import AUTO, Shard, parse_shard
 from zoo_cli.training.training_config import TrainingConfig
@@ -29,6 +30,7 @@ CHOSEN = {
     "pseudo-label": ("source",),
     "distill": ("seed", "weighting", "draws", "each_source"),
     "finetune": ("source", "seed"),
+    "tune": ("seed",),
 }
 """The commands of which a plan can consist, with the parameters of which each unit has its own."""
 REFUSED = {
@@ -38,6 +40,7 @@ REFUSED = {
     "pseudo-label": ("features", "out", "output", "views", "show"),
     "distill": ("manifest", "pseudo", "scores"),
     "finetune": ("manifest", "metric"),
+    "tune": (),
 }
 """Parameters whose output is not where a plan looks for it."""
 REFUSED_ALL = ("workspace", "labels", "out", "name", "runs", "overwrite", "dry_run", "form", "json")
@@ -94,6 +97,13 @@ def _parse_stage(text: str, seeds: tuple[int, ...]) -> Stage:
         typed_seeds = tuple(values["seed"] or ())
         return replace(stage, config=config, training=TrainingConfig(**options), seeds=typed_seeds or seeds)
     sources = tuple(values.get("source") or ())
+    if command == "tune":
+        search = TuneConfig(values["candidates"], values["budget"], sources, values["student"])
+        options = {field.name: values[field.name] for field in fields(TrainingConfig) if field.name in values}
+        typed_seeds = seeds if values["seed"] is None else (values["seed"],)
+        if len(typed_seeds) > 1:
+            raise UsageError(f"a workspace has one search: {text}", "name its seed: tune --seed 0")
+        return replace(stage, config=search, training=TrainingConfig(**options), seeds=typed_seeds)
     if command == "score":
         return _parse_score(replace(stage, sources=sources, seed=values["seed"]), values)
     if command == "pseudo-label" and values["head"] is not None:

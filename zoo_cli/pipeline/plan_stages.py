@@ -8,12 +8,15 @@ from zoo_cli import registry
 from zoo_cli.pipeline.distill_config import CrossTaskConfig, DistillConfig, TransferConfig
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
 from zoo_cli.pipeline.metric_specs import MetricSpec, parse_metric
+from zoo_cli.pipeline.tune_config import TuneConfig
 from zoo_cli.shards import WHOLE, Shard
 from zoo_cli.training.training_config import TrainingConfig
 
 TRAINING = ("distill", "finetune")
 """The stages whose units are runs."""
-OF_LABELS = ("split", "score", *TRAINING)
+SEARCH = "tune"
+"""The stage whose units are searches, each with the run of what it chose."""
+OF_LABELS = ("split", "score", *TRAINING, SEARCH)
 """The stages that read which images are labelled; `pseudo-label` does with --head alone."""
 
 
@@ -42,7 +45,7 @@ class Stage:
     metrics: tuple[MetricSpec, ...] = ()
     seed: int | None = None
     pool: PoolRequest | None = None
-    config: DistillConfig | FinetuneConfig | None = None
+    config: DistillConfig | FinetuneConfig | TuneConfig | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seeds: tuple[int, ...] = ()
     shard: Shard = WHOLE
@@ -65,7 +68,7 @@ class Stage:
         needed: tuple[str, ...] = ("split", "extract", "score", "pseudo-label")
         if self.command == "finetune" or (isinstance(config, CrossTaskConfig) and config.labels_only):
             needed = ("split",)
-        elif self.command not in TRAINING:
+        elif self.command not in (*TRAINING, SEARCH):
             needed = ("split", "extract") if self.command != "extract" else ("split",)
         return [stage for stage in earlier if stage.command in needed]
 

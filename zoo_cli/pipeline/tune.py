@@ -16,7 +16,7 @@ from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.evaluation.tuning import SearchResult, Trial
 from zoo_cli.label_sets import asked_labels
 from zoo_cli.pipeline import training_task, tune_plans, tune_record
-from zoo_cli.pipeline.tune_config import TuneConfig
+from zoo_cli.pipeline.tune_config import TuneConfig, name_run
 from zoo_cli.pipeline.tune_plans import CandidatePlan, SearchPlan
 from zoo_cli.pipeline.tune_record import TuneRecord
 from zoo_cli.quantities import duration
@@ -98,7 +98,7 @@ def _train_chosen(
 
 
 def _name_run(plan: SearchPlan) -> str:
-    return "-".join([f"tuned-s{plan.seed}", *asked_labels(plan.settings).values()])
+    return plan.settings.default_run(name_run(plan.seed)).name
 
 
 def _search(plan: SearchPlan, *, overwrite: bool, refresh: bool) -> tuple[SearchPlan, TuneRecord, Path]:

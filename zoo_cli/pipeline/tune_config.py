@@ -7,6 +7,11 @@ from zoo_cli.errors import ParameterError
 from zoo_cli.training.training_config import parse_duration
 
 
+def name_run(seed: int) -> str:
+    """The name of the run of what a search chose, without the label set."""
+    return f"tuned-s{seed}"
+
+
 @dataclass(frozen=True)
 class TuneConfig:
     """What a search tries, and how long. `candidates`: a TOML file; None: the built-in list.

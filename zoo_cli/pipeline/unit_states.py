@@ -9,7 +9,8 @@ from zoo_cli.label_sets import labels_flag
 from zoo_cli.pipeline import head_labels, label_split, pseudo_label, score, split
 from zoo_cli.pipeline.head_config import configure_heads
 from zoo_cli.pipeline.metric_specs import ScoreConfig
-from zoo_cli.pipeline.plan_stages import TRAINING
+from zoo_cli.pipeline.plan_stages import SEARCH, TRAINING
+from zoo_cli.pipeline.planned_search import find_trials, list_differences
 from zoo_cli.pipeline.work_units import Unit, silent
 from zoo_cli.store import failures, feature_store, files, head_store, lease, provenance, stage_log
 from zoo_cli.store.checksums import RECORD, is_finished
@@ -64,6 +65,10 @@ def _read_seconds(unit: Unit, log: Mapping[str, object]) -> float | None:
     if unit.stage.command in ("split", *TRAINING) or unit.stored_command or unit.stage.pool is not None:
         seconds = log.get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
+    if unit.stage.command == SEARCH:
+        runs = [log, *map(read_log, find_trials(unit.settings))]
+        spent = [seconds for each in runs if isinstance(seconds := each.get("seconds"), int | float)]
+        return float(sum(spent)) if "seconds" in log else None
     settings, taken = unit.settings, []
     for source in unit.sources:
         if unit.stage.command == "score":
@@ -84,7 +89,7 @@ def _read_seconds(unit: Unit, log: Mapping[str, object]) -> float | None:
 
 
 def _check_artifact(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[str, str]:
-    if unit.run is not None or unit.stage.command in TRAINING or unit.stored_command:
+    if unit.run is not None or unit.stage.command in (*TRAINING, SEARCH) or unit.stored_command:
         return _check_run(unit, images, log)
     checks: dict[str, Callable[[Unit, Images], bool]] = {
         "extract": _has_features,
@@ -132,21 +137,30 @@ def _check_run(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[s
     """The state of a run. The lease tells whether a process makes it, its log why the last one failed."""
     path = unit.path
     holder, alive = lease.find_holder(path)
-    if is_finished(path) and not alive:
-        changed = _differences(unit, images)
-        return (STALE, f"it was made from other inputs: {', '.join(changed)}") if changed else (DONE, "")
-    if alive:
-        return RUNNING, holder
+    trials = list(find_trials(unit.settings)) if unit.stage.command == SEARCH else []
+    running = [holder] if alive else [who for who, still in map(lease.find_holder, trials) if still]
+    if running:
+        return RUNNING, running[0]
+    if changed := _differences(unit, images):
+        return STALE, f"it was made from other inputs: {', '.join(changed)}"
+    if is_finished(path):
+        return DONE, ""
     if error := log.get("error"):
         return FAILED, str(error)
     if holder:
         return FAILED, f"{holder} has ended before the run was finished"
+    if trials:
+        return MISSING, f"stopped, with {sum(map(is_finished, trials)):,} trials finished"
     return MISSING, _describe_checkpoint(path)
 
 
 def _differences(unit: Unit, images: Images) -> list[str]:
-    """What a finished run was made from, where that is not what its command would make it from now."""
-    if unit.run is None or unit.seed is None or not (unit.path / RECORD).is_file():
+    """What a finished run or search was made from, where that is not what its command would make it from now."""
+    if unit.seed is None:
+        return []
+    if unit.stage.command == SEARCH:
+        return list_differences(unit.settings, unit.stage, images, unit.seed)
+    if unit.run is None or not is_finished(unit.path) or not (unit.path / RECORD).is_file():
         return []
     record = load_run_record(unit.path / RECORD)
     expected = unit.run.describe(unit.settings, images, unit.seed)

@@ -12,8 +12,9 @@ from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline import leakage
 from zoo_cli.pipeline.head_config import configure_heads
-from zoo_cli.pipeline.plan_stages import TRAINING, Stage
+from zoo_cli.pipeline.plan_stages import SEARCH, TRAINING, Stage
 from zoo_cli.pipeline.planned_runs import PlannedRun, plan_runs
+from zoo_cli.pipeline.tune_config import TuneConfig, name_run
 
 ALL = "all sources"
 """The item of a unit that is of all sources together."""
@@ -102,6 +103,11 @@ def _list_stage(stage: Stage, settings: Config) -> Iterator[Unit]:
     if stage.command in TRAINING:
         yield from _list_runs(stage, settings)
         return
+    if stage.command == SEARCH:
+        for seed in stage.seeds or (settings.task.seed,):
+            path = settings.default_run(name_run(seed))
+            yield Unit(stage, settings, "search", path, ("--seed", str(seed)), seed=seed)
+        return
     if stage.command == "split":
         yield Unit(stage, settings, settings.labels or "main", settings.manifest)
         return
@@ -135,6 +141,7 @@ def _list_stage(stage: Stage, settings: Config) -> Iterator[Unit]:
 
 def _list_runs(stage: Stage, settings: Config) -> Iterator[Unit]:
     assert stage.config is not None, "a training stage has its config"
+    assert not isinstance(stage.config, TuneConfig), "a search is one unit"
     for run in plan_runs(settings, stage.config, stage.training):
         for seed in stage.seeds or (settings.task.seed,):
             path = settings.default_run(f"{run.name}-s{seed}")
