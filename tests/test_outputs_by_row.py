@@ -130,3 +130,34 @@ def test_only_columns_of_all_files_are_given(stored: Path, tmp_path: Path, lacki
     assert outputs.embedding is None
     assert outputs.logits is not None
     assert outputs.logits[:, 0].tolist() == list(range(ROWS))
+
+
+@pytest.mark.parametrize("ids", [None, ["a", "c"], ["c", "b", "a", "d"]])
+def test_a_column_that_the_first_file_lacks_is_not_given(tmp_path: Path, ids: list[str] | None) -> None:
+    pq.write_table(pa.table({"id": ["a", "b"], "logits": [[1.0], [2.0]]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"id": ["c", "d"], "embedding": [[3.0], [4.0]], "label": [1, 0]}), tmp_path / "1.parquet")
+    selected = None if ids is None else np.array(ids, dtype=object)
+    for columns in (("embedding",), ("embedding", "logits", "probs"), ()):
+        outputs = feature_files.load_outputs(tmp_path, ids=selected, columns=columns)
+        assert (outputs.embedding, outputs.logits, outputs.labels) == (None, None, None)
+    with pytest.raises(ContractError, match="has no column embedding in all its parts"):
+        feature_files.load_outputs(tmp_path, ids=selected, columns=("embedding",), needed=("embedding",))
+
+
+def test_a_file_without_selected_rows_gives_no_column(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a", "b"], "logits": [[1.0], [2.0]]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"id": ["c", "d"], "embedding": [[3.0], [4.0]]}), tmp_path / "1.parquet")
+    with pytest.raises(ContractError, match="has no column embedding"):
+        feature_files.load_outputs(
+            tmp_path, ids=np.array(["b", "a"], dtype=object), columns=("embedding",), needed=("embedding",)
+        )
+
+
+def test_a_column_that_a_file_lacks_may_have_any_width_in_others(tmp_path: Path) -> None:
+    for name, values in (("a", [1.0, 2.0]), ("b", None), ("c", [1.0, 2.0, 3.0])):
+        columns = {"id": [name], "logits": [[0.5]], **({} if values is None else {"embedding": [values]})}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    outputs = feature_files.load_outputs(tmp_path)
+    assert outputs.embedding is None
+    assert outputs.logits is not None
+    assert outputs.logits.tolist() == [[0.5]] * 3

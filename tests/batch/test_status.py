@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,16 @@ from typing import Any
 import pytest
 
 from tests.workspaces import edit, make, run
+from zoo_cli import config
 from zoo_cli.commands.stage_flags import parse_stages
 from zoo_cli.pipeline import unit_states, work_units
-from zoo_cli.store import lease
+from zoo_cli.store import failures, lease
+from zoo_cli.store.failures import Failure
+from zoo_cli.store.manifest import load_manifest
 
 TRAIN = "--steps 2 --batch-size 4"
 STAGE = f"distill --lam 1 {TRAIN}"
+SEARCH = f"tune --candidates candidates.toml --budget 8 {TRAIN}"
 
 
 def counts(workspace: Path, *flags: str) -> dict[str, Any]:
@@ -158,6 +163,70 @@ def test_a_search_for_other_things_is_stale(
     (row,) = json.loads(run("status", "--stage", f"tune {asked} {TRAIN}", "--json").out)["meta"]["units"]
     assert row["state"] == "stale"
     assert what in row["detail"]
+
+
+@pytest.fixture
+def searched(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(workspace)
+    Path("candidates.toml").write_text('[[candidate]]\nname = "faster"\nobjective = "labels-only"\nlr = 0.1\n')
+    assert run("tune", *SEARCH.split()[1:]).code == 0
+    return workspace
+
+
+def state_of_search(stage: str = SEARCH) -> tuple[str, str]:
+    (row,) = json.loads(run("status", "--stage", stage, "--json").out)["meta"]["units"]
+    return row["state"], row["detail"]
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"inputs": []}', '{"inputs": null}', '{"inputs": {}}'])
+def test_a_result_that_is_none_of_a_search_is_stale(content: str, searched: Path) -> None:
+    assert state_of_search() == ("done", "")
+    (searched / "tune" / "tune.json").write_text(content)
+    assert state_of_search()[0] in ("stale", "failed")
+
+
+def test_a_search_without_its_result_is_missing(searched: Path) -> None:
+    (searched / "tune" / "tune.json").unlink()
+    assert state_of_search() == ("missing", "stopped, with 8 trials finished")
+
+
+def test_the_run_of_another_search_is_stale(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched / "runs", tmp_path / "runs")
+    assert run("tune", *SEARCH.split()[1:], "--momentum", "0.5", "--overwrite").code == 0
+    assert state_of_search(f"{SEARCH} --momentum 0.5") == ("done", "")
+    shutil.rmtree(searched / "runs")
+    shutil.copytree(tmp_path / "runs", searched / "runs")
+    state, detail = state_of_search(f"{SEARCH} --momentum 0.5")
+    assert (state, "momentum" in detail) == ("stale", True)
+
+
+def test_a_search_whose_labels_only_diverges_has_failed(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace)
+    Path("candidates.toml").write_text('[[candidate]]\nname = "slower"\nobjective = "labels-only"\nlr = 0.01\n')
+    stage = "tune --candidates candidates.toml --budget 8 --steps 20 --batch-size 4 --lr 1e30"
+    assert run(*stage.split()).code == 1
+    state, detail = state_of_search(stage)
+    assert (state, "finite" in detail) == ("failed", True)
+
+
+@pytest.mark.parametrize("folder", ["split-00", "split-00/runs/.faster.new"])
+def test_a_search_is_running_while_a_process_holds_one_of_its_folders(folder: str, searched: Path) -> None:
+    held = lease.take(searched / "tune" / folder, "digest", None)
+    try:
+        assert state_of_search()[0] == "running"
+    finally:
+        held.release()
+
+
+def test_failed_images_make_no_search_stale(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace)
+    Path("candidates.toml").write_text('[[candidate]]\nname = "faster"\nobjective = "labels-only"\nlr = 0.1\n')
+    settings = config.load(workspace)
+    images = load_manifest(settings.manifest, settings.root)
+    name = str(images.ids[images.where(split=("unlabelled",))[0]])
+    failures.record_failures(settings, "extract", [Failure(name, None, "damaged")], len(images.ids), "1")
+    assert run("tune", *SEARCH.split()[1:]).code == 0
+    assert state_of_search() == ("done", "")
 
 
 def test_other_labels_make_runs_and_scores_stale(tmp_path: Path) -> None:

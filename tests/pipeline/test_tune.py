@@ -11,13 +11,13 @@ import pytest
 from tests import workspaces
 from tests.workspaces import Result, run
 from zoo_cli import config, console
-from zoo_cli.commands.tune_answer import describe_verdict
+from zoo_cli.commands.tune_answer import describe_verdict, format_command
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.evaluation.tuning import Gain, SearchResult, Trial
 from zoo_cli.pipeline import tune, tune_plans
 from zoo_cli.pipeline.tune_candidates import BASELINE, Candidate
 from zoo_cli.pipeline.tune_config import TuneConfig
-from zoo_cli.pipeline.tune_record import describe_search
+from zoo_cli.pipeline.tune_record import CandidateRow, describe_search
 from zoo_cli.pipeline.tune_trials import ABSENT, Split, Trials, draw_splits
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.text_column import TextColumn
@@ -289,11 +289,23 @@ def test_a_gain_that_is_not_certain_names_the_command_that_trains_it(settings: d
     accuracies = {LABELS_ONLY: [0.5], "c": [0.6]}
     searched = SearchResult(accuracies, {"c": Gain(0.1, -0.2, 0.4, 1)}, (), "c")
     record = describe_search(searched, [BASELINE, candidate], 20, [4], 10)
-    assert describe_verdict(record)[-1] == f"{command} trains c all the same, with the other options of this search"
+    assert (
+        describe_verdict(record)[-1]
+        == f"{command} trains c all the same, with the other training options of this search"
+    )
     without = replace(searched, gains={"c": Gain(-0.1, -0.2, 0.1, 1)})
     assert "all the same" not in " ".join(
         describe_verdict(describe_search(without, [BASELINE, candidate], 20, [4], 10))
     )
+
+
+@pytest.mark.parametrize(
+    ("objective", "command"),
+    [("fixmatch", "zoo finetune small --objective fixmatch"), ("cross-task", "zoo distill --student small")],
+)
+def test_the_command_names_another_student(objective: str, command: str) -> None:
+    row = CandidateRow("c", objective, *[None] * 5, splits=4, accuracy=0.5)
+    assert format_command(row, "small") == command
 
 
 def test_stopped_search_goes_on(workspace: Path, searched: Path) -> None:

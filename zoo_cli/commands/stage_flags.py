@@ -101,8 +101,6 @@ def _parse_stage(text: str, seeds: tuple[int, ...]) -> Stage:
         search = TuneConfig(values["candidates"], values["budget"], sources, values["student"])
         options = {field.name: values[field.name] for field in fields(TrainingConfig) if field.name in values}
         typed_seeds = seeds if values["seed"] is None else (values["seed"],)
-        if len(typed_seeds) > 1:
-            raise UsageError(f"a workspace has one search: {text}", "name its seed: tune --seed 0")
         return replace(stage, config=search, training=TrainingConfig(**options), seeds=typed_seeds)
     if command == "score":
         return _parse_score(replace(stage, sources=sources, seed=values["seed"]), values)

@@ -23,7 +23,7 @@ COMMANDS = {
     LABELS_ONLY: ("zoo", "distill", "--lam", "1"),
     CROSS_TASK: ("zoo", "distill"),
     HEADS: ("zoo", "distill", "--objective", HEADS),
-    FIXMATCH: ("zoo", "finetune", "student", "--objective", FIXMATCH),
+    FIXMATCH: ("zoo", "finetune", "--objective", FIXMATCH),
 }
 """What trains the student with an objective."""
 
@@ -41,13 +41,13 @@ def print_search(result: TuneResult, form: str | None) -> None:
         form=form,
         table=rows,
         meta={"path": str(result.path)},
-        notes=[*describe_verdict(record), f"{result.run.path} is {record.chosen} on all labels"],
+        notes=[*describe_verdict(record, result.student), f"{result.run.path} is {record.chosen} on all labels"],
         grids=[Grid(title, shown, SHOWN)],
     )
 
 
-def describe_verdict(record: TuneRecord) -> list[str]:
-    """What the search is certain of, in a few sentences."""
+def describe_verdict(record: TuneRecord, student: str | None = None) -> list[str]:
+    """What the search is certain of, in a few sentences. `student`: another than the task's."""
     best, tried = record.gain_of_best, len(record.rows) - 1
     together = f" that hold for all {tried} candidates together" if tried > 1 else ""
     interval = f"90 % intervals{together}, for students of these labels"
@@ -63,14 +63,18 @@ def describe_verdict(record: TuneRecord) -> list[str]:
         interval,
     ]
     if best.gain > 0:
-        other = "with the other options of this search"
-        notes.append(f"{format_command(best)} trains {best.candidate} all the same, {other}")
+        other = "with the other training options of this search"
+        notes.append(f"{format_command(best, student)} trains {best.candidate} all the same, {other}")
     return notes
 
 
-def format_command(row: CandidateRow) -> str:
+def format_command(row: CandidateRow, student: str | None) -> str:
     """The command that trains a candidate on all labels."""
     words = [*COMMANDS[row.objective]]
+    if row.objective == FIXMATCH:
+        words.insert(2, student or "student")
+    elif student is not None:
+        words += ["--student", student]
     for key in ("lam", "lr", "augment", "pool", "weighting"):
         if (value := getattr(row, key)) is not None:
             words += [f"--{key}", str(value)]

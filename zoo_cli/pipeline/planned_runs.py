@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from zoo_cli import specs
@@ -17,12 +18,13 @@ from zoo_cli.pipeline.head_config import configure_heads
 from zoo_cli.pipeline.training_task import TrainingTask
 from zoo_cli.pipeline.view_choice import adopt_augmentation, choose_views
 from zoo_cli.specs import Method
-from zoo_cli.store import failures, feature_store
+from zoo_cli.store import failures, feature_store, provenance
+from zoo_cli.store.checksums import RECORD
 from zoo_cli.store.feature_store import to_json_values
 from zoo_cli.store.manifest import Images
 from zoo_cli.store.source_record import has_source_record, load_source_record
 from zoo_cli.store.view_set import ViewSet
-from zoo_cli.training.run_record import recorded_options
+from zoo_cli.training.run_record import load_run_record, recorded_options
 from zoo_cli.training.training_config import ResolvedTraining, TrainingConfig
 
 
@@ -61,6 +63,16 @@ class PlannedRun:
         if isinstance(self.plan, TransferPlan) and self.training.epochs is not None:
             del expected["steps"]
         return dict(to_json_values(expected))
+
+
+def list_run_differences(run: PlannedRun, path: Path, settings: Config, images: Images, seed: int) -> list[str]:
+    """What a finished run was made from, where that is not what its command would make it from now."""
+    if not (path / RECORD).is_file():
+        return []
+    record = load_run_record(path / RECORD)
+    expected = run.describe(settings, images, seed)
+    recorded = {key: value for key, value in {**record.options, **record.inputs}.items() if key in expected}
+    return provenance.differences(recorded, {key: expected[key] for key in recorded})
 
 
 def plan_runs(settings: Config, config: DistillConfig | FinetuneConfig, training: TrainingConfig) -> list[PlannedRun]:

@@ -28,11 +28,13 @@ from zoo_cli.training.training_config import TrainingConfig, describe_length
 
 @dataclass(frozen=True)
 class TuneResult:
-    """The result of a search, its file, and the run of what it chose on all labels."""
+    """The result of a search, its file, and the run of what it chose on all labels. `student`: another than the
+    task's."""
 
     record: TuneRecord
     path: Path
     run: RunResult
+    student: str | None = None
 
 
 def tune(
@@ -56,7 +58,7 @@ def tune(
     plan, record, path = _search(plan, overwrite=overwrite, refresh=refresh)
     console.say(f"{record.chosen} trains on all {record.labels:,} labels")
     run = _train_chosen(settings, plan.candidates[record.chosen], asked, paths, refresh=refresh)
-    return TuneResult(record, path, run)
+    return TuneResult(record, path, run, config.student)
 
 
 def preview(settings: Config, config: TuneConfig, training: TrainingConfig) -> list[str]:

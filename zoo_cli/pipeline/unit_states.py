@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo_cli.errors import ContractError, UsageError
+from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.label_sets import labels_flag
-from zoo_cli.pipeline import head_labels, label_split, pseudo_label, score, split
+from zoo_cli.pipeline import head_labels, label_split, planned_search, pseudo_label, score, split
 from zoo_cli.pipeline.head_config import configure_heads
 from zoo_cli.pipeline.metric_specs import ScoreConfig
 from zoo_cli.pipeline.plan_stages import SEARCH, TRAINING
-from zoo_cli.pipeline.planned_search import find_trials, list_differences
+from zoo_cli.pipeline.planned_runs import list_run_differences
 from zoo_cli.pipeline.work_units import Unit, silent
-from zoo_cli.store import failures, feature_store, files, head_store, lease, provenance, stage_log
-from zoo_cli.store.checksums import RECORD, is_finished
+from zoo_cli.store import failures, feature_store, files, head_store, lease, stage_log
+from zoo_cli.store.checksums import is_finished
 from zoo_cli.store.manifest import Images, load_manifest
 from zoo_cli.store.provenance import Stale
-from zoo_cli.training.run_record import load_run_record, read_log
+from zoo_cli.training.run_record import read_log
 
 DONE, RUNNING, STALE, FAILED, MISSING = STATES = ("done", "running", "stale", "failed", "missing")
 LEFT = (STALE, FAILED, MISSING)
@@ -66,7 +67,7 @@ def _read_seconds(unit: Unit, log: Mapping[str, object]) -> float | None:
         seconds = log.get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
     if unit.stage.command == SEARCH:
-        runs = [log, *map(read_log, find_trials(unit.settings))]
+        runs = [log, *map(read_log, planned_search.find_trials(unit.settings))]
         spent = [seconds for each in runs if isinstance(seconds := each.get("seconds"), int | float)]
         return float(sum(spent)) if "seconds" in log else None
     settings, taken = unit.settings, []
@@ -89,7 +90,9 @@ def _read_seconds(unit: Unit, log: Mapping[str, object]) -> float | None:
 
 
 def _check_artifact(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[str, str]:
-    if unit.run is not None or unit.stage.command in (*TRAINING, SEARCH) or unit.stored_command:
+    if unit.stage.command == SEARCH:
+        return _check_search(unit, images, log)
+    if unit.run is not None or unit.stage.command in TRAINING or unit.stored_command:
         return _check_run(unit, images, log)
     checks: dict[str, Callable[[Unit, Images], bool]] = {
         "extract": _has_features,
@@ -137,35 +140,39 @@ def _check_run(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[s
     """The state of a run. The lease tells whether a process makes it, its log why the last one failed."""
     path = unit.path
     holder, alive = lease.find_holder(path)
-    trials = list(find_trials(unit.settings)) if unit.stage.command == SEARCH else []
-    running = [holder] if alive else [who for who, still in map(lease.find_holder, trials) if still]
-    if running:
-        return RUNNING, running[0]
-    if changed := _differences(unit, images):
-        return STALE, f"it was made from other inputs: {', '.join(changed)}"
-    if is_finished(path):
-        return DONE, ""
+    if is_finished(path) and not alive:
+        changed: list[str] = []
+        if unit.run is not None and unit.seed is not None:
+            changed = list_run_differences(unit.run, path, unit.settings, images, unit.seed)
+        return (STALE, f"it was made from other inputs: {', '.join(changed)}") if changed else (DONE, "")
+    if alive:
+        return RUNNING, holder
     if error := log.get("error"):
         return FAILED, str(error)
     if holder:
         return FAILED, f"{holder} has ended before the run was finished"
-    if trials:
-        return MISSING, f"stopped, with {sum(map(is_finished, trials)):,} trials finished"
     return MISSING, _describe_checkpoint(path)
 
 
-def _differences(unit: Unit, images: Images) -> list[str]:
-    """What a finished run or search was made from, where that is not what its command would make it from now."""
-    if unit.seed is None:
-        return []
-    if unit.stage.command == SEARCH:
-        return list_differences(unit.settings, unit.stage, images, unit.seed)
-    if unit.run is None or not is_finished(unit.path) or not (unit.path / RECORD).is_file():
-        return []
-    record = load_run_record(unit.path / RECORD)
-    expected = unit.run.describe(unit.settings, images, unit.seed)
-    recorded = {key: value for key, value in {**record.options, **record.inputs}.items() if key in expected}
-    return provenance.differences(recorded, {key: expected[key] for key in recorded})
+def _check_search(unit: Unit, images: Images, log: Mapping[str, object]) -> tuple[str, str]:
+    """The state of a search and of the run of what it chose. Each of its trials has a lease and a log."""
+    settings, path = unit.settings, unit.path
+    assert unit.seed is not None, "a search has a seed"
+    trials = planned_search.find_trials(settings)
+    holders = [lease.find_holder(folder) for folder in (path, *planned_search.find_held_folders(settings))]
+    if running := [holder for holder, alive in holders if alive]:
+        return RUNNING, running[0]
+    if changed := planned_search.list_differences(settings, unit.stage, images, unit.seed, path):
+        return STALE, f"it was made from other inputs: {', '.join(changed)}"
+    if is_finished(path) and planned_search.result_file(settings).exists():
+        return DONE, ""
+    # Other candidates may diverge; labels only ends the search.
+    logs = [log, *(read_log(trial) for trial in trials if trial.name == LABELS_ONLY and not is_finished(trial))]
+    if errors := [str(each["error"]) for each in logs if each.get("error")]:
+        return FAILED, errors[0]
+    if ended := [holder for holder, _ in holders if holder]:
+        return FAILED, f"{ended[0]} has ended before the search was finished"
+    return MISSING, f"stopped, with {sum(map(is_finished, trials)):,} trials finished" if trials else ""
 
 
 def _describe_checkpoint(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo_cli import config, console, label_sets
 from zoo_cli.config import STUDENT, Config, Source
 from zoo_cli.errors import UsageError
-from zoo_cli.pipeline import leakage
+from zoo_cli.pipeline import leakage, planned_search
 from zoo_cli.pipeline.head_config import configure_heads
 from zoo_cli.pipeline.plan_stages import SEARCH, TRAINING, Stage
 from zoo_cli.pipeline.planned_runs import PlannedRun, plan_runs
@@ -74,6 +74,9 @@ def list_units(stages: Sequence[Stage], workspaces: Sequence[Path], labels: Sequ
             raise UsageError(f"{unit.settings.root} holds a character that cannot be printed", "rename the folder")
     if len({unit.command for unit in units}) < len(units):
         raise UsageError("two stages ask for the same work", "name each once")
+    searches = [unit.settings.labels_root for unit in units if unit.stage.command == SEARCH]
+    if len(set(searches)) < len(searches):
+        raise UsageError("a workspace has one search for each label set", "plan one: --stage 'tune --seed 0'")
     return units
 
 
@@ -104,6 +107,7 @@ def _list_stage(stage: Stage, settings: Config) -> Iterator[Unit]:
         yield from _list_runs(stage, settings)
         return
     if stage.command == SEARCH:
+        planned_search.check_search(settings, stage)
         for seed in stage.seeds or (settings.task.seed,):
             path = settings.default_run(name_run(seed))
             yield Unit(stage, settings, "search", path, ("--seed", str(seed)), seed=seed)

@@ -201,27 +201,30 @@ def _gather(pieces: Iterable[tuple[Array, dict[str, Array]]], count: int, path: 
     A piece is let go before the next one is looked at, so that a column is in memory once. Raises ContractError for
     pieces of different widths.
     """
-    arrays: dict[str, Array] = {}
-    lacking: set[str] = set()
+    arrays: dict[str, Array] | None = None
     empty: dict[str, Array] = {}
+    uneven: set[str] = set()
     for places, own in pieces:
         if not len(places):  # of images that all failed: it may lack columns, or not know their width
             empty = empty or own
             continue
         if len(places) == count and np.array_equal(places, np.arange(count)):
             return own
-        if arrays:
-            lacking |= set(arrays) ^ set(own)
-        for column in [*own]:
+        if arrays is None:
+            arrays = {column: np.empty((count, *values.shape[1:]), values.dtype) for column, values in own.items()}
+        arrays = {column: total for column, total in arrays.items() if column in own}
+        for column, total in arrays.items():
             values = own.pop(column)
-            if column not in arrays:
-                arrays[column] = np.empty((count, *values.shape[1:]), values.dtype)
-            total = arrays[column]
             if total.shape[1:] != values.shape[1:]:
-                raise ContractError(f"{path}: the parts disagree on the width of {column}")
+                uneven.add(column)
+                continue
             arrays[column] = total.astype(np.result_type(total.dtype, values.dtype), copy=False)
             arrays[column][places] = values
-    return {column: values for column, values in (arrays or empty).items() if column not in lacking}
+    if arrays is None:
+        return empty
+    if wrong := uneven & set(arrays):
+        raise ContractError(f"{path}: the parts disagree on the width of {min(wrong)}")
+    return arrays
 
 
 def _read_ids(part: Path) -> TextColumn:
