@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zoo_cli import registry, specs
-from zoo_cli.metrics import hscore, rsa
+from zoo_cli.metrics import hscore, rsa, transrate
 from zoo_cli.metrics.labels import Classes
 from zoo_cli.metrics.plain_metrics import accept_probe
 from zoo_cli.metrics.probe import Probe
@@ -117,6 +117,16 @@ def test_rsa_standardises_what_the_sums_cannot(kind: str) -> None:
     subsamples = uncertainty.draw_replicates(probe.target, seed=1, permutations=1).half_samples
     one_by_one = [score_or_nan(rsa.rsa, probe.take(*part)) for part in subsamples.parts]
     np.testing.assert_allclose(rsa.on_subsamples(probe, subsamples), one_by_one, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("count", "width", "taken"), [(60, 20, True), (2000, 8, False)])
+def test_transrate_takes_the_products_of_all_rows_only_where_they_save_time(
+    count: int, width: int, taken: bool
+) -> None:
+    draw = np.random.default_rng(0)
+    probe = Probe.of(draw.standard_normal((count, width)), np.arange(count) % 5)
+    subsamples = uncertainty.draw_replicates(probe.target, seed=0, permutations=1).four_fifth_samples
+    assert (transrate.on_subsamples(probe, subsamples) is not None) == taken
 
 
 def test_a_batch_of_nothing_leaves_the_loop() -> None:

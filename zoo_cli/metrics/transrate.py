@@ -15,6 +15,7 @@ from zoo_cli.metrics.subsamples import Subsamples
 Array = NDArray[Any]
 
 EPS = 1e-4
+ENTRIES = 1 << 25  # products that are kept at once: 256 MB
 LEAST_PIVOT = 1e-5  # below it, so much of the rows that are left out cancels that the rest is computed by itself
 
 
@@ -63,6 +64,8 @@ def on_subsamples(probe: Probe, subsamples: Subsamples, *, form: Literal["code",
     if form != "code" or not matrix.tall or len(sizes) != 1 or probe.size < 3 or matrix.constant:
         return None
     kept = sizes.pop()
+    if not _saves_time(probe, subsamples, kept):
+        return None
     gram = matrix.gram / (kept * EPS)
     gram.flat[:: len(gram) + 1] += 1.0
     factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
@@ -78,6 +81,16 @@ def on_subsamples(probe: Probe, subsamples: Subsamples, *, form: Literal["code",
             return None
         scores[i] = whole + rate
     return scores - _rates_within(probe, subsamples)
+
+
+def _saves_time(probe: Probe, subsamples: Subsamples, kept: int) -> bool:
+    """Whether the products of all rows, and a factor of those that are left out, cost less than the Gram matrices of
+    the subsamples do, and fit in memory, as the stacks of small Gram matrices must."""
+    count, width, number = probe.size, probe.matrix.width, len(subsamples)
+    largest = min(width, int(probe.target.counts.max()))
+    if count**2 > ENTRIES or number * largest**2 > ENTRIES:
+        return False
+    return count**2 * width + number * (count - kept) ** 3 / 3 < number * kept * width**2
 
 
 def _rate_without(leverages: Array, rows: Array) -> float | None:
