@@ -7,7 +7,8 @@
 #   OMP_NUM_THREADS=1 tests/claims/evidence_longer.sh WORK [STEPS]
 #
 # After evidence.sh small WORK. STEPS: 600 by default. Workspaces of their own, WORK/longer/STUDENT/TARGET, whose outputs of
-# sources are those of WORK/STUDENT. Finished runs are not repeated. DRAWS, LABELS, STUDENTS, TARGETS and JOBS (in parallel) as in evidence.sh.
+# sources are those of WORK/STUDENT. Finished runs are not repeated. DRAWS, LABELS, STUDENTS, TARGETS and JOBS (in
+# parallel) as in evidence.sh.
 set -euo pipefail
 work=$(realpath "${1:?the WORK of evidence.sh}") steps=${2:-600}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -17,7 +17,7 @@ from zoo_cli.commands.training_flags import flag_name, naming_flags
 from zoo_cli.errors import UsageError
 from zoo_cli.pipeline.distill_config import CrossTaskConfig
 from zoo_cli.pipeline.metric_specs import parse_metric
-from zoo_cli.pipeline.plan_stages import PoolRequest, Stage
+from zoo_cli.pipeline.plan_stages import SEARCH, PoolRequest, Stage
 from zoo_cli.pipeline.tune_config import TuneConfig
 from zoo_cli.registry import import_target
 from zoo_cli.shards import AUTO, Shard, parse_shard
@@ -89,7 +89,7 @@ def _parse_stage(text: str, seeds: tuple[int, ...]) -> Stage:
     )
     if command in ("distill", "finetune"):
         config = (distill if command == "distill" else finetune).read_config(values)
-        options = {field.name: values[field.name] for field in fields(TrainingConfig) if field.name in values}
+        options = _training_options(values)
         if command == "finetune":
             del options["lr"]  # its rates are in the config
         if isinstance(config, CrossTaskConfig) and config.each_source:
@@ -97,17 +97,21 @@ def _parse_stage(text: str, seeds: tuple[int, ...]) -> Stage:
         typed_seeds = tuple(values["seed"] or ())
         return replace(stage, config=config, training=TrainingConfig(**options), seeds=typed_seeds or seeds)
     sources = tuple(values.get("source") or ())
-    if command == "tune":
+    if command == SEARCH:
         search = TuneConfig(values["candidates"], values["budget"], sources, values["student"])
-        options = {field.name: values[field.name] for field in fields(TrainingConfig) if field.name in values}
-        typed_seeds = seeds if values["seed"] is None else (values["seed"],)
-        return replace(stage, config=search, training=TrainingConfig(**options), seeds=typed_seeds)
+        searched = seeds if values["seed"] is None else (values["seed"],)
+        return replace(stage, config=search, training=TrainingConfig(**_training_options(values)), seeds=searched)
     if command == "score":
         return _parse_score(replace(stage, sources=sources, seed=values["seed"]), values)
     if command == "pseudo-label" and values["head"] is not None:
         pool = PoolRequest(values["head"], values["pool"] or registry.DEFAULT_POOL, values["with_student"])
         return replace(stage, sources=sources, pool=pool)
     return replace(stage, sources=sources)
+
+
+def _training_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of training, by field of TrainingConfig."""
+    return {field.name: values[field.name] for field in fields(TrainingConfig) if field.name in values}
 
 
 def _parse_shard(values: Mapping[str, Any], text: str) -> Shard:

@@ -19,13 +19,8 @@ SHOWN = (
     Field("interval", "gain, points", ">"),
     Field("reason", "dropped", free=True),
 )
-COMMANDS = {
-    LABELS_ONLY: ("zoo", "distill", "--lam", "1"),
-    CROSS_TASK: ("zoo", "distill"),
-    HEADS: ("zoo", "distill", "--objective", HEADS),
-    FIXMATCH: ("zoo", "finetune", "--objective", FIXMATCH),
-}
-"""What trains the student with an objective."""
+OBJECTIVE_FLAGS = {LABELS_ONLY: ("--lam", "1"), CROSS_TASK: (), HEADS: ("--objective", HEADS)}
+"""What tells `zoo distill` the objective of a candidate."""
 
 
 def print_search(result: TuneResult, form: str | None) -> None:
@@ -70,11 +65,11 @@ def describe_verdict(record: TuneRecord, student: str | None = None) -> list[str
 
 def format_command(row: CandidateRow, student: str | None) -> str:
     """The command that trains a candidate on all labels."""
-    words = [*COMMANDS[row.objective]]
     if row.objective == FIXMATCH:
-        words.insert(2, student or "student")
-    elif student is not None:
-        words += ["--student", student]
+        words = ["zoo", "finetune", student or "student", "--objective", FIXMATCH]
+    else:
+        words = ["zoo", "distill", *OBJECTIVE_FLAGS[row.objective]]
+        words += [] if student is None else ["--student", student]
     for key in ("lam", "lr", "augment", "pool", "weighting"):
         if (value := getattr(row, key)) is not None:
             words += [f"--{key}", str(value)]

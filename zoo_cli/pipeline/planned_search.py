@@ -22,24 +22,26 @@ OF_RUNS = ("lam", "kd_temperature", "test images")
 
 def result_file(settings: Config) -> Path:
     """The file of the result of a search."""
-    return settings.labels_root / "tune" / tune_record.DOCUMENT
+    return tune_record.search_folder(settings) / tune_record.DOCUMENT
 
 
 def find_trials(settings: Config) -> list[Path]:
     """The folders of the trials of a search that are there."""
-    return sorted((settings.labels_root / "tune").glob("split-*/runs/[!.]*/"))
+    return sorted(tune_record.search_folder(settings).glob("split-*/runs/[!.]*/"))
 
 
 def find_held_folders(settings: Config) -> list[Path]:
     """The folders whose lease a process of the search may hold: those of splits, of trials, and of trials made anew."""
     trials = find_trials(settings)
-    splits = sorted((settings.labels_root / "tune").glob("split-*/"))
+    splits = sorted(tune_record.search_folder(settings).glob("split-*/"))
     return [*splits, *trials, *map(lease.staging, trials)]
 
 
 def check_search(settings: Config, stage: Stage) -> None:
     """Raise UsageError for a search that cannot begin: unknown names, or a file that does not list candidates."""
-    for candidate in _list_candidates(_search_config(stage)):
+    config = _search_config(stage)
+    settings.select(config.sources)
+    for candidate in _list_candidates(config):
         _plan_candidate(settings, stage, candidate)
 
 
@@ -96,6 +98,5 @@ def _list_candidates(config: TuneConfig) -> Sequence[Candidate]:
 def _plan_candidate(settings: Config, stage: Stage, candidate: Candidate) -> PlannedRun:
     config = _search_config(stage)
     options = candidate.config(config.sources, config.student)
-    settings.select(config.sources)
     (run,) = plan_runs(settings, options, candidate.training(stage.training))
     return run

@@ -10,7 +10,7 @@ from zoo_cli.config import Config, Source
 from zoo_cli.errors import ParameterError
 from zoo_cli.evaluation import tuning
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
-from zoo_cli.pipeline import best, distill_plans, finetune_plan, leakage, training_task
+from zoo_cli.pipeline import best, distill_plans, finetune_plan, leakage, training_task, tune_record
 from zoo_cli.pipeline.distill_config import CROSS_TASK, HeadsConfig
 from zoo_cli.pipeline.distill_plans import CrossTaskPlan, HeadsPlan
 from zoo_cli.pipeline.finetune_config import FinetuneConfig
@@ -69,7 +69,7 @@ class SearchPlan:
     @property
     def folder(self) -> Path:
         """The folder of the trials and of the result."""
-        return self.settings.labels_root / "tune"
+        return tune_record.search_folder(self.settings)
 
     @property
     def tried(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from zoo_cli.config import Config
 from zoo_cli.errors import ContractError
 from zoo_cli.evaluation.named_runs import LABELS_ONLY
 from zoo_cli.evaluation.tuning import TAIL, SearchResult
@@ -13,6 +14,11 @@ from zoo_cli.store import files
 from zoo_cli.store.provenance import Inputs
 
 DOCUMENT = "tune.json"
+
+
+def search_folder(settings: Config) -> Path:
+    """The folder of the trials of a search and of its result."""
+    return settings.labels_root / "tune"
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ class Scorer:
     """The function of a metric with its parameters, and those of many replicates at once, if its entry names them.
 
     `on_subsamples` takes a probe and its subsamples, `on_permutations` a probe and label sides; each returns the scores
-    (P,), NaN where undefined, or None where it offers nothing for this probe. `advance` is told how many
-    were computed.
+    (P,), NaN where undefined, or None where it offers nothing for this probe. `advance` is called with
+    their number.
     """
 
     function: Score

@@ -132,8 +132,9 @@ def estimate_scores(
     A metric whose entry names functions of many subsamples or permutations is evaluated by them. On all others every
     subsample and every permutation is one sub-probe, so that they share its products. The entry of a metric says how
     its interval is made: by the jackknife if it names its leave-one-out scores, else from subsamples. `replicates`:
-    those of the target, if drawn already; `advance` is told of evaluations that are done. Without `intervals` only
-    the values are computed, each for the reason NOT_COMPUTED. A score without a value is the Undefined that says why.
+    those of the target, if drawn already; `advance` is called with the number of evaluations that are done. Without
+    `intervals` only the values are computed, each for the reason NOT_COMPUTED. A score without a value is the Undefined
+    that says why.
     """
     replicates = draw_replicates(probe.target, seed=seed) if replicates is None else replicates
     functions = [Scorer.of(method, entry, advance) for method, entry in metrics]
